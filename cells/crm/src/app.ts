@@ -1,0 +1,36 @@
+import { type CellOptions, createCell, type RunningCell } from "@cell/cell";
+import { Registry } from "@cell/postgres";
+import { customerRoutes } from "./customers/routes.ts";
+import { tenantMigrations } from "./migrations/tenant.ts";
+
+/** The tenants of this cell. */
+export function createRegistry(options: { databaseUrl: string; loginSecret: string; total: number; perLogin: number; statementTimeoutMs: number }): Registry {
+  return new Registry({
+    cell: "crm",
+    url: options.databaseUrl,
+    loginSecret: options.loginSecret,
+    migrations: tenantMigrations,
+    total: options.total,
+    perLogin: options.perLogin,
+    readersPerLogin: 3,
+    waitMs: 1_000,
+    idleMs: 30_000,
+    maxAgeMs: 15 * 60_000,
+    statementTimeoutMs: options.statementTimeoutMs,
+    lockTimeoutMs: 1_000,
+  });
+}
+
+/** The CRM cell's application. */
+export function createCrm(options: Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed">): RunningCell {
+  return createCell(
+    {
+      ...options,
+      name: "crm",
+      title: "Cell CRM",
+      description: "Customers and their audit trail. Every path is below the gateway's /api/v1/crm.",
+      version: "1.0.0",
+    },
+    [customerRoutes],
+  );
+}

@@ -1,0 +1,61 @@
+import { Problem } from "@cell/problem";
+import type { Customer, CustomerInput, CustomerPatch } from "./schema.ts";
+
+/** The form in which names are compared: NFKC, spaces collapsed, case folded. By way of upper case, so that ß meets ss and ς meets σ. */
+export function nameKey(name: string): string {
+  return name.normalize("NFKC").replace(/\s+/gu, " ").trim().toUpperCase().toLowerCase().normalize("NFKC");
+}
+
+/** Who makes or changes a customer. */
+export interface Actor {
+  userId: string;
+  /** Works on its own records alone. */
+  ownOnly: boolean;
+}
+
+const blank = {
+  contactName: null,
+  contactPhone: null,
+  contactEmail: null,
+  industry: null,
+  level: null,
+  source: null,
+  address: null,
+  notes: null,
+  status: "lead" as const,
+  tags: [] as string[],
+  customFields: {},
+};
+
+/** A new customer out of what a caller gave. Throws FORBIDDEN when the actor may not give it to that owner. */
+export function newCustomer(input: CustomerInput, actor: Actor, identity: { customerId: string; now: string }): Customer {
+  const { customerId, now } = identity;
+  const created = { ...blank, ...input, ownerId: input.ownerId ?? actor.userId, customerId, createdAt: now, updatedAt: now, version: 1 };
+  checkOwner(created.ownerId, actor);
+  return created;
+}
+
+/** The customer after a change; the same object when nothing changes. Throws FORBIDDEN when the actor may not give it to that owner. */
+export function changed(current: Customer, patch: CustomerPatch, actor: Actor, now: string): Customer {
+  const differs = Object.entries(patch).some(([field, value]) => JSON.stringify(value) !== JSON.stringify(current[field as keyof Customer]));
+  if (!differs) return current;
+  if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actor);
+  return { ...current, ...patch, updatedAt: now, version: current.version + 1 };
+}
+
+function checkOwner(ownerId: string, { userId, ownOnly }: Actor): void {
+  if (ownOnly && ownerId !== userId) throw new Problem("FORBIDDEN", "You can only own your records yourself; a manager can give them to others");
+}
+
+/** The survivor of a merge: its own values win, blank ones are filled from the others in their order, tags are united. */
+export function merged(survivor: Customer, sources: readonly Customer[], now: string): Customer {
+  const result: Record<string, unknown> = { ...survivor };
+  for (const source of sources) {
+    for (const [field, value] of Object.entries(source)) {
+      if (field in blank && (result[field] === null || result[field] === "")) result[field] = value;
+    }
+  }
+  const tags = [...new Set([survivor, ...sources].flatMap((customer) => customer.tags))].slice(0, 50);
+  const customFields = Object.assign({}, ...sources.map((source) => source.customFields).reverse(), survivor.customFields);
+  return { ...(result as Customer), tags, customFields, updatedAt: now, version: survivor.version + 1 };
+}

@@ -1,0 +1,173 @@
+import { likePattern, Lists } from "@cell/cell";
+import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { sql } from "kysely";
+import { db } from "../tables.ts";
+import { nameKey } from "./domain.ts";
+import { type Customer, customer } from "./schema.ts";
+
+export const columns = [
+  "customerId",
+  "name",
+  "contactName",
+  "contactPhone",
+  "contactEmail",
+  "industry",
+  "level",
+  "source",
+  "status",
+  "ownerId",
+  "address",
+  "tags",
+  "notes",
+  "customFields",
+  "createdAt",
+  "updatedAt",
+  "version",
+] as const;
+
+/** Whose records are meant: one owner's, or with null everybody's. */
+export type Visibility = string | null;
+
+const live = () => db.selectFrom("customers").select(columns).$castTo<Customer>().where("deletedAt", "is", null);
+
+const byId = statement((p: Parameters<{ customerId: string; owner: Visibility }>) =>
+  live()
+    .where("customerId", "=", p.customerId)
+    .where(sql<boolean>`(${p.owner}::text is null or owner_id = ${p.owner})`),
+);
+
+const deletedById = statement((p: Parameters<{ customerId: string; owner: Visibility }>) =>
+  db
+    .selectFrom("customers")
+    .select([...columns, "deletedAt", "mergedInto"])
+    .$castTo<Customer & { deletedAt: string | null; mergedInto: string | null }>()
+    .where("customerId", "=", p.customerId)
+    .where(sql<boolean>`(${p.owner}::text is null or owner_id = ${p.owner})`),
+);
+
+const byNameKey = statement((p: Parameters<{ nameKey: string }>) =>
+  db.selectFrom("customers").select("customerId").where("nameKey", "=", p.nameKey).where("deletedAt", "is", null),
+);
+
+const insertRow = statement((p: Parameters<Stored & { importId: string | null }>) =>
+  db.insertInto("customers").values({
+    customerId: p.customerId,
+    name: p.name,
+    nameKey: p.nameKey,
+    contactName: p.contactName,
+    contactPhone: p.contactPhone,
+    contactEmail: p.contactEmail,
+    industry: p.industry,
+    level: p.level,
+    source: p.source,
+    status: p.status,
+    ownerId: p.ownerId,
+    address: p.address,
+    tags: p.tags,
+    notes: p.notes,
+    customFields: p.customFields,
+    importId: p.importId,
+    createdAt: p.createdAt,
+    updatedAt: p.updatedAt,
+    version: p.version,
+  } as never),
+);
+
+const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
+  db
+    .updateTable("customers")
+    .set({
+      name: p.name,
+      nameKey: p.nameKey,
+      contactName: p.contactName,
+      contactPhone: p.contactPhone,
+      contactEmail: p.contactEmail,
+      industry: p.industry,
+      level: p.level,
+      source: p.source,
+      status: p.status,
+      ownerId: p.ownerId,
+      address: p.address,
+      tags: p.tags,
+      notes: p.notes,
+      customFields: p.customFields,
+      updatedAt: p.updatedAt,
+      deletedAt: null,
+      mergedInto: null,
+      version: p.version,
+    } as never)
+    .where("customerId", "=", p.customerId)
+    .where("version", "=", p.read),
+);
+
+const deleteRow = statement((p: Parameters<{ customerId: string; read: number; now: string; mergedInto: string | null }>) =>
+  db
+    .updateTable("customers")
+    .set({ deletedAt: p.now, updatedAt: p.now, mergedInto: p.mergedInto, version: sql`version + 1` } as never)
+    .where("customerId", "=", p.customerId)
+    .where("version", "=", p.read)
+    .where("deletedAt", "is", null),
+);
+
+type Stored = Customer & { nameKey: string };
+
+const stored = (row: Customer): Stored => ({ ...row, nameKey: nameKey(row.name) });
+
+/** A live customer, if the visibility covers it. */
+export function find(tenant: TenantDb, customerId: string, owner: Visibility): Promise<Customer | undefined> {
+  return tenant.first(byId, { customerId, owner });
+}
+
+/** A customer whether live or deleted. */
+export function findAny(tenant: TenantDb, customerId: string, owner: Visibility) {
+  return tenant.first(deletedById, { customerId, owner });
+}
+
+/** The id of the live customer with this name, as names are compared. */
+export async function idOfName(tenant: TenantDb, name: string): Promise<string | undefined> {
+  return (await tenant.first(byNameKey, { nameKey: nameKey(name) }))?.customerId;
+}
+
+export function insert(tx: TenantTx, row: Customer) {
+  return tx.change(insertRow, { ...stored(row), importId: null });
+}
+
+/** Writes a customer that was read at version `read`; a deleted one is live again. */
+export function update(tx: TenantTx, row: Customer, read: number) {
+  return tx.change(updateRow, { ...stored(row), read }, "customer changed");
+}
+
+/** Removes a live customer that was read at version `read`. */
+export function remove(tx: TenantTx, customerId: string, read: number, now: string, mergedInto: string | null = null) {
+  return tx.change(deleteRow, { customerId, read, now, mergedInto }, "customer changed");
+}
+
+/** Lists, exports and their grammar. */
+export const lists = new Lists<Customer>({
+  resource: customer,
+  select: live,
+  id: "customerId",
+  owner: "ownerId",
+  defaultSort: "-createdAt",
+  fields: {
+    customerId: { type: "uuid" },
+    name: { type: "text", sort: true },
+    contactName: { type: "text", sort: true, nullable: true },
+    contactPhone: { type: "text", sort: true, nullable: true },
+    contactEmail: { type: "text", sort: true, nullable: true },
+    industry: { type: "text", sort: true, nullable: true },
+    level: { type: "text", sort: true, nullable: true },
+    source: { type: "text", sort: true, nullable: true },
+    status: { type: "text", sort: true },
+    ownerId: { type: "text", sort: true },
+    address: { type: "text", nullable: true },
+    tags: { type: "texts" },
+    createdAt: { type: "time", sort: true },
+    updatedAt: { type: "time", sort: true },
+  },
+  keyword: (term) => ({
+    shape: term.length > 2 ? "keyword" : "short keyword",
+    values: term.length > 2 ? [likePattern(term)] : [likePattern(term), [term.toLowerCase()]],
+    sql: ([pattern, gram]) => (gram ? sql<boolean>`(public.crm_grams(search) @> ${gram}::text[] and search like ${pattern})` : sql<boolean>`search like ${pattern}`),
+  }),
+});

@@ -1,0 +1,206 @@
+import { audited, type Call, type Cell, checkVersion, endpoint, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
+import { badField, notFound, Problem } from "@cell/problem";
+import type { Tenant, TenantDb } from "@cell/postgres";
+import { v7 as uuidv7 } from "uuid";
+import { changed, merged, newCustomer } from "./domain.ts";
+import * as customers from "./repository.ts";
+import { type Customer, customer, customerDeleted, customerInput, customerPatch, mergeInput } from "./schema.ts";
+
+const tag = "Customers";
+
+const listCustomers = endpoint({
+  method: "get",
+  path: "/customers",
+  permission: "crm:read",
+  tag,
+  summary: "List customers",
+  query: listQuery,
+  status: 200,
+  answer: listOf(customer, listAnswer(customer)),
+});
+
+const createCustomer = endpoint({
+  method: "post",
+  path: "/customers",
+  permission: "crm:write",
+  tag,
+  summary: "Create a customer",
+  description: "Idempotent by X-Request-ID. A name that a live customer has is 409 DUPLICATE_NAME with `details.existingId`.",
+  body: customerInput,
+  status: 201,
+  answer: customer,
+  versioned: true,
+});
+
+const getCustomer = endpoint({
+  method: "get",
+  path: "/customers/{id}",
+  permission: "crm:read",
+  tag,
+  summary: "Read a customer",
+  params: idParams,
+  status: 200,
+  answer: customer,
+  versioned: true,
+});
+
+const changeCustomer = endpoint({
+  method: "patch",
+  path: "/customers/{id}",
+  permission: "crm:write",
+  tag,
+  summary: "Change a customer",
+  description: "Fields that are left out stay. A masked value sent back means unchanged.",
+  params: idParams,
+  body: customerPatch,
+  status: 200,
+  answer: customer,
+  versioned: true,
+});
+
+const deleteCustomer = endpoint({
+  method: "delete",
+  path: "/customers/{id}",
+  permission: "crm:write",
+  tag,
+  summary: "Delete a customer",
+  description: "It can be restored; its name is free at once.",
+  params: idParams,
+  status: 200,
+  answer: customerDeleted,
+  versioned: true,
+});
+
+const restoreCustomer = endpoint({
+  method: "post",
+  path: "/customers/{id}/restore",
+  permission: "crm:write",
+  tag,
+  summary: "Bring a deleted customer back",
+  params: idParams,
+  status: 200,
+  answer: customer,
+  versioned: true,
+});
+
+const mergeCustomers = endpoint({
+  method: "post",
+  path: "/customers/{id}/merge",
+  permission: "crm:write",
+  tag,
+  summary: "Merge other customers into this one",
+  description: "This one's values win, its blanks are filled from the others, which are deleted.",
+  params: idParams,
+  body: mergeInput,
+  status: 200,
+  answer: customer,
+  versioned: true,
+});
+
+/** The customers' routes. */
+export function customerRoutes(cell: Cell): void {
+  cell.list(listCustomers, customers.lists);
+
+  cell.command(createCustomer, async (call, tx) => {
+    const input = withoutMasked(customer.sensitive, undefined, call.body);
+    const created = newCustomer(input, actorOf(call), { customerId: uuidv7(), now: call.now });
+    return {
+      changes: [customers.insert(tx, created)],
+      audit: [audited("create", customer, {}, created)],
+      body: created,
+      conflicts: nameConflict(call.tenant, created.name),
+    };
+  });
+
+  cell.read(getCustomer, "Customer", async (call, tenant) => {
+    const found = await customers.find(tenant, call.params.id, visibility(call));
+    if (!found) throw await goneProblem(tenant, call.params.id, visibility(call));
+    return found;
+  });
+
+  cell.command(changeCustomer, async (call, tx) => {
+    const current = await customers.find(tx, call.params.id, visibility(call));
+    checkVersion(call, current, "Customer", undefined);
+    const patch = withoutMasked(customer.sensitive, current, call.body);
+    const next = changed(current, patch, actorOf(call), call.now);
+    if (next === current) return { changes: [], audit: [], body: current, resourceId: current.customerId };
+    return {
+      changes: [customers.update(tx, next, current.version)],
+      audit: [audited("update", customer, current, next)],
+      body: next,
+      conflicts: nameConflict(call.tenant, next.name),
+    };
+  });
+
+  cell.command(deleteCustomer, async (call, tx) => {
+    const current = await customers.find(tx, call.params.id, visibility(call));
+    checkVersion(call, current, "Customer", undefined);
+    return {
+      changes: [customers.remove(tx, current.customerId, current.version, call.now)],
+      audit: [audited("delete", customer, current, { ...current, version: current.version + 1 })],
+      body: { customerId: current.customerId, deleted: true as const },
+    };
+  });
+
+  cell.command(restoreCustomer, async (call, tx) => {
+    const current = await customers.findAny(tx, call.params.id, visibility(call));
+    checkVersion(call, current, "Customer", undefined);
+    if (current.deletedAt === null) return { changes: [], audit: [], body: current, resourceId: current.customerId };
+    if (current.mergedInto) throw new Problem("CONFLICT", "This customer was merged into another one", { details: { mergedInto: current.mergedInto } });
+    const next: Customer = { ...current, updatedAt: call.now, version: current.version + 1 };
+    return {
+      changes: [customers.update(tx, next, current.version)],
+      audit: [audited("restore", customer, current, next)],
+      body: next,
+      conflicts: nameConflict(call.tenant, next.name),
+    };
+  });
+
+  cell.command(mergeCustomers, async (call, tx) => {
+    const sourceIds = [...new Set(call.body.sourceIds)];
+    if (sourceIds.includes(call.params.id)) throw badField("sourceIds", "INVALID_FORMAT", "cannot hold the customer itself");
+    const [survivor, ...sources] = await Promise.all([call.params.id, ...sourceIds].map((id) => customers.find(tx, id, visibility(call))));
+    checkVersion(call, survivor, "Customer", undefined);
+    const found = sources.filter((source) => source !== undefined);
+    if (found.length < sourceIds.length) throw notFound("One of the customers to merge");
+    const next = merged(survivor, found, call.now);
+    return {
+      changes: [
+        customers.update(tx, next, survivor.version),
+        ...found.map((source) => customers.remove(tx, source.customerId, source.version, call.now, survivor.customerId)),
+      ],
+      audit: [
+        audited("merge", customer, survivor, next),
+        ...found.map((source) => ({
+          ...audited("merge", customer, source, { ...source, version: source.version + 1 }),
+          changes: [{ field: "mergedInto", before: null, after: survivor.customerId }],
+        })),
+      ],
+      body: next,
+    };
+  });
+}
+
+/** Whose customers a caller may see. */
+export function visibility({ caller }: Pick<Call, "caller">): customers.Visibility {
+  return caller.scope === "own" ? caller.userId : null;
+}
+
+function actorOf({ caller }: Pick<Call, "caller">) {
+  return { userId: caller.userId, ownOnly: caller.scope === "own" };
+}
+
+function nameConflict(tenant: Tenant, name: string) {
+  return {
+    customers_name_key: async () =>
+      new Problem("DUPLICATE_NAME", "A customer with this name exists", {
+        details: { existingId: (await customers.idOfName(tenant.reader(), name)) ?? null },
+      }),
+  };
+}
+
+/** 404, naming the survivor where the customer was merged away. */
+async function goneProblem(tenant: TenantDb, customerId: string, owner: customers.Visibility): Promise<Problem> {
+  const any = await customers.findAny(tenant, customerId, owner);
+  return notFound("Customer", any?.mergedInto ? { mergedInto: any.mergedInto } : undefined);
+}

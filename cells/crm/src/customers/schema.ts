@@ -1,0 +1,54 @@
+import { answer, email, nameText, phone, resource, text } from "@cell/cell";
+import { z } from "zod";
+
+export const customerStatuses = ["lead", "active", "inactive"] as const;
+
+const optional = (max: number) => text(max).nullable();
+
+/** What a customer can be given by a caller. */
+const fields = {
+  name: nameText().meta({ description: "Unique among the live customers", examples: ["某某公司"] }),
+  contactName: optional(255).meta({ examples: ["张伟"] }),
+  contactPhone: phone().nullable().meta({ examples: ["13800138000"] }),
+  contactEmail: email().nullable().meta({ examples: ["contact@example.com"] }),
+  industry: optional(100).meta({ examples: ["manufacturing"] }),
+  level: optional(50).meta({ examples: ["A"] }),
+  source: optional(100).meta({ examples: ["website"] }),
+  status: z.enum(customerStatuses).meta({ examples: ["lead"] }),
+  ownerId: text(128, 1).meta({ description: "The user who is responsible; by default the caller", examples: ["user-001"] }),
+  address: optional(500),
+  tags: z.array(text(64, 1)).max(50).meta({ examples: [["vip"]] }),
+  notes: optional(10_000),
+  customFields: z.record(text(64, 1), z.unknown()).meta({ examples: [{ region: "east" }] }),
+};
+
+const customerSchema = z
+  .object({
+    customerId: z.uuid(),
+    tenantId: z.string().meta({ examples: ["tenant-001"] }),
+    ...fields,
+    createdAt: z.iso.datetime(),
+    updatedAt: z.iso.datetime(),
+    version: z.int(),
+  })
+  .meta({ id: "Customer" });
+
+export const customer = resource("customer", customerSchema, { id: "customerId", label: "name" });
+
+export const customerInput = z
+  .strictObject(fields)
+  .partial()
+  .required({ name: true })
+  .meta({ id: "CustomerInput" });
+export type CustomerInput = z.infer<typeof customerInput>;
+
+export const customerPatch = z.strictObject(fields).partial().meta({ id: "CustomerPatch" });
+export type CustomerPatch = z.infer<typeof customerPatch>;
+
+export const customerDeleted = answer(z.object({ customerId: z.uuid(), deleted: z.literal(true) }).meta({ id: "CustomerDeleted" }));
+
+export const mergeInput = z
+  .strictObject({ sourceIds: z.array(z.uuid()).min(1).max(20).meta({ description: "The customers that end up in this one" }) })
+  .meta({ id: "CustomerMerge" });
+
+export type Customer = Omit<z.infer<typeof customerSchema>, "tenantId">;

@@ -1,0 +1,20 @@
+import { createLogger } from "@cell/http";
+import { migrateSchema } from "@cell/postgres";
+import { createRegistry } from "./app.ts";
+import { readConfig } from "./config.ts";
+import { cellMigrations } from "./migrations/registry.ts";
+
+const config = readConfig();
+const log = createLogger("crm migrate", config.logLevel);
+const { applied } = await migrateSchema({ url: config.databaseUrl, schema: "crm", migrations: cellMigrations });
+const registry = createRegistry({
+  databaseUrl: config.databaseUrl,
+  loginSecret: config.tenantLoginSecret,
+  ...config.connections,
+  statementTimeoutMs: config.statementTimeoutMs,
+});
+const { migrated, failed } = await registry.migrate();
+for (const { tenantId, message } of failed) log.error({ tenantId }, message);
+log.info({ applied, tenants: migrated.length, failed: failed.length }, "migrated");
+await registry.close();
+process.exitCode = failed.length > 0 ? 1 : 0;

@@ -1,0 +1,42 @@
+import { type HttpBindings, type Permission, type Principal, permissions } from "@cell/http";
+import { Problem } from "@cell/problem";
+import type { Context, MiddlewareHandler } from "hono";
+import { type Access, type Authenticator, principalOf } from "../authenticate.ts";
+import { readIdentity } from "../identity.ts";
+
+/** What the gateway's own routes find in their context. */
+export interface GatewayEnv {
+  Bindings: HttpBindings;
+  Variables: { requestId: string; access: Access };
+}
+
+/** Finds out who calls. The tenant and user headers may be left out here, but not contradict the key. */
+export function requireKey(authenticator: Authenticator): MiddlewareHandler<GatewayEnv> {
+  return async (c, next) => {
+    const identity = readIdentity(c.env.incoming);
+    const access = await authenticator.authenticate(identity.token);
+    if (!access.operator) principalOf(access, { ...identity, tenantId: identity.tenantId ?? access.principal.tenantId });
+    c.set("access", access);
+    await next();
+  };
+}
+
+/** The platform operator, or FORBIDDEN. */
+export function requireOperator(c: Context<GatewayEnv>): void {
+  if (!c.var.access.operator) throw new Problem("FORBIDDEN", "Only the platform operator may do this");
+}
+
+/** The operator, or someone who administers a tenant; FORBIDDEN otherwise. Undefined stands for all tenants. */
+export function administeredTenant(c: Context<GatewayEnv>): string | undefined {
+  const { operator, principal } = c.var.access;
+  if (operator) return undefined;
+  if (!principal.permissions.includes("tenant:admin")) throw new Problem("FORBIDDEN", "This takes the permission tenant:admin");
+  return principal.tenantId;
+}
+
+/** Nobody hands out more than they hold: FORBIDDEN naming what is missing. */
+export function requireHeld(holder: Principal, wanted: readonly Permission[], scope: Principal["scope"]): void {
+  const missing = permissions.filter((permission) => wanted.includes(permission) && !holder.permissions.includes(permission));
+  if (missing.length > 0) throw new Problem("FORBIDDEN", `You cannot grant what you do not hold: ${missing.join(", ")}`);
+  if (holder.scope === "own" && scope === "tenant") throw new Problem("FORBIDDEN", "You cannot grant more than your own records");
+}

@@ -1,0 +1,73 @@
+import { notFound } from "@cell/problem";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { docsPage } from "../docs.ts";
+import type { Services } from "../services.ts";
+import { type GatewayEnv, requireOperator } from "./access.ts";
+import { answer, problems, security } from "./openapi.ts";
+
+const cellListSchema = z
+  .strictObject({
+    data: z.array(
+      z.strictObject({
+        cell: z.string().openapi({ example: "crm" }),
+        partitions: z.array(
+          z.strictObject({
+            partition: z.string().openapi({ example: "crm-1" }),
+            url: z.string().openapi({ example: "http://127.0.0.1:8001" }),
+            tenants: z.int().describe("How many are placed here"),
+            healthy: z.boolean(),
+          }),
+        ),
+      }),
+    ),
+  })
+  .openapi("CellList");
+
+const tags = ["Cells"];
+
+const listCells = createRoute({
+  method: "get",
+  path: "/api/admin/cells",
+  tags,
+  security,
+  summary: "The cells, their partitions and how they are",
+  responses: { 200: answer("All cells", cellListSchema), ...problems() },
+});
+
+const cellDocs = createRoute({
+  method: "get",
+  path: "/api/admin/cells/{cell}/docs",
+  tags,
+  security,
+  summary: "The page of a cell's document",
+  request: { params: z.object({ cell: z.string().openapi({ example: "crm" }) }) },
+  responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } }, ...problems(404) },
+});
+
+export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, cells }: Services): void {
+  app.openapi(listCells, async (c) => {
+    requireOperator(c);
+    const rows = await db
+      .selectFrom("gateway.partitions as partition")
+      .leftJoin("gateway.placements as placement", (join) =>
+        join.onRef("placement.cell", "=", "partition.cell").onRef("placement.partition", "=", "partition.partition"),
+      )
+      .groupBy(["partition.cell", "partition.partition"])
+      .select((row) => ["partition.cell", "partition.partition", "partition.url", row.fn.count<number>("placement.tenantId").as("tenants")])
+      .orderBy("partition.cell")
+      .orderBy("partition.partition")
+      .execute();
+    const partitions = await Promise.all(rows.map(async (row) => ({ ...row, healthy: await cells.isHealthy(row.url) })));
+    const data = config.cells.map(({ name }) => ({
+      cell: name,
+      partitions: partitions.flatMap(({ cell, ...partition }) => (cell === name ? [partition] : [])),
+    }));
+    return c.json({ data }, 200);
+  });
+
+  app.openapi(cellDocs, (c) => {
+    const { cell } = c.req.valid("param");
+    if (!config.cells.some(({ name }) => name === cell)) throw notFound("Service");
+    return docsPage(c, cell, [{ title: cell, url: `/openapi/${cell}.json` }]);
+  });
+}

@@ -1,0 +1,155 @@
+import { randomBytes } from "node:crypto";
+import type { Permission, Principal } from "@cell/http";
+import { badField, notFound, Problem } from "@cell/problem";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { v7 as uuid } from "uuid";
+import { hashToken } from "../../authenticate.ts";
+import { type Role, roles } from "../../roles.ts";
+import type { Services } from "../../services.ts";
+import { change } from "../../tables.ts";
+import { administeredTenant, type GatewayEnv, requireHeld } from "../access.ts";
+import { answer, pageQuery, problems, security, tenantIdSchema } from "../openapi.ts";
+import * as tenants from "../tenants/repository.ts";
+import * as keys from "./repository.ts";
+import { issuedKeySchema, type Key, keyCreateSchema, keyListSchema, keyRevokedSchema, keyRotateSchema } from "./schema.ts";
+
+const tags = ["Keys"];
+const params = z.object({ keyId: z.uuid() });
+
+const createKey = createRoute({
+  method: "post",
+  path: "/api/admin/keys",
+  tags,
+  security,
+  summary: "Issue a key",
+  description:
+    "The operator for any tenant; whoever holds tenant:admin for their own. Nobody can grant a permission that they do not hold.",
+  request: { body: { required: true, content: { "application/json": { schema: keyCreateSchema } } } },
+  responses: { 201: answer("The key; its secret is shown this once", issuedKeySchema), ...problems(404) },
+});
+
+const listKeys = createRoute({
+  method: "get",
+  path: "/api/admin/keys",
+  tags,
+  security,
+  summary: "List the keys",
+  request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
+  responses: { 200: answer("A page of keys, the newest first", keyListSchema), ...problems(404) },
+});
+
+const rotateKey = createRoute({
+  method: "post",
+  path: "/api/admin/keys/{keyId}/rotate",
+  tags,
+  security,
+  summary: "Replace a key",
+  description: "The new key has the same rights and the same length of life; the old one ends after the grace.",
+  request: { params, body: { required: false, content: { "application/json": { schema: keyRotateSchema } } } },
+  responses: { 201: answer("The new key; its secret is shown this once", issuedKeySchema), ...problems(404, 409) },
+});
+
+const revokeKey = createRoute({
+  method: "delete",
+  path: "/api/admin/keys/{keyId}",
+  tags,
+  security,
+  summary: "Revoke a key",
+  description: "Refused everywhere within 5 seconds.",
+  request: { params },
+  responses: { 200: answer("It is revoked", keyRevokedSchema), ...problems(404) },
+});
+
+/** The keys' life: for the operator, and for a tenant's administrators within their tenant. */
+export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed }: Services): void {
+  app.openapi(createKey, async (c) => {
+    const own = administeredTenant(c);
+    const body = c.req.valid("json");
+    const tenantId = targetTenant(own, body.tenantId);
+    if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "say for which tenant");
+    const expiresAt = body.expiresAt ?? null;
+    if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "INVALID_FORMAT", "a time to come");
+    requireGrantable(c.var.access.principal, body.role, body.permissions ?? null);
+    const secret = newSecret(config.keyEnvironment);
+    const stored = await change(db, async (tx) => {
+      if (!(await tenants.find(tx, tenantId))) throw notFound("Tenant");
+      return keys.insert(tx, {
+        ...secret.columns,
+        tenantId,
+        userId: body.userId,
+        role: body.role,
+        permissions: body.permissions ?? null,
+        actAs: body.actAs,
+        name: body.name ?? null,
+        expiresAt,
+      });
+    });
+    return c.json({ ...published(stored), key: secret.key }, 201);
+  });
+
+  app.openapi(listKeys, async (c) => {
+    const own = administeredTenant(c);
+    const { page, pageSize, tenantId } = c.req.valid("query");
+    const { data, total } = await keys.list(db, targetTenant(own, tenantId), page, pageSize);
+    return c.json({ data: data.map(published), total, page, pageSize }, 200);
+  });
+
+  app.openapi(rotateKey, async (c) => {
+    const own = administeredTenant(c);
+    const { keyId } = c.req.valid("param");
+    // A missing body asks for the default.
+    const { graceSeconds } = keyRotateSchema.parse(c.req.valid("json") ?? {});
+    const secret = newSecret(config.keyEnvironment);
+    const stored = await change(db, async (tx) => {
+      const old = await keys.lock(tx, keyId, own);
+      if (!old) throw notFound("Key");
+      if (isEnded(old)) throw new Problem("CONFLICT", "This key has ended; issue a new one");
+      requireGrantable(c.var.access.principal, old.role, old.permissions);
+      await keys.expire(tx, keyId, new Date(Date.now() + graceSeconds * 1000).toISOString());
+      const { tenantId, userId, role, permissions, actAs, name } = old;
+      const expiresAt = renewedExpiry(old);
+      return keys.insert(tx, { ...secret.columns, tenantId, userId, role, permissions, actAs, name, expiresAt, rotatedFrom: keyId });
+    });
+    changed();
+    return c.json({ ...published(stored), key: secret.key }, 201);
+  });
+
+  app.openapi(revokeKey, async (c) => {
+    const own = administeredTenant(c);
+    const { keyId } = c.req.valid("param");
+    await change(db, async (tx) => {
+      if (!(await keys.lock(tx, keyId, own))) throw notFound("Key");
+      await keys.revoke(tx, keyId);
+    });
+    changed();
+    return c.json({ keyId, revoked: true as const }, 200);
+  });
+}
+
+/** The tenant that is meant: one's own, for the operator any; another's does not exist as far as one can see. */
+function targetTenant(own: string | undefined, wanted: string | undefined): string | undefined {
+  if (own !== undefined && wanted !== undefined && wanted !== own) throw notFound("Tenant");
+  return own ?? wanted;
+}
+
+function requireGrantable(holder: Principal, role: Role, override: readonly Permission[] | null): void {
+  requireHeld(holder, override ?? roles[role].permissions, roles[role].scope);
+}
+
+function newSecret(env: string) {
+  const key = `crm_${env}_${randomBytes(24).toString("base64url")}`;
+  const columns = { keyId: uuid(), secretHash: hashToken(key), prefix: key.slice(0, `crm_${env}_`.length + 6), env };
+  return { key, columns };
+}
+
+function isEnded({ revokedAt, expiresAt }: keys.StoredKey): boolean {
+  return revokedAt !== null || (expiresAt !== null && Date.parse(expiresAt) <= Date.now());
+}
+
+function renewedExpiry({ createdAt, expiresAt }: keys.StoredKey): string | null {
+  return expiresAt === null ? null : new Date(Date.now() + Date.parse(expiresAt) - Date.parse(createdAt)).toISOString();
+}
+
+function published(key: keys.StoredKey): Key {
+  return { ...key, permissions: [...(key.permissions ?? roles[key.role].permissions)] as Key["permissions"] };
+}

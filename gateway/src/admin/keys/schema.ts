@@ -1,0 +1,49 @@
+import { z } from "@hono/zod-openapi";
+import { userIdPattern } from "../../identity.ts";
+import { grantable, roleNames } from "../../roles.ts";
+import { nameSchema, page, tenantIdSchema, timeSchema } from "../openapi.ts";
+
+const permissionSchema = z.enum(grantable as [(typeof grantable)[number]]).openapi("Permission");
+const userIdSchema = z.string().regex(userIdPattern).openapi({ example: "user-001" });
+
+export const keySchema = z
+  .strictObject({
+    keyId: z.uuid(),
+    tenantId: tenantIdSchema,
+    userId: userIdSchema,
+    role: z.enum(roleNames),
+    permissions: z.array(permissionSchema).describe("What the key may do: the role's permissions, or those given instead"),
+    actAs: z.boolean().describe("May act for other users of its tenant by X-User-Id"),
+    name: z.string().nullable(),
+    prefix: z.string().openapi({ example: "crm_live_Zk3a9Q" }).describe("The key's beginning, to recognise it by"),
+    env: z.string().openapi({ example: "live" }),
+    createdAt: timeSchema,
+    expiresAt: timeSchema.nullable(),
+    lastUsedAt: timeSchema.nullable().describe("To the minute"),
+    revokedAt: timeSchema.nullable(),
+    rotatedFrom: z.uuid().nullable().describe("The key that this one replaced"),
+  })
+  .openapi("Key");
+export type Key = z.infer<typeof keySchema>;
+
+export const issuedKeySchema = keySchema.extend({ key: z.string().describe("The key itself; it is not shown again") }).openapi("IssuedKey");
+
+export const keyListSchema = page(keySchema).openapi("KeyList");
+
+export const keyCreateSchema = z
+  .strictObject({
+    tenantId: tenantIdSchema.optional().describe("Required of the operator; otherwise the caller's own"),
+    userId: userIdSchema,
+    role: z.enum(roleNames),
+    permissions: z.array(permissionSchema).max(grantable.length).optional().describe("Instead of the role's"),
+    actAs: z.boolean().default(false),
+    name: nameSchema.optional(),
+    expiresAt: z.iso.datetime({ offset: true }).optional().openapi({ example: "2027-01-01T00:00:00Z" }),
+  })
+  .openapi("KeyCreate", { example: { tenantId: "tenant-001", userId: "user-001", role: "sales" } });
+
+export const keyRotateSchema = z
+  .strictObject({ graceSeconds: z.int().min(0).max(86_400).default(0).describe("How long the old key stays valid") })
+  .openapi("KeyRotate");
+
+export const keyRevokedSchema = z.strictObject({ keyId: z.uuid(), revoked: z.literal(true) }).openapi("KeyRevoked");

@@ -1,0 +1,101 @@
+import { sql } from "kysely";
+import { jsonArrayFrom } from "kysely/helpers/postgres";
+import type { ControlDb, ControlTx } from "../../tables.ts";
+import type { Tenant } from "./schema.ts";
+
+/** A tenant's place in one cell. */
+export interface Place {
+  cell: string;
+  /** The partition's address. */
+  url: string;
+}
+
+function select(db: ControlDb) {
+  return db
+    .selectFrom("gateway.tenants as tenant")
+    .select(["tenant.tenantId", "tenant.name", "tenant.status", "tenant.createdAt"])
+    .select((row) =>
+      jsonArrayFrom(
+        row
+          .selectFrom("gateway.placements as placement")
+          .whereRef("placement.tenantId", "=", "tenant.tenantId")
+          .select(["placement.cell", "placement.partition", "placement.provisioned"])
+          .orderBy("placement.cell"),
+      ).as("placements"),
+    );
+}
+
+export function find(db: ControlDb, tenantId: string): Promise<Tenant | undefined> {
+  return select(db).where("tenant.tenantId", "=", tenantId).executeTakeFirst();
+}
+
+export async function list(db: ControlDb, page: number, pageSize: number): Promise<{ data: Tenant[]; total: number }> {
+  const data = await select(db)
+    .orderBy("tenant.tenantId")
+    .limit(pageSize)
+    .offset((page - 1) * pageSize)
+    .execute();
+  const { total } = await db.selectFrom("gateway.tenants").select(sql<number>`count(*)`.as("total")).executeTakeFirstOrThrow();
+  return { data, total };
+}
+
+/** Writes the tenant down, or its new name; other creations of the same tenant wait for the transaction's end. */
+export async function save(tx: ControlTx, tenant: { tenantId: string; name: string }): Promise<void> {
+  await tx
+    .insertInto("gateway.tenants")
+    .values(tenant)
+    .onConflict((conflict) => conflict.column("tenantId").doUpdateSet({ name: tenant.name }))
+    .execute();
+}
+
+/** Gives the tenant a place in a cell, on the partition with the fewest tenants, unless it has one. */
+export async function place(tx: ControlTx, tenantId: string, cell: string): Promise<void> {
+  await tx
+    .insertInto("gateway.placements")
+    .columns(["cell", "tenantId", "partition"])
+    .expression((row) =>
+      row
+        .selectFrom("gateway.partitions as partition")
+        .leftJoin("gateway.placements as placement", (join) =>
+          join.onRef("placement.cell", "=", "partition.cell").onRef("placement.partition", "=", "partition.partition"),
+        )
+        .where("partition.cell", "=", cell)
+        .groupBy(["partition.cell", "partition.partition"])
+        .orderBy(sql`count(placement.tenant_id)`)
+        .orderBy("partition.partition")
+        .limit(1)
+        .select(["partition.cell", sql<string>`${tenantId}::text`.as("tenantId"), "partition.partition"]),
+    )
+    .onConflict((conflict) => conflict.columns(["tenantId", "cell"]).doNothing())
+    .execute();
+}
+
+export function places(db: ControlDb, tenantId: string): Promise<Place[]> {
+  return db
+    .selectFrom("gateway.placements as placement")
+    .innerJoin("gateway.partitions as partition", (join) =>
+      join.onRef("partition.cell", "=", "placement.cell").onRef("partition.partition", "=", "placement.partition"),
+    )
+    .where("placement.tenantId", "=", tenantId)
+    .select(["placement.cell", "partition.url"])
+    .orderBy("placement.cell")
+    .execute();
+}
+
+/** Says whether the cells have the tenant: only then are requests sent there. */
+export async function setProvisioned(tx: ControlTx, tenantId: string, provisioned: boolean): Promise<void> {
+  await tx.updateTable("gateway.placements").set({ provisioned }).where("tenantId", "=", tenantId).execute();
+}
+
+/** True when there was such a tenant. */
+export async function update(tx: ControlTx, tenantId: string, patch: { name?: string; status?: Tenant["status"] }): Promise<boolean> {
+  const { numUpdatedRows } = await tx.updateTable("gateway.tenants").set(patch).where("tenantId", "=", tenantId).executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
+/** Removes the tenant with its keys and places. */
+export async function remove(tx: ControlTx, tenantId: string): Promise<void> {
+  await tx.deleteFrom("gateway.apiKeys").where("tenantId", "=", tenantId).execute();
+  await tx.deleteFrom("gateway.placements").where("tenantId", "=", tenantId).execute();
+  await tx.deleteFrom("gateway.tenants").where("tenantId", "=", tenantId).execute();
+}

@@ -1,0 +1,33 @@
+import { z } from "@hono/zod-openapi";
+import { nameSchema, page, tenantIdSchema, timeSchema } from "../openapi.ts";
+
+const placementSchema = z.strictObject({
+  cell: z.string().openapi({ example: "crm" }),
+  partition: z.string().openapi({ example: "crm-1" }),
+  provisioned: z.boolean().describe("False while the cell may lack the tenant: repeat POST to finish its creation, or DELETE"),
+});
+
+export const tenantSchema = z
+  .strictObject({
+    tenantId: tenantIdSchema,
+    name: z.string().openapi({ example: "Example Ltd" }),
+    status: z.enum(["active", "suspended"]),
+    createdAt: timeSchema,
+    placements: z.array(placementSchema).describe("Where the tenant's data is, by cell"),
+  })
+  .openapi("Tenant");
+export type Tenant = z.infer<typeof tenantSchema>;
+
+export const tenantListSchema = page(tenantSchema).openapi("TenantList");
+
+export const tenantCreateSchema = z
+  .strictObject({ tenantId: tenantIdSchema, name: nameSchema.openapi({ example: "Example Ltd" }) })
+  .openapi("TenantCreate");
+
+export const tenantPatchSchema = z
+  .strictObject({ name: nameSchema, status: z.enum(["active", "suspended"]) })
+  .partial()
+  .refine((patch) => Object.keys(patch).length > 0, "name or status")
+  .openapi("TenantPatch", { example: { status: "suspended" } });
+
+export const tenantDeletedSchema = z.strictObject({ tenantId: tenantIdSchema, deleted: z.literal(true) }).openapi("TenantDeleted");

@@ -1,0 +1,103 @@
+import { hash, randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+import { notFound } from "@cell/problem";
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import { Scalar } from "@scalar/hono-api-reference";
+import type { Context } from "hono";
+import type { GatewayEnv } from "./admin/access.ts";
+import type { Services } from "./services.ts";
+
+export interface DocumentSource {
+  title: string;
+  /** Of the OpenAPI document, on this host. */
+  url: string;
+}
+
+const scriptPath = "/docs/scalar.js";
+
+/** The page that shows OpenAPI documents. Its policy forbids the browser to load or send anything elsewhere. */
+export async function docsPage(c: Context<GatewayEnv>, title: string, sources: DocumentSource[]): Promise<Response> {
+  const nonce = randomBytes(16).toString("base64");
+  const page = Scalar<GatewayEnv>({
+    pageTitle: title,
+    cdn: scriptPath,
+    nonce,
+    sources,
+    withDefaultFonts: false,
+    telemetry: false,
+    hideClientButton: true,
+    showDeveloperTools: "never",
+    agent: { disabled: true },
+    mcp: { disabled: true },
+  });
+  c.header(
+    "content-security-policy",
+    `default-src 'none'; script-src 'nonce-${nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; ` +
+      "font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  );
+  return (await page(c, async () => undefined)) as Response;
+}
+
+/** The gateway's own document. */
+export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): object {
+  return app.getOpenAPI31Document({
+    openapi: "3.1.0",
+    info: {
+      title: "Cell CRM gateway",
+      version: "1.0.0",
+      description:
+        "Tenants, keys and cells. What the cells do is below /api/v1/<cell>, each with a document of its own at /openapi/<cell>.json.",
+    },
+    servers: [{ url: "/" }],
+  });
+}
+
+/** The documents, their page, and the index at /. */
+export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Services): void {
+  const sources = config.cells.map(({ name }) => ({ title: name, url: `/openapi/${name}.json` }));
+  let script: Promise<Script> | undefined;
+  let document: string | undefined;
+
+  app.get("/", (c) => c.json({ name: "Cell CRM gateway", docs: "/docs", openapi: "/openapi.json" }));
+
+  app.get("/docs", (c) => docsPage(c, "Cell CRM", [...sources, { title: "gateway", url: "/openapi.json" }]));
+
+  app.get(scriptPath, async (c) => {
+    script ??= readScript();
+    const { plain, zipped, etag } = await script;
+    const headers = { etag, "cache-control": "public, max-age=3600", vary: "accept-encoding" };
+    if (c.req.header("if-none-match") === etag) return c.body(null, 304, headers);
+    const type = { ...headers, "content-type": "text/javascript; charset=utf-8" };
+    if (/\bgzip\b/.test(c.req.header("accept-encoding") ?? "")) return c.body(zipped, 200, { ...type, "content-encoding": "gzip" });
+    return c.body(plain, 200, type);
+  });
+
+  app.get("/openapi.json", (c) => {
+    document ??= JSON.stringify(gatewayDocument(app));
+    return c.body(document, 200, { "content-type": "application/json; charset=utf-8" });
+  });
+
+  app.get("/openapi/:cell{[a-z][a-z0-9-]*\\.json}", async (c) => {
+    const name = c.req.param("cell").replace(/\.json$/, "");
+    const [url] = config.cells.find((cell) => cell.name === name)?.urls ?? [];
+    if (url === undefined) throw notFound("Service");
+    return c.json({ ...(await cells.openapi(url)), servers: [{ url: `/api/v1/${name}` }] });
+  });
+}
+
+interface Script {
+  plain: Uint8Array<ArrayBuffer>;
+  zipped: Uint8Array<ArrayBuffer>;
+  etag: string;
+}
+
+async function readScript(): Promise<Script> {
+  const main = createRequire(import.meta.url).resolve("@scalar/api-reference");
+  const plain = new Uint8Array(await readFile(join(dirname(main), "browser", "standalone.js")));
+  const zipped = new Uint8Array(await promisify(gzip)(plain));
+  return { plain, zipped, etag: `"${hash("sha256", plain).slice(0, 32)}"` };
+}

@@ -1,0 +1,163 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Readable } from "node:stream";
+import { type Caller, type HttpMetrics, type Logger, methodNotAllowed, type Principal, signAssertion } from "@cell/http";
+import { badField, notFound, Problem, unavailable } from "@cell/problem";
+import type { Dispatcher } from "undici";
+import { type Access, type Authenticator, principalOf } from "./authenticate.ts";
+import type { Config } from "./config.ts";
+import { connectionHeaders, Exchange } from "./exchange.ts";
+import { type Identity, type RequestId, readIdentity } from "./identity.ts";
+import type { Target } from "./target.ts";
+import { shed, type Upstreams } from "./upstreams.ts";
+
+export interface ForwardOptions {
+  config: Config;
+  authenticator: Authenticator;
+  upstreams: Upstreams;
+  metrics: HttpMetrics;
+  log: Logger;
+}
+
+/** A request to a cell: answers it, whatever happens. */
+export type Forward = (incoming: IncomingMessage, outgoing: ServerResponse, target: Target, id: RequestId) => void;
+
+const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+const bodyLimit = 1024 * 1024;
+const importBodyLimit = 64 * 1024 * 1024;
+/** Bodies up to this many bytes are read before a cell's connection is taken: a slow sender then holds none. */
+const wholeBodyLimit = 64 * 1024;
+
+/** The only headers of a caller that a cell sees, besides what the gateway itself says about the caller. */
+const forwardedHeaders = [
+  "accept",
+  "accept-language",
+  "content-type",
+  "content-length",
+  "if-match",
+  "if-none-match",
+  "idempotency-key",
+  "x-idempotency-mode",
+  "x-tenant-id",
+  "user-agent",
+  "last-event-id",
+  "traceparent",
+];
+/** `Connection` cannot take these from a request: they say whose it is. */
+const fixedHeaders = new Set(["x-tenant-id", "content-length"]);
+
+/** Makes the function that authenticates a request, finds the partition of its tenant and passes it on. */
+export function createForward({ config, authenticator, upstreams, metrics, log }: ForwardOptions): Forward {
+  const routes = new Map(config.cells.map(({ name }) => [name, `/api/v1/${name}/*`]));
+  const { timeouts, assertionKeys } = config;
+
+  function send(exchange: Exchange, incoming: IncomingMessage, target: Target, principal: Principal, access: Access, id: RequestId): void {
+    const url = access.placements.get(target.cell);
+    if (url === undefined) throw unavailable("This tenant has no place in this service yet", 60);
+    const body = readBody(incoming, target);
+    const slow = /\/(?:import|export)$/.test(target.path);
+    const streams = slow || body instanceof Upload || incoming.headers.accept === "text/event-stream";
+    const pool = upstreams.get(url)[streams ? "streams" : "requests"];
+    shed(pool);
+    const caller: Caller = { principal, ...id };
+    const request: Dispatcher.DispatchOptions = {
+      path: target.path + target.query,
+      method: incoming.method as Dispatcher.HttpMethod,
+      headers: requestHeaders(incoming, id.requestId, signAssertion(assertionKeys, target.cell, caller, Math.floor(Date.now() / 1000))),
+      headersTimeout: slow ? timeouts.slowHeadersMs : timeouts.headersMs,
+    };
+    if (body === undefined) {
+      exchange.send(pool, request);
+    } else if (body instanceof Upload) {
+      // Undici takes any async iterable; its types name Readable only.
+      exchange.send(pool, { ...request, body: body as unknown as Readable });
+    } else {
+      readWhole(incoming, (bytes) => exchange.send(pool, { ...request, body: bytes }));
+    }
+  }
+
+  return function forward(incoming, outgoing, target, id) {
+    const exchange = new Exchange({
+      incoming,
+      outgoing,
+      requestId: id.requestId,
+      route: routes.get(target.cell) ?? "/api/v1/*",
+      metrics,
+      log,
+    });
+    const proceed = (access: Access, identity: Identity) => {
+      if (exchange.abandoned) return;
+      send(exchange, incoming, target, principalOf(access, identity), access, id);
+    };
+    try {
+      if (!methods.includes(incoming.method ?? "")) throw methodNotAllowed(methods);
+      if (!routes.has(target.cell)) throw notFound("Service");
+      const identity = readIdentity(incoming);
+      const access = authenticator.authenticate(identity.token);
+      if (access instanceof Promise) access.then((found) => proceed(found, identity)).catch((error) => exchange.fail(error));
+      else proceed(access, identity);
+    } catch (error) {
+      exchange.fail(error);
+    }
+  };
+}
+
+function requestHeaders(incoming: IncomingMessage, requestId: string, assertion: string): string[] {
+  const { headers } = incoming;
+  const named = connectionHeaders(headers.connection);
+  const list = ["x-cell-assertion", assertion, "x-request-id", requestId, "x-forwarded-for", incoming.socket.remoteAddress ?? "unknown"];
+  for (const name of forwardedHeaders) {
+    const value = headers[name];
+    if (typeof value === "string" && (!named?.has(name) || fixedHeaders.has(name))) list.push(name, value);
+  }
+  return list;
+}
+
+/** The body's way to the cell: none, `whole` when it is small enough to read first, or a stream. Throws what refuses it unread. */
+function readBody(incoming: IncomingMessage, target: Target): Upload | "whole" | undefined {
+  const { headers } = incoming;
+  const encoding = headers["transfer-encoding"];
+  const length = headers["content-length"] === undefined ? undefined : Number(headers["content-length"]);
+  if (encoding === undefined && !length) return undefined;
+  if (encoding !== undefined && encoding.toLowerCase() !== "chunked") throw badField("Transfer-Encoding", "INVALID_FORMAT", "only chunked");
+  if (headers["content-encoding"] !== undefined && headers["content-encoding"] !== "identity") {
+    throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body without Content-Encoding");
+  }
+  const limit = target.path.endsWith("/import") ? importBodyLimit : bodyLimit;
+  if (length !== undefined && length > limit) throw tooLarge(limit);
+  return length !== undefined && length <= wholeBodyLimit ? "whole" : new Upload(incoming, limit);
+}
+
+function readWhole(incoming: IncomingMessage, use: (bytes: Buffer) => void): void {
+  const chunks: Buffer[] = [];
+  incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+  incoming.on("end", () => use(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+}
+
+/** A body that streams through: read as fast as the cell takes it, broken off when it exceeds the limit. */
+class Upload implements AsyncIterable<Buffer> {
+  readonly #incoming: IncomingMessage;
+  readonly #limit: number;
+
+  constructor(incoming: IncomingMessage, limit: number) {
+    this.#incoming = incoming;
+    this.#limit = limit;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
+    let size = 0;
+    try {
+      // The connection has to outlive the body: the answer goes out on it.
+      for await (const chunk of this.#incoming.iterator({ destroyOnReturn: false })) {
+        size += chunk.length;
+        if (size > this.#limit) throw tooLarge(this.#limit);
+        yield chunk;
+      }
+    } finally {
+      this.#incoming.resume();
+    }
+  }
+}
+
+function tooLarge(limit: number): Problem {
+  return new Problem("PAYLOAD_TOO_LARGE", `The body exceeds ${limit} bytes`);
+}

@@ -1,0 +1,14 @@
+import { createLogger } from "@cell/http";
+import { migrateSchema } from "@cell/postgres";
+import { readDatabaseUrl } from "./config.ts";
+import { controlPlane } from "./migrations/0001_control_plane.ts";
+
+/** Brings the schema `gateway` up to date; resolves to how many steps were applied. */
+export function migrateGateway(databaseUrl: string): Promise<{ applied: number }> {
+  return migrateSchema({ url: databaseUrl, schema: "gateway", migrations: [controlPlane] });
+}
+
+if (import.meta.main) {
+  const { applied } = await migrateGateway(readDatabaseUrl());
+  createLogger("gateway", "info").info({ applied }, "migrated");
+}

@@ -1,0 +1,37 @@
+import { createHmac, generateKeyPairSync, randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { readJson, writePrivately } from "./files.ts";
+
+export interface Secrets {
+  /** `id:base64url` of 32 bytes: the gateway signs by it whom it has let in. */
+  assertionKeys: string;
+  operatorKey: string;
+  /** What the passwords of the tenants' database logins are derived from. */
+  tenantLoginSecret: string;
+  /** Ed25519, PKCS#8 in PEM: seals the audit chain. */
+  sealKey: string;
+}
+
+/** The secrets of this data directory, made the first time and kept in `secrets.json`. */
+export function keepSecrets(dataDir: string): Secrets {
+  const path = join(dataDir, "secrets.json");
+  const kept = readJson<Partial<Secrets>>(path);
+  const secrets = { ...newSecrets(), ...kept };
+  if (!kept || Object.keys(kept).length < Object.keys(secrets).length) writePrivately(path, secrets);
+  return secrets;
+}
+
+/** Password of the database role `gateway`. */
+export function gatewayPassword(secrets: Secrets): string {
+  return createHmac("sha256", secrets.tenantLoginSecret).update("role gateway").digest("base64url");
+}
+
+function newSecrets(): Secrets {
+  const random = (bytes: number) => randomBytes(bytes).toString("base64url");
+  return {
+    assertionKeys: `k1:${random(32)}`,
+    operatorKey: `crm_operator_${random(24)}`,
+    tenantLoginSecret: random(32),
+    sealKey: generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+  };
+}

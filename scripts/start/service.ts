@@ -1,0 +1,131 @@
+import { execFile, spawn } from "node:child_process";
+import { closeSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { boundLog, openLog } from "@cell/postgres/embedded/log-file";
+import { sendSignal } from "@cell/postgres/embedded/process";
+import { endProcess } from "./lock.ts";
+
+export interface ServiceOptions {
+  name: string;
+  /** Relative to the root of the repository. */
+  script: string;
+  env: Record<string, string>;
+  /** Its own address, for `/ready`. */
+  url: string;
+  logDir: string;
+  log(line: string): void;
+  /** Told each process id, the first one too. */
+  onPid(pid: number): void;
+}
+
+export interface Service {
+  /** Resolves when `/ready` says yes; rejects with the end of the log when the process ends before that. */
+  ready(signal: AbortSignal): Promise<void>;
+  /** SIGTERM, which lets running requests finish; SIGKILL after 15 s. */
+  stop(): Promise<void>;
+  kill(): void;
+}
+
+const root = join(import.meta.dirname, "..", "..");
+const readyPollMs = 25;
+const readyTimeoutMs = 60_000;
+const stopPatienceMs = 15_000;
+const maxBackoffMs = 5_000;
+const boundLogMs = 10_000;
+/** A process that ran for this long has not failed at once: it is started again without delay. */
+const steadyMs = 10_000;
+
+/** Runs a server as a process of its own, its output in `<logDir>/<name>.log`; one that was ready and dies is started again. */
+export function startService({ name, script, env, url, logDir, log, onPid }: ServiceOptions): Service {
+  const logPath = join(logDir, `${name}.log`);
+  if (existsSync(logPath)) renameSync(logPath, `${logPath}.1`);
+  const bound = setInterval(() => boundLog(logPath), boundLogMs);
+  let wasReady = false;
+  let stopping = false;
+  let ended = false;
+  let pid = 0;
+  let backoffMs = 0;
+
+  function launch(): void {
+    const output = openLog(logPath);
+    const startedAt = Date.now();
+    // A session of its own: Ctrl-C in the terminal is for the parent, which stops everything in order.
+    const child = spawn(process.execPath, [script], {
+      cwd: root,
+      env: { ...process.env, ...env },
+      detached: true,
+      stdio: ["ignore", output, output],
+    });
+    closeSync(output);
+    ended = false;
+    child.once("exit", (code, signal) => {
+      ended = true;
+      if (stopping || !wasReady) return;
+      backoffMs = Date.now() - startedAt > steadyMs ? 0 : Math.min(maxBackoffMs, Math.max(100, backoffMs * 2));
+      log(`${name} (process ${pid}) has died (${signal ?? `exit code ${code}`}); starting it again. Its log: ${logPath}`);
+      setTimeout(() => stopping || launch(), backoffMs);
+    });
+    child.once("error", (error) => {
+      ended = true;
+      log(`${name} cannot be run: ${error.message}`);
+    });
+    pid = child.pid ?? 0;
+    if (pid) onPid(pid);
+  }
+
+  launch();
+  return {
+    async ready(signal) {
+      const deadline = Date.now() + readyTimeoutMs;
+      while (!(await isReady(url))) {
+        if (ended) throw new Error(`${name} does not start; ${logPath} ends with:\n${lastLines(logPath)}`);
+        if (Date.now() > deadline) throw new Error(`${name} is not ready after ${readyTimeoutMs / 1000} s; see ${logPath}`);
+        await sleep(readyPollMs, undefined, { signal });
+      }
+      wasReady = true;
+    },
+    async stop() {
+      stopping = true;
+      clearInterval(bound);
+      if (pid && !ended) await endProcess(pid, stopPatienceMs);
+    },
+    kill() {
+      stopping = true;
+      if (pid && !ended) sendSignal(pid, "SIGKILL");
+    },
+  };
+}
+
+/** Runs a script to its end, its output in `<logDir>/<name>.log`. Rejects with the end of that output when it fails. */
+export async function runStep(
+  name: string,
+  script: string,
+  env: Record<string, string>,
+  logDir: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const logPath = join(logDir, `${name}.log`);
+  const failure = await new Promise<Error | null>((resolve) => {
+    execFile(process.execPath, [script], { cwd: root, env: { ...process.env, ...env }, signal }, (error, stdout, stderr) => {
+      writeFileSync(logPath, stdout + stderr, { mode: 0o600 });
+      resolve(error);
+    });
+  });
+  signal.throwIfAborted();
+  if (failure) throw new Error(`${name} has failed; ${logPath} ends with:\n${lastLines(logPath)}`, { cause: failure });
+}
+
+async function isReady(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(`${url}/ready`, { signal: AbortSignal.timeout(2_000) });
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    return false; // not listening yet
+  }
+}
+
+function lastLines(path: string): string {
+  return readFileSync(path, "utf8").trimEnd().split("\n").slice(-15).join("\n");
+}

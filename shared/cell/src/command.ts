@@ -1,0 +1,251 @@
+import { hash } from "node:crypto";
+import { notFound, Problem, unavailable } from "@cell/problem";
+import {
+  type Change,
+  type Claim,
+  databaseProblem,
+  failedExpectation,
+  isConnectionLoss,
+  isRetryable,
+  type KeptAnswer,
+  type TenantTx,
+  violatedConstraint,
+  type WriteSession,
+} from "@cell/postgres";
+import { type AuditDraft, auditEntry } from "./audit.ts";
+import { canonicalJson } from "./body.ts";
+import type { Call } from "./endpoint.ts";
+import type { Presenter } from "./resource.ts";
+
+/** What a command's work comes to: the changes, their audit entries and the answer, or the answer alone where nothing is to change. */
+export type Outcome<Row extends object> = {
+  status?: 200 | 201 | 202;
+  body: Row;
+  /** The record that the answer speaks of, for those who ask what a request id became. */
+  resourceId?: string;
+  /** What a violated unique constraint means, by the constraint's name. */
+  conflicts?: Readonly<Record<string, () => Promise<Problem>>>;
+} & ({ changes: readonly [Change, ...Change[]]; audit: readonly [AuditDraft, ...AuditDraft[]] } | { changes: readonly []; audit: readonly [] });
+
+export type Work<Row extends object> = (tx: TenantTx) => Promise<Outcome<Row>>;
+
+/** A command's answer: unmasked, as it was kept or would be. */
+export interface CommandResult<Row extends object> {
+  status: number;
+  body: Row;
+  replayed: boolean;
+}
+
+export interface CommandOptions {
+  /** The caller's idempotency key; undefined runs without one. */
+  key: string | undefined;
+  /** What the body was, where it is a file: its digest instead of its JSON. */
+  bodyDigest?: string;
+  /** Refuse a repeat instead of answering it again. */
+  rejectRepeats: boolean;
+  status: 200 | 201 | 202;
+}
+
+/** How long an answer is kept. */
+export const keptForMs = 24 * 60 * 60 * 1000;
+const waitMs = 2_000;
+const maxAttempts = 5;
+const conflictText = "This X-Request-ID has already been processed";
+
+/** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
+const running = new Map<string, Promise<unknown>>();
+
+/**
+ * Carries out a write: one transaction holding the claim of the request id, the changes, their audit entries and the kept answer.
+ * A repeat gets the kept answer; a stale read, a deadlock or a serialisation failure runs the work again.
+ * Throws IDEMPOTENT_CONFLICT, what `work` throws, and UNAVAILABLE.
+ */
+export async function command<Row extends object>(
+  call: Call,
+  answer: Presenter<Row>,
+  options: CommandOptions,
+  work: Work<Row>,
+): Promise<CommandResult<Row>> {
+  const identity = options.key === undefined ? undefined : identify(call, options.key, options.bodyDigest);
+  if (!identity) return attempts(call, answer, options, undefined, work);
+  const name = `${call.tenant.tenantId} ${identity.key.toString("latin1")}`;
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    const first = running.get(name);
+    if (first) {
+      if (!(await settled(first, deadline - Date.now()))) throw inProgress();
+      continue;
+    }
+    const attempt = attempts(call, answer, options, identity, work);
+    running.set(name, attempt);
+    try {
+      return await attempt;
+    } catch (error) {
+      // The first one runs in another process: look again until the time is up.
+      if (!(error instanceof RunsElsewhere)) throw error;
+    } finally {
+      running.delete(name);
+    }
+    if (Date.now() >= deadline) throw inProgress();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** The first request with this key is under way in another process. */
+class RunsElsewhere extends Error {}
+
+/** Thrown by the first read of a work whose answer is known already. */
+class AnswerKept extends Error {
+  readonly kept: KeptAnswer;
+  constructor(kept: KeptAnswer) {
+    super("kept");
+    this.kept = kept;
+  }
+}
+
+interface Identity {
+  key: Buffer;
+  fingerprint: Buffer;
+}
+
+function identify(call: Call, key: string, bodyDigest: string | undefined): Identity {
+  const { method, path } = call.context.req;
+  const scope = [call.caller.userId, method, path, key].join("\0");
+  const query = call.context.req.url.split("?")[1] ?? "";
+  const body = bodyDigest ?? canonicalJson(call.body ?? null);
+  return { key: hash("sha256", scope, "buffer"), fingerprint: hash("sha256", [method, path, query, body].join("\0"), "buffer") };
+}
+
+async function attempts<Row extends object>(
+  call: Call,
+  answer: Presenter<Row>,
+  options: CommandOptions,
+  identity: Identity | undefined,
+  work: Work<Row>,
+): Promise<CommandResult<Row>> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await once(call, answer, options, identity, work);
+    } catch (error) {
+      if (error instanceof AnswerKept && identity) {
+        if (!(await forgotten(call, error.kept, identity.key))) return replay<Row>(error.kept, identity, options);
+        continue;
+      }
+      const again = isRetryable(error) || failedExpectation(error) !== undefined;
+      if (again && attempt < maxAttempts) continue;
+      if (failedExpectation(error) !== undefined) throw unavailable("Too many writes to the same record at once; try again");
+      if (!isConnectionLoss(error)) throw databaseProblem(error);
+      // Whether the commit happened is unknown. With a key it is safe to look and, if not, to do it: once.
+      if (!identity) throw unavailable("The connection was lost while writing; whether it was carried out is not known", 1, error);
+      if (attempt > 1) throw databaseProblem(error);
+    }
+  }
+}
+
+async function once<Row extends object>(
+  call: Call,
+  answer: Presenter<Row>,
+  options: CommandOptions,
+  identity: Identity | undefined,
+  work: Work<Row>,
+): Promise<CommandResult<Row>> {
+  const session = call.tenant.writer();
+  let failure: unknown;
+  try {
+    if (identity) session.guard = guard(session, identity.key);
+    const outcome = await work(session.tx);
+    const { changes, audit } = outcome;
+    const status = outcome.status ?? options.status;
+    const body = answer.pick(outcome.body, call.tenant.tenantId);
+    const claim: Claim | undefined = identity && {
+      ...identity,
+      status,
+      body: JSON.stringify(body),
+      resourceId: outcome.resourceId ?? audit[0]?.resourceId ?? null,
+      createdAt: call.now,
+    };
+    if (!claim && changes.length === 0) return { status, body, replayed: false };
+    const entries = audit.map((draft) => auditEntry(call, draft));
+    const result = await session.commit(claim, changes, entries).catch((error) => refusedByConstraint(error, outcome.conflicts));
+    if (result.outcome === "written") return { status, body, replayed: false };
+    if (result.outcome === "running") throw new RunsElsewhere();
+    throw new AnswerKept(result.kept);
+  } catch (error) {
+    failure = error;
+    throw error;
+  } finally {
+    await session.end(failure);
+  }
+}
+
+/** A violation of a constraint that the outcome foresaw, as the problem that it is for the caller. */
+async function refusedByConstraint(error: unknown, conflicts: Outcome<object>["conflicts"] = {}): Promise<never> {
+  const constraint = violatedConstraint(error);
+  const name = constraint && Object.keys(conflicts).find((known) => constraint.startsWith(known));
+  throw (name && (await conflicts[name]?.())) || error;
+}
+
+/** What a work under a key does beside its first read, or at the start of its transaction: it looks whether the answer is there already. */
+function guard(session: WriteSession, key: Buffer): (begun: boolean) => Promise<void> {
+  return async (begun) => {
+    if (begun && !(await session.lockKey(key))) throw new RunsElsewhere();
+    const kept = await session.findKept(key);
+    if (kept) throw new AnswerKept(kept);
+  };
+}
+
+/** Whether a kept answer had outlived its day and is gone now, though the sweeper had not come yet. */
+async function forgotten(call: Call, kept: KeptAnswer, key: Buffer): Promise<boolean> {
+  if (Date.now() - Date.parse(kept.createdAt) < keptForMs) return false;
+  await call.tenant.forgetKept(key);
+  return true;
+}
+
+function replay<Row extends object>(kept: KeptAnswer, identity: Identity, options: CommandOptions): CommandResult<Row> {
+  if (!identity.fingerprint.equals(kept.fingerprint)) {
+    throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, { details: { reason: "PAYLOAD_MISMATCH" } });
+  }
+  if (options.rejectRepeats) {
+    throw new Problem("IDEMPOTENT_CONFLICT", conflictText, { details: { reason: "ALREADY_PROCESSED", resourceId: kept.resourceId } });
+  }
+  return { status: kept.status, body: JSON.parse(kept.body) as Row, replayed: true };
+}
+
+function inProgress(): Problem {
+  return new Problem("IDEMPOTENT_CONFLICT", `${conflictText}: the first request with it still runs`, {
+    details: { reason: "IN_PROGRESS" },
+    headers: { "retry-after": "1" },
+  });
+}
+
+/** Whether a promise ended within the time, in whatever way. */
+async function settled(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
+  if (withinMs <= 0) return false;
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, withinMs, false as const);
+  });
+  const ended = promise.then(
+    () => true as const,
+    () => true as const,
+  );
+  try {
+    return await Promise.race([ended, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A current record's version against If-Match. Throws VERSION_CONFLICT, saying which fields of the request others have changed since. */
+export function checkVersion(
+  call: Call,
+  record: { version: number } | undefined,
+  what: string,
+  conflictingFields: string[] | undefined,
+): asserts record is { version: number } {
+  if (!record) throw notFound(what);
+  if (call.ifMatch === undefined || call.ifMatch === record.version) return;
+  throw new Problem("VERSION_CONFLICT", `The record is at version ${record.version} by now; read it again and repeat the change`, {
+    details: { currentVersion: record.version, ...(conflictingFields ? { conflictingFields } : {}) },
+  });
+}

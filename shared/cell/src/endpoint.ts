@@ -1,0 +1,106 @@
+import type { Permission, Principal } from "@cell/http";
+import { badFields, notFound, Problem } from "@cell/problem";
+import type { Tenant } from "@cell/postgres";
+import type { Context } from "hono";
+import { z } from "zod";
+import { fieldProblems } from "./fields.ts";
+import type { Presenter } from "./resource.ts";
+
+export type Method = "get" | "post" | "patch" | "put" | "delete";
+
+type Schema = z.ZodType | undefined;
+type Output<S extends Schema> = S extends z.ZodType ? z.output<S> : undefined;
+
+/** What a route takes and gives; the document, the checks and the types of its handler all come out of it. */
+export interface Endpoint<Params extends Schema = Schema, Query extends Schema = Schema, Body extends Schema = Schema, Row extends object = object> {
+  method: Method;
+  /** With parameters in braces: `/customers/{id}`. */
+  path: string;
+  permission: Permission;
+  tag: string;
+  summary: string;
+  description?: string;
+  params?: Params;
+  query?: Query;
+  body?: Body;
+  /** Media types of a body that is a file: the handler reads the stream itself. */
+  files?: readonly string[];
+  /** Status of success and what it answers. */
+  status: 200 | 201 | 202;
+  answer: Presenter<Row>;
+  /** Media types besides JSON that the answer may have. */
+  produces?: readonly string[];
+  /** Statuses of refusals beyond those that every route has. */
+  refusals?: readonly number[];
+  /** The record carries a version: ETag, If-Match, If-None-Match. */
+  versioned?: boolean;
+}
+
+/** One request, as its handler sees it. */
+export interface Call<Params = unknown, Query = unknown, Body = unknown> {
+  params: Params;
+  query: Query;
+  body: Body;
+  caller: Principal;
+  tenant: Tenant;
+  requestId: string;
+  /** When the request was taken up: RFC 3339, UTC, milliseconds. */
+  now: string;
+  /** The version that If-Match names; undefined without one. */
+  ifMatch: number | undefined;
+  ip: string | null;
+  userAgent: string | null;
+  /** For streams alone: everything else is above. */
+  context: Context;
+}
+
+export type CallOf<E> = E extends Endpoint<infer Params, infer Query, infer Body, object> ? Call<Output<Params>, Output<Query>, Output<Body>> : never;
+export type RowOf<E> = E extends Endpoint<Schema, Schema, Schema, infer Row> ? Row : never;
+
+/** Declares a route. */
+export function endpoint<const Params extends Schema, const Query extends Schema, const Body extends Schema, Row extends object>(
+  definition: Endpoint<Params, Query, Body, Row>,
+): Endpoint<Params, Query, Body, Row> {
+  return definition;
+}
+
+/** The id of a record in a path. One that is no UUID belongs to nothing: 404, like any other unknown one. */
+export const idParams = z.object({ id: z.uuid().meta({ description: "The record's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }) });
+
+export function parseParams<S extends Schema>(schema: S, params: Record<string, string>): Output<S> {
+  if (!schema) return undefined as Output<S>;
+  const result = schema.safeParse(params);
+  if (!result.success) throw notFound("Record");
+  return result.data as Output<S>;
+}
+
+/** The query's parameters, each once, none unknown. */
+export function parseQuery<S extends Schema>(schema: S, given: Record<string, string[]>): Output<S> {
+  const single: Record<string, string> = Object.create(null);
+  for (const [name, values] of Object.entries(given)) {
+    if (values.length > 1) throw badFields([{ path: name, code: "INVALID_FORMAT", message: "is given more than once" }]);
+    single[name] = values[0] ?? "";
+  }
+  const result = (schema ?? z.strictObject({})).safeParse(single, { reportInput: true });
+  if (!result.success) throw badFields(fieldProblems(result.error, ""));
+  return result.data as Output<S>;
+}
+
+export function parseBody<S extends Schema>(schema: S, body: unknown): Output<S> {
+  if (!schema) return undefined as Output<S>;
+  const result = schema.safeParse(body, { reportInput: true });
+  if (!result.success) throw badFields(fieldProblems(result.error, ""));
+  return result.data as Output<S>;
+}
+
+/** If-Match as a version: `"3"`. `*` is no condition here, since an absent record is a 404 already. */
+export function parseIfMatch(header: string | undefined): number | undefined {
+  if (header === undefined || header.trim() === "*") return undefined;
+  const version = /^"(\d{1,9})"$/.exec(header.trim())?.[1];
+  if (version === undefined) throw badFields([{ path: "If-Match", code: "INVALID_FORMAT", message: 'must be an ETag that this API gave, such as "3"' }]);
+  return Number(version);
+}
+
+export function requirePermission(caller: Principal, permission: Permission): void {
+  if (!caller.permissions.includes(permission)) throw new Problem("FORBIDDEN", `This needs the permission ${permission}`);
+}

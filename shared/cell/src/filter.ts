@@ -1,0 +1,109 @@
+import { badField, Problem } from "@cell/problem";
+import { type RawBuilder, sql } from "kysely";
+import type { FieldType, ListField } from "./listing.ts";
+
+/** One condition of a list: its text depends on `shape` alone, its values come separately. */
+export interface Condition {
+  shape: string;
+  values: unknown[];
+  sql(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
+}
+
+const comparisons: Record<string, string> = { eq: "=", gt: ">", gte: ">=", lt: "<", lte: "<=" };
+const operators = ["eq", "ne", "in", "gt", "gte", "lt", "lte", "contains", "isNull"];
+
+const casts: Record<FieldType, string> = {
+  text: "text",
+  texts: "text",
+  time: "timestamptz",
+  date: "date",
+  number: "numeric",
+  boolean: "boolean",
+  uuid: "uuid",
+};
+
+/** Reads `field[op]:value and …`; a value with " and " in it stands in double quotes. Throws BAD_REQUEST, and FIELD_MASKED by `isMasked`. */
+export function parseFilter(filter: string | undefined, fields: Readonly<Record<string, ListField>>, isMasked: (field: string) => boolean): Condition[] {
+  if (filter === undefined || filter.trim() === "") return [];
+  const parts = splitParts(filter);
+  if (parts.length > 20) throw badField("filter", "TOO_LONG", "may have at most 20 conditions");
+  return parts.map((part) => parseCondition(part, fields, isMasked));
+}
+
+function splitParts(filter: string): string[] {
+  const parts = filter.match(/(?:"(?:[^"\\]|\\.)*"|(?!\s+and\s)[\s\S])+/gi) ?? [];
+  return parts.map((part) => part.replace(/^\s*and\s+/i, "").trim()).filter((part) => part !== "");
+}
+
+function parseCondition(part: string, fields: Readonly<Record<string, ListField>>, isMasked: (field: string) => boolean): Condition {
+  const match = /^([A-Za-z][A-Za-z0-9]*)\[([A-Za-z]+)\]:([\s\S]*)$/.exec(part);
+  const [, name = "", operator = "", raw = ""] = match ?? [];
+  if (!match) throw badField("filter", "INVALID_FORMAT", `"${part.slice(0, 60)}" is not of the form field[op]:value`);
+  const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
+  if (!field) throw badField("filter", "UNKNOWN_FIELD", `${name} cannot be filtered by; ${Object.keys(fields).join(", ")} can`);
+  if (!operators.includes(operator)) throw badField("filter", "INVALID_ENUM", `the operator ${operator} is not one of ${operators.join(", ")}`);
+  const exact = operator === "eq" || operator === "ne" || operator === "in" || operator === "isNull";
+  if (isMasked(name) && !exact) throw new Problem("FIELD_MASKED", `${name} is masked for you: it can be compared for equality only`, { details: { field: name } });
+  const value = /^"[\s\S]*"$/.test(raw) ? raw.slice(1, -1).replace(/\\(["\\])/g, "$1") : raw;
+  return condition(name, field.type, operator, value);
+}
+
+function condition(name: string, type: FieldType, operator: string, value: string): Condition {
+  const column = sql.ref(name);
+  const shape = `${name}[${operator}]`;
+  const cast = sql.raw(casts[type]);
+  if (operator === "isNull") {
+    if (value !== "true" && value !== "false") throw badField("filter", "INVALID_FORMAT", `${name}[isNull] takes true or false`);
+    const test = type === "texts" ? sql<boolean>`cardinality(${column}) = 0` : sql<boolean>`${column} is null`;
+    return { shape: `${shape}${value}`, values: [], sql: () => (value === "true" ? test : sql<boolean>`not (${test})`) };
+  }
+  if (operator === "contains") {
+    if (type === "texts") return { shape, values: [[value]], sql: ([given]) => sql<boolean>`${column} @> ${given}::text[]` };
+    if (type !== "text") throw badField("filter", "INVALID_FORMAT", `${name} is no text: contains does not apply`);
+    const pattern = `%${value.replace(/[\\%_]/g, "\\$&")}%`;
+    return { shape, values: [pattern], sql: ([given]) => sql<boolean>`${column} ilike ${given}` };
+  }
+  if (operator === "in") {
+    const list = value.split(",").map((item) => checked(name, type, item.trim()));
+    if (list.length > 200) throw badField("filter", "TOO_LONG", `${name}[in] takes at most 200 values`);
+    if (type === "texts") return { shape, values: [list], sql: ([given]) => sql<boolean>`${column} && ${given}::text[]` };
+    return { shape, values: [list], sql: ([given]) => sql<boolean>`${column} = any(${given}::${cast}[])` };
+  }
+  const single = checked(name, type, value);
+  if (type === "texts") {
+    if (operator !== "eq" && operator !== "ne") throw badField("filter", "INVALID_FORMAT", `${name} is a list: it takes eq, ne, in, contains and isNull`);
+    const has = (given: RawBuilder<unknown> | undefined) => sql<boolean>`${given}::text = any(${column})`;
+    return { shape, values: [single], sql: ([given]) => (operator === "eq" ? has(given) : sql<boolean>`not ${has(given)}`) };
+  }
+  if (operator === "ne") return { shape, values: [single], sql: ([given]) => sql<boolean>`${column} is distinct from ${given}::${cast}` };
+  const symbol = sql.raw(comparisons[operator] ?? "=");
+  return { shape, values: [single], sql: ([given]) => sql<boolean>`${column} ${symbol} ${given}::${cast}` };
+}
+
+const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
+  text: { pattern: /^[\s\S]*$/, says: "text" },
+  texts: { pattern: /^[\s\S]*$/, says: "text" },
+  time: { pattern: /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?$/, says: "a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)" },
+  date: { pattern: /^\d{4}-\d\d-\d\d$/, says: "a date such as 2026-01-31" },
+  number: { pattern: /^-?\d{1,15}(\.\d{1,6})?$/, says: "a number" },
+  boolean: { pattern: /^(true|false)$/, says: "true or false" },
+  uuid: { pattern: /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i, says: "an id (UUID)" },
+};
+
+function checked(name: string, type: FieldType, value: string): string {
+  if (!hasForm(type, value)) throw badField("filter", "INVALID_FORMAT", `${name} is compared with ${forms[type].says}`);
+  return value;
+}
+
+/** Whether a text can be compared with a column of this type. */
+export function hasForm(type: FieldType, value: string): boolean {
+  const isDay = type === "time" || type === "date";
+  return forms[type].pattern.test(value) && !value.includes("\0") && value.isWellFormed() && (!isDay || existingDay(value));
+}
+
+/** Whether the date that a text begins with exists: no 30 February. */
+export function existingDay(value: string): boolean {
+  const day = value.slice(0, 10);
+  const time = Date.parse(`${day}T00:00:00Z`);
+  return !Number.isNaN(time) && new Date(time).toISOString().slice(0, 10) === day && !Number.isNaN(Date.parse(value));
+}

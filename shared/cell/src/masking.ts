@@ -1,0 +1,101 @@
+import type { Permission, Principal } from "@cell/http";
+import { badFields, type FieldProblem } from "@cell/problem";
+import { z } from "zod";
+
+/** What makes a field sensitive; each kind has its form of masking and its permission. */
+export type SensitiveKind = "phone" | "email" | "amount";
+
+/** The kinds of sensitive fields, by their schemas. A schema that is in here cannot leave unmasked (`crm.md`, section 5). */
+export const sensitiveFields = z.registry<{ kind: SensitiveKind }>();
+
+/** Declares a schema sensitive, for answers and for the document (`x-sensitive`). */
+export function sensitive<S extends z.ZodType>(kind: SensitiveKind, schema: S): S {
+  const declared = schema.meta({ ...schema.meta(), "x-sensitive": kind }) as S;
+  sensitiveFields.add(declared, { kind });
+  return declared;
+}
+
+/** The permission to read a kind in the clear, in the detail. */
+export const readPermission: Record<SensitiveKind, Permission> = { phone: "pii:read", email: "pii:read", amount: "amount:read" };
+
+/** Where an answer appears: one record on its own, or a list, an export, the answer of a write. */
+export type Exposure = "detail" | "list";
+
+/** Which kinds and fields an answer shows in the clear. */
+export interface Clearance {
+  readonly clear: ReadonlySet<SensitiveKind>;
+  /** Fields cleared by `?reveal=`. */
+  readonly revealed: ReadonlySet<string>;
+}
+
+const nothing: ReadonlySet<string> = new Set();
+const masked: Clearance = { clear: new Set(), revealed: nothing };
+const detailClearances = new WeakMap<Principal, Clearance>();
+
+/** What a caller sees: in lists nothing sensitive, in the detail what its permissions allow. */
+export function clearance(principal: Principal, exposure: Exposure, revealed: ReadonlySet<string> = nothing): Clearance {
+  if (exposure === "list") return revealed.size === 0 ? masked : { clear: masked.clear, revealed };
+  let known = detailClearances.get(principal);
+  if (!known) {
+    known = { clear: readableKinds(principal), revealed: nothing };
+    detailClearances.set(principal, known);
+  }
+  return known;
+}
+
+/** The kinds that a caller may read at all; the others are masked for it everywhere. */
+export function readableKinds(principal: Principal): ReadonlySet<SensitiveKind> {
+  const kinds = Object.keys(readPermission) as SensitiveKind[];
+  return new Set(kinds.filter((kind) => principal.permissions.includes(readPermission[kind])));
+}
+
+/** ITU-T E.164 country codes: one digit, two, or else three. */
+const countryCode = /^\+(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|\d{3})/;
+
+function maskPhone(phone: string): string {
+  const compact = phone.replace(/[^+\d]/g, "");
+  const prefix = countryCode.exec(compact)?.[0] ?? "";
+  const digits = compact.slice(prefix.length).replaceAll("+", "");
+  if (digits.length >= 11) return `${prefix}${digits.slice(0, 3)}****${digits.slice(-4)}`;
+  if (digits.length === 10) return `${prefix}****${digits.slice(-4)}`;
+  if (digits.length >= 8) return `${prefix}${digits.slice(0, 2)}****${digits.slice(-2)}`;
+  return "****";
+}
+
+function maskEmail(email: string): string {
+  const at = email.lastIndexOf("@");
+  if (at < 0) return "***";
+  return at <= 2 ? `***${email.slice(at)}` : `${email.slice(0, 1)}***${email.slice(at)}`;
+}
+
+/** The masked form of a value (`crm.md`, section 5); null and "" stay. */
+export function mask(kind: SensitiveKind, value: unknown): unknown {
+  if (value === null || value === undefined || value === "") return value;
+  switch (kind) {
+    case "phone":
+      return maskPhone(String(value));
+    case "email":
+      return maskEmail(String(value));
+    case "amount":
+      return "****";
+  }
+}
+
+/** Whether a value that a caller sent has the look of a masked one. */
+export function looksMasked(value: unknown): boolean {
+  return typeof value === "string" && value.includes("**");
+}
+
+/** The fields of a change without those that came back masked: they mean "unchanged". Throws BAD_REQUEST for a masked value that is not the record's. */
+export function withoutMasked<Patch extends object>(kinds: Readonly<Record<string, SensitiveKind>>, current: object | undefined, patch: Patch): Patch {
+  const result = { ...patch } as Record<string, unknown>;
+  const wrong: FieldProblem[] = [];
+  for (const [field, kind] of Object.entries(kinds)) {
+    const value = result[field];
+    if (!looksMasked(value)) continue;
+    if (current && value === mask(kind, (current as Record<string, unknown>)[field])) delete result[field];
+    else wrong.push({ path: field, code: "MASKED_VALUE", message: "is a masked value: send the real one, or leave the field out to keep it" });
+  }
+  if (wrong.length > 0) throw badFields(wrong);
+  return result as Patch;
+}

@@ -1,0 +1,33 @@
+import type { TenantMigration } from "@cell/postgres";
+
+/** The tables that every cell keeps in each tenant's schema: kept answers, the audit trail with its seals, the tenant's settings. */
+export const chassisMigration: TenantMigration = {
+  name: "0001_chassis",
+  sql: [
+    `create table "$tenant".idempotency_keys (
+      key bytea primary key, fingerprint bytea not null, status smallint not null, body text not null, resource_id text,
+      created_at timestamptz not null)`,
+    // Swept by age: the table is written in the order of time, so that a block range index is enough.
+    `create index idempotency_keys_created_at on "$tenant".idempotency_keys using brin (created_at)`,
+    `grant select, insert, delete on "$tenant".idempotency_keys to "$login"`,
+    `create table "$tenant".audit_logs (
+      seq bigint generated always as identity primary key, id uuid not null, transaction_id bigint not null default (pg_current_xact_id()::text::bigint),
+      occurred_at timestamptz not null, actor_id text not null, actor_type text not null, action text not null,
+      resource_type text not null, resource_id text not null, resource_name text, resource_version int, changes json not null,
+      request_id text not null, import_id uuid, ip text, user_agent text)`,
+    `create unique index audit_logs_id on "$tenant".audit_logs (id)`,
+    `create index audit_logs_resource on "$tenant".audit_logs (resource_type, resource_id, seq)`,
+    `create index audit_logs_import on "$tenant".audit_logs (import_id, seq) where import_id is not null`,
+    `create index audit_logs_transaction on "$tenant".audit_logs using brin (transaction_id)`,
+    `grant select, insert on "$tenant".audit_logs to "$login"`,
+    `create table "$tenant".audit_seals (
+      seal bigint primary key, from_transaction bigint not null, to_transaction bigint not null, entries int not null,
+      seqs bigint[] not null, hashes bytea not null, previous_root bytea not null, root bytea not null,
+      key_id text not null, signature bytea not null, sealed_at timestamptz not null)`,
+    `grant select on "$tenant".audit_seals to "$login"`,
+    `create table "$tenant".settings (
+      only_row boolean primary key default true check (only_row), values jsonb not null, version int not null, updated_at timestamptz not null)`,
+    `insert into "$tenant".settings (values, version, updated_at) values ('{}', 1, now())`,
+    `grant select, update on "$tenant".settings to "$login"`,
+  ],
+};

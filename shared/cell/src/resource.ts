@@ -1,0 +1,118 @@
+import { z } from "zod";
+import { type Clearance, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
+
+/** One field of an answer. */
+interface Field {
+  name: string;
+  kind: SensitiveKind | undefined;
+}
+
+/** Turns a row into an answer: the declared fields, in their order, masked for the caller. A field `tenantId` is filled in here. */
+export interface Presenter<Row extends object = object> {
+  /** The schema of the answer as it leaves, for the document. */
+  readonly answer: z.ZodType;
+  /** The answer for a caller with this clearance. */
+  present(row: Row, clearance: Clearance, tenantId: string): object;
+  /** The declared fields of a row, unmasked: what is kept for a replay. */
+  pick(row: Row, tenantId: string): Row;
+}
+
+export interface ResourceOptions {
+  /** The field that identifies a record. */
+  id: string;
+  /** The field by which people know it, for the audit trail. */
+  label: string;
+}
+
+/** A resource: its name in the audit trail, its fields, which of them are sensitive. Everything else is derived from its schema. */
+export interface Resource<Row extends object = object> extends Presenter<Row> {
+  readonly type: string;
+  readonly id: string;
+  readonly label: string;
+  /** The kinds of its sensitive fields, by name. */
+  readonly sensitive: Readonly<Record<string, SensitiveKind>>;
+  /** All fields, in the order of the schema. */
+  readonly fields: readonly string[];
+}
+
+/** Declares a resource by the schema of its record. */
+export function resource<Shape extends z.ZodRawShape>(
+  type: string,
+  schema: z.ZodObject<Shape>,
+  options: ResourceOptions,
+): Resource<Omit<z.infer<z.ZodObject<Shape>>, "tenantId">> {
+  type Row = Omit<z.infer<z.ZodObject<Shape>>, "tenantId">;
+  const fields = fieldsOf(schema);
+  const kinds = fields.flatMap((field) => (field.kind ? [[field.name, field.kind] as const] : []));
+  return {
+    type,
+    id: options.id,
+    label: options.label,
+    sensitive: Object.fromEntries(kinds),
+    fields: fields.map((field) => field.name),
+    ...presenterOf<Row>(fields, kinds.length === 0 ? schema : withMasked(schema)),
+  };
+}
+
+/** The answer of a list of records, for the document. */
+export function listOf<Row extends object>(of: Resource<Row>, answerSchema: z.ZodType): Presenter<Row> {
+  return { answer: answerSchema, pick: (row) => row, present: () => unused(of.type) };
+}
+
+function unused(type: string): never {
+  throw new Error(`A list of ${type} presents its records one by one`);
+}
+
+/** An answer that is no record: its declared fields leave, masked where they are sensitive. */
+export function answer<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
+  return presenterOf(fieldsOf(schema), schema);
+}
+
+function withMasked(schema: z.ZodObject): z.ZodType {
+  const names = z.array(z.string()).meta({ description: "The fields of this object that are masked", examples: [["contactPhone"]] });
+  const { id, ...meta } = schema.meta() ?? {};
+  const extended = schema.extend({ _masked: names });
+  return id ? extended.meta({ ...meta, id: String(id) }) : extended;
+}
+
+function fieldsOf(schema: z.ZodObject): Field[] {
+  return Object.entries(schema.shape).map(([name, field]) => ({ name, kind: kindOf(field as z.ZodType) }));
+}
+
+/** The kind of a field, also behind `nullable` and its like. */
+function kindOf(field: z.ZodType): SensitiveKind | undefined {
+  const kind = sensitiveFields.get(field)?.kind;
+  if (kind) return kind;
+  const inner = (field.def as { innerType?: z.ZodType }).innerType;
+  return inner ? kindOf(inner) : undefined;
+}
+
+function presenterOf<Row extends object>(fields: readonly Field[], answerSchema: z.ZodType): Presenter<Row> {
+  const names = fields.map((field) => field.name);
+  const isSensitive = fields.some((field) => field.kind);
+  return {
+    answer: answerSchema,
+    pick(row, tenantId) {
+      const source = row as Record<string, unknown>;
+      return Object.fromEntries(names.map((name) => [name, name === "tenantId" ? tenantId : source[name]])) as Row;
+    },
+    present(row, clearance, tenantId) {
+      const source = row as Record<string, unknown>;
+      const result: Record<string, unknown> = {};
+      if (!isSensitive) {
+        for (const name of names) result[name] = name === "tenantId" ? tenantId : source[name];
+        return result;
+      }
+      const masked: string[] = [];
+      for (const { name, kind } of fields) {
+        const value = source[name];
+        if (kind && value !== null && value !== undefined && value !== "" && !clearance.clear.has(kind) && !clearance.revealed.has(name)) {
+          result[name] = mask(kind, value);
+          masked.push(name);
+        } else result[name] = name === "tenantId" ? tenantId : value;
+      }
+      result._masked = masked;
+      return result;
+    },
+  };
+}

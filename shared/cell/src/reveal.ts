@@ -1,0 +1,69 @@
+import { badField, Problem } from "@cell/problem";
+import { audited, auditEntry } from "./audit.ts";
+import type { Call } from "./endpoint.ts";
+import type { Condition } from "./filter.ts";
+import type { ListQuery, Lists } from "./listing.ts";
+import { clearance } from "./masking.ts";
+
+export interface ListOptions<C, Row> {
+  /** Conditions out of parameters of the list's own. */
+  conditions?(call: C): Condition[];
+  /** What the answer carries besides the page, such as totals over the whole filter. */
+  extra?(call: C, page: Row[]): Promise<object>;
+}
+
+/** A page of a list as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
+export async function answerList<Row extends object>(
+  call: Call<unknown, ListQuery, unknown>,
+  lists: Lists<Row>,
+  options: ListOptions<Call<unknown, ListQuery, unknown>, Row>,
+  committed: (tenantId: string) => void,
+): Promise<object> {
+  const { resource } = lists.listing;
+  const revealed = revealedFields(call, resource.sensitive);
+  const request = lists.resolve(call.query, call.caller, options.conditions?.(call) ?? []);
+  const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = await lists.page(call.tenant.reader(), request, call.query);
+  if (revealed.size > 0 && rows.length > 0) {
+    await recordReveal(call, lists, rows, revealed);
+    committed(call.tenant.tenantId);
+  }
+  const cleared = clearance(call.caller, "list", revealed);
+  return {
+    data: rows.map((row) => resource.present(row, cleared, call.tenant.tenantId)),
+    total,
+    ...(totalIsLowerBound ? { totalIsLowerBound } : {}),
+    page,
+    pageSize,
+    nextCursor,
+    ...(await options.extra?.(call, rows)),
+  };
+}
+
+function revealedFields(call: Call<unknown, ListQuery, unknown>, sensitive: Readonly<Record<string, unknown>>): ReadonlySet<string> {
+  const { reveal } = call.query;
+  if (reveal === undefined) return new Set();
+  const fields = reveal.split(",").map((field) => field.trim());
+  for (const field of fields) {
+    if (!Object.hasOwn(sensitive, field)) throw badField("reveal", "INVALID_ENUM", `takes ${Object.keys(sensitive).join(", ") || "nothing here"}`);
+  }
+  if (!call.caller.permissions.includes("pii:reveal")) throw new Problem("FORBIDDEN", "This needs the permission pii:reveal");
+  return new Set(fields);
+}
+
+async function recordReveal<Row extends object>(call: Call, lists: Lists<Row>, rows: Row[], revealed: ReadonlySet<string>): Promise<void> {
+  const { resource } = lists.listing;
+  const entries = rows.map((row) =>
+    auditEntry(call, { ...audited("reveal", resource, row, row), changes: [...revealed].map((field) => ({ field, before: null, after: null })) }),
+  );
+  const session = call.tenant.writer();
+  let failure: unknown;
+  try {
+    await session.begin();
+    await session.commit(undefined, [], entries);
+  } catch (error) {
+    failure = error;
+    throw error;
+  } finally {
+    await session.end(failure);
+  }
+}

@@ -1,0 +1,105 @@
+import { badField } from "@cell/problem";
+import type { Parameters } from "@cell/postgres";
+import { type RawBuilder, sql } from "kysely";
+import { hasForm } from "./filter.ts";
+import type { ListField } from "./listing.ts";
+
+export interface SortKey {
+  field: string;
+  descending: boolean;
+}
+
+/** Reads `-createdAt,name`; the id is added last, so that no two rows are equal. Throws BAD_REQUEST for a field that cannot be sorted by. */
+export function parseSort(sort: string, fields: Readonly<Record<string, ListField>>, id: string): SortKey[] {
+  const keys = sort.split(",").map((part) => {
+    const field = part.trim().replace(/^-/, "");
+    return { field, descending: part.trim().startsWith("-") };
+  });
+  for (const { field } of keys) {
+    if (field === id || (Object.hasOwn(fields, field) && fields[field]?.sort)) continue;
+    const known = Object.keys(fields).filter((name) => fields[name]?.sort);
+    throw badField("sort", "INVALID_ENUM", `"${field.slice(0, 60)}" cannot be sorted by; ${known.join(", ")} can`);
+  }
+  if (new Set(keys.map((key) => key.field)).size < keys.length) throw badField("sort", "INVALID_FORMAT", "names a field twice");
+  if (!keys.some((key) => key.field === id)) keys.push({ field: id, descending: keys.at(-1)?.descending ?? false });
+  return keys;
+}
+
+const columnTypes: Record<ListField["type"], string> = {
+  text: "text",
+  texts: "text[]",
+  time: "timestamptz",
+  date: "date",
+  number: "numeric",
+  boolean: "boolean",
+  uuid: "uuid",
+};
+
+/** The rows after the position k0, k1, …: as a row comparison where all keys go the same way and none can be null, so that an index serves it. */
+export function keysetCondition(sort: readonly SortKey[], fields: Readonly<Record<string, ListField>>, p: Parameters<Record<string, unknown>>): RawBuilder<boolean> {
+  const value = (index: number): RawBuilder<unknown> => {
+    const type = fields[sort[index]?.field ?? ""]?.type ?? "uuid";
+    return sql`${p[`k${index}`]}::${sql.raw(columnTypes[type])}`;
+  };
+  const nullable = sort.some(({ field }) => fields[field]?.nullable);
+  const [first] = sort;
+  if (!nullable && sort.every((key) => key.descending === first?.descending)) {
+    const columns = sql.join(sort.map(({ field }) => sql.ref(field)));
+    const values = sql.join(sort.map((_, index) => value(index)));
+    return sql<boolean>`(${columns}) ${sql.raw(first?.descending ? "<" : ">")} (${values})`;
+  }
+  const cases = sort.map((key, index) => {
+    const same = sort.slice(0, index).map(({ field }, before) => sql`${sql.ref(field)} is not distinct from ${value(before)}`);
+    return sql`(${sql.join([...same, after(key, value(index))], sql` and `)})`;
+  });
+  return sql<boolean>`(${sql.join(cases, sql` or `)})`;
+}
+
+/** Behind `value` in one key's order; PostgreSQL puts nulls last when ascending and first when descending. */
+function after({ field, descending }: SortKey, value: RawBuilder<unknown>): RawBuilder<boolean> {
+  const column = sql.ref(field);
+  return descending
+    ? sql<boolean>`(${column} < ${value} or (${column} is not null and ${value} is null))`
+    : sql<boolean>`(${column} > ${value} or (${column} is null and ${value} is not null))`;
+}
+
+export interface Position {
+  /** What the cursor is good for. */
+  fingerprint: string;
+  page: number;
+  /** The total as it was when the walk began. */
+  total: number;
+  totalIsLowerBound: boolean;
+  /** The sort keys of the last row. */
+  values: unknown[];
+}
+
+export function encodeCursor(position: Position): string {
+  const { fingerprint, page, total, totalIsLowerBound, values } = position;
+  return Buffer.from(JSON.stringify([fingerprint, page, total, totalIsLowerBound, values])).toString("base64url");
+}
+
+/** Throws BAD_REQUEST for a cursor that is none, or of another tenant, list, filter or order. */
+export function decodeCursor(cursor: string, fingerprint: string, sort: readonly SortKey[], fields: Readonly<Record<string, ListField>>): Position {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(cursor, "base64url").toString());
+  } catch {
+    throw foreign();
+  }
+  if (!Array.isArray(parsed) || parsed.length !== 5) throw foreign();
+  const [given, page, total, totalIsLowerBound, values] = parsed as unknown[];
+  if (given !== fingerprint || !Number.isSafeInteger(page) || !Number.isSafeInteger(total) || typeof totalIsLowerBound !== "boolean") throw foreign();
+  if (!Array.isArray(values) || values.length !== sort.length || !values.every((value, index) => isKey(value, sort[index], fields))) throw foreign();
+  return { fingerprint, page: page as number, total: total as number, totalIsLowerBound, values };
+}
+
+/** Whether a value can stand where the row's key stood. */
+function isKey(value: unknown, key: SortKey | undefined, fields: Readonly<Record<string, ListField>>): boolean {
+  const type = fields[key?.field ?? ""]?.type ?? "uuid";
+  return value === null || ((typeof value === "string" || typeof value === "number" || typeof value === "boolean") && hasForm(type, String(value)));
+}
+
+function foreign() {
+  return badField("cursor", "INVALID_FORMAT", "does not belong to this list with this filter and order; begin again without it");
+}

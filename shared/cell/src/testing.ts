@@ -1,0 +1,125 @@
+import { randomBytes } from "node:crypto";
+import { type AssertionKeys, type Permission, type Principal, serve, signAssertion, createLogger, parseAssertionKeys } from "@cell/http";
+import type { Registry } from "@cell/postgres";
+import type { RunningCell } from "./cell.ts";
+import { responseChecker } from "./conformance.ts";
+
+export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
+
+/** Every permission that a tenant's user can have. */
+export const allPermissions: readonly Permission[] = [
+  "crm:read",
+  "crm:write",
+  "crm:import",
+  "crm:export",
+  "report:read",
+  "audit:read",
+  "pii:read",
+  "amount:read",
+  "pii:reveal",
+  "tenant:admin",
+];
+
+export interface TestAnswer {
+  status: number;
+  headers: Headers;
+  text: string;
+  /** The JSON of the answer; undefined for other media types. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers whose shape the checker has compared with the document.
+  body: any;
+}
+
+export interface TestRequest {
+  body?: unknown;
+  /** A body that is no JSON, with its content type in the headers. */
+  raw?: string | Uint8Array;
+  headers?: Record<string, string>;
+  /** The caller's own request id, which makes a write idempotent. */
+  key?: string;
+}
+
+export interface TestClient {
+  readonly principal: Principal;
+  get(path: string, request?: TestRequest): Promise<TestAnswer>;
+  post(path: string, request?: TestRequest): Promise<TestAnswer>;
+  patch(path: string, request?: TestRequest): Promise<TestAnswer>;
+  delete(path: string, request?: TestRequest): Promise<TestAnswer>;
+  send(method: string, path: string, request?: TestRequest): Promise<TestAnswer>;
+}
+
+export interface TestCell {
+  url: string;
+  registry: Registry;
+  document: object;
+  /** A client as the gateway would speak for a user; by default with every permission. */
+  client(tenantId: string, principal?: Partial<Principal>): TestClient;
+  /** Provisions a tenant of this test's own. */
+  tenant(): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** Serves a cell on a free port, over real HTTP; every answer that its clients see is held to the OpenAPI document. */
+export async function serveTestCell(name: string, cell: RunningCell, registry: Registry): Promise<TestCell> {
+  const log = createLogger(name, "silent");
+  const server = await serve({
+    fetch: cell.app.fetch as never,
+    host: "127.0.0.1",
+    port: 0,
+    log,
+    requestTimeoutMs: 60_000,
+    drainDelayMs: 0,
+    drainTimeoutMs: 5_000,
+    close: () => registry.close(),
+  });
+  const check = responseChecker(cell.document);
+  return {
+    url: server.url,
+    registry,
+    document: cell.document,
+    client: (tenantId, principal = {}) => testClient(name, server.url, check, { ...fullPrincipal(tenantId), ...principal }),
+    async tenant() {
+      const tenantId = `t-${randomBytes(6).toString("hex")}`;
+      await registry.provision(tenantId);
+      return tenantId;
+    },
+    stop: () => server.stop(),
+  };
+}
+
+function fullPrincipal(tenantId: string): Principal {
+  return { tenantId, userId: "user-001", actorType: "user", permissions: allPermissions, scope: "tenant" };
+}
+
+type Check = (method: string, path: string, status: number, contentType: string, body: unknown) => void;
+
+function testClient(cell: string, url: string, check: Check, principal: Principal): TestClient {
+  const send = async (method: string, path: string, request: TestRequest = {}): Promise<TestAnswer> => {
+    const requestId = request.key ?? `req-${randomBytes(8).toString("hex")}`;
+    const assertion = signAssertion(testAssertionKeys, cell, { principal, requestId, requestIdIsKey: request.key !== undefined }, Math.floor(Date.now() / 1000));
+    const body = request.raw ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
+    const response = await fetch(url + path, {
+      method,
+      headers: {
+        "x-cell-assertion": assertion,
+        "x-request-id": requestId,
+        "x-tenant-id": principal.tenantId,
+        ...(request.body === undefined ? {} : { "content-type": "application/json" }),
+        ...request.headers,
+      },
+      ...(body === undefined ? {} : { body: body as BodyInit }),
+    });
+    const text = await response.text();
+    const contentType = response.headers.get("content-type") ?? "";
+    const parsed = contentType.startsWith("application/json") && text !== "" ? JSON.parse(text) : undefined;
+    check(method, path, response.status, contentType, parsed);
+    return { status: response.status, headers: response.headers, text, body: parsed };
+  };
+  return {
+    principal,
+    send,
+    get: (path, request) => send("GET", path, request),
+    post: (path, request) => send("POST", path, request),
+    patch: (path, request) => send("PATCH", path, request),
+    delete: (path, request) => send("DELETE", path, request),
+  };
+}

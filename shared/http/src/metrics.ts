@@ -1,0 +1,35 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+export { Registry };
+
+export interface HttpMetrics {
+  registry: Registry;
+  started(): void;
+  /** `route` is the pattern of the route, never the path: labels stay few and free of ids. */
+  finished(method: string, route: string, status: number, seconds: number): void;
+}
+
+/** The request metrics that every process of ours has, on a registry of their own. */
+export function createHttpMetrics(): HttpMetrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const labelNames = ["method", "route", "status"] as const;
+  const requests = new Counter({ name: "http_requests_total", help: "Requests answered", labelNames, registers: [registry] });
+  const durations = new Histogram({
+    name: "http_request_duration_seconds",
+    help: "Time from the request's head to the answer's end",
+    labelNames: ["method", "route"] as const,
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [registry],
+  });
+  const running = new Gauge({ name: "http_requests_running", help: "Requests being answered", registers: [registry] });
+  return {
+    registry,
+    started: () => running.inc(),
+    finished(method, route, status, seconds) {
+      running.dec();
+      requests.inc({ method, route, status: String(status) });
+      durations.observe({ method, route }, seconds);
+    },
+  };
+}

@@ -1,0 +1,157 @@
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { Problem } from "@cell/problem";
+import { getRequestListener, type HttpBindings, RequestError } from "@hono/node-server";
+import type { Logger } from "./log.ts";
+import { problemBody, problemResponse, toProblem } from "./render.ts";
+import { newRequestId } from "./request-id.ts";
+
+export type { HttpBindings };
+
+export interface ServeOptions {
+  fetch(request: Request, env: HttpBindings): Response | Promise<Response>;
+  /** Sees every request before `fetch`, as Node delivers it; true when it answers the request itself. */
+  intercept?(incoming: IncomingMessage, outgoing: ServerResponse): boolean;
+  host: string;
+  port: number;
+  log: Logger;
+  /** Whole request, head to body's end; a slower sender is cut off. */
+  requestTimeoutMs: number;
+  /** How long after SIGTERM connections are still accepted while /ready says no, so that load balancers notice. */
+  drainDelayMs: number;
+  /** How long running requests may take to finish after that. */
+  drainTimeoutMs: number;
+  /** Handles `Upgrade:` requests; without it they are refused. */
+  upgrade?(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Runs when the last request has ended: close pools, stop timers. */
+  close(): Promise<void>;
+}
+
+export interface Server {
+  url: string;
+  port: number;
+  /** True from the first moment of the shutdown on. */
+  readonly draining: boolean;
+  /** Drains and closes; the same as SIGTERM. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+const maxHeaderBytes = 16 * 1024;
+
+/** Listens, answers malformed HTTP in the form of our errors, and drains on SIGTERM or SIGINT. Rejects when the port is taken. */
+export async function serve(options: ServeOptions): Promise<Server> {
+  const { log } = options;
+  let stopping: Promise<void> | undefined;
+  const answer = getRequestListener(options.fetch as (request: Request) => Response | Promise<Response>, {
+    errorHandler: answerUnreadable,
+  });
+  const server = createServer(
+    {
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: 10_000,
+      requestTimeout: options.requestTimeoutMs,
+      keepAliveTimeout: 65_000,
+      connectionsCheckingInterval: 1_000,
+      noDelay: true,
+      // Node would answer with an empty 400; ours has the error form.
+      requireHostHeader: false,
+    },
+    (incoming, outgoing) => {
+      // The client must not send its next request on a connection that is about to close.
+      if (stopping) outgoing.shouldKeepAlive = false;
+      if (!options.intercept?.(incoming, outgoing)) void answer(incoming, outgoing);
+    },
+  );
+  server.maxHeadersCount = 100;
+  server.on("clientError", answerMalformed);
+  server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
+    writeProblem(socket, 405, new Problem("METHOD_NOT_ALLOWED", "This is no proxy: CONNECT is refused"));
+  });
+  if (options.upgrade) server.on("upgrade", options.upgrade);
+
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(options.port, options.host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  const { port } = server.address() as AddressInfo;
+  async function drain(): Promise<void> {
+    log.info("draining");
+    await new Promise((resolve) => setTimeout(resolve, options.drainDelayMs));
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    const idle = setInterval(() => server.closeIdleConnections(), 50);
+    const cut = setTimeout(() => server.closeAllConnections(), options.drainTimeoutMs);
+    await closed;
+    clearInterval(idle);
+    clearTimeout(cut);
+    await options.close();
+    log.info("stopped");
+  }
+
+  const running: Server = {
+    url: `http://${options.host}:${port}`,
+    port,
+    get draining() {
+      return stopping !== undefined;
+    },
+    stop() {
+      stopping ??= drain();
+      return stopping;
+    },
+  };
+  return running;
+}
+
+/** Stops the server and ends the process on SIGTERM or SIGINT; a second signal ends it at once. */
+export function stopOnSignals(server: Server, log: Logger): void {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (server.draining) process.exit(1);
+      server.stop().then(
+        () => process.exit(0),
+        (error) => {
+          log.error({ err: error }, "could not stop cleanly");
+          process.exit(1);
+        },
+      );
+    });
+  }
+}
+
+/** A request without a host or with an unreadable target is 400; what else escapes the application is a fault of ours. */
+function answerUnreadable(error: unknown): Response {
+  const problem = error instanceof RequestError ? new Problem("BAD_REQUEST", "The host or the path is not valid") : toProblem(error);
+  const requestId = newRequestId();
+  const response = problemResponse(problem, requestId);
+  response.headers.set("x-request-id", requestId);
+  return response;
+}
+
+/** Node answers a request that it cannot parse with an empty 400; ours has the error form, and the connection ends. */
+function answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // What follows a half-sent answer would be taken for its continuation.
+  const answering = (socket as Duplex & { _httpMessage?: ServerResponse })._httpMessage?.headersSent ?? false;
+  if (error.code === "ECONNRESET" || !socket.writable || answering) {
+    socket.destroy();
+  } else if (error.code === "HPE_HEADER_OVERFLOW") {
+    writeProblem(socket, 431, new Problem("BAD_REQUEST", `The headers exceed ${maxHeaderBytes} bytes`));
+  } else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    writeProblem(socket, 408, new Problem("BAD_REQUEST", "The request did not arrive in time"));
+  } else {
+    writeProblem(socket, 400, new Problem("BAD_REQUEST", "This is not well-formed HTTP/1.1"));
+  }
+}
+
+/** Answers where there is no response object to write to, and ends the connection. */
+function writeProblem(socket: Duplex, status: number, problem: Problem): void {
+  const requestId = newRequestId();
+  const body = problemBody(problem, requestId);
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json; charset=utf-8\r\nx-request-id: ${requestId}\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,73 @@
+import { CamelCasePlugin, Kysely, PostgresDialect } from "kysely";
+import pg from "pg";
+import { typeParsers } from "./parsing.ts";
+
+export interface ControlOptions {
+  url: string;
+  applicationName: string;
+  /** Connections at most. */
+  max: number;
+}
+
+/** A bounded pool whose lost connections are dropped instead of ending the process. */
+export function openPool({ url, applicationName, max }: ControlOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    application_name: applicationName,
+    max,
+    types: typeParsers,
+    connectionTimeoutMillis: 1_000,
+    idleTimeoutMillis: 30_000,
+    statement_timeout: 10_000,
+    query_timeout: 11_000,
+    lock_timeout: 2_000,
+    idle_in_transaction_session_timeout: 10_000,
+    options: "-c timezone=UTC",
+  });
+  // A connection lost between two queries emits an error on the client or the pool; unheard, either would end the process.
+  pool.on("connect", (client) => client.on("error", () => undefined));
+  pool.on("error", () => undefined);
+  return pool;
+}
+
+/** Kysely over a pool, for tables outside the tenants: snake_case in SQL, camelCase here. Not for hot paths. */
+export function openKysely<Tables>(options: ControlOptions): Kysely<Tables> {
+  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: openPool(options) }), plugins: [new CamelCasePlugin()] });
+}
+
+/** One step of a schema's history; each string holds one statement. Frozen once released. */
+export interface SchemaMigration {
+  name: string;
+  sql: string[];
+}
+
+/**
+ * Brings one schema (not a tenant's) up to date; the row of `<schema>.schema_version` is both state and lock.
+ * Resolves to how many steps were applied. Rejects with the database's error; a failed step leaves nothing.
+ */
+export async function migrateSchema(options: { url: string; schema: string; migrations: SchemaMigration[] }): Promise<{ applied: number }> {
+  const { schema, migrations } = options;
+  if (!/^[a-z][a-z0-9_]*$/.test(schema)) throw new Error(`"${schema}" is no schema name`);
+  const client = new pg.Client({ connectionString: options.url, application_name: `migrate ${schema}` });
+  client.on("error", () => undefined);
+  await client.connect();
+  try {
+    await client.query("select pg_advisory_lock(hashtextextended($1, 0))", [`migrate ${schema}`]);
+    const exists = await client.query("select from pg_namespace where nspname = $1", [schema]);
+    if (exists.rowCount === 0) await client.query(`create schema ${schema}`);
+    await client.query(`create table if not exists ${schema}.schema_version (only_row boolean primary key default true check (only_row), version int not null)`);
+    await client.query(`insert into ${schema}.schema_version (version) values (0) on conflict do nothing`);
+    const { rows } = await client.query<{ version: number }>(`select version from ${schema}.schema_version`);
+    const version = rows[0]?.version ?? 0;
+    for (const [index, migration] of migrations.entries()) {
+      if (index < version) continue;
+      await client.query("begin");
+      for (const statement of migration.sql) await client.query(statement);
+      await client.query(`update ${schema}.schema_version set version = $1`, [index + 1]);
+      await client.query("commit");
+    }
+    return { applied: Math.max(0, migrations.length - version) };
+  } finally {
+    await client.end();
+  }
+}

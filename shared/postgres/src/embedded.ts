@@ -1,0 +1,117 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "pg";
+import { database, ensureCluster, owner } from "./embedded/cluster.ts";
+import { boundLog } from "./embedded/log-file.ts";
+import { findPlace } from "./embedded/place.ts";
+import { ensurePostmaster, type Postmaster, stopPostmaster } from "./embedded/postmaster.ts";
+import { isAlive } from "./embedded/process.ts";
+
+export interface EmbeddedOptions {
+  /** Kept between runs; made when missing. */
+  dataDir: string;
+  /** TCP port on 127.0.0.1 to try first; by default the one used last, else 15432. */
+  port?: number;
+  /** For tests: nothing is forced to disk, so a crash of the machine may lose the data. */
+  fast?: boolean;
+  /** Told what an operator should know, a sentence each. */
+  log(line: string): void;
+  /** Told the new process id after a server that died was started again. */
+  onRestart?(pid: number): void;
+}
+
+export interface Embedded {
+  /** `postgres://owner:password@127.0.0.1:port/cell` */
+  readonly url: string;
+  /** The same database through the unix socket: `postgres://owner:password@localhost/cell?host=<folder>&port=<port>`. */
+  readonly socketUrl: string;
+  /** Process id of the running server; another one after a restart. */
+  readonly pid: number;
+  /** The folder that holds the data: `dataDir`, or the one below /var/lib that replaces it. */
+  readonly home: string;
+  /** Ends the server with everything on disk. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+const watchMs = 200;
+const defaultPort = 15_432;
+
+/**
+ * Starts the PostgreSQL that comes with the packages on `dataDir`, or takes over the one that a killed process left running there, and
+ * starts it again whenever it dies, on the same port, until `stop()`. Rejects with a sentence fit to be shown.
+ */
+export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
+  const { dataDir, fast = false, log } = options;
+  const place = findPlace(dataDir, log);
+  const password = await ensureCluster(place, fast);
+  const logPath = join(dataDir, "logs", "postgres.log");
+  const portFile = join(place.home, "postgres.port");
+  const lastPort = existsSync(portFile) ? Number(readFileSync(portFile, "utf8")) : defaultPort;
+  let server = await ensurePostmaster(place, options.port ?? lastPort, logPath, fast, false);
+  writeFileSync(portFile, String(server.port));
+  await ensureDatabase(server, password);
+
+  let stopping: Promise<void> | undefined;
+  let restarting: Promise<void> | undefined;
+  const watch = setInterval(() => {
+    boundLog(logPath);
+    if (!restarting && !isAlive(server.pid)) {
+      restarting = restart().finally(() => {
+        restarting = undefined;
+      });
+    }
+  }, watchMs);
+  watch.unref();
+
+  async function restart(): Promise<void> {
+    log(`PostgreSQL (process ${server.pid}) has died; starting it again.`);
+    while (!stopping) {
+      try {
+        server = await ensurePostmaster(place, server.port, logPath, fast, true);
+        options.onRestart?.(server.pid);
+        log(`PostgreSQL runs again (process ${server.pid}).`);
+        return;
+      } catch (error) {
+        log(error instanceof Error ? error.message : String(error));
+        await sleep(1_000);
+      }
+    }
+  }
+
+  async function stop(): Promise<void> {
+    clearInterval(watch);
+    await restarting;
+    await stopPostmaster(server.pid);
+    rmSync(place.socketDir, { recursive: true, force: true });
+  }
+
+  return {
+    url: `postgres://${owner}:${password}@127.0.0.1:${server.port}/${database}`,
+    socketUrl: socketUrl(server, password, database),
+    get pid() {
+      return server.pid;
+    },
+    home: place.home,
+    stop() {
+      stopping ??= stop();
+      return stopping;
+    },
+  };
+}
+
+// With a host before the path and the socket's folder after it, `new URL`, node-postgres and libpq all read it alike.
+function socketUrl({ socketDir, port }: Postmaster, password: string, name: string): string {
+  return `postgres://${owner}:${password}@localhost/${name}?host=${encodeURIComponent(socketDir)}&port=${port}`;
+}
+
+async function ensureDatabase(server: Postmaster, password: string): Promise<void> {
+  const client = new Client({ connectionString: socketUrl(server, password, "postgres") });
+  await client.connect();
+  try {
+    const { rowCount } = await client.query("select from pg_database where datname = $1", [database]);
+    if (rowCount === 0) await client.query(`create database ${database}`);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,58 @@
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { chownSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { ownFolder, type Place } from "./place.ts";
+
+export const owner = "crm";
+export const database = "cell";
+
+const majorVersion = "18";
+
+/** Makes the data directory unless it is there; returns the owner's password. Throws a sentence when the data are of another major version. */
+export async function ensureCluster(place: Place, fast: boolean): Promise<string> {
+  const passwordFile = join(place.home, "postgres.password");
+  const versionFile = join(place.data, "PG_VERSION");
+  if (existsSync(versionFile)) {
+    const version = readFileSync(versionFile, "utf8").trim();
+    if (version !== majorVersion) {
+      throw new Error(
+        `The data in ${place.data} belong to PostgreSQL ${version} and this program brings PostgreSQL ${majorVersion}: ` +
+          "export them with the program that wrote them, or choose another DATA_DIR.",
+      );
+    }
+    if (!existsSync(passwordFile)) throw new Error(`The password of the data in ${place.data} is missing: ${passwordFile} is gone.`);
+    return readFileSync(passwordFile, "utf8").trim();
+  }
+
+  const password = randomBytes(24).toString("base64url");
+  writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
+  if (place.user) chownSync(passwordFile, place.user.uid, place.user.gid);
+  // Made under another name first: a directory that bears the right name is always a whole one.
+  const partial = `${place.data}.new`;
+  rmSync(partial, { recursive: true, force: true });
+  ownFolder(partial, place.user);
+  await initdb(place, partial, passwordFile, fast);
+  renameSync(partial, place.data);
+  return password;
+}
+
+async function initdb(place: Place, dir: string, passwordFile: string, fast: boolean): Promise<void> {
+  // With the C character classes pg_trgm finds no letters in Chinese text.
+  const characterType = process.platform === "darwin" ? "en_US.UTF-8" : "C.UTF-8";
+  const args = [
+    ...["-D", dir, "--username", owner, "--pwfile", passwordFile, "--auth", "scram-sha-256", "--no-instructions", "--encoding", "UTF8"],
+    ...["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--lc-collate", "C", "--lc-ctype", characterType],
+    ...(fast ? ["--no-sync"] : []),
+  ];
+  try {
+    await promisify(execFile)(join(place.native, "bin", "initdb"), args, { ...place.user, cwd: "/", env: serverEnv });
+  } catch (error) {
+    const { stderr = "" } = error as { stderr?: string };
+    throw new Error(`PostgreSQL could not make its data directory ${dir}: ${stderr.trim() || (error as Error).message}`, { cause: error });
+  }
+}
+
+/** Nothing of the caller's environment, which may hold settings meant for other servers. */
+export const serverEnv: NodeJS.ProcessEnv = { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };

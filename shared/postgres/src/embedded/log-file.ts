@@ -1,0 +1,24 @@
+import { copyFileSync, mkdirSync, openSync, statSync, truncateSync } from "node:fs";
+import { dirname } from "node:path";
+
+const maxBytes = 10 * 1024 * 1024;
+
+/** Opens a log for appending, for a process that will write to the descriptor; its folder is made for the owner alone. */
+export function openLog(path: string): number {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const fd = openSync(path, "a", 0o600);
+  boundLog(path);
+  return fd;
+}
+
+/** Moves what a log holds to `<path>.1` once it has passed 10 MB; who appends to it goes on in the emptied file. */
+export function boundLog(path: string): void {
+  if (sizeOf(path) <= maxBytes) return;
+  copyFileSync(path, `${path}.1`);
+  truncateSync(path);
+}
+
+/** Bytes in the file; 0 when there is none. */
+export function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}

@@ -1,0 +1,58 @@
+import { Problem, unavailable } from "@cell/problem";
+
+interface DatabaseError {
+  code?: string;
+  message?: string;
+  constraint?: string;
+}
+
+/** The SQLSTATE raised by `public.expect_row`: a change found no row to work on. */
+export const expectationState = "CE001";
+
+/** The constraint that a unique violation names, or undefined for any other error. Compare by prefix: Citus appends a shard's number. */
+export function violatedConstraint(error: unknown): string | undefined {
+  const { code, constraint } = error as DatabaseError;
+  return code === "23505" ? constraint : undefined;
+}
+
+/** The label of the expectation that failed, or undefined for any other error. */
+export function failedExpectation(error: unknown): string | undefined {
+  const { code, message } = error as DatabaseError;
+  return code === expectationState ? message : undefined;
+}
+
+/** A deadlock or a serialisation failure: the whole transaction may run again. */
+export function isRetryable(error: unknown): boolean {
+  const { code } = error as DatabaseError;
+  return code === "40001" || code === "40P01";
+}
+
+/** The connection is gone or useless; what it was doing may or may not have happened. */
+export function isConnectionLoss(error: unknown): boolean {
+  const { code, message } = error as DatabaseError;
+  if (code === undefined) return /^(Connection terminated|Client (has encountered|was closed)|Query read timeout|timeout)/.test(message ?? "");
+  return /^(08|57P0|53300|E(CONN|PIPE|TIMEDOUT|HOST|NET|NOENT|AI_AGAIN))/.test(code);
+}
+
+/** What an error of the database means for the caller; errors that are ours stay as they are. */
+export function databaseProblem(error: unknown): unknown {
+  if (error instanceof Problem || !(error instanceof Error)) return error;
+  if (isConnectionLoss(error)) return unavailable("The database is away for a moment; try again", 1, error);
+  const { code } = error as DatabaseError;
+  switch (code) {
+    case "40001":
+    case "40P01":
+    case "55P03":
+      return unavailable("Too many writes to the same record at once; try again", 1, error);
+    case "57014":
+      return new Problem("TIMEOUT", "The query took too long; narrow it down", { cause: error });
+    case "53100":
+    case "53200":
+      return unavailable("The database cannot take writes now; try again later", 5, error);
+    case "22021":
+    case "22P05":
+      return new Problem("BAD_REQUEST", "The request holds characters that cannot be stored", { cause: error });
+    default:
+      return error;
+  }
+}

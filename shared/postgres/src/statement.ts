@@ -1,0 +1,121 @@
+import {
+  CamelCasePlugin,
+  type Compilable,
+  createQueryId,
+  DummyDriver,
+  Kysely,
+  type OperationNode,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type RawBuilder,
+  type RootOperationNode,
+  sql,
+} from "kysely";
+
+/** Stands for the tenant's schema in compiled text, and in migrations. */
+export const tenantPlaceholder = "$tenant";
+const quotedPlaceholder = `"${tenantPlaceholder}"`;
+
+/** A parameter of a statement: known by name when the statement is compiled, by value when it runs. */
+export class Parameter {
+  readonly name: string;
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+/** The parameters of a statement as expressions for Kysely. */
+export type Parameters<P> = { readonly [K in keyof P]-?: RawBuilder<P[K]> };
+
+/**
+ * A query compiled once: the same text serves every tenant, but for the schema's name, so PostgreSQL can keep its plan.
+ * P: values by name. R: one row, its columns in camelCase.
+ */
+export interface Statement<P, R> {
+  readonly build: (parameters: Parameters<P>) => Compilable<R>;
+  readonly compiled: CompiledStatement;
+  /** Phantom: keeps R in the type. */
+  readonly row?: R;
+}
+
+export interface CompiledStatement {
+  readonly text: string;
+  /** In the order of $1, $2, …: a parameter's marker, or a constant. */
+  readonly parameters: readonly unknown[];
+  /** False for a one-off: it is sent without a name, so that no connection keeps it. */
+  readonly keep: boolean;
+}
+
+/** A builder of queries on tenant tables. It only compiles: a statement runs through a TenantDb or a TenantTx. */
+export function tenantTables<Tables>(): Kysely<Tables> {
+  return new Kysely<Tables>({
+    dialect: {
+      createAdapter: () => new PostgresAdapter(),
+      createDriver: () => new DummyDriver(),
+      createIntrospector: (db) => new PostgresIntrospector(db),
+      createQueryCompiler: () => new PostgresQueryCompiler(),
+    },
+    plugins: [new CamelCasePlugin()],
+  }).withSchema(tenantPlaceholder);
+}
+
+/** The parameters that `build` asks for, each a marker. */
+export function markers<P>(): Parameters<P> {
+  return new Proxy({} as Parameters<P>, { get: (_, name) => sql`${new Parameter(String(name))}` });
+}
+
+/** Declares a statement; it is compiled at its first use. */
+export function statement<P, R>(build: (parameters: Parameters<P>) => Compilable<R>, options: { keep?: boolean } = {}): Statement<P, R> {
+  let compiled: CompiledStatement | undefined;
+  return {
+    build,
+    get compiled() {
+      compiled ??= compileNode(nodeOf(build(markers<P>())), options.keep ?? true);
+      return compiled;
+    },
+  };
+}
+
+export function nodeOf(query: Compilable): RootOperationNode {
+  return (query as Compilable & { toOperationNode(): RootOperationNode }).toOperationNode();
+}
+
+const compiler = new PostgresQueryCompiler();
+
+export function compileNode(node: OperationNode, keep: boolean): CompiledStatement {
+  const query = compiler.compileQuery(node as RootOperationNode, createQueryId());
+  return { text: query.sql, parameters: query.parameters, keep };
+}
+
+/** The text for one tenant's schema. */
+export function textFor(compiled: CompiledStatement, quotedSchema: string): string {
+  return compiled.text.replaceAll(quotedPlaceholder, quotedSchema);
+}
+
+/** The values in the order of the text; an absent one is null. */
+export function bind(compiled: CompiledStatement, values: object): unknown[] {
+  return compiled.parameters.map((parameter) =>
+    parameter instanceof Parameter ? ((values as Record<string, unknown>)[parameter.name] ?? null) : parameter,
+  );
+}
+
+/** Statements that depend on what the caller asks for (filters, sort), compiled once for each shape. */
+export class StatementCache<P, R> {
+  readonly #statements = new Map<string, Statement<P, R>>();
+  readonly #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** The statement of this shape. `build` must depend on nothing that `shape` does not name. */
+  get(shape: string, build: (parameters: Parameters<P>) => Compilable<R>): Statement<P, R> {
+    const known = this.#statements.get(shape);
+    if (known) return known;
+    // Connections keep what is named: past the limit, shapes run unnamed, so that callers cannot fill the backends' memory.
+    const made = statement<P, R>(build, { keep: this.#statements.size < this.#limit });
+    if (this.#statements.size < this.#limit) this.#statements.set(shape, made);
+    return made;
+  }
+}

@@ -1,0 +1,43 @@
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestProject } from "vitest/node";
+import { stopPostmaster } from "../embedded/postmaster.ts";
+import { commandOf, isAlive } from "../embedded/process.ts";
+import { startEmbedded } from "../embedded.ts";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** Owner's URL of the run's own PostgreSQL; a file's tests make what they need in it and clean nothing up. */
+    databaseUrl: string;
+  }
+}
+
+const prefix = "cell-crm-test-";
+
+/** One PostgreSQL per test run, gone with it; returns the teardown. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  await sweep();
+  const dataDir = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
+  chmodSync(dataDir, 0o755);
+  // The port of a run must not be the one of a system that runs on this machine meanwhile.
+  const server = await startEmbedded({ dataDir, fast: true, port: 20_432, log: (line) => process.stderr.write(`${line}\n`) });
+  project.provide("databaseUrl", server.url);
+  return async () => {
+    await server.stop();
+    for (const folder of [server.home, dataDir]) rmSync(folder, { recursive: true, force: true });
+  };
+}
+
+/** Ends and removes what test runs left that were killed. */
+async function sweep(): Promise<void> {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = Number(new RegExp(`^${prefix}(\\d+)-`).exec(name)?.[1]);
+    if (!pid || isAlive(pid)) continue;
+    const dataDir = join(tmpdir(), name);
+    const lock = join(dataDir, "postgres", "postmaster.pid");
+    const server = existsSync(lock) ? Number(readFileSync(lock, "utf8").split("\n")[0]) : 0;
+    if (server && commandOf(server)?.includes(dataDir)) await stopPostmaster(server);
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,247 @@
+import {
+  AndNode,
+  type Compilable,
+  type InsertQueryNode,
+  type OperationNode,
+  ParensNode,
+  RawNode,
+  type RootOperationNode,
+  type SelectQueryNode,
+  sql,
+  ValueListNode,
+  ValuesNode,
+  WhereNode,
+} from "kysely";
+import { type CompiledStatement, compileNode, nodeOf, Parameter, type Parameters, type Statement, tenantTables } from "./statement.ts";
+
+/** What a write leaves beside its change: who did what to which record. One row of the tenant's `audit_logs`. */
+export interface AuditEntry {
+  id: string;
+  occurredAt: string;
+  actorId: string;
+  actorType: string;
+  action: string;
+  resourceType: string;
+  resourceId: string;
+  resourceName: string | null;
+  /** The version of the record after the change, where it has one. */
+  resourceVersion: number | null;
+  /** `[{field, before, after}]` */
+  changes: unknown;
+  requestId: string;
+  importId: string | null;
+  ip: string | null;
+  userAgent: string | null;
+}
+
+/** The claim of a request id together with the answer that a repeat will get. One row of the tenant's `idempotency_keys`. */
+export interface Claim {
+  /** SHA-256 over caller, method, path and key. */
+  key: Buffer;
+  /** SHA-256 over what was asked. */
+  fingerprint: Buffer;
+  status: number;
+  /** JSON text, unmasked. */
+  body: string;
+  resourceId: string | null;
+  createdAt: string;
+}
+
+/** The answer that was kept for a request id. */
+export type KeptAnswer = Omit<Claim, "key">;
+
+interface LedgerTables {
+  auditLogs: AuditEntry;
+  idempotencyKeys: Claim;
+}
+
+const ledger = tenantTables<LedgerTables>();
+
+/** One statement of a command: it runs together with the claim, the audit entries and the kept answer, or not at all. */
+export interface Change {
+  statement: Statement<never, unknown>;
+  values: object;
+  /** Named when the change has to meet a row: without one all is rolled back and the command sees this label. */
+  expectation: string | undefined;
+}
+
+const isClaimed = RawNode.createWithSql("exists (select from claim)");
+
+const auditColumns = {
+  id: "uuid",
+  occurredAt: "timestamptz",
+  actorId: "text",
+  actorType: "text",
+  action: "text",
+  resourceType: "text",
+  resourceId: "text",
+  resourceName: "text",
+  resourceVersion: "int",
+  changes: "json",
+  requestId: "text",
+  importId: "uuid",
+  ip: "text",
+  userAgent: "text",
+} as const satisfies Record<keyof AuditEntry, string>;
+const auditNames = Object.keys(auditColumns) as (keyof AuditEntry)[];
+const auditRecord = sql<never>`entry(${sql.raw(auditNames.map((name) => `"${name}" ${auditColumns[name]}`).join(", "))})`;
+
+const buildClaim = (p: Parameters<Claim & { lock: string }>) =>
+  ledger
+    .insertInto("idempotencyKeys")
+    .columns(["key", "fingerprint", "status", "body", "resourceId", "createdAt"])
+    .expression(
+      ledger
+        .selectNoFrom([
+          p.key.as("key"),
+          p.fingerprint.as("fingerprint"),
+          p.status.as("status"),
+          p.body.as("body"),
+          p.resourceId.as("resourceId"),
+          p.createdAt.as("createdAt"),
+        ])
+        // Not waiting for the first one: who waits holds a connection that others need.
+        .where(sql<boolean>`pg_try_advisory_xact_lock(${p.lock}::bigint)`),
+    )
+    .onConflict((conflict) => conflict.doNothing())
+    .returning(sql`1`.as("one"));
+
+export const buildKept = (p: Parameters<{ key: Buffer }>) =>
+  ledger.selectFrom("idempotencyKeys").select(["fingerprint", "status", "body", "resourceId", "createdAt"]).where("key", "=", p.key);
+
+export const buildDeleteKept = (p: Parameters<{ key: Buffer }>) => ledger.deleteFrom("idempotencyKeys").where("key", "=", p.key);
+
+/** Any number of entries travels as one parameter, so that the text stays the same. */
+const buildAudit = (p: Parameters<{ entries: string }>) =>
+  ledger
+    .insertInto("auditLogs")
+    .columns(auditNames)
+    .expression(
+      ledger
+        .selectFrom(sql<AuditEntry>`json_to_recordset(${p.entries}::json)`.as<"entry">(auditRecord))
+        .select(auditNames.map((name) => sql.raw(`entry."${name}"`).as(name)) as never),
+    );
+
+/** Parameters of the n-th part of a write, kept apart by a prefix. */
+function prefixed<P>(prefix: string): Parameters<P> {
+  return new Proxy({} as Parameters<P>, { get: (_, name) => sql`${new Parameter(prefix + String(name))}` });
+}
+
+/** Lets a change happen only if the claim was made: a repeated request changes nothing. */
+function gated(node: RootOperationNode): OperationNode {
+  switch (node.kind) {
+    case "InsertQueryNode":
+      return { ...node, values: gatedRows(node) } as InsertQueryNode;
+    case "UpdateQueryNode":
+    case "DeleteQueryNode":
+      return { ...node, where: gatedWhere(node.where) } as RootOperationNode;
+    default:
+      throw new Error(`A change cannot be a ${node.kind}`);
+  }
+}
+
+function gatedWhere(where: WhereNode | undefined): WhereNode {
+  return WhereNode.create(where ? AndNode.create(ParensNode.create(where.where), isClaimed) : isClaimed);
+}
+
+function gatedRows(node: InsertQueryNode): OperationNode {
+  const { values } = node;
+  if (values && ValuesNode.is(values)) {
+    const [row, more] = values.values;
+    if (!row || more || !ValueListNode.is(row)) throw new Error("A change inserts one row of parameters, or selects what it inserts");
+    const fragments = row.values.map((_, index) => (index === 0 ? "select " : ", "));
+    return RawNode.create([...fragments, " where exists (select from claim)"], row.values);
+  }
+  if (values?.kind === "SelectQueryNode") {
+    const select = values as SelectQueryNode;
+    return { ...select, where: gatedWhere(select.where) } as SelectQueryNode;
+  }
+  throw new Error("A change inserts values or a select of Kysely's");
+}
+
+const composed = new Map<string, CompiledStatement>();
+const statementIds = new WeakMap<object, number>();
+let nextStatementId = 0;
+
+function statementId(statement: object): number {
+  let id = statementIds.get(statement);
+  if (id === undefined) {
+    id = nextStatementId++;
+    statementIds.set(statement, id);
+  }
+  return id;
+}
+
+/** The one statement that is the whole write: claim, changes, audit entries; its text depends on `shape` alone. */
+export function composeWrite(claimed: boolean, changes: readonly Change[], audited: boolean): CompiledStatement {
+  const shape = `${claimed ? "k" : "-"}${audited ? "a" : "-"}:${changes.map((change) => `${statementId(change.statement)}${change.expectation ?? ""}`).join(",")}`;
+  let compiled = composed.get(shape);
+  if (!compiled) {
+    compiled = compileNode(writeNode(claimed, changes, audited), true);
+    composed.set(shape, compiled);
+  }
+  return compiled;
+}
+
+interface Part {
+  name: string;
+  node: OperationNode;
+  /** Text behind the query: what a change returns so that others can see whether it met a row. */
+  tail: string;
+}
+
+function writeNode(claimed: boolean, changes: readonly Change[], audited: boolean): OperationNode {
+  const parts: Part[] = [];
+  if (claimed) {
+    parts.push({ name: "claim", node: nodeOf(buildClaim(prefixed("claim."))), tail: "" });
+    parts.push({ name: "kept", node: nodeOf(buildKept(prefixed("claim."))), tail: "" });
+  }
+  const write = (name: string, query: Compilable) => {
+    parts.push({ name, node: claimed ? gated(nodeOf(query)) : nodeOf(query), tail: " returning 1" });
+  };
+  changes.forEach((change, index) => {
+    write(`change_${index}`, change.statement.build(prefixed<never>(`${index}.`) as never));
+  });
+  if (audited) write("audit", buildAudit(prefixed("audit.")));
+
+  const fragments = parts.map((part, index) => `${index === 0 ? "with " : `${parts[index - 1]?.tail}), `}${part.name} as (`);
+  fragments.push(`${parts.at(-1)?.tail}) ${resultText(claimed, changes)}`);
+  return RawNode.create(
+    fragments,
+    parts.map((part) => part.node),
+  );
+}
+
+function resultText(claimed: boolean, changes: readonly Change[]): string {
+  const columns = claimed
+    ? ["exists (select from claim) as claimed", ...["fingerprint", "status", "body", "resource_id", "created_at"].map((name) => `kept.${name}`)]
+    : ["true as claimed"];
+  changes.forEach((change, index) => {
+    if (change.expectation === undefined) return;
+    const met = `exists (select from change_${index})${claimed ? " or not exists (select from claim)" : ""}`;
+    columns.push(`public.expect_row(${met}, '${change.expectation.replaceAll("'", "''")}')`);
+  });
+  return `select ${columns.join(", ")}${claimed ? " from (values (1)) as one left join kept on true" : ""}`;
+}
+
+/** The values of a composed write by their prefixed names. */
+export function writeValues(claim: Claim | undefined, changes: readonly Change[], audit: readonly AuditEntry[]): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  const take = (prefix: string, source: object) => {
+    for (const [name, value] of Object.entries(source)) values[prefix + name] = value;
+  };
+  if (claim) {
+    take("claim.", claim);
+    values["claim.lock"] = lockNumber(claim.key);
+  }
+  changes.forEach((change, index) => {
+    take(`${index}.`, change.values);
+  });
+  if (audit.length > 0) values["audit.entries"] = JSON.stringify(audit);
+  return values;
+}
+
+/** The advisory lock of a request id: a chance collision only makes one of the two wait. */
+export function lockNumber(key: Buffer): string {
+  return key.readBigInt64BE(0).toString();
+}
