@@ -86,7 +86,7 @@ function allowedMethods(app: OpenAPIHono<GatewayEnv>, path: string): string[] {
 }
 
 function patternOf(route: string): RegExp {
-  return new RegExp(`^${route.replaceAll(".", "\\.").replaceAll(/:[A-Za-z]+(?:\{([^}]*)\})?/g, (_, pattern) => pattern ?? "[^/]+")}$`);
+  return new RegExp(`^${route.replaceAll(".", "\\.").replaceAll(/:[A-Za-z]+/g, "[^/]+")}$`);
 }
 
 function registerHealth(app: OpenAPIHono<GatewayEnv>, { controlPlane, metrics }: Services, draining: () => boolean): void {

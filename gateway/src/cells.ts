@@ -34,7 +34,7 @@ export class Cells {
     try {
       const { statusCode, body } = await this.#upstreams
         .get(url)
-        .requests.request({ path: "/health", method: "GET", headersTimeout: 1_000 });
+        .requests.pool.request({ path: "/health", method: "GET", headersTimeout: 1_000 });
       await body.dump();
       return statusCode === 200;
     } catch {
@@ -62,7 +62,7 @@ export class Cells {
 
   async #request(url: string, method: "GET" | "PUT" | "DELETE", path: string, headers: Record<string, string>) {
     try {
-      const { statusCode, body } = await this.#upstreams.get(url).requests.request({ path, method, headers, headersTimeout: 30_000 });
+      const { statusCode, body } = await this.#upstreams.get(url).requests.pool.request({ path, method, headers, headersTimeout: 30_000 });
       return { statusCode, body: await body.text() };
     } catch (error) {
       throw unavailable("A service is away for a moment; send the request again to finish", 1, error);

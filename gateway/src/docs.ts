@@ -81,9 +81,9 @@ export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Se
     return c.body(document, 200, { "content-type": "application/json; charset=utf-8" });
   });
 
-  app.get("/openapi/:cell{[a-z][a-z0-9-]*\\.json}", async (c) => {
-    const name = c.req.param("cell").replace(/\.json$/, "");
-    const [url] = config.cells.find((cell) => cell.name === name)?.urls ?? [];
+  app.get("/openapi/:file", async (c) => {
+    const name = c.req.param("file").replace(/\.json$/, "");
+    const [url] = config.cells.find((cell) => c.req.path === `/openapi/${cell.name}.json`)?.urls ?? [];
     if (url === undefined) throw notFound("Service");
     return c.json({ ...(await cells.openapi(url)), servers: [{ url: `/api/v1/${name}` }] });
   });

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { type HttpMetrics, type Logger, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
-import type { Dispatcher, Pool } from "undici";
+import type { Dispatcher } from "undici";
+import type { Lane } from "./upstreams.ts";
 
 export interface ExchangeOptions {
   incoming: IncomingMessage;
@@ -44,9 +45,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #options: ExchangeOptions;
   readonly #outgoing: ServerResponse;
   readonly #startedAtMs = performance.now();
-  #pool: Pool | undefined;
+  #lane: Lane | undefined;
   #request: Dispatcher.DispatchOptions | undefined;
   #controller: Dispatcher.DispatchController | undefined;
+  #length: string | undefined;
   #sent = false;
   #retried = false;
 
@@ -63,10 +65,15 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /** Sends the request to a cell; its answer, or what went wrong, goes to the caller. */
-  send(pool: Pool, request: Dispatcher.DispatchOptions): void {
-    this.#pool = pool;
+  send(lane: Lane, request: Dispatcher.DispatchOptions): void {
+    if (lane.running >= lane.limit) {
+      this.fail(unavailable("The service has more to do than it can; try again"));
+      return;
+    }
+    this.#lane = lane;
     this.#request = request;
-    pool.dispatch(request, this);
+    lane.running++;
+    lane.pool.dispatch(request, this);
   }
 
   /** Answers with a failure, or breaks the answer off when it has begun: half an answer must not look whole. */
@@ -88,11 +95,17 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) return;
     this.#outgoing.writeHead(status, answerHeaders(headers, this.#options.requestId));
+    this.#length = headers["content-length"];
     // A stream's first piece may be long in coming; a body of known length comes along with its head.
-    if (headers["content-length"] === undefined) this.#outgoing.flushHeaders();
+    if (this.#length === undefined) this.#outgoing.flushHeaders();
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    // The whole body at once leaves in one write together with its head, if it is a string.
+    if (String(chunk.length) === this.#length) {
+      this.#outgoing.end(chunk.toString("latin1"), "latin1");
+      return;
+    }
     if (this.#outgoing.write(chunk)) return;
     controller.pause();
     this.#outgoing.once("drain", () => controller.resume());
@@ -118,10 +131,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   #retry(): void {
     this.#retried = true;
-    if (this.#pool && this.#request) this.#pool.dispatch(this.#request, this);
+    if (this.#lane && this.#request) this.#lane.pool.dispatch(this.#request, this);
   }
 
   #closed(): void {
+    if (this.#lane) this.#lane.running--;
     const { incoming, metrics, route } = this.#options;
     const { writableFinished, statusCode } = this.#outgoing;
     if (!writableFinished) this.#controller?.abort(new Error("the caller has left"));

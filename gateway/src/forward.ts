@@ -8,7 +8,7 @@ import type { Config } from "./config.ts";
 import { connectionHeaders, Exchange } from "./exchange.ts";
 import { type Identity, type RequestId, readIdentity } from "./identity.ts";
 import type { Target } from "./target.ts";
-import { shed, type Upstreams } from "./upstreams.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardOptions {
   config: Config;
@@ -56,8 +56,7 @@ export function createForward({ config, authenticator, upstreams, metrics, log }
     const body = readBody(incoming, target);
     const slow = /\/(?:import|export)$/.test(target.path);
     const streams = slow || body instanceof Upload || incoming.headers.accept === "text/event-stream";
-    const pool = upstreams.get(url)[streams ? "streams" : "requests"];
-    shed(pool);
+    const lane = upstreams.get(url)[streams ? "streams" : "requests"];
     const caller: Caller = { principal, ...id };
     const request: Dispatcher.DispatchOptions = {
       path: target.path + target.query,
@@ -66,12 +65,12 @@ export function createForward({ config, authenticator, upstreams, metrics, log }
       headersTimeout: slow ? timeouts.slowHeadersMs : timeouts.headersMs,
     };
     if (body === undefined) {
-      exchange.send(pool, request);
+      exchange.send(lane, request);
     } else if (body instanceof Upload) {
       // Undici takes any async iterable; its types name Readable only.
-      exchange.send(pool, { ...request, body: body as unknown as Readable });
+      exchange.send(lane, { ...request, body: body as unknown as Readable });
     } else {
-      readWhole(incoming, (bytes) => exchange.send(pool, { ...request, body: bytes }));
+      readWhole(incoming, (bytes) => exchange.send(lane, { ...request, body: bytes }));
     }
   }
 

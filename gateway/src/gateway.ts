@@ -3,7 +3,7 @@ import { type Logger, methodNotAllowed, newRequestId, type Server, securityHeade
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import { createForward } from "./forward.ts";
-import { identifyRequest, refuseDoubledHeaders } from "./identity.ts";
+import { checkHeaders, identifyRequest } from "./identity.ts";
 import { createServices } from "./services.ts";
 import { checkTarget, readTarget } from "./target.ts";
 
@@ -19,7 +19,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Server>
     const { url = "", method = "" } = incoming;
     let requestId: string | undefined;
     try {
-      refuseDoubledHeaders(incoming);
+      checkHeaders(incoming);
       const id = identifyRequest(incoming);
       requestId = id.requestId;
       if (method === "TRACE") throw methodNotAllowed(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);

@@ -22,9 +22,10 @@ export const userIdPattern = /^[A-Za-z0-9._:@-]{1,128}$/;
 const singleHeaders = new Map(
   ["host", "authorization", "x-tenant-id", "x-user-id", "x-request-id"].map((name, index) => [name, 1 << index]),
 );
+const hostBit = singleHeaders.get("host") ?? 0;
 
-/** Throws BAD_REQUEST when a header that decides who calls whom comes twice. */
-export function refuseDoubledHeaders({ rawHeaders }: IncomingMessage): void {
+/** Throws BAD_REQUEST when a header that decides who calls whom comes twice, or `Host` is missing. */
+export function checkHeaders({ rawHeaders }: IncomingMessage): void {
   let seen = 0;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;
@@ -33,6 +34,7 @@ export function refuseDoubledHeaders({ rawHeaders }: IncomingMessage): void {
     if (seen & bit) throw badField(name, "REPEATED", "send this header once");
     seen |= bit;
   }
+  if (!(seen & hostBit)) throw badField("Host", "REQUIRED", "send this header");
 }
 
 /** The caller's id, or a new one. Throws BAD_REQUEST for a malformed one. */

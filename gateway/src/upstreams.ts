@@ -1,17 +1,20 @@
-import { unavailable } from "@cell/problem";
 import { Pool } from "undici";
 import type { Timeouts } from "./config.ts";
 
-/** The connections to one partition of a cell. Streams have their own, so that slow bodies and event streams do not hold up the rest. */
-export interface Upstream {
-  requests: Pool;
-  streams: Pool;
+/** Connections to one partition of a cell. */
+export interface Lane {
+  readonly pool: Pool;
+  /** Requests sent or waiting that have no end yet. */
+  running: number;
+  /** With this many, another one would only wait in vain. */
+  readonly limit: number;
 }
 
-const requestConnections = 64;
-const streamConnections = 256;
-/** More waiting than this means that the partition cannot keep up. */
-const queueLimit = 512;
+/** Streams have connections of their own, so that slow bodies and event streams do not hold up the rest. */
+export interface Upstream {
+  readonly requests: Lane;
+  readonly streams: Lane;
+}
 
 /** The partitions' connections by address; opened when first used. */
 export class Upstreams {
@@ -25,7 +28,7 @@ export class Upstreams {
   get(url: string): Upstream {
     let upstream = this.#byUrl.get(url);
     if (!upstream) {
-      upstream = { requests: this.#open(url, requestConnections), streams: this.#open(url, streamConnections) };
+      upstream = { requests: this.#open(url, 64, 512), streams: this.#open(url, 256, 256) };
       this.#byUrl.set(url, upstream);
     }
     return upstream;
@@ -33,22 +36,18 @@ export class Upstreams {
 
   /** Cuts all connections. */
   async close(): Promise<void> {
-    await Promise.all([...this.#byUrl.values()].flatMap(({ requests, streams }) => [requests.destroy(), streams.destroy()]));
+    await Promise.all([...this.#byUrl.values()].flatMap(({ requests, streams }) => [requests.pool.destroy(), streams.pool.destroy()]));
   }
 
-  #open(url: string, connections: number): Pool {
+  #open(url: string, connections: number, limit: number): Lane {
     const { connectMs, headersMs, bodyIdleMs } = this.#timeouts;
-    return new Pool(url, {
+    const pool = new Pool(url, {
       connections,
       pipelining: 1,
       connect: { timeout: connectMs },
       headersTimeout: headersMs,
       bodyTimeout: bodyIdleMs,
     });
+    return { pool, running: 0, limit };
   }
-}
-
-/** Throws UNAVAILABLE when so much is waiting that another request would only wait in vain. */
-export function shed(pool: Pool): void {
-  if (pool.stats.queued > queueLimit) throw unavailable("The service has more to do than it can; try again");
 }

@@ -1,4 +1,4 @@
-import { existsSync, renameSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { demoCustomers } from "./demo-data.ts";
 import { readJson, writePrivately } from "./files.ts";
@@ -32,7 +32,9 @@ const customersPerTenant = 300;
 /** Takes `demo.json` away, which is there only while the system is ready; its keys are kept for the next start. */
 export function retireDemoFile(dataDir: string): void {
   const path = join(dataDir, "demo.json");
-  if (existsSync(path)) renameSync(path, lastFile(dataDir));
+  const tenants = readJson<DemoFile>(path)?.tenants ?? {};
+  if (Object.keys(tenants).length > 0) renameSync(path, lastFile(dataDir));
+  else rmSync(path, { force: true });
 }
 
 /** Writes `demo.json` for the owner's eyes. */

@@ -1,5 +1,6 @@
-import { execFile, spawn } from "node:child_process";
-import { closeSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, openSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { boundLog, openLog } from "@cell/postgres/embedded/log-file";
@@ -106,14 +107,19 @@ export async function runStep(
   signal: AbortSignal,
 ): Promise<void> {
   const logPath = join(logDir, `${name}.log`);
-  const failure = await new Promise<Error | null>((resolve) => {
-    execFile(process.execPath, [script], { cwd: root, env: { ...process.env, ...env }, signal }, (error, stdout, stderr) => {
-      writeFileSync(logPath, stdout + stderr, { mode: 0o600 });
-      resolve(error);
+  const output = openSync(logPath, "w", 0o600);
+  try {
+    const child = spawn(process.execPath, [script], {
+      cwd: root,
+      env: { ...process.env, ...env },
+      signal,
+      stdio: ["ignore", output, output],
     });
-  });
-  signal.throwIfAborted();
-  if (failure) throw new Error(`${name} has failed; ${logPath} ends with:\n${lastLines(logPath)}`, { cause: failure });
+    const [code] = await once(child, "exit");
+    if (code !== 0) throw new Error(`${name} has failed; ${logPath} ends with:\n${lastLines(logPath)}`);
+  } finally {
+    closeSync(output);
+  }
 }
 
 async function isReady(url: string): Promise<boolean> {

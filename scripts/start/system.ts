@@ -1,3 +1,4 @@
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { sendSignal } from "@cell/postgres/embedded/process";
 import { type Database, ensureGatewayRole, openDatabase } from "./database.ts";
@@ -28,6 +29,7 @@ export class System {
   /** Resolves when everything is ready and demo.json written. Rejects with a sentence; `stop()` is owed in either case. */
   async start(signal: AbortSignal): Promise<DemoFile> {
     const { dataDir } = this.#settings;
+    mkdirSync(this.#logDir, { recursive: true, mode: 0o700 });
     retireDemoFile(dataDir);
     const secrets = keepSecrets(dataDir);
     await endLeftovers(dataDir, this.#log);

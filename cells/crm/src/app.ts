@@ -4,7 +4,13 @@ import { customerRoutes } from "./customers/routes.ts";
 import { tenantMigrations } from "./migrations/tenant.ts";
 
 /** The tenants of this cell. */
-export function createRegistry(options: { databaseUrl: string; loginSecret: string; total: number; perLogin: number; statementTimeoutMs: number }): Registry {
+export function createRegistry(options: {
+  databaseUrl: string;
+  loginSecret: string;
+  total: number;
+  perLogin: number;
+  statementTimeoutMs: number;
+}): Registry {
   return new Registry({
     cell: "crm",
     url: options.databaseUrl,

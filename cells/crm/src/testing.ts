@@ -1,6 +1,7 @@
 import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
 import { createLogger } from "@cell/http";
-import { migrateSchema } from "@cell/postgres";
+import { migrateSchema, schemaOf } from "@cell/postgres";
+import pg from "pg";
 import { inject } from "vitest";
 import { createCrm, createRegistry } from "./app.ts";
 import { cellMigrations } from "./migrations/registry.ts";
@@ -9,7 +10,13 @@ import { cellMigrations } from "./migrations/registry.ts";
 export async function startCrm(): Promise<TestCell> {
   const databaseUrl = inject("databaseUrl");
   await migrateSchema({ url: databaseUrl, schema: "crm", migrations: cellMigrations });
-  const registry = createRegistry({ databaseUrl, loginSecret: "a secret for the tests alone, of some length", total: 40, perLogin: 12, statementTimeoutMs: 10_000 });
+  const registry = createRegistry({
+    databaseUrl,
+    loginSecret: "a secret for the tests alone, of some length",
+    total: 40,
+    perLogin: 12,
+    statementTimeoutMs: 10_000,
+  });
   const cell = createCrm({
     registry,
     assertionKeys: testAssertionKeys,
@@ -18,4 +25,33 @@ export async function startCrm(): Promise<TestCell> {
     committed: () => undefined,
   });
   return serveTestCell("crm", cell, registry);
+}
+
+/** A look into a tenant's tables as the database's owner. `$tenant` stands for the schema. */
+export async function inspect<Row extends object>(tenantId: string, sql: string, values: unknown[] = []): Promise<Row[]> {
+  const client = new pg.Client({ connectionString: inject("databaseUrl") });
+  await client.connect();
+  try {
+    const { rows } = await client.query<Row>(sql.replaceAll("$tenant", `"${schemaOf(tenantId)}"`), values);
+    return rows;
+  } finally {
+    await client.end();
+  }
+}
+
+export interface StoredEntry {
+  action: string;
+  changes: unknown;
+  resource_version: number | null;
+  request_id: string;
+}
+
+/** The audit entries of a record, oldest first. */
+export function auditOf(tenantId: string, resourceId: string): Promise<StoredEntry[]> {
+  return inspect(tenantId, "select * from $tenant.audit_logs where resource_id = $1 order by seq", [resourceId]);
+}
+
+/** How many answers are kept. */
+export async function keptAnswers(tenantId: string): Promise<number> {
+  return (await inspect<{ kept: number }>(tenantId, "select count(*)::int as kept from $tenant.idempotency_keys"))[0]?.kept ?? 0;
 }

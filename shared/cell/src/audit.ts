@@ -39,7 +39,12 @@ export function diff<Row extends object>(resource: Resource<Row>, before: Partia
 }
 
 /** The entry for a record that a write made, changed or removed. */
-export function audited<Row extends object>(action: AuditAction, resource: Resource<Row>, before: Partial<Row>, after: Partial<Row>): AuditDraft {
+export function audited<Row extends object>(
+  action: AuditAction,
+  resource: Resource<Row>,
+  before: Partial<Row>,
+  after: Partial<Row>,
+): AuditDraft {
   const known = { ...before, ...after } as Record<string, unknown>;
   return {
     action,

@@ -1,14 +1,35 @@
-import { type AssertionKeys, createHttpMetrics, type HttpMetrics, type Logger, methodNotAllowed, newRequestId, problemBody, readRequestId, toProblem, verifyAssertion } from "@cell/http";
-import { badField, Problem } from "@cell/problem";
+import {
+  type AssertionKeys,
+  createHttpMetrics,
+  type HttpMetrics,
+  type Logger,
+  methodNotAllowed,
+  newRequestId,
+  problemBody,
+  readRequestId,
+  toProblem,
+  verifyAssertion,
+} from "@cell/http";
 import { assertCurrent, databaseProblem, type Registry, type TenantDb } from "@cell/postgres";
+import { badField, Problem } from "@cell/problem";
 import type { HttpBindings } from "@hono/node-server";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { readJson } from "./body.ts";
 import { command, type Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
-import { type Call, type CallOf, type Endpoint, parseBody, parseIfMatch, parseParams, parseQuery, requirePermission, type RowOf } from "./endpoint.ts";
-import { type ListQuery, type Lists } from "./listing.ts";
+import {
+  type Call,
+  type CallOf,
+  type Endpoint,
+  parseBody,
+  parseIfMatch,
+  parseParams,
+  parseQuery,
+  type RowOf,
+  requirePermission,
+} from "./endpoint.ts";
+import type { ListQuery, Lists } from "./listing.ts";
 import { clearance } from "./masking.ts";
 import { describe, documentOf } from "./openapi.ts";
 import { answerList, type ListOptions } from "./reveal.ts";
@@ -40,7 +61,10 @@ export interface Cell {
   /** Answers a stream of the handler's own making, such as a CSV file. */
   stream<E extends Endpoint>(endpoint: E, answer: (call: CallOf<E>, headers: Record<string, string>) => Promise<Response>): void;
   /** Takes a file: like a command, but the handler reads the body and says what its digest is. */
-  upload<E extends Endpoint>(endpoint: E, receive: (call: CallOf<E>, commit: CommitUpload<RowOf<E>>) => Promise<CommandAnswer<RowOf<E>>>): void;
+  upload<E extends Endpoint>(
+    endpoint: E,
+    receive: (call: CallOf<E>, commit: CommitUpload<RowOf<E>>) => Promise<CommandAnswer<RowOf<E>>>,
+  ): void;
 }
 
 /** Commits what an upload came to, under the caller's key. */
@@ -102,13 +126,23 @@ function routesOf({ committed }: CellOptions, register: Register): Cell {
     },
     list(endpoint, lists, listOptions = {}) {
       register(endpoint, async (call, headers) => {
-        const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, listOptions as ListOptions<never, never>, committed);
+        const body = await answerList(
+          call as Call<unknown, ListQuery, unknown>,
+          lists,
+          listOptions as ListOptions<never, never>,
+          committed,
+        );
         return json(body, 200, headers);
       });
     },
     command(endpoint, work) {
       register(endpoint, async (call, headers) => {
-        const result = await command<never>(call, endpoint.answer as never, await commandOptions(call, endpoint), (tx) => work(call as never, tx) as never);
+        const result = await command<never>(
+          call,
+          endpoint.answer as never,
+          await commandOptions(call, endpoint),
+          (tx) => work(call as never, tx) as never,
+        );
         return answerCommand(call, endpoint, result, headers, committed);
       });
     },
@@ -126,7 +160,10 @@ function routesOf({ committed }: CellOptions, register: Register): Cell {
   };
 }
 
-async function commandOptions(call: Call, endpoint: Endpoint): Promise<{ key: string | undefined; rejectRepeats: boolean; status: 200 | 201 | 202 }> {
+async function commandOptions(
+  call: Call,
+  endpoint: Endpoint,
+): Promise<{ key: string | undefined; rejectRepeats: boolean; status: 200 | 201 | 202 }> {
   const { status } = endpoint;
   // DELETE is idempotent by itself: a request id only correlates there.
   if (endpoint.method === "delete") return { key: undefined, rejectRepeats: false, status };
@@ -136,16 +173,26 @@ async function commandOptions(call: Call, endpoint: Endpoint): Promise<{ key: st
     throw badField("X-Request-ID", "REQUIRED", "is required by this tenant, so that no retry makes a thing twice");
   }
   const mode = call.context.req.header("x-idempotency-mode");
-  if (mode !== undefined && mode !== "reject" && mode !== "replay") throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
+  if (mode !== undefined && mode !== "reject" && mode !== "replay")
+    throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
   return { key, rejectRepeats: (mode ?? settings.idempotencyMode) === "reject", status };
 }
 
 /** The caller's key: `Idempotency-Key`, else its X-Request-ID. An id that the gateway made is none. */
 function idempotencyKey(call: Call): string | undefined {
-  return readRequestId("Idempotency-Key", call.context.req.header("idempotency-key")) ?? (call.context.get("requestIdIsKey") === true ? call.requestId : undefined);
+  return (
+    readRequestId("Idempotency-Key", call.context.req.header("idempotency-key")) ??
+    (call.context.get("requestIdIsKey") === true ? call.requestId : undefined)
+  );
 }
 
-function answerCommand(call: Call, endpoint: Endpoint, result: CommandAnswer<object>, headers: Record<string, string>, committed: (tenantId: string) => void): Response {
+function answerCommand(
+  call: Call,
+  endpoint: Endpoint,
+  result: CommandAnswer<object>,
+  headers: Record<string, string>,
+  committed: (tenantId: string) => void,
+): Response {
   if (result.replayed) headers["idempotency-replayed"] = "true";
   else committed(call.tenant.tenantId);
   if (endpoint.versioned && "version" in result.body) headers.etag = etag(result.body);
@@ -170,7 +217,11 @@ class Handlers {
     this.#metrics = metrics;
   }
 
-  async handle(c: Context, endpoint: Endpoint, handle: (call: Call, headers: Record<string, string>) => Promise<Response>): Promise<Response> {
+  async handle(
+    c: Context,
+    endpoint: Endpoint,
+    handle: (call: Call, headers: Record<string, string>) => Promise<Response>,
+  ): Promise<Response> {
     const startedAt = performance.now();
     this.#metrics.started();
     let requestId = newRequestIdLater;
@@ -193,17 +244,29 @@ class Handlers {
 
   #refused(c: Context, error: unknown, requestId: string, route: string, startedAt: number): Response {
     const problem = toProblem(databaseProblem(error));
-    if (problem.status >= 500) this.#options.log.error({ requestId, route, code: problem.code, err: problem.cause ?? problem }, problem.message);
+    if (problem.code === "INTERNAL") this.#options.log.error({ requestId, route, err: problem.cause ?? problem }, problem.message);
+    else if (problem.status >= 500)
+      this.#options.log.warn({ requestId, route, code: problem.code, cause: String(problem.cause ?? "") }, problem.message);
     this.#metrics.finished(c.req.method, route, problem.status, (performance.now() - startedAt) / 1000);
-    return new Response(problemBody(problem, requestId), { status: problem.status, headers: { ...answerHeaders(requestId), ...problem.headers } });
+    return new Response(problemBody(problem, requestId), {
+      status: problem.status,
+      headers: { ...answerHeaders(requestId), ...problem.headers },
+    });
   }
 
   async #call(c: Context, endpoint: Endpoint, requestId: string): Promise<Call> {
     const { assertionKeys, name, registry } = this.#options;
     const nowMs = Date.now();
-    const { principal, requestIdIsKey } = verifyAssertion(assertionKeys, name, c.req.header("x-cell-assertion"), requestId, Math.floor(nowMs / 1000));
+    const { principal, requestIdIsKey } = verifyAssertion(
+      assertionKeys,
+      name,
+      c.req.header("x-cell-assertion"),
+      requestId,
+      Math.floor(nowMs / 1000),
+    );
     const tenantHeader = c.req.header("x-tenant-id");
-    if (tenantHeader !== undefined && tenantHeader !== principal.tenantId) throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the token's tenant");
+    if (tenantHeader !== undefined && tenantHeader !== principal.tenantId)
+      throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the token's tenant");
     requirePermission(principal, endpoint.permission);
     const tenant = await registry.tenant(principal.tenantId);
     assertCurrent(tenant, registry.version);
@@ -267,7 +330,10 @@ function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, options
     }
     const ready = database === "ok" && !options.draining();
     const body = JSON.stringify({ status: ready ? "ready" : "not ready", checks: { database, draining: options.draining() } });
-    return new Response(body, { status: ready ? 200 : 503, headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) } });
+    return new Response(body, {
+      status: ready ? 200 : 503,
+      headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) },
+    });
   });
   app.get("/metrics", async (c) => {
     if (c.req.header("x-cell-assertion") !== undefined || !/text\/plain/.test(c.req.header("accept") ?? "")) {

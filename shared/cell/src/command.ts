@@ -1,5 +1,4 @@
 import { hash } from "node:crypto";
-import { notFound, Problem, unavailable } from "@cell/problem";
 import {
   type Change,
   type Claim,
@@ -12,6 +11,7 @@ import {
   violatedConstraint,
   type WriteSession,
 } from "@cell/postgres";
+import { Problem, unavailable } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "./audit.ts";
 import { canonicalJson } from "./body.ts";
 import type { Call } from "./endpoint.ts";
@@ -25,7 +25,10 @@ export type Outcome<Row extends object> = {
   resourceId?: string;
   /** What a violated unique constraint means, by the constraint's name. */
   conflicts?: Readonly<Record<string, () => Promise<Problem>>>;
-} & ({ changes: readonly [Change, ...Change[]]; audit: readonly [AuditDraft, ...AuditDraft[]] } | { changes: readonly []; audit: readonly [] });
+} & (
+  | { changes: readonly [Change, ...Change[]]; audit: readonly [AuditDraft, ...AuditDraft[]] }
+  | { changes: readonly []; audit: readonly [] }
+);
 
 export type Work<Row extends object> = (tx: TenantTx) => Promise<Outcome<Row>>;
 
@@ -55,6 +58,24 @@ const conflictText = "This X-Request-ID has already been processed";
 /** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
 const running = new Map<string, Promise<unknown>>();
 
+/** Commands on one record take turns within this process, so that writers on the same record do not make each other's reads stale. */
+const turns = new Map<string, Promise<unknown>>();
+
+async function inTurn<T>(call: Call, work: () => Promise<T>): Promise<T> {
+  const record = (call.params as { id?: string } | undefined)?.id;
+  if (record === undefined) return work();
+  const name = `${call.tenant.tenantId} ${record}`;
+  const before = turns.get(name);
+  const turn = before ? before.then(work, work) : work();
+  const ended = turn.catch(() => undefined);
+  turns.set(name, ended);
+  try {
+    return await turn;
+  } finally {
+    if (turns.get(name) === ended) turns.delete(name);
+  }
+}
+
 /**
  * Carries out a write: one transaction holding the claim of the request id, the changes, their audit entries and the kept answer.
  * A repeat gets the kept answer; a stale read, a deadlock or a serialisation failure runs the work again.
@@ -67,31 +88,28 @@ export async function command<Row extends object>(
   work: Work<Row>,
 ): Promise<CommandResult<Row>> {
   const identity = options.key === undefined ? undefined : identify(call, options.key, options.bodyDigest);
-  if (!identity) return attempts(call, answer, options, undefined, work);
+  if (!identity) return inTurn(call, () => attempts(call, answer, options, undefined, work));
   const name = `${call.tenant.tenantId} ${identity.key.toString("latin1")}`;
   const deadline = Date.now() + waitMs;
+  const first = running.get(name);
+  if (first && !(await settled(first, waitMs))) throw inProgress();
   for (;;) {
-    const first = running.get(name);
-    if (first) {
-      if (!(await settled(first, deadline - Date.now()))) throw inProgress();
-      continue;
-    }
-    const attempt = attempts(call, answer, options, identity, work);
+    const attempt = inTurn(call, () => attempts(call, answer, options, identity, work));
     running.set(name, attempt);
     try {
       return await attempt;
     } catch (error) {
-      // The first one runs in another process: look again until the time is up.
+      // Another request with this key holds it, here or in another process: look again until the time is up.
       if (!(error instanceof RunsElsewhere)) throw error;
     } finally {
-      running.delete(name);
+      if (running.get(name) === attempt) running.delete(name);
     }
     if (Date.now() >= deadline) throw inProgress();
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-/** The first request with this key is under way in another process. */
+/** Another request with this key is under way. */
 class RunsElsewhere extends Error {}
 
 /** Thrown by the first read of a work whose answer is known already. */
@@ -203,7 +221,9 @@ async function forgotten(call: Call, kept: KeptAnswer, key: Buffer): Promise<boo
 
 function replay<Row extends object>(kept: KeptAnswer, identity: Identity, options: CommandOptions): CommandResult<Row> {
   if (!identity.fingerprint.equals(kept.fingerprint)) {
-    throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, { details: { reason: "PAYLOAD_MISMATCH" } });
+    throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
+      details: { reason: "PAYLOAD_MISMATCH" },
+    });
   }
   if (options.rejectRepeats) {
     throw new Problem("IDEMPOTENT_CONFLICT", conflictText, { details: { reason: "ALREADY_PROCESSED", resourceId: kept.resourceId } });
@@ -234,18 +254,4 @@ async function settled(promise: Promise<unknown>, withinMs: number): Promise<boo
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** A current record's version against If-Match. Throws VERSION_CONFLICT, saying which fields of the request others have changed since. */
-export function checkVersion(
-  call: Call,
-  record: { version: number } | undefined,
-  what: string,
-  conflictingFields: string[] | undefined,
-): asserts record is { version: number } {
-  if (!record) throw notFound(what);
-  if (call.ifMatch === undefined || call.ifMatch === record.version) return;
-  throw new Problem("VERSION_CONFLICT", `The record is at version ${record.version} by now; read it again and repeat the change`, {
-    details: { currentVersion: record.version, ...(conflictingFields ? { conflictingFields } : {}) },
-  });
 }

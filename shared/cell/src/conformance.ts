@@ -1,46 +1,196 @@
-import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
-import formats from "ajv-formats";
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { TestCell, TestClient } from "./testing.ts";
 
 interface Operation {
-  responses: Record<string, { content?: Record<string, { schema?: object }> }>;
+  method: string;
+  path: string;
+  permission: string;
+  /** The content of the request's body by media type. */
+  content: Record<string, { schema: Schema }>;
+  hasParams: boolean;
+  success: Record<string, { schema: Schema }>;
+  statuses: string[];
 }
 
-/** An OpenAPI document, as far as checks look into it. */
-export interface Document {
-  paths: Record<string, Record<string, Operation>>;
-  components?: { schemas?: Record<string, object> };
+interface Schema {
+  $ref?: string;
+  type?: string | string[];
+  properties?: Record<string, Schema>;
+  required?: string[];
+  items?: Schema;
+  examples?: unknown[];
+  enum?: unknown[];
+  format?: string;
+  anyOf?: Schema[];
+  minItems?: number;
+  "x-sensitive"?: string;
 }
 
-/**
- * Holds answers to an OpenAPI document: throws an Error for a status, a media type or a body that it does not declare.
- * Paths that the document does not know have to answer the problem form.
- */
-export function responseChecker(document: object): (method: string, path: string, status: number, contentType: string, body: unknown) => void {
-  const { paths } = document as Document;
-  const ajv = new Ajv2020({ strict: false, allErrors: true });
-  (formats as unknown as (ajv: Ajv2020) => void)(ajv);
-  ajv.addSchema(document, "document");
-  const validators = new Map<string, ValidateFunction>();
-  const routes = Object.keys(paths).map((path) => ({ path, pattern: new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}/?$`) }));
+interface Document {
+  paths: Record<
+    string,
+    Record<
+      string,
+      {
+        "x-permission"?: string;
+        requestBody?: { content: Operation["content"] };
+        responses: Record<string, { content?: Operation["success"] }>;
+      }
+    >
+  >;
+  components: { schemas: Record<string, Schema> };
+}
 
-  return (method, path, status, contentType, body) => {
-    const bare = path.split("?")[0] ?? "";
-    const route = routes.find((candidate) => candidate.path === bare) ?? routes.find((candidate) => candidate.pattern.test(bare));
-    const operation = route && paths[route.path]?.[method.toLowerCase()];
-    if (!route || !operation) return;
-    const where = `${method} ${route.path} ${status}`;
-    const declared = operation.responses[String(status)];
-    if (!declared) throw new Error(`${where}: the document does not declare this status; the answer was ${JSON.stringify(body)}`);
-    if (!declared.content) return;
-    const type = contentType.split(";")[0]?.trim() ?? "";
-    if (!declared.content[type]) throw new Error(`${where}: the document does not declare the media type "${contentType}"`);
-    if (type !== "application/json") return;
-    let validate = validators.get(where);
-    if (!validate) {
-      const pointer = ["paths", route.path, method.toLowerCase(), "responses", String(status), "content", type, "schema"];
-      validate = ajv.compile({ $ref: `document#/${pointer.map((part) => encodeURIComponent(part.replaceAll("~", "~0").replaceAll("/", "~1"))).join("/")}` });
-      validators.set(where, validate);
-    }
-    if (!validate(body)) throw new Error(`${where}: the answer does not fit the document: ${ajv.errorsText(validate.errors)}\n${JSON.stringify(body)}`);
+/** The routes of a document that a tenant's caller can use. */
+export function operationsOf(document: object): Operation[] {
+  return Object.entries((document as Document).paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, operation]) => {
+      const permission = operation["x-permission"];
+      if (!permission) return [];
+      const status = Object.keys(operation.responses).find((code) => code.startsWith("2")) ?? "200";
+      return [
+        {
+          method: method.toUpperCase(),
+          path,
+          permission,
+          content: operation.requestBody?.content ?? {},
+          hasParams: path.includes("{"),
+          success: operation.responses[status]?.content ?? {},
+          statuses: Object.keys(operation.responses),
+        },
+      ];
+    }),
+  );
+}
+
+/** A body that fits a schema, out of its examples; names are made unique. */
+export function sampleOf(document: object, schema: Schema): unknown {
+  const { schemas } = (document as Document).components;
+  const resolved = schema.$ref ? (schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {}) : schema;
+  if (resolved.properties) {
+    const names = resolved.required ?? [];
+    return Object.fromEntries(
+      names.map((name) => [name, name === "name" ? `Sample ${randomUUID()}` : sampleOf(document, resolved.properties?.[name] ?? {})]),
+    );
+  }
+  if (resolved.examples) return resolved.examples[0];
+  if (resolved.enum) return resolved.enum[0];
+  if (resolved.anyOf) return sampleOf(document, resolved.anyOf[0] ?? {});
+  const type = Array.isArray(resolved.type) ? resolved.type[0] : resolved.type;
+  if (type === "array") return [sampleOf(document, resolved.items ?? {})];
+  if (type === "string") return resolved.format === "uuid" ? randomUUID() : "sample";
+  if (type === "boolean") return true;
+  if (type === "integer" || type === "number") return 1;
+  return {};
+}
+
+/** Reads every route from the cell's own document and holds it to what all routes promise. */
+export function describeConformance(document: object, start: () => Promise<TestCell>): void {
+  const operations = operationsOf(document);
+  let cell: TestCell;
+  let tenantId: string;
+  let admin: TestClient;
+
+  beforeAll(async () => {
+    cell = await start();
+    tenantId = await cell.tenant();
+    admin = cell.client(tenantId);
+  });
+  afterAll(() => cell.stop());
+
+  const pathOf = (operation: Operation) => operation.path.replace(/\{\w+\}/g, randomUUID());
+  const requestOf = (operation: Operation) => {
+    const json = operation.content["application/json"];
+    if (json) return { body: sampleOf(document, json.schema) };
+    const [type] = Object.keys(operation.content);
+    return type ? { raw: "", headers: { "content-type": type } } : {};
   };
+
+  test("the document has routes, each with its permission", () => {
+    expect(operations.length).toBeGreaterThan(5);
+  });
+
+  describe.each(operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const))("%s", (_, operation) => {
+    test("refuses who comes round the gateway", async () => {
+      const answer = await fetch(cell.url + pathOf(operation), { method: operation.method, headers: { "x-tenant-id": tenantId } });
+      expect(answer.status).toBe(401);
+      expect(Object.keys((await answer.json()) as object)).toEqual(["code", "message", "requestId"]);
+    });
+
+    test("refuses who lacks the permission, and who names another tenant", async () => {
+      const permissions = admin.principal.permissions.filter((permission) => permission !== operation.permission);
+      const lacking = await cell.client(tenantId, { permissions }).send(operation.method, pathOf(operation), requestOf(operation));
+      expect([lacking.status, lacking.body.code]).toEqual([403, "FORBIDDEN"]);
+      const foreign = await admin.send(operation.method, pathOf(operation), { headers: { "x-tenant-id": "another" } });
+      expect([foreign.status, foreign.body.code]).toEqual([403, "TENANT_MISMATCH"]);
+    });
+
+    test("refuses a query parameter that it does not know, and one given twice", async () => {
+      for (const query of ["?nonsense=1", "?page=1&page=2"]) {
+        const answer = await admin.send(operation.method, pathOf(operation) + query, requestOf(operation));
+        expect([answer.status, answer.body.code], answer.text).toEqual([400, "BAD_REQUEST"]);
+      }
+    });
+
+    test("echoes the caller's request id in the header and in the refusal", async () => {
+      const answer = await admin.send(operation.method, `${pathOf(operation)}?nonsense=1`, { ...requestOf(operation), key: "my-id" });
+      expect([answer.headers.get("x-request-id"), answer.body.requestId]).toEqual(["my-id", "my-id"]);
+    });
+
+    test("takes a trailing slash, and answers 405 with Allow to a method that it does not have", async () => {
+      const slashed = await admin.send(operation.method, `${pathOf(operation)}/?nonsense=1`, requestOf(operation));
+      expect(slashed.status).toBe(400);
+      const answer = await admin.send("PUT", pathOf(operation));
+      expect([answer.status, answer.body.code]).toEqual([405, "METHOD_NOT_ALLOWED"]);
+      expect(answer.headers.get("allow")).toContain(operation.method);
+    });
+
+    if (operation.hasParams) {
+      test("answers 404 for a record that nobody has, and for an id that is none", async () => {
+        for (const path of [pathOf(operation), operation.path.replace(/\{\w+\}/g, "none")]) {
+          const answer = await admin.send(operation.method, path, requestOf(operation));
+          expect([answer.status, answer.body.code], answer.text).toEqual([404, "NOT_FOUND"]);
+        }
+      });
+    }
+
+    if (operation.content["application/json"]) {
+      test("refuses a body that is broken, too deep, too large, of another type or in another encoding", async () => {
+        const path = pathOf(operation);
+        const json = { "content-type": "application/json" };
+        expect((await admin.send(operation.method, path, { raw: '{"name":', headers: json })).status).toBe(400);
+        expect((await admin.send(operation.method, path, { raw: "[".repeat(1000) + "]".repeat(1000), headers: json })).status).toBe(400);
+        expect(
+          (await admin.send(operation.method, path, { raw: new Uint8Array([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x7d]), headers: json })).status,
+        ).toBe(400);
+        expect((await admin.send(operation.method, path, { raw: "<a/>", headers: { "content-type": "application/xml" } })).status).toBe(
+          415,
+        );
+        expect((await admin.send(operation.method, path, { raw: "{}", headers: { ...json, "content-encoding": "gzip" } })).status).toBe(
+          415,
+        );
+        const unknown = await admin.send(operation.method, path, {
+          body: { ...(sampleOf(document, operation.content["application/json"]?.schema ?? {}) as object), nonsense: 1 },
+        });
+        expect([unknown.status, unknown.body.details.fields[0]]).toMatchObject([400, { path: "nonsense", code: "UNKNOWN_FIELD" }]);
+      });
+    }
+
+    test("declares the mask of each sensitive field that it answers", () => {
+      for (const { schema } of Object.values(operation.success)) {
+        for (const object of objectsIn(document as Document, schema)) {
+          const isSensitive = Object.values(object.properties ?? {}).some((field) => field["x-sensitive"]);
+          if (isSensitive) expect(object.required).toContain("_masked");
+        }
+      }
+    });
+  });
+}
+
+/** Every object schema that a schema holds. */
+function objectsIn(document: Document, schema: Schema): Schema[] {
+  const resolved = schema.$ref ? (document.components.schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {}) : schema;
+  const inner = [...Object.values(resolved.properties ?? {}), ...(resolved.items ? [resolved.items] : []), ...(resolved.anyOf ?? [])];
+  return [...(resolved.properties ? [resolved] : []), ...inner.flatMap((part) => objectsIn(document, part))];
 }

@@ -9,9 +9,16 @@ import { Scalar } from "@scalar/hono-api-reference";
 /** The document at /openapi.json and its page at /docs, with nothing loaded from elsewhere. */
 export function docsRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, document: object, title: string): void {
   const text = JSON.stringify(document);
-  const policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:";
+  const policy =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:";
   app.get("/openapi.json", () => new Response(text, { headers: { "content-type": "application/json; charset=utf-8" } }));
-  app.get("/docs/scalar.js", () => new Response(Readable.toWeb(createReadStream(scalarScript())) as ReadableStream, { headers: { "content-type": "text/javascript; charset=utf-8", "cache-control": "max-age=86400" } }));
+  app.get(
+    "/docs/scalar.js",
+    () =>
+      new Response(Readable.toWeb(createReadStream(scalarScript())) as ReadableStream, {
+        headers: { "content-type": "text/javascript; charset=utf-8", "cache-control": "max-age=86400" },
+      }),
+  );
   app.use("/docs", async (c, next) => {
     c.header("content-security-policy", policy);
     await next();

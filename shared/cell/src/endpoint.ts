@@ -1,6 +1,6 @@
 import type { Permission, Principal } from "@cell/http";
-import { badFields, notFound, Problem } from "@cell/problem";
 import type { Tenant } from "@cell/postgres";
+import { badFields, notFound, Problem } from "@cell/problem";
 import type { Context } from "hono";
 import { z } from "zod";
 import { fieldProblems } from "./fields.ts";
@@ -12,7 +12,12 @@ type Schema = z.ZodType | undefined;
 type Output<S extends Schema> = S extends z.ZodType ? z.output<S> : undefined;
 
 /** What a route takes and gives; the document, the checks and the types of its handler all come out of it. */
-export interface Endpoint<Params extends Schema = Schema, Query extends Schema = Schema, Body extends Schema = Schema, Row extends object = object> {
+export interface Endpoint<
+  Params extends Schema = Schema,
+  Query extends Schema = Schema,
+  Body extends Schema = Schema,
+  Row extends object = object,
+> {
   method: Method;
   /** With parameters in braces: `/customers/{id}`. */
   path: string;
@@ -54,7 +59,8 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   context: Context;
 }
 
-export type CallOf<E> = E extends Endpoint<infer Params, infer Query, infer Body, object> ? Call<Output<Params>, Output<Query>, Output<Body>> : never;
+export type CallOf<E> =
+  E extends Endpoint<infer Params, infer Query, infer Body, object> ? Call<Output<Params>, Output<Query>, Output<Body>> : never;
 export type RowOf<E> = E extends Endpoint<Schema, Schema, Schema, infer Row> ? Row : never;
 
 /** Declares a route. */
@@ -65,7 +71,9 @@ export function endpoint<const Params extends Schema, const Query extends Schema
 }
 
 /** The id of a record in a path. One that is no UUID belongs to nothing: 404, like any other unknown one. */
-export const idParams = z.object({ id: z.uuid().meta({ description: "The record's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }) });
+export const idParams = z.object({
+  id: z.uuid().meta({ description: "The record's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
+});
 
 export function parseParams<S extends Schema>(schema: S, params: Record<string, string>): Output<S> {
   if (!schema) return undefined as Output<S>;
@@ -74,6 +82,8 @@ export function parseParams<S extends Schema>(schema: S, params: Record<string, 
   return result.data as Output<S>;
 }
 
+const noQuery = z.strictObject({});
+
 /** The query's parameters, each once, none unknown. */
 export function parseQuery<S extends Schema>(schema: S, given: Record<string, string[]>): Output<S> {
   const single: Record<string, string> = Object.create(null);
@@ -81,7 +91,7 @@ export function parseQuery<S extends Schema>(schema: S, given: Record<string, st
     if (values.length > 1) throw badFields([{ path: name, code: "INVALID_FORMAT", message: "is given more than once" }]);
     single[name] = values[0] ?? "";
   }
-  const result = (schema ?? z.strictObject({})).safeParse(single, { reportInput: true });
+  const result = (schema ?? noQuery).safeParse(single, { reportInput: true });
   if (!result.success) throw badFields(fieldProblems(result.error, ""));
   return result.data as Output<S>;
 }
@@ -97,7 +107,8 @@ export function parseBody<S extends Schema>(schema: S, body: unknown): Output<S>
 export function parseIfMatch(header: string | undefined): number | undefined {
   if (header === undefined || header.trim() === "*") return undefined;
   const version = /^"(\d{1,9})"$/.exec(header.trim())?.[1];
-  if (version === undefined) throw badFields([{ path: "If-Match", code: "INVALID_FORMAT", message: 'must be an ETag that this API gave, such as "3"' }]);
+  if (version === undefined)
+    throw badFields([{ path: "If-Match", code: "INVALID_FORMAT", message: 'must be an ETag that this API gave, such as "3"' }]);
   return Number(version);
 }
 

@@ -1,4 +1,4 @@
-import { type FieldProblem } from "@cell/problem";
+import type { FieldProblem } from "@cell/problem";
 import { z } from "zod";
 import { sensitive } from "./masking.ts";
 
@@ -6,7 +6,10 @@ import { sensitive } from "./masking.ts";
 export function text(max: number, min = 0): z.ZodType<string, string> {
   return z
     .string()
-    .refine((value) => value.isWellFormed() && !value.includes("\0"), { error: "holds a NUL or half a character", params: { code: "INVALID_FORMAT" } })
+    .refine((value) => value.isWellFormed() && !value.includes("\0"), {
+      error: "holds a NUL or half a character",
+      params: { code: "INVALID_FORMAT" },
+    })
     .overwrite((value) => value.normalize("NFC").trim())
     .min(min)
     .max(max);
@@ -24,10 +27,13 @@ export function phone(): z.ZodType<string, string> {
   const digits = (value: string) => value.replace(/\D/g, "").length;
   return sensitive(
     "phone",
-    text(40).refine((value) => value === "" || value.includes("**") || (phonePattern.test(value) && digits(value) >= 3 && digits(value) <= 15), {
-      error: "is no telephone number: 3 to 15 digits, separators and a leading + allowed",
-      params: { code: "INVALID_FORMAT" },
-    }),
+    text(40).refine(
+      (value) => value === "" || value.includes("**") || (phonePattern.test(value) && digits(value) >= 3 && digits(value) <= 15),
+      {
+        error: "is no telephone number: 3 to 15 digits, separators and a leading + allowed",
+        params: { code: "INVALID_FORMAT" },
+      },
+    ),
   );
 }
 
@@ -58,7 +64,9 @@ export function fieldProblems(error: z.core.$ZodError, at: string): FieldProblem
 function describe(issue: z.core.$ZodIssue): { code: string; message: string } {
   switch (issue.code) {
     case "invalid_type":
-      return issue.input === undefined ? { code: "REQUIRED", message: "is required" } : { code: "INVALID_FORMAT", message: `must be ${article(issue.expected)}` };
+      return issue.input === undefined
+        ? { code: "REQUIRED", message: "is required" }
+        : { code: "INVALID_FORMAT", message: `must be ${article(issue.expected)}` };
     case "too_small":
       if (issue.origin === "string") return { code: "REQUIRED", message: "must not be empty" };
       return { code: "OUT_OF_RANGE", message: `must be ${issue.inclusive === false ? "more than" : "at least"} ${issue.minimum}` };

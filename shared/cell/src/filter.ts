@@ -23,7 +23,11 @@ const casts: Record<FieldType, string> = {
 };
 
 /** Reads `field[op]:value and …`; a value with " and " in it stands in double quotes. Throws BAD_REQUEST, and FIELD_MASKED by `isMasked`. */
-export function parseFilter(filter: string | undefined, fields: Readonly<Record<string, ListField>>, isMasked: (field: string) => boolean): Condition[] {
+export function parseFilter(
+  filter: string | undefined,
+  fields: Readonly<Record<string, ListField>>,
+  isMasked: (field: string) => boolean,
+): Condition[] {
   if (filter === undefined || filter.trim() === "") return [];
   const parts = splitParts(filter);
   if (parts.length > 20) throw badField("filter", "TOO_LONG", "may have at most 20 conditions");
@@ -41,9 +45,11 @@ function parseCondition(part: string, fields: Readonly<Record<string, ListField>
   if (!match) throw badField("filter", "INVALID_FORMAT", `"${part.slice(0, 60)}" is not of the form field[op]:value`);
   const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
   if (!field) throw badField("filter", "UNKNOWN_FIELD", `${name} cannot be filtered by; ${Object.keys(fields).join(", ")} can`);
-  if (!operators.includes(operator)) throw badField("filter", "INVALID_ENUM", `the operator ${operator} is not one of ${operators.join(", ")}`);
+  if (!operators.includes(operator))
+    throw badField("filter", "INVALID_ENUM", `the operator ${operator} is not one of ${operators.join(", ")}`);
   const exact = operator === "eq" || operator === "ne" || operator === "in" || operator === "isNull";
-  if (isMasked(name) && !exact) throw new Problem("FIELD_MASKED", `${name} is masked for you: it can be compared for equality only`, { details: { field: name } });
+  if (isMasked(name) && !exact)
+    throw new Problem("FIELD_MASKED", `${name} is masked for you: it can be compared for equality only`, { details: { field: name } });
   const value = /^"[\s\S]*"$/.test(raw) ? raw.slice(1, -1).replace(/\\(["\\])/g, "$1") : raw;
   return condition(name, field.type, operator, value);
 }
@@ -71,7 +77,8 @@ function condition(name: string, type: FieldType, operator: string, value: strin
   }
   const single = checked(name, type, value);
   if (type === "texts") {
-    if (operator !== "eq" && operator !== "ne") throw badField("filter", "INVALID_FORMAT", `${name} is a list: it takes eq, ne, in, contains and isNull`);
+    if (operator !== "eq" && operator !== "ne")
+      throw badField("filter", "INVALID_FORMAT", `${name} is a list: it takes eq, ne, in, contains and isNull`);
     const has = (given: RawBuilder<unknown> | undefined) => sql<boolean>`${given}::text = any(${column})`;
     return { shape, values: [single], sql: ([given]) => (operator === "eq" ? has(given) : sql<boolean>`not ${has(given)}`) };
   }
@@ -83,7 +90,10 @@ function condition(name: string, type: FieldType, operator: string, value: strin
 const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
   text: { pattern: /^[\s\S]*$/, says: "text" },
   texts: { pattern: /^[\s\S]*$/, says: "text" },
-  time: { pattern: /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?$/, says: "a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)" },
+  time: {
+    pattern: /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?$/,
+    says: "a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)",
+  },
   date: { pattern: /^\d{4}-\d\d-\d\d$/, says: "a date such as 2026-01-31" },
   number: { pattern: /^-?\d{1,15}(\.\d{1,6})?$/, says: "a number" },
   boolean: { pattern: /^(true|false)$/, says: "true or false" },

@@ -1,13 +1,14 @@
-export { type AuditAction, type AuditDraft, auditActions, audited, auditEntry, diff, type FieldChange } from "./audit.ts";
+export { type AuditAction, type AuditDraft, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
 export { canonicalJson, parseJson, readJson } from "./body.ts";
 export { type Cell, type CellOptions, type CommandAnswer, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
-export { checkVersion, keptForMs, type Outcome } from "./command.ts";
+export { keptForMs, type Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
 export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
 export type { Condition } from "./filter.ts";
-export { equals, intParam, likePattern, type ListField, type Listing, Lists, listAnswer, type ListQuery, listQuery } from "./listing.ts";
+export { equals, intParam, type ListField, type Listing, type ListQuery, Lists, likePattern, listAnswer, listQuery } from "./listing.ts";
 export { type Clearance, clearance, looksMasked, mask, readableKinds, type SensitiveKind, sensitive, withoutMasked } from "./masking.ts";
 export { chassisMigration } from "./migrations.ts";
 export { answer, listOf, type Presenter, type Resource, resource } from "./resource.ts";
 export type { ListOptions } from "./reveal.ts";
-export { settingsChanged, settingsOf, type StoredSettings } from "./settings.ts";
+export { type StoredSettings, settingsChanged, settingsOf } from "./settings.ts";
+export { checked } from "./version.ts";

@@ -1,8 +1,8 @@
 import { hash } from "node:crypto";
 import type { Principal } from "@cell/http";
+import { type Parameters, type Statement, StatementCache, type TenantDb, tenantTables } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
 import { type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
-import { type Parameters, type Statement, StatementCache, type TenantDb, tenantTables } from "@cell/postgres";
 import { z } from "zod";
 import { type Condition, parseFilter } from "./filter.ts";
 import { readableKinds } from "./masking.ts";
@@ -50,16 +50,40 @@ export const countedAtMost = 10_000;
 
 /** The query parameters that every list takes. */
 export const listQuery = z.strictObject({
-  page: intParam(1, 1_000_000).optional().meta({ description: "From 1", examples: [1] }),
-  pageSize: intParam(1, sizes.most).optional().meta({ description: `${sizes.fallback} by default, ${sizes.most} at most`, examples: [20] }),
-  cursor: z.string().max(2_000).optional().meta({ description: "Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`" }),
-  sort: z.string().max(200).optional().meta({ description: "Fields, `-` for descending", examples: ["-createdAt,name"] }),
-  filter: z.string().max(4_000).optional().meta({
-    description: "`field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull",
-    examples: ["status[in]:lead,active and createdAt[gte]:2026-01-01"],
-  }),
-  keyword: z.string().max(200).optional().meta({ description: "Substring search, any case", examples: ["公司"] }),
-  ownerId: z.string().max(200).optional().meta({ description: "Only this owner's records; `me` for one's own", examples: ["me"] }),
+  page: intParam(1, 1_000_000)
+    .optional()
+    .meta({ description: "From 1", examples: [1] }),
+  pageSize: intParam(1, sizes.most)
+    .optional()
+    .meta({ description: `${sizes.fallback} by default, ${sizes.most} at most`, examples: [20] }),
+  cursor: z
+    .string()
+    .max(2_000)
+    .optional()
+    .meta({ description: "Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`" }),
+  sort: z
+    .string()
+    .max(200)
+    .optional()
+    .meta({ description: "Fields, `-` for descending", examples: ["-createdAt,name"] }),
+  filter: z
+    .string()
+    .max(4_000)
+    .optional()
+    .meta({
+      description: "`field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull",
+      examples: ["status[in]:lead,active and createdAt[gte]:2026-01-01"],
+    }),
+  keyword: z
+    .string()
+    .max(200)
+    .optional()
+    .meta({ description: "Substring search, any case", examples: ["公司"] }),
+  ownerId: z
+    .string()
+    .max(200)
+    .optional()
+    .meta({ description: "Only this owner's records; `me` for one's own", examples: ["me"] }),
   total: z.enum(["exact"]).optional().meta({ description: "`exact` counts every match, however many" }),
   reveal: z.string().max(200).optional().meta({ description: "Masked fields to show, by comma; needs pii:reveal and is audited" }),
 });
@@ -161,13 +185,19 @@ export class Lists<Row extends object> {
     if (more) rows.pop();
     const { total, totalIsLowerBound } = count;
     const last = rows.at(-1);
-    const next = more && last ? encodeCursor({ fingerprint, page: page + 1, total, totalIsLowerBound, values: sort.map(({ field }) => valueOf(last, field)) }) : null;
+    const next =
+      more && last
+        ? encodeCursor({ fingerprint, page: page + 1, total, totalIsLowerBound, values: sort.map(({ field }) => fieldOf(last, field)) })
+        : null;
     return { rows, total, totalIsLowerBound, page, pageSize, nextCursor: next };
   }
 
   /** The statement for all matches in their order, for exports. */
   all(request: ListRequest): { statement: Statement<Values, Row>; values: Values } {
-    return { statement: this.#pages.get(`${this.#shape(request)}|all`, (p) => this.#ordered(this.#matching(request, p), request)), values: request.values };
+    return {
+      statement: this.#pages.get(`${this.#shape(request)}|all`, (p) => this.#ordered(this.#matching(request, p), request)),
+      values: request.values,
+    };
   }
 
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {
@@ -222,10 +252,12 @@ export class Lists<Row extends object> {
 function countQuery(matching: Compilable, exact: boolean): Compilable<{ total: number }> {
   const bare = (matching as unknown as Query).clearSelect().select(sql`1`.as("one") as never);
   const limited = exact ? bare : bare.limit(sql.lit(countedAtMost + 1) as never);
-  return counting.selectFrom((limited as unknown as SelectQueryBuilder<object, never, { one: number }>).as("matches")).select((eb) => eb.fn.countAll<number>().as("total"));
+  return counting
+    .selectFrom((limited as unknown as SelectQueryBuilder<object, never, { one: number }>).as("matches"))
+    .select((eb) => eb.fn.countAll<number>().as("total"));
 }
 
-function valueOf(row: object, field: string): unknown {
+function fieldOf(row: object, field: string): unknown {
   return (row as Record<string, unknown>)[field];
 }
 

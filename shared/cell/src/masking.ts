@@ -87,14 +87,19 @@ export function looksMasked(value: unknown): boolean {
 }
 
 /** The fields of a change without those that came back masked: they mean "unchanged". Throws BAD_REQUEST for a masked value that is not the record's. */
-export function withoutMasked<Patch extends object>(kinds: Readonly<Record<string, SensitiveKind>>, current: object | undefined, patch: Patch): Patch {
+export function withoutMasked<Patch extends object>(
+  kinds: Readonly<Record<string, SensitiveKind>>,
+  current: object | undefined,
+  patch: Patch,
+): Patch {
   const result = { ...patch } as Record<string, unknown>;
   const wrong: FieldProblem[] = [];
   for (const [field, kind] of Object.entries(kinds)) {
     const value = result[field];
     if (!looksMasked(value)) continue;
     if (current && value === mask(kind, (current as Record<string, unknown>)[field])) delete result[field];
-    else wrong.push({ path: field, code: "MASKED_VALUE", message: "is a masked value: send the real one, or leave the field out to keep it" });
+    else
+      wrong.push({ path: field, code: "MASKED_VALUE", message: "is a masked value: send the real one, or leave the field out to keep it" });
   }
   if (wrong.length > 0) throw badFields(wrong);
   return result as Patch;

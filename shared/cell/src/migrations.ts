@@ -18,12 +18,17 @@ export const chassisMigration: TenantMigration = {
     `create unique index audit_logs_id on "$tenant".audit_logs (id)`,
     `create index audit_logs_resource on "$tenant".audit_logs (resource_type, resource_id, seq)`,
     `create index audit_logs_import on "$tenant".audit_logs (import_id, seq) where import_id is not null`,
-    `create index audit_logs_transaction on "$tenant".audit_logs using brin (transaction_id)`,
-    `grant select, insert on "$tenant".audit_logs to "$login"`,
+    // The order in which entries are sealed and verified.
+    `create index audit_logs_transaction on "$tenant".audit_logs (transaction_id, seq)`,
+    `create index audit_logs_occurred_at on "$tenant".audit_logs using brin (occurred_at)`,
+    // Without seq and transaction_id: a place in the trail is given, never chosen.
+    `grant select, insert (id, occurred_at, actor_id, actor_type, action, resource_type, resource_id, resource_name, resource_version, changes,
+      request_id, import_id, ip, user_agent) on "$tenant".audit_logs to "$login"`,
     `create table "$tenant".audit_seals (
-      seal bigint primary key, from_transaction bigint not null, to_transaction bigint not null, entries int not null,
-      seqs bigint[] not null, hashes bytea not null, previous_root bytea not null, root bytea not null,
+      seal bigint primary key, from_transaction bigint not null, from_seq bigint not null, to_transaction bigint not null, to_seq bigint not null,
+      transaction_offset bigint not null, seqs bigint[] not null, hashes bytea not null, previous_root bytea not null, root bytea not null,
       key_id text not null, signature bytea not null, sealed_at timestamptz not null)`,
+    `create index audit_seals_from on "$tenant".audit_seals (from_transaction, from_seq)`,
     `grant select on "$tenant".audit_seals to "$login"`,
     `create table "$tenant".settings (
       only_row boolean primary key default true check (only_row), values jsonb not null, version int not null, updated_at timestamptz not null)`,

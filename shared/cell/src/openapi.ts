@@ -30,16 +30,26 @@ const describedStatus: Record<number, string> = {
   504: "It took too long",
 };
 
-const requestIdHeader = z.string().optional().meta({ description: "Correlates, and makes a POST or PATCH idempotent", examples: ["req-uuid-001"] });
+const requestIdHeader = z
+  .string()
+  .optional()
+  .meta({ description: "Correlates, and makes a POST or PATCH idempotent", examples: ["req-uuid-001"] });
 
 /** Puts a route into the document: its parameters, bodies and every status that it can answer. */
 export function describe(app: OpenAPIHono, definition: Endpoint): void {
   const { method, path, body, files, versioned } = definition;
   const writes = method === "post" || method === "patch";
-  const headers: Record<string, z.ZodType> = { "x-tenant-id": z.string().meta({ examples: ["tenant-001"] }), "x-request-id": requestIdHeader };
+  const headers: Record<string, z.ZodType> = {
+    "x-tenant-id": z.string().meta({ examples: ["tenant-001"] }),
+    "x-request-id": requestIdHeader,
+  };
   if (writes) headers["idempotency-key"] = z.string().optional().meta({ description: "Taken instead of X-Request-ID" });
   if (writes) headers["x-idempotency-mode"] = z.enum(["replay", "reject"]).optional();
-  if (versioned) headers[method === "get" ? "if-none-match" : "if-match"] = z.string().optional().meta({ examples: ['"3"'] });
+  if (versioned)
+    headers[method === "get" ? "if-none-match" : "if-match"] = z
+      .string()
+      .optional()
+      .meta({ examples: ['"3"'] });
 
   const content: Record<string, { schema: z.ZodType }> = {};
   if (body) content["application/json"] = { schema: body };
@@ -87,8 +97,15 @@ function responsesOf(definition: Endpoint): RouteConfig["responses"] {
 }
 
 /** The cell's OpenAPI 3.1 document. */
-export function documentOf(app: OpenAPIHono, about: { title: string; version: string; description: string; servers: { url: string }[] }): object {
-  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer", description: "An API key or an access token" });
+export function documentOf(
+  app: OpenAPIHono,
+  about: { title: string; version: string; description: string; servers: { url: string }[] },
+): object {
+  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
+    type: "http",
+    scheme: "bearer",
+    description: "An API key or an access token",
+  });
   const { servers, ...info } = about;
   return app.getOpenAPI31Document({ openapi: "3.1.0", info, servers });
 }

@@ -27,6 +27,8 @@ export interface ResourceOptions {
 /** A resource: its name in the audit trail, its fields, which of them are sensitive. Everything else is derived from its schema. */
 export interface Resource<Row extends object = object> extends Presenter<Row> {
   readonly type: string;
+  /** As people read it: "Customer". */
+  readonly title: string;
   readonly id: string;
   readonly label: string;
   /** The kinds of its sensitive fields, by name. */
@@ -46,6 +48,7 @@ export function resource<Shape extends z.ZodRawShape>(
   const kinds = fields.flatMap((field) => (field.kind ? [[field.name, field.kind] as const] : []));
   return {
     type,
+    title: type.charAt(0).toUpperCase() + type.slice(1),
     id: options.id,
     label: options.label,
     sensitive: Object.fromEntries(kinds),

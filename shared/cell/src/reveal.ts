@@ -1,5 +1,5 @@
 import { badField, Problem } from "@cell/problem";
-import { audited, auditEntry } from "./audit.ts";
+import { auditEntry, audited } from "./audit.ts";
 import type { Call } from "./endpoint.ts";
 import type { Condition } from "./filter.ts";
 import type { ListQuery, Lists } from "./listing.ts";
@@ -44,7 +44,8 @@ function revealedFields(call: Call<unknown, ListQuery, unknown>, sensitive: Read
   if (reveal === undefined) return new Set();
   const fields = reveal.split(",").map((field) => field.trim());
   for (const field of fields) {
-    if (!Object.hasOwn(sensitive, field)) throw badField("reveal", "INVALID_ENUM", `takes ${Object.keys(sensitive).join(", ") || "nothing here"}`);
+    if (!Object.hasOwn(sensitive, field))
+      throw badField("reveal", "INVALID_ENUM", `takes ${Object.keys(sensitive).join(", ") || "nothing here"}`);
   }
   if (!call.caller.permissions.includes("pii:reveal")) throw new Problem("FORBIDDEN", "This needs the permission pii:reveal");
   return new Set(fields);
@@ -53,7 +54,10 @@ function revealedFields(call: Call<unknown, ListQuery, unknown>, sensitive: Read
 async function recordReveal<Row extends object>(call: Call, lists: Lists<Row>, rows: Row[], revealed: ReadonlySet<string>): Promise<void> {
   const { resource } = lists.listing;
   const entries = rows.map((row) =>
-    auditEntry(call, { ...audited("reveal", resource, row, row), changes: [...revealed].map((field) => ({ field, before: null, after: null })) }),
+    auditEntry(call, {
+      ...audited("reveal", resource, row, row),
+      changes: [...revealed].map((field) => ({ field, before: null, after: null })),
+    }),
   );
   const session = call.tenant.writer();
   let failure: unknown;

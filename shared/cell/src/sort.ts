@@ -1,5 +1,5 @@
-import { badField } from "@cell/problem";
 import type { Parameters } from "@cell/postgres";
+import { badField } from "@cell/problem";
 import { type RawBuilder, sql } from "kysely";
 import { hasForm } from "./filter.ts";
 import type { ListField } from "./listing.ts";
@@ -36,7 +36,11 @@ const columnTypes: Record<ListField["type"], string> = {
 };
 
 /** The rows after the position k0, k1, …: as a row comparison where all keys go the same way and none can be null, so that an index serves it. */
-export function keysetCondition(sort: readonly SortKey[], fields: Readonly<Record<string, ListField>>, p: Parameters<Record<string, unknown>>): RawBuilder<boolean> {
+export function keysetCondition(
+  sort: readonly SortKey[],
+  fields: Readonly<Record<string, ListField>>,
+  p: Parameters<Record<string, unknown>>,
+): RawBuilder<boolean> {
   const value = (index: number): RawBuilder<unknown> => {
     const type = fields[sort[index]?.field ?? ""]?.type ?? "uuid";
     return sql`${p[`k${index}`]}::${sql.raw(columnTypes[type])}`;
@@ -80,7 +84,12 @@ export function encodeCursor(position: Position): string {
 }
 
 /** Throws BAD_REQUEST for a cursor that is none, or of another tenant, list, filter or order. */
-export function decodeCursor(cursor: string, fingerprint: string, sort: readonly SortKey[], fields: Readonly<Record<string, ListField>>): Position {
+export function decodeCursor(
+  cursor: string,
+  fingerprint: string,
+  sort: readonly SortKey[],
+  fields: Readonly<Record<string, ListField>>,
+): Position {
   let parsed: unknown;
   try {
     parsed = JSON.parse(Buffer.from(cursor, "base64url").toString());
@@ -89,15 +98,20 @@ export function decodeCursor(cursor: string, fingerprint: string, sort: readonly
   }
   if (!Array.isArray(parsed) || parsed.length !== 5) throw foreign();
   const [given, page, total, totalIsLowerBound, values] = parsed as unknown[];
-  if (given !== fingerprint || !Number.isSafeInteger(page) || !Number.isSafeInteger(total) || typeof totalIsLowerBound !== "boolean") throw foreign();
-  if (!Array.isArray(values) || values.length !== sort.length || !values.every((value, index) => isKey(value, sort[index], fields))) throw foreign();
+  if (given !== fingerprint || !Number.isSafeInteger(page) || !Number.isSafeInteger(total) || typeof totalIsLowerBound !== "boolean")
+    throw foreign();
+  if (!Array.isArray(values) || values.length !== sort.length || !values.every((value, index) => isKey(value, sort[index], fields)))
+    throw foreign();
   return { fingerprint, page: page as number, total: total as number, totalIsLowerBound, values };
 }
 
 /** Whether a value can stand where the row's key stood. */
 function isKey(value: unknown, key: SortKey | undefined, fields: Readonly<Record<string, ListField>>): boolean {
   const type = fields[key?.field ?? ""]?.type ?? "uuid";
-  return value === null || ((typeof value === "string" || typeof value === "number" || typeof value === "boolean") && hasForm(type, String(value)));
+  return (
+    value === null ||
+    ((typeof value === "string" || typeof value === "number" || typeof value === "boolean") && hasForm(type, String(value)))
+  );
 }
 
 function foreign() {

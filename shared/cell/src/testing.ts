@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { type AssertionKeys, type Permission, type Principal, serve, signAssertion, createLogger, parseAssertionKeys } from "@cell/http";
+import { type AssertionKeys, createLogger, type Permission, type Principal, parseAssertionKeys, serve, signAssertion } from "@cell/http";
 import type { Registry } from "@cell/postgres";
 import type { RunningCell } from "./cell.ts";
-import { responseChecker } from "./conformance.ts";
+import { responseChecker } from "./response-checker.ts";
 
 export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
 
@@ -95,7 +95,12 @@ type Check = (method: string, path: string, status: number, contentType: string,
 function testClient(cell: string, url: string, check: Check, principal: Principal): TestClient {
   const send = async (method: string, path: string, request: TestRequest = {}): Promise<TestAnswer> => {
     const requestId = request.key ?? `req-${randomBytes(8).toString("hex")}`;
-    const assertion = signAssertion(testAssertionKeys, cell, { principal, requestId, requestIdIsKey: request.key !== undefined }, Math.floor(Date.now() / 1000));
+    const assertion = signAssertion(
+      testAssertionKeys,
+      cell,
+      { principal, requestId, requestIdIsKey: request.key !== undefined },
+      Math.floor(Date.now() / 1000),
+    );
     const body = request.raw ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
     const response = await fetch(url + path, {
       method,

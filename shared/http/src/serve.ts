@@ -58,12 +58,16 @@ export async function serve(options: ServeOptions): Promise<Server> {
       requireHostHeader: false,
     },
     (incoming, outgoing) => {
-      // The client must not send its next request on a connection that is about to close.
       if (stopping) outgoing.shouldKeepAlive = false;
       if (!options.intercept?.(incoming, outgoing)) void answer(incoming, outgoing);
     },
   );
   server.maxHeadersCount = 100;
+  const sockets = new Set<Duplex>();
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
   server.on("clientError", answerMalformed);
   server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
     writeProblem(socket, 405, new Problem("METHOD_NOT_ALLOWED", "This is no proxy: CONNECT is refused"));
@@ -80,6 +84,11 @@ export async function serve(options: ServeOptions): Promise<Server> {
   const { port } = server.address() as AddressInfo;
   async function drain(): Promise<void> {
     log.info("draining");
+    // Told so, a client does not send its next request on a connection that is about to close.
+    for (const socket of sockets) {
+      const answer = currentAnswer(socket);
+      if (answer) answer.shouldKeepAlive = false;
+    }
     await new Promise((resolve) => setTimeout(resolve, options.drainDelayMs));
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
@@ -134,8 +143,7 @@ function answerUnreadable(error: unknown): Response {
 /** Node answers a request that it cannot parse with an empty 400; ours has the error form, and the connection ends. */
 function answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
   // What follows a half-sent answer would be taken for its continuation.
-  const answering = (socket as Duplex & { _httpMessage?: ServerResponse })._httpMessage?.headersSent ?? false;
-  if (error.code === "ECONNRESET" || !socket.writable || answering) {
+  if (error.code === "ECONNRESET" || !socket.writable || currentAnswer(socket)?.headersSent) {
     socket.destroy();
   } else if (error.code === "HPE_HEADER_OVERFLOW") {
     writeProblem(socket, 431, new Problem("BAD_REQUEST", `The headers exceed ${maxHeaderBytes} bytes`));
@@ -144,6 +152,11 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
   } else {
     writeProblem(socket, 400, new Problem("BAD_REQUEST", "This is not well-formed HTTP/1.1"));
   }
+}
+
+/** The answer that is being made on a connection; Node keeps it there, as its own default for malformed requests needs it too. */
+function currentAnswer(socket: Duplex): ServerResponse | null | undefined {
+  return (socket as Duplex & { _httpMessage?: ServerResponse | null })._httpMessage;
 }
 
 /** Answers where there is no response object to write to, and ends the connection. */

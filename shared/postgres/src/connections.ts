@@ -1,7 +1,7 @@
 import { unavailable } from "@cell/problem";
 import pg from "pg";
-import { isConnectionLoss } from "./problems.ts";
 import { typeParsers } from "./parsing.ts";
+import { isConnectionLoss } from "./problems.ts";
 
 /** A database login: whose name and password a connection is opened with. */
 export interface Login {
@@ -278,7 +278,8 @@ export class Connections {
     const now = Date.now();
     for (const [user, lane] of this.#lanes) {
       for (const connection of [...lane.free, ...lane.readers]) {
-        if (connection.pending === 0 && (now - connection.freeSince > this.#options.idleMs || this.#tooOld(connection))) void this.#drop(connection);
+        if (connection.pending === 0 && (now - connection.freeSince > this.#options.idleMs || this.#tooOld(connection)))
+          void this.#drop(connection);
       }
       if (lane.open === 0) this.#lanes.delete(user);
     }

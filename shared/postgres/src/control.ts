@@ -52,10 +52,13 @@ export async function migrateSchema(options: { url: string; schema: string; migr
   client.on("error", () => undefined);
   await client.connect();
   try {
-    await client.query("select pg_advisory_lock(hashtextextended($1, 0))", [`migrate ${schema}`]);
+    // One at a time over all schemas: some steps touch what they share.
+    await client.query("select pg_advisory_lock(hashtextextended('migrate', 0))");
     const exists = await client.query("select from pg_namespace where nspname = $1", [schema]);
     if (exists.rowCount === 0) await client.query(`create schema ${schema}`);
-    await client.query(`create table if not exists ${schema}.schema_version (only_row boolean primary key default true check (only_row), version int not null)`);
+    await client.query(
+      `create table if not exists ${schema}.schema_version (only_row boolean primary key default true check (only_row), version int not null)`,
+    );
     await client.query(`insert into ${schema}.schema_version (version) values (0) on conflict do nothing`);
     const { rows } = await client.query<{ version: number }>(`select version from ${schema}.schema_version`);
     const version = rows[0]?.version ?? 0;

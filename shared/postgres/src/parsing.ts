@@ -7,7 +7,13 @@ export function isoTime(text: string): string {
   const dot = text.indexOf(".", 19);
   const plus = text.indexOf("+", 19);
   if (text.length < 22 || plus < 0) return text;
-  const fraction = dot < 0 ? "000" : text.slice(dot + 1, plus).padEnd(3, "0").slice(0, 3);
+  const fraction =
+    dot < 0
+      ? "000"
+      : text
+          .slice(dot + 1, plus)
+          .padEnd(3, "0")
+          .slice(0, 3);
   return `${text.slice(0, 10)}T${text.slice(11, 19)}.${fraction}Z`;
 }
 

@@ -30,7 +30,8 @@ export function isRetryable(error: unknown): boolean {
 /** The connection is gone or useless; what it was doing may or may not have happened. */
 export function isConnectionLoss(error: unknown): boolean {
   const { code, message } = error as DatabaseError;
-  if (code === undefined) return /^(Connection terminated|Client (has encountered|was closed)|Query read timeout|timeout)/.test(message ?? "");
+  if (code === undefined)
+    return /^(Connection terminated|Client (has encountered|was closed)|Query read timeout|timeout)/.test(message ?? "");
   return /^(08|57P0|53300|E(CONN|PIPE|TIMEDOUT|HOST|NET|NOENT|AI_AGAIN))/.test(code);
 }
 

@@ -49,7 +49,7 @@ export function registryMigrations(cell: string): SchemaMigration[] {
             raise exception using errcode = 'CE001', message = label;
           end $$`,
         `do $$ begin
-          execute format('revoke connect, temporary on database %I from public', current_database());
+          execute format('revoke temporary on database %I from public', current_database());
           revoke create on schema public from public;
         end $$`,
       ],
@@ -81,9 +81,10 @@ export class Registry {
     const known = this.#tenants.get(tenantId);
     if (known) return known;
     const { cell, loginSecret } = this.#options;
-    const { rows } = await this.owner.query<TenantRow>(`select tenant_id as "tenantId", schema, version, failure from ${cell}.tenants where tenant_id = $1`, [
-      tenantId,
-    ]);
+    const { rows } = await this.owner.query<TenantRow>(
+      `select tenant_id as "tenantId", schema, version, failure from ${cell}.tenants where tenant_id = $1`,
+      [tenantId],
+    );
     const [row] = rows;
     if (!row) throw notFound("Tenant");
     const tenant = new Tenant(row, tenantLogin(row.schema, loginSecret), this.connections);
@@ -180,7 +181,8 @@ export class Registry {
       await client.query(`grant usage on schema "${schema}" to "${schema}"`);
     }
     for (const migration of migrations.slice(row.version)) {
-      for (const text of migration.sql) await client.query(text.replaceAll('"$tenant"', `"${schema}"`).replaceAll('"$login"', `"${schema}"`));
+      for (const text of migration.sql)
+        await client.query(text.replaceAll('"$tenant"', `"${schema}"`).replaceAll('"$login"', `"${schema}"`));
     }
     await client.query(`update ${cell}.tenants set version = $2, login_key = $3, failure = null where tenant_id = $1`, [
       tenantId,
@@ -192,8 +194,6 @@ export class Registry {
   async #grantLogin(client: pg.PoolClient, user: string, password: string): Promise<void> {
     const { rowCount } = await client.query("select from pg_roles where rolname = $1", [user]);
     await client.query(`${rowCount === 0 ? "create" : "alter"} role "${user}" login noinherit connection limit 64 password '${password}'`);
-    const { rows } = await client.query<{ name: string }>("select quote_ident(current_database()) as name");
-    await client.query(`grant connect on database ${rows[0]?.name} to "${user}"`);
   }
 
   /** Tells whether a tenant's password comes out of the present secret, without telling the secret. */

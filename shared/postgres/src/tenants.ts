@@ -1,11 +1,21 @@
 import { createHmac } from "node:crypto";
 import { Problem, unavailable } from "@cell/problem";
-import Cursor from "pg-cursor";
 import type pg from "pg";
+import Cursor from "pg-cursor";
 import type { Connections, Lease, Login } from "./connections.ts";
 import { databaseProblem } from "./problems.ts";
 import { bind, type CompiledStatement, type Statement, statement, textFor } from "./statement.ts";
-import { type AuditEntry, buildDeleteKept, buildKept, type Change, type Claim, composeWrite, type KeptAnswer, lockNumber, writeValues } from "./write.ts";
+import {
+  type AuditEntry,
+  buildDeleteKept,
+  buildKept,
+  type Change,
+  type Claim,
+  composeWrite,
+  type KeptAnswer,
+  lockNumber,
+  writeValues,
+} from "./write.ts";
 
 declare const reading: unique symbol;
 declare const writing: unique symbol;

@@ -214,7 +214,10 @@ function writeNode(claimed: boolean, changes: readonly Change[], audited: boolea
 
 function resultText(claimed: boolean, changes: readonly Change[]): string {
   const columns = claimed
-    ? ["exists (select from claim) as claimed", ...["fingerprint", "status", "body", "resource_id", "created_at"].map((name) => `kept.${name}`)]
+    ? [
+        "exists (select from claim) as claimed",
+        ...["fingerprint", "status", "body", "resource_id", "created_at"].map((name) => `kept.${name}`),
+      ]
     : ["true as claimed"];
   changes.forEach((change, index) => {
     if (change.expectation === undefined) return;

@@ -37,14 +37,17 @@ export function newCustomer(input: CustomerInput, actor: Actor, identity: { cust
 
 /** The customer after a change; the same object when nothing changes. Throws FORBIDDEN when the actor may not give it to that owner. */
 export function changed(current: Customer, patch: CustomerPatch, actor: Actor, now: string): Customer {
-  const differs = Object.entries(patch).some(([field, value]) => JSON.stringify(value) !== JSON.stringify(current[field as keyof Customer]));
+  const differs = Object.entries(patch).some(
+    ([field, value]) => JSON.stringify(value) !== JSON.stringify(current[field as keyof Customer]),
+  );
   if (!differs) return current;
   if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actor);
   return { ...current, ...patch, updatedAt: now, version: current.version + 1 };
 }
 
 function checkOwner(ownerId: string, { userId, ownOnly }: Actor): void {
-  if (ownOnly && ownerId !== userId) throw new Problem("FORBIDDEN", "You can only own your records yourself; a manager can give them to others");
+  if (ownOnly && ownerId !== userId)
+    throw new Problem("FORBIDDEN", "You can only own your records yourself; a manager can give them to others");
 }
 
 /** The survivor of a merge: its own values win, blank ones are filled from the others in their order, tags are united. */

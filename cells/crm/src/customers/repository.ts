@@ -1,4 +1,4 @@
-import { likePattern, Lists } from "@cell/cell";
+import { Lists, likePattern } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
@@ -31,9 +31,7 @@ export type Visibility = string | null;
 const live = () => db.selectFrom("customers").select(columns).$castTo<Customer>().where("deletedAt", "is", null);
 
 const byId = statement((p: Parameters<{ customerId: string; owner: Visibility }>) =>
-  live()
-    .where("customerId", "=", p.customerId)
-    .where(sql<boolean>`(${p.owner}::text is null or owner_id = ${p.owner})`),
+  live().where("customerId", "=", p.customerId).where(sql<boolean>`(${p.owner}::text is null or owner_id = ${p.owner})`),
 );
 
 const deletedById = statement((p: Parameters<{ customerId: string; owner: Visibility }>) =>
@@ -168,6 +166,7 @@ export const lists = new Lists<Customer>({
   keyword: (term) => ({
     shape: term.length > 2 ? "keyword" : "short keyword",
     values: term.length > 2 ? [likePattern(term)] : [likePattern(term), [term.toLowerCase()]],
-    sql: ([pattern, gram]) => (gram ? sql<boolean>`(public.crm_grams(search) @> ${gram}::text[] and search like ${pattern})` : sql<boolean>`search like ${pattern}`),
+    sql: ([pattern, gram]) =>
+      gram ? sql<boolean>`(public.crm_grams(search) @> ${gram}::text[] and search like ${pattern})` : sql<boolean>`search like ${pattern}`,
   }),
 });

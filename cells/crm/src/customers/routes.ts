@@ -1,6 +1,6 @@
-import { audited, type Call, type Cell, checkVersion, endpoint, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
-import { badField, notFound, Problem } from "@cell/problem";
+import { audited, type Call, type Cell, checked, endpoint, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
 import type { Tenant, TenantDb } from "@cell/postgres";
+import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { changed, merged, newCustomer } from "./domain.ts";
 import * as customers from "./repository.ts";
@@ -119,8 +119,7 @@ export function customerRoutes(cell: Cell): void {
   });
 
   cell.command(changeCustomer, async (call, tx) => {
-    const current = await customers.find(tx, call.params.id, visibility(call));
-    checkVersion(call, current, "Customer", undefined);
+    const current = await checked(call, tx, customer, await customers.find(tx, call.params.id, visibility(call)));
     const patch = withoutMasked(customer.sensitive, current, call.body);
     const next = changed(current, patch, actorOf(call), call.now);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.customerId };
@@ -133,8 +132,7 @@ export function customerRoutes(cell: Cell): void {
   });
 
   cell.command(deleteCustomer, async (call, tx) => {
-    const current = await customers.find(tx, call.params.id, visibility(call));
-    checkVersion(call, current, "Customer", undefined);
+    const current = await checked(call, tx, customer, await customers.find(tx, call.params.id, visibility(call)));
     return {
       changes: [customers.remove(tx, current.customerId, current.version, call.now)],
       audit: [audited("delete", customer, current, { ...current, version: current.version + 1 })],
@@ -143,10 +141,10 @@ export function customerRoutes(cell: Cell): void {
   });
 
   cell.command(restoreCustomer, async (call, tx) => {
-    const current = await customers.findAny(tx, call.params.id, visibility(call));
-    checkVersion(call, current, "Customer", undefined);
+    const current = await checked(call, tx, customer, await customers.findAny(tx, call.params.id, visibility(call)));
     if (current.deletedAt === null) return { changes: [], audit: [], body: current, resourceId: current.customerId };
-    if (current.mergedInto) throw new Problem("CONFLICT", "This customer was merged into another one", { details: { mergedInto: current.mergedInto } });
+    if (current.mergedInto)
+      throw new Problem("CONFLICT", "This customer was merged into another one", { details: { mergedInto: current.mergedInto } });
     const next: Customer = { ...current, updatedAt: call.now, version: current.version + 1 };
     return {
       changes: [customers.update(tx, next, current.version)],
@@ -159,8 +157,8 @@ export function customerRoutes(cell: Cell): void {
   cell.command(mergeCustomers, async (call, tx) => {
     const sourceIds = [...new Set(call.body.sourceIds)];
     if (sourceIds.includes(call.params.id)) throw badField("sourceIds", "INVALID_FORMAT", "cannot hold the customer itself");
-    const [survivor, ...sources] = await Promise.all([call.params.id, ...sourceIds].map((id) => customers.find(tx, id, visibility(call))));
-    checkVersion(call, survivor, "Customer", undefined);
+    const survivor = await checked(call, tx, customer, await customers.find(tx, call.params.id, visibility(call)));
+    const sources = await Promise.all(sourceIds.map((id) => customers.find(tx, id, visibility(call))));
     const found = sources.filter((source) => source !== undefined);
     if (found.length < sourceIds.length) throw notFound("One of the customers to merge");
     const next = merged(survivor, found, call.now);

@@ -9,15 +9,22 @@ const optional = (max: number) => text(max).nullable();
 const fields = {
   name: nameText().meta({ description: "Unique among the live customers", examples: ["某某公司"] }),
   contactName: optional(255).meta({ examples: ["张伟"] }),
-  contactPhone: phone().nullable().meta({ examples: ["13800138000"] }),
-  contactEmail: email().nullable().meta({ examples: ["contact@example.com"] }),
+  contactPhone: phone()
+    .nullable()
+    .meta({ examples: ["13800138000"] }),
+  contactEmail: email()
+    .nullable()
+    .meta({ examples: ["contact@example.com"] }),
   industry: optional(100).meta({ examples: ["manufacturing"] }),
   level: optional(50).meta({ examples: ["A"] }),
   source: optional(100).meta({ examples: ["website"] }),
   status: z.enum(customerStatuses).meta({ examples: ["lead"] }),
   ownerId: text(128, 1).meta({ description: "The user who is responsible; by default the caller", examples: ["user-001"] }),
   address: optional(500),
-  tags: z.array(text(64, 1)).max(50).meta({ examples: [["vip"]] }),
+  tags: z
+    .array(text(64, 1))
+    .max(50)
+    .meta({ examples: [["vip"]] }),
   notes: optional(10_000),
   customFields: z.record(text(64, 1), z.unknown()).meta({ examples: [{ region: "east" }] }),
 };
@@ -35,11 +42,7 @@ const customerSchema = z
 
 export const customer = resource("customer", customerSchema, { id: "customerId", label: "name" });
 
-export const customerInput = z
-  .strictObject(fields)
-  .partial()
-  .required({ name: true })
-  .meta({ id: "CustomerInput" });
+export const customerInput = z.strictObject(fields).partial().required({ name: true }).meta({ id: "CustomerInput" });
 export type CustomerInput = z.infer<typeof customerInput>;
 
 export const customerPatch = z.strictObject(fields).partial().meta({ id: "CustomerPatch" });

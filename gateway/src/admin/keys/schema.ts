@@ -26,7 +26,9 @@ export const keySchema = z
   .openapi("Key");
 export type Key = z.infer<typeof keySchema>;
 
-export const issuedKeySchema = keySchema.extend({ key: z.string().describe("The key itself; it is not shown again") }).openapi("IssuedKey");
+export const issuedKeySchema = z
+  .strictObject({ ...keySchema.shape, key: z.string().describe("The key itself; it is not shown again") })
+  .openapi("IssuedKey");
 
 export const keyListSchema = page(keySchema).openapi("KeyList");
 

@@ -1,0 +1,47 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { changed, merged, nameKey, newCustomer } from "./domain.ts";
+
+const now = "2026-03-01T00:00:00.000Z";
+const made = (name: string, fields: object = {}) =>
+  newCustomer({ name, ...fields }, { userId: "user-001", ownOnly: false }, { customerId: "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10", now });
+
+test.each([
+  ["  ACME   Ltd ", "acme ltd"],
+  ["ＡＣＭＥ　Ｌｔｄ", "acme ltd"],
+  ["Straße", "STRASSE"],
+  ["ΟΔΟΣ", "οδος"],
+  ["é", "e\u0301"],
+])("%j and %j are one name", (one, other) => {
+  expect(nameKey(one)).toBe(nameKey(other));
+});
+
+test("a name's key does not depend on case or spaces, and is its own key", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "grapheme" }), (name) => {
+      expect(nameKey(nameKey(name))).toBe(nameKey(name));
+      expect(nameKey(` ${name}\t`)).toBe(nameKey(name));
+    }),
+  );
+});
+
+test("a change of nothing is the same record; any other counts the version up by one and keeps the rest", () => {
+  const current = made("Acme", { tags: ["a"], customFields: { x: 1 } });
+  expect(changed(current, { name: "Acme", tags: ["a"], customFields: { x: 1 } }, { userId: "user-001", ownOnly: false }, now)).toBe(
+    current,
+  );
+  const next = changed(current, { level: "A" }, { userId: "user-001", ownOnly: false }, "2026-03-02T00:00:00.000Z");
+  expect(next).toEqual({ ...current, level: "A", version: 2, updatedAt: "2026-03-02T00:00:00.000Z" });
+});
+
+test("who works on its own records can neither take nor give them", () => {
+  const own = { userId: "user-002", ownOnly: true };
+  expect(() => newCustomer({ name: "A", ownerId: "user-001" }, own, { customerId: "x", now })).toThrow("only own your records");
+  expect(() => changed(made("A"), { ownerId: "user-003" }, own, now)).toThrow("only own your records");
+});
+
+test("a merge keeps the survivor's values and loses no tag", () => {
+  const survivor = made("A", { level: "1", tags: ["x"], customFields: { k: "mine" } });
+  const result = merged(survivor, [made("B", { level: "2", notes: "n", tags: ["y", "x"], customFields: { k: "theirs", l: 1 } })], now);
+  expect(result).toMatchObject({ name: "A", level: "1", notes: "n", tags: ["x", "y"], customFields: { k: "mine", l: 1 }, version: 2 });
+});

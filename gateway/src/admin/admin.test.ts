@@ -1,0 +1,212 @@
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { startTestCell, type TestCell } from "../testing/cell.ts";
+import { createDatabase, createTenant, type IssuedKey, issueKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+
+let cell: TestCell;
+let gateway: TestGateway;
+/** A second process's gateway, as far as the control plane can tell. */
+let other: TestGateway;
+
+beforeAll(async () => {
+  cell = await startTestCell();
+  const database = await createDatabase(inject("databaseUrl"));
+  gateway = await startTestGateway(database, `crm=${cell.url}`);
+  other = await startTestGateway(database, `crm=${cell.url}`);
+});
+
+afterAll(async () => {
+  await Promise.all([gateway.stop(), other.stop()]);
+  await cell.close();
+});
+
+const statusAt = async (at: TestGateway, { key }: IssuedKey, tenantId: string) =>
+  (await at.call("/api/v1/crm/customers", { key, tenantId })).status;
+
+/** Resolves to how many milliseconds it took until the call's status was `status`. */
+async function until(status: number, call: () => Promise<number>): Promise<number> {
+  const startedAt = Date.now();
+  while ((await call()) !== status) {
+    if (Date.now() - startedAt > 10_000) throw new Error(`no ${status} within 10 s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return Date.now() - startedAt;
+}
+
+test("a tenant is created in the cells, listed, renamed, suspended, resumed and dropped", async () => {
+  const created = await gateway.call("/api/admin/tenants", { json: { tenantId: "life", name: "Life Ltd" } });
+  expect(created.status).toBe(201);
+  expect(created.body).toMatchObject({ status: "active", placements: [{ cell: "crm", partition: "crm-1", provisioned: true }] });
+  expect(cell.tenants).toContain("life");
+  expect((await gateway.call("/api/admin/tenants", { json: { tenantId: "life", name: "Again" } })).body.code).toBe("CONFLICT");
+
+  const list = await gateway.call<{ data: { tenantId: string }[]; total: number }>("/api/admin/tenants?pageSize=200");
+  expect(list.body.data.map(({ tenantId }) => tenantId)).toContain("life");
+  const renamed = await gateway.call("/api/admin/tenants/life", { method: "PATCH", json: { name: "New" } });
+  expect(renamed.body).toMatchObject({ name: "New", status: "active" });
+
+  const key = await issueKey(gateway, { tenantId: "life" });
+  expect(await statusAt(other, key, "life")).toBe(200);
+  await gateway.call("/api/admin/tenants/life", { method: "PATCH", json: { status: "suspended" } });
+  expect(await statusAt(gateway, key, "life")).toBe(403);
+  expect(await until(403, () => statusAt(other, key, "life"))).toBeLessThan(5_000);
+  await gateway.call("/api/admin/tenants/life", { method: "PATCH", json: { status: "active" } });
+  expect(await until(200, () => statusAt(other, key, "life"))).toBeLessThan(5_000);
+
+  expect((await gateway.call("/api/admin/tenants/life", { method: "DELETE" })).status).toBe(400);
+  expect((await gateway.call("/api/admin/tenants/life?confirm=wrong", { method: "DELETE" })).status).toBe(400);
+  const dropped = await gateway.call("/api/admin/tenants/life?confirm=life", { method: "DELETE" });
+  expect(dropped.body).toEqual({ tenantId: "life", deleted: true });
+  expect(cell.tenants).not.toContain("life");
+  expect((await gateway.call("/api/admin/tenants/life")).status).toBe(404);
+  expect(await statusAt(gateway, key, "life")).toBe(401);
+});
+
+test("a creation or a drop that a cell failed is finished by the same request again", async () => {
+  const create = () => gateway.call("/api/admin/tenants", { json: { tenantId: "half", name: "Half" } });
+  cell.failing = true;
+  expect((await create()).body.code).toBe("UNAVAILABLE");
+  const key = await issueKey(gateway, { tenantId: "half" });
+  expect(await statusAt(gateway, key, "half")).toBe(503);
+  cell.failing = false;
+  expect((await create()).status).toBe(201);
+  expect(await statusAt(gateway, key, "half")).toBe(200);
+  cell.failing = true;
+  const drop = () => gateway.call("/api/admin/tenants/half?confirm=half", { method: "DELETE" });
+  expect((await drop()).status).toBe(503);
+  expect(await statusAt(gateway, key, "half")).toBe(503);
+  cell.failing = false;
+  expect((await drop()).status).toBe(200);
+  expect((await drop()).status).toBe(404);
+});
+
+test("twenty creations of one tenant at once end in one tenant", async () => {
+  const all = await Promise.all(
+    Array.from({ length: 20 }, () => gateway.call("/api/admin/tenants", { json: { tenantId: "race", name: "Race" } })),
+  );
+  expect(all.every(({ status }) => status === 201 || status === 409)).toBe(true);
+  expect(all.some(({ status }) => status === 201)).toBe(true);
+});
+
+test("the key is shown once, and the list shows neither it nor its hash", async () => {
+  const issued = await createTenant(gateway, "keys");
+  const list = await gateway.call<{ data: { keyId: string; prefix: string }[] }>("/api/admin/keys?tenantId=keys");
+  expect(list.body.data).toHaveLength(1);
+  expect(list.text).not.toContain(issued.key);
+  expect(list.text).not.toContain("hash");
+  expect(issued.key).toMatch(/^crm_live_[A-Za-z0-9_-]{32}$/);
+  expect(issued.key.startsWith(list.body.data[0]?.prefix ?? "?")).toBe(true);
+});
+
+test("a revoked key is refused here at once and by every other gateway within 5 seconds", async () => {
+  const issued = await createTenant(gateway, "revoke");
+  expect([await statusAt(gateway, issued, "revoke"), await statusAt(other, issued, "revoke")]).toEqual([200, 200]);
+  const revoked = await gateway.call(`/api/admin/keys/${issued.keyId}`, { method: "DELETE" });
+  expect(revoked.body).toEqual({ keyId: issued.keyId, revoked: true });
+  expect(await statusAt(gateway, issued, "revoke")).toBe(401);
+  expect(await until(401, () => statusAt(other, issued, "revoke"))).toBeLessThan(5_000);
+});
+
+test("rotation gives a new key of the same rights; the old one ends after its grace", async () => {
+  const old = await createTenant(gateway, "rotate", { role: "sales", userId: "sales-1", name: "laptop" });
+  const rotated = await gateway.call<IssuedKey>(`/api/admin/keys/${old.keyId}/rotate`, { json: { graceSeconds: 1 } });
+  expect(rotated.status).toBe(201);
+  expect(rotated.body).toMatchObject({ role: "sales", userId: "sales-1", name: "laptop", rotatedFrom: old.keyId, tenantId: "rotate" });
+  expect([await statusAt(gateway, old, "rotate"), await statusAt(gateway, rotated.body, "rotate")]).toEqual([200, 200]);
+  expect(await until(401, () => statusAt(gateway, old, "rotate"))).toBeLessThan(3_000);
+  expect((await gateway.call(`/api/admin/keys/${old.keyId}/rotate`, { json: {} })).body.code).toBe("CONFLICT");
+  const again = await gateway.call<IssuedKey>(`/api/admin/keys/${rotated.body.keyId}/rotate`, { method: "POST" });
+  expect(again.status).toBe(201);
+  expect(await statusAt(gateway, rotated.body, "rotate")).toBe(401);
+});
+
+test("a tenant's administrator manages the keys of the own tenant and sees no other", async () => {
+  const admin = await createTenant(gateway, "own", { userId: "boss" });
+  const foreign = await createTenant(gateway, "foreign");
+  const { key } = admin;
+  const made = await gateway.call<IssuedKey>("/api/admin/keys", { key, json: { userId: "u1", role: "sales" } });
+  expect(made.body).toMatchObject({ tenantId: "own", role: "sales" });
+  const list = await gateway.call<{ data: { tenantId: string }[]; total: number }>("/api/admin/keys", { key });
+  expect(list.body.total).toBe(2);
+  expect(new Set(list.body.data.map(({ tenantId }) => tenantId))).toEqual(new Set(["own"]));
+  expect((await gateway.call("/api/admin/keys?tenantId=foreign", { key })).status).toBe(404);
+  expect((await gateway.call("/api/admin/keys", { key, json: { tenantId: "foreign", userId: "u", role: "sales" } })).status).toBe(404);
+  expect((await gateway.call(`/api/admin/keys/${foreign.keyId}`, { key, method: "DELETE" })).status).toBe(404);
+  expect((await gateway.call(`/api/admin/keys/${foreign.keyId}/rotate`, { key, json: {} })).status).toBe(404);
+  expect(await statusAt(gateway, foreign, "foreign")).toBe(200);
+  expect((await gateway.call("/api/admin/keys", { key, tenantId: "foreign" })).body.code).toBe("TENANT_MISMATCH");
+});
+
+test("nobody grants, or obtains by rotation, what they do not hold", async () => {
+  const strong = await createTenant(gateway, "grant");
+  const weak = await issueKey(gateway, { tenantId: "grant", userId: "weak", role: "sales", permissions: ["crm:read", "tenant:admin"] });
+  const refused = async (json: Record<string, unknown>) => (await gateway.call("/api/admin/keys", { key: weak.key, json })).status;
+  expect(await refused({ userId: "u", role: "manager" })).toBe(403);
+  expect(await refused({ userId: "u", role: "sales", permissions: ["crm:write"] })).toBe(403);
+  expect(await refused({ userId: "u", role: "manager", permissions: ["crm:read"] })).toBe(403);
+  expect(await refused({ userId: "u", role: "sales", permissions: ["crm:read"] })).toBe(201);
+  expect(await refused({ userId: "u", role: "sales", permissions: ["cell:admin"] })).toBe(400);
+  expect((await gateway.call(`/api/admin/keys/${strong.keyId}/rotate`, { key: weak.key, json: {} })).status).toBe(403);
+  const admin = await gateway.call("/api/admin/keys", {
+    json: { tenantId: "grant", userId: "u", role: "admin", permissions: ["cell:admin"] },
+  });
+  expect(admin.status).toBe(400);
+});
+
+test("everyone else is refused: no key 401, no right 403", async () => {
+  const { key } = await createTenant(gateway, "plain", { role: "manager" });
+  for (const path of ["/api/admin/tenants", "/api/admin/keys", "/api/admin/cells"]) {
+    expect((await gateway.call(path, { key: "" })).status).toBe(401);
+    expect((await gateway.call(path, { key })).status).toBe(403);
+  }
+  const admin = await issueKey(gateway, { tenantId: "plain" });
+  expect((await gateway.call("/api/admin/tenants", { key: admin.key })).status).toBe(403);
+  expect((await gateway.call("/api/admin/tenants", { key: admin.key, json: { tenantId: "x", name: "x" } })).status).toBe(403);
+});
+
+test.each([
+  [{ tenantId: "Upper", name: "x" }],
+  [{ tenantId: "-x", name: "x" }],
+  [{ tenantId: "a".repeat(41), name: "x" }],
+  [{ tenantId: "ok", name: " " }],
+  [{ tenantId: "ok", name: "a\0b" }],
+  [{ tenantId: "ok", name: "x", other: 1 }],
+  [{ tenantId: "ok" }],
+  [[]],
+])("a tenant is not made of %j", async (json) => {
+  const answer = await gateway.call<{ details?: { fields: unknown[] } }>("/api/admin/tenants", { json });
+  expect(answer.status).toBe(400);
+  expect(answer.body.details?.fields.length).toBeGreaterThan(0);
+});
+
+test("broken JSON, other media types and large bodies are refused", async () => {
+  const post = (body: string, type: string) =>
+    fetch(`${gateway.url}/api/admin/tenants`, {
+      method: "POST",
+      headers: { authorization: "Bearer operator-key-for-the-tests-only", "content-type": type },
+      body,
+    });
+  expect((await post("{", "application/json")).status).toBe(400);
+  expect((await post("a=b", "application/x-www-form-urlencoded")).status).toBe(415);
+  expect((await post(JSON.stringify({ name: "x".repeat(100_000) }), "application/json")).status).toBe(413);
+});
+
+test("the cells' state is the operator's to see", async () => {
+  const { body } = await gateway.call<{ data: { cell: string; partitions: { healthy: boolean; url: string }[] }[] }>("/api/admin/cells");
+  expect(body.data).toMatchObject([{ cell: "crm", partitions: [{ partition: "crm-1", url: cell.url, healthy: true }] }]);
+});
+
+test("a second partition takes the next tenants, and each tenant's requests go to its own", async () => {
+  const second = await startTestCell();
+  const both = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url},crm=${second.url}`);
+  try {
+    const keys = [await createTenant(both, "one"), await createTenant(both, "two"), await createTenant(both, "three")];
+    expect([...second.tenants]).toEqual(["two"]);
+    const before = second.requests.length;
+    for (const [index, tenantId] of ["one", "two", "three"].entries())
+      expect(await statusAt(both, keys[index] as IssuedKey, tenantId)).toBe(200);
+    expect(second.requests.length).toBe(before + 1);
+  } finally {
+    await both.stop();
+    await second.close();
+  }
+});

@@ -1,0 +1,86 @@
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { startTestCell, type TestCell } from "./testing/cell.ts";
+import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
+
+let cell: TestCell;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  cell = await startTestCell();
+  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`);
+});
+
+afterAll(async () => {
+  await gateway.stop();
+  await cell.close();
+});
+
+test("the page of documents names nothing outside of this host, and its policy allows nothing else", async () => {
+  const { status, headers, text } = await gateway.call("/docs", { key: "" });
+  expect(status).toBe(200);
+  expect(text).not.toMatch(/\b(?:https?:)?\/\/[a-z]/i);
+  const sources = [...text.matchAll(/(?:src|href|"url"): ?=?"([^"]+)"|src="([^"]+)"/g)].map(([, url, src]) => url ?? src ?? "");
+  expect(sources).toEqual(expect.arrayContaining(["/docs/scalar.js", "/openapi/crm.json", "/openapi.json"]));
+  for (const url of sources) expect((await gateway.call(url, { key: "" })).status).toBe(200);
+  const policy = headers.get("content-security-policy") ?? "";
+  expect(policy).toContain("default-src 'none'");
+  expect(policy).not.toMatch(/https?:|\*|unsafe-eval/);
+  const nonce = /'nonce-([^']+)'/.exec(policy)?.[1];
+  expect(text.match(/<script\b[^>]*>/g)?.every((tag) => tag.includes(`nonce="${nonce}"`))).toBe(true);
+});
+
+test("the page's script is served from here, compressed and cached", async () => {
+  const { headers } = await gateway.call("/docs/scalar.js", { key: "" });
+  expect(headers.get("content-encoding")).toBe("gzip");
+  expect(headers.get("cache-control")).toContain("max-age");
+  const etag = headers.get("etag") ?? "";
+  expect((await gateway.call("/docs/scalar.js", { key: "", headers: { "if-none-match": etag } })).status).toBe(304);
+  const plain = await gateway.call("/docs/scalar.js", { key: "", headers: { "accept-encoding": "identity" } });
+  expect(plain.headers.get("content-encoding")).toBeNull();
+  expect(plain.text).toContain("Scalar");
+});
+
+test("a cell's document comes with the path under which it is reached here", async () => {
+  const { body } = await gateway.call("/openapi/crm.json", { key: "" });
+  expect(body).toMatchObject({ openapi: "3.1.0", servers: [{ url: "/api/v1/crm" }] });
+  expect((await gateway.call("/openapi/none.json", { key: "" })).status).toBe(404);
+  expect((await gateway.call("/openapi/crm", { key: "" })).status).toBe(404);
+});
+
+test("the gateway's document describes every route of its administration", async () => {
+  const { body } = await gateway.call<{ paths: Record<string, object> }>("/openapi.json", { key: "" });
+  expect(Object.keys(body.paths).sort()).toEqual([
+    "/api/admin/cells",
+    "/api/admin/cells/{cell}/docs",
+    "/api/admin/keys",
+    "/api/admin/keys/{keyId}",
+    "/api/admin/keys/{keyId}/rotate",
+    "/api/admin/tenants",
+    "/api/admin/tenants/{tenantId}",
+  ]);
+});
+
+test("a cell's page below /api/admin takes any valid key, and one is needed", async () => {
+  const { key } = await createTenant(gateway, "docs", { role: "auditor" });
+  expect((await gateway.call("/api/admin/cells/crm/docs", { key: "" })).status).toBe(401);
+  const page = await gateway.call("/api/admin/cells/crm/docs", { key });
+  expect([page.status, page.headers.get("content-type")]).toEqual([200, "text/html; charset=UTF-8"]);
+  expect(page.text).toContain("/openapi/crm.json");
+  expect((await gateway.call("/api/admin/cells/none/docs", { key })).status).toBe(404);
+});
+
+test("health, readiness, metrics and the index say what they should and no more", async () => {
+  const { key } = await createTenant(gateway, "quiet");
+  await gateway.call("/api/v1/crm/customers/secret-id?keyword=secret", { key, tenantId: "quiet" });
+  expect((await gateway.call("/health", { key: "" })).body).toEqual({ status: "ok" });
+  expect((await gateway.call("/ready", { key: "" })).body).toEqual({ status: "ready", checks: { database: "ok", draining: false } });
+  expect((await gateway.call("/", { key: "" })).body).toMatchObject({ docs: "/docs", openapi: "/openapi.json" });
+  const metrics = await gateway.call("/metrics", { key: "" });
+  expect(metrics.headers.get("content-type")).toMatch(/^text\/plain/);
+  expect(metrics.text).toContain('route="/api/v1/crm/*"');
+  expect(metrics.text).not.toMatch(/secret|quiet/);
+  for (const path of ["/health", "/docs", "/nothing"]) {
+    const { headers } = await gateway.call(path, { key: "" });
+    expect([headers.get("x-content-type-options"), headers.get("cache-control")]).toEqual(["nosniff", "no-store"]);
+  }
+});

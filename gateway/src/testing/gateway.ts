@@ -1,0 +1,86 @@
+import { randomBytes } from "node:crypto";
+import { createLogger, type Server } from "@cell/http";
+import { openPool } from "@cell/postgres";
+import { readConfig } from "../config.ts";
+import { startGateway } from "../gateway.ts";
+import { migrateGateway } from "../migrate.ts";
+import { assertionKeys } from "./cell.ts";
+import { expectConformance } from "./conformance.ts";
+
+export const operatorKey = "operator-key-for-the-tests-only";
+
+/** A database of its own with the control plane's schema; its URL. */
+export async function createDatabase(ownerUrl: string): Promise<string> {
+  const name = `gateway_${randomBytes(6).toString("hex")}`;
+  const pool = openPool({ url: ownerUrl, applicationName: "test", max: 1 });
+  await pool.query(`create database ${name}`);
+  await pool.end();
+  const url = new URL(ownerUrl);
+  url.pathname = name;
+  await migrateGateway(url.href);
+  return url.href;
+}
+
+export interface TestGateway extends Server {
+  /** A request with the operator's key unless `init` says otherwise; its answer has been held to the document. */
+  call<T = Record<string, unknown>>(path: string, init?: CallInit): Promise<Answer<T>>;
+}
+
+export interface CallInit {
+  method?: string;
+  /** Empty for none. */
+  key?: string;
+  tenantId?: string;
+  headers?: Record<string, string>;
+  json?: unknown;
+}
+
+export interface Answer<T> {
+  status: number;
+  headers: Headers;
+  /** The JSON, or `{}` for any other type. */
+  body: T;
+  text: string;
+}
+
+/** A gateway in this process, on a port of its own. */
+export async function startTestGateway(databaseUrl: string, cells: string, env: Record<string, string> = {}): Promise<TestGateway> {
+  const settings = { PORT: "0", DATABASE_URL: databaseUrl, ASSERTION_KEYS: assertionKeys, OPERATOR_KEY: operatorKey, CELLS: cells, ...env };
+  const config = readConfig(settings);
+  const server = await startGateway(config, createLogger("gateway", "silent"));
+  return Object.assign(server, { call: <T>(path: string, init?: CallInit) => call<T>(server.url, path, init) });
+}
+
+async function call<T>(gateway: string, path: string, init: CallInit = {}): Promise<Answer<T>> {
+  const { key = operatorKey, tenantId, headers = {}, json } = init;
+  const method = init.method ?? (json === undefined ? "GET" : "POST");
+  const sent: Record<string, string> = { ...headers };
+  if (key !== "") sent.authorization = `Bearer ${key}`;
+  if (tenantId) sent["x-tenant-id"] = tenantId;
+  if (json !== undefined) sent["content-type"] = "application/json";
+  const response = await fetch(gateway + path, { method, headers: sent, ...(json === undefined ? {} : { body: JSON.stringify(json) }) });
+  const text = await response.text();
+  const isJson = response.headers.get("content-type")?.startsWith("application/json") ?? false;
+  const body = isJson ? JSON.parse(text) : {};
+  expectConformance(method, path, response, body);
+  return { status: response.status, headers: response.headers, text, body };
+}
+
+export interface IssuedKey {
+  keyId: string;
+  key: string;
+}
+
+/** A tenant and a key in it. */
+export async function createTenant(gateway: TestGateway, tenantId: string, key: Record<string, unknown> = {}): Promise<IssuedKey> {
+  const created = await gateway.call("/api/admin/tenants", { json: { tenantId, name: tenantId } });
+  if (created.status !== 201 && created.status !== 409) throw new Error(`no tenant: ${created.text}`);
+  return issueKey(gateway, { tenantId, ...key });
+}
+
+/** A key of the given rights; an administrator's by default. */
+export async function issueKey(gateway: TestGateway, key: Record<string, unknown>): Promise<IssuedKey> {
+  const issued = await gateway.call<IssuedKey>("/api/admin/keys", { json: { userId: "user-001", role: "admin", ...key } });
+  if (issued.status !== 201) throw new Error(`no key: ${issued.text}`);
+  return issued.body;
+}

@@ -1,0 +1,284 @@
+import { Counter, Gauge, type Logger, type Registry as Metrics } from "@cell/http";
+import { isConnectionLoss, type Registry, schemaOf } from "@cell/postgres";
+import type { PoolClient } from "pg";
+import { type Background, repeat } from "./background.ts";
+import { type EntryText, entryTextSql, isSigned, leafOf, origin, type Position, type Seal, type SealKeys, sealed } from "./seal.ts";
+import type { SealLog } from "./seal-log.ts";
+
+export interface SealerOptions {
+  registry: Registry;
+  keys: SealKeys;
+  sealLog: SealLog;
+  log: Logger;
+}
+
+const everyMs = 1_000;
+const everyTenantMs = 60_000;
+const entriesPerSeal = 2_000;
+const entriesPerRead = 500;
+const sealsPerTransaction = 50;
+
+/** A tenant that was written to since its last seal. */
+interface Waiting {
+  sinceMs: number;
+  notBeforeMs: number;
+  failures: number;
+}
+
+/** The last seal, as far as the next one builds on it. */
+interface Last {
+  seal: number;
+  to: Position;
+  transactionOffset: string;
+  root: Buffer;
+}
+
+/** Seals the audit trails: every second what the tenants' finished transactions have written. No writer waits for it. */
+export class Sealer {
+  readonly #options: SealerOptions;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #failures = new Counter({
+    name: "cell_audit_seal_failures_total",
+    help: "Attempts to seal a tenant's trail that failed",
+    registers: [],
+  });
+  readonly #lag = new Gauge({
+    name: "cell_audit_seal_lag_seconds",
+    help: "For how long the longest waiting entry has not been sealed",
+    registers: [],
+    collect: () => this.#lag.set(this.#lagSeconds()),
+  });
+  #nextPassMs = 0;
+  #background: Background | undefined;
+
+  constructor(options: SealerOptions) {
+    this.#options = options;
+  }
+
+  /** Shows how far it is behind among a process's metrics. */
+  register(metrics: Metrics): void {
+    metrics.registerMetric(this.#failures);
+    metrics.registerMetric(this.#lag);
+  }
+
+  /** Says that a tenant's trail has grown. */
+  readonly wake = (tenantId: string): void => {
+    if (!this.#waiting.has(tenantId)) this.#waiting.set(tenantId, { sinceMs: Date.now(), notBeforeMs: 0, failures: 0 });
+  };
+
+  start(): void {
+    this.#background = repeat(everyMs, () => this.#round(), this.#options.log, "sealing");
+  }
+
+  /** Ends the rounds and seals what is left, as far as the database lets it. */
+  async stop(): Promise<void> {
+    await this.#background?.stop();
+    for (const waiting of this.#waiting.values()) waiting.notBeforeMs = 0;
+    await this.#sealWaiting();
+  }
+
+  /** Seals what a tenant's finished transactions have written. Rejects with the database's error, or when the trail is not the one sealed last. */
+  async seal(tenantId: string): Promise<void> {
+    const startedMs = Date.now();
+    for (;;) {
+      const { seals, left } = await this.#sealSome(tenantId);
+      if (seals.length > 0) await this.#options.sealLog.add(seals);
+      if (seals.length === sealsPerTransaction) continue;
+      if (left) this.wake(tenantId);
+      else if ((this.#waiting.get(tenantId)?.sinceMs ?? startedMs) < startedMs) this.#waiting.delete(tenantId);
+      return;
+    }
+  }
+
+  async #round(): Promise<void> {
+    // What another process wrote, or one that died before it sealed.
+    if (Date.now() >= this.#nextPassMs) {
+      for (const { tenantId, version } of await this.#options.registry.list()) if (version > 0) this.wake(tenantId);
+      this.#nextPassMs = Date.now() + everyTenantMs;
+    }
+    await this.#sealWaiting();
+  }
+
+  async #sealWaiting(): Promise<void> {
+    const { log } = this.#options;
+    for (const [tenantId, waiting] of this.#waiting) {
+      if (waiting.notBeforeMs > Date.now()) continue;
+      try {
+        await this.seal(tenantId);
+        waiting.failures = 0;
+      } catch (err) {
+        if (await this.#isGone(tenantId)) continue;
+        this.#failures.inc();
+        log.error({ tenantId, err }, "the audit trail could not be sealed");
+        if (isConnectionLoss(err)) return;
+        waiting.notBeforeMs = Date.now() + Math.min(everyTenantMs, everyMs * 2 ** waiting.failures++);
+      }
+    }
+  }
+
+  /** Whether a tenant was dropped while its trail waited. */
+  async #isGone(tenantId: string): Promise<boolean> {
+    const tenants = await this.#options.registry.list().catch(() => undefined);
+    if (!tenants || tenants.some((tenant) => tenant.tenantId === tenantId)) return false;
+    this.#waiting.delete(tenantId);
+    return true;
+  }
+
+  /** One transaction's worth of seals, and whether entries are left, whose transactions or neighbours still run. */
+  async #sealSome(tenantId: string): Promise<{ seals: Seal[]; left: boolean }> {
+    const { registry } = this.#options;
+    const schema = `"${schemaOf(tenantId)}"`;
+    const client = await registry.owner.connect();
+    try {
+      await client.query("begin");
+      const lock = await client.query<{ locked: boolean }>("select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as locked", [
+        `seal ${schema}`,
+      ]);
+      const result = lock.rows[0]?.locked ? await this.#sealLocked(client, tenantId, schema) : { seals: [], left: true };
+      await client.query("commit");
+      client.release();
+      return result;
+    } catch (error) {
+      client.release(error instanceof Error ? error : true);
+      throw error;
+    }
+  }
+
+  async #sealLocked(client: PoolClient, tenantId: string, schema: string): Promise<{ seals: Seal[]; left: boolean }> {
+    let last = await this.#last(client, tenantId, schema);
+    // Every transaction before this has ended, so no entry can appear there any more.
+    const horizon = await client.query<{ transaction: string }>(
+      "select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + $1::bigint)::text as transaction",
+      [last.transactionOffset],
+    );
+    const to = { transaction: horizon.rows[0]?.transaction ?? "0", seq: "0" };
+    await client.query(`declare entries no scroll cursor for select ${entryTextSql} as entry from ${schema}.audit_logs
+      where (transaction_id, seq) >= (${BigInt(last.to.transaction)}, ${BigInt(last.to.seq)}) and transaction_id < ${BigInt(to.transaction)}
+      order by transaction_id, seq`);
+    const seals: Seal[] = [];
+    while (seals.length < sealsPerTransaction) {
+      const chunk = await readChunk(client);
+      if (chunk.seqs.length === 0) break;
+      const isLast = chunk.seqs.length < entriesPerSeal;
+      const seal = this.#next(tenantId, last, isLast ? to : chunk.end, chunk);
+      await insertSeal(client, schema, seal);
+      seals.push(seal);
+      last = seal;
+      if (isLast) break;
+    }
+    const rest = await client.query(`select from ${schema}.audit_logs where (transaction_id, seq) >= ($1, $2) limit 1`, [
+      last.to.transaction,
+      last.to.seq,
+    ]);
+    return { seals, left: rest.rowCount === 1 };
+  }
+
+  #next(tenantId: string, last: Last, to: Position, { seqs, leaves }: Chunk): Seal {
+    const { keys } = this.#options;
+    const { keyId } = keys;
+    const { transactionOffset, root: previousRoot } = last;
+    const content = {
+      tenantId,
+      seal: last.seal + 1,
+      from: last.to,
+      to,
+      transactionOffset,
+      seqs,
+      hashes: Buffer.concat(leaves),
+      previousRoot,
+      keyId,
+    };
+    return sealed({ ...content, sealedAt: new Date().toISOString() }, keys);
+  }
+
+  /** The seal to build on. Throws an Error when it is not signed by us, or not the trail that was sealed last: then a person has to look. */
+  async #last(client: PoolClient, tenantId: string, schema: string): Promise<Last> {
+    const { sealLog } = this.#options;
+    const head = await sealLog.head(tenantId);
+    const { rows } = await client.query<StoredSeal>(
+      `select ${sealColumns} from ${schema}.audit_seals where seal >= $1 order by seal desc limit 1`,
+      [head?.seal ?? 0],
+    );
+    const [row] = rows;
+    if (!row) {
+      if (head) throw new Error(`seal ${head.seal} has been removed`);
+      return { ...origin, transactionOffset: "0" };
+    }
+    if (!isSigned(row, sealLog.publicKeys)) throw new Error(`seal ${row.seal} is not signed by a known key`);
+    const last = {
+      seal: row.seal,
+      root: row.root,
+      transactionOffset: row.transactionOffset,
+      to: { transaction: row.toTransaction, seq: row.toSeq },
+    };
+    if (head && row.seal > head.seal) {
+      const known = await client.query(`select from ${schema}.audit_seals where seal = $1 and root = $2`, [
+        head.seal,
+        Buffer.from(head.root, "hex"),
+      ]);
+      if (known.rowCount === 0) throw new Error(`seal ${head.seal} has been changed`);
+    } else if (head && row.root.toString("hex") !== head.root) throw new Error(`seal ${head.seal} has been changed`);
+    return last;
+  }
+
+  #lagSeconds(): number {
+    const now = Date.now();
+    return [...this.#waiting.values()].reduce((most, { sinceMs }) => Math.max(most, (now - sinceMs) / 1000), 0);
+  }
+}
+
+const sealColumns = `seal, to_transaction::text as "toTransaction", to_seq::text as "toSeq", transaction_offset::text as "transactionOffset", root, key_id as "keyId", signature`;
+
+interface StoredSeal {
+  seal: number;
+  toTransaction: string;
+  toSeq: string;
+  transactionOffset: string;
+  root: Buffer;
+  keyId: string;
+  signature: Buffer;
+}
+
+/** The entries of one seal, and the position behind them. */
+interface Chunk {
+  seqs: string[];
+  leaves: Buffer[];
+  end: Position;
+}
+
+async function readChunk(client: PoolClient): Promise<Chunk> {
+  const chunk: Chunk = { seqs: [], leaves: [], end: origin.to };
+  while (chunk.seqs.length < entriesPerSeal) {
+    const { rows } = await client.query<{ entry: EntryText }>(`fetch ${entriesPerRead} from entries`);
+    for (const { entry } of rows) {
+      const [seq, transaction] = entry;
+      chunk.seqs.push(seq);
+      chunk.leaves.push(leafOf(entry));
+      chunk.end = { transaction, seq: (BigInt(seq) + 1n).toString() };
+    }
+    if (rows.length < entriesPerRead) break;
+  }
+  return chunk;
+}
+
+async function insertSeal(client: PoolClient, schema: string, seal: Seal): Promise<void> {
+  await client.query(
+    `insert into ${schema}.audit_seals (seal, from_transaction, from_seq, to_transaction, to_seq, transaction_offset, seqs, hashes,
+      previous_root, root, key_id, signature, sealed_at) values ($1, $2, $3, $4, $5, $6, $7::bigint[], $8, $9, $10, $11, $12, $13)`,
+    [
+      seal.seal,
+      seal.from.transaction,
+      seal.from.seq,
+      seal.to.transaction,
+      seal.to.seq,
+      seal.transactionOffset,
+      seal.seqs,
+      seal.hashes,
+      seal.previousRoot,
+      seal.root,
+      seal.keyId,
+      seal.signature,
+      seal.sealedAt,
+    ],
+  );
+}

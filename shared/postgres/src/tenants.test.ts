@@ -1,0 +1,182 @@
+import { randomBytes } from "node:crypto";
+import pg from "pg";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { withLogin } from "./connections.ts";
+import { migrateSchema } from "./control.ts";
+import { Registry, registryMigrations } from "./registry.ts";
+import { type Parameters, statement, tenantTables } from "./statement.ts";
+import { tenantLogin } from "./tenants.ts";
+import "./testing/global-setup.ts";
+
+interface Tables {
+  notes: { noteId: number; body: string };
+}
+const db = tenantTables<Tables>();
+const all = statement((_: Parameters<object>) => db.selectFrom("notes").select(["noteId", "body"]).orderBy("noteId"));
+const add = statement((p: Parameters<{ noteId: number; body: string }>) =>
+  db.insertInto("notes").values({ noteId: p.noteId, body: p.body }),
+);
+
+const cell = `cell_${randomBytes(4).toString("hex")}`;
+const secret = "a secret for the tests of tenants alone";
+const migrations = [
+  {
+    name: "1",
+    sql: [
+      'create table "$tenant".notes (note_id int primary key, body text not null)',
+      'grant select, insert on "$tenant".notes to "$login"',
+    ],
+  },
+];
+const limits = {
+  total: 6,
+  perLogin: 4,
+  readersPerLogin: 2,
+  waitMs: 300,
+  idleMs: 30_000,
+  maxAgeMs: 600_000,
+  statementTimeoutMs: 2_000,
+  lockTimeoutMs: 500,
+};
+const [one, two] = ["a", "b"].map((letter) => `${letter}${randomBytes(5).toString("hex")}`) as [string, string];
+
+let registry: Registry;
+const open = (options: object = {}) =>
+  new Registry({ cell, url: inject("databaseUrl"), loginSecret: secret, migrations, ...limits, ...options });
+
+beforeAll(async () => {
+  await migrateSchema({ url: inject("databaseUrl"), schema: cell, migrations: registryMigrations(cell) });
+  registry = open();
+  await registry.provision(one);
+  await registry.provision(two);
+});
+afterAll(() => registry.close());
+
+async function write(tenantId: string, noteId: number, body: string): Promise<void> {
+  const session = (await registry.tenant(tenantId)).writer();
+  try {
+    await session.commit(undefined, [session.change(add, { noteId, body })], []);
+  } finally {
+    await session.end();
+  }
+}
+
+describe("a tenant", () => {
+  test("sees what it wrote, and no other tenant does", async () => {
+    await write(one, 1, "of one");
+    expect(await (await registry.tenant(one)).reader().query(all, {})).toEqual([{ noteId: 1, body: "of one" }]);
+    expect(await (await registry.tenant(two)).reader().query(all, {})).toEqual([]);
+  });
+
+  test("has a login that finds 'permission denied' everywhere else, even in SQL of its own making", async () => {
+    const { schema } = await registry.tenant(two);
+    const client = new pg.Client({
+      connectionString: withLogin(inject("databaseUrl"), tenantLogin((await registry.tenant(one)).schema, secret)),
+    });
+    await client.connect();
+    try {
+      for (const attempt of [
+        `select * from "${schema}".notes`,
+        `select query_to_xml('select * from "${schema}".notes', true, true, '')`,
+        `set role "${schema}"`,
+        "set role postgres",
+        `select * from ${cell}.tenants`,
+        "create table public.mine (x int)",
+        "create temporary table mine (x int)",
+        "create schema mine",
+        "select pg_read_file('postgresql.conf')",
+        "copy (select 1) to program 'true'",
+        "update pg_authid set rolpassword = null",
+      ]) {
+        await expect(client.query(attempt), attempt).rejects.toThrow(/permission denied|must be|cannot|does not exist/);
+      }
+    } finally {
+      await client.end();
+    }
+  });
+
+  test("is provisioned twice without harm, and dropped with everything it had", async () => {
+    const tenantId = `d${randomBytes(5).toString("hex")}`;
+    expect([await registry.provision(tenantId), await registry.provision(tenantId)]).toEqual([{ created: true }, { created: false }]);
+    await write(tenantId, 1, "gone soon");
+    expect(await registry.drop(tenantId)).toEqual({ dropped: true });
+    expect(await registry.drop(tenantId)).toEqual({ dropped: false });
+    await expect(registry.tenant(tenantId)).rejects.toThrow("Tenant not found");
+    await registry.provision(tenantId);
+    expect(await (await registry.tenant(tenantId)).reader().query(all, {})).toEqual([]);
+  });
+
+  test("whose id could be another's schema or break out of its name is refused", async () => {
+    for (const tenantId of ["", "A", "a_b", "-a", "a-", 'a"b', "x".repeat(41)])
+      await expect(registry.provision(tenantId)).rejects.toThrow("tenant's id");
+  });
+
+  test("whose migration fails is reported, and stops no other", async () => {
+    const broken = open({
+      migrations: [
+        ...migrations,
+        { name: "2", sql: ['alter table "$tenant".notes add column extra int', 'insert into "$tenant".notes values (1, null, 1)'] },
+      ],
+    });
+    const extended = open({ migrations: [...migrations, { name: "2", sql: ['alter table "$tenant".notes add column extra int'] }] });
+    try {
+      const { failed } = await broken.migrate();
+      expect(failed.map(({ tenantId }) => tenantId)).toEqual(expect.arrayContaining([one, two]));
+      const { migrated } = await extended.migrate();
+      expect(migrated).toEqual(expect.arrayContaining([one, two]));
+      expect(await (await extended.tenant(one)).reader().query(all, {})).toHaveLength(1);
+    } finally {
+      await broken.close();
+      await extended.close();
+    }
+  });
+});
+
+describe("connections", () => {
+  test("are never more than the limit, and who waits too long is refused", async () => {
+    const few = open({ total: 3, perLogin: 2 });
+    try {
+      const sessions = [];
+      for (const tenantId of [one, one, two]) {
+        const session = (await few.tenant(tenantId)).writer();
+        await session.begin();
+        sessions.push(session);
+      }
+      expect(few.connections.open).toBe(3);
+      const late = (await few.tenant(two)).writer();
+      await expect(late.begin()).rejects.toMatchObject({ code: "UNAVAILABLE" });
+      const waiting = (await few.tenant(one)).writer();
+      const begun = waiting.begin();
+      await sessions[0]?.end();
+      await begun;
+      await Promise.all([...sessions.slice(1), waiting].map((session) => session.end()));
+      expect(few.connections.open).toBe(3);
+    } finally {
+      await few.close();
+    }
+  });
+
+  test("that the server ends are replaced, and the process goes on", async () => {
+    const own = open();
+    try {
+      const tenant = await own.tenant(one);
+      const session = tenant.writer();
+      await session.begin();
+      await registry.owner.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [tenant.schema]);
+      await expect(session.query(all, {})).rejects.toMatchObject({ message: expect.stringMatching(/terminat|not queryable/) });
+      await session.end();
+      expect(await tenant.reader().query(all, {})).toHaveLength(1);
+    } finally {
+      await own.close();
+    }
+  });
+
+  test("with a transaction left open by a failed work are rolled back before anyone else gets them", async () => {
+    const tenant = await registry.tenant(one);
+    const session = tenant.writer();
+    await session.begin();
+    await session.run(add, { noteId: 99, body: "never" });
+    await session.end(new Error("the work failed"));
+    expect((await tenant.reader().query(all, {})).map((row) => row.noteId)).not.toContain(99);
+  });
+});
