@@ -33,6 +33,7 @@ export async function docsPage(c: Context<GatewayEnv>, title: string, sources: D
     showDeveloperTools: "never",
     agent: { disabled: true },
     mcp: { disabled: true },
+    authentication: { preferredSecurityScheme: "bearer" },
   });
   c.header(
     "content-security-policy",
@@ -50,7 +51,7 @@ export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): object {
       title: "Cell CRM gateway",
       version: "1.0.0",
       description:
-        "Tenants, keys and cells. What the cells do is below /api/v1/<cell>, each with a document of its own at /openapi/<cell>.json.",
+        "Tenants, keys and cells. What the cells do is below `/api/v1/{cell}`, each with a document of its own at `/openapi/{cell}.json`.",
     },
     servers: [{ url: "/" }],
   });

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
-import { open } from "./testing/raw.ts";
+import { exchange, open } from "./testing/raw.ts";
 
 const megabyte = 1024 * 1024;
 let database: string;
@@ -49,9 +49,10 @@ async function textOf(answer: IncomingMessage): Promise<string> {
 
 test("path and query reach the cell byte for byte below the prefix", async () => {
   const tricky = "/customers/caf%C3%A9?keyword=%E5%BC%A0&x=a+b&&y=%2F..%2f&q='()\"<>";
-  const { request, answer } = start(tricky, "GET");
-  request.end();
-  (await answer).resume();
+  await exchange(
+    gateway.url,
+    `GET /api/v1/crm${tricky} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\n\r\n`,
+  );
   expect(cell.requests.at(-1)?.url).toBe(tricky);
   await gateway.call("/api/v1/crm?a=1", { key, tenantId: "tenant-a" });
   expect(cell.requests.at(-1)?.url).toBe("/?a=1");

@@ -23,7 +23,7 @@ export interface ServiceOptions {
 export interface Service {
   /** Resolves when `/ready` says yes; rejects with the end of the log when the process ends before that. */
   ready(signal: AbortSignal): Promise<void>;
-  /** SIGTERM, which lets running requests finish; SIGKILL after 15 s. */
+  /** SIGTERM, which lets running requests finish; SIGKILL after 30 s. */
   stop(): Promise<void>;
   kill(): void;
 }
@@ -31,7 +31,7 @@ export interface Service {
 const root = join(import.meta.dirname, "..", "..");
 const readyPollMs = 25;
 const readyTimeoutMs = 60_000;
-const stopPatienceMs = 15_000;
+const stopPatienceMs = 30_000;
 const maxBackoffMs = 5_000;
 const boundLogMs = 10_000;
 /** A process that ran for this long has not failed at once: it is started again without delay. */

@@ -78,7 +78,12 @@ export class System {
 
   async #startServices(database: Database, secrets: Secrets, signal: AbortSignal): Promise<void> {
     const { host, gatewayPort, crmPort, dataDir, logLevel } = this.#settings;
-    const common = { ASSERTION_KEYS: secrets.assertionKeys, LOG_LEVEL: logLevel };
+    const common = {
+      ASSERTION_KEYS: secrets.assertionKeys,
+      LOG_LEVEL: logLevel,
+      // Saves each process some 0.2 s of reading its sources.
+      NODE_COMPILE_CACHE: join(dataDir, "compile-cache"),
+    };
     const gatewayEnv = {
       ...common,
       HOST: host,

@@ -1,7 +1,10 @@
-import { type CellOptions, createCell, type RunningCell } from "@cell/cell";
+import { type CellOptions, createCell, type RunningCell, type SealWitness } from "@cell/cell";
 import { Registry } from "@cell/postgres";
+import { auditLogRoutes } from "./audit-logs/routes.ts";
+import { contactRoutes } from "./contacts/routes.ts";
 import { customerRoutes } from "./customers/routes.ts";
 import { tenantMigrations } from "./migrations/tenant.ts";
+import { settingsRoutes } from "./settings/routes.ts";
 
 /** The tenants of this cell. */
 export function createRegistry(options: {
@@ -27,8 +30,13 @@ export function createRegistry(options: {
   });
 }
 
+export interface CrmOptions extends Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed"> {
+  /** What the audit trails are verified against. */
+  sealWitness: SealWitness;
+}
+
 /** The CRM cell's application. */
-export function createCrm(options: Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed">): RunningCell {
+export function createCrm(options: CrmOptions): RunningCell {
   return createCell(
     {
       ...options,
@@ -37,6 +45,6 @@ export function createCrm(options: Pick<CellOptions, "registry" | "assertionKeys
       description: "Customers and their audit trail. Every path is below the gateway's /api/v1/crm.",
       version: "1.0.0",
     },
-    [customerRoutes],
+    [customerRoutes, contactRoutes, auditLogRoutes(options.sealWitness), settingsRoutes],
   );
 }

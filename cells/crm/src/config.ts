@@ -1,3 +1,4 @@
+import { parsePublicKeys, parseSealKeys, type SealKeys } from "@cell/cell";
 import { type AssertionKeys, parseAssertionKeys } from "@cell/http";
 
 export interface Config {
@@ -6,8 +7,8 @@ export interface Config {
   databaseUrl: string;
   assertionKeys: AssertionKeys;
   tenantLoginSecret: string;
-  /** Ed25519 private key in PEM. */
-  sealKey: string;
+  /** Out of SEAL_KEY, an Ed25519 private key in PEM, and SEAL_PUBLIC_KEYS, the public ones of earlier seals. */
+  sealKeys: SealKeys;
   /** The file to which each seal is handed; undefined hands it to the log alone. */
   sealLog: string | undefined;
   logLevel: string;
@@ -30,22 +31,25 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     if (!/^\d{1,9}$/.test(value)) throw new Error(`${name} must be a whole number`);
     return Number(value);
   };
-  const assertionKeys = (): AssertionKeys => {
+  const parsed = <T>(name: string, text: string, parse: (text: string) => T): T => {
     try {
-      return parseAssertionKeys(required("ASSERTION_KEYS"));
+      return parse(text);
     } catch (error) {
-      throw new Error(`ASSERTION_KEYS: ${error instanceof Error ? error.message : error}`);
+      throw new Error(`${name}: ${error instanceof Error ? error.message : error}`);
     }
   };
+  // A file of settings holds a PEM in one line.
+  const lines = (pem: string): string => pem.replaceAll("\\n", "\n");
+  const earlierKeys = parsed("SEAL_PUBLIC_KEYS", lines(env.SEAL_PUBLIC_KEYS ?? ""), parsePublicKeys);
   const secret = required("TENANT_LOGIN_SECRET");
   if (secret.length < 32) throw new Error("TENANT_LOGIN_SECRET must have 32 characters or more");
   return {
     host: env.HOST || "127.0.0.1",
     port: integer("PORT", 8001),
     databaseUrl: required("DATABASE_URL"),
-    assertionKeys: assertionKeys(),
+    assertionKeys: parsed("ASSERTION_KEYS", required("ASSERTION_KEYS"), parseAssertionKeys),
     tenantLoginSecret: secret,
-    sealKey: required("SEAL_KEY").replaceAll("\\n", "\n"),
+    sealKeys: parsed("SEAL_KEY", lines(required("SEAL_KEY")), (pem) => parseSealKeys(pem, earlierKeys)),
     sealLog: env.SEAL_LOG || undefined,
     logLevel: env.LOG_LEVEL || "info",
     connections: { total: integer("DATABASE_CONNECTIONS", 80), perLogin: integer("TENANT_CONNECTIONS", 16) },

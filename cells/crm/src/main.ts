@@ -1,3 +1,4 @@
+import { Sealer, SealLog, startSweeper } from "@cell/cell";
 import { createLogger, type Server, serve, stopOnSignals } from "@cell/http";
 import { createCrm, createRegistry } from "./app.ts";
 import { readConfig } from "./config.ts";
@@ -10,14 +11,18 @@ const registry = createRegistry({
   ...config.connections,
   statementTimeoutMs: config.statementTimeoutMs,
 });
+const sealLog = new SealLog(config.sealKeys.publicKeys, config.sealLog, log);
+const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });
 let server: Server | undefined;
-const { app } = createCrm({
+const { app, metrics } = createCrm({
   registry,
   assertionKeys: config.assertionKeys,
   log,
   draining: () => server?.draining ?? false,
-  committed: () => undefined,
+  committed: sealer.wake,
+  sealWitness: sealLog,
 });
+sealer.register(metrics.registry);
 server = await serve({
   fetch: app.fetch as never,
   host: config.host,
@@ -26,7 +31,12 @@ server = await serve({
   requestTimeoutMs: 300_000,
   drainDelayMs: config.drainDelayMs,
   drainTimeoutMs: config.drainTimeoutMs,
-  close: () => registry.close(),
+  async close() {
+    await Promise.all([sealer.stop(), sweeper.stop()]);
+    await registry.close();
+  },
 });
+sealer.start();
+const sweeper = startSweeper(registry, log);
 stopOnSignals(server, log);
 log.info({ url: server.url }, "ready");

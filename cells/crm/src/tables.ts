@@ -3,6 +3,9 @@ import { tenantTables } from "@cell/postgres";
 /** The columns of the tenants' tables, in the names that they have on the wire (in SQL: snake_case). */
 export interface Tables {
   customers: CustomersTable;
+  contacts: ContactsTable;
+  imports: ImportsTable;
+  importRows: ImportRowsTable;
 }
 
 export interface CustomersTable {
@@ -32,6 +35,72 @@ export interface CustomersTable {
   version: number;
   /** Generated: what `keyword` searches, in lower case. */
   search: string;
+}
+
+export interface ContactsTable {
+  contactId: string;
+  customerId: string;
+  name: string;
+  title: string | null;
+  phone: string | null;
+  email: string | null;
+  isPrimary: boolean;
+  notes: string | null;
+  createdAt: string;
+  updatedAt: string;
+  deletedAt: string | null;
+  version: number;
+  /** Generated: what `keyword` searches, in lower case. */
+  search: string;
+}
+
+export interface ImportsTable {
+  importId: string;
+  /** What it imports, as in the audit trail. */
+  resourceType: string;
+  status: ImportStatus;
+  /** What is being done: rows are only checked (atomic imports, first), applied, or taken back. */
+  phase: "check" | "apply" | "revert";
+  actorId: string;
+  options: unknown;
+  /** Who asked for it, by which request: for the audit entries that come after the answer. */
+  origin: unknown;
+  /** The header of the upload. */
+  columns: string[];
+  total: number;
+  done: number;
+  created: number;
+  updated: number;
+  skipped: number;
+  failed: number;
+  errors: unknown;
+  errorsTruncated: boolean;
+  reverted: number;
+  /** Records that were left alone by the revert, with the reason. */
+  kept: unknown;
+  /** The audit entry up to which the revert has come. */
+  revertSeq: number;
+  revertOrigin: unknown;
+  createdAt: string;
+  finishedAt: string | null;
+}
+
+export type ImportStatus = "receiving" | "queued" | "running" | "completed" | "failed" | "reverted";
+
+/** The rows of uploads, as they came and as they were read: until a day after the import. */
+export interface ImportRowsTable {
+  importId: string;
+  row: number;
+  line: number | null;
+  /** Digests of what must not occur twice in one upload. */
+  nameKey: string | null;
+  idKey: string | null;
+  /** Whether it was valid by itself, whatever became of it. */
+  valid: boolean;
+  data: unknown;
+  /** The cells as they came, in the order of the header. */
+  cells: unknown;
+  errors: unknown;
 }
 
 /** The builder of this cell's statements. */

@@ -1,3 +1,5 @@
+import { generateKeyPairSync } from "node:crypto";
+import { parseSealKeys, Sealer, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
 import { createLogger } from "@cell/http";
 import { migrateSchema, schemaOf } from "@cell/postgres";
@@ -6,8 +8,15 @@ import { inject } from "vitest";
 import { createCrm, createRegistry } from "./app.ts";
 import { cellMigrations } from "./migrations/registry.ts";
 
-/** The CRM cell on the test run's PostgreSQL. */
-export async function startCrm(): Promise<TestCell> {
+const sealKeys = parseSealKeys(generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(), []);
+
+export interface TestCrm extends TestCell {
+  /** Not started: a test seals when it wants to. */
+  sealer: Sealer;
+}
+
+/** The CRM cell on the test run's PostgreSQL. `sealLog`: the file to which seals are handed. */
+export async function startCrm(options: { sealLog?: string } = {}): Promise<TestCrm> {
   const databaseUrl = inject("databaseUrl");
   await migrateSchema({ url: databaseUrl, schema: "crm", migrations: cellMigrations });
   const registry = createRegistry({
@@ -17,14 +26,18 @@ export async function startCrm(): Promise<TestCell> {
     perLogin: 12,
     statementTimeoutMs: 10_000,
   });
+  const log = createLogger("crm", process.env.TEST_LOG_LEVEL ?? "error");
+  const sealLog = new SealLog(sealKeys.publicKeys, options.sealLog, log);
+  const sealer = new Sealer({ registry, keys: sealKeys, sealLog, log });
   const cell = createCrm({
     registry,
     assertionKeys: testAssertionKeys,
-    log: createLogger("crm", process.env.TEST_LOG_LEVEL ?? "error"),
+    log,
     draining: () => false,
-    committed: () => undefined,
+    committed: sealer.wake,
+    sealWitness: sealLog,
   });
-  return serveTestCell("crm", cell, registry);
+  return { ...(await serveTestCell("crm", cell, registry)), sealer };
 }
 
 /** A look into a tenant's tables as the database's owner. `$tenant` stands for the schema. */

@@ -38,7 +38,7 @@ export interface CallInit {
 export interface Answer<T> {
   status: number;
   headers: Headers;
-  /** The JSON, or `{}` for any other type. */
+  /** The JSON, or `{}` when there is none. */
   body: T;
   text: string;
 }
@@ -61,7 +61,7 @@ async function call<T>(gateway: string, path: string, init: CallInit = {}): Prom
   const response = await fetch(gateway + path, { method, headers: sent, ...(json === undefined ? {} : { body: JSON.stringify(json) }) });
   const text = await response.text();
   const isJson = response.headers.get("content-type")?.startsWith("application/json") ?? false;
-  const body = isJson ? JSON.parse(text) : {};
+  const body = isJson && text !== "" ? JSON.parse(text) : {};
   expectConformance(method, path, response, body);
   return { status: response.status, headers: response.headers, text, body };
 }

@@ -56,8 +56,11 @@ export function audited<Row extends object>(
   };
 }
 
+/** Who makes a change, by which request and when: a call, or what is kept of one that goes on in the background. */
+export type AuditOrigin = Pick<Call, "now" | "requestId" | "ip" | "userAgent"> & { caller: Pick<Call["caller"], "userId" | "actorType"> };
+
 /** The entry of a draft, as made in this call. */
-export function auditEntry(call: Call, draft: AuditDraft): AuditEntry {
+export function auditEntry(call: AuditOrigin, draft: AuditDraft): AuditEntry {
   return {
     id: uuidv7(),
     occurredAt: call.now,

@@ -1,5 +1,6 @@
 import {
   type AssertionKeys,
+  abortSent,
   createHttpMetrics,
   type HttpMetrics,
   type Logger,
@@ -248,6 +249,8 @@ class Handlers {
     else if (problem.status >= 500)
       this.#options.log.warn({ requestId, route, code: problem.code, cause: String(problem.cause ?? "") }, problem.message);
     this.#metrics.finished(c.req.method, route, problem.status, (performance.now() - startedAt) / 1000);
+    const cut = c.env?.outgoing && abortSent(c.env.outgoing);
+    if (cut) return cut;
     return new Response(problemBody(problem, requestId), {
       status: problem.status,
       headers: { ...answerHeaders(requestId), ...problem.headers },

@@ -25,6 +25,8 @@ export type Outcome<Row extends object> = {
   resourceId?: string;
   /** What a violated unique constraint means, by the constraint's name. */
   conflicts?: Readonly<Record<string, () => Promise<Problem>>>;
+  /** Runs in this process after the commit. */
+  committed?(): void;
 } & (
   | { changes: readonly [Change, ...Change[]]; audit: readonly [AuditDraft, ...AuditDraft[]] }
   | { changes: readonly []; audit: readonly [] }
@@ -182,10 +184,13 @@ async function once<Row extends object>(
       resourceId: outcome.resourceId ?? audit[0]?.resourceId ?? null,
       createdAt: call.now,
     };
-    if (!claim && changes.length === 0) return { status, body, replayed: false };
+    if (!claim && changes.length === 0 && !session.begun) return { status, body, replayed: false };
     const entries = audit.map((draft) => auditEntry(call, draft));
     const result = await session.commit(claim, changes, entries).catch((error) => refusedByConstraint(error, outcome.conflicts));
-    if (result.outcome === "written") return { status, body, replayed: false };
+    if (result.outcome === "written") {
+      outcome.committed?.();
+      return { status, body, replayed: false };
+    }
     if (result.outcome === "running") throw new RunsElsewhere();
     throw new AnswerKept(result.kept);
   } catch (error) {

@@ -33,6 +33,8 @@ export interface Endpoint<
   /** Status of success and what it answers. */
   status: 200 | 201 | 202;
   answer: Presenter<Row>;
+  /** What 202 answers, where the work may go on after the answer. */
+  accepted?: z.ZodType;
   /** Media types besides JSON that the answer may have. */
   produces?: readonly string[];
   /** Statuses of refusals beyond those that every route has. */

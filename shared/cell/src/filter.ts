@@ -18,6 +18,7 @@ const casts: Record<FieldType, string> = {
   time: "timestamptz",
   date: "date",
   number: "numeric",
+  integer: "bigint",
   boolean: "boolean",
   uuid: "uuid",
 };
@@ -96,6 +97,7 @@ const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
   },
   date: { pattern: /^\d{4}-\d\d-\d\d$/, says: "a date such as 2026-01-31" },
   number: { pattern: /^-?\d{1,15}(\.\d{1,6})?$/, says: "a number" },
+  integer: { pattern: /^-?\d{1,15}$/, says: "a whole number" },
   boolean: { pattern: /^(true|false)$/, says: "true or false" },
   uuid: { pattern: /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i, says: "an id (UUID)" },
 };

@@ -5,12 +5,12 @@ import { badField, Problem } from "@cell/problem";
 import { type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import { z } from "zod";
 import { type Condition, parseFilter } from "./filter.ts";
-import { readableKinds } from "./masking.ts";
+import { type Exposure, readableKinds } from "./masking.ts";
 import type { Resource } from "./resource.ts";
 import { decodeCursor, encodeCursor, keysetCondition, parseSort, type SortKey } from "./sort.ts";
 
 /** How a field's values are compared: the type decides what a filter's value must look like. */
-export type FieldType = "text" | "time" | "date" | "number" | "boolean" | "uuid" | "texts";
+export type FieldType = "text" | "time" | "date" | "number" | "integer" | "boolean" | "uuid" | "texts";
 
 export interface ListField {
   type: FieldType;
@@ -33,8 +33,12 @@ export interface Listing<Row extends object> {
   id: string;
   /** The condition that a keyword stands for: a substring, from an index. */
   keyword?: (term: string) => Condition;
-  /** The field that scope `own` and `ownerId=` compare. */
+  /** How its records appear; "list" where nothing is said. */
+  exposure?: Exposure;
+  /** The field that `ownerId=` compares. */
   owner?: string;
+  /** What a caller of scope `own` may see; by default what its `owner` field says. */
+  visibleTo?: (userId: string) => Condition;
 }
 
 /** One request for a list, resolved: what the statement depends on, and its values. */
@@ -143,10 +147,12 @@ export class Lists<Row extends object> {
       return kind !== undefined && !readable.has(kind);
     };
     const conditions = [...extra, ...parseFilter(query.filter, listing.fields, isMasked)];
-    if (listing.owner) {
-      if (query.ownerId !== undefined) conditions.push(equals(listing.owner, query.ownerId === "me" ? caller.userId : query.ownerId));
-      if (caller.scope === "own") conditions.push(equals(listing.owner, caller.userId));
-    } else if (query.ownerId !== undefined) throw badField("ownerId", "UNKNOWN_FIELD", "is not known here");
+    const { owner } = listing;
+    if (query.ownerId !== undefined) {
+      if (!owner) throw badField("ownerId", "UNKNOWN_FIELD", "is not known here");
+      conditions.push(equals(owner, query.ownerId === "me" ? caller.userId : query.ownerId));
+    }
+    if (caller.scope === "own") conditions.push(this.#visibleTo(caller.userId));
     const { keyword } = listing;
     const term = query.keyword?.normalize("NFC").trim();
     if (term) {
@@ -198,6 +204,13 @@ export class Lists<Row extends object> {
       statement: this.#pages.get(`${this.#shape(request)}|all`, (p) => this.#ordered(this.#matching(request, p), request)),
       values: request.values,
     };
+  }
+
+  /** Closed by default: a list that says nothing of owners shows nothing to who works on its own records. */
+  #visibleTo(userId: string): Condition {
+    const { owner, visibleTo } = this.listing;
+    if (visibleTo) return visibleTo(userId);
+    return owner ? equals(owner, userId) : { shape: "nothing", values: [], sql: () => sql<boolean>`false` };
   }
 
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {

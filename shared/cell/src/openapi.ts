@@ -85,6 +85,13 @@ function responsesOf(definition: Endpoint): RouteConfig["responses"] {
   const success: Record<string, { schema: z.ZodType }> = { "application/json": { schema: answer.answer } };
   for (const type of definition.produces ?? []) success[type] = { schema: z.string() };
   const responses: RouteConfig["responses"] = { [status]: { description: "Done", headers: requestId, content: success } };
+  if (definition.accepted) {
+    responses[202] = {
+      description: "Taken; the work goes on",
+      headers: requestId,
+      content: { "application/json": { schema: definition.accepted } },
+    };
+  }
   if (versioned && method === "get") responses[304] = { description: "Unchanged since the version in If-None-Match", headers: requestId };
   for (const refusal of [...refusals].sort()) {
     responses[refusal] = {

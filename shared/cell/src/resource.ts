@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type Clearance, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
+import { formatMoney } from "./money.ts";
 
 /** One field of an answer. */
 interface Field {
@@ -7,7 +8,10 @@ interface Field {
   kind: SensitiveKind | undefined;
 }
 
-/** Turns a row into an answer: the declared fields, in their order, masked for the caller. A field `tenantId` is filled in here. */
+/**
+ * Turns a row into an answer: the declared fields, in their order, masked for the caller, amounts in the form of the row's `currency`.
+ * A field `tenantId` is filled in here.
+ */
 export interface Presenter<Row extends object = object> {
   /** The schema of the answer as it leaves, for the document. */
   readonly answer: z.ZodType;
@@ -37,6 +41,11 @@ export interface Resource<Row extends object = object> extends Presenter<Row> {
   readonly fields: readonly string[];
 }
 
+const declared = new Map<string, Resource>();
+
+/** All resources that were declared, by their types: what the audit trail can speak of. */
+export const resources: ReadonlyMap<string, Resource> = declared;
+
 /** Declares a resource by the schema of its record. */
 export function resource<Shape extends z.ZodRawShape>(
   type: string,
@@ -46,7 +55,7 @@ export function resource<Shape extends z.ZodRawShape>(
   type Row = Omit<z.infer<z.ZodObject<Shape>>, "tenantId">;
   const fields = fieldsOf(schema);
   const kinds = fields.flatMap((field) => (field.kind ? [[field.name, field.kind] as const] : []));
-  return {
+  const made = {
     type,
     title: type.charAt(0).toUpperCase() + type.slice(1),
     id: options.id,
@@ -55,6 +64,8 @@ export function resource<Shape extends z.ZodRawShape>(
     fields: fields.map((field) => field.name),
     ...presenterOf<Row>(fields, kinds.length === 0 ? schema : withMasked(schema)),
   };
+  declared.set(type, made as Resource);
+  return made;
 }
 
 /** The answer of a list of records, for the document. */
@@ -112,7 +123,9 @@ function presenterOf<Row extends object>(fields: readonly Field[], answerSchema:
         if (kind && value !== null && value !== undefined && value !== "" && !clearance.clear.has(kind) && !clearance.revealed.has(name)) {
           result[name] = mask(kind, value);
           masked.push(name);
-        } else result[name] = name === "tenantId" ? tenantId : value;
+        } else if (kind === "amount" && value !== null && value !== undefined)
+          result[name] = formatMoney(String(value), String(source.currency));
+        else result[name] = name === "tenantId" ? tenantId : value;
       }
       result._masked = masked;
       return result;

@@ -7,7 +7,7 @@ import { clearance } from "./masking.ts";
 
 export interface ListOptions<C, Row> {
   /** Conditions out of parameters of the list's own. */
-  conditions?(call: C): Condition[];
+  conditions?(call: C): Condition[] | Promise<Condition[]>;
   /** What the answer carries besides the page, such as totals over the whole filter. */
   extra?(call: C, page: Row[]): Promise<object>;
 }
@@ -21,13 +21,13 @@ export async function answerList<Row extends object>(
 ): Promise<object> {
   const { resource } = lists.listing;
   const revealed = revealedFields(call, resource.sensitive);
-  const request = lists.resolve(call.query, call.caller, options.conditions?.(call) ?? []);
+  const request = lists.resolve(call.query, call.caller, (await options.conditions?.(call)) ?? []);
   const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = await lists.page(call.tenant.reader(), request, call.query);
   if (revealed.size > 0 && rows.length > 0) {
     await recordReveal(call, lists, rows, revealed);
     committed(call.tenant.tenantId);
   }
-  const cleared = clearance(call.caller, "list", revealed);
+  const cleared = clearance(call.caller, lists.listing.exposure ?? "list", revealed);
   return {
     data: rows.map((row) => resource.present(row, cleared, call.tenant.tenantId)),
     total,

@@ -2,7 +2,7 @@ import { createReadStream, existsSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { Logger } from "@cell/http";
-import { isSigned, type Seal, type SealHead, type SealWitness } from "./seal.ts";
+import { isSigned, type SealHead, type SealNotice, type SealWitness } from "./seal.ts";
 
 interface Line {
   tenantId: string;
@@ -33,7 +33,7 @@ export class SealLog implements SealWitness {
   }
 
   /** Hands seals out, oldest first; resolves when they are on disk. Rejects with the file's error; then they are known to this process alone. */
-  async add(seals: readonly Seal[]): Promise<void> {
+  async add(seals: readonly SealNotice[]): Promise<void> {
     const heads = await this.#known();
     const lines = seals.map(lineOf);
     for (const line of lines) {
@@ -74,16 +74,8 @@ export class SealLog implements SealWitness {
   }
 }
 
-function lineOf(seal: Seal): Line {
-  return {
-    tenantId: seal.tenantId,
-    seal: seal.seal,
-    entries: seal.seqs.length,
-    root: seal.root.toString("hex"),
-    keyId: seal.keyId,
-    signature: seal.signature.toString("hex"),
-    sealedAt: seal.sealedAt,
-  };
+function lineOf({ tenantId, seal, entries, root, keyId, signature, sealedAt }: SealNotice): Line {
+  return { tenantId, seal, entries, root: root.toString("hex"), keyId, signature: signature.toString("hex"), sealedAt };
 }
 
 /** A line, or undefined for one that a crash cut off. */

@@ -40,6 +40,9 @@ export interface Seal extends SealContent {
   signature: Buffer;
 }
 
+/** A seal as it is handed out of the database: enough to know it again. */
+export type SealNotice = Pick<Seal, "tenantId" | "seal" | "root" | "keyId" | "signature" | "sealedAt"> & { entries: number };
+
 /** The last seal of a tenant as it is known outside of the database. */
 export interface SealHead {
   seal: number;
@@ -67,13 +70,17 @@ export const origin: { seal: number; to: Position; root: Buffer } = {
   root: Buffer.alloc(leafBytes),
 };
 
-/** Reads the private key and earlier public keys, one after the other, in PEM. Throws an Error that names the fault. */
-export function parseSealKeys(privatePem: string, earlierPublicPems = ""): SealKeys {
+/** The key that signs, in PEM, and the public ones of earlier seals. Throws an Error that says what it must be. */
+export function parseSealKeys(privatePem: string, earlier: readonly KeyObject[]): SealKeys {
   const privateKey = ed25519(() => createPrivateKey(privatePem), "a private key");
   const publicKey = createPublicKey(privateKey);
-  const earlier = earlierPublicPems.match(/-----BEGIN PUBLIC KEY-----[\s\S]*?-----END PUBLIC KEY-----/g) ?? [];
-  const publicKeys = [publicKey, ...earlier.map((pem) => ed25519(() => createPublicKey(pem), "public keys"))];
-  return { keyId: keyIdOf(publicKey), privateKey, publicKeys: new Map(publicKeys.map((key) => [keyIdOf(key), key])) };
+  return { keyId: keyIdOf(publicKey), privateKey, publicKeys: new Map([publicKey, ...earlier].map((key) => [keyIdOf(key), key])) };
+}
+
+/** Public keys in PEM, one after the other. Throws an Error that says what they must be. */
+export function parsePublicKeys(pems: string): KeyObject[] {
+  const blocks = pems.split(/(?=-----BEGIN )/).filter((pem) => pem.trim() !== "");
+  return blocks.map((pem) => ed25519(() => createPublicKey(pem), "public keys"));
 }
 
 function ed25519(read: () => KeyObject, what: string): KeyObject {

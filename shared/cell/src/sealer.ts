@@ -2,7 +2,18 @@ import { Counter, Gauge, type Logger, type Registry as Metrics } from "@cell/htt
 import { isConnectionLoss, type Registry, schemaOf } from "@cell/postgres";
 import type { PoolClient } from "pg";
 import { type Background, repeat } from "./background.ts";
-import { type EntryText, entryTextSql, isSigned, leafOf, origin, type Position, type Seal, type SealKeys, sealed } from "./seal.ts";
+import {
+  type EntryText,
+  entryTextSql,
+  isSigned,
+  leafOf,
+  origin,
+  type Position,
+  type Seal,
+  type SealKeys,
+  type SealNotice,
+  sealed,
+} from "./seal.ts";
 import type { SealLog } from "./seal-log.ts";
 
 export interface SealerOptions {
@@ -42,11 +53,11 @@ export class Sealer {
     help: "Attempts to seal a tenant's trail that failed",
     registers: [],
   });
-  readonly #lag = new Gauge({
+  readonly #lag: Gauge = new Gauge({
     name: "cell_audit_seal_lag_seconds",
     help: "For how long the longest waiting entry has not been sealed",
     registers: [],
-    collect: () => this.#lag.set(this.#lagSeconds()),
+    collect: (): void => this.#lag.set(this.#lagSeconds()),
   });
   #nextPassMs = 0;
   #background: Background | undefined;
@@ -80,13 +91,25 @@ export class Sealer {
   /** Seals what a tenant's finished transactions have written. Rejects with the database's error, or when the trail is not the one sealed last. */
   async seal(tenantId: string): Promise<void> {
     const startedMs = Date.now();
-    for (;;) {
-      const { seals, left } = await this.#sealSome(tenantId);
-      if (seals.length > 0) await this.#options.sealLog.add(seals);
-      if (seals.length === sealsPerTransaction) continue;
-      if (left) this.wake(tenantId);
-      else if ((this.#waiting.get(tenantId)?.sinceMs ?? startedMs) < startedMs) this.#waiting.delete(tenantId);
-      return;
+    const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs, notBeforeMs: 0, failures: 0 };
+    // Taken out first: who writes from here on wakes us again.
+    this.#waiting.delete(tenantId);
+    try {
+      for (;;) {
+        const { notices, full, left } = await this.#sealSome(tenantId);
+        if (notices.length > 0) await this.#options.sealLog.add(notices);
+        if (full) continue;
+        if (left) this.#waiting.set(tenantId, { sinceMs: notices.length > 0 ? startedMs : waiting.sinceMs, notBeforeMs: 0, failures: 0 });
+        return;
+      }
+    } catch (error) {
+      const { sinceMs, failures } = waiting;
+      this.#waiting.set(tenantId, {
+        sinceMs,
+        notBeforeMs: Date.now() + Math.min(everyTenantMs, everyMs * 2 ** failures),
+        failures: failures + 1,
+      });
+      throw error;
     }
   }
 
@@ -101,17 +124,15 @@ export class Sealer {
 
   async #sealWaiting(): Promise<void> {
     const { log } = this.#options;
-    for (const [tenantId, waiting] of this.#waiting) {
+    for (const [tenantId, waiting] of [...this.#waiting]) {
       if (waiting.notBeforeMs > Date.now()) continue;
       try {
         await this.seal(tenantId);
-        waiting.failures = 0;
       } catch (err) {
         if (await this.#isGone(tenantId)) continue;
         this.#failures.inc();
         log.error({ tenantId, err }, "the audit trail could not be sealed");
         if (isConnectionLoss(err)) return;
-        waiting.notBeforeMs = Date.now() + Math.min(everyTenantMs, everyMs * 2 ** waiting.failures++);
       }
     }
   }
@@ -124,8 +145,8 @@ export class Sealer {
     return true;
   }
 
-  /** One transaction's worth of seals, and whether entries are left, whose transactions or neighbours still run. */
-  async #sealSome(tenantId: string): Promise<{ seals: Seal[]; left: boolean }> {
+  /** One transaction's worth of seals. */
+  async #sealSome(tenantId: string): Promise<Round> {
     const { registry } = this.#options;
     const schema = `"${schemaOf(tenantId)}"`;
     const client = await registry.owner.connect();
@@ -134,7 +155,7 @@ export class Sealer {
       const lock = await client.query<{ locked: boolean }>("select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as locked", [
         `seal ${schema}`,
       ]);
-      const result = lock.rows[0]?.locked ? await this.#sealLocked(client, tenantId, schema) : { seals: [], left: true };
+      const result = lock.rows[0]?.locked ? await this.#sealLocked(client, tenantId, schema) : { notices: [], full: false, left: true };
       await client.query("commit");
       client.release();
       return result;
@@ -144,8 +165,9 @@ export class Sealer {
     }
   }
 
-  async #sealLocked(client: PoolClient, tenantId: string, schema: string): Promise<{ seals: Seal[]; left: boolean }> {
-    let last = await this.#last(client, tenantId, schema);
+  async #sealLocked(client: PoolClient, tenantId: string, schema: string): Promise<Round> {
+    const notices: SealNotice[] = [];
+    let last = await this.#last(client, tenantId, schema, notices);
     // Every transaction before this has ended, so no entry can appear there any more.
     const horizon = await client.query<{ transaction: string }>(
       "select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + $1::bigint)::text as transaction",
@@ -155,22 +177,21 @@ export class Sealer {
     await client.query(`declare entries no scroll cursor for select ${entryTextSql} as entry from ${schema}.audit_logs
       where (transaction_id, seq) >= (${BigInt(last.to.transaction)}, ${BigInt(last.to.seq)}) and transaction_id < ${BigInt(to.transaction)}
       order by transaction_id, seq`);
-    const seals: Seal[] = [];
-    while (seals.length < sealsPerTransaction) {
+    let full = true;
+    for (let made = 0; full && made < sealsPerTransaction; made++) {
       const chunk = await readChunk(client);
+      full = chunk.seqs.length === entriesPerSeal;
       if (chunk.seqs.length === 0) break;
-      const isLast = chunk.seqs.length < entriesPerSeal;
-      const seal = this.#next(tenantId, last, isLast ? to : chunk.end, chunk);
+      const seal = this.#next(tenantId, last, full ? chunk.end : to, chunk);
       await insertSeal(client, schema, seal);
-      seals.push(seal);
+      notices.push({ ...seal, entries: seal.seqs.length });
       last = seal;
-      if (isLast) break;
     }
     const rest = await client.query(`select from ${schema}.audit_logs where (transaction_id, seq) >= ($1, $2) limit 1`, [
       last.to.transaction,
       last.to.seq,
     ]);
-    return { seals, left: rest.rowCount === 1 };
+    return { notices, full, left: rest.rowCount === 1 };
   }
 
   #next(tenantId: string, last: Last, to: Position, { seqs, leaves }: Chunk): Seal {
@@ -191,34 +212,32 @@ export class Sealer {
     return sealed({ ...content, sealedAt: new Date().toISOString() }, keys);
   }
 
-  /** The seal to build on. Throws an Error when it is not signed by us, or not the trail that was sealed last: then a person has to look. */
-  async #last(client: PoolClient, tenantId: string, schema: string): Promise<Last> {
+  /**
+   * The seal to build on; one that was not handed out yet joins the notices. Throws an Error when it is not signed by a known key, or when
+   * the trail is not the one that was sealed last: then a person has to look.
+   */
+  async #last(client: PoolClient, tenantId: string, schema: string, notices: SealNotice[]): Promise<Last> {
     const { sealLog } = this.#options;
     const head = await sealLog.head(tenantId);
-    const { rows } = await client.query<StoredSeal>(
-      `select ${sealColumns} from ${schema}.audit_seals where seal >= $1 order by seal desc limit 1`,
-      [head?.seal ?? 0],
-    );
+    const { rows } = await client.query<StoredSeal>(`select ${sealColumns} from ${schema}.audit_seals order by seal desc limit 1`);
     const [row] = rows;
-    if (!row) {
-      if (head) throw new Error(`seal ${head.seal} has been removed`);
-      return { ...origin, transactionOffset: "0" };
-    }
+    if (head && (row?.seal ?? 0) < head.seal) throw new Error(`seal ${head.seal} has been removed`);
+    if (!row) return { ...origin, transactionOffset: "0" };
     if (!isSigned(row, sealLog.publicKeys)) throw new Error(`seal ${row.seal} is not signed by a known key`);
-    const last = {
-      seal: row.seal,
-      root: row.root,
-      transactionOffset: row.transactionOffset,
-      to: { transaction: row.toTransaction, seq: row.toSeq },
-    };
-    if (head && row.seal > head.seal) {
+    if (head) {
       const known = await client.query(`select from ${schema}.audit_seals where seal = $1 and root = $2`, [
         head.seal,
         Buffer.from(head.root, "hex"),
       ]);
       if (known.rowCount === 0) throw new Error(`seal ${head.seal} has been changed`);
-    } else if (head && row.root.toString("hex") !== head.root) throw new Error(`seal ${head.seal} has been changed`);
-    return last;
+    }
+    if (row.seal !== head?.seal) notices.push({ ...row, tenantId });
+    return {
+      seal: row.seal,
+      root: row.root,
+      transactionOffset: row.transactionOffset,
+      to: { transaction: row.toTransaction, seq: row.toSeq },
+    };
   }
 
   #lagSeconds(): number {
@@ -227,16 +246,22 @@ export class Sealer {
   }
 }
 
-const sealColumns = `seal, to_transaction::text as "toTransaction", to_seq::text as "toSeq", transaction_offset::text as "transactionOffset", root, key_id as "keyId", signature`;
+const sealColumns = `seal, cardinality(seqs) as entries, sealed_at as "sealedAt", to_transaction::text as "toTransaction", to_seq::text as "toSeq", transaction_offset::text as "transactionOffset", root, key_id as "keyId", signature`;
 
-interface StoredSeal {
-  seal: number;
+interface StoredSeal extends Omit<SealNotice, "tenantId"> {
   toTransaction: string;
   toSeq: string;
   transactionOffset: string;
-  root: Buffer;
-  keyId: string;
-  signature: Buffer;
+}
+
+/** What one transaction came to. */
+interface Round {
+  /** Seals to hand out. */
+  notices: SealNotice[];
+  /** It ended because it was long enough: more can be sealed at once. */
+  full: boolean;
+  /** Entries are there whose transactions, or others before them, still run. */
+  left: boolean;
 }
 
 /** The entries of one seal, and the position behind them. */

@@ -31,6 +31,7 @@ const columnTypes: Record<ListField["type"], string> = {
   time: "timestamptz",
   date: "date",
   number: "numeric",
+  integer: "bigint",
   boolean: "boolean",
   uuid: "uuid",
 };

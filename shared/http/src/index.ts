@@ -9,7 +9,8 @@ export {
   verifyAssertion,
 } from "./assertion.ts";
 export { createLogger, type Logger } from "./log.ts";
-export { createHttpMetrics, type HttpMetrics, Registry } from "./metrics.ts";
+export { Counter, createHttpMetrics, Gauge, type HttpMetrics, Registry } from "./metrics.ts";
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";
 export { newRequestId, readRequestId, requestIdPattern } from "./request-id.ts";
 export { type HttpBindings, type Server, serve, stopOnSignals } from "./serve.ts";
+export { abortSent, sendStream } from "./stream.ts";

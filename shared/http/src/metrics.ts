@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
-export { Registry };
+export { Counter, Gauge, Registry };
 
 export interface HttpMetrics {
   registry: Registry;

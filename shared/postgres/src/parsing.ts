@@ -22,14 +22,19 @@ function integer(text: string): number | string {
   return Number.isSafeInteger(value) ? value : text;
 }
 
+/** One text for one number: `120000.0000` is `120000`, as a caller's amount is after it was read. */
+function decimal(text: string): string {
+  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+}
+
 const parsers: Partial<Record<number, (text: string) => unknown>> = {
   [builtins.TIMESTAMPTZ]: isoTime,
   [builtins.DATE]: (text) => text,
-  [builtins.NUMERIC]: (text) => text,
+  [builtins.NUMERIC]: decimal,
   [builtins.INT8]: integer,
 };
 
-/** How values arrive: times as RFC 3339 text, dates and numerics as text, counts as numbers. */
+/** How values arrive: times as RFC 3339 text, dates as text, numerics as the shortest text, counts as numbers. */
 export const typeParsers = {
   getTypeParser(oid: number, format?: "text" | "binary") {
     return (format !== "binary" && parsers[oid]) || pg.types.getTypeParser(oid, format ?? "text");

@@ -88,6 +88,20 @@ export class Tenant {
     return new WriteSession(this, this.#reads, () => this.#connections.acquire(this.#login));
   }
 
+  /** Lends a session to work outside of any command, such as the background's; what it does not commit is rolled back. Rejects with the database's error. */
+  async write<T>(work: (session: WriteSession) => Promise<T>): Promise<T> {
+    const session = this.writer();
+    let failure: unknown;
+    try {
+      return await work(session);
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      await session.end(failure);
+    }
+  }
+
   /** Removes a kept answer, so that its key is new again. */
   async forgetKept(key: Buffer): Promise<void> {
     await this.#reads(this.configure(deleteKept.compiled, bind(deleteKept.compiled, { key })));
@@ -179,6 +193,11 @@ export class WriteSession extends Session {
   /** Runs beside the first read, or inside the transaction when `begin` comes first; what it throws ends the work. */
   guard: ((begun: boolean) => Promise<void>) | undefined;
 
+  /** Whether the work opened a transaction. */
+  get begun(): boolean {
+    return this.#lease !== undefined;
+  }
+
   /** The same object, as what a slice may do with it. */
   get tx(): TenantTx {
     return this as unknown as TenantTx;
@@ -234,6 +253,10 @@ export class WriteSession extends Session {
     const begun = this.#lease !== undefined;
     this.#lease ??= await this.#acquire();
     const { client } = this.#lease;
+    if (!claim && changes.length === 0 && audit.length === 0) {
+      await this.#control("commit");
+      return { outcome: "written" };
+    }
     const compiled = composeWrite(claim !== undefined, changes, audit.length > 0);
     const result = await client.query(this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit))));
     const [row] = decode<{ claimed: boolean } & KeptAnswer>(compiled, result);

@@ -1,5 +1,5 @@
 import { Problem } from "@cell/problem";
-import type { Customer, CustomerInput, CustomerPatch } from "./schema.ts";
+import type { Customer, CustomerInput } from "./schema.ts";
 
 /** The form in which names are compared: NFKC, spaces collapsed, case folded. By way of upper case, so that ß meets ss and ς meets σ. */
 export function nameKey(name: string): string {
@@ -35,17 +35,8 @@ export function newCustomer(input: CustomerInput, actor: Actor, identity: { cust
   return created;
 }
 
-/** The customer after a change; the same object when nothing changes. Throws FORBIDDEN when the actor may not give it to that owner. */
-export function changed(current: Customer, patch: CustomerPatch, actor: Actor, now: string): Customer {
-  const differs = Object.entries(patch).some(
-    ([field, value]) => JSON.stringify(value) !== JSON.stringify(current[field as keyof Customer]),
-  );
-  if (!differs) return current;
-  if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actor);
-  return { ...current, ...patch, updatedAt: now, version: current.version + 1 };
-}
-
-function checkOwner(ownerId: string, { userId, ownOnly }: Actor): void {
+/** Throws FORBIDDEN when the actor may not give a record to that owner. */
+export function checkOwner(ownerId: string, { userId, ownOnly }: Actor): void {
   if (ownOnly && ownerId !== userId)
     throw new Problem("FORBIDDEN", "You can only own your records yourself; a manager can give them to others");
 }

@@ -2,6 +2,7 @@ import { Lists, likePattern } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
+import type { Visibility } from "../visibility.ts";
 import { nameKey } from "./domain.ts";
 import { type Customer, customer } from "./schema.ts";
 
@@ -24,9 +25,6 @@ export const columns = [
   "updatedAt",
   "version",
 ] as const;
-
-/** Whose records are meant: one owner's, or with null everybody's. */
-export type Visibility = string | null;
 
 const live = () => db.selectFrom("customers").select(columns).$castTo<Customer>().where("deletedAt", "is", null);
 

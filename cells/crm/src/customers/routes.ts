@@ -1,8 +1,9 @@
-import { audited, type Call, type Cell, checked, endpoint, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
+import { audited, type Call, type Cell, changed, checked, endpoint, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
 import type { Tenant, TenantDb } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { changed, merged, newCustomer } from "./domain.ts";
+import { type Visibility, visibility } from "../visibility.ts";
+import { checkOwner, merged, newCustomer } from "./domain.ts";
 import * as customers from "./repository.ts";
 import { type Customer, customer, customerDeleted, customerInput, customerPatch, mergeInput } from "./schema.ts";
 
@@ -121,7 +122,8 @@ export function customerRoutes(cell: Cell): void {
   cell.command(changeCustomer, async (call, tx) => {
     const current = await checked(call, tx, customer, await customers.find(tx, call.params.id, visibility(call)));
     const patch = withoutMasked(customer.sensitive, current, call.body);
-    const next = changed(current, patch, actorOf(call), call.now);
+    if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actorOf(call));
+    const next = changed(current, patch, call.now);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.customerId };
     return {
       changes: [customers.update(tx, next, current.version)],
@@ -179,11 +181,6 @@ export function customerRoutes(cell: Cell): void {
   });
 }
 
-/** Whose customers a caller may see. */
-export function visibility({ caller }: Pick<Call, "caller">): customers.Visibility {
-  return caller.scope === "own" ? caller.userId : null;
-}
-
 function actorOf({ caller }: Pick<Call, "caller">) {
   return { userId: caller.userId, ownOnly: caller.scope === "own" };
 }
@@ -198,7 +195,7 @@ function nameConflict(tenant: Tenant, name: string) {
 }
 
 /** 404, naming the survivor where the customer was merged away. */
-async function goneProblem(tenant: TenantDb, customerId: string, owner: customers.Visibility): Promise<Problem> {
+async function goneProblem(tenant: TenantDb, customerId: string, owner: Visibility): Promise<Problem> {
   const any = await customers.findAny(tenant, customerId, owner);
   return notFound("Customer", any?.mergedInto ? { mergedInto: any.mergedInto } : undefined);
 }

@@ -1,6 +1,8 @@
 import { chassisMigration } from "@cell/cell";
 import type { TenantMigration } from "@cell/postgres";
 import { customersMigration } from "./0002_customers.ts";
+import { importsMigration } from "./0003_imports.ts";
+import { contactsMigration } from "./0004_contacts.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
-export const tenantMigrations: readonly TenantMigration[] = [chassisMigration, customersMigration];
+export const tenantMigrations: readonly TenantMigration[] = [chassisMigration, customersMigration, importsMigration, contactsMigration];

@@ -124,15 +124,17 @@ async function launch(place: Place, port: number, logPath: string, fast: boolean
   });
   closeSync(log);
   child.unref();
-  let ended: string | undefined;
+  let failure: Error | undefined;
+  let ended = false;
   child.once("error", (error) => {
-    ended = error.message;
+    failure = error;
   });
   child.once("exit", () => {
-    ended = readFileSync(logPath).subarray(logStart).toString().trim().split("\n").slice(-3).join(" | ");
+    ended = true;
   });
   for (;;) {
-    if (ended !== undefined) return ended;
+    if (failure) throw failure;
+    if (ended) return readFileSync(logPath).subarray(logStart).toString().trim().split("\n").slice(-3).join(" | ");
     const lock = readLock(place);
     if (lock && lock.pid === child.pid && lock.status === "ready") return lock;
     await sleep(pollMs);

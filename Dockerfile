@@ -1,0 +1,21 @@
+# One image for every program; the command says which. The server needs no build: Node runs the sources.
+FROM node:24-bookworm-slim
+WORKDIR /app
+ENV NODE_ENV=production
+COPY package.json package-lock.json .npmrc ./
+COPY shared/problem/package.json shared/problem/
+COPY shared/http/package.json shared/http/
+COPY shared/postgres/package.json shared/postgres/
+COPY shared/cell/package.json shared/cell/
+COPY gateway/package.json gateway/
+COPY cells/crm/package.json cells/crm/
+# The optional packages are the embedded PostgreSQL and Node itself, which this image has.
+RUN npm ci --omit=dev --omit=optional && npm cache clean --force
+COPY shared shared
+COPY gateway gateway
+COPY cells cells
+COPY openapi openapi
+RUN mkdir /data && chown node:node /data
+VOLUME /data
+USER node
+CMD ["node", "gateway/src/main.ts"]

@@ -1,0 +1,83 @@
+import { answer, auditActions, breakReasons, hasForm, listQuery, type Resource, resource, resources, text } from "@cell/cell";
+import { z } from "zod";
+import { maskedEntry } from "./domain.ts";
+
+const auditLogSchema = z
+  .object({
+    id: z.uuid(),
+    tenantId: z.string().meta({ examples: ["tenant-001"] }),
+    seq: z.int().meta({ description: "Its number; numbers of refused writes are left out" }),
+    occurredAt: z.iso.datetime(),
+    actorId: z.string(),
+    actorType: z.string().meta({ examples: ["user"] }),
+    action: z.enum(auditActions),
+    resourceType: z.string().meta({ examples: ["customer"] }),
+    resourceId: z.string(),
+    resourceName: z.string().nullable().meta({ description: "As it was then" }),
+    resourceVersion: z.int().nullable(),
+    changes: z
+      .array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() }))
+      .meta({ description: "Phones and e-mails are masked without pii:read, amounts without amount:read" }),
+    requestId: z.string(),
+    importId: z.uuid().nullable(),
+    ip: z.string().nullable(),
+    userAgent: z.string().nullable(),
+    seal: z.int().nullable().meta({ description: "The seal that covers it; null until it is sealed" }),
+    _masked: z.array(z.string()).meta({ description: "The fields whose changes are masked", examples: [["contactPhone"]] }),
+  })
+  .meta({ id: "AuditLog" });
+
+export type AuditLog = Omit<z.infer<typeof auditLogSchema>, "tenantId" | "_masked">;
+
+const declared = resource("auditLog", auditLogSchema, { id: "id", label: "resourceName" });
+
+/** An audit entry; its changes are masked as the record that they speak of would be in the detail. */
+export const auditLog: Resource<AuditLog> = {
+  ...declared,
+  present: (row, { clear }, tenantId) => declared.present(maskedEntry(row, resources.get(row.resourceType), clear), { clear, revealed: new Set() }, tenantId),
+};
+
+const moment = (description: string) =>
+  z
+    .string()
+    .refine((value) => hasForm("time", value), "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)")
+    .optional()
+    .meta({ description, examples: ["2026-01-31"] });
+
+const resourceType = z.string().superRefine((value, context) => {
+  if (resources.has(value)) return;
+  context.addIssue({ code: "custom", params: { code: "INVALID_ENUM" }, message: `must be one of ${[...resources.keys()].join(", ")}` });
+});
+
+export const auditLogQuery = listQuery.pick({ page: true, pageSize: true, cursor: true, total: true }).extend({
+  resourceType: resourceType.optional().meta({ examples: ["customer"] }),
+  resourceId: text(200, 1).optional(),
+  action: z.enum(auditActions).optional(),
+  actorId: text(200, 1).optional(),
+  requestId: text(200, 1).optional(),
+  from: moment("From then on; a date begins at midnight in the tenant's timezone"),
+  to: moment("Before then; a date includes its day"),
+});
+export type AuditLogQuery = z.infer<typeof auditLogQuery>;
+
+const breakSchema = z
+  .object({
+    seal: z.int(),
+    entryId: z.uuid().nullable(),
+    seq: z.int().nullable(),
+    reason: z.enum(breakReasons).meta({
+      description: "tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal",
+    }),
+  })
+  .meta({ id: "AuditBreak" });
+
+export const verification = answer(
+  z
+    .object({
+      ok: z.boolean(),
+      checked: z.int().meta({ description: "Sealed entries found as they were sealed" }),
+      sealedUntil: z.iso.datetime().nullable().meta({ description: "When the last seal was made; what was written since is not covered yet" }),
+      firstBroken: breakSchema.nullable(),
+    })
+    .meta({ id: "AuditVerification" }),
+);

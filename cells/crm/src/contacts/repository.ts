@@ -1,0 +1,127 @@
+import { Lists, likePattern } from "@cell/cell";
+import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { sql } from "kysely";
+import { db } from "../tables.ts";
+import type { Visibility } from "../visibility.ts";
+import { type Contact, contact } from "./schema.ts";
+
+const columns = [
+  "contactId",
+  "customerId",
+  "name",
+  "title",
+  "phone",
+  "email",
+  "isPrimary",
+  "notes",
+  "createdAt",
+  "updatedAt",
+  "version",
+] as const;
+
+const live = () => db.selectFrom("contacts").select(columns).$castTo<Contact>().where("deletedAt", "is", null);
+
+/** A contact is seen by who sees its customer, deleted ones included: their contacts stay. */
+const atCustomerOf = (owner: unknown) =>
+  sql<boolean>`exists (${db
+    .selectFrom("customers")
+    .select(sql`1`.as("one"))
+    .whereRef("customers.customerId", "=", "contacts.customerId" as never)
+    .where(sql<boolean>`owner_id = ${owner}`)})`;
+
+const byId = statement((p: Parameters<{ contactId: string; owner: Visibility }>) =>
+  live()
+    .where("contactId", "=", p.contactId)
+    .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf(p.owner)})`),
+);
+
+const insertRow = statement((p: Parameters<Contact>) =>
+  db.insertInto("contacts").values(Object.fromEntries(columns.map((column) => [column, p[column]])) as never),
+);
+
+const updateRow = statement((p: Parameters<Contact & { read: number }>) =>
+  db
+    .updateTable("contacts")
+    .set({
+      name: p.name,
+      title: p.title,
+      phone: p.phone,
+      email: p.email,
+      isPrimary: p.isPrimary,
+      notes: p.notes,
+      updatedAt: p.updatedAt,
+      version: p.version,
+    } as never)
+    .where("contactId", "=", p.contactId)
+    .where("version", "=", p.read)
+    .where("deletedAt", "is", null),
+);
+
+const deleteRow = statement((p: Parameters<{ contactId: string; read: number; now: string }>) =>
+  db
+    .updateTable("contacts")
+    .set({ deletedAt: p.now, updatedAt: p.now, version: sql`version + 1` } as never)
+    .where("contactId", "=", p.contactId)
+    .where("version", "=", p.read)
+    .where("deletedAt", "is", null),
+);
+
+const endPrimary = statement((p: Parameters<{ customerId: string; contactId: string; now: string }>) =>
+  db
+    .updateTable("contacts")
+    .set({ isPrimary: false, updatedAt: p.now, version: sql`version + 1` } as never)
+    .where("customerId", "=", p.customerId)
+    .where("contactId", "!=", p.contactId)
+    .where("isPrimary", "=", true)
+    .where("deletedAt", "is", null)
+    .returning(columns)
+    .$castTo<Contact>(),
+);
+
+/** A live contact, if the visibility covers its customer. */
+export function find(tenant: TenantDb, contactId: string, owner: Visibility): Promise<Contact | undefined> {
+  return tenant.first(byId, { contactId, owner });
+}
+
+export function insert(tx: TenantTx, row: Contact) {
+  return tx.change(insertRow, row);
+}
+
+/** Writes a contact that was read at version `read`. */
+export function update(tx: TenantTx, row: Contact, read: number) {
+  return tx.change(updateRow, { ...row, read }, "contact changed");
+}
+
+/** Removes a contact that was read at version `read`. */
+export function remove(tx: TenantTx, contactId: string, read: number, now: string) {
+  return tx.change(deleteRow, { contactId, read, now }, "contact changed");
+}
+
+/** Ends the primacy of the customer's other contacts, now; resolves to those that had it. Needs `tx.begin()`. */
+export function endOthersPrimacy(tx: TenantTx, { customerId, contactId }: Contact, now: string): Promise<Contact[]> {
+  return tx.run(endPrimary, { customerId, contactId, now });
+}
+
+export const lists = new Lists<Contact>({
+  resource: contact,
+  select: live,
+  id: "contactId",
+  defaultSort: "-createdAt",
+  visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf(owner) }),
+  fields: {
+    contactId: { type: "uuid" },
+    customerId: { type: "uuid" },
+    name: { type: "text", sort: true },
+    title: { type: "text", sort: true, nullable: true },
+    phone: { type: "text", sort: true, nullable: true },
+    email: { type: "text", sort: true, nullable: true },
+    isPrimary: { type: "boolean" },
+    createdAt: { type: "time", sort: true },
+    updatedAt: { type: "time", sort: true },
+  },
+  keyword: (term) => ({
+    shape: "keyword",
+    values: [likePattern(term)],
+    sql: ([pattern]) => sql<boolean>`search like ${pattern}`,
+  }),
+});

@@ -1,0 +1,127 @@
+import { audited, type Cell, changed, checked, endpoint, equals, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
+import { notFound, Problem } from "@cell/problem";
+import { v7 as uuidv7 } from "uuid";
+import { z } from "zod";
+import * as customers from "../customers/repository.ts";
+import { visibility } from "../visibility.ts";
+import { newContact } from "./domain.ts";
+import * as contacts from "./repository.ts";
+import { type Contact, contact, contactDeleted, contactInput, contactPatch } from "./schema.ts";
+
+const tag = "Contacts";
+
+const listContacts = endpoint({
+  method: "get",
+  path: "/contacts",
+  permission: "crm:read",
+  tag,
+  summary: "List contacts",
+  query: listQuery.extend({ customerId: z.uuid().optional().meta({ description: "Only this customer's" }) }),
+  status: 200,
+  answer: listOf(contact, listAnswer(contact)),
+});
+
+const createContact = endpoint({
+  method: "post",
+  path: "/contacts",
+  permission: "crm:write",
+  tag,
+  summary: "Create a contact",
+  body: contactInput,
+  status: 201,
+  answer: contact,
+  versioned: true,
+  refusals: [404],
+});
+
+const getContact = endpoint({
+  method: "get",
+  path: "/contacts/{id}",
+  permission: "crm:read",
+  tag,
+  summary: "Read a contact",
+  params: idParams,
+  status: 200,
+  answer: contact,
+  versioned: true,
+});
+
+const changeContact = endpoint({
+  method: "patch",
+  path: "/contacts/{id}",
+  permission: "crm:write",
+  tag,
+  summary: "Change a contact",
+  params: idParams,
+  body: contactPatch,
+  status: 200,
+  answer: contact,
+  versioned: true,
+});
+
+const deleteContact = endpoint({
+  method: "delete",
+  path: "/contacts/{id}",
+  permission: "crm:write",
+  tag,
+  summary: "Delete a contact",
+  params: idParams,
+  status: 200,
+  answer: contactDeleted,
+  versioned: true,
+});
+
+const conflicts = {
+  contacts_primary: async () => new Problem("CONFLICT", "Another contact has just become the primary one; try again"),
+};
+
+/** The contacts' routes. */
+export function contactRoutes(cell: Cell): void {
+  cell.list(listContacts, contacts.lists, {
+    conditions: ({ query }) => (query.customerId === undefined ? [] : [equals("customerId", query.customerId)]),
+  });
+
+  cell.command(createContact, async (call, tx) => {
+    const input = withoutMasked(contact.sensitive, undefined, call.body);
+    if (!(await customers.find(tx, input.customerId, visibility(call)))) throw notFound("Customer", { field: "customerId" });
+    const created = newContact(input, { contactId: uuidv7(), now: call.now });
+    const demoted = created.isPrimary ? await demote(tx, created, call.now) : [];
+    return {
+      changes: [contacts.insert(tx, created)],
+      audit: [audited("create", contact, {}, created), ...demoted],
+      body: created,
+      conflicts,
+    };
+  });
+
+  cell.read(getContact, "Contact", (call, tenant) => contacts.find(tenant, call.params.id, visibility(call)));
+
+  cell.command(changeContact, async (call, tx) => {
+    const current = await checked(call, tx, contact, await contacts.find(tx, call.params.id, visibility(call)));
+    const next = changed(current, withoutMasked(contact.sensitive, current, call.body), call.now);
+    if (next === current) return { changes: [], audit: [], body: current, resourceId: current.contactId };
+    const demoted = next.isPrimary && !current.isPrimary ? await demote(tx, next, call.now) : [];
+    return {
+      changes: [contacts.update(tx, next, current.version)],
+      audit: [audited("update", contact, current, next), ...demoted],
+      body: next,
+      conflicts,
+    };
+  });
+
+  cell.command(deleteContact, async (call, tx) => {
+    const current = await checked(call, tx, contact, await contacts.find(tx, call.params.id, visibility(call)));
+    return {
+      changes: [contacts.remove(tx, current.contactId, current.version, call.now)],
+      audit: [audited("delete", contact, current, { ...current, version: current.version + 1 })],
+      body: { contactId: current.contactId, deleted: true as const },
+    };
+  });
+}
+
+/** Ends the others' primacy and says so in the trail. */
+async function demote(tx: Parameters<typeof contacts.endOthersPrimacy>[0], primary: Contact, now: string) {
+  await tx.begin();
+  const others = await contacts.endOthersPrimacy(tx, primary, now);
+  return others.map((other) => audited("update", contact, { ...other, isPrimary: true }, other));
+}

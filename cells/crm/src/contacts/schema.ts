@@ -1,0 +1,43 @@
+import { answer, email, nameText, phone, resource, text } from "@cell/cell";
+import { z } from "zod";
+
+const fields = {
+  name: nameText().meta({ examples: ["张伟"] }),
+  title: text(100)
+    .nullable()
+    .meta({ examples: ["采购经理"] }),
+  phone: phone()
+    .nullable()
+    .meta({ examples: ["13800138000"] }),
+  email: email()
+    .nullable()
+    .meta({ examples: ["zhang@example.com"] }),
+  isPrimary: z.boolean().meta({ description: "The one to call first: making one primary ends that of another at the same customer" }),
+  notes: text(10_000).nullable(),
+};
+const customerId = z.uuid().meta({ description: "The customer where this person works" });
+
+const contactSchema = z
+  .object({
+    contactId: z.uuid(),
+    tenantId: z.string(),
+    customerId,
+    ...fields,
+    createdAt: z.iso.datetime(),
+    updatedAt: z.iso.datetime(),
+    version: z.int(),
+  })
+  .meta({ id: "Contact" });
+
+export const contact = resource("contact", contactSchema, { id: "contactId", label: "name" });
+export type Contact = Omit<z.infer<typeof contactSchema>, "tenantId">;
+
+export const contactInput = z
+  .strictObject({ customerId, ...fields })
+  .partial()
+  .required({ customerId: true, name: true })
+  .meta({ id: "ContactInput" });
+
+export const contactPatch = z.strictObject(fields).partial().meta({ id: "ContactPatch" });
+
+export const contactDeleted = answer(z.object({ contactId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContactDeleted" }));

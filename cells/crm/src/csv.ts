@@ -1,0 +1,44 @@
+/** What a spreadsheet would take for a formula; also behind quotes that were put in front of one before. */
+const formula = /^'*[=+\-@\t\r]/;
+
+/** A text that no spreadsheet takes for a formula; `unguard` is its inverse. */
+export function guard(text: string): string {
+  return formula.test(text) ? `'${text}` : text;
+}
+
+/** A cell's text without the quote that guards a formula. */
+export function unguard(cell: string): string {
+  return cell.startsWith("'") && formula.test(cell) ? cell.slice(1) : cell;
+}
+
+const special = /[",\r\n]/;
+
+/** A cell as RFC 4180 writes it. */
+export function quote(text: string): string {
+  return special.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Texts in one cell, by `;`; `splitList` is its inverse. */
+export function joinList(texts: readonly string[]): string {
+  return texts.map((text) => text.replace(/[\\;|；]/g, "\\$&")).join(";");
+}
+
+/** The texts of a cell, separated by `;` or `|`; a backslash takes the next character as it is. Empty ones are dropped. */
+export function splitList(cell: string): string[] {
+  const parts = cell.match(/(?:\\[\s\S]|[^\\;|；])+/g) ?? [];
+  return parts.map((part) => part.replace(/\\([\s\S])/g, "$1").trim()).filter((part) => part !== "");
+}
+
+/** One line of a CSV file: text guarded and quoted, lists and objects as one cell each, null as an empty one. */
+export function csvLine(values: readonly unknown[]): string {
+  return `${values.map(csvCell).join(",")}\r\n`;
+}
+
+/** A value as a cell. */
+export function csvCell(value: unknown): string {
+  if (value === null || value === undefined) return "";
+  if (typeof value === "string") return quote(guard(value));
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return quote(guard(joinList(value)));
+  if (typeof value === "object") return Object.keys(value).length === 0 ? "" : quote(JSON.stringify(value));
+  return String(value);
+}

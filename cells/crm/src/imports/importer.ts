@@ -1,0 +1,95 @@
+import type { AuditDraft, FieldChange } from "@cell/cell";
+import type { TenantTx } from "@cell/postgres";
+
+export const importModes = ["create", "upsert", "update"] as const;
+export const duplicatePolicies = ["error", "skip", "update"] as const;
+
+/** How the rows of an import are to be taken. */
+export interface ImportOptions {
+  mode: (typeof importModes)[number];
+  /** The field by which existing records are found; undefined: the id where a row has one, else the name. */
+  matchBy: string | undefined;
+  onDuplicate: (typeof duplicatePolicies)[number];
+  dryRun: boolean;
+  atomic: boolean;
+}
+
+/** Who imports. */
+export interface ImportActor {
+  userId: string;
+  /** Works on its own records alone. */
+  ownOnly: boolean;
+}
+
+/** What is wrong with a row. */
+export interface RowProblem {
+  /** The column; null where it is the row as a whole. */
+  field: string | null;
+  code: string;
+  message: string;
+  /** The row of the same upload (its number), or the record (its id), that was there first. */
+  duplicateOf: number | string | null;
+}
+
+/** A column that an upload may have. */
+export interface ImportColumn {
+  /** Other headings that it is known by. */
+  aliases: readonly string[];
+  /** How a cell stands for a value: as it is, as texts separated by `;`, or as JSON. */
+  form: "text" | "list" | "json";
+  /** Taken, since exports have it, but without a meaning here. */
+  ignored?: true;
+}
+
+/** A row as its values alone say. */
+export type ReadRow<Data> = { data: Data; nameKey: string | null; idKey: string | null } | { problems: RowProblem[] };
+
+export interface Row<Data> {
+  row: number;
+  data: Data;
+}
+
+export type RowOutcome =
+  | { row: number; outcome: "created" | "updated"; audit: AuditDraft | undefined }
+  | { row: number; outcome: "skipped" }
+  | { row: number; outcome: "failed"; problems: RowProblem[] };
+
+export interface ImportContext {
+  importId: string;
+  options: ImportOptions;
+  actor: ImportActor;
+  /** RFC 3339 */
+  now: string;
+}
+
+/** What an import did to one record, as the audit trail tells. */
+export interface ImportedChange {
+  seq: number;
+  resourceId: string;
+  action: string;
+  resourceVersion: number;
+  changes: FieldChange[];
+}
+
+export interface RevertOutcome {
+  audit: AuditDraft[];
+  /** Records that were left alone. */
+  kept: { id: string; reason: string }[];
+}
+
+/** What the imports have to know of a resource. */
+export interface Importer<Data = unknown> {
+  /** As in the audit trail. */
+  type: string;
+  /** The path of its collection. */
+  path: string;
+  columns: Readonly<Record<string, ImportColumn>>;
+  /** The fields that must not occur twice in one upload. */
+  keys: { name: string; id: string };
+  /** Checks one row by itself; every problem is told. */
+  read(item: Readonly<Record<string, unknown>>, options: ImportOptions, actor: ImportActor): ReadRow<Data>;
+  /** Carries out rows that are valid by themselves, or only finds out what would become of them. One outcome for each. */
+  apply(tx: TenantTx, rows: readonly Row<Data>[], context: ImportContext, write: boolean): Promise<RowOutcome[]>;
+  /** Takes back what an import did, where nobody has touched it since. */
+  revert(tx: TenantTx, changes: readonly ImportedChange[], now: string): Promise<RevertOutcome>;
+}

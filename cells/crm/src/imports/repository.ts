@@ -1,0 +1,332 @@
+import type { AuditOrigin } from "@cell/cell";
+import { type Parameters, statement, tenantTables, type TenantDb, type TenantTx } from "@cell/postgres";
+import { sql } from "kysely";
+import { db, type ImportStatus, type ImportsTable } from "../tables.ts";
+import type { Counts, ReportedProblem } from "./domain.ts";
+import type { ImportActor, ImportedChange, ImportOptions, RowProblem } from "./importer.ts";
+
+/** An import as it is kept. */
+export interface Import extends Omit<ImportsTable, "options" | "origin" | "revertOrigin" | "errors" | "kept" | "columns"> {
+  options: ImportOptions;
+  origin: ImportOrigin;
+  columns: string[];
+  errors: ReportedProblem[];
+  kept: { id: string; reason: string }[];
+  revertOrigin: ImportOrigin | null;
+}
+
+/** Who asked for what goes on in the background, for the audit trail. */
+export type ImportOrigin = Omit<AuditOrigin, "now"> & { actor: ImportActor };
+
+/** A row of an upload to be staged. */
+export interface StagedRow {
+  row: number;
+  line: number | null;
+  nameKey: string | null;
+  idKey: string | null;
+  valid: boolean;
+  data: unknown;
+  cells: unknown;
+  errors: RowProblem[] | null;
+}
+
+/** A staged row, with the first valid rows of the upload that have its name and its id. */
+export interface RowToApply {
+  row: number;
+  data: unknown;
+  errors: RowProblem[] | null;
+  firstOfName: number | null;
+  firstOfId: number | null;
+}
+
+// Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
+const once = { keep: false };
+
+const insertImport = statement((p: Parameters<{ importId: string; resourceType: string; actorId: string; options: string; origin: string; createdAt: string }>) =>
+  db.insertInto("imports").values({
+    importId: p.importId,
+    resourceType: p.resourceType,
+    status: "receiving",
+    phase: "apply",
+    actorId: p.actorId,
+    options: p.options,
+    origin: p.origin,
+    createdAt: p.createdAt,
+  } as never),
+);
+
+const insertRows = statement((p: Parameters<{ importId: string; rows: string }>) =>
+  db
+    .insertInto("importRows")
+    .columns(["importId", "row", "line", "nameKey", "idKey", "valid", "data", "cells", "errors"])
+    .expression(
+      sql`select ${p.importId}::uuid, given.* from json_to_recordset(${p.rows}::json) as given("row" int, "line" int, "nameKey" text, "idKey" text,
+        "valid" boolean, "data" json, "cells" json, "errors" json)`,
+    ),
+);
+
+const deleteImport = statement((p: Parameters<{ importId: string }>) => db.deleteFrom("imports").where("importId", "=", p.importId));
+const deleteRows = statement(
+  (p: Parameters<{ importId: string; limit: number }>) =>
+    db
+      .deleteFrom("importRows")
+      .where(sql<boolean>`(import_id, row) in (${db.selectFrom("importRows").select(["importId", "row"]).where("importId", "=", p.importId).limit(p.limit)})`)
+      .returning("row"),
+  once,
+);
+
+const byId = statement((p: Parameters<{ importId: string; actorId: string | null }>) =>
+  db
+    .selectFrom("imports")
+    .selectAll()
+    .$castTo<Import>()
+    .where("importId", "=", p.importId)
+    .where("status", "<>", "receiving")
+    .where(sql<boolean>`(${p.actorId}::text is null or actor_id = ${p.actorId})`),
+);
+
+const lockById = statement((p: Parameters<{ importId: string }>) =>
+  db.selectFrom("imports").selectAll().$castTo<Import>().where("importId", "=", p.importId).where("status", "in", ["queued", "running"]).forUpdate().skipLocked(),
+);
+
+const lockToRevert = statement((p: Parameters<{ importId: string; actorId: string | null }>) =>
+  db
+    .selectFrom("imports")
+    .selectAll()
+    .$castTo<Import>()
+    .where("importId", "=", p.importId)
+    .where("status", "<>", "receiving")
+    .where(sql<boolean>`(${p.actorId}::text is null or actor_id = ${p.actorId})`)
+    .forUpdate(),
+);
+
+const unfinished = statement((_: Parameters<object>) =>
+  db.selectFrom("imports").select(["importId", "resourceType"]).where("status", "in", ["queued", "running"]).orderBy("createdAt"),
+);
+
+const setQueued = statement((p: Parameters<{ importId: string; columns: string; total: number; phase: string; status: string }>) =>
+  db
+    .updateTable("imports")
+    .set({ columns: p.columns, total: p.total, phase: p.phase, status: p.status } as never)
+    .where("importId", "=", p.importId),
+);
+
+const setProgress = statement((p: Parameters<Counts & { importId: string; done: number; status: string; phase: string }>) =>
+  db
+    .updateTable("imports")
+    .set({
+      done: p.done,
+      created: p.created,
+      updated: p.updated,
+      skipped: p.skipped,
+      failed: p.failed,
+      status: p.status,
+      phase: p.phase,
+    } as never)
+    .where("importId", "=", p.importId),
+);
+
+const setFinished = statement((p: Parameters<{ importId: string; status: string; errors: string; errorsTruncated: boolean; now: string }>) =>
+  db
+    .updateTable("imports")
+    .set({ status: p.status, errors: p.errors, errorsTruncated: p.errorsTruncated, finishedAt: p.now } as never)
+    .where("importId", "=", p.importId),
+);
+
+const setReverted = statement(
+  (p: Parameters<{ importId: string; status: string; phase: string; reverted: number; kept: string; revertSeq: number; revertOrigin: string }>) =>
+    db
+      .updateTable("imports")
+      .set({ status: p.status, phase: p.phase, reverted: p.reverted, kept: p.kept, revertSeq: p.revertSeq, revertOrigin: p.revertOrigin } as never)
+      .where("importId", "=", p.importId),
+);
+
+const rowsAfter = statement(
+  (p: Parameters<{ importId: string; after: number; limit: number }>) =>
+    db
+      .selectFrom("importRows as staged")
+      .select([
+        "row",
+        "data",
+        "errors",
+        (eb) =>
+          eb
+            .selectFrom("importRows as other")
+            .select((of) => of.fn.min("other.row").as("first"))
+            .where(sql<boolean>`other.import_id = staged.import_id and other.name_key = staged.name_key and other.valid`)
+            .as("firstOfName"),
+        (eb) =>
+          eb
+            .selectFrom("importRows as other")
+            .select((of) => of.fn.min("other.row").as("first"))
+            .where(sql<boolean>`other.import_id = staged.import_id and other.id_key = staged.id_key and other.valid`)
+            .as("firstOfId"),
+      ])
+      .$castTo<RowToApply>()
+      .where("importId", "=", p.importId)
+      .where("row", ">", p.after)
+      .orderBy("row")
+      .limit(p.limit),
+  once,
+);
+
+const setErrors = statement(
+  (p: Parameters<{ importId: string; rows: string }>) =>
+    db
+      .updateTable("importRows")
+      .from(sql<object>`json_to_recordset(${p.rows}::json)`.as<"given">(sql<never>`given("row" int, "errors" json)`))
+      .set({ errors: sql`given.errors` } as never)
+      .where("importId", "=", p.importId)
+      .where(sql<boolean>`import_rows.row = given.row`),
+  once,
+);
+
+const failedRows = statement(
+  (p: Parameters<{ importId: string; limit: number }>) =>
+    db
+      .selectFrom("importRows")
+      .select(["row", "line", "errors"])
+      .$castTo<{ row: number; line: number | null; errors: RowProblem[] }>()
+      .where("importId", "=", p.importId)
+      .where("errors", "is not", null)
+      .orderBy("row")
+      .limit(p.limit),
+  once,
+);
+
+const failedCells = statement(
+  (p: Parameters<{ importId: string }>) =>
+    db
+      .selectFrom("importRows")
+      .select(["cells", "errors"])
+      .$castTo<{ cells: string[]; errors: RowProblem[] }>()
+      .where("importId", "=", p.importId)
+      .where("errors", "is not", null)
+      .orderBy("row"),
+  once,
+);
+
+const staleOnes = statement((p: Parameters<{ before: string }>) =>
+  db
+    .selectFrom("imports")
+    .select(["importId", "status"])
+    .where("createdAt", "<", p.before)
+    .where((eb) =>
+      eb.or([
+        eb("status", "=", "receiving"),
+        eb.and([
+          eb("status", "in", ["completed", "failed", "reverted"]),
+          eb.exists(eb.selectFrom("importRows").select("row").whereRef("importRows.importId", "=", "imports.importId")),
+        ]),
+      ]),
+    ),
+);
+
+interface AuditTables {
+  auditLogs: { seq: number; importId: string | null; resourceType: string; resourceId: string; action: string; resourceVersion: number; changes: unknown };
+}
+
+const importedAfter = statement(
+  (p: Parameters<{ importId: string; resourceType: string; after: number; limit: number }>) =>
+    tenantTables<AuditTables>()
+      .selectFrom("auditLogs")
+      .select(["seq", "resourceId", "action", "resourceVersion", "changes"])
+      .$castTo<ImportedChange>()
+      .where("importId", "=", p.importId)
+      .where("resourceType", "=", p.resourceType)
+      .where("seq", ">", p.after)
+      .orderBy("seq")
+      .limit(p.limit),
+  once,
+);
+
+/** A new import, whose upload is on its way. */
+export function insert(tx: TenantTx, given: { importId: string; resourceType: string; options: ImportOptions; origin: ImportOrigin; now: string }) {
+  const { importId, resourceType, options, origin, now } = given;
+  const actorId = origin.caller.userId;
+  return tx.change(insertImport, { importId, resourceType, actorId, options: JSON.stringify(options), origin: JSON.stringify(origin), createdAt: now });
+}
+
+/** Rows of an upload. */
+export function stage(tx: TenantTx, importId: string, rows: readonly StagedRow[]) {
+  return tx.change(insertRows, { importId, rows: JSON.stringify(rows) });
+}
+
+export function remove(tx: TenantTx, importId: string) {
+  return tx.change(deleteImport, { importId });
+}
+
+/** Removes some of an import's rows, now. Resolves to how many there were. */
+export async function removeRows(tx: TenantTx, importId: string, limit: number): Promise<number> {
+  return (await tx.run(deleteRows, { importId, limit })).length;
+}
+
+/** An import whose upload has been taken; `actorId` narrows to one's own. */
+export function find(tenant: TenantDb, importId: string, actorId: string | null): Promise<Import | undefined> {
+  return tenant.first(byId, { importId, actorId });
+}
+
+/** Locks an unfinished import; undefined when another one works on it, or when it is finished. */
+export async function lock(tx: TenantTx, importId: string): Promise<Import | undefined> {
+  return (await tx.run(lockById, { importId }))[0];
+}
+
+/** Locks an import of whatever status. */
+export async function lockAny(tx: TenantTx, importId: string, actorId: string | null): Promise<Import | undefined> {
+  return (await tx.run(lockToRevert, { importId, actorId }))[0];
+}
+
+/** The imports that are still to be carried out, oldest first. */
+export function listUnfinished(tenant: TenantDb): Promise<{ importId: string; resourceType: string }[]> {
+  return tenant.query(unfinished, {});
+}
+
+/** The upload is complete. */
+export function received(tx: TenantTx, given: { importId: string; columns: readonly string[]; total: number; phase: "check" | "apply"; status: ImportStatus }) {
+  return tx.run(setQueued, { ...given, columns: JSON.stringify(given.columns) });
+}
+
+export function advance(tx: TenantTx, given: Counts & { importId: string; done: number; status: ImportStatus; phase: "check" | "apply" }) {
+  const { importId, done, status, phase, created, updated, skipped, failed } = given;
+  return tx.change(setProgress, { importId, done, status, phase, created, updated, skipped, failed });
+}
+
+export function finish(tx: TenantTx, given: { importId: string; status: ImportStatus; errors: ReportedProblem[]; errorsTruncated: boolean; now: string }) {
+  return tx.change(setFinished, { ...given, errors: JSON.stringify(given.errors) });
+}
+
+export function revertTo(tx: TenantTx, job: Pick<Import, "importId" | "status" | "reverted" | "kept" | "revertSeq" | "revertOrigin">) {
+  const { importId, status, reverted, revertSeq } = job;
+  const { kept, revertOrigin } = job;
+  return tx.change(setReverted, { importId, status, phase: "revert", reverted, revertSeq, kept: JSON.stringify(kept), revertOrigin: JSON.stringify(revertOrigin) });
+}
+
+/** The next rows of an upload, in their order. */
+export function nextRows(tx: TenantTx, importId: string, after: number, limit: number): Promise<RowToApply[]> {
+  return tx.query(rowsAfter, { importId, after, limit });
+}
+
+/** Keeps what is wrong with rows. */
+export async function markFailed(tx: TenantTx, importId: string, rows: readonly { row: number; errors: RowProblem[] }[]): Promise<void> {
+  if (rows.length > 0) await tx.run(setErrors, { importId, rows: JSON.stringify(rows) });
+}
+
+/** The first rows that failed. */
+export function firstFailed(tx: TenantDb, importId: string, limit: number) {
+  return tx.query(failedRows, { importId, limit });
+}
+
+/** All rows that failed, as they came. */
+export function streamFailed(tenant: TenantDb, importId: string) {
+  return tenant.stream(failedCells, { importId }, 500);
+}
+
+/** Imports from before a moment whose rows are of no use any more. */
+export function listStale(tenant: TenantDb, before: string): Promise<{ importId: string; status: ImportStatus }[]> {
+  return tenant.query(staleOnes, { before });
+}
+
+/** What an import did, from an audit entry on. */
+export function nextChanges(tx: TenantTx, job: Pick<Import, "importId" | "resourceType" | "revertSeq">, limit: number): Promise<ImportedChange[]> {
+  return tx.query(importedAfter, { importId: job.importId, resourceType: job.resourceType, after: job.revertSeq, limit });
+}

@@ -1,0 +1,100 @@
+import { resource } from "@cell/cell";
+import { z } from "zod";
+import { duplicatePolicies, importModes } from "./importer.ts";
+
+const flag = z.enum(["true", "false"]).transform((value) => value === "true");
+const described = {
+  mode: "create new records only, update existing ones only, or both (upsert); by default create",
+  matchBy: "How existing records are found; by default the id where a row has one, else the name",
+  onDuplicate: "What becomes of a row whose name (create) or whose like in the same upload is there already; by default error",
+  dryRun: "Report without writing anything",
+  atomic: "All rows or none",
+  async: "Answer at once with 202, whatever the size",
+};
+
+/** The options in the query: for files, and for JSON too. */
+export const importQuery = z.strictObject({
+  mode: z.enum(importModes).optional().meta({ description: described.mode }),
+  matchBy: z.enum(["name", "customerId"]).optional().meta({ description: described.matchBy }),
+  onDuplicate: z.enum(duplicatePolicies).optional().meta({ description: described.onDuplicate }),
+  dryRun: flag.optional().meta({ description: described.dryRun }),
+  atomic: flag.optional().meta({ description: described.atomic }),
+  async: flag.optional().meta({ description: described.async }),
+  charset: z.string().max(40).optional().meta({ description: "Of a file whose media type does not tell: utf-8 (default) or gbk" }),
+});
+export type ImportQuery = z.infer<typeof importQuery>;
+
+/** The options and the rows as JSON; each row is checked by itself. */
+export const importBody = z
+  .strictObject({
+    items: z.array(z.unknown()).meta({ examples: [[{ name: "某某公司", contactPhone: "13800138000" }]] }),
+    mode: z.enum(importModes).optional(),
+    matchBy: z.enum(["name", "customerId"]).optional(),
+    onDuplicate: z.enum(duplicatePolicies).optional(),
+    dryRun: z.boolean().optional(),
+    atomic: z.boolean().optional(),
+    async: z.boolean().optional(),
+  })
+  .meta({ id: "ImportRequest" });
+
+const rowError = z.object({
+  row: z.int().meta({ description: "From 1, the header not counted" }),
+  line: z.int().nullable().meta({ description: "Where the row begins in the file; null for JSON" }),
+  field: z.string().nullable(),
+  code: z.enum([
+    "REQUIRED",
+    "INVALID_FORMAT",
+    "TOO_LONG",
+    "INVALID_ENUM",
+    "NOT_FOUND",
+    "DUPLICATE_IN_FILE",
+    "DUPLICATE_NAME",
+    "MASKED_VALUE",
+    "UNKNOWN_COLUMN",
+  ]),
+  message: z.string(),
+  duplicateOf: z
+    .union([z.int(), z.string()])
+    .nullable()
+    .meta({ description: "DUPLICATE_IN_FILE: the row that was first; DUPLICATE_NAME: the record's id" }),
+});
+
+const statuses = ["queued", "running", "completed", "failed", "reverted"] as const;
+
+const importSchema = z
+  .object({
+    importId: z.uuid(),
+    status: z.enum(statuses),
+    dryRun: z.boolean(),
+    total: z.int().meta({ description: "Rows; created + updated + skipped + failed when it is completed" }),
+    done: z.int(),
+    created: z.int(),
+    updated: z.int(),
+    skipped: z.int(),
+    failed: z.int(),
+    errors: z.array(rowError).meta({ description: "The first 100" }),
+    errorsTruncated: z.boolean(),
+    errorFileUrl: z.string().nullable().meta({ description: "The failed rows with their errors as CSV, for a day; null without any" }),
+    createdAt: z.iso.datetime(),
+    finishedAt: z.iso.datetime().nullable(),
+  })
+  .meta({ id: "Import" });
+
+export const importReport = resource("import", importSchema, { id: "importId", label: "importId" });
+export type ImportReport = z.infer<typeof importSchema>;
+
+/** What is answered while an import is still to be carried out. */
+export const importAccepted = z.object({ importId: z.uuid(), status: z.enum(statuses) }).meta({ id: "ImportAccepted" });
+
+const revertSchema = z
+  .object({
+    importId: z.uuid(),
+    status: z.enum(statuses),
+    reverted: z.int().meta({ description: "Records deleted or restored" }),
+    skipped: z
+      .array(z.object({ customerId: z.uuid(), reason: z.enum(["CHANGED_SINCE", "DELETED_SINCE", "DUPLICATE_NAME"]) }))
+      .meta({ description: "Records left alone; the first 1000" }),
+  })
+  .meta({ id: "ImportRevert" });
+export type ImportRevert = z.infer<typeof revertSchema>;
+export { revertSchema };

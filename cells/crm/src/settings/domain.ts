@@ -1,0 +1,34 @@
+import { canonicalJson, type StoredSettings } from "@cell/cell";
+import { badField } from "@cell/problem";
+import type { Settings, SettingsPatch } from "./schema.ts";
+
+const defaults: Settings = {
+  timezone: "UTC",
+  currency: "CNY",
+  rates: {},
+  stuckAfterDays: 14,
+  payments: { overpay: "accept" },
+  requireRequestId: false,
+  idempotencyMode: "replay",
+};
+
+/** What is in force: the stored values, and the defaults of the others. */
+export function effective(stored: StoredSettings): Settings {
+  return { ...defaults, ...stored };
+}
+
+/**
+ * What is stored after a change; the same object when nothing changes. Null takes a value away, and a new currency the rates that
+ * were meant for the old one. Throws BAD_REQUEST for a rate of the tenant's own currency.
+ */
+export function changed(stored: StoredSettings, patch: SettingsPatch): StoredSettings {
+  const next: Record<string, unknown> = { ...stored };
+  for (const [name, value] of Object.entries(patch)) {
+    if (value === null) delete next[name];
+    else next[name] = value;
+  }
+  const { currency, rates } = effective(next);
+  if (currency !== effective(stored).currency && !patch.rates) delete next.rates;
+  else if (currency in rates) throw badField(`rates.${currency}`, "INVALID_FORMAT", "is the tenant's own currency: it needs no rate");
+  return canonicalJson(next) === canonicalJson(stored) ? stored : next;
+}

@@ -1,0 +1,57 @@
+import { resource } from "@cell/cell";
+import { z } from "zod";
+
+const currencies = new Set(Intl.supportedValuesOf("currency"));
+
+const currency = z.string().refine((code) => currencies.has(code), "must be a currency's code of ISO 4217, such as CNY");
+
+const timezone = z.string().max(64).refine(isTimezone, "must be a timezone of the IANA database, such as Asia/Shanghai");
+
+/** Offsets such as +08:00, which Intl takes too, know no summer time: a place is asked for. */
+function isTimezone(name: string): boolean {
+  if (!/^[A-Za-z]/.test(name)) return false;
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const rate = z
+  .string()
+  .regex(/^\d{1,12}(\.\d{1,10})?$/, "must be a decimal string such as \"7.1025\"")
+  .refine((value) => /[1-9]/.test(value), "must be more than 0");
+
+/** What an administrator can set. */
+const fields = {
+  timezone: timezone.meta({ description: "In which calendar dates are meant", examples: ["Asia/Shanghai"] }),
+  currency: currency.meta({ description: "The tenant's own currency", examples: ["CNY"] }),
+  rates: z.record(currency, rate).meta({
+    description: "What one unit of each currency is worth in the tenant's own: with CNY, {\"USD\": \"7.10\"} makes 100 USD 710 CNY. A new `currency` empties it",
+    examples: [{ USD: "7.10" }],
+  }),
+  stuckAfterDays: z.int().min(1).max(3650).meta({ description: "From then on an opportunity counts as stuck in its stage", examples: [14] }),
+  payments: z.strictObject({ overpay: z.enum(["accept", "reject"]).meta({ description: "Whether more than a contract's amount may be paid" }) }),
+  requireRequestId: z.boolean().meta({ description: "Refuse POST and PATCH without a request id of the caller's" }),
+  idempotencyMode: z.enum(["replay", "reject"]).meta({ description: "What a repeated request id gets: the first answer again, or 409" }),
+};
+
+const settingsSchema = z
+  .object({ tenantId: z.string().meta({ examples: ["tenant-001"] }), ...fields, updatedAt: z.iso.datetime(), version: z.int() })
+  .meta({ id: "Settings" });
+
+export const settings = resource("settings", settingsSchema, { id: "tenantId", label: "tenantId" });
+
+const patchFields = Object.fromEntries(Object.entries(fields).map(([name, schema]) => [name, schema.nullable()])) as {
+  [Name in keyof typeof fields]: z.ZodNullable<(typeof fields)[Name]>;
+};
+
+export const settingsPatch = z.strictObject(patchFields).partial().meta({ id: "SettingsPatch", description: "null goes back to the default" });
+export type SettingsPatch = z.infer<typeof settingsPatch>;
+
+const settingsValues = z.object(fields);
+/** The settings in force, defaults included. */
+export type Settings = z.infer<typeof settingsValues>;
+/** The record: the settings in force with their version. */
+export type SettingsRecord = Settings & { updatedAt: string; version: number };

@@ -1,0 +1,75 @@
+import type { Readable } from "node:stream";
+import { Agent, type Dispatcher, request } from "undici";
+
+/** A call that did not succeed, in words for whoever typed the command. */
+export class CallError extends Error {
+  readonly code: string | undefined;
+  readonly requestId: string | undefined;
+
+  constructor(message: string, details: { code?: string; requestId?: string; cause?: unknown } = {}) {
+    super(message, { cause: details.cause });
+    this.code = details.code;
+    this.requestId = details.requestId;
+  }
+}
+
+export interface Call {
+  method?: Dispatcher.HttpMethod;
+  path: string;
+  /** Parameters without a value are left out. */
+  query?: Record<string, string | undefined>;
+  headers?: Record<string, string>;
+  json?: unknown;
+  body?: Readable;
+}
+
+// Imports and exports may be quiet for long.
+const dispatcher = new Agent({ headersTimeout: 130_000, bodyTimeout: 120_000 });
+
+/** Calls the gateway with one key. */
+export class Client {
+  readonly #gateway: string;
+  readonly #headers: Record<string, string>;
+
+  constructor(gateway: string, key: string | undefined, tenantId?: string) {
+    if (key === undefined) throw new CallError("No key: give --key, set CRM_KEY, or start the system here with npm start");
+    this.#gateway = gateway;
+    this.#headers = { authorization: `Bearer ${key}`, ...(tenantId === undefined ? {} : { "x-tenant-id": tenantId }) };
+  }
+
+  /** The JSON of a successful answer. Rejects with a CallError. */
+  async json<T>(call: Call): Promise<T> {
+    const { body } = await this.stream(call);
+    return (await body.json()) as T;
+  }
+
+  /** A successful answer whose body is still to be read. Rejects with a CallError. */
+  async stream(call: Call): Promise<Dispatcher.ResponseData> {
+    const url = new URL(this.#gateway + call.path);
+    for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) url.searchParams.set(name, value);
+    const json = call.json === undefined ? undefined : JSON.stringify(call.json);
+    const headers = { ...this.#headers, ...(json === undefined ? {} : { "content-type": "application/json" }), ...call.headers };
+    const method = call.method ?? (json === undefined && call.body === undefined ? "GET" : "POST");
+    const answer = await request(url, { method, headers, body: json ?? call.body ?? null, dispatcher }).catch((error) => {
+      throw unreachable(this.#gateway, error);
+    });
+    if (answer.statusCode >= 300) throw await refusal(answer);
+    return answer;
+  }
+}
+
+function unreachable(gateway: string, error: Error & { code?: string }): CallError {
+  const why = error.code === "ECONNREFUSED" ? "nothing listens there" : error.message || error.code || "unknown fault";
+  return new CallError(`${gateway} cannot be reached: ${why}`, { cause: error });
+}
+
+async function refusal({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<CallError> {
+  const text = await body.text();
+  const requestId = headers["x-request-id"]?.toString();
+  try {
+    const { code, message } = JSON.parse(text) as { code: string; message: string };
+    return new CallError(message, { code, ...(requestId ? { requestId } : {}) });
+  } catch (error) {
+    return new CallError(`The answer was ${statusCode} without an explanation`, { cause: error, ...(requestId ? { requestId } : {}) });
+  }
+}

@@ -1,0 +1,51 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+/** The options that every command takes. */
+export interface CommonOptions {
+  gateway?: string;
+  key?: string;
+}
+
+/** Whom the command line speaks to, and with which keys. */
+export interface Settings {
+  /** The gateway's address, without a slash at the end. */
+  gateway: string;
+  /** The key for tenants, keys and cells; undefined when none is known. */
+  operatorKey: string | undefined;
+  /** The key for a tenant's data; undefined when none is known. */
+  tenantKey(tenantId: string): string | undefined;
+}
+
+/** What `npm start` writes down about the system that it has started. */
+interface DemoFile {
+  gateway: string;
+  operator?: { key: string };
+  tenants: Record<string, { admin?: { key: string } }>;
+}
+
+const root = resolve(import.meta.dirname, "../../..");
+
+/** Options win over the environment, and that over what `npm start` has written. Throws an Error that names what is unreadable. */
+export function readSettings(options: CommonOptions, env: Record<string, string | undefined> = process.env): Settings {
+  const demo = readDemoFile(join(resolve(env.DATA_DIR ?? join(root, ".data")), "demo.json"));
+  const gateway = (options.gateway ?? env.CRM_GATEWAY ?? demo?.gateway ?? "http://127.0.0.1:8080").replace(/\/+$/, "");
+  if (!URL.canParse(gateway)) throw new Error(`"${gateway}" is no address; write --gateway http://host:port`);
+  const given = options.key ?? env.CRM_KEY;
+  // The keys of the system that was started here are for that system alone.
+  const own = demo?.gateway === gateway ? demo : undefined;
+  return {
+    gateway,
+    operatorKey: given ?? own?.operator?.key,
+    tenantKey: (tenantId) => given ?? own?.tenants[tenantId]?.admin?.key,
+  };
+}
+
+function readDemoFile(path: string): DemoFile | undefined {
+  if (!existsSync(path)) return undefined;
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as DemoFile;
+  } catch (error) {
+    throw new Error(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}

@@ -1,0 +1,51 @@
+import { CallError, Client } from "./client.ts";
+import type { Settings } from "./config.ts";
+
+interface CellList {
+  data: { cell: string; partitions: { partition: string; url: string; healthy: boolean; tenants: number }[] }[];
+}
+
+const clockToleranceMs = 5_000;
+
+/** Looks whether all is well and says so in sentences. Resolves to the exit code: 1 when something is not. */
+export async function doctor({ gateway, operatorKey }: Settings): Promise<number> {
+  let faults = 0;
+  const good = (sentence: string) => console.log(`ok    ${sentence}`);
+  const bad = (sentence: string) => {
+    faults++;
+    console.log(`FAIL  ${sentence}`);
+  };
+
+  const health = await fetch(`${gateway}/health`).catch(() => undefined);
+  if (!health?.ok) {
+    bad(`The gateway at ${gateway} cannot be reached. Is it started? (npm start)`);
+    return 1;
+  }
+  good(`The gateway at ${gateway} is reachable.`);
+
+  const ready = await fetch(`${gateway}/ready`);
+  if (ready.ok) good("It is ready: its database answers.");
+  else bad(`It is not ready: ${((await ready.json()) as { message: string }).message}.`);
+
+  const skewMs = Math.abs(Date.parse(health.headers.get("date") ?? "") - Date.now());
+  if (skewMs < clockToleranceMs) good("Its clock and ours agree.");
+  else bad(`Its clock and ours differ by ${Math.round(skewMs / 1000)} seconds.`);
+
+  if (operatorKey === undefined) {
+    bad("There is no key to look further with: give --key, or set CRM_KEY.");
+    return 1;
+  }
+  try {
+    const { data } = await new Client(gateway, operatorKey).json<CellList>({ path: "/api/admin/cells" });
+    good("The key is valid, and it is the operator's.");
+    for (const { partition, url, healthy, tenants } of data.flatMap(({ partitions }) => partitions)) {
+      if (healthy) good(`${partition} at ${url} is healthy (${tenants} tenants).`);
+      else bad(`${partition} at ${url} does not answer (${tenants} tenants are placed there).`);
+    }
+  } catch (error) {
+    if (!(error instanceof CallError)) throw error;
+    if (error.code === "FORBIDDEN") good("The key is valid; the state of the cells is the operator's to see.");
+    else bad(`The key does not work: ${error.message} (request ${error.requestId ?? "unknown"}).`);
+  }
+  return faults > 0 ? 1 : 0;
+}

@@ -1,0 +1,166 @@
+import { randomUUID } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { extname } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { SingleBar } from "cli-progress";
+import { type Call, CallError, type Client } from "./client.ts";
+import { printTable } from "./output.ts";
+
+export interface ImportOptions {
+  mode?: string;
+  matchBy?: string;
+  onDuplicate?: string;
+  dryRun?: boolean;
+  atomic?: boolean;
+  errors?: string;
+}
+
+interface ImportReport {
+  importId: string;
+  /** Absent in the answer to an import that ended at once. */
+  status?: "queued" | "running" | "completed" | "failed" | "reverted";
+  dryRun?: boolean;
+  total?: number;
+  done?: number;
+  created?: number;
+  updated?: number;
+  skipped?: number;
+  failed?: number;
+  errors?: { row: number; line: number | null; field: string | null; code: string; message: string }[];
+  errorsTruncated?: boolean;
+  errorFileUrl?: string | null;
+}
+
+const cell = "/api/v1/crm";
+const pollMs = 300;
+const shownErrors = 20;
+
+/** Imports a file and follows it to its end. Resolves to the exit code: 0, or 1 when rows failed. */
+export async function importCustomers(client: Client, file: string, options: ImportOptions): Promise<number> {
+  const started = await client.json<ImportReport>(await importCall(file, options));
+  return finish(client, await follow(client, started), options.errors);
+}
+
+/** Follows an import that has been started before. Resolves to the exit code. */
+export async function watchImport(client: Client, importId: string, options: { errors?: string }): Promise<number> {
+  return finish(client, await follow(client, await look(client, importId)), options.errors);
+}
+
+async function importCall(file: string, options: ImportOptions): Promise<Call> {
+  const { size } = await stat(file).catch((error) => {
+    throw new CallError(`${file} cannot be read: ${error.message}`, { cause: error });
+  });
+  const path = `${cell}/customers/import`;
+  const { mode, matchBy, onDuplicate, dryRun, atomic } = options;
+  const requestId = { "x-request-id": `crm-import-${randomUUID()}` };
+  switch (extname(file).toLowerCase()) {
+    case ".csv": {
+      const query = { async: "true", mode, matchBy, onDuplicate, dryRun: dryRun ? "true" : undefined, atomic: atomic ? "true" : undefined };
+      const headers = { ...requestId, "content-type": "text/csv", "content-length": String(size) };
+      return { path, query, headers, body: createReadStream(file) };
+    }
+    case ".json": {
+      const content = JSON.parse(await readFile(file, "utf8")) as unknown;
+      const items = Array.isArray(content) ? { items: content } : (content as object);
+      return { path, headers: requestId, json: { async: true, mode, matchBy, onDuplicate, dryRun, atomic, ...items } };
+    }
+    default:
+      throw new CallError(`${file}: a .csv or .json file is needed`);
+  }
+}
+
+function look(client: Client, importId: string): Promise<ImportReport> {
+  return client.json<ImportReport>({ path: `${cell}/imports/${encodeURIComponent(importId)}` });
+}
+
+function isRunning({ status }: ImportReport): boolean {
+  return status === "queued" || status === "running";
+}
+
+async function follow(client: Client, started: ImportReport): Promise<ImportReport> {
+  const { importId } = started;
+  const onInterrupt = () => {
+    console.error(`\nThe import goes on without us. To look at it: crm import watch ${importId}`);
+    process.exit(130);
+  };
+  process.once("SIGINT", onInterrupt);
+  const progress = showProgress();
+  try {
+    let report = started;
+    while (isRunning(report)) {
+      progress.show(report);
+      await sleep(pollMs);
+      report = await look(client, importId);
+    }
+    progress.show(report);
+    return report;
+  } finally {
+    progress.stop();
+    process.off("SIGINT", onInterrupt);
+  }
+}
+
+/** A bar on a terminal, a line each second elsewhere. */
+function showProgress(): { show(report: ImportReport): void; stop(): void } {
+  if (process.stdout.isTTY) {
+    const bar = new SingleBar({ format: "{bar} {percentage}% | {value} of {total} rows | {eta_formatted} left" });
+    bar.start(1, 0);
+    return {
+      show({ total, done }) {
+        if (total) bar.setTotal(total);
+        bar.update(done ?? 0);
+      },
+      stop: () => bar.stop(),
+    };
+  }
+  let shownAtMs = 0;
+  return {
+    show({ status, total, done }) {
+      if (Date.now() - shownAtMs < 1_000) return;
+      shownAtMs = Date.now();
+      console.log(total ? `${status ?? "completed"}: ${done ?? total} of ${total} rows` : (status ?? "completed"));
+    },
+    stop: () => undefined,
+  };
+}
+
+async function finish(client: Client, report: ImportReport, errorFile: string | undefined): Promise<number> {
+  const { importId, status = "completed", created = 0, updated = 0, skipped = 0, failed = 0 } = report;
+  const sum = created + updated + skipped + failed;
+  console.log(`Import ${importId}: ${status}${report.dryRun ? " (a dry run: nothing was written)" : ""}`);
+  printTable(
+    ["ROWS", "COUNT"],
+    [
+      ["created", created],
+      ["updated", updated],
+      ["skipped", skipped],
+      ["failed", failed],
+      ["total", report.total ?? sum],
+    ],
+  );
+  printErrors(report);
+  if (failed > 0 && errorFile !== undefined && report.errorFileUrl) await saveErrors(client, report.errorFileUrl, errorFile);
+  if (status === "failed") throw new CallError("The import failed as a whole; what it says is above");
+  return failed > 0 ? 1 : 0;
+}
+
+function printErrors({ errors = [], errorsTruncated = false }: ImportReport): void {
+  if (errors.length === 0) return;
+  console.log("");
+  const shown = errors.slice(0, shownErrors);
+  printTable(
+    ["ROW", "FIELD", "CODE", "MESSAGE"],
+    shown.map(({ row, field, code, message }) => [row, field, code, message]),
+  );
+  if (errorsTruncated || errors.length > shown.length) console.log("… and more; --errors <file.csv> saves all failed rows");
+}
+
+async function saveErrors(client: Client, errorFileUrl: string, file: string): Promise<void> {
+  const { pathname, search } = new URL(errorFileUrl, "http://gateway");
+  const path = pathname.startsWith("/api/") ? pathname : cell + pathname;
+  const { body } = await client.stream({ path: path + search });
+  await pipeline(body, createWriteStream(file));
+  console.log(`The failed rows are in ${file}, ready to be corrected and imported again.`);
+}

@@ -1,0 +1,135 @@
+import { Command } from "commander";
+import { CallError, Client } from "./client.ts";
+import { type CommonOptions, readSettings } from "./config.ts";
+import { doctor } from "./doctor.ts";
+import { type ExportOptions, exportCustomers } from "./export.ts";
+import { type ImportOptions, importCustomers, watchImport } from "./import.ts";
+import { type IssueOptions, issueKey, listKeys, revokeKey, rotateKey } from "./keys.ts";
+import { createTenant, dropTenant, listTenants, setTenantStatus } from "./tenants.ts";
+
+const program = new Command("crm")
+  .description("Operates Cell CRM through its gateway")
+  .option("--gateway <url>", "the gateway's address (CRM_GATEWAY)")
+  .option("--key <key>", "the key to call it with (CRM_KEY)");
+
+const settings = () => readSettings(program.opts<CommonOptions>());
+
+function operator(): Client {
+  const { gateway, operatorKey } = settings();
+  return new Client(gateway, operatorKey);
+}
+
+function tenantClient(tenantId: string): Client {
+  const { gateway, tenantKey } = settings();
+  return new Client(gateway, tenantKey(tenantId), tenantId);
+}
+
+function addTenantCommands(): void {
+  const tenant = program.command("tenant").description("tenants");
+  tenant
+    .command("create <id>")
+    .description("create a tenant in every cell; a failed creation is finished by the same command")
+    .requiredOption("--name <name>")
+    .action((id: string, options: { name: string }) => createTenant(operator(), id, options));
+  tenant
+    .command("list")
+    .description("list the tenants")
+    .action(() => listTenants(operator()));
+  tenant
+    .command("suspend <id>")
+    .description("refuse a tenant's requests")
+    .action((id: string) => setTenantStatus(operator(), id, "suspended"));
+  tenant
+    .command("resume <id>")
+    .description("take a tenant's requests again")
+    .action((id: string) => setTenantStatus(operator(), id, "active"));
+  tenant
+    .command("drop <id>")
+    .description("delete a tenant with all its data")
+    .option("--yes", "it is meant")
+    .action((id: string, options: { yes?: boolean }) => dropTenant(operator(), id, options));
+}
+
+function addKeyCommands(): void {
+  const key = program.command("key").description("API keys");
+  key
+    .command("issue")
+    .description("issue a key; it is printed once, on stdout")
+    .option("--tenant <id>", "the operator has to say which")
+    .requiredOption("--user <id>")
+    .requiredOption("--role <role>", "admin, manager, sales, auditor or integrator")
+    .option("--permissions <list>", "instead of the role's, separated by commas")
+    .option("--expires <time>", "such as 2027-01-01T00:00:00Z")
+    .option("--act-as", "may act for other users of the tenant")
+    .option("--name <name>")
+    .action((options: IssueOptions) => issueKey(operator(), options));
+  key
+    .command("list")
+    .description("list the keys")
+    .option("--tenant <id>")
+    .action((options: { tenant?: string }) => listKeys(operator(), options));
+  key
+    .command("rotate <keyId>")
+    .description("replace a key by a new one of the same rights")
+    .option("--grace <seconds>", "how long the old one stays valid")
+    .action((keyId: string, options: { grace?: string }) => rotateKey(operator(), keyId, options));
+  key
+    .command("revoke <keyId>")
+    .description("refuse a key from now on")
+    .action((keyId: string) => revokeKey(operator(), keyId));
+}
+
+function addDataCommands(): void {
+  const imports = program.command("import").description("bring data in");
+  imports
+    .command("customers <file>")
+    .description("import a .csv or .json file; exit code 1 when rows failed")
+    .requiredOption("--tenant <id>")
+    .option("--mode <mode>", "create, upsert or update")
+    .option("--match-by <field>")
+    .option("--on-duplicate <what>", "error, skip or update")
+    .option("--dry-run", "report what would happen and write nothing")
+    .option("--atomic", "all rows or none")
+    .option("--errors <file>", "save the failed rows as CSV")
+    .action(async (file: string, options: ImportOptions & { tenant: string }) => {
+      process.exitCode = await importCustomers(tenantClient(options.tenant), file, options);
+    });
+  imports
+    .command("watch <importId>")
+    .description("follow an import that runs")
+    .requiredOption("--tenant <id>")
+    .option("--errors <file>", "save the failed rows as CSV")
+    .action(async (importId: string, options: { tenant: string; errors?: string }) => {
+      process.exitCode = await watchImport(tenantClient(options.tenant), importId, options);
+    });
+  program
+    .command("export")
+    .description("get data out")
+    .command("customers")
+    .description("export customers as CSV")
+    .requiredOption("--tenant <id>")
+    .option("--out <file>", "instead of stdout")
+    .option("--filter <filter>", "such as 'status[eq]:active and createdAt[gte]:2026-01-01'")
+    .option("--keyword <text>")
+    .option("--sort <fields>", "such as -createdAt,name")
+    .action((options: ExportOptions & { tenant: string }) => exportCustomers(tenantClient(options.tenant), options));
+}
+
+addTenantCommands();
+addKeyCommands();
+addDataCommands();
+program
+  .command("doctor")
+  .description("look whether all is well")
+  .action(async () => {
+    process.exitCode = await doctor(settings());
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  const { message } = error as Error;
+  const requestId = error instanceof CallError ? error.requestId : undefined;
+  console.error(requestId ? `${message} (request ${requestId})` : message);
+  process.exitCode = 2;
+}

@@ -1,0 +1,74 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+
+interface Service {
+  command?: string[];
+  environment?: Record<string, string>;
+  ports?: string[];
+  depends_on?: Record<string, unknown>;
+  healthcheck?: { test: string[] };
+}
+
+const root = join(import.meta.dirname, "..");
+const text = readFileSync(join(root, "docker-compose.yml"), "utf8");
+// A parser that comes with the tools, without types of its own here.
+const yaml = createRequire(import.meta.url)("yaml") as {
+  parse(text: string, options: { merge: boolean }): { services: Record<string, Service> };
+};
+const { services } = yaml.parse(text, { merge: true });
+
+const programs = Object.entries(services).flatMap(([name, service]) => {
+  const script = service.command?.find((word) => word.endsWith(".ts"));
+  return script ? [{ name, script, service }] : [];
+});
+
+describe("docker-compose.yml", () => {
+  it("runs both programs and their migrations, from files that exist", () => {
+    expect(programs.map(({ name }) => name).sort()).toEqual(["crm", "crm-migrate", "gateway", "gateway-migrate"]);
+    for (const { script } of programs) expect(() => readFileSync(join(root, script))).not.toThrow();
+  });
+
+  it.each(programs)("sets only what the configuration of $name reads", ({ script, service }) => {
+    const config = readFileSync(join(root, script, "../config.ts"), "utf8");
+    const names = Object.keys(service.environment ?? {});
+    expect(names).toContain("DATABASE_URL");
+    for (const name of names) expect(config).toMatch(new RegExp(`\\benv\\.${name}\\b|"${name}"`));
+  });
+
+  it.each(programs)("sets all that $name cannot start without", ({ script, service }) => {
+    const config = readFileSync(join(root, script, "../config.ts"), "utf8");
+    const required = [...config.matchAll(/required\((?:env, )?"([A-Z_]+)"\)/g)].map(([, name]) => name);
+    expect(required.length).toBeGreaterThan(0);
+    expect(Object.keys(service.environment ?? {})).toEqual(expect.arrayContaining(required));
+  });
+
+  it("holds no secret and refuses to start without one", () => {
+    const values = Object.values(services).flatMap(({ environment }) => Object.entries(environment ?? {}));
+    const secrets = values.filter(([name]) => /PASSWORD|KEY|SECRET|DATABASE_URL/.test(name));
+    expect(secrets.length).toBeGreaterThan(8);
+    for (const [, value] of secrets) expect(value).toMatch(/\$\{[A-Z_]+:\?/);
+  });
+
+  it("opens the gateway's port alone, and asks both programs whether they are ready", () => {
+    expect(Object.keys(services).filter((name) => services[name]?.ports)).toEqual(["gateway"]);
+    for (const name of ["crm", "gateway"]) expect(services[name]?.healthcheck?.test.join(" ")).toContain("/ready");
+  });
+
+  it("waits for services that exist", () => {
+    for (const { depends_on = {} } of Object.values(services)) {
+      for (const name of Object.keys(depends_on)) expect(services).toHaveProperty(name);
+    }
+  });
+});
+
+describe("Dockerfile", () => {
+  it("copies the manifest of every workspace before it installs", () => {
+    const dockerfile = readFileSync(join(root, "Dockerfile"), "utf8");
+    const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as { packages: Record<string, unknown> };
+    for (const path of Object.keys(lock.packages).filter((name) => name && !name.includes("node_modules"))) {
+      expect(dockerfile).toContain(`COPY ${path}/package.json ${path}/`);
+    }
+  });
+});

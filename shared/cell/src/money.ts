@@ -1,0 +1,66 @@
+import Big from "big.js";
+import { z } from "zod";
+import { sensitive } from "./masking.ts";
+
+const decimalPattern = /^-?\d{1,15}(\.\d{1,4})?$/;
+
+/**
+ * An amount of money. In: a decimal string or a number, up to 15 digits and 4 decimals. Out: a decimal string. Sensitive.
+ * A number that JSON cannot carry exactly is refused.
+ */
+export function money(options: { positive?: boolean } = {}) {
+  return sensitive(
+    "amount",
+    z
+      .union([z.string(), z.number()])
+      .refine((value) => isAmount(value) || isMasked(value), {
+        error: 'is no amount: send a decimal string such as "120000.00"',
+        params: { code: "INVALID_FORMAT" },
+      })
+      .refine((value) => isMasked(value) || !isAmount(value) || !new Big(value).lt(0), {
+        error: "must not be negative",
+        params: { code: "OUT_OF_RANGE" },
+      })
+      .refine((value) => !options.positive || isMasked(value) || !isAmount(value) || new Big(value).gt(0), {
+        error: "must be more than 0",
+        params: { code: "OUT_OF_RANGE" },
+      })
+      .transform((value) => (isMasked(value) ? String(value) : new Big(value).toFixed()))
+      .meta({ type: "string", examples: ["120000.00"] }),
+  );
+}
+
+function isMasked(value: unknown): boolean {
+  return typeof value === "string" && value.includes("**");
+}
+
+function isAmount(value: string | number): boolean {
+  if (typeof value === "number" && (!Number.isFinite(value) || Math.abs(value) >= 1e11)) return false;
+  return decimalPattern.test(typeof value === "string" ? value.trim() : new Big(value).toFixed());
+}
+
+/** The code of a currency that ISO 4217 knows, in capitals. */
+export function currencyCode() {
+  return z
+    .string()
+    .regex(/^[A-Z]{3}$/, "is a code of three capitals, as in ISO 4217")
+    .refine((code) => currencies.has(code), { error: "is no currency of ISO 4217", params: { code: "INVALID_ENUM" } });
+}
+
+const currencies = new Set(Intl.supportedValuesOf("currency"));
+const decimals = new Map<string, number>();
+
+/** How many decimals a currency has: CNY 2, JPY 0, KWD 3. */
+export function minorUnit(currency: string): number {
+  let known = decimals.get(currency);
+  if (known === undefined) {
+    known = new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
+    decimals.set(currency, known);
+  }
+  return known;
+}
+
+/** An amount as it leaves: rounded half-up (away from zero) to the currency's minor unit. */
+export function formatMoney(amount: string, currency: string): string {
+  return new Big(amount).toFixed(minorUnit(currency), Big.roundHalfUp);
+}
