@@ -1,5 +1,17 @@
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { createClient } from "@hey-api/openapi-ts";
 import { crmDocument } from "../cells/crm/src/openapi.ts";
+import { ownDocument } from "../gateway/src/openapi.ts";
 
-/** Writes the published documents. CI compares them with what is committed. */
-writeFileSync(new URL("../openapi/crm.json", import.meta.url), `${JSON.stringify(crmDocument(), null, 2)}\n`);
+/** Writes the published documents and the typed client of the CRM's. CI compares them with what is committed. */
+const folder = fileURLToPath(new URL("../openapi/", import.meta.url));
+mkdirSync(folder, { recursive: true });
+writeFileSync(`${folder}crm.json`, `${JSON.stringify(crmDocument(), null, 2)}\n`);
+writeFileSync(`${folder}gateway.json`, `${JSON.stringify(await ownDocument(), null, 2)}\n`);
+await createClient({
+  input: `${folder}crm.json`,
+  output: { path: `${folder}client`, importFileExtension: ".ts" },
+  plugins: ["@hey-api/client-fetch", "@hey-api/typescript", "@hey-api/sdk"],
+  logs: { level: "error" },
+});

@@ -4,6 +4,10 @@ import { tenantTables } from "@cell/postgres";
 export interface Tables {
   customers: CustomersTable;
   contacts: ContactsTable;
+  pipelines: PipelinesTable;
+  pipelineStages: PipelineStagesTable;
+  opportunities: OpportunitiesTable;
+  opportunityHistory: OpportunityHistoryTable;
   imports: ImportsTable;
   importRows: ImportRowsTable;
 }
@@ -54,6 +58,85 @@ export interface ContactsTable {
   search: string;
 }
 
+export interface PipelinesTable {
+  pipelineId: string;
+  name: string;
+  /** True for exactly one. */
+  isDefault: boolean;
+  createdAt: string;
+  updatedAt: string;
+  version: number;
+}
+
+export type StageType = "open" | "won" | "lost";
+
+export interface PipelineStagesTable {
+  pipelineId: string;
+  /** A slug, unique in its pipeline. */
+  stage: string;
+  name: string;
+  type: StageType;
+  probability: string;
+  /** Its place in the order, from 1. */
+  position: number;
+  /** False for a stage that was removed: histories still speak of it. */
+  active: boolean;
+}
+
+export interface OpportunitiesTable {
+  opportunityId: string;
+  customerId: string;
+  name: string;
+  amount: string;
+  currency: string;
+  pipelineId: string;
+  stage: string;
+  /** The stage's type. */
+  status: StageType;
+  probability: string;
+  probabilityOverridden: boolean;
+  expectedCloseDate: string | null;
+  ownerId: string;
+  lostReason: string | null;
+  closedAt: string | null;
+  stageEnteredAt: string;
+  /** The number of its last row of history. */
+  historySeq: number;
+  importId: string | null;
+  createdAt: string;
+  updatedAt: string;
+  deletedAt: string | null;
+  version: number;
+  /** Generated: true or null. Part of the key to the stage, which so holds live ones alone. */
+  live: true | null;
+  /** Generated: what `keyword` searches, in lower case. */
+  search: string;
+}
+
+/** What an opportunity was from `at` on, in all that a report depends on. Rows are only ever added. */
+export interface OpportunityHistoryTable {
+  opportunityId: string;
+  /** From 1, without gaps; `at` never decreases along it. */
+  seq: number;
+  /** It entered a stage here: these rows are its stage history. */
+  moved: boolean;
+  fromStage: string | null;
+  pipelineId: string;
+  stage: string;
+  stageType: StageType;
+  amount: string;
+  currency: string;
+  probability: string;
+  expectedCloseDate: string | null;
+  closedAt: string | null;
+  ownerId: string;
+  customerId: string;
+  deleted: boolean;
+  at: string;
+  actorId: string;
+  requestId: string;
+}
+
 export interface ImportsTable {
   importId: string;
   /** What it imports, as in the audit trail. */
@@ -66,7 +149,7 @@ export interface ImportsTable {
   /** Who asked for it, by which request: for the audit entries that come after the answer. */
   origin: unknown;
   /** The header of the upload. */
-  columns: string[];
+  columns: unknown;
   total: number;
   done: number;
   created: number;
@@ -81,6 +164,8 @@ export interface ImportsTable {
   /** The audit entry up to which the revert has come. */
   revertSeq: number;
   revertOrigin: unknown;
+  /** Its rows are gone. */
+  swept: boolean;
   createdAt: string;
   finishedAt: string | null;
 }

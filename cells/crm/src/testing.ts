@@ -26,7 +26,7 @@ export async function startCrm(options: { sealLog?: string } = {}): Promise<Test
     perLogin: 12,
     statementTimeoutMs: 10_000,
   });
-  const log = createLogger("crm", process.env.TEST_LOG_LEVEL ?? "error");
+  const log = createLogger("crm", "error");
   const sealLog = new SealLog(sealKeys.publicKeys, options.sealLog, log);
   const sealer = new Sealer({ registry, keys: sealKeys, sealLog, log });
   const cell = createCrm({

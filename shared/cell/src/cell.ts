@@ -16,6 +16,7 @@ import { badField, Problem } from "@cell/problem";
 import type { HttpBindings } from "@hono/node-server";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
+import { type AuditDraft, auditEntry } from "./audit.ts";
 import { readJson } from "./body.ts";
 import { command, type Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
@@ -61,6 +62,8 @@ export interface Cell {
   command<E extends Endpoint>(endpoint: E, work: (call: CallOf<E>, ...tx: Parameters<Work<RowOf<E>>>) => ReturnType<Work<RowOf<E>>>): void;
   /** Answers a stream of the handler's own making, such as a CSV file. */
   stream<E extends Endpoint>(endpoint: E, answer: (call: CallOf<E>, headers: Record<string, string>) => Promise<Response>): void;
+  /** Writes audit entries of what changes no record, such as an export: before anything leaves. */
+  record(call: Call, drafts: AuditDraft[]): Promise<void>;
   /** Takes a file: like a command, but the handler reads the body and says what its digest is. */
   upload<E extends Endpoint>(
     endpoint: E,
@@ -112,7 +115,13 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
 type Register = (endpoint: Endpoint, handle: (call: Call, headers: Record<string, string>) => Promise<Response>) => void;
 
 function routesOf({ committed }: CellOptions, register: Register): Cell {
+  const record = async (call: Call, drafts: AuditDraft[]): Promise<void> => {
+    const entries = drafts.map((draft) => auditEntry(call, draft));
+    await call.tenant.write((session) => session.commit(undefined, [], entries));
+    committed(call.tenant.tenantId);
+  };
   return {
+    record,
     read(endpoint, what, read) {
       register(endpoint, async (call, headers) => {
         const row = await read(call as never, call.tenant.reader());
@@ -127,12 +136,9 @@ function routesOf({ committed }: CellOptions, register: Register): Cell {
     },
     list(endpoint, lists, listOptions = {}) {
       register(endpoint, async (call, headers) => {
-        const body = await answerList(
-          call as Call<unknown, ListQuery, unknown>,
-          lists,
-          listOptions as ListOptions<never, never>,
-          committed,
-        );
+        const streamed = await listOptions.stream?.(call as never, headers);
+        if (streamed) return streamed;
+        const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, listOptions as ListOptions<never, never>, record);
         return json(body, 200, headers);
       });
     },

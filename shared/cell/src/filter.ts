@@ -9,18 +9,19 @@ export interface Condition {
   sql(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
 }
 
-const comparisons: Record<string, string> = { eq: "=", gt: ">", gte: ">=", lt: "<", lte: "<=" };
+const comparisons: Record<string, RawBuilder<unknown>> = { eq: sql`=`, gt: sql`>`, gte: sql`>=`, lt: sql`<`, lte: sql`<=` };
 const operators = ["eq", "ne", "in", "gt", "gte", "lt", "lte", "contains", "isNull"];
 
-const casts: Record<FieldType, string> = {
-  text: "text",
-  texts: "text",
-  time: "timestamptz",
-  date: "date",
-  number: "numeric",
-  integer: "bigint",
-  boolean: "boolean",
-  uuid: "uuid",
+/** What a value is cast to, to be compared with a column of the type. */
+export const casts: Record<FieldType, RawBuilder<unknown>> = {
+  text: sql`text`,
+  texts: sql`text`,
+  time: sql`timestamptz`,
+  date: sql`date`,
+  number: sql`numeric`,
+  boolean: sql`boolean`,
+  uuid: sql`uuid`,
+  integer: sql`bigint`,
 };
 
 /** Reads `field[op]:value and …`; a value with " and " in it stands in double quotes. Throws BAD_REQUEST, and FIELD_MASKED by `isMasked`. */
@@ -58,7 +59,7 @@ function parseCondition(part: string, fields: Readonly<Record<string, ListField>
 function condition(name: string, type: FieldType, operator: string, value: string): Condition {
   const column = sql.ref(name);
   const shape = `${name}[${operator}]`;
-  const cast = sql.raw(casts[type]);
+  const cast = casts[type];
   if (operator === "isNull") {
     if (value !== "true" && value !== "false") throw badField("filter", "INVALID_FORMAT", `${name}[isNull] takes true or false`);
     const test = type === "texts" ? sql<boolean>`cardinality(${column}) = 0` : sql<boolean>`${column} is null`;
@@ -84,7 +85,7 @@ function condition(name: string, type: FieldType, operator: string, value: strin
     return { shape, values: [single], sql: ([given]) => (operator === "eq" ? has(given) : sql<boolean>`not ${has(given)}`) };
   }
   if (operator === "ne") return { shape, values: [single], sql: ([given]) => sql<boolean>`${column} is distinct from ${given}::${cast}` };
-  const symbol = sql.raw(comparisons[operator] ?? "=");
+  const symbol = comparisons[operator] ?? sql`=`;
   return { shape, values: [single], sql: ([given]) => sql<boolean>`${column} ${symbol} ${given}::${cast}` };
 }
 

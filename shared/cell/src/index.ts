@@ -6,7 +6,7 @@ export { keptForMs, type Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
 export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
 export { type Condition, hasForm } from "./filter.ts";
-export { equals, intParam, type ListField, type Listing, type ListQuery, Lists, likePattern, listAnswer, listQuery } from "./listing.ts";
+export { equals, intParam, type ListField, type Listing, type ListQuery, type ListRequest, Lists, likePattern, listAnswer, listQuery } from "./listing.ts";
 export { type Clearance, clearance, looksMasked, mask, readableKinds, type SensitiveKind, sensitive, withoutMasked } from "./masking.ts";
 export { chassisMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";

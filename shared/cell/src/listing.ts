@@ -213,10 +213,18 @@ export class Lists<Row extends object> {
     return owner ? equals(owner, userId) : { shape: "nothing", values: [], sql: () => sql<boolean>`false` };
   }
 
+  /** How many rows match, however long it takes to count them. */
+  async count(tenant: TenantDb, request: ListRequest): Promise<number> {
+    const { done, value } = await tenant.stream(this.#countStatement(request, true), request.values, 1).next();
+    return done ? 0 : (value[0]?.total ?? 0);
+  }
+
+  #countStatement(request: ListRequest, exact: boolean): Statement<Values, { total: number }> {
+    return this.#counts.get(`${this.#conditionShape(request)}|${exact}`, (p) => countQuery(this.#matching(request, p), exact));
+  }
+
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {
-    const shape = `${this.#conditionShape(request)}|${exact}`;
-    const statement = this.#counts.get(shape, (p) => countQuery(this.#matching(request, p), exact));
-    const [row] = await tenant.query(statement, request.values);
+    const [row] = await tenant.query(this.#countStatement(request, exact), request.values);
     const counted = row?.total ?? 0;
     const isBound = !exact && counted > countedAtMost;
     return { total: isBound ? countedAtMost : counted, totalIsLowerBound: isBound };

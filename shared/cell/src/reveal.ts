@@ -1,5 +1,5 @@
 import { badField, Problem } from "@cell/problem";
-import { auditEntry, audited } from "./audit.ts";
+import { type AuditDraft, audited } from "./audit.ts";
 import type { Call } from "./endpoint.ts";
 import type { Condition } from "./filter.ts";
 import type { ListQuery, Lists } from "./listing.ts";
@@ -8,6 +8,8 @@ import { clearance } from "./masking.ts";
 export interface ListOptions<C, Row> {
   /** Conditions out of parameters of the list's own. */
   conditions?(call: C): Condition[] | Promise<Condition[]>;
+  /** The answer in another form where the query asks for one, such as a CSV file; undefined answers the page. */
+  stream?(call: C, headers: Record<string, string>): Promise<Response | undefined>;
   /** What the answer carries besides the page, such as totals over the whole filter. */
   extra?(call: C, page: Row[]): Promise<object>;
 }
@@ -17,16 +19,13 @@ export async function answerList<Row extends object>(
   call: Call<unknown, ListQuery, unknown>,
   lists: Lists<Row>,
   options: ListOptions<Call<unknown, ListQuery, unknown>, Row>,
-  committed: (tenantId: string) => void,
+  record: (call: Call, drafts: AuditDraft[]) => Promise<void>,
 ): Promise<object> {
   const { resource } = lists.listing;
   const revealed = revealedFields(call, resource.sensitive);
   const request = lists.resolve(call.query, call.caller, (await options.conditions?.(call)) ?? []);
   const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = await lists.page(call.tenant.reader(), request, call.query);
-  if (revealed.size > 0 && rows.length > 0) {
-    await recordReveal(call, lists, rows, revealed);
-    committed(call.tenant.tenantId);
-  }
+  if (revealed.size > 0 && rows.length > 0) await record(call, revealDrafts(lists.listing, rows, revealed));
   const cleared = clearance(call.caller, lists.listing.exposure ?? "list", revealed);
   return {
     data: rows.map((row) => resource.present(row, cleared, call.tenant.tenantId)),
@@ -51,23 +50,7 @@ function revealedFields(call: Call<unknown, ListQuery, unknown>, sensitive: Read
   return new Set(fields);
 }
 
-async function recordReveal<Row extends object>(call: Call, lists: Lists<Row>, rows: Row[], revealed: ReadonlySet<string>): Promise<void> {
-  const { resource } = lists.listing;
-  const entries = rows.map((row) =>
-    auditEntry(call, {
-      ...audited("reveal", resource, row, row),
-      changes: [...revealed].map((field) => ({ field, before: null, after: null })),
-    }),
-  );
-  const session = call.tenant.writer();
-  let failure: unknown;
-  try {
-    await session.begin();
-    await session.commit(undefined, [], entries);
-  } catch (error) {
-    failure = error;
-    throw error;
-  } finally {
-    await session.end(failure);
-  }
+function revealDrafts<Row extends object>({ resource }: Lists<Row>["listing"], rows: Row[], revealed: ReadonlySet<string>): AuditDraft[] {
+  const changes = [...revealed].map((field) => ({ field, before: null, after: null }));
+  return rows.map((row) => ({ ...audited("reveal", resource, row, row), changes }));
 }

@@ -1,7 +1,7 @@
 import type { Parameters } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import { type RawBuilder, sql } from "kysely";
-import { hasForm } from "./filter.ts";
+import { casts, hasForm } from "./filter.ts";
 import type { ListField } from "./listing.ts";
 
 export interface SortKey {
@@ -25,17 +25,6 @@ export function parseSort(sort: string, fields: Readonly<Record<string, ListFiel
   return keys;
 }
 
-const columnTypes: Record<ListField["type"], string> = {
-  text: "text",
-  texts: "text[]",
-  time: "timestamptz",
-  date: "date",
-  number: "numeric",
-  integer: "bigint",
-  boolean: "boolean",
-  uuid: "uuid",
-};
-
 /** The rows after the position k0, k1, …: as a row comparison where all keys go the same way and none can be null, so that an index serves it. */
 export function keysetCondition(
   sort: readonly SortKey[],
@@ -44,14 +33,14 @@ export function keysetCondition(
 ): RawBuilder<boolean> {
   const value = (index: number): RawBuilder<unknown> => {
     const type = fields[sort[index]?.field ?? ""]?.type ?? "uuid";
-    return sql`${p[`k${index}`]}::${sql.raw(columnTypes[type])}`;
+    return sql`${p[`k${index}`]}::${casts[type]}`;
   };
   const nullable = sort.some(({ field }) => fields[field]?.nullable);
   const [first] = sort;
   if (!nullable && sort.every((key) => key.descending === first?.descending)) {
     const columns = sql.join(sort.map(({ field }) => sql.ref(field)));
     const values = sql.join(sort.map((_, index) => value(index)));
-    return sql<boolean>`(${columns}) ${sql.raw(first?.descending ? "<" : ">")} (${values})`;
+    return sql<boolean>`(${columns}) ${first?.descending ? sql`<` : sql`>`} (${values})`;
   }
   const cases = sort.map((key, index) => {
     const same = sort.slice(0, index).map(({ field }, before) => sql`${sql.ref(field)} is not distinct from ${value(before)}`);

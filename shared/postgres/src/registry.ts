@@ -100,6 +100,23 @@ export class Registry {
     return rows;
   }
 
+  /**
+   * The tenants for whom an SQL condition holds, `"$tenant"` in it standing for the schema: for the background, which would otherwise open a
+   * connection for each of them.
+   */
+  async tenantsWhere(condition: string): Promise<string[]> {
+    const current = (await this.list()).filter(({ version }) => version === this.version);
+    const found: string[] = [];
+    for (let start = 0; start < current.length; start += 100) {
+      const selects = current
+        .slice(start, start + 100)
+        .map(({ tenantId, schema }) => `select '${tenantId}' as "tenantId" where ${condition.replaceAll('"$tenant"', `"${schema}"`)}`);
+      const { rows } = await this.owner.query<{ tenantId: string }>(selects.join(" union all "));
+      found.push(...rows.map(({ tenantId }) => tenantId));
+    }
+    return found;
+  }
+
   /** Makes a tenant's login, schema and tables, or finishes what an earlier call began. Resolves to whether it is new. */
   async provision(tenantId: string): Promise<{ created: boolean }> {
     const { cell } = this.#options;

@@ -118,8 +118,8 @@ export class Tenant {
       const cursor = client.query(new Cursor<unknown[]>(this.text(compiled).text, bind(compiled, values), { rowMode: "array" }));
       for (;;) {
         const { rows, fields } = await readBatch(cursor, batchSize);
-        if (rows.length === 0) break;
-        yield toObjects<R>(namesOf(fields), rows);
+        if (rows.length > 0) yield toObjects<R>(namesOf(fields), rows);
+        if (rows.length < batchSize) break;
       }
       await client.query("commit");
     } catch (error) {
@@ -254,7 +254,7 @@ export class WriteSession extends Session {
     this.#lease ??= await this.#acquire();
     const { client } = this.#lease;
     if (!claim && changes.length === 0 && audit.length === 0) {
-      await this.#control("commit");
+      if (begun) await this.#control("commit");
       return { outcome: "written" };
     }
     const compiled = composeWrite(claim !== undefined, changes, audit.length > 0);
@@ -263,6 +263,13 @@ export class WriteSession extends Session {
     if (!row?.claimed) return row?.fingerprint ? { outcome: "kept", kept: row } : { outcome: "running" };
     if (begun) await this.#control("commit");
     return { outcome: "written" };
+  }
+
+  /** Writes audit entries now, inside the transaction that `begin` opened: for work whose entries are too many to be kept until its commit. */
+  async record(audit: readonly AuditEntry[]): Promise<void> {
+    if (audit.length === 0) return;
+    const compiled = composeWrite(false, [], true);
+    await this.connection().query(this.tenant.configure(compiled, bind(compiled, writeValues(undefined, [], audit))));
   }
 
   /** Gives the connection back; a transaction that was not committed is rolled back. */
@@ -311,7 +318,8 @@ function toObjects<R>(names: string[], rows: unknown[][]): R[] {
 
 function readBatch(cursor: Cursor<unknown[]>, size: number): Promise<{ rows: unknown[][]; fields: pg.FieldDef[] }> {
   return new Promise((resolve, reject) => {
-    cursor.read(size, (error, rows, result) => (error ? reject(error) : resolve({ rows, fields: result.fields })));
+    // A cursor at its end answers without a result, whatever its types say.
+    cursor.read(size, (error, rows, result: pg.QueryResult | undefined) => (error ? reject(error) : resolve({ rows, fields: result?.fields ?? [] })));
   });
 }
 

@@ -68,23 +68,29 @@ export interface Change {
 const isClaimed = RawNode.createWithSql("exists (select from claim)");
 
 const auditColumns = {
-  id: "uuid",
-  occurredAt: "timestamptz",
-  actorId: "text",
-  actorType: "text",
-  action: "text",
-  resourceType: "text",
-  resourceId: "text",
-  resourceName: "text",
-  resourceVersion: "int",
-  changes: "json",
-  requestId: "text",
-  importId: "uuid",
-  ip: "text",
-  userAgent: "text",
+  id: "id",
+  occurredAt: "occurred_at",
+  actorId: "actor_id",
+  actorType: "actor_type",
+  action: "action",
+  resourceType: "resource_type",
+  resourceId: "resource_id",
+  resourceName: "resource_name",
+  resourceVersion: "resource_version",
+  changes: "changes",
+  requestId: "request_id",
+  importId: "import_id",
+  ip: "ip",
+  userAgent: "user_agent",
 } as const satisfies Record<keyof AuditEntry, string>;
 const auditNames = Object.keys(auditColumns) as (keyof AuditEntry)[];
-const auditRecord = sql<never>`entry(${sql.raw(auditNames.map((name) => `"${name}" ${auditColumns[name]}`).join(", "))})`;
+const auditRecord = sql<never>`entry(id uuid, occurred_at timestamptz, actor_id text, actor_type text, action text, resource_type text,
+  resource_id text, resource_name text, resource_version int, changes json, request_id text, import_id uuid, ip text, user_agent text)`;
+
+/** The entries as JSON with the names of the columns. */
+function auditRecords(entries: readonly AuditEntry[]): string {
+  return JSON.stringify(entries.map((entry) => Object.fromEntries(auditNames.map((name) => [auditColumns[name], entry[name]]))));
+}
 
 const buildClaim = (p: Parameters<Claim & { lock: string }>) =>
   ledger
@@ -119,7 +125,7 @@ const buildAudit = (p: Parameters<{ entries: string }>) =>
     .expression(
       ledger
         .selectFrom(sql<AuditEntry>`json_to_recordset(${p.entries}::json)`.as<"entry">(auditRecord))
-        .select(auditNames.map((name) => sql.raw(`entry."${name}"`).as(name)) as never),
+        .select(auditNames.map((name) => `entry.${name}` as const) as never),
     );
 
 /** Parameters of the n-th part of a write, kept apart by a prefix. */
@@ -240,7 +246,7 @@ export function writeValues(claim: Claim | undefined, changes: readonly Change[]
   changes.forEach((change, index) => {
     take(`${index}.`, change.values);
   });
-  if (audit.length > 0) values["audit.entries"] = JSON.stringify(audit);
+  if (audit.length > 0) values["audit.entries"] = auditRecords(audit);
   return values;
 }
 

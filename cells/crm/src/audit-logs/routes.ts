@@ -1,4 +1,6 @@
-import { type Cell, endpoint, idParams, listAnswer, listOf, type SealWitness, settingsOf, verifyTrail } from "@cell/cell";
+import { type CallOf, type Cell, clearance, type Condition, endpoint, idParams, type ListRequest, listAnswer, listOf, type SealWitness, settingsOf, verifyTrail } from "@cell/cell";
+import { sendStream } from "@cell/http";
+import { csvLine } from "../csv.ts";
 import { effective } from "../settings/domain.ts";
 import * as auditLogs from "./repository.ts";
 import { auditLog, auditLogQuery, verification } from "./schema.ts";
@@ -14,6 +16,7 @@ const listAuditLogs = endpoint({
   query: auditLogQuery,
   status: 200,
   answer: listOf(auditLog, listAnswer(auditLog)),
+  produces: ["text/csv"],
 });
 
 const verifyAuditLogs = endpoint({
@@ -38,13 +41,44 @@ const getAuditLog = endpoint({
   answer: auditLog,
 });
 
+type ListCall = CallOf<typeof listAuditLogs>;
+
 /** The audit trail's routes. */
 export function auditLogRoutes(witness: SealWitness): (cell: Cell) => void {
   return (cell) => {
-    cell.list(listAuditLogs, auditLogs.lists, {
-      conditions: async ({ query, tenant }) => auditLogs.conditions(query, effective(await settingsOf(tenant)).timezone),
-    });
+    cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (call, headers) => answerCsv(cell, call, headers) });
     cell.read(verifyAuditLogs, "Audit trail", (_, tenant) => verifyTrail(tenant, witness));
     cell.read(getAuditLog, "Audit entry", (call, tenant) => auditLogs.find(tenant, call.params.id));
   };
+}
+
+async function conditions({ query, tenant }: ListCall): Promise<Condition[]> {
+  return auditLogs.conditions(query, effective(await settingsOf(tenant)).timezone);
+}
+
+async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, string>): Promise<Response | undefined> {
+  const { format, page: _page, pageSize: _size, cursor: _cursor, total: _total, ...filter } = call.query;
+  if (format !== "csv") return undefined;
+  const request = auditLogs.lists.resolve(call.query, call.caller, await conditions(call));
+  const rows = await auditLogs.lists.count(call.tenant.reader(), request);
+  const changes = Object.entries({ filter, fields: csvFields, rows }).map(([field, after]) => ({ field, before: null, after }));
+  const subject = { resourceType: auditLog.type, resourceId: call.tenant.tenantId, resourceName: null, resourceVersion: null };
+  await cell.record(call, [{ action: "export", ...subject, changes }]);
+  const file = { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="audit-logs.csv"' };
+  return sendStream(call.context.env.outgoing, 200, file, csvLines(call, request));
+}
+
+const csvFields = auditLog.fields.filter((field) => field !== "_masked");
+
+async function* csvLines(call: ListCall, request: ListRequest): AsyncGenerator<string> {
+  const { statement, values } = auditLogs.lists.all(request);
+  const cleared = clearance(call.caller, "detail");
+  yield `\uFEFF${csvLine(csvFields)}`;
+  for await (const rows of call.tenant.reader().stream(statement, values, 500)) {
+    const lines = rows.map((row) => {
+      const presented = auditLog.present(row, cleared, call.tenant.tenantId) as Record<string, unknown>;
+      return csvLine(csvFields.map((field) => presented[field]));
+    });
+    yield lines.join("");
+  }
 }

@@ -57,6 +57,7 @@ export const auditLogQuery = listQuery.pick({ page: true, pageSize: true, cursor
   requestId: text(200, 1).optional(),
   from: moment("From then on; a date begins at midnight in the tenant's timezone"),
   to: moment("Before then; a date includes its day"),
+  format: z.enum(["json", "csv"]).optional().meta({ description: "csv: all matches as a file, pages aside; it is itself audited" }),
 });
 export type AuditLogQuery = z.infer<typeof auditLogQuery>;
 

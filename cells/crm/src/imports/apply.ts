@@ -1,5 +1,5 @@
 import { type AuditDraft, auditEntry } from "@cell/cell";
-import type { AuditEntry, Change, TenantTx } from "@cell/postgres";
+import type { AuditEntry, TenantTx } from "@cell/postgres";
 import { type Counts, counted, duplicateInFile, importChanges, reported, reportedProblems } from "./domain.ts";
 import type { Importer, Row, RowOutcome, RowProblem } from "./importer.ts";
 import * as imports from "./repository.ts";
@@ -18,18 +18,19 @@ export interface Step {
 /** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept with the row. */
 export async function applyNext(tx: TenantTx, importer: Importer, job: imports.Import, done: number, now: string, write: boolean): Promise<Step> {
   const rows = await imports.nextRows(tx, job.importId, done, rowsAtOnce);
+  const counts: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
   const outcomes: RowOutcome[] = [];
   const valid: Row<unknown>[] = [];
   for (const row of rows) {
-    const problems = row.errors === null || row.valid ? repeatedIn(row, importer) : row.errors;
-    if (problems.length === 0) valid.push(row);
-    else if (row.valid && job.options.onDuplicate === "skip") outcomes.push({ row: row.row, outcome: "skipped" });
-    else outcomes.push({ row: row.row, outcome: "failed", problems });
+    const repeated = row.valid ? repeatedIn(row, importer) : [];
+    if (!row.valid) counts.failed++;
+    else if (repeated.length === 0) valid.push(row);
+    else if (job.options.onDuplicate === "skip") counts.skipped++;
+    else outcomes.push({ row: row.row, outcome: "failed", problems: repeated });
   }
   const context = { importId: job.importId, options: job.options, actor: job.origin.actor, now };
   outcomes.push(...(await importer.apply(tx, valid, context, write)));
 
-  const counts: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
   const audit: AuditDraft[] = [];
   const failed: { row: number; errors: RowProblem[] }[] = [];
   for (const outcome of outcomes) {
@@ -49,31 +50,28 @@ function repeatedIn(row: imports.RowToApply, { keys }: Importer): RowProblem[] {
   return problems;
 }
 
+export const nothing: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
+
 export function add(a: Counts, b: Counts): Counts {
   return { created: a.created + b.created, updated: a.updated + b.updated, skipped: a.skipped + b.skipped, failed: a.failed + b.failed };
 }
 
-/** An import that is done: what is written of it, and its report's part that only now is known. */
-export async function finish(
-  tx: TenantTx,
-  job: imports.Import,
-  counts: Counts,
-  now: string,
-): Promise<{ job: imports.Import; changes: [Change, Change]; audit: AuditDraft[] }> {
+/** An import whose rows are done, and its audit entry; a dry run leaves none. */
+export async function finish(tx: TenantTx, job: imports.Import, counts: Counts, now: string): Promise<{ job: imports.Import; audit: AuditDraft[] }> {
   const final = counted(counts, job.total, job.options);
   const { errors, errorsTruncated } = reported(final.failed > 0 ? await imports.firstFailed(tx, job.importId, reportedProblems + 1) : []);
-  const finished: imports.Import = { ...job, ...final, done: job.total, status: "completed", errors, errorsTruncated, finishedAt: now };
-  const { mode, matchBy, onDuplicate, atomic, dryRun } = job.options;
-  const audit: AuditDraft = {
+  const { dryRun, ...options } = job.options;
+  const entry: AuditDraft = {
     action: "import",
     resourceType: "import",
     resourceId: job.importId,
     resourceName: null,
     resourceVersion: null,
-    changes: importChanges({ resource: job.resourceType, mode, matchBy, onDuplicate, atomic, total: job.total, ...final }),
+    changes: importChanges({ resource: job.resourceType, ...options, total: job.total, ...final }),
     importId: job.importId,
   };
-  return { job: finished, changes: [imports.advance(tx, finished), imports.finish(tx, finished)], audit: dryRun ? [] : [audit] };
+  const finished: imports.Import = { ...job, ...final, done: job.total, status: "completed", errors, errorsTruncated, finishedAt: now };
+  return { job: finished, audit: dryRun ? [] : [entry] };
 }
 
 /** The entries of drafts in the name of who asked for the import. */

@@ -50,7 +50,7 @@ export interface Row<Data> {
 }
 
 export type RowOutcome =
-  | { row: number; outcome: "created" | "updated"; audit: AuditDraft | undefined }
+  | { row: number; outcome: "created" | "updated"; audit: AuditDraft }
   | { row: number; outcome: "skipped" }
   | { row: number; outcome: "failed"; problems: RowProblem[] };
 

@@ -2,11 +2,11 @@ import type { AuditOrigin } from "@cell/cell";
 import { type Parameters, statement, tenantTables, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
 import { db, type ImportStatus, type ImportsTable } from "../tables.ts";
-import type { Counts, ReportedProblem } from "./domain.ts";
+import type { ReportedProblem } from "./domain.ts";
 import type { ImportActor, ImportedChange, ImportOptions, RowProblem } from "./importer.ts";
 
 /** An import as it is kept. */
-export interface Import extends Omit<ImportsTable, "options" | "origin" | "revertOrigin" | "errors" | "kept" | "columns"> {
+export interface Import extends Omit<ImportsTable, "options" | "origin" | "columns" | "errors" | "kept" | "revertOrigin"> {
   options: ImportOptions;
   origin: ImportOrigin;
   columns: string[];
@@ -33,6 +33,7 @@ export interface StagedRow {
 /** A staged row, with the first valid rows of the upload that have its name and its id. */
 export interface RowToApply {
   row: number;
+  valid: boolean;
   data: unknown;
   errors: RowProblem[] | null;
   firstOfName: number | null;
@@ -100,45 +101,43 @@ const lockToRevert = statement((p: Parameters<{ importId: string; actorId: strin
     .forUpdate(),
 );
 
+/** Whether a tenant has imports to be carried out, or rows that are of no use any more. */
+export const needsRunner = `exists (select from "$tenant".imports where not swept and (status in ('queued', 'running') or created_at < now() - interval '1 day'))`;
+
 const unfinished = statement((_: Parameters<object>) =>
-  db.selectFrom("imports").select(["importId", "resourceType"]).where("status", "in", ["queued", "running"]).orderBy("createdAt"),
-);
-
-const setQueued = statement((p: Parameters<{ importId: string; columns: string; total: number; phase: string; status: string }>) =>
   db
-    .updateTable("imports")
-    .set({ columns: p.columns, total: p.total, phase: p.phase, status: p.status } as never)
-    .where("importId", "=", p.importId),
+    .selectFrom("imports")
+    .select(["importId", "resourceType"])
+    .where("swept", "=", false)
+    .where("status", "in", ["queued", "running"])
+    .orderBy("createdAt"),
 );
 
-const setProgress = statement((p: Parameters<Counts & { importId: string; done: number; status: string; phase: string }>) =>
+type Saved = Omit<ImportsTable, "resourceType" | "actorId" | "options" | "origin" | "createdAt">;
+
+const update = statement((p: Parameters<Saved>) =>
   db
     .updateTable("imports")
     .set({
+      status: p.status,
+      phase: p.phase,
+      columns: p.columns,
+      total: p.total,
       done: p.done,
       created: p.created,
       updated: p.updated,
       skipped: p.skipped,
       failed: p.failed,
-      status: p.status,
-      phase: p.phase,
+      errors: p.errors,
+      errorsTruncated: p.errorsTruncated,
+      reverted: p.reverted,
+      kept: p.kept,
+      revertSeq: p.revertSeq,
+      revertOrigin: p.revertOrigin,
+      swept: p.swept,
+      finishedAt: p.finishedAt,
     } as never)
     .where("importId", "=", p.importId),
-);
-
-const setFinished = statement((p: Parameters<{ importId: string; status: string; errors: string; errorsTruncated: boolean; now: string }>) =>
-  db
-    .updateTable("imports")
-    .set({ status: p.status, errors: p.errors, errorsTruncated: p.errorsTruncated, finishedAt: p.now } as never)
-    .where("importId", "=", p.importId),
-);
-
-const setReverted = statement(
-  (p: Parameters<{ importId: string; status: string; phase: string; reverted: number; kept: string; revertSeq: number; revertOrigin: string }>) =>
-    db
-      .updateTable("imports")
-      .set({ status: p.status, phase: p.phase, reverted: p.reverted, kept: p.kept, revertSeq: p.revertSeq, revertOrigin: p.revertOrigin } as never)
-      .where("importId", "=", p.importId),
 );
 
 const rowsAfter = statement(
@@ -147,6 +146,7 @@ const rowsAfter = statement(
       .selectFrom("importRows as staged")
       .select([
         "row",
+        "valid",
         "data",
         "errors",
         (eb) =>
@@ -181,6 +181,12 @@ const setErrors = statement(
   once,
 );
 
+const clearRows = statement(
+  (p: Parameters<{ importId: string }>) =>
+    db.updateTable("importRows").set({ errors: null }).where("importId", "=", p.importId).where("errors", "is not", null).where("valid", "=", true),
+  once,
+);
+
 const failedRows = statement(
   (p: Parameters<{ importId: string; limit: number }>) =>
     db
@@ -206,21 +212,16 @@ const failedCells = statement(
   once,
 );
 
-const staleOnes = statement((p: Parameters<{ before: string }>) =>
+const staleOnes = statement((_: Parameters<object>) =>
   db
     .selectFrom("imports")
     .select(["importId", "status"])
-    .where("createdAt", "<", p.before)
-    .where((eb) =>
-      eb.or([
-        eb("status", "=", "receiving"),
-        eb.and([
-          eb("status", "in", ["completed", "failed", "reverted"]),
-          eb.exists(eb.selectFrom("importRows").select("row").whereRef("importRows.importId", "=", "imports.importId")),
-        ]),
-      ]),
-    ),
+    .where("swept", "=", false)
+    .where("createdAt", "<", sql<string>`now() - interval '1 day'`)
+    .where("status", "not in", ["queued", "running"]),
 );
+
+const setSwept = statement((p: Parameters<{ importId: string }>) => db.updateTable("imports").set({ swept: true }).where("importId", "=", p.importId));
 
 interface AuditTables {
   auditLogs: { seq: number; importId: string | null; resourceType: string; resourceId: string; action: string; resourceVersion: number; changes: unknown };
@@ -241,10 +242,8 @@ const importedAfter = statement(
 );
 
 /** A new import, whose upload is on its way. */
-export function insert(tx: TenantTx, given: { importId: string; resourceType: string; options: ImportOptions; origin: ImportOrigin; now: string }) {
-  const { importId, resourceType, options, origin, now } = given;
-  const actorId = origin.caller.userId;
-  return tx.change(insertImport, { importId, resourceType, actorId, options: JSON.stringify(options), origin: JSON.stringify(origin), createdAt: now });
+export function insert(tx: TenantTx, { importId, resourceType, actorId, options, origin, createdAt }: Import) {
+  return tx.change(insertImport, { importId, resourceType, actorId, options: JSON.stringify(options), origin: JSON.stringify(origin), createdAt });
 }
 
 /** Rows of an upload. */
@@ -281,29 +280,35 @@ export function listUnfinished(tenant: TenantDb): Promise<{ importId: string; re
   return tenant.query(unfinished, {});
 }
 
-/** The upload is complete. */
-export function received(tx: TenantTx, given: { importId: string; columns: readonly string[]; total: number; phase: "check" | "apply"; status: ImportStatus }) {
-  return tx.run(setQueued, { ...given, columns: JSON.stringify(given.columns) });
+/** How far an import has come, at the commit. */
+export function save(tx: TenantTx, job: Import) {
+  return tx.change(update, saved(job));
 }
 
-export function advance(tx: TenantTx, given: Counts & { importId: string; done: number; status: ImportStatus; phase: "check" | "apply" }) {
-  const { importId, done, status, phase, created, updated, skipped, failed } = given;
-  return tx.change(setProgress, { importId, done, status, phase, created, updated, skipped, failed });
+/** How far an import has come, now. */
+export async function saveNow(tx: TenantTx, job: Import): Promise<void> {
+  await tx.run(update, saved(job));
 }
 
-export function finish(tx: TenantTx, given: { importId: string; status: ImportStatus; errors: ReportedProblem[]; errorsTruncated: boolean; now: string }) {
-  return tx.change(setFinished, { ...given, errors: JSON.stringify(given.errors) });
-}
-
-export function revertTo(tx: TenantTx, job: Pick<Import, "importId" | "status" | "reverted" | "kept" | "revertSeq" | "revertOrigin">) {
-  const { importId, status, reverted, revertSeq } = job;
-  const { kept, revertOrigin } = job;
-  return tx.change(setReverted, { importId, status, phase: "revert", reverted, revertSeq, kept: JSON.stringify(kept), revertOrigin: JSON.stringify(revertOrigin) });
+function saved(job: Import): Saved {
+  const { columns, errors, kept, revertOrigin, ...rest } = job;
+  return {
+    ...rest,
+    columns: JSON.stringify(columns),
+    errors: JSON.stringify(errors),
+    kept: JSON.stringify(kept),
+    revertOrigin: revertOrigin && JSON.stringify(revertOrigin),
+  };
 }
 
 /** The next rows of an upload, in their order. */
 export function nextRows(tx: TenantTx, importId: string, after: number, limit: number): Promise<RowToApply[]> {
   return tx.query(rowsAfter, { importId, after, limit });
+}
+
+/** Forgets what was found out about rows that are valid by themselves. */
+export async function clearErrors(tx: TenantTx, importId: string): Promise<void> {
+  await tx.run(clearRows, { importId });
 }
 
 /** Keeps what is wrong with rows. */
@@ -321,9 +326,14 @@ export function streamFailed(tenant: TenantDb, importId: string) {
   return tenant.stream(failedCells, { importId }, 500);
 }
 
-/** Imports from before a moment whose rows are of no use any more. */
-export function listStale(tenant: TenantDb, before: string): Promise<{ importId: string; status: ImportStatus }[]> {
-  return tenant.query(staleOnes, { before });
+/** Imports whose rows are of no use any more: a day old, or never received whole. */
+export function listStale(tenant: TenantDb): Promise<{ importId: string; status: ImportStatus }[]> {
+  return tenant.query(staleOnes, {});
+}
+
+/** An import whose rows are gone. */
+export function sweep(tx: TenantTx, importId: string) {
+  return tx.change(setSwept, { importId });
 }
 
 /** What an import did, from an audit entry on. */

@@ -1,4 +1,4 @@
-import { resource } from "@cell/cell";
+import { answer, resource } from "@cell/cell";
 import { z } from "zod";
 import { duplicatePolicies, importModes } from "./importer.ts";
 
@@ -97,4 +97,4 @@ const revertSchema = z
   })
   .meta({ id: "ImportRevert" });
 export type ImportRevert = z.infer<typeof revertSchema>;
-export { revertSchema };
+export const importRevert = answer(revertSchema);

@@ -8,9 +8,9 @@ export const importsMigration: TenantMigration = {
       options jsonb not null, origin jsonb not null, columns jsonb not null default '[]',
       total int not null default 0, done int not null default 0, created int not null default 0, updated int not null default 0,
       skipped int not null default 0, failed int not null default 0, errors jsonb not null default '[]', errors_truncated boolean not null default false,
-      reverted int not null default 0, kept jsonb not null default '[]', revert_seq bigint not null default 0, revert_origin jsonb,
+      reverted int not null default 0, kept jsonb not null default '[]', revert_seq bigint not null default 0, revert_origin jsonb, swept boolean not null default false,
       created_at timestamptz not null, finished_at timestamptz)`,
-    `create index imports_unfinished on "$tenant".imports (created_at) where status in ('receiving', 'queued', 'running')`,
+    `create index imports_unswept on "$tenant".imports (created_at) where not swept`,
     `grant select, insert, update, delete on "$tenant".imports to "$login"`,
     `create table "$tenant".import_rows (
       import_id uuid not null, row int not null, line int, name_key text, id_key text, valid boolean not null, data json, cells json not null,

@@ -3,6 +3,15 @@ import type { TenantMigration } from "@cell/postgres";
 import { customersMigration } from "./0002_customers.ts";
 import { importsMigration } from "./0003_imports.ts";
 import { contactsMigration } from "./0004_contacts.ts";
+import { pipelinesMigration } from "./0005_pipelines.ts";
+import { opportunitiesMigration } from "./0006_opportunities.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
-export const tenantMigrations: readonly TenantMigration[] = [chassisMigration, customersMigration, importsMigration, contactsMigration];
+export const tenantMigrations: readonly TenantMigration[] = [
+  chassisMigration,
+  customersMigration,
+  importsMigration,
+  contactsMigration,
+  pipelinesMigration,
+  opportunitiesMigration,
+];

@@ -1,0 +1,35 @@
+import type { AuditDraft } from "@cell/cell";
+import type { TenantTx } from "@cell/postgres";
+import { importChanges } from "./domain.ts";
+import type { Importer } from "./importer.ts";
+import * as imports from "./repository.ts";
+
+/** Changes taken back in one step. */
+export const changesAtOnce = 1_000;
+const mostKept = 1_000;
+
+/** Takes back the next changes of an import; when there are none left, it is reverted. */
+export async function revertNext(
+  tx: TenantTx,
+  importer: Importer,
+  job: imports.Import,
+  now: string,
+): Promise<{ job: imports.Import; audit: AuditDraft[] }> {
+  const changes = await imports.nextChanges(tx, job, changesAtOnce);
+  const last = changes.at(-1);
+  if (!last) return { job: { ...job, status: "reverted" }, audit: [revertEntry(job)] };
+  const { audit, kept } = await importer.revert(tx, changes, now);
+  const next = { ...job, status: "running" as const, revertSeq: last.seq, reverted: job.reverted + audit.length };
+  return { job: { ...next, kept: [...job.kept, ...kept].slice(0, mostKept) }, audit };
+}
+
+function revertEntry({ importId, status, reverted, kept }: imports.Import): AuditDraft {
+  return {
+    action: "restore",
+    resourceType: "import",
+    resourceId: importId,
+    resourceName: null,
+    resourceVersion: null,
+    changes: [{ field: "status", before: status, after: "reverted" }, ...importChanges({ reverted, kept: kept.length })],
+  };
+}

@@ -1,0 +1,293 @@
+import { answer, type Call, type Cell, type CommandAnswer, endpoint, fieldProblems, idParams, type Outcome, type Presenter } from "@cell/cell";
+import { sendStream } from "@cell/http";
+import type { TenantTx } from "@cell/postgres";
+import { badFields, notFound, Problem } from "@cell/problem";
+import { v7 as uuidv7 } from "uuid";
+import { csvLine, unguard } from "../csv.ts";
+import { visibility } from "../visibility.ts";
+import { add, applyNext, finish, nothing, type Step } from "./apply.ts";
+import { synchronousRows } from "./domain.ts";
+import type { Importer, ImportOptions } from "./importer.ts";
+import * as imports from "./repository.ts";
+import { changesAtOnce, revertNext } from "./revert.ts";
+import { discard } from "./runner.ts";
+import { type ImportQuery, type ImportReport, type ImportRevert, importAccepted, importBody, importQuery, importReport, importRevert } from "./schema.ts";
+import { stage } from "./stage.ts";
+import { readJsonUpload, type Upload, type UploadHead, uploadOfFile, uploadOfItems, uploadType } from "./upload.ts";
+
+const tag = "Imports";
+
+type Accepted = Pick<ImportReport, "importId" | "status">;
+type ImportAnswer = Accepted & Partial<ImportReport>;
+type RevertAnswer = Accepted & Partial<ImportRevert>;
+
+const importRecords = ({ type, path, columns }: Importer) =>
+  endpoint({
+    method: "post",
+    path: `${path}/import`,
+    permission: "crm:import",
+    tag,
+    summary: `Import ${type}s`,
+    description: `As JSON, or as a CSV file (by itself or in the form field \`file\`; UTF-8, or GBK with charset=gbk) of up to 64 MB and 1,000,000 rows, JSON up to 16 MB. Columns, in any order: ${Object.entries(
+      columns,
+    )
+      .map(([name, { aliases }]) => (aliases.length === 0 ? name : `${name} (${aliases.join(", ")})`))
+      .join("; ")}. What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is skipped. An empty cell leaves the field as it is (on creation: empty); JSON null empties it. tags are separated by \`;\` or \`|\`, customFields is JSON, a quote in front of = + - @ is taken off. Up to 5,000 rows are answered with the report, more with 202: GET /imports/{id} then tells.`,
+    query: importQuery,
+    body: importBody,
+    files: ["text/csv", "multipart/form-data"],
+    status: 200,
+    answer: importReport as unknown as Presenter<ImportAnswer>,
+    accepted: importAccepted,
+  });
+
+const getImport = endpoint({
+  method: "get",
+  path: "/imports/{id}",
+  permission: "crm:import",
+  tag,
+  summary: "Read how far an import has come, and its report",
+  params: idParams,
+  status: 200,
+  answer: importReport,
+});
+
+const getErrors = endpoint({
+  method: "get",
+  path: "/imports/{id}/errors.csv",
+  permission: "crm:import",
+  tag,
+  summary: "The rows of an import that failed, with their errors, as CSV",
+  description: "With all their columns as they came: to be corrected and imported again. Kept for a day.",
+  params: idParams,
+  status: 200,
+  answer: answer(importReport.answer as never),
+  produces: ["text/csv"],
+});
+
+const revertImport = endpoint({
+  method: "post",
+  path: "/imports/{id}/revert",
+  permission: "crm:import",
+  tag,
+  summary: "Take an import back",
+  description: "Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.",
+  params: idParams,
+  status: 200,
+  answer: importRevert as unknown as Presenter<RevertAnswer>,
+  accepted: importAccepted,
+});
+
+/** The routes of imports. `wake` has a tenant's imports carried out that were put off. */
+export function importRoutes(importers: readonly Importer[], wake: (tenantId: string) => void) {
+  return (cell: Cell): void => {
+    for (const importer of importers) {
+      cell.upload(importRecords(importer), async (call, commit) => {
+        const { upload, options, isAsync } = await open(call, importer);
+        return receive(call, importer, upload, options, isAsync, commit, wake);
+      });
+    }
+
+    cell.read(getImport, "Import", async (call, tenant) => {
+      const job = await imports.find(tenant, call.params.id, visibility(call));
+      return job && reportOf(job, call.tenant.tenantId);
+    });
+
+    cell.stream(getErrors, async (call, headers) => {
+      const job = await imports.find(call.tenant.reader(), call.params.id, visibility(call));
+      if (!job || job.swept || job.failed === 0) throw notFound("Error file");
+      const disposition = `attachment; filename="import-errors-${job.importId}.csv"`;
+      return sendStream(
+        call.context.env.outgoing,
+        200,
+        { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": disposition },
+        errorFile(call, job),
+      );
+    });
+
+    cell.command(revertImport, async (call, tx) => {
+      await tx.begin();
+      const job = await imports.lockAny(tx, call.params.id, visibility(call));
+      const importer = importers.find(({ type }) => type === job?.resourceType);
+      if (!job || !importer) throw notFound("Import");
+      if (job.options.dryRun) throw new Problem("CONFLICT", "A dry run has written nothing to take back");
+      if (job.status === "reverted") return { changes: [], audit: [], body: revertOf(job), resourceId: job.importId };
+      if (job.status !== "completed" && job.status !== "failed") throw new Problem("CONFLICT", "The import is still under way");
+      return revert(call, tx, importer, { ...job, phase: "revert", revertOrigin: originOf(call) }, wake);
+    });
+  };
+}
+
+/** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
+async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promise<{ upload: Upload; options: ImportOptions; isAsync: boolean }> {
+  const { req, env } = call.context;
+  const head: UploadHead = {
+    contentType: req.header("content-type") ?? "",
+    contentEncoding: req.header("content-encoding"),
+    contentLength: Number(req.header("content-length") ?? 0),
+    charset: call.query.charset,
+  };
+  if (uploadType(head) !== "application/json") {
+    return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(call.query) };
+  }
+  const body = await readJsonUpload(env.incoming);
+  const parsed = importBody.safeParse(body, { reportInput: true });
+  if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
+  return { upload: uploadOfItems(parsed.data.items, body), ...optionsOf({ ...call.query, ...parsed.data }) };
+}
+
+function optionsOf(given: Omit<ImportQuery, "charset">): { options: ImportOptions; isAsync: boolean } {
+  const { mode = "create", matchBy, onDuplicate = "error", dryRun = false, atomic = false } = given;
+  return { options: { mode, matchBy, onDuplicate, dryRun, atomic }, isAsync: given.async ?? false };
+}
+
+function originOf({ caller, requestId, ip, userAgent }: Call): imports.ImportOrigin {
+  const { userId, actorType, scope } = caller;
+  return { caller: { userId, actorType }, requestId, ip, userAgent, actor: { userId, ownOnly: scope === "own" } };
+}
+
+function newImport(call: Call, importer: Importer, options: ImportOptions): imports.Import {
+  const origin = originOf(call);
+  return {
+    importId: uuidv7(),
+    resourceType: importer.type,
+    status: "receiving",
+    phase: options.atomic && !options.dryRun ? "check" : "apply",
+    actorId: origin.caller.userId,
+    options,
+    origin,
+    columns: [],
+    total: 0,
+    done: 0,
+    ...nothing,
+    errors: [],
+    errorsTruncated: false,
+    reverted: 0,
+    kept: [],
+    revertSeq: 0,
+    revertOrigin: null,
+    swept: false,
+    createdAt: call.now,
+    finishedAt: null,
+  };
+}
+
+type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<ImportAnswer>>) => Promise<CommandAnswer<ImportAnswer>>;
+
+/** Puts an upload aside, then commits what it comes to: the whole import, or that it is to be carried out. */
+async function receive(
+  call: Call,
+  importer: Importer,
+  upload: Upload,
+  options: ImportOptions,
+  isAsync: boolean,
+  commit: Commit,
+  wake: (tenantId: string) => void,
+): Promise<CommandAnswer<ImportAnswer>> {
+  const { tenant } = call;
+  const begun = newImport(call, importer, options);
+  let taken = false;
+  await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
+  try {
+    const total = await stage(tenant, begun, importer, upload);
+    const job: imports.Import = { ...begun, columns: [...upload.headings()], total, status: "queued" };
+    const isPutOff = isAsync || total > synchronousRows;
+    const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, call)));
+    taken = !result.replayed;
+    if (taken && isPutOff) wake(tenant.tenantId);
+    return result;
+  } finally {
+    if (!taken) await discard(tenant, begun.importId, true);
+  }
+}
+
+async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<ImportAnswer>> {
+  await tx.begin();
+  await imports.saveNow(tx, job);
+  return { status: 202, changes: [], audit: [], body: { importId: job.importId, status: job.status as "queued" }, resourceId: job.importId };
+}
+
+/** All rows at once, in the command's transaction. */
+async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, call: Call): Promise<Outcome<ImportAnswer>> {
+  await tx.begin();
+  const { atomic, dryRun } = job.options;
+  let result = await applyAll(tx, importer, job, call.now, !atomic && !dryRun);
+  if (atomic && !dryRun && result.counts.failed === 0) {
+    result = await applyAll(tx, importer, job, call.now, true);
+    if (result.counts.failed > 0) throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
+  }
+  const finished = await finish(tx, job, result.counts, call.now);
+  const body = reportOf(finished.job, call.tenant.tenantId);
+  const [entry, ...more] = [...finished.audit, ...result.audit];
+  if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry, ...more], body };
+  await imports.saveNow(tx, finished.job);
+  return { changes: [], audit: [], body, resourceId: job.importId };
+}
+
+async function applyAll(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean): Promise<Step> {
+  let all: Step = { counts: nothing, done: 0, audit: [] };
+  while (all.done < job.total) {
+    const step = await applyNext(tx, importer, job, all.done, now, write);
+    all = { counts: add(all.counts, step.counts), done: step.done, audit: [...all.audit, ...step.audit] };
+  }
+  return all;
+}
+
+async function revert(
+  call: Call,
+  tx: TenantTx,
+  importer: Importer,
+  job: imports.Import,
+  wake: (tenantId: string) => void,
+): Promise<Outcome<RevertAnswer>> {
+  if (job.created + job.updated > changesAtOnce) {
+    const queued: imports.Import = { ...job, status: "queued", swept: false };
+    await imports.saveNow(tx, queued);
+    // Taken up after the commit at the latest: until then the import is locked.
+    wake(call.tenant.tenantId);
+    return { status: 202, changes: [], audit: [], body: { importId: job.importId, status: "queued" }, resourceId: job.importId };
+  }
+  const first = await revertNext(tx, importer, job, call.now);
+  const last = first.job.status === "reverted" ? first : await revertNext(tx, importer, first.job, call.now);
+  const [entry, ...more] = [...first.audit, ...(last === first ? [] : last.audit)];
+  if (!entry) throw new Error("A revert leaves its own entry");
+  return { changes: [imports.save(tx, last.job)], audit: [entry, ...more], body: revertOf(last.job), resourceId: job.importId };
+}
+
+function reportOf(job: imports.Import, _tenantId: string): ImportReport {
+  const { importId, status, total, done, created, updated, skipped, failed, errors, errorsTruncated, createdAt, finishedAt } = job;
+  return {
+    importId,
+    status: status as ImportReport["status"],
+    dryRun: job.options.dryRun,
+    total,
+    done,
+    created,
+    updated,
+    skipped,
+    failed,
+    errors: errors as ImportReport["errors"],
+    errorsTruncated,
+    errorFileUrl: failed > 0 && !job.swept ? `/api/v1/crm/imports/${importId}/errors.csv` : null,
+    createdAt,
+    finishedAt,
+  };
+}
+
+function revertOf({ importId, status, reverted, kept }: imports.Import): RevertAnswer {
+  const skipped = kept.map(({ id, reason }) => ({ customerId: id, reason })) as ImportRevert["skipped"];
+  return { importId, status: status as ImportReport["status"], reverted, skipped };
+}
+
+async function* errorFile(call: Call, job: imports.Import): AsyncGenerator<string> {
+  yield `\uFEFF${csvLine([...job.columns.filter((heading) => heading !== "errors"), "errors"])}`;
+  const places = job.columns.flatMap((heading, index) => (heading === "errors" ? [] : index));
+  for await (const rows of imports.streamFailed(call.tenant.reader(), job.importId)) {
+    yield rows
+      .map(({ cells, errors }) => {
+        const told = errors.map(({ field, code, message }) => `${field ?? "row"}: ${code} ${message}`).join(" | ");
+        return csvLine([...places.map((index) => unguard(cells[index] ?? "")), told]);
+      })
+      .join("");
+  }
+}

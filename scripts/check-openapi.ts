@@ -1,0 +1,25 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { breakingChanges, type Document, isMajorStep } from "./breaking-changes.ts";
+
+/**
+ * Refuses a breaking change of a published document without a step of its version's first number.
+ * The documents as they were last released stand in openapi/released; `--release` puts the present ones there.
+ */
+const release = process.argv.includes("--release");
+let isBroken = false;
+for (const name of ["crm", "gateway"]) {
+  const present = new URL(`../openapi/${name}.json`, import.meta.url);
+  const released = new URL(`../openapi/released/${name}.json`, import.meta.url);
+  if (release || !existsSync(released)) {
+    if (release) writeFileSync(released, readFileSync(present));
+    else throw new Error(`openapi/released/${name}.json is missing`);
+    continue;
+  }
+  const [before, after] = [released, present].map((file) => JSON.parse(readFileSync(file, "utf8")) as Document) as [Document, Document];
+  const changes = breakingChanges(before, after);
+  if (changes.length === 0 || isMajorStep(before, after)) continue;
+  isBroken = true;
+  console.error(`openapi/${name}.json breaks clients of ${before.info.version}; raise the first number of its version or take it back:`);
+  for (const change of changes) console.error(`  ${change}`);
+}
+process.exitCode = isBroken ? 1 : 0;
