@@ -29,6 +29,7 @@ export async function docsPage(c: Context<GatewayEnv>, title: string, sources: D
     sources,
     withDefaultFonts: false,
     telemetry: false,
+    favicon: "data:,",
     hideClientButton: true,
     showDeveloperTools: "never",
     agent: { disabled: true },

@@ -2,9 +2,17 @@ import { type CellOptions, createCell, type RunningCell, type SealWitness } from
 import { Registry } from "@cell/postgres";
 import { auditLogRoutes } from "./audit-logs/routes.ts";
 import { contactRoutes } from "./contacts/routes.ts";
+import { customerImport } from "./customers/import.ts";
+import * as customers from "./customers/repository.ts";
 import { customerRoutes } from "./customers/routes.ts";
+import { exportRoutes } from "./exports/routes.ts";
+import type { Importer } from "./imports/importer.ts";
+import { importRoutes } from "./imports/routes.ts";
 import { tenantMigrations } from "./migrations/tenant.ts";
 import { settingsRoutes } from "./settings/routes.ts";
+
+/** What can be imported. */
+export const importers: readonly Importer[] = [customerImport];
 
 /** The tenants of this cell. */
 export function createRegistry(options: {
@@ -33,6 +41,8 @@ export function createRegistry(options: {
 export interface CrmOptions extends Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed"> {
   /** What the audit trails are verified against. */
   sealWitness: SealWitness;
+  /** Has a tenant's imports carried out that were put off. */
+  wakeImports(tenantId: string): void;
 }
 
 /** The CRM cell's application. */
@@ -45,6 +55,7 @@ export function createCrm(options: CrmOptions): RunningCell {
       description: "Customers and their audit trail. Every path is below the gateway's /api/v1/crm.",
       version: "1.0.0",
     },
-    [customerRoutes, contactRoutes, auditLogRoutes(options.sealWitness), settingsRoutes],
+    // Their paths win over /customers/{id}.
+    [importRoutes(importers, options.wakeImports), exportRoutes("/customers", customers.lists), customerRoutes, contactRoutes, auditLogRoutes(options.sealWitness), settingsRoutes],
   );
 }

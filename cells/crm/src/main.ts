@@ -1,7 +1,8 @@
 import { Sealer, SealLog, startSweeper } from "@cell/cell";
 import { createLogger, type Server, serve, stopOnSignals } from "@cell/http";
-import { createCrm, createRegistry } from "./app.ts";
+import { createCrm, createRegistry, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
+import { ImportRunner } from "./imports/runner.ts";
 
 const config = readConfig();
 const log = createLogger("crm", config.logLevel);
@@ -13,6 +14,7 @@ const registry = createRegistry({
 });
 const sealLog = new SealLog(config.sealKeys.publicKeys, config.sealLog, log);
 const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });
+const importRunner = new ImportRunner({ registry, importers, log, committed: sealer.wake });
 let server: Server | undefined;
 const { app, metrics } = createCrm({
   registry,
@@ -21,6 +23,7 @@ const { app, metrics } = createCrm({
   draining: () => server?.draining ?? false,
   committed: sealer.wake,
   sealWitness: sealLog,
+  wakeImports: (tenantId) => importRunner.wake(tenantId),
 });
 sealer.register(metrics.registry);
 server = await serve({
@@ -32,11 +35,13 @@ server = await serve({
   drainDelayMs: config.drainDelayMs,
   drainTimeoutMs: config.drainTimeoutMs,
   async close() {
+    await importRunner.stop();
     await Promise.all([sealer.stop(), sweeper.stop()]);
     await registry.close();
   },
 });
 sealer.start();
+importRunner.start();
 const sweeper = startSweeper(registry, log);
 stopOnSignals(server, log);
 log.info({ url: server.url }, "ready");

@@ -10,6 +10,7 @@ export function crmDocument(): object {
     log: createLogger("openapi", "silent"),
     draining: () => false,
     committed: () => undefined,
+    wakeImports: () => undefined,
     sealWitness: { publicKeys: new Map(), head: async () => undefined },
   });
   return document;

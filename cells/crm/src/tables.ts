@@ -8,6 +8,8 @@ export interface Tables {
   pipelineStages: PipelineStagesTable;
   opportunities: OpportunitiesTable;
   opportunityHistory: OpportunityHistoryTable;
+  contracts: ContractsTable;
+  payments: PaymentsTable;
   imports: ImportsTable;
   importRows: ImportRowsTable;
 }
@@ -135,6 +137,49 @@ export interface OpportunityHistoryTable {
   at: string;
   actorId: string;
   requestId: string;
+}
+
+export interface ContractsTable {
+  contractId: string;
+  customerId: string;
+  opportunityId: string | null;
+  number: string;
+  /** `nameKey(number)`: unique among the live ones. */
+  numberKey: string;
+  name: string;
+  amount: string;
+  currency: string;
+  status: string;
+  signedAt: string | null;
+  startDate: string | null;
+  endDate: string | null;
+  createdAt: string;
+  updatedAt: string;
+  deletedAt: string | null;
+  version: number;
+  /** Generated: what `keyword` searches, in lower case. */
+  search: string;
+}
+
+export interface PaymentsTable {
+  paymentId: string;
+  contractId: string;
+  /** The contract's. */
+  customerId: string;
+  amount: string;
+  currency: string;
+  paidAt: string;
+  method: string | null;
+  reference: string | null;
+  kind: string;
+  status: string;
+  overpaid: boolean;
+  notes: string | null;
+  createdAt: string;
+  updatedAt: string;
+  version: number;
+  /** Generated: what `keyword` searches, in lower case. */
+  search: string;
 }
 
 export interface ImportsTable {

@@ -1,11 +1,13 @@
 import { generateKeyPairSync } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseSealKeys, Sealer, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
 import { createLogger } from "@cell/http";
 import { migrateSchema, schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { inject } from "vitest";
-import { createCrm, createRegistry } from "./app.ts";
+import { createCrm, createRegistry, importers } from "./app.ts";
+import { ImportRunner } from "./imports/runner.ts";
 import { cellMigrations } from "./migrations/registry.ts";
 
 const sealKeys = parseSealKeys(generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(), []);
@@ -13,6 +15,8 @@ const sealKeys = parseSealKeys(generateKeyPairSync("ed25519").privateKey.export(
 export interface TestCrm extends TestCell {
   /** Not started: a test seals when it wants to. */
   sealer: Sealer;
+  /** Seals all that a tenant has written. */
+  sealAll(tenantId: string): Promise<void>;
 }
 
 /** The CRM cell on the test run's PostgreSQL. `sealLog`: the file to which seals are handed. */
@@ -29,6 +33,7 @@ export async function startCrm(options: { sealLog?: string } = {}): Promise<Test
   const log = createLogger("crm", "error");
   const sealLog = new SealLog(sealKeys.publicKeys, options.sealLog, log);
   const sealer = new Sealer({ registry, keys: sealKeys, sealLog, log });
+  const importRunner = new ImportRunner({ registry, importers, log, committed: sealer.wake });
   const cell = createCrm({
     registry,
     assertionKeys: testAssertionKeys,
@@ -36,8 +41,20 @@ export async function startCrm(options: { sealLog?: string } = {}): Promise<Test
     draining: () => false,
     committed: sealer.wake,
     sealWitness: sealLog,
+    wakeImports: (given) => importRunner.wake(given),
   });
-  return { ...(await serveTestCell("crm", cell, registry)), sealer };
+  const sealAll = async (tenantId: string) => {
+    // Transactions of other tests on the same server would hold some of it up.
+    while (!(await isFinished(tenantId))) await sleep(10);
+    await sealer.seal(tenantId);
+  };
+  return { ...(await serveTestCell("crm", cell, registry)), sealer, sealAll };
+}
+
+/** Whether no transaction runs that began before a tenant's last entry was written. */
+export async function isFinished(tenantId: string): Promise<boolean> {
+  const running = "select from $tenant.audit_logs where transaction_id >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint limit 1";
+  return (await inspect(tenantId, running)).length === 0;
 }
 
 /** A look into a tenant's tables as the database's owner. `$tenant` stands for the schema. */

@@ -29,9 +29,9 @@ const root = resolve(import.meta.dirname, "../../..");
 /** Options win over the environment, and that over what `npm start` has written. Throws an Error that names what is unreadable. */
 export function readSettings(options: CommonOptions, env: Record<string, string | undefined> = process.env): Settings {
   const demo = readDemoFile(join(resolve(env.DATA_DIR ?? join(root, ".data")), "demo.json"));
-  const gateway = (options.gateway ?? env.CRM_GATEWAY ?? demo?.gateway ?? "http://127.0.0.1:8080").replace(/\/+$/, "");
+  const gateway = (options.gateway ?? (env.CRM_GATEWAY || demo?.gateway || "http://127.0.0.1:8080")).replace(/\/+$/, "");
   if (!URL.canParse(gateway)) throw new Error(`"${gateway}" is no address; write --gateway http://host:port`);
-  const given = options.key ?? env.CRM_KEY;
+  const given = options.key ?? (env.CRM_KEY || undefined);
   // The keys of the system that was started here are for that system alone.
   const own = demo?.gateway === gateway ? demo : undefined;
   return {

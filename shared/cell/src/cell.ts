@@ -18,7 +18,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { type AuditDraft, auditEntry } from "./audit.ts";
 import { readJson } from "./body.ts";
-import { command, type Work } from "./command.ts";
+import { type CommandOptions, command, type Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
 import {
   type Call,
@@ -170,7 +170,7 @@ function routesOf({ committed }: CellOptions, register: Register): Cell {
 async function commandOptions(
   call: Call,
   endpoint: Endpoint,
-): Promise<{ key: string | undefined; rejectRepeats: boolean; status: 200 | 201 | 202 }> {
+): Promise<CommandOptions> {
   const { status } = endpoint;
   // DELETE is idempotent by itself: a request id only correlates there.
   if (endpoint.method === "delete") return { key: undefined, rejectRepeats: false, status };
@@ -182,7 +182,11 @@ async function commandOptions(
   const mode = call.context.req.header("x-idempotency-mode");
   if (mode !== undefined && mode !== "reject" && mode !== "replay")
     throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
-  return { key, rejectRepeats: (mode ?? settings.idempotencyMode) === "reject", status };
+  return { key, rejectRepeats: (mode ?? settings.idempotencyMode) === "reject", status, turn: turnOf(call, endpoint) };
+}
+
+function turnOf({ body }: Call, { turn }: Endpoint): string | undefined {
+  return turn === undefined ? undefined : (body as Record<string, string>)[turn];
 }
 
 /** The caller's key: `Idempotency-Key`, else its X-Request-ID. An id that the gateway made is none. */
@@ -236,7 +240,7 @@ class Handlers {
       requestId = readRequestId("X-Request-ID", c.req.header("x-request-id")) ?? newRequestIdLater;
       const call = await this.#call(c, endpoint, requestId);
       const response = await handle(call, answerHeaders(requestId));
-      this.#metrics.finished(c.req.method, endpoint.path, response.status, (performance.now() - startedAt) / 1000);
+      this.#finished(c, requestId, endpoint.path, response.status, startedAt);
       return response;
     } catch (error) {
       return this.#refused(c, error, requestId === newRequestIdLater ? newRequestId() : requestId, endpoint.path, startedAt);
@@ -254,13 +258,19 @@ class Handlers {
     if (problem.code === "INTERNAL") this.#options.log.error({ requestId, route, err: problem.cause ?? problem }, problem.message);
     else if (problem.status >= 500)
       this.#options.log.warn({ requestId, route, code: problem.code, cause: String(problem.cause ?? "") }, problem.message);
-    this.#metrics.finished(c.req.method, route, problem.status, (performance.now() - startedAt) / 1000);
+    this.#finished(c, requestId, route, problem.status, startedAt);
     const cut = c.env?.outgoing && abortSent(c.env.outgoing);
     if (cut) return cut;
     return new Response(problemBody(problem, requestId), {
       status: problem.status,
       headers: { ...answerHeaders(requestId), ...problem.headers },
     });
+  }
+
+  #finished(c: Context, requestId: string, route: string, status: number, startedAt: number): void {
+    const ms = performance.now() - startedAt;
+    this.#metrics.finished(c.req.method, route, status, ms / 1000);
+    if (this.#options.log.isLevelEnabled("debug")) this.#options.log.debug({ requestId, method: c.req.method, route, status, ms }, "answered");
   }
 
   async #call(c: Context, endpoint: Endpoint, requestId: string): Promise<Call> {

@@ -23,7 +23,7 @@ export type Outcome<Row extends object> = {
   body: Row;
   /** The record that the answer speaks of, for those who ask what a request id became. */
   resourceId?: string;
-  /** What a violated unique constraint means, by the constraint's name. */
+  /** What a violated unique constraint or foreign key means, by the constraint's name. */
   conflicts?: Readonly<Record<string, () => Promise<Problem>>>;
   /** Runs in this process after the commit. */
   committed?(): void;
@@ -49,6 +49,8 @@ export interface CommandOptions {
   /** Refuse a repeat instead of answering it again. */
   rejectRepeats: boolean;
   status: 200 | 201 | 202;
+  /** The record whose writers take turns, where the path names none. */
+  turn?: string | undefined;
 }
 
 /** How long an answer is kept. */
@@ -63,8 +65,9 @@ const running = new Map<string, Promise<unknown>>();
 /** Commands on one record take turns within this process, so that writers on the same record do not make each other's reads stale. */
 const turns = new Map<string, Promise<unknown>>();
 
-async function inTurn<T>(call: Call, work: () => Promise<T>): Promise<T> {
-  const record = (call.params as { id?: string } | undefined)?.id;
+async function inTurn<T>(call: Call, options: CommandOptions, work: () => Promise<T>): Promise<T> {
+  const { method, path } = call.context.req;
+  const record = (call.params as { id?: string } | undefined)?.id ?? options.turn ?? (method === "PATCH" ? path : undefined);
   if (record === undefined) return work();
   const name = `${call.tenant.tenantId} ${record}`;
   const before = turns.get(name);
@@ -90,13 +93,13 @@ export async function command<Row extends object>(
   work: Work<Row>,
 ): Promise<CommandResult<Row>> {
   const identity = options.key === undefined ? undefined : identify(call, options.key, options.bodyDigest);
-  if (!identity) return inTurn(call, () => attempts(call, answer, options, undefined, work));
+  if (!identity) return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
   const name = `${call.tenant.tenantId} ${identity.key.toString("latin1")}`;
   const deadline = Date.now() + waitMs;
   const first = running.get(name);
   if (first && !(await settled(first, waitMs))) throw inProgress();
   for (;;) {
-    const attempt = inTurn(call, () => attempts(call, answer, options, identity, work));
+    const attempt = inTurn(call, options, () => attempts(call, answer, options, identity, work));
     running.set(name, attempt);
     try {
       return await attempt;
@@ -129,7 +132,8 @@ interface Identity {
 }
 
 function identify(call: Call, key: string, bodyDigest: string | undefined): Identity {
-  const { method, path } = call.context.req;
+  const { method } = call.context.req;
+  const path = call.context.req.path.replace(/\/+$/, "");
   const scope = [call.caller.userId, method, path, key].join("\0");
   const query = call.context.req.url.split("?")[1] ?? "";
   const body = bodyDigest ?? canonicalJson(call.body ?? null);

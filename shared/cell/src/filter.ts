@@ -1,16 +1,23 @@
 import { badField, Problem } from "@cell/problem";
-import { type RawBuilder, sql } from "kysely";
+import { type Compilable, type RawBuilder, sql } from "kysely";
 import type { FieldType, ListField } from "./listing.ts";
+import type { SensitiveKind } from "./masking.ts";
 
 /** One condition of a list: its text depends on `shape` alone, its values come separately. */
 export interface Condition {
   shape: string;
   values: unknown[];
   sql(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
+  /** Where the rows come from instead of the list's own select, with the same columns. */
+  from?(): Compilable;
 }
 
 const comparisons: Record<string, RawBuilder<unknown>> = { eq: sql`=`, gt: sql`>`, gte: sql`>=`, lt: sql`<`, lte: sql`<=` };
 const operators = ["eq", "ne", "in", "gt", "gte", "lt", "lte", "contains", "isNull"];
+
+const whole = ["eq", "ne", "in", "isNull"];
+/** How a masked field may be compared. Not amounts: few guesses would find one. */
+const comparable: Record<SensitiveKind, readonly string[]> = { phone: whole, email: whole, amount: ["isNull"] };
 
 /** What a value is cast to, to be compared with a column of the type. */
 export const casts: Record<FieldType, RawBuilder<unknown>> = {
@@ -24,16 +31,16 @@ export const casts: Record<FieldType, RawBuilder<unknown>> = {
   integer: sql`bigint`,
 };
 
-/** Reads `field[op]:value and …`; a value with " and " in it stands in double quotes. Throws BAD_REQUEST, and FIELD_MASKED by `isMasked`. */
+/** Reads `field[op]:value and …`; a value with " and " in it stands in double quotes. Throws BAD_REQUEST, and FIELD_MASKED by `maskedKind`. */
 export function parseFilter(
   filter: string | undefined,
   fields: Readonly<Record<string, ListField>>,
-  isMasked: (field: string) => boolean,
+  maskedKind: (field: string) => SensitiveKind | undefined,
 ): Condition[] {
   if (filter === undefined || filter.trim() === "") return [];
   const parts = splitParts(filter);
   if (parts.length > 20) throw badField("filter", "TOO_LONG", "may have at most 20 conditions");
-  return parts.map((part) => parseCondition(part, fields, isMasked));
+  return parts.map((part) => parseCondition(part, fields, maskedKind));
 }
 
 function splitParts(filter: string): string[] {
@@ -41,7 +48,11 @@ function splitParts(filter: string): string[] {
   return parts.map((part) => part.replace(/^\s*and\s+/i, "").trim()).filter((part) => part !== "");
 }
 
-function parseCondition(part: string, fields: Readonly<Record<string, ListField>>, isMasked: (field: string) => boolean): Condition {
+function parseCondition(
+  part: string,
+  fields: Readonly<Record<string, ListField>>,
+  maskedKind: (field: string) => SensitiveKind | undefined,
+): Condition {
   const match = /^([A-Za-z][A-Za-z0-9]*)\[([A-Za-z]+)\]:([\s\S]*)$/.exec(part);
   const [, name = "", operator = "", raw = ""] = match ?? [];
   if (!match) throw badField("filter", "INVALID_FORMAT", `"${part.slice(0, 60)}" is not of the form field[op]:value`);
@@ -49,9 +60,9 @@ function parseCondition(part: string, fields: Readonly<Record<string, ListField>
   if (!field) throw badField("filter", "UNKNOWN_FIELD", `${name} cannot be filtered by; ${Object.keys(fields).join(", ")} can`);
   if (!operators.includes(operator))
     throw badField("filter", "INVALID_ENUM", `the operator ${operator} is not one of ${operators.join(", ")}`);
-  const exact = operator === "eq" || operator === "ne" || operator === "in" || operator === "isNull";
-  if (isMasked(name) && !exact)
-    throw new Problem("FIELD_MASKED", `${name} is masked for you: it can be compared for equality only`, { details: { field: name } });
+  const kind = maskedKind(name);
+  if (kind && !comparable[kind].includes(operator))
+    throw new Problem("FIELD_MASKED", `${name} is masked for you: it takes ${comparable[kind].join(", ")} only`, { details: { field: name } });
   const value = /^"[\s\S]*"$/.test(raw) ? raw.slice(1, -1).replace(/\\(["\\])/g, "$1") : raw;
   return condition(name, field.type, operator, value);
 }
@@ -93,7 +104,7 @@ const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
   text: { pattern: /^[\s\S]*$/, says: "text" },
   texts: { pattern: /^[\s\S]*$/, says: "text" },
   time: {
-    pattern: /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?$/,
+    pattern: /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d))?$/,
     says: "a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)",
   },
   date: { pattern: /^\d{4}-\d\d-\d\d$/, says: "a date such as 2026-01-31" },
@@ -118,5 +129,6 @@ export function hasForm(type: FieldType, value: string): boolean {
 export function existingDay(value: string): boolean {
   const day = value.slice(0, 10);
   const time = Date.parse(`${day}T00:00:00Z`);
-  return !Number.isNaN(time) && new Date(time).toISOString().slice(0, 10) === day && !Number.isNaN(Date.parse(value));
+  // PostgreSQL knows no year 0.
+  return !day.startsWith("0000") && !Number.isNaN(time) && new Date(time).toISOString().slice(0, 10) === day && !Number.isNaN(Date.parse(value));
 }

@@ -1,3 +1,4 @@
+export { type Background, repeat } from "./background.ts";
 export { type AuditAction, type AuditDraft, type AuditOrigin, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
 export { canonicalJson, parseJson, readJson } from "./body.ts";
 export { type Cell, type CellOptions, type CommandAnswer, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
@@ -10,7 +11,7 @@ export { equals, intParam, type ListField, type Listing, type ListQuery, type Li
 export { type Clearance, clearance, looksMasked, mask, readableKinds, type SensitiveKind, sensitive, withoutMasked } from "./masking.ts";
 export { chassisMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
-export { answer, listOf, type Presenter, type Resource, resource, resources } from "./resource.ts";
+export { answer, fileAnswer, listOf, type Presenter, type Resource, resource, resources } from "./resource.ts";
 export { answerList, type ListOptions } from "./reveal.ts";
 export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./seal.ts";
 export { SealLog } from "./seal-log.ts";

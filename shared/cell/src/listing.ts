@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { Principal } from "@cell/http";
 import { type Parameters, type Statement, StatementCache, type TenantDb, tenantTables } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
-import { type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
+import { type AliasedSelectQueryBuilder, type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import { z } from "zod";
 import { type Condition, parseFilter } from "./filter.ts";
 import { type Exposure, readableKinds } from "./masking.ts";
@@ -133,6 +133,7 @@ export class Lists<Row extends object> {
   readonly listing: Listing<Row>;
   readonly #pages = new StatementCache<Values, Row>(200);
   readonly #counts = new StatementCache<Values, { total: number }>(200);
+  readonly #aggregates = new StatementCache<Values, unknown>(200);
 
   constructor(listing: Listing<Row>) {
     this.listing = listing;
@@ -142,11 +143,11 @@ export class Lists<Row extends object> {
   resolve(query: ListQuery, caller: Principal, extra: readonly Condition[] = []): ListRequest {
     const { listing } = this;
     const readable = readableKinds(caller);
-    const isMasked = (field: string) => {
+    const maskedKind = (field: string) => {
       const kind = listing.resource.sensitive[field];
-      return kind !== undefined && !readable.has(kind);
+      return kind !== undefined && !readable.has(kind) ? kind : undefined;
     };
-    const conditions = [...extra, ...parseFilter(query.filter, listing.fields, isMasked)];
+    const conditions = [...extra, ...parseFilter(query.filter, listing.fields, maskedKind)];
     const { owner } = listing;
     if (query.ownerId !== undefined) {
       if (!owner) throw badField("ownerId", "UNKNOWN_FIELD", "is not known here");
@@ -160,7 +161,7 @@ export class Lists<Row extends object> {
       conditions.push(keyword(term));
     }
     const sort = parseSort(query.sort ?? listing.defaultSort, listing.fields, listing.id);
-    for (const { field } of sort) if (isMasked(field)) throw masked(field);
+    for (const { field } of sort) if (maskedKind(field)) throw masked(field);
     const values: Values = {};
     conditions.forEach((condition, index) => {
       condition.values.forEach((value, at) => {
@@ -206,6 +207,20 @@ export class Lists<Row extends object> {
     };
   }
 
+  /** What all matches come to, such as sums by currency: under the conditions of the page, so that both speak of the same rows. `name` tells one question from another. */
+  aggregate<Result>(
+    tenant: TenantDb,
+    request: ListRequest,
+    name: string,
+    build: (matches: AliasedSelectQueryBuilder<Row, "matches">) => Compilable<Result>,
+  ): Promise<Result[]> {
+    const statement = this.#aggregates.get(`${name}|${this.#conditionShape(request)}`, (p) => {
+      const matching = this.#matching(request, p) as unknown as SelectQueryBuilder<object, never, Row>;
+      return build(matching.as("matches"));
+    });
+    return tenant.query(statement as Statement<Values, Result>, request.values);
+  }
+
   /** Closed by default: a list that says nothing of owners shows nothing to who works on its own records. */
   #visibleTo(userId: string): Condition {
     const { owner, visibleTo } = this.listing;
@@ -213,18 +228,10 @@ export class Lists<Row extends object> {
     return owner ? equals(owner, userId) : { shape: "nothing", values: [], sql: () => sql<boolean>`false` };
   }
 
-  /** How many rows match, however long it takes to count them. */
-  async count(tenant: TenantDb, request: ListRequest): Promise<number> {
-    const { done, value } = await tenant.stream(this.#countStatement(request, true), request.values, 1).next();
-    return done ? 0 : (value[0]?.total ?? 0);
-  }
-
-  #countStatement(request: ListRequest, exact: boolean): Statement<Values, { total: number }> {
-    return this.#counts.get(`${this.#conditionShape(request)}|${exact}`, (p) => countQuery(this.#matching(request, p), exact));
-  }
-
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {
-    const [row] = await tenant.query(this.#countStatement(request, exact), request.values);
+    const shape = `${this.#conditionShape(request)}|${exact}`;
+    const statement = this.#counts.get(shape, (p) => countQuery(this.#matching(request, p), exact));
+    const [row] = await tenant.query(statement, request.values);
     const counted = row?.total ?? 0;
     const isBound = !exact && counted > countedAtMost;
     return { total: isBound ? countedAtMost : counted, totalIsLowerBound: isBound };
@@ -241,7 +248,8 @@ export class Lists<Row extends object> {
   }
 
   #matching(request: ListRequest, p: Parameters<Values>): Compilable<Row> {
-    let query = this.listing.select() as unknown as Query;
+    const from = request.conditions.find((condition) => condition.from);
+    let query = (from?.from?.() ?? this.listing.select()) as unknown as Query;
     request.conditions.forEach((condition, index) => {
       query = query.where(condition.sql(condition.values.map((_, at) => p[`c${index}_${at}`] as RawBuilder<unknown>)) as never);
     });

@@ -2,6 +2,7 @@ import { statusOf } from "@cell/problem";
 import { createRoute, type OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import type { Endpoint } from "./endpoint.ts";
+import { fileAnswer } from "./resource.ts";
 
 const problemSchema = z
   .object({
@@ -82,7 +83,7 @@ function responsesOf(definition: Endpoint): RouteConfig["responses"] {
   if (body || files) refusals.add(413).add(415);
   if (versioned && method !== "get") refusals.add(412);
   const requestId = { "x-request-id": { schema: { type: "string" as const }, description: "The request's id" } };
-  const success: Record<string, { schema: z.ZodType }> = { "application/json": { schema: answer.answer } };
+  const success: Record<string, { schema: z.ZodType }> = answer === fileAnswer ? {} : { "application/json": { schema: answer.answer } };
   for (const type of definition.produces ?? []) success[type] = { schema: z.string() };
   const responses: RouteConfig["responses"] = { [status]: { description: "Done", headers: requestId, content: success } };
   if (definition.accepted) {

@@ -77,9 +77,13 @@ function unused(type: string): never {
   throw new Error(`A list of ${type} presents its records one by one`);
 }
 
+/** An answer that is a file and nothing else: its route names the media type. */
+export const fileAnswer: Presenter = { answer: z.never(), pick: (row) => row, present: (row) => row };
+
 /** An answer that is no record: its declared fields leave, masked where they are sensitive. */
 export function answer<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
-  return presenterOf(fieldsOf(schema), schema);
+  const fields = fieldsOf(schema);
+  return presenterOf(fields, fields.some((field) => field.kind) ? withMasked(schema) : schema);
 }
 
 function withMasked(schema: z.ZodObject): z.ZodType {

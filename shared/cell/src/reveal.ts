@@ -2,7 +2,7 @@ import { badField, Problem } from "@cell/problem";
 import { type AuditDraft, audited } from "./audit.ts";
 import type { Call } from "./endpoint.ts";
 import type { Condition } from "./filter.ts";
-import type { ListQuery, Lists } from "./listing.ts";
+import type { ListQuery, ListRequest, Lists } from "./listing.ts";
 import { clearance } from "./masking.ts";
 
 export interface ListOptions<C, Row> {
@@ -10,8 +10,8 @@ export interface ListOptions<C, Row> {
   conditions?(call: C): Condition[] | Promise<Condition[]>;
   /** The answer in another form where the query asks for one, such as a CSV file; undefined answers the page. */
   stream?(call: C, headers: Record<string, string>): Promise<Response | undefined>;
-  /** What the answer carries besides the page, such as totals over the whole filter. */
-  extra?(call: C, page: Row[]): Promise<object>;
+  /** What the answer carries besides the page, such as totals over all that `request` matches. */
+  extra?(call: C, page: Row[], request: ListRequest): Promise<object>;
 }
 
 /** A page of a list as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
@@ -34,7 +34,7 @@ export async function answerList<Row extends object>(
     page,
     pageSize,
     nextCursor,
-    ...(await options.extra?.(call, rows)),
+    ...(await options.extra?.(call, rows, request)),
   };
 }
 

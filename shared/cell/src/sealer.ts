@@ -60,6 +60,8 @@ export class Sealer {
     collect: (): void => this.#lag.set(this.#lagSeconds()),
   });
   #nextPassMs = 0;
+  /** How many entries each trail had ever got when this process looked last, by schema. */
+  #inserted: ReadonlyMap<string, string> = new Map();
   #background: Background | undefined;
 
   constructor(options: SealerOptions) {
@@ -88,8 +90,11 @@ export class Sealer {
     await this.#sealWaiting();
   }
 
-  /** Seals what a tenant's finished transactions have written. Rejects with the database's error, or when the trail is not the one sealed last. */
-  async seal(tenantId: string): Promise<void> {
+  /**
+   * Seals what a tenant's finished transactions have written. Resolves to whether nothing is left, which an older transaction that still
+   * runs may hold up. Rejects with the database's error, or when the trail is not the one that was sealed last.
+   */
+  async seal(tenantId: string): Promise<boolean> {
     const startedMs = Date.now();
     const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs, notBeforeMs: 0, failures: 0 };
     // Taken out first: who writes from here on wakes us again.
@@ -100,7 +105,7 @@ export class Sealer {
         if (notices.length > 0) await this.#options.sealLog.add(notices);
         if (full) continue;
         if (left) this.#waiting.set(tenantId, { sinceMs: notices.length > 0 ? startedMs : waiting.sinceMs, notBeforeMs: 0, failures: 0 });
-        return;
+        return !left;
       }
     } catch (error) {
       const { sinceMs, failures } = waiting;
@@ -114,12 +119,25 @@ export class Sealer {
   }
 
   async #round(): Promise<void> {
-    // What another process wrote, or one that died before it sealed.
     if (Date.now() >= this.#nextPassMs) {
-      for (const { tenantId, version } of await this.#options.registry.list()) if (version > 0) this.wake(tenantId);
+      await this.#wakeGrown();
       this.#nextPassMs = Date.now() + everyTenantMs;
     }
     await this.#sealWaiting();
+  }
+
+  /** Wakes for what another process wrote, or one that died before it sealed; a look at the statistics, so that no tenant's tables are touched. */
+  async #wakeGrown(): Promise<void> {
+    const { registry } = this.#options;
+    const { rows } = await registry.owner.query<{ schema: string; inserted: string }>(
+      `select nspname as schema, pg_stat_get_tuples_inserted(c.oid)::text as inserted
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace where relname = 'audit_logs' and relkind = 'r'`,
+    );
+    const inserted = new Map(rows.map((row) => [row.schema, row.inserted]));
+    for (const { tenantId, schema } of await registry.list()) {
+      if (inserted.get(schema) !== this.#inserted.get(schema)) this.wake(tenantId);
+    }
+    this.#inserted = inserted;
   }
 
   async #sealWaiting(): Promise<void> {

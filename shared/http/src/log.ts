@@ -9,6 +9,7 @@ export function createLogger(name: string, level: string): Logger {
     level,
     base: { name, pid: process.pid },
     timestamp: pino.stdTimeFunctions.isoTime,
-    redact: ["authorization", "*.authorization", "password", "*.password", "key", "*.key"],
+    // The detail of a database's error shows the row at fault.
+    redact: ["err.detail", "err.where", "authorization", "*.authorization", "password", "*.password", "key", "*.key"],
   });
 }

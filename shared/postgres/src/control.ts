@@ -7,14 +7,17 @@ export interface ControlOptions {
   applicationName: string;
   /** Connections at most. */
   max: number;
+  /** A connection is replaced after this many uses: a backend never forgets the catalogue of a table that it touched. */
+  maxUses?: number;
 }
 
 /** A bounded pool whose lost connections are dropped instead of ending the process. */
-export function openPool({ url, applicationName, max }: ControlOptions): pg.Pool {
+export function openPool({ url, applicationName, max, maxUses }: ControlOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: url,
     application_name: applicationName,
     max,
+    ...(maxUses === undefined ? {} : { maxUses }),
     types: typeParsers,
     connectionTimeoutMillis: 1_000,
     idleTimeoutMillis: 30_000,

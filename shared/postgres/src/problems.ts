@@ -9,10 +9,10 @@ interface DatabaseError {
 /** The SQLSTATE raised by `public.expect_row`: a change found no row to work on. */
 export const expectationState = "CE001";
 
-/** The constraint that a unique violation names, or undefined for any other error. Compare by prefix: Citus appends a shard's number. */
+/** The unique constraint or foreign key that an error names, or undefined for any other error. Compare by prefix: Citus appends a shard's number. */
 export function violatedConstraint(error: unknown): string | undefined {
   const { code, constraint } = error as DatabaseError;
-  return code === "23505" ? constraint : undefined;
+  return code === "23505" || code === "23503" ? constraint : undefined;
 }
 
 /** The label of the expectation that failed, or undefined for any other error. */

@@ -68,7 +68,7 @@ export class Registry {
   constructor(options: RegistryOptions) {
     this.#options = options;
     this.connections = new Connections({ ...options, applicationName: options.cell });
-    this.owner = openPool({ url: options.url, applicationName: `${options.cell} owner`, max: 4 });
+    this.owner = openPool({ url: options.url, applicationName: `${options.cell} owner`, max: 4, maxUses: 500 });
   }
 
   /** How many steps a tenant's schema must have seen for this program. */

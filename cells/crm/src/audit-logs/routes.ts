@@ -1,9 +1,9 @@
-import { type CallOf, type Cell, clearance, type Condition, endpoint, idParams, type ListRequest, listAnswer, listOf, type SealWitness, settingsOf, verifyTrail } from "@cell/cell";
+import { type AuditDraft, type CallOf, type Cell, type Clearance, clearance, type Condition, endpoint, idParams, listAnswer, listOf, type SealWitness, settingsOf, verifyTrail } from "@cell/cell";
 import { sendStream } from "@cell/http";
-import { csvLine } from "../csv.ts";
+import { csvFile } from "../exports/csv.ts";
 import { effective } from "../settings/domain.ts";
 import * as auditLogs from "./repository.ts";
-import { auditLog, auditLogQuery, verification } from "./schema.ts";
+import { type AuditLog, auditLog, auditLogQuery, verification } from "./schema.ts";
 
 const tag = "Audit";
 
@@ -59,26 +59,28 @@ async function conditions({ query, tenant }: ListCall): Promise<Condition[]> {
 async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, string>): Promise<Response | undefined> {
   const { format, page: _page, pageSize: _size, cursor: _cursor, total: _total, ...filter } = call.query;
   if (format !== "csv") return undefined;
-  const request = auditLogs.lists.resolve(call.query, call.caller, await conditions(call));
-  const rows = await auditLogs.lists.count(call.tenant.reader(), request);
-  const changes = Object.entries({ filter, fields: csvFields, rows }).map(([field, after]) => ({ field, before: null, after }));
-  const subject = { resourceType: auditLog.type, resourceId: call.tenant.tenantId, resourceName: null, resourceVersion: null };
-  await cell.record(call, [{ action: "export", ...subject, changes }]);
-  const file = { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="audit-logs.csv"' };
-  return sendStream(call.context.env.outgoing, 200, file, csvLines(call, request));
+  const { statement, values } = auditLogs.lists.all(auditLogs.lists.resolve(call.query, call.caller, await conditions(call)));
+  const { tenantId } = call.tenant;
+  const cleared = clearance(call.caller, "detail");
+  const file = csvFile(presented(call.tenant.reader().stream(statement, values, rowsAtOnce), cleared, tenantId), {
+    resource: { ...auditLog, fields },
+    clearance: cleared,
+    tenantId,
+    bom: true,
+    ended: (rows, completed) => cell.record(call, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
+  });
+  const fileHeaders = { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="audit-logs.csv"' };
+  return sendStream(call.context.env.outgoing, 200, fileHeaders, file);
 }
 
-const csvFields = auditLog.fields.filter((field) => field !== "_masked");
+const rowsAtOnce = 500;
+const fields = auditLog.fields.filter((field) => field !== "_masked");
 
-async function* csvLines(call: ListCall, request: ListRequest): AsyncGenerator<string> {
-  const { statement, values } = auditLogs.lists.all(request);
-  const cleared = clearance(call.caller, "detail");
-  yield `\uFEFF${csvLine(csvFields)}`;
-  for await (const rows of call.tenant.reader().stream(statement, values, 500)) {
-    const lines = rows.map((row) => {
-      const presented = auditLog.present(row, cleared, call.tenant.tenantId) as Record<string, unknown>;
-      return csvLine(csvFields.map((field) => presented[field]));
-    });
-    yield lines.join("");
-  }
+async function* presented(batches: AsyncGenerator<AuditLog[]>, cleared: Clearance, tenantId: string): AsyncGenerator<AuditLog[]> {
+  for await (const batch of batches) yield batch.map((row) => auditLog.present(row, cleared, tenantId) as AuditLog);
+}
+
+function exportDraft(tenantId: string, told: object): AuditDraft {
+  const changes = Object.entries(told).map(([field, after]) => ({ field, before: null, after }));
+  return { action: "export", resourceType: auditLog.type, resourceId: tenantId, resourceName: null, resourceVersion: null, changes };
 }

@@ -2,7 +2,7 @@ import { Lists, likePattern } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
-import type { Visibility } from "../visibility.ts";
+import { atCustomerOf, type Visibility } from "../visibility.ts";
 import { type Contact, contact } from "./schema.ts";
 
 const columns = [
@@ -21,18 +21,10 @@ const columns = [
 
 const live = () => db.selectFrom("contacts").select(columns).$castTo<Contact>().where("deletedAt", "is", null);
 
-/** A contact is seen by who sees its customer, deleted ones included: their contacts stay. */
-const atCustomerOf = (owner: unknown) =>
-  sql<boolean>`exists (${db
-    .selectFrom("customers")
-    .select(sql`1`.as("one"))
-    .whereRef("customers.customerId", "=", "contacts.customerId" as never)
-    .where(sql<boolean>`owner_id = ${owner}`)})`;
-
 const byId = statement((p: Parameters<{ contactId: string; owner: Visibility }>) =>
   live()
     .where("contactId", "=", p.contactId)
-    .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf(p.owner)})`),
+    .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf("contacts", p.owner)})`),
 );
 
 const insertRow = statement((p: Parameters<Contact>) =>
@@ -107,7 +99,7 @@ export const lists = new Lists<Contact>({
   select: live,
   id: "contactId",
   defaultSort: "-createdAt",
-  visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf(owner) }),
+  visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contacts", owner) }),
   fields: {
     contactId: { type: "uuid" },
     customerId: { type: "uuid" },

@@ -1,6 +1,7 @@
-import { Lists, likePattern } from "@cell/cell";
+import { Lists } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
+import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
 import { nameKey } from "./domain.ts";
@@ -161,10 +162,5 @@ export const lists = new Lists<Customer>({
     createdAt: { type: "time", sort: true },
     updatedAt: { type: "time", sort: true },
   },
-  keyword: (term) => ({
-    shape: term.length > 2 ? "keyword" : "short keyword",
-    values: term.length > 2 ? [likePattern(term)] : [likePattern(term), [term.toLowerCase()]],
-    sql: ([pattern, gram]) =>
-      gram ? sql<boolean>`(public.crm_grams(search) @> ${gram}::text[] and search like ${pattern})` : sql<boolean>`search like ${pattern}`,
-  }),
+  keyword,
 });

@@ -1,4 +1,4 @@
-import { answer, type Call, type Cell, type CommandAnswer, endpoint, fieldProblems, idParams, type Outcome, type Presenter } from "@cell/cell";
+import { type Call, type Cell, type CommandAnswer, endpoint, fieldProblems, fileAnswer, idParams, type Outcome, type Presenter } from "@cell/cell";
 import { sendStream } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { badFields, notFound, Problem } from "@cell/problem";
@@ -28,11 +28,7 @@ const importRecords = ({ type, path, columns }: Importer) =>
     permission: "crm:import",
     tag,
     summary: `Import ${type}s`,
-    description: `As JSON, or as a CSV file (by itself or in the form field \`file\`; UTF-8, or GBK with charset=gbk) of up to 64 MB and 1,000,000 rows, JSON up to 16 MB. Columns, in any order: ${Object.entries(
-      columns,
-    )
-      .map(([name, { aliases }]) => (aliases.length === 0 ? name : `${name} (${aliases.join(", ")})`))
-      .join("; ")}. What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is skipped. An empty cell leaves the field as it is (on creation: empty); JSON null empties it. tags are separated by \`;\` or \`|\`, customFields is JSON, a quote in front of = + - @ is taken off. Up to 5,000 rows are answered with the report, more with 202: GET /imports/{id} then tells.`,
+    description: `${howToImport} Columns: ${headingsOf(columns)}.`,
     query: importQuery,
     body: importBody,
     files: ["text/csv", "multipart/form-data"],
@@ -40,6 +36,17 @@ const importRecords = ({ type, path, columns }: Importer) =>
     answer: importReport as unknown as Presenter<ImportAnswer>,
     accepted: importAccepted,
   });
+
+const howToImport = `As JSON (up to 16 MB), or as a CSV file by itself or in the form field \`file\` (UTF-8, or GBK with charset=gbk; up to 64 MB and
+1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
+skipped. An empty cell leaves a field as it is, on creation empty; JSON null empties it. tags are separated by \`;\` or \`|\`, customFields is JSON, a quote
+in front of = + - @ is taken off. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells.`;
+
+function headingsOf(columns: Importer["columns"]): string {
+  return Object.entries(columns)
+    .map(([name, { aliases }]) => (aliases.length === 0 ? name : `${name} (${aliases.join(", ")})`))
+    .join("; ");
+}
 
 const getImport = endpoint({
   method: "get",
@@ -61,7 +68,7 @@ const getErrors = endpoint({
   description: "With all their columns as they came: to be corrected and imported again. Kept for a day.",
   params: idParams,
   status: 200,
-  answer: answer(importReport.answer as never),
+  answer: fileAnswer,
   produces: ["text/csv"],
 });
 
@@ -90,7 +97,7 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
 
     cell.read(getImport, "Import", async (call, tenant) => {
       const job = await imports.find(tenant, call.params.id, visibility(call));
-      return job && reportOf(job, call.tenant.tenantId);
+      return job && reportOf(job);
     });
 
     cell.stream(getErrors, async (call, headers) => {
@@ -105,15 +112,10 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
       );
     });
 
-    cell.command(revertImport, async (call, tx) => {
-      await tx.begin();
-      const job = await imports.lockAny(tx, call.params.id, visibility(call));
-      const importer = importers.find(({ type }) => type === job?.resourceType);
-      if (!job || !importer) throw notFound("Import");
-      if (job.options.dryRun) throw new Problem("CONFLICT", "A dry run has written nothing to take back");
-      if (job.status === "reverted") return { changes: [], audit: [], body: revertOf(job), resourceId: job.importId };
-      if (job.status !== "completed" && job.status !== "failed") throw new Problem("CONFLICT", "The import is still under way");
-      return revert(call, tx, importer, { ...job, phase: "revert", revertOrigin: originOf(call) }, wake);
+    cell.upload(revertImport, async (call, commit) => {
+      const result = await commit("", (tx) => revert(call, tx, importers));
+      if (result.status === 202 && !result.replayed) wake(call.tenant.tenantId);
+      return result;
     });
   };
 }
@@ -217,7 +219,7 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
     if (result.counts.failed > 0) throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
   }
   const finished = await finish(tx, job, result.counts, call.now);
-  const body = reportOf(finished.job, call.tenant.tenantId);
+  const body = reportOf(finished.job);
   const [entry, ...more] = [...finished.audit, ...result.audit];
   if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry, ...more], body };
   await imports.saveNow(tx, finished.job);
@@ -233,28 +235,30 @@ async function applyAll(tx: TenantTx, importer: Importer, job: imports.Import, n
   return all;
 }
 
-async function revert(
-  call: Call,
-  tx: TenantTx,
-  importer: Importer,
-  job: imports.Import,
-  wake: (tenantId: string) => void,
-): Promise<Outcome<RevertAnswer>> {
+/** Takes an import back, or has that done where it is much. */
+async function revert(call: Call<{ id: string }>, tx: TenantTx, importers: readonly Importer[]): Promise<Outcome<RevertAnswer>> {
+  await tx.begin();
+  const found = await imports.lockAny(tx, call.params.id, visibility(call));
+  const importer = importers.find(({ type }) => type === found?.resourceType);
+  if (!found || !importer) throw notFound("Import");
+  const resourceId = found.importId;
+  if (found.options.dryRun) throw new Problem("CONFLICT", "A dry run has written nothing to take back");
+  if (found.status === "reverted") return { changes: [], audit: [], body: revertOf(found), resourceId };
+  if (found.status !== "completed" && found.status !== "failed") throw new Problem("CONFLICT", "The import is still under way");
+  const job: imports.Import = { ...found, phase: "revert", revertOrigin: originOf(call) };
   if (job.created + job.updated > changesAtOnce) {
-    const queued: imports.Import = { ...job, status: "queued", swept: false };
-    await imports.saveNow(tx, queued);
-    // Taken up after the commit at the latest: until then the import is locked.
-    wake(call.tenant.tenantId);
-    return { status: 202, changes: [], audit: [], body: { importId: job.importId, status: "queued" }, resourceId: job.importId };
+    await imports.saveNow(tx, { ...job, status: "queued", swept: false });
+    return { status: 202, changes: [], audit: [], body: { importId: resourceId, status: "queued" }, resourceId };
   }
   const first = await revertNext(tx, importer, job, call.now);
-  const last = first.job.status === "reverted" ? first : await revertNext(tx, importer, first.job, call.now);
-  const [entry, ...more] = [...first.audit, ...(last === first ? [] : last.audit)];
+  const last = first.job.status === "reverted" ? undefined : await revertNext(tx, importer, first.job, call.now);
+  const reverted = last?.job ?? first.job;
+  const [entry, ...more] = [...first.audit, ...(last?.audit ?? [])];
   if (!entry) throw new Error("A revert leaves its own entry");
-  return { changes: [imports.save(tx, last.job)], audit: [entry, ...more], body: revertOf(last.job), resourceId: job.importId };
+  return { changes: [imports.save(tx, reverted)], audit: [entry, ...more], body: revertOf(reverted), resourceId };
 }
 
-function reportOf(job: imports.Import, _tenantId: string): ImportReport {
+function reportOf(job: imports.Import): ImportReport {
   const { importId, status, total, done, created, updated, skipped, failed, errors, errorsTruncated, createdAt, finishedAt } = job;
   return {
     importId,

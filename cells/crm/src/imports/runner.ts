@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Background, repeat } from "@cell/cell";
 import type { Logger } from "@cell/http";
 import { databaseProblem, type Registry, type Tenant, type WriteSession } from "@cell/postgres";
 import { Problem } from "@cell/problem";
@@ -28,7 +29,7 @@ export class ImportRunner {
   readonly #options: RunnerOptions;
   readonly #waiting: string[] = [];
   readonly #running = new Map<string, Promise<void>>();
-  #timer: NodeJS.Timeout | undefined;
+  #looking: Background | undefined;
   #stopping = false;
 
   constructor(options: RunnerOptions) {
@@ -37,12 +38,11 @@ export class ImportRunner {
 
   /** Takes up what an earlier process left, now and from time to time. */
   start(): void {
-    const look = () => {
-      this.#look().catch((error) => this.#options.log.warn({ err: error }, "could not look for unfinished imports"));
+    const { registry, log } = this.#options;
+    const look = async () => {
+      for (const tenantId of await registry.tenantsWhere(imports.needsRunner)) this.wake(tenantId);
     };
-    this.#timer = setInterval(look, lookEveryMs);
-    this.#timer.unref();
-    look();
+    this.#looking = repeat(lookEveryMs, look, log, "looking for unfinished imports");
   }
 
   /** Sees to a tenant's unfinished imports soon. */
@@ -54,13 +54,9 @@ export class ImportRunner {
   /** Resolves when the steps under way have ended; what is left is taken up again by the next start. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    clearInterval(this.#timer);
+    await this.#looking?.stop();
     this.#waiting.length = 0;
     await Promise.all(this.#running.values());
-  }
-
-  async #look(): Promise<void> {
-    for (const tenantId of await this.#options.registry.tenantsWhere(imports.needsRunner)) this.wake(tenantId);
   }
 
   #next(): void {

@@ -5,6 +5,7 @@ import { importsMigration } from "./0003_imports.ts";
 import { contactsMigration } from "./0004_contacts.ts";
 import { pipelinesMigration } from "./0005_pipelines.ts";
 import { opportunitiesMigration } from "./0006_opportunities.ts";
+import { contractsPaymentsMigration } from "./0007_contracts_payments.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -14,4 +15,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   contactsMigration,
   pipelinesMigration,
   opportunitiesMigration,
+  contractsPaymentsMigration,
 ];

@@ -30,5 +30,5 @@ export function changed(stored: StoredSettings, patch: SettingsPatch): StoredSet
   const { currency, rates } = effective(next);
   if (currency !== effective(stored).currency && !patch.rates) delete next.rates;
   else if (currency in rates) throw badField(`rates.${currency}`, "INVALID_FORMAT", "is the tenant's own currency: it needs no rate");
-  return canonicalJson(next) === canonicalJson(stored) ? stored : next;
+  return canonicalJson(effective(next)) === canonicalJson(effective(stored)) ? stored : next;
 }

@@ -1,0 +1,159 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { schemaOf } from "@cell/postgres";
+import type { TestClient } from "@cell/cell/testing";
+import pg from "pg";
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { inspect, isFinished, startCrm, type TestCrm } from "../testing.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "cell-crm-seals-"));
+const sealLog = join(folder, "seals.jsonl");
+let cell: TestCrm;
+let tenantId: string;
+let admin: TestClient;
+
+beforeAll(async () => {
+  cell = await startCrm({ sealLog });
+});
+beforeEach(async () => {
+  tenantId = await cell.tenant();
+  admin = cell.client(tenantId);
+});
+afterAll(async () => {
+  await cell.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const create = (name: string) => admin.post("/customers", { body: { name } });
+const seals = (): Promise<{ seal: number; root: Buffer; signature: Buffer; key_id: string }[]> =>
+  inspect(tenantId, "select * from $tenant.audit_seals order by seal");
+const lines = () =>
+  readFileSync(sealLog, "utf8")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line))
+    .filter((line) => line.tenantId === tenantId);
+const until = async (reached: () => Promise<boolean>) => {
+  for (let waited = 0; !(await reached()); waited += 50) {
+    if (waited > 10_000) throw new Error("it did not come to pass");
+    await sleep(50);
+  }
+};
+
+describe("the sealer", () => {
+  test("seals by itself what was written, every second, and what is left when it stops", async () => {
+    await create("one");
+    cell.sealer.start();
+    await until(async () => (await seals()).length > 0);
+    await create("two");
+    await until(() => isFinished(tenantId));
+    await cell.sealer.stop();
+    expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 2 });
+  });
+
+  test("finds what a process wrote that died before it sealed", async () => {
+    await create("one");
+    const restarted = await startCrm({ sealLog });
+    restarted.sealer.start();
+    await until(async () => (await seals()).length > 0);
+    await restarted.sealer.stop();
+    await restarted.stop();
+  });
+
+  test("two at once make one chain", async () => {
+    const other = await startCrm({ sealLog });
+    for (let round = 0; round < 5; round++) {
+      await create(`customer ${round}`);
+      await Promise.all([cell.sealer.seal(tenantId), other.sealer.seal(tenantId), cell.sealer.seal(tenantId)]);
+    }
+    await cell.sealAll(tenantId);
+    expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 5 });
+    await other.stop();
+  });
+
+  test("hands each seal to the file as one line", async () => {
+    await create("one");
+    await cell.sealAll(tenantId);
+    const [seal] = await seals();
+    expect(lines()).toEqual([
+      {
+        tenantId,
+        seal: 1,
+        entries: 1,
+        root: seal?.root.toString("hex"),
+        keyId: seal?.key_id,
+        signature: seal?.signature.toString("hex"),
+        sealedAt: expect.stringMatching(/Z$/),
+      },
+    ]);
+  });
+
+  test("knows from the file, after a restart, that the tail was removed", async () => {
+    for (const name of ["one", "two"]) {
+      await create(name);
+      await cell.sealAll(tenantId);
+    }
+    await inspect(tenantId, "delete from $tenant.audit_seals where seal = 2");
+    await inspect(tenantId, "delete from $tenant.audit_logs where resource_name = 'two'");
+    const restarted = await startCrm({ sealLog });
+    const { body } = await restarted.client(tenantId).get("/audit-logs/verify");
+    expect(body).toMatchObject({ ok: false, checked: 1, firstBroken: { seal: 2, reason: "tail_removed" } });
+    await restarted.stop();
+  });
+
+  test("hands out later what a crash kept from the file, and reads past a line that it cut off", async () => {
+    await create("one");
+    await cell.sealAll(tenantId);
+    const cut = join(folder, "cut.jsonl");
+    writeFileSync(cut, `{"tenantId":"${tenantId}","seal":1,"ro`);
+    const restarted = await startCrm({ sealLog: cut });
+    await restarted.sealer.seal(tenantId);
+    expect(readFileSync(cut, "utf8")).toContain(JSON.stringify(lines()[0]));
+    await restarted.stop();
+  });
+
+  test("does not build on a seal that it did not sign", async () => {
+    await create("one");
+    await cell.sealAll(tenantId);
+    await inspect(tenantId, "update $tenant.audit_seals set signature = '\\x00'");
+    await create("two");
+    await expect(cell.sealer.seal(tenantId)).rejects.toThrow("not signed by a known key");
+  });
+
+  test("keeps no writer waiting, nor do writers keep it", async () => {
+    const client = new pg.Client({ connectionString: inject("databaseUrl") });
+    await client.connect();
+    // As long as a seal could ever take.
+    await client.query("begin");
+    await client.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [`seal "${schemaOf(tenantId)}"`]);
+    await client.query(`declare entries cursor for select * from "${schemaOf(tenantId)}".audit_logs order by transaction_id, seq`);
+    await client.query("fetch 1 from entries");
+    await client.query(`insert into "${schemaOf(tenantId)}".audit_seals (seal, from_transaction, from_seq, to_transaction, to_seq, transaction_offset, seqs,
+      hashes, previous_root, root, key_id, signature, sealed_at) values (99, 0, 0, 0, 0, 0, '{}', '', '', '', '', '', now())`);
+    const startedMs = performance.now();
+    const answers = await Promise.all(Array.from({ length: 50 }, (_, index) => create(`customer ${index}`)));
+    expect(answers.every((answer) => answer.status === 201)).toBe(true);
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    expect(await cell.sealer.seal(tenantId)).toBe(false);
+    await client.query("rollback");
+    await client.end();
+    await cell.sealAll(tenantId);
+    expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 50 });
+  });
+
+  test("verifies under writes and seals", async () => {
+    let writing = true;
+    const writers = Array.from({ length: 4 }, async (_, writer) => {
+      for (let index = 0; writing; index++) await create(`customer ${writer} ${index}`);
+    });
+    for (let round = 0; round < 20; round++) {
+      await cell.sealer.seal(tenantId);
+      const { body } = await admin.get("/audit-logs/verify");
+      expect(body.ok, JSON.stringify(body)).toBe(true);
+    }
+    writing = false;
+    await Promise.all(writers);
+  });
+});

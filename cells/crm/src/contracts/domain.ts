@@ -1,0 +1,86 @@
+import { badField, Problem } from "@cell/problem";
+import Big from "big.js";
+import { instantOf } from "../calendar.ts";
+import type { Contract, ContractInput, ContractPatch, ContractStatus } from "./schema.ts";
+
+/** What follows from a contract's amount and its payments. */
+type Computed = Pick<Contract, "outstandingAmount" | "paidRatio" | "overpaid">;
+
+/** A contract as it is written: without what is computed. */
+export type WrittenContract = Omit<Contract, keyof Computed | "receivedAmount">;
+
+/** A contract with what follows from its amount and what was received. */
+export function settled<Row extends Pick<Contract, "amount" | "receivedAmount">>(row: Row): Row & Computed {
+  const [amount, received] = [new Big(row.amount), new Big(row.receivedAmount)];
+  const overpaid = received.gt(amount);
+  return {
+    ...row,
+    outstandingAmount: overpaid ? "0" : amount.minus(received).toFixed(),
+    paidRatio: received.times(100).div(amount).round(2, Big.roundHalfUp).toNumber(),
+    overpaid,
+  };
+}
+
+/** A contract without what is computed, as the audit trail has it. */
+export function written({ receivedAmount, outstandingAmount, paidRatio, overpaid, ...rest }: Contract): WrittenContract {
+  return rest;
+}
+
+const blank = { opportunityId: null, status: "draft" as const, signedAt: null, startDate: null, endDate: null };
+
+/** A new contract out of what a caller gave. Throws BAD_REQUEST for an end before the start. */
+export function newContract(
+  input: ContractInput,
+  identity: { contractId: string; number: string; currency: string; timezone: string; now: string },
+): Contract {
+  const { contractId, number, currency, timezone, now } = identity;
+  const made = {
+    ...blank,
+    number,
+    currency,
+    ...datedIn(timezone, input),
+    contractId,
+    receivedAmount: "0",
+    createdAt: now,
+    updatedAt: now,
+    version: 1,
+  };
+  checkDates(made);
+  return settled(made);
+}
+
+/** A change with its dates as instants. */
+export function datedIn<Fields extends ContractPatch>(timezone: string, given: Fields): Fields {
+  return given.signedAt ? { ...given, signedAt: instantOf(given.signedAt, timezone) } : given;
+}
+
+/** The statuses that each one may be followed by. */
+export const moves: Readonly<Record<ContractStatus, readonly ContractStatus[]>> = {
+  draft: ["active", "void"],
+  active: ["completed", "expired", "void"],
+  expired: ["active", "void"],
+  completed: ["active"],
+  void: [],
+};
+
+/** Throws CONFLICT for a move that is not legal, BAD_REQUEST for an end before the start. */
+export function checkChange(current: WrittenContract, next: WrittenContract): void {
+  const legal = moves[current.status];
+  if (next.status !== current.status && !legal.includes(next.status)) {
+    const says = legal.length === 0 ? "stays so" : `can become ${legal.join(" or ")}`;
+    throw new Problem("CONFLICT", `A contract that is ${current.status} ${says}, not ${next.status}`, {
+      details: { field: "status", status: current.status, legal },
+    });
+  }
+  checkDates(next);
+}
+
+function checkDates({ startDate, endDate }: Pick<Contract, "startDate" | "endDate">): void {
+  if (startDate !== null && endDate !== null && endDate < startDate)
+    throw badField("endDate", "OUT_OF_RANGE", "must not be before startDate");
+}
+
+/** The n-th number that is generated. */
+export function generatedNumber(year: number, n: number): string {
+  return `C-${year}-${String(n).padStart(6, "0")}`;
+}

@@ -1,0 +1,74 @@
+import { answer, currencyCode, money, nameText, resource, sensitive, text } from "@cell/cell";
+import { z } from "zod";
+import { day, moment } from "../calendar.ts";
+
+export const contractStatuses = ["draft", "active", "completed", "void", "expired"] as const;
+export type ContractStatus = (typeof contractStatuses)[number];
+
+const customerId = z.uuid().meta({ description: "The customer that it was made with" });
+
+/** What a contract can be given by a caller. */
+const fields = {
+  opportunityId: z.uuid().nullable().meta({ description: "The opportunity that it came out of: one of the same customer's" }),
+  number: text(100, 1).meta({
+    description: "Unique among the live contracts, in any case; generated where it is left out",
+    examples: ["C-2026-000123"],
+  }),
+  name: nameText().meta({ examples: ["年度采购合同"] }),
+  amount: money({ positive: true }),
+  currency: currencyCode().meta({ description: "The tenant's where it is left out; fixed from the first payment on", examples: ["CNY"] }),
+  status: z.enum(contractStatuses).meta({
+    description: "draft to active or void; active to completed, expired or void; expired to active or void; completed to active; void is final",
+    examples: ["active"],
+  }),
+  signedAt: moment()
+    .nullable()
+    .meta({ description: "A time, or a date: its midnight in the tenant's timezone", examples: ["2026-01-15"] }),
+  startDate: day()
+    .nullable()
+    .meta({ examples: ["2026-01-15"] }),
+  endDate: day()
+    .nullable()
+    .meta({ description: "Not before startDate", examples: ["2026-12-31"] }),
+};
+
+const contractSchema = z
+  .object({
+    contractId: z.uuid(),
+    tenantId: z.string().meta({ examples: ["tenant-001"] }),
+    customerId,
+    ...fields,
+    amount: money(),
+    signedAt: z.iso
+      .datetime()
+      .nullable()
+      .meta({ examples: ["2026-01-15T00:00:00.000Z"] }),
+    receivedAmount: sensitive("amount", money().meta({ description: "Its payments without the refunds; void ones aside" })),
+    outstandingAmount: sensitive("amount", money().meta({ description: "What is still to come; not below 0" })),
+    paidRatio: z.number().meta({ description: "What was received, in percent of the amount", examples: [33.33] }),
+    overpaid: z.boolean().meta({ description: "More was received than the amount" }),
+    createdAt: z.iso.datetime(),
+    updatedAt: z.iso.datetime(),
+    version: z.int().meta({ description: "Payments count it up too" }),
+  })
+  .meta({ id: "Contract" });
+
+export const contract = resource("contract", contractSchema, { id: "contractId", label: "number" });
+export type Contract = Omit<z.infer<typeof contractSchema>, "tenantId">;
+
+export const contractInput = z
+  .strictObject({ customerId, ...fields })
+  .partial()
+  .required({ customerId: true, name: true, amount: true })
+  .meta({ id: "ContractInput" });
+export type ContractInput = z.infer<typeof contractInput>;
+
+export const contractPatch = z.strictObject(fields).partial().meta({ id: "ContractPatch" });
+export type ContractPatch = z.infer<typeof contractPatch>;
+
+export const contractDeleted = answer(z.object({ contractId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContractDeleted" }));
+
+/** What contracts of one currency come to. */
+export const contractTotal = answer(
+  z.object({ count: z.int(), amount: money(), received: money(), outstanding: money() }).meta({ id: "ContractTotal" }),
+);

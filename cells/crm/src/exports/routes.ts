@@ -1,0 +1,82 @@
+import {
+  type AuditDraft,
+  type Call,
+  type Cell,
+  clearance,
+  endpoint,
+  type ListQuery,
+  type Lists,
+  listAnswer,
+  listOf,
+  listQuery,
+} from "@cell/cell";
+import { sendStream } from "@cell/http";
+import { badFields } from "@cell/problem";
+import { v7 as uuidv7 } from "uuid";
+import { z } from "zod";
+import { csvFile } from "./csv.ts";
+
+const exportQuery = listQuery.extend({
+  format: z.enum(["json", "csv"]).optional().meta({ description: "json (default): a page, as the list answers it; csv: all matches in one file" }),
+  bom: z.enum(["true", "false"]).optional().meta({ description: "`false` leaves out the byte order mark, which Excel needs" }),
+});
+type ExportCall = Call<unknown, z.infer<typeof exportQuery>, unknown>;
+
+const rowsAtOnce = 500;
+/** What belongs to a page, and so to no file. */
+const pageParameters = ["page", "pageSize", "cursor", "total", "reveal"] as const;
+
+/** The export of a resource: `GET <path>/export`. */
+export function exportRoutes<Row extends object>(path: string, lists: Lists<Row>): (cell: Cell) => void {
+  const { resource, exposure } = lists.listing;
+  const exportRecords = endpoint({
+    method: "get",
+    path: `${path}/export`,
+    permission: "crm:export",
+    tag: "Exports",
+    summary: `Export ${resource.type}s`,
+    description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
+meanwhile; a text that begins like a formula gets a quote in front, tags are separated by \`;\`. Every export is in the audit trail.`,
+    query: exportQuery,
+    status: 200,
+    answer: listOf(resource, listAnswer(resource as never)),
+    produces: ["text/csv"],
+  });
+
+  const file = async (cell: Cell, call: ExportCall, headers: Record<string, string>) => {
+    const { format, bom, ...query } = call.query;
+    if (format !== "csv") return undefined;
+    const refused = pageParameters.filter((name) => query[name] !== undefined);
+    if (refused.length > 0) {
+      throw badFields(refused.map((name) => ({ path: name, code: "INVALID_FORMAT", message: "belongs to a page: not with format=csv" })));
+    }
+    const { statement, values } = lists.all(lists.resolve(query, call.caller));
+    const rows = csvFile(call.tenant.reader().stream(statement, values, rowsAtOnce), {
+      resource,
+      clearance: clearance(call.caller, exposure ?? "list"),
+      tenantId: call.tenant.tenantId,
+      bom: bom !== "false",
+      ended: (sent, completed) => cell.record(call, [draftOf(call, resource.type, resource.fields, sent, completed)]),
+    });
+    const disposition = `attachment; filename="${resource.type}s-${call.now.slice(0, 10)}.csv"`;
+    return sendStream(call.context.env.outgoing, 200, { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": disposition }, rows);
+  };
+
+  return (cell) => {
+    cell.list(exportRecords, lists, {
+      stream: (call, headers) => file(cell, call, headers),
+      async extra(call, page) {
+        await cell.record(call, [draftOf(call, resource.type, resource.fields, page.length, true)]);
+        return {};
+      },
+    });
+  };
+}
+
+/** Who took what out, and how much of it. */
+function draftOf({ query }: ExportCall, resourceType: string, fields: readonly string[], rows: number, completed: boolean): AuditDraft {
+  const { format = "json", bom: _bom, ...asked } = query satisfies ListQuery & ExportCall["query"];
+  const told = { format, ...asked, fields, rows, completed };
+  const changes = Object.entries(told).flatMap(([field, after]) => (after === undefined ? [] : { field, before: null, after }));
+  return { action: "export", resourceType, resourceId: uuidv7(), resourceName: null, resourceVersion: null, changes };
+}

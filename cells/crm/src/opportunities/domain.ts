@@ -1,0 +1,159 @@
+import { badField } from "@cell/problem";
+import { type Actor, checkOwner } from "../customers/domain.ts";
+import { fixedProbabilityOf } from "../pipelines/domain.ts";
+import type { Pipeline, Stage } from "../pipelines/schema.ts";
+import type { Opportunity, OpportunityInput, OpportunityPatch } from "./schema.ts";
+
+/** An opportunity with the number of its last row of history. */
+export type TrackedOpportunity = Opportunity & { historySeq: number };
+
+/** What an opportunity was from `at` on, in all that a report depends on. */
+export interface HistoryRow {
+  opportunityId: string;
+  seq: number;
+  moved: boolean;
+  fromStage: string | null;
+  pipelineId: string;
+  stage: string;
+  stageType: Opportunity["status"];
+  amount: string;
+  currency: string;
+  probability: number;
+  expectedCloseDate: string | null;
+  closedAt: string | null;
+  ownerId: string;
+  customerId: string;
+  deleted: boolean;
+  at: string;
+  actorId: string;
+  requestId: string;
+}
+
+/** Changes of these are history; the stage's and the pipeline's make a move. */
+const reported = ["customerId", "amount", "currency", "pipelineId", "stage", "probability", "expectedCloseDate", "ownerId"] as const;
+
+/** A new opportunity out of what a caller gave. Throws BAD_REQUEST for a stage that the pipeline has not, FORBIDDEN for an owner that the actor may not choose. */
+export function newOpportunity(
+  input: OpportunityInput,
+  pipeline: Pipeline,
+  actor: Actor,
+  made: { opportunityId: string; currency: string; now: string },
+): TrackedOpportunity {
+  const { opportunityId, now } = made;
+  const stage = input.stage === undefined ? firstStage(pipeline) : stageNamed(pipeline, input.stage);
+  const ownerId = input.ownerId ?? actor.userId;
+  checkOwner(ownerId, actor);
+  return {
+    opportunityId,
+    customerId: input.customerId,
+    name: input.name,
+    amount: input.amount ?? "0",
+    currency: input.currency ?? made.currency,
+    pipelineId: pipeline.pipelineId,
+    stage: stage.stage,
+    status: stage.type,
+    ...probabilityIn(stage, input.probability ?? undefined),
+    expectedCloseDate: input.expectedCloseDate ?? null,
+    ownerId,
+    lostReason: lostReasonIn(stage, input.lostReason),
+    stageEnteredAt: now,
+    closedAt: stage.type === "open" ? null : now,
+    createdAt: now,
+    updatedAt: now,
+    version: 1,
+    historySeq: 1,
+  };
+}
+
+/**
+ * The opportunity after a change, in the pipeline that it is in from then on; the same object when nothing changes.
+ * Throws BAD_REQUEST for a stage that the pipeline has not and for a loss without a reason.
+ */
+export function changedOpportunity(current: TrackedOpportunity, patch: OpportunityPatch, pipeline: Pipeline, now: string): TrackedOpportunity {
+  // Clocks of several processes may differ by a little: history never goes back.
+  const at = now > current.updatedAt ? now : current.updatedAt;
+  const stage = targetStage(current, patch, pipeline);
+  const moved = stage.stage !== current.stage || pipeline.pipelineId !== current.pipelineId;
+  const entered = stage.type !== current.status;
+  const { probability, lostReason, ...rest } = patch;
+  const fields: Opportunity = {
+    ...current,
+    ...rest,
+    pipelineId: pipeline.pipelineId,
+    stage: stage.stage,
+    status: stage.type,
+    ...(moved || probability !== undefined
+      ? probabilityIn(stage, probability ?? undefined)
+      : { probability: current.probability, probabilityOverridden: current.probabilityOverridden }),
+    lostReason: lostReasonIn(stage, lostReason === undefined ? current.lostReason : lostReason),
+    stageEnteredAt: moved ? at : current.stageEnteredAt,
+    closedAt: stage.type === "open" ? null : entered ? at : current.closedAt,
+  };
+  if (Object.entries(fields).every(([field, value]) => current[field as keyof Opportunity] === value)) return current;
+  const isHistory = reported.some((field) => fields[field] !== current[field]);
+  return { ...fields, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + (isHistory ? 1 : 0) };
+}
+
+/** The opportunity as it ends when it is deleted. */
+export function deletedOpportunity(current: TrackedOpportunity, now: string): TrackedOpportunity {
+  const at = now > current.updatedAt ? now : current.updatedAt;
+  return { ...current, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + 1 };
+}
+
+/** The row of history that a change comes to; undefined for one that no report depends on. */
+export function historyOf(
+  before: TrackedOpportunity | undefined,
+  after: TrackedOpportunity,
+  by: { actorId: string; requestId: string },
+  deleted = false,
+): HistoryRow | undefined {
+  if (before?.historySeq === after.historySeq) return undefined;
+  const moved = !before || before.stage !== after.stage || before.pipelineId !== after.pipelineId;
+  return {
+    opportunityId: after.opportunityId,
+    seq: after.historySeq,
+    moved,
+    fromStage: moved && before ? before.stage : null,
+    pipelineId: after.pipelineId,
+    stage: after.stage,
+    stageType: after.status,
+    amount: after.amount,
+    currency: after.currency,
+    probability: after.probability,
+    expectedCloseDate: after.expectedCloseDate,
+    closedAt: after.closedAt,
+    ownerId: after.ownerId,
+    customerId: after.customerId,
+    deleted,
+    at: after.updatedAt,
+    ...by,
+  };
+}
+
+/** The stage of a pipeline by its slug. Throws BAD_REQUEST, naming the known ones. */
+export function stageNamed({ stages }: Pick<Pipeline, "stages">, name: string): Stage {
+  const found = stages.find(({ stage }) => stage === name);
+  if (!found) throw badField("stage", "INVALID_ENUM", `must be one of ${stages.map(({ stage }) => stage).join(", ")}`);
+  return found;
+}
+
+function firstStage({ stages: [first] }: Pick<Pipeline, "stages">): Stage {
+  if (!first) throw new Error("a pipeline without stages");
+  return first;
+}
+
+function targetStage(current: TrackedOpportunity, patch: OpportunityPatch, pipeline: Pipeline): Stage {
+  if (patch.stage !== undefined) return stageNamed(pipeline, patch.stage);
+  return pipeline.pipelineId === current.pipelineId ? stageNamed(pipeline, current.stage) : firstStage(pipeline);
+}
+
+function probabilityIn(stage: Stage, given: number | undefined): Pick<Opportunity, "probability" | "probabilityOverridden"> {
+  const fixed = fixedProbabilityOf(stage.type);
+  return { probability: fixed ?? given ?? stage.probability, probabilityOverridden: fixed === undefined && given !== undefined };
+}
+
+function lostReasonIn(stage: Stage, reason: string | null | undefined): string | null {
+  if (stage.type !== "lost") return null;
+  if (!reason) throw badField("lostReason", "REQUIRED", "is required for a lost opportunity");
+  return reason;
+}

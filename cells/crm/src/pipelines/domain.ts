@@ -1,0 +1,35 @@
+import { badFields, type FieldProblem } from "@cell/problem";
+import type { Stage, StageInput } from "./schema.ts";
+
+const fixedProbability = { won: 100, lost: 0 } as const;
+
+/** The probability that an opportunity of this type has whatever anyone says; undefined for an open one. */
+export function fixedProbabilityOf(type: Stage["type"]): number | undefined {
+  return type === "open" ? undefined : fixedProbability[type];
+}
+
+/** The stages of a pipeline out of what a caller gave, in their order. Throws BAD_REQUEST for ones that make no funnel. */
+export function stagesOf(given: readonly StageInput[]): Stage[] {
+  const wrong: FieldProblem[] = [];
+  const seen = new Set<string>();
+  const stages = given.map(({ stage, name = stage, type, probability }, index) => {
+    if (seen.has(stage)) wrong.push({ path: `stages.${index}.stage`, code: "INVALID_FORMAT", message: `"${stage}" is there twice` });
+    seen.add(stage);
+    const known = fixedProbabilityOf(type) ?? probability;
+    if (known === undefined) wrong.push({ path: `stages.${index}.probability`, code: "REQUIRED", message: "is required" });
+    return { stage, name, type, probability: known ?? 0 };
+  });
+  const count = (type: Stage["type"]) => stages.filter((stage) => stage.type === type).length;
+  for (const type of ["won", "lost"] as const) {
+    if (count(type) !== 1) wrong.push({ path: "stages", code: "INVALID_FORMAT", message: `must hold exactly one stage of the type ${type}` });
+  }
+  if (count("open") === 0) wrong.push({ path: "stages", code: "INVALID_FORMAT", message: "must hold at least one open stage" });
+  if (wrong.length > 0) throw badFields(wrong);
+  return stages;
+}
+
+/** The stages that opportunities could not stay in after a change: they are gone, or of another type. */
+export function endedStages(before: readonly Stage[], after: readonly Stage[]): string[] {
+  const kept = new Set(after.map(({ stage, type }) => `${type} ${stage}`));
+  return before.filter(({ stage, type }) => !kept.has(`${type} ${stage}`)).map(({ stage }) => stage);
+}

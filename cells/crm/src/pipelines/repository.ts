@@ -1,0 +1,152 @@
+import { Lists } from "@cell/cell";
+import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { sql } from "kysely";
+import { db } from "../tables.ts";
+import { type Pipeline, pipeline, type Stage } from "./schema.ts";
+
+const columns = ["pipelineId", "name", "isDefault", "createdAt", "updatedAt", "version"] as const;
+
+const stages = () =>
+  db
+    .selectFrom("pipelineStages")
+    .select(
+      sql<Stage[]>`json_agg(json_build_object('stage', stage, 'name', name, 'type', type, 'probability', probability) order by position)`.as(
+        "stages",
+      ),
+    )
+    .whereRef("pipelineStages.pipelineId", "=", "pipelines.pipelineId" as never)
+    .where(sql<boolean>`active`);
+
+const all = () => db.selectFrom("pipelines").select(columns).select(stages().as("stages")).$castTo<Pipeline>();
+
+const byId = statement((p: Parameters<{ pipelineId: string }>) => all().where("pipelineId", "=", p.pipelineId));
+
+const theDefault = statement((_: Parameters<object>) => all().where(sql<boolean>`is_default`));
+
+const insertRow = statement((p: Parameters<Pipeline>) =>
+  db.insertInto("pipelines").values(Object.fromEntries(columns.map((column) => [column, p[column]])) as never),
+);
+
+const updateRow = statement((p: Parameters<Pipeline & { read: number }>) =>
+  db
+    .updateTable("pipelines")
+    .set({ name: p.name, isDefault: p.isDefault, updatedAt: p.updatedAt, version: p.version } as never)
+    .where("pipelineId", "=", p.pipelineId)
+    .where("version", "=", p.read),
+);
+
+interface StageRow extends Stage {
+  position: number;
+}
+
+const given = (p: Parameters<{ stages: string }>) =>
+  db.selectFrom(
+    sql<StageRow>`json_to_recordset(${p.stages}::json)`.as<"given">(
+      sql`given(stage text, name text, type text, probability numeric, position int)`,
+    ),
+  );
+
+const writeStages = statement((p: Parameters<{ pipelineId: string; stages: string }>) =>
+  db
+    .insertInto("pipelineStages")
+    .columns(["pipelineId", "stage", "name", "type", "probability", "position", "active"])
+    .expression(
+      given(p).select([
+        sql<string>`${p.pipelineId}::uuid`.as("pipelineId"),
+        "stage",
+        "name",
+        "type",
+        "probability",
+        "position",
+        sql<boolean>`true`.as("active"),
+      ] as never),
+    )
+    .onConflict((conflict) =>
+      conflict.columns(["pipelineId", "stage"]).doUpdateSet((eb) => ({
+        name: eb.ref("excluded.name"),
+        type: eb.ref("excluded.type"),
+        probability: eb.ref("excluded.probability"),
+        position: eb.ref("excluded.position"),
+        active: true,
+      })),
+    ),
+);
+
+const removeOthers = statement((p: Parameters<{ pipelineId: string; stages: string }>) =>
+  db
+    .updateTable("pipelineStages")
+    .set({ active: false })
+    .where("pipelineId", "=", p.pipelineId)
+    .where(sql<boolean>`active`)
+    .where("stage", "not in", given(p).select("given.stage")),
+);
+
+const endDefault = statement((p: Parameters<{ pipelineId: string; now: string }>) =>
+  db
+    .updateTable("pipelines")
+    .set({ isDefault: false, updatedAt: p.now, version: sql`version + 1` } as never)
+    .where(sql<boolean>`is_default`)
+    .where("pipelineId", "!=", p.pipelineId)
+    .returning(["pipelineId", "name", "version"]),
+);
+
+const occupied = statement((p: Parameters<{ pipelineId: string; stages: string[] }>) =>
+  db
+    .selectFrom("opportunities")
+    .select("stage")
+    .distinct()
+    .where("pipelineId", "=", p.pipelineId)
+    .where(sql<boolean>`stage = any(${p.stages})`)
+    .where("deletedAt", "is", null)
+    .orderBy("stage"),
+);
+
+export function find(tenant: TenantDb, pipelineId: string): Promise<Pipeline | undefined> {
+  return tenant.first(byId, { pipelineId });
+}
+
+/** The tenant's default pipeline. Throws an Error for a tenant without: its schema is damaged. */
+export async function findDefault(tenant: TenantDb): Promise<Pipeline> {
+  const found = await tenant.first(theDefault, {});
+  if (!found) throw new Error(`the default pipeline of ${tenant.tenantId} is gone`);
+  return found;
+}
+
+export function insert(tx: TenantTx, row: Pipeline) {
+  return [tx.change(insertRow, row), tx.change(writeStages, stageValues(row))] as const;
+}
+
+/** Writes a pipeline that was read at version `read`; a stage that is missing by now is removed. */
+export function update(tx: TenantTx, row: Pipeline, read: number) {
+  const values = stageValues(row);
+  return [tx.change(updateRow, { ...row, read }, "pipeline changed"), tx.change(writeStages, values), tx.change(removeOthers, values)] as const;
+}
+
+function stageValues({ pipelineId, stages: list }: Pipeline) {
+  return { pipelineId, stages: JSON.stringify(list.map((stage, index) => ({ ...stage, position: index + 1 }))) };
+}
+
+/** Ends another pipeline's being the default, now; resolves to those that were. Needs `tx.begin()`. */
+export function endOthersDefault(tx: TenantTx, { pipelineId }: Pipeline, now: string) {
+  return tx.run(endDefault, { pipelineId, now });
+}
+
+/** Those of the stages that live opportunities are in. */
+export async function occupiedStages(tenant: TenantDb, pipelineId: string, among: string[]): Promise<string[]> {
+  return (await tenant.query(occupied, { pipelineId, stages: among })).map(({ stage }) => stage);
+}
+
+export const lists = new Lists<Pipeline>({
+  resource: pipeline,
+  select: all,
+  id: "pipelineId",
+  defaultSort: "createdAt",
+  visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+  fields: {
+    pipelineId: { type: "uuid" },
+    name: { type: "text", sort: true },
+    isDefault: { type: "boolean" },
+    createdAt: { type: "time", sort: true },
+    updatedAt: { type: "time", sort: true },
+  },
+});
