@@ -56,6 +56,13 @@ export function createCrm(options: CrmOptions): RunningCell {
       version: "1.0.0",
     },
     // Their paths win over /customers/{id}.
-    [importRoutes(importers, options.wakeImports), exportRoutes("/customers", customers.lists), customerRoutes, contactRoutes, auditLogRoutes(options.sealWitness), settingsRoutes],
+    [
+      importRoutes(importers, options.wakeImports),
+      exportRoutes("/customers", customers.lists),
+      customerRoutes,
+      contactRoutes,
+      auditLogRoutes(options.sealWitness),
+      settingsRoutes,
+    ],
   );
 }

@@ -1,7 +1,7 @@
 import { sweepTenant } from "@cell/cell/sweeper";
 import type { TestClient } from "@cell/cell/testing";
-import pg from "pg";
 import { schemaOf } from "@cell/postgres";
+import pg from "pg";
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { inspect, keptAnswers, startCrm, type TestCrm } from "./testing.ts";
 

@@ -12,6 +12,8 @@ import { cellMigrations } from "./migrations/registry.ts";
 
 const sealKeys = parseSealKeys(generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(), []);
 
+const tenantIds = new Set<string>();
+
 export interface TestCrm extends TestCell {
   /** Not started: a test seals when it wants to. */
   sealer: Sealer;
@@ -32,7 +34,9 @@ export async function startCrm(options: { sealLog?: string } = {}): Promise<Test
   });
   const log = createLogger("crm", "error");
   const sealLog = new SealLog(sealKeys.publicKeys, options.sealLog, log);
-  const sealer = new Sealer({ registry, keys: sealKeys, sealLog, log });
+  // Other test files have tenants on the same server, and keys of their own.
+  const list = async () => (await registry.list()).filter(({ tenantId }) => tenantIds.has(tenantId));
+  const sealer = new Sealer({ registry: { owner: registry.owner, list }, keys: sealKeys, sealLog, log });
   const importRunner = new ImportRunner({ registry, importers, log, committed: sealer.wake });
   const cell = createCrm({
     registry,
@@ -48,7 +52,13 @@ export async function startCrm(options: { sealLog?: string } = {}): Promise<Test
     while (!(await isFinished(tenantId))) await sleep(10);
     await sealer.seal(tenantId);
   };
-  return { ...(await serveTestCell("crm", cell, registry)), sealer, sealAll };
+  const served = await serveTestCell("crm", cell, registry);
+  const tenant = async () => {
+    const tenantId = await served.tenant();
+    tenantIds.add(tenantId);
+    return tenantId;
+  };
+  return { ...served, tenant, sealer, sealAll };
 }
 
 /** Whether no transaction runs that began before a tenant's last entry was written. */

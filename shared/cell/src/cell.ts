@@ -167,10 +167,7 @@ function routesOf({ committed }: CellOptions, register: Register): Cell {
   };
 }
 
-async function commandOptions(
-  call: Call,
-  endpoint: Endpoint,
-): Promise<CommandOptions> {
+async function commandOptions(call: Call, endpoint: Endpoint): Promise<CommandOptions> {
   const { status } = endpoint;
   // DELETE is idempotent by itself: a request id only correlates there.
   if (endpoint.method === "delete") return { key: undefined, rejectRepeats: false, status };
@@ -270,7 +267,8 @@ class Handlers {
   #finished(c: Context, requestId: string, route: string, status: number, startedAt: number): void {
     const ms = performance.now() - startedAt;
     this.#metrics.finished(c.req.method, route, status, ms / 1000);
-    if (this.#options.log.isLevelEnabled("debug")) this.#options.log.debug({ requestId, method: c.req.method, route, status, ms }, "answered");
+    if (this.#options.log.isLevelEnabled("debug"))
+      this.#options.log.debug({ requestId, method: c.req.method, route, status, ms }, "answered");
   }
 
   async #call(c: Context, endpoint: Endpoint, requestId: string): Promise<Call> {

@@ -62,7 +62,9 @@ function parseCondition(
     throw badField("filter", "INVALID_ENUM", `the operator ${operator} is not one of ${operators.join(", ")}`);
   const kind = maskedKind(name);
   if (kind && !comparable[kind].includes(operator))
-    throw new Problem("FIELD_MASKED", `${name} is masked for you: it takes ${comparable[kind].join(", ")} only`, { details: { field: name } });
+    throw new Problem("FIELD_MASKED", `${name} is masked for you: it takes ${comparable[kind].join(", ")} only`, {
+      details: { field: name },
+    });
   const value = /^"[\s\S]*"$/.test(raw) ? raw.slice(1, -1).replace(/\\(["\\])/g, "$1") : raw;
   return condition(name, field.type, operator, value);
 }
@@ -130,5 +132,7 @@ export function existingDay(value: string): boolean {
   const day = value.slice(0, 10);
   const time = Date.parse(`${day}T00:00:00Z`);
   // PostgreSQL knows no year 0.
-  return !day.startsWith("0000") && !Number.isNaN(time) && new Date(time).toISOString().slice(0, 10) === day && !Number.isNaN(Date.parse(value));
+  return (
+    !day.startsWith("0000") && !Number.isNaN(time) && new Date(time).toISOString().slice(0, 10) === day && !Number.isNaN(Date.parse(value))
+  );
 }

@@ -1,5 +1,5 @@
-export { type Background, repeat } from "./background.ts";
 export { type AuditAction, type AuditDraft, type AuditOrigin, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
+export { type Background, repeat } from "./background.ts";
 export { canonicalJson, parseJson, readJson } from "./body.ts";
 export { type Cell, type CellOptions, type CommandAnswer, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
@@ -7,7 +7,18 @@ export { keptForMs, type Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
 export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
 export { type Condition, hasForm } from "./filter.ts";
-export { equals, intParam, type ListField, type Listing, type ListQuery, type ListRequest, Lists, likePattern, listAnswer, listQuery } from "./listing.ts";
+export {
+  equals,
+  intParam,
+  type ListField,
+  type Listing,
+  type ListQuery,
+  type ListRequest,
+  Lists,
+  likePattern,
+  listAnswer,
+  listQuery,
+} from "./listing.ts";
 export { type Clearance, clearance, looksMasked, mask, readableKinds, type SensitiveKind, sensitive, withoutMasked } from "./masking.ts";
 export { chassisMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
@@ -17,6 +28,6 @@ export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from 
 export { SealLog } from "./seal-log.ts";
 export { Sealer } from "./sealer.ts";
 export { type StoredSettings, settingsChanged, settingsOf } from "./settings.ts";
-export { type Break, breakReasons, type Verification, verifyTrail } from "./verify.ts";
 export { startSweeper } from "./sweeper.ts";
+export { type Break, breakReasons, type Verification, verifyTrail } from "./verify.ts";
 export { checked } from "./version.ts";

@@ -98,9 +98,9 @@ function keyIdOf(publicKey: KeyObject): string {
   return hash("sha256", publicKey.export({ type: "spki", format: "der" }), "hex").slice(0, 16);
 }
 
-/** The leaf of an entry: every column counts, and none can pass for another. */
-export function leafOf(entry: EntryText): Buffer {
-  return hash("sha256", JSON.stringify(entry), "buffer");
+/** The leaf of an entry, a byte a character: every column counts, and none can pass for another. */
+export function leafOf(entry: EntryText): string {
+  return hash("sha256", JSON.stringify(entry), "binary");
 }
 
 /** The root over a seal's content: its place, the root before it and all its leaves. */

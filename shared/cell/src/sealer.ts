@@ -17,7 +17,7 @@ import {
 import type { SealLog } from "./seal-log.ts";
 
 export interface SealerOptions {
-  registry: Registry;
+  registry: Pick<Registry, "owner" | "list">;
   keys: SealKeys;
   sealLog: SealLog;
   log: Logger;
@@ -223,7 +223,7 @@ export class Sealer {
       to,
       transactionOffset,
       seqs,
-      hashes: Buffer.concat(leaves),
+      hashes: Buffer.from(leaves, "latin1"),
       previousRoot,
       keyId,
     };
@@ -285,18 +285,18 @@ interface Round {
 /** The entries of one seal, and the position behind them. */
 interface Chunk {
   seqs: string[];
-  leaves: Buffer[];
+  leaves: string;
   end: Position;
 }
 
 async function readChunk(client: PoolClient): Promise<Chunk> {
-  const chunk: Chunk = { seqs: [], leaves: [], end: origin.to };
+  const chunk: Chunk = { seqs: [], leaves: "", end: origin.to };
   while (chunk.seqs.length < entriesPerSeal) {
     const { rows } = await client.query<{ entry: EntryText }>(`fetch ${entriesPerRead} from entries`);
     for (const { entry } of rows) {
       const [seq, transaction] = entry;
       chunk.seqs.push(seq);
-      chunk.leaves.push(leafOf(entry));
+      chunk.leaves += leafOf(entry);
       chunk.end = { transaction, seq: (BigInt(seq) + 1n).toString() };
     }
     if (rows.length < entriesPerRead) break;

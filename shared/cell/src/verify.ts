@@ -194,12 +194,11 @@ class Entries {
 
 /** The first entry of a seal's range that is not what was sealed, or is not there. */
 async function compare(tenant: TenantDb, seal: Seal, entries: Entries): Promise<Break | null> {
-  const leaves = new Map(seal.seqs.map((seq, index) => [seq, seal.hashes.subarray(index * leafBytes, (index + 1) * leafBytes)]));
-  const missing = new Map(leaves);
+  const missing = new Map(seal.seqs.map((seq, index) => [seq, seal.hashes.toString("latin1", index * leafBytes, (index + 1) * leafBytes)]));
   const strangers: EntryText[] = [];
   for (let found = await entries.next(seal.to); found && strangers.length < strangersAtMost; found = await entries.next(seal.to)) {
     const [seq] = found;
-    if (missing.get(seq)?.equals(leafOf(found))) missing.delete(seq);
+    if (missing.get(seq) === leafOf(found)) missing.delete(seq);
     else strangers.push(found);
   }
   const [gone] = [...missing.keys()].filter((seq) => !strangers.some((stranger) => stranger[0] === seq));
@@ -212,7 +211,7 @@ async function compare(tenant: TenantDb, seal: Seal, entries: Entries): Promise<
 }
 
 /** Names an entry that stands in a seal's range and is not what was sealed at its place. */
-function strange(seal: Seal, entry: EntryText, missing: ReadonlyMap<string, Buffer>, strangers: readonly EntryText[]): Break {
+function strange(seal: Seal, entry: EntryText, missing: ReadonlyMap<string, string>, strangers: readonly EntryText[]): Break {
   const [seq, transaction, entryId] = entry;
   const leaf = missing.get(seq);
   const swapped = leaf && strangers.some((other) => isLeaf(leaf, other, seq, transaction) || isLeaf(leaf, other, seq, other[1]));
@@ -221,10 +220,10 @@ function strange(seal: Seal, entry: EntryText, missing: ReadonlyMap<string, Buff
 }
 
 /** Whether an entry is one of the missing ones under another number. */
-function isMoved(entry: EntryText, missing: ReadonlyMap<string, Buffer>): boolean {
+function isMoved(entry: EntryText, missing: ReadonlyMap<string, string>): boolean {
   return [...missing].some(([seq, leaf]) => isLeaf(leaf, entry, seq, entry[1]));
 }
 
-function isLeaf(leaf: Buffer, [, , ...content]: EntryText, seq: string, transaction: string): boolean {
-  return leafOf([seq, transaction, ...content]).equals(leaf);
+function isLeaf(leaf: string, [, , ...content]: EntryText, seq: string, transaction: string): boolean {
+  return leafOf([seq, transaction, ...content]) === leaf;
 }

@@ -65,6 +65,11 @@ export function markers<P>(): Parameters<P> {
   return new Proxy({} as Parameters<P>, { get: (_, name) => sql`${new Parameter(String(name))}` });
 }
 
+/** The parameters of these names, as the values of an insert or an update of columns of the same names. */
+export function valuesOf<P>(parameters: Parameters<P>, names: readonly (keyof P)[]): never {
+  return Object.fromEntries(names.map((name) => [name, parameters[name]])) as never;
+}
+
 /** Declares a statement; it is compiled at its first use. */
 export function statement<P, R>(build: (parameters: Parameters<P>) => Compilable<R>, options: { keep?: boolean } = {}): Statement<P, R> {
   let compiled: CompiledStatement | undefined;

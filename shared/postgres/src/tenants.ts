@@ -319,7 +319,9 @@ function toObjects<R>(names: string[], rows: unknown[][]): R[] {
 function readBatch(cursor: Cursor<unknown[]>, size: number): Promise<{ rows: unknown[][]; fields: pg.FieldDef[] }> {
   return new Promise((resolve, reject) => {
     // A cursor at its end answers without a result, whatever its types say.
-    cursor.read(size, (error, rows, result: pg.QueryResult | undefined) => (error ? reject(error) : resolve({ rows, fields: result?.fields ?? [] })));
+    cursor.read(size, (error, rows, result: pg.QueryResult | undefined) =>
+      error ? reject(error) : resolve({ rows, fields: result?.fields ?? [] }),
+    );
   });
 }
 

@@ -34,7 +34,11 @@ const create = async (body: object = example) => (await admin.post("/customers",
 describe("what is written down", () => {
   test("an entry says who did what to which record, when, by which request and from where", async () => {
     const customerId = await create();
-    await admin.patch(`/customers/${customerId}`, { body: { contactPhone: "13900139000" }, key: "req-7", headers: { "user-agent": "probe/1", "x-forwarded-for": "203.0.113.9" } });
+    await admin.patch(`/customers/${customerId}`, {
+      body: { contactPhone: "13900139000" },
+      key: "req-7",
+      headers: { "user-agent": "probe/1", "x-forwarded-for": "203.0.113.9" },
+    });
     const [entry] = await list();
     expect(entry).toEqual({
       id: expect.any(String),
@@ -91,7 +95,9 @@ describe("what is written down", () => {
     expect((await admin.post("/customers", { body: example })).status).toBe(409);
     expect((await admin.patch(`/customers/${customerId}`, { body: { name: "x" }, headers: version })).status).toBe(412);
     expect((await admin.delete(`/customers/${customerId}`, { headers: version })).status).toBe(412);
-    expect((await cell.client(tenantId, { scope: "own" }).patch(`/customers/${customerId}`, { body: { ownerId: "user-009" } })).status).toBe(403);
+    expect(
+      (await cell.client(tenantId, { scope: "own" }).patch(`/customers/${customerId}`, { body: { ownerId: "user-009" } })).status,
+    ).toBe(403);
     expect((await admin.patch("/settings", { body: { rates: { CNY: "1" } } })).status).toBe(400);
     expect((await list()).map((entry) => entry.action)).toEqual(["create"]);
   });
@@ -190,7 +196,8 @@ describe("reading it", () => {
 
   test("filters by time: half-open, a date in the tenant's timezone with its whole day", async () => {
     for (const name of ["a", "b", "c", "d"]) await create({ name });
-    const at = (name: string, time: string) => inspect(tenantId, `update $tenant.audit_logs set occurred_at = '${time}' where resource_name = '${name}'`);
+    const at = (name: string, time: string) =>
+      inspect(tenantId, `update $tenant.audit_logs set occurred_at = '${time}' where resource_name = '${name}'`);
     await at("a", "2026-01-30T23:59:59.999Z");
     await at("b", "2026-01-31T00:00:00Z");
     await at("c", "2026-01-31T23:59:59.999999Z");

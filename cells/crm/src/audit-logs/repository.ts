@@ -74,13 +74,23 @@ const isDate = (moment: string) => moment.length === 10;
 /** The conditions of a query's own parameters; dates are days in this timezone (IANA). */
 export function conditions(query: AuditLogQuery, timezone: string): Condition[] {
   const { from, to, resourceType, resourceId, action, actorId, requestId } = query;
-  const result = Object.entries({ resourceType, resourceId, action, actorId, requestId }).flatMap(([field, value]) => (value === undefined ? [] : [equals(field, value)]));
-  if (from !== undefined) result.push(isDate(from) ? { ...fromDay, values: [from, timezone] } : { ...fromTime, values: [new Date(from).toISOString()] });
-  if (to !== undefined) result.push(isDate(to) ? { ...toDay, values: [to, timezone] } : { ...toTime, values: [new Date(to).toISOString()] });
+  const result = Object.entries({ resourceType, resourceId, action, actorId, requestId }).flatMap(([field, value]) =>
+    value === undefined ? [] : [equals(field, value)],
+  );
+  if (from !== undefined)
+    result.push(isDate(from) ? { ...fromDay, values: [from, timezone] } : { ...fromTime, values: [new Date(from).toISOString()] });
+  if (to !== undefined)
+    result.push(isDate(to) ? { ...toDay, values: [to, timezone] } : { ...toTime, values: [new Date(to).toISOString()] });
   return result;
 }
 
 const fromTime = { shape: "from time", sql: ([time]: unknown[]) => sql<boolean>`occurred_at >= ${time}::timestamptz` };
 const toTime = { shape: "to time", sql: ([time]: unknown[]) => sql<boolean>`occurred_at < ${time}::timestamptz` };
-const fromDay = { shape: "from day", sql: ([day, zone]: unknown[]) => sql<boolean>`occurred_at >= (${day}::date::timestamp at time zone ${zone}::text)` };
-const toDay = { shape: "to day", sql: ([day, zone]: unknown[]) => sql<boolean>`occurred_at < ((${day}::date + 1)::timestamp at time zone ${zone}::text)` };
+const fromDay = {
+  shape: "from day",
+  sql: ([day, zone]: unknown[]) => sql<boolean>`occurred_at >= (${day}::date::timestamp at time zone ${zone}::text)`,
+};
+const toDay = {
+  shape: "to day",
+  sql: ([day, zone]: unknown[]) => sql<boolean>`occurred_at < ((${day}::date + 1)::timestamp at time zone ${zone}::text)`,
+};

@@ -1,4 +1,18 @@
-import { type AuditDraft, type CallOf, type Cell, type Clearance, clearance, type Condition, endpoint, idParams, listAnswer, listOf, type SealWitness, settingsOf, verifyTrail } from "@cell/cell";
+import {
+  type AuditDraft,
+  type CallOf,
+  type Cell,
+  type Clearance,
+  type Condition,
+  clearance,
+  endpoint,
+  idParams,
+  listAnswer,
+  listOf,
+  type SealWitness,
+  settingsOf,
+  verifyTrail,
+} from "@cell/cell";
 import { sendStream } from "@cell/http";
 import { csvFile } from "../exports/csv.ts";
 import { effective } from "../settings/domain.ts";
@@ -69,7 +83,11 @@ async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, str
     bom: true,
     ended: (rows, completed) => cell.record(call, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
   });
-  const fileHeaders = { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="audit-logs.csv"' };
+  const fileHeaders = {
+    ...headers,
+    "content-type": "text/csv; charset=utf-8",
+    "content-disposition": 'attachment; filename="audit-logs.csv"',
+  };
   return sendStream(call.context.env.outgoing, 200, fileHeaders, file);
 }
 

@@ -34,7 +34,8 @@ const declared = resource("auditLog", auditLogSchema, { id: "id", label: "resour
 /** An audit entry; its changes are masked as the record that they speak of would be in the detail. */
 export const auditLog: Resource<AuditLog> = {
   ...declared,
-  present: (row, { clear }, tenantId) => declared.present(maskedEntry(row, resources.get(row.resourceType), clear), { clear, revealed: new Set() }, tenantId),
+  present: (row, { clear }, tenantId) =>
+    declared.present(maskedEntry(row, resources.get(row.resourceType), clear), { clear, revealed: new Set() }, tenantId),
 };
 
 const moment = (description: string) =>
@@ -67,7 +68,8 @@ const breakSchema = z
     entryId: z.uuid().nullable(),
     seq: z.int().nullable(),
     reason: z.enum(breakReasons).meta({
-      description: "tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal",
+      description:
+        "tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal",
     }),
   })
   .meta({ id: "AuditBreak" });
@@ -77,7 +79,10 @@ export const verification = answer(
     .object({
       ok: z.boolean(),
       checked: z.int().meta({ description: "Sealed entries found as they were sealed" }),
-      sealedUntil: z.iso.datetime().nullable().meta({ description: "When the last seal was made; what was written since is not covered yet" }),
+      sealedUntil: z.iso
+        .datetime()
+        .nullable()
+        .meta({ description: "When the last seal was made; what was written since is not covered yet" }),
       firstBroken: breakSchema.nullable(),
     })
     .meta({ id: "AuditVerification" }),

@@ -137,7 +137,11 @@ describe("a superuser's hand is found and named", () => {
   test("the tail removed, with its seals", async () => {
     const entries = await threeSeals();
     await asSuperuser(`delete from $tenant.audit_logs where seq >= ${entries[6]?.seq}; delete from $tenant.audit_seals where seal = 3`);
-    expect(await verify()).toMatchObject({ ok: false, checked: 6, firstBroken: { seal: 3, entryId: null, seq: null, reason: "tail_removed" } });
+    expect(await verify()).toMatchObject({
+      ok: false,
+      checked: 6,
+      firstBroken: { seal: 3, entryId: null, seq: null, reason: "tail_removed" },
+    });
     await create("goes on");
     await expect(seal()).rejects.toThrow("seal 3 has been removed");
     expect((await verify()).firstBroken.reason).toBe("tail_removed");
@@ -153,7 +157,11 @@ describe("a superuser's hand is found and named", () => {
     ["its hashes", "update $tenant.audit_seals set hashes = overlay(hashes placing '\\x00'::bytea from 1) where seal = 2", "seal_changed"],
     ["its time", "update $tenant.audit_seals set sealed_at = sealed_at - interval '1 day' where seal = 2", "seal_changed"],
     ["its range", "update $tenant.audit_seals set to_transaction = to_transaction + 1 where seal = 2", "seal_changed"],
-    ["its signature", "update $tenant.audit_seals set signature = overlay(signature placing '\\x0000'::bytea from 1) where seal = 2", "signature"],
+    [
+      "its signature",
+      "update $tenant.audit_seals set signature = overlay(signature placing '\\x0000'::bytea from 1) where seal = 2",
+      "signature",
+    ],
     ["its key", "update $tenant.audit_seals set key_id = 'nobody' where seal = 2", "seal_changed"],
   ])("a seal changed: %s", async (_, sql, reason) => {
     await threeSeals();

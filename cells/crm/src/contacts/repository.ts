@@ -1,5 +1,5 @@
 import { Lists, likePattern } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
@@ -19,6 +19,9 @@ const columns = [
   "version",
 ] as const;
 
+/** What a change may change. */
+const changing = ["name", "title", "phone", "email", "isPrimary", "notes", "updatedAt", "version"] as const;
+
 const live = () => db.selectFrom("contacts").select(columns).$castTo<Contact>().where("deletedAt", "is", null);
 
 const byId = statement((p: Parameters<{ contactId: string; owner: Visibility }>) =>
@@ -27,23 +30,12 @@ const byId = statement((p: Parameters<{ contactId: string; owner: Visibility }>)
     .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf("contacts", p.owner)})`),
 );
 
-const insertRow = statement((p: Parameters<Contact>) =>
-  db.insertInto("contacts").values(Object.fromEntries(columns.map((column) => [column, p[column]])) as never),
-);
+const insertRow = statement((p: Parameters<Contact>) => db.insertInto("contacts").values(valuesOf(p, columns)));
 
 const updateRow = statement((p: Parameters<Contact & { read: number }>) =>
   db
     .updateTable("contacts")
-    .set({
-      name: p.name,
-      title: p.title,
-      phone: p.phone,
-      email: p.email,
-      isPrimary: p.isPrimary,
-      notes: p.notes,
-      updatedAt: p.updatedAt,
-      version: p.version,
-    } as never)
+    .set(valuesOf(p, changing))
     .where("contactId", "=", p.contactId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),

@@ -1,9 +1,10 @@
 import { Problem } from "@cell/problem";
 import type { Customer, CustomerInput } from "./schema.ts";
 
-/** The form in which names are compared: NFKC, spaces collapsed, case folded. By way of upper case, so that ß meets ss and ς meets σ. */
+/** The form in which names are compared: NFKC, spaces collapsed, case folded. By way of upper case, so that ẞ, ß and ss meet, and ς and σ. */
 export function nameKey(name: string): string {
-  return name.normalize("NFKC").replace(/\s+/gu, " ").trim().toUpperCase().toLowerCase().normalize("NFKC");
+  const folded = name.normalize("NFKC").toLowerCase().toUpperCase().toLowerCase().normalize("NFKC");
+  return folded.replace(/\s+/gu, " ").trim();
 }
 
 /** Who makes or changes a customer. */

@@ -1,5 +1,5 @@
 import { Lists } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
@@ -27,6 +27,11 @@ export const columns = [
   "version",
 ] as const;
 
+type Stored = Customer & { nameKey: string };
+
+/** What a change may change. */
+const changing = [...columns, "nameKey"].filter((column) => column !== "customerId" && column !== "createdAt") as (keyof Stored)[];
+
 const live = () => db.selectFrom("customers").select(columns).$castTo<Customer>().where("deletedAt", "is", null);
 
 const byId = statement((p: Parameters<{ customerId: string; owner: Visibility }>) =>
@@ -47,52 +52,13 @@ const byNameKey = statement((p: Parameters<{ nameKey: string }>) =>
 );
 
 const insertRow = statement((p: Parameters<Stored & { importId: string | null }>) =>
-  db.insertInto("customers").values({
-    customerId: p.customerId,
-    name: p.name,
-    nameKey: p.nameKey,
-    contactName: p.contactName,
-    contactPhone: p.contactPhone,
-    contactEmail: p.contactEmail,
-    industry: p.industry,
-    level: p.level,
-    source: p.source,
-    status: p.status,
-    ownerId: p.ownerId,
-    address: p.address,
-    tags: p.tags,
-    notes: p.notes,
-    customFields: p.customFields,
-    importId: p.importId,
-    createdAt: p.createdAt,
-    updatedAt: p.updatedAt,
-    version: p.version,
-  } as never),
+  db.insertInto("customers").values(valuesOf(p, [...columns, "nameKey", "importId"])),
 );
 
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("customers")
-    .set({
-      name: p.name,
-      nameKey: p.nameKey,
-      contactName: p.contactName,
-      contactPhone: p.contactPhone,
-      contactEmail: p.contactEmail,
-      industry: p.industry,
-      level: p.level,
-      source: p.source,
-      status: p.status,
-      ownerId: p.ownerId,
-      address: p.address,
-      tags: p.tags,
-      notes: p.notes,
-      customFields: p.customFields,
-      updatedAt: p.updatedAt,
-      deletedAt: null,
-      mergedInto: null,
-      version: p.version,
-    } as never)
+    .set({ ...(valuesOf(p, changing) as object), deletedAt: null, mergedInto: null } as never)
     .where("customerId", "=", p.customerId)
     .where("version", "=", p.read),
 );
@@ -105,8 +71,6 @@ const deleteRow = statement((p: Parameters<{ customerId: string; read: number; n
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
 );
-
-type Stored = Customer & { nameKey: string };
 
 const stored = (row: Customer): Stored => ({ ...row, nameKey: nameKey(row.name) });
 

@@ -137,8 +137,9 @@ export function stageNamed({ stages }: Pick<Pipeline, "stages">, name: string): 
   return found;
 }
 
-function firstStage({ stages: [first] }: Pick<Pipeline, "stages">): Stage {
-  if (!first) throw new Error("a pipeline without stages");
+function firstStage({ stages }: Pick<Pipeline, "stages">): Stage {
+  const first = stages.find(({ type }) => type === "open");
+  if (!first) throw new Error("a pipeline without an open stage");
   return first;
 }
 

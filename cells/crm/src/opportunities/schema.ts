@@ -11,8 +11,8 @@ const fields = {
   name: nameText().meta({ examples: ["年度采购"] }),
   amount: money().meta({ description: "By default 0" }),
   currency,
-  pipelineId: z.uuid().meta({ description: "By default the default pipeline; a new one without a `stage` begins at its first stage" }),
-  stage: text(64, 1).meta({ description: "By default the pipeline's first", examples: ["prospecting"] }),
+  pipelineId: z.uuid().meta({ description: "By default the default pipeline; a new one without a `stage` begins at its first open stage" }),
+  stage: text(64, 1).meta({ description: "By default the pipeline's first open one", examples: ["prospecting"] }),
   probability: percentage()
     .nullable()
     .meta({ description: "In percent; by default, and with null, the stage's. 100 when won and 0 when lost, always", examples: [10] }),

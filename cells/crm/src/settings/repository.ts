@@ -1,5 +1,5 @@
-import { type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 import type { StoredSettings } from "@cell/cell";
+import { type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 
 interface SettingsTable {
   settings: { values: unknown; version: number; updatedAt: string };

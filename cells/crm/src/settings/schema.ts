@@ -20,7 +20,7 @@ function isTimezone(name: string): boolean {
 
 const rate = z
   .string()
-  .regex(/^\d{1,12}(\.\d{1,10})?$/, "must be a decimal string such as \"7.1025\"")
+  .regex(/^\d{1,12}(\.\d{1,10})?$/, 'must be a decimal string such as "7.1025"')
   .refine((value) => /[1-9]/.test(value), "must be more than 0");
 
 /** What an administrator can set. */
@@ -28,11 +28,18 @@ const fields = {
   timezone: timezone.meta({ description: "In which calendar dates are meant", examples: ["Asia/Shanghai"] }),
   currency: currency.meta({ description: "The tenant's own currency", examples: ["CNY"] }),
   rates: z.record(currency, rate).meta({
-    description: "What one unit of each currency is worth in the tenant's own: with CNY, {\"USD\": \"7.10\"} makes 100 USD 710 CNY. A new `currency` empties it",
+    description:
+      'What one unit of each currency is worth in the tenant\'s own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it',
     examples: [{ USD: "7.10" }],
   }),
-  stuckAfterDays: z.int().min(1).max(3650).meta({ description: "From then on an opportunity counts as stuck in its stage", examples: [14] }),
-  payments: z.strictObject({ overpay: z.enum(["accept", "reject"]).meta({ description: "Whether more than a contract's amount may be paid" }) }),
+  stuckAfterDays: z
+    .int()
+    .min(1)
+    .max(3650)
+    .meta({ description: "From then on an opportunity counts as stuck in its stage", examples: [14] }),
+  payments: z.strictObject({
+    overpay: z.enum(["accept", "reject"]).meta({ description: "Whether more than a contract's amount may be paid" }),
+  }),
   requireRequestId: z.boolean().meta({ description: "Refuse POST and PATCH without a request id of the caller's" }),
   idempotencyMode: z.enum(["replay", "reject"]).meta({ description: "What a repeated request id gets: the first answer again, or 409" }),
 };
@@ -47,7 +54,10 @@ const patchFields = Object.fromEntries(Object.entries(fields).map(([name, schema
   [Name in keyof typeof fields]: z.ZodNullable<(typeof fields)[Name]>;
 };
 
-export const settingsPatch = z.strictObject(patchFields).partial().meta({ id: "SettingsPatch", description: "null goes back to the default" });
+export const settingsPatch = z
+  .strictObject(patchFields)
+  .partial()
+  .meta({ id: "SettingsPatch", description: "null goes back to the default" });
 export type SettingsPatch = z.infer<typeof settingsPatch>;
 
 const settingsValues = z.object(fields);

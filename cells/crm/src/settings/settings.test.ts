@@ -37,7 +37,13 @@ describe("settings", () => {
   test("change by field; null goes back to the default; one entry says what changed", async () => {
     const change = { timezone: "Asia/Shanghai", rates: { USD: "7.10", EUR: "7.8" }, stuckAfterDays: 30, payments: { overpay: "reject" } };
     expect((await set(change)).body).toEqual({ tenantId, ...defaults, ...change, updatedAt: expect.any(String), version: 2 });
-    expect((await set({ timezone: null, stuckAfterDays: 7 })).body).toMatchObject({ ...defaults, ...change, timezone: "UTC", stuckAfterDays: 7, version: 3 });
+    expect((await set({ timezone: null, stuckAfterDays: 7 })).body).toMatchObject({
+      ...defaults,
+      ...change,
+      timezone: "UTC",
+      stuckAfterDays: 7,
+      version: 3,
+    });
     const [first, second] = await auditOf(tenantId, tenantId);
     expect(first).toMatchObject({ action: "settings", resource_version: 2 });
     expect(second?.changes).toEqual([

@@ -1,0 +1,223 @@
+import { type Condition, equals, Lists } from "@cell/cell";
+import { type RawBuilder, sql } from "kysely";
+import { keyword } from "../keyword.ts";
+import { db } from "../tables.ts";
+import { columns, probability } from "./repository.ts";
+import { type Opportunity, opportunity, type StageMove, stageMove } from "./schema.ts";
+
+/** The live opportunities. `currentOwnerId` decides who may see one, also where `ownerId` is the owner of an earlier time. */
+const current = () =>
+  db
+    .selectFrom(
+      db
+        .selectFrom("opportunities")
+        .select([...columns, "probability", "search", "ownerId as currentOwnerId"])
+        .select((eb) => lastMove(eb, "opportunities.historySeq").select("move.fromStage").as("previousStage"))
+        .where("deletedAt", "is", null)
+        .as("opportunity"),
+    )
+    .select(columns)
+    .select(probability)
+    .$castTo<Opportunity>();
+
+/** Every state that an opportunity was in, from `at` until `until`. */
+const states = () =>
+  db
+    .selectFrom(
+      db
+        .selectFrom("opportunityHistory as state")
+        .innerJoin("opportunities as kept", "kept.opportunityId", "state.opportunityId")
+        .select([
+          "state.opportunityId",
+          "state.customerId",
+          "kept.name",
+          "state.amount",
+          "state.currency",
+          "state.pipelineId",
+          "state.stage",
+          "state.stageType as status",
+          "state.probability",
+          "kept.probabilityOverridden",
+          "state.expectedCloseDate",
+          "state.ownerId",
+          "kept.lostReason",
+          "state.closedAt",
+          "kept.createdAt",
+          "state.at as updatedAt",
+          "kept.version",
+          "kept.search",
+          "kept.ownerId as currentOwnerId",
+          "state.at",
+        ])
+        .select((eb) => [
+          eb
+            .selectFrom("opportunityHistory as next")
+            .select("next.at")
+            .whereRef("next.opportunityId", "=", "state.opportunityId")
+            .whereRef("next.seq", "=", sql`state.seq + 1`)
+            .as("until"),
+          lastMove(eb, "state.seq").select("move.at").as("stageEnteredAt"),
+          lastMove(eb, "state.seq").select("move.fromStage").as("previousStage"),
+        ])
+        .where(sql<boolean>`not state.deleted`)
+        .as("opportunity"),
+    )
+    .select(columns)
+    .select(probability)
+    .$castTo<Opportunity>();
+
+/** The opportunities as they were at a time: all other conditions, and the order, speak of then. */
+export function asOf(time: string): Condition {
+  return {
+    shape: "asOf",
+    values: [time],
+    sql: ([given]) => sql<boolean>`(at <= ${given}::timestamptz and (until is null or until > ${given}::timestamptz))`,
+    from: states,
+  };
+}
+
+/** One of several values. */
+export function oneOf(field: string, values: readonly string[]): Condition {
+  return { shape: `${field}[one of]`, values: [values], sql: ([given]) => sql<boolean>`${sql.ref(field)} = any(${given}::text[])` };
+}
+
+/** What became of an arrival: the stages that came next, or `STILL` there, or in another `PIPELINE`. */
+export type Departure = readonly string[] | "STILL" | "PIPELINE";
+
+export interface Arrivals {
+  /** Into one of these stages; without, into any. */
+  stages?: readonly string[] | undefined;
+  from?: string | undefined;
+  /** Exclusive. */
+  to?: string | undefined;
+  /** What came later than this is not known. */
+  asOf?: string | undefined;
+  departure?: Departure | undefined;
+}
+
+/** Opportunities with an arrival of this kind in their stage history. */
+export function arrived({ stages, from, to, asOf: latest, departure }: Arrivals): Condition {
+  const left = typeof departure === "string" ? departure : departure && "stages";
+  return {
+    shape: `arrived ${left ?? ""}`,
+    values: [stages ?? null, from ?? null, to ?? null, latest ?? null, ...(left === "stages" ? [departure] : [])],
+    sql: ([stage, start, end, last, next]) => {
+      const arrivals = db
+        .selectFrom("opportunityHistory as arrival")
+        .select("arrival.opportunityId")
+        .where(sql<boolean>`arrival.moved`)
+        .where(sql<boolean>`(${stage}::text[] is null or arrival.stage = any(${stage}::text[]))`)
+        .where(sql<boolean>`arrival.at >= coalesce(${start}::timestamptz, '-infinity')`)
+        .where(sql<boolean>`arrival.at < coalesce(${end}::timestamptz, 'infinity')`)
+        .where(sql<boolean>`arrival.at <= coalesce(${last}::timestamptz, 'infinity')`);
+      const settled = arrivals
+        .leftJoinLateral(
+          (eb) =>
+            eb
+              .selectFrom("opportunityHistory as later")
+              .select(["later.stage as nextStage", "later.pipelineId as nextPipelineId"])
+              .whereRef("later.opportunityId", "=", "arrival.opportunityId")
+              .whereRef("later.seq", ">", "arrival.seq")
+              .where(sql<boolean>`later.moved and later.at <= coalesce(${last}::timestamptz, 'infinity')`)
+              .orderBy("later.seq")
+              .limit(sql.lit(1))
+              .as("departure"),
+          (join) => join.onTrue(),
+        )
+        .where(becameOf(left, next));
+      return sql<boolean>`opportunity_id in (${left ? settled : arrivals})`;
+    },
+  };
+}
+
+function becameOf(left: "stages" | "STILL" | "PIPELINE" | undefined, next: RawBuilder<unknown> | undefined): RawBuilder<boolean> {
+  if (left === "STILL") return sql<boolean>`next_stage is null`;
+  if (left === "PIPELINE") return sql<boolean>`next_pipeline_id <> arrival.pipeline_id`;
+  return sql<boolean>`(next_pipeline_id = arrival.pipeline_id and next_stage = any(${next}::text[]))`;
+}
+
+/** Lists, exports and their grammar. */
+export const lists = new Lists<Opportunity>({
+  resource: opportunity,
+  select: current,
+  id: "opportunityId",
+  owner: "ownerId",
+  visibleTo: (userId) => equals("currentOwnerId", userId),
+  defaultSort: "-createdAt",
+  fields: {
+    opportunityId: { type: "uuid" },
+    customerId: { type: "uuid" },
+    name: { type: "text", sort: true },
+    amount: { type: "number", sort: true },
+    currency: { type: "text", sort: true },
+    pipelineId: { type: "uuid" },
+    stage: { type: "text", sort: true },
+    status: { type: "text", sort: true },
+    probability: { type: "number", sort: true },
+    probabilityOverridden: { type: "boolean" },
+    expectedCloseDate: { type: "date", sort: true, nullable: true },
+    ownerId: { type: "text", sort: true },
+    lostReason: { type: "text", nullable: true },
+    previousStage: { type: "text", nullable: true },
+    stageEnteredAt: { type: "time", sort: true },
+    closedAt: { type: "time", sort: true, nullable: true },
+    createdAt: { type: "time", sort: true },
+    updatedAt: { type: "time", sort: true },
+  },
+  keyword,
+});
+
+const moves = () =>
+  db
+    .selectFrom(
+      db
+        .selectFrom("opportunityHistory as move")
+        .select([
+          "move.opportunityId",
+          "move.seq",
+          "move.pipelineId",
+          "move.fromStage",
+          "move.stage as toStage",
+          "move.at as enteredAt",
+          "move.amount",
+          "move.currency",
+          "move.probability",
+          "move.expectedCloseDate",
+          "move.actorId",
+          "move.requestId",
+        ])
+        .select((eb) =>
+          eb
+            .selectFrom("opportunityHistory as next")
+            .select("next.at")
+            .whereRef("next.opportunityId", "=", "move.opportunityId")
+            .whereRef("next.seq", ">", "move.seq")
+            .where(sql<boolean>`next.moved`)
+            .orderBy("next.seq")
+            .limit(sql.lit(1))
+            .as("leftAt"),
+        )
+        .where(sql<boolean>`move.moved`)
+        .as("move"),
+    )
+    .select(["opportunityId", "seq", "pipelineId", "fromStage", "toStage", "enteredAt", "leftAt", "amount", "currency"])
+    .select(["expectedCloseDate", "actorId", "requestId", probability])
+    .$castTo<StageMove>();
+
+/** The moves of opportunities from stage to stage: whoever asks for those of one has to see it. */
+export const moveLists = new Lists<StageMove>({
+  resource: stageMove,
+  select: moves,
+  id: "seq",
+  defaultSort: "seq",
+  visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+  fields: {
+    seq: { type: "integer", sort: true },
+    fromStage: { type: "text", nullable: true },
+    toStage: { type: "text" },
+    enteredAt: { type: "time", sort: true },
+    leftAt: { type: "time", nullable: true },
+    actorId: { type: "text" },
+    requestId: { type: "text" },
+  },
+});

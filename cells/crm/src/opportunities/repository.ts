@@ -1,0 +1,157 @@
+import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { sql } from "kysely";
+import { db } from "../tables.ts";
+import type { Visibility } from "../visibility.ts";
+import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
+
+/** The columns of an answer but for the probability, which leaves as a number. */
+export const columns = [
+  "opportunityId",
+  "customerId",
+  "name",
+  "amount",
+  "currency",
+  "pipelineId",
+  "stage",
+  "status",
+  "probabilityOverridden",
+  "expectedCloseDate",
+  "ownerId",
+  "lostReason",
+  "stageEnteredAt",
+  "closedAt",
+  "createdAt",
+  "updatedAt",
+  "version",
+] as const;
+
+export const probability = sql<number>`probability::float8`.as("probability");
+
+const stored = [...columns, "probability", "historySeq"] as const;
+const changeable = stored.filter((column) => column !== "opportunityId" && column !== "createdAt");
+
+const historyColumns = [
+  "opportunityId",
+  "seq",
+  "moved",
+  "fromStage",
+  "pipelineId",
+  "stage",
+  "stageType",
+  "amount",
+  "currency",
+  "probability",
+  "expectedCloseDate",
+  "closedAt",
+  "ownerId",
+  "customerId",
+  "deleted",
+  "at",
+  "actorId",
+  "requestId",
+] as const;
+
+const byId = statement((p: Parameters<{ opportunityId: string; owner: Visibility }>) =>
+  db
+    .selectFrom("opportunities")
+    .select([...columns, "historySeq"])
+    .select(probability)
+    .$castTo<TrackedOpportunity>()
+    .where("opportunityId", "=", p.opportunityId)
+    .where("deletedAt", "is", null)
+    .where(sql<boolean>`(${p.owner}::text is null or owner_id = ${p.owner})`),
+);
+
+const insertRow = statement((p: Parameters<TrackedOpportunity>) =>
+  db.insertInto("opportunities").values(Object.fromEntries(stored.map((column) => [column, p[column]])) as never),
+);
+
+const updateRow = statement((p: Parameters<TrackedOpportunity & { read: number; deletedAt: string | null }>) =>
+  db
+    .updateTable("opportunities")
+    .set({ ...Object.fromEntries(changeable.map((column) => [column, p[column]])), deletedAt: p.deletedAt } as never)
+    .where("opportunityId", "=", p.opportunityId)
+    .where("version", "=", p.read)
+    .where("deletedAt", "is", null),
+);
+
+const insertHistory = statement((p: Parameters<HistoryRow>) =>
+  db.insertInto("opportunityHistory").values(Object.fromEntries(historyColumns.map((column) => [column, p[column]])) as never),
+);
+
+const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
+  db
+    .updateTable("opportunities")
+    .set({
+      customerId: p.to,
+      updatedAt: sql`greatest(updated_at, ${p.now}::timestamptz)`,
+      version: sql`version + 1`,
+      historySeq: sql`history_seq + 1`,
+    } as never)
+    .where("customerId", "=", p.from)
+    .where("deletedAt", "is", null)
+    .returning(["opportunityId", "name", "version"]),
+);
+
+const trackAll = statement((p: Parameters<{ ids: string[]; actorId: string; requestId: string }>) =>
+  db
+    .insertInto("opportunityHistory")
+    .columns(historyColumns)
+    .expression(
+      db
+        .selectFrom("opportunities")
+        .select([
+          "opportunityId",
+          "historySeq",
+          sql<boolean>`false`.as("moved"),
+          sql<null>`null`.as("fromStage"),
+          "pipelineId",
+          "stage",
+          "status",
+          "amount",
+          "currency",
+          "probability",
+          "expectedCloseDate",
+          "closedAt",
+          "ownerId",
+          "customerId",
+          sql<boolean>`false`.as("deleted"),
+          "updatedAt",
+          sql<string>`${p.actorId}::text`.as("actorId"),
+          sql<string>`${p.requestId}::text`.as("requestId"),
+        ] as never)
+        .where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[])`),
+    ),
+);
+
+/** A live opportunity, if the visibility covers it. */
+export function find(tenant: TenantDb, opportunityId: string, owner: Visibility): Promise<TrackedOpportunity | undefined> {
+  return tenant.first(byId, { opportunityId, owner });
+}
+
+export function insert(tx: TenantTx, row: TrackedOpportunity) {
+  return tx.change(insertRow, row);
+}
+
+/** Writes an opportunity that was read at version `read`. */
+export function update(tx: TenantTx, row: TrackedOpportunity, read: number) {
+  return tx.change(updateRow, { ...row, deletedAt: null, read }, "opportunity changed");
+}
+
+/** Removes an opportunity that was read at version `read`. */
+export function remove(tx: TenantTx, row: TrackedOpportunity, read: number) {
+  return tx.change(updateRow, { ...row, deletedAt: row.updatedAt, read }, "opportunity changed");
+}
+
+/** Adds to the history what a change came to. */
+export function track(tx: TenantTx, row: HistoryRow | undefined) {
+  return row ? [tx.change(insertHistory, row)] : [];
+}
+
+/** Moves the opportunities of one customer to another, now, and says so in their history; resolves to them. Needs `tx.begin()`. */
+export async function moveToCustomer(tx: TenantTx, move: { from: string; to: string; now: string; actorId: string; requestId: string }) {
+  const { from, to, now, actorId, requestId } = move;
+  const moved = await tx.run(moveAll, { from, to, now });
+  if (moved.length > 0) await tx.run(trackAll, { ids: moved.map(({ opportunityId }) => opportunityId), actorId, requestId });
+  return moved;
+}

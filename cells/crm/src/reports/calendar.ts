@@ -1,0 +1,65 @@
+/** An instant as RFC 3339 UTC text with milliseconds: such texts compare as the instants do. */
+export type Instant = string;
+/** A calendar date, `2026-01-31`. */
+export type Day = string;
+/** Periods of a calendar, by their lengths in months. */
+export const periodMonths = { month: 1, quarter: 3 } as const;
+export type Period = keyof typeof periodMonths;
+
+const dayMs = 24 * 60 * 60 * 1000;
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+/** The wall clock's time at an instant, as if it were UTC. */
+function wallClock(timezone: string, atMs: number): number {
+  let format = formats.get(timezone);
+  if (!format) {
+    const digits = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
+    format = new Intl.DateTimeFormat("en-US", { timeZone: timezone, hourCycle: "h23", ...digits });
+    formats.set(timezone, format);
+  }
+  const parts = Object.fromEntries(format.formatToParts(atMs).map(({ type, value }) => [type, Number(value)]));
+  const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = parts;
+  return Date.UTC(year, month - 1, day, hour, minute, second);
+}
+
+/** The date in a timezone at an instant. */
+export function dayAt(timezone: string, instant: Instant): Day {
+  return new Date(wallClock(timezone, Date.parse(instant))).toISOString().slice(0, 10);
+}
+
+/** The first instant of a date in a timezone, also where its midnight does not exist or comes twice. */
+export function startOfDay(timezone: string, day: Day): Instant {
+  const midnight = Date.parse(`${day}T00:00:00Z`);
+  const wholeSeconds = (atMs: number) => Math.floor(atMs / 1000) * 1000;
+  const candidates = [midnight - dayMs, midnight + dayMs].map((near) => midnight - (wallClock(timezone, near) - wholeSeconds(near)));
+  const inside = candidates.filter((atMs) => dayAt(timezone, new Date(atMs).toISOString()) === day);
+  return new Date(Math.min(...(inside.length > 0 ? inside : [Math.max(...candidates)]))).toISOString();
+}
+
+export function addDays(day: Day, days: number): Day {
+  return new Date(Date.parse(`${day}T00:00:00Z`) + days * dayMs).toISOString().slice(0, 10);
+}
+
+/** The same day of another month, or that month's last one where it is shorter. */
+export function addMonths(day: Day, months: number): Day {
+  const [year = 0, month = 1, date = 1] = day.split("-").map(Number);
+  const lastDate = new Date(Date.UTC(year, month + months, 0)).getUTCDate();
+  return new Date(Date.UTC(year, month - 1 + months, Math.min(date, lastDate))).toISOString().slice(0, 10);
+}
+
+/** The first day of the period that a day lies in. */
+export function startOfPeriod(day: Day, period: Period): Day {
+  const month = Number(day.slice(5, 7)) - 1;
+  return `${day.slice(0, 5)}${String(month - (month % periodMonths[period]) + 1).padStart(2, "0")}-01`;
+}
+
+/** A period's name by a day in it: `2026-02`, `2026-Q1`. */
+export function periodName(day: Day, period: Period): string {
+  return period === "month" ? day.slice(0, 7) : `${day.slice(0, 4)}-Q${Math.ceil(Number(day.slice(5, 7)) / 3)}`;
+}
+
+/** The first date whose beginning is not before an instant. */
+export function firstDayFrom(timezone: string, instant: Instant): Day {
+  const day = dayAt(timezone, instant);
+  return startOfDay(timezone, day) < instant ? addDays(day, 1) : day;
+}

@@ -1,0 +1,98 @@
+import { hasForm } from "@cell/cell";
+import { badField } from "@cell/problem";
+import {
+  addDays,
+  addMonths,
+  type Day,
+  dayAt,
+  firstDayFrom,
+  type Instant,
+  type Period,
+  periodMonths,
+  periodName,
+  startOfDay,
+  startOfPeriod,
+} from "./calendar.ts";
+
+/** From `from` on, up to but without `to`. */
+export interface Window {
+  from: Instant;
+  to: Instant;
+}
+
+/** A part of a window that lies in one period of the calendar. */
+export interface Bucket extends Window {
+  period: string;
+}
+
+export interface TimesQuery {
+  from?: string | undefined;
+  to?: string | undefined;
+  asOf?: string | undefined;
+}
+
+const maxBuckets = 120;
+
+/** The moment that a report speaks of: `asOf`, a date meaning its beginning, or now. Throws BAD_REQUEST. */
+export function asOfOf({ asOf }: TimesQuery, timezone: string, now: Instant): Instant {
+  return asOf === undefined ? now : span("asOf", asOf, timezone).start;
+}
+
+/**
+ * The window of a report: of what is not given, `to` is the end of the day of `asOf`, and `from` twelve months before the window's last day.
+ * Throws BAD_REQUEST.
+ */
+export function windowOf(query: TimesQuery, timezone: string, asOf: Instant): Window {
+  const to = query.to === undefined ? startOfDay(timezone, addDays(dayAt(timezone, asOf), 1)) : span("to", query.to, timezone).end;
+  const lastDay = dayAt(timezone, new Date(Date.parse(to) - 1).toISOString());
+  const from = query.from === undefined ? startOfDay(timezone, addMonths(lastDay, -12)) : span("from", query.from, timezone).start;
+  return ordered({ from, to });
+}
+
+/** The window of a forecast: by default twelve months from the beginning of the period of `asOf` or of `from`. Throws BAD_REQUEST. */
+export function forecastWindowOf(query: TimesQuery, timezone: string, asOf: Instant, period: Period): Window {
+  const current = startOfPeriod(dayAt(timezone, asOf), period);
+  const from = query.from === undefined ? startOfDay(timezone, current) : span("from", query.from, timezone).start;
+  const end = () => startOfDay(timezone, addMonths(startOfPeriod(dayAt(timezone, from), period), 12));
+  return ordered({ from, to: query.to === undefined ? end() : span("to", query.to, timezone).end });
+}
+
+/** A window cut at the beginnings of the calendar's periods. Throws BAD_REQUEST for more than 120 parts. */
+export function bucketsOf({ from, to }: Window, timezone: string, period: Period): Bucket[] {
+  const buckets: Bucket[] = [];
+  let start = from;
+  while (start < to) {
+    if (buckets.length === maxBuckets) throw badField("to", "OUT_OF_RANGE", `makes more than ${maxBuckets} periods`);
+    const first = startOfPeriod(dayAt(timezone, start), period);
+    const next = startOfDay(timezone, addMonths(first, periodMonths[period]));
+    const end = next < to ? next : to;
+    buckets.push({ period: periodName(first, period), from: start, to: end });
+    start = end;
+  }
+  return buckets;
+}
+
+/** The dates that begin in a window: from the first of them up to but without the second. */
+export function daysOf({ from, to }: Window, timezone: string): { fromDay: Day; toDay: Day } {
+  return { fromDay: firstDayFrom(timezone, from), toDay: firstDayFrom(timezone, to) };
+}
+
+function ordered(window: Window): Window {
+  if (window.from >= window.to) throw badField("to", "OUT_OF_RANGE", "must be after from");
+  return window;
+}
+
+/** A moment as callers write it: a month or a date, which last from `start` up to `end`, or a time with its offset. */
+function span(path: string, text: string, timezone: string): { start: Instant; end: Instant } {
+  const isMonth = /^\d{4}-(0[1-9]|1[0-2])$/.test(text);
+  const first = isMonth ? `${text}-01` : text;
+  if (!hasForm("time", first) || Number(first.slice(0, 4)) < 1900 || Number(first.slice(0, 4)) > 2999) {
+    throw badField(path, "INVALID_FORMAT", "must be a date (2026-01-31), a month (2026-01) or a time with its offset (2026-01-31T08:00:00Z)");
+  }
+  if (first.length > 10) {
+    const instant = new Date(first).toISOString();
+    return { start: instant, end: instant };
+  }
+  const next = isMonth ? addMonths(first, 1) : addDays(first, 1);
+  return { start: startOfDay(timezone, first), end: startOfDay(timezone, next) };
+}
