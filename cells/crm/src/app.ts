@@ -1,7 +1,15 @@
 import { type CellOptions, createCell, type RunningCell, type SealWitness } from "@cell/cell";
 import { Registry } from "@cell/postgres";
 import { auditLogRoutes } from "./audit-logs/routes.ts";
+import * as contacts from "./contacts/repository.ts";
 import { contactRoutes } from "./contacts/routes.ts";
+import { contact } from "./contacts/schema.ts";
+import * as contracts from "./contracts/repository.ts";
+import { contractRoutes } from "./contracts/routes.ts";
+import { contract } from "./contracts/schema.ts";
+import type { ReadConversations } from "./customer-360/messaging.ts";
+import { customer360Routes } from "./customer-360/routes.ts";
+import { movesWithCustomer } from "./customers/children.ts";
 import { customerImport } from "./customers/import.ts";
 import * as customers from "./customers/repository.ts";
 import { customerRoutes } from "./customers/routes.ts";
@@ -9,10 +17,27 @@ import { exportRoutes } from "./exports/routes.ts";
 import type { Importer } from "./imports/importer.ts";
 import { importRoutes } from "./imports/routes.ts";
 import { tenantMigrations } from "./migrations/tenant.ts";
+import { opportunityImport } from "./opportunities/import.ts";
+import * as opportunities from "./opportunities/repository.ts";
+import { opportunityRoutes } from "./opportunities/routes.ts";
+import { opportunity } from "./opportunities/schema.ts";
+import * as payments from "./payments/repository.ts";
+import { paymentRoutes } from "./payments/routes.ts";
+import { payment } from "./payments/schema.ts";
+import { pipelineRoutes } from "./pipelines/routes.ts";
+import { reportRoutes } from "./reports/routes.ts";
 import { settingsRoutes } from "./settings/routes.ts";
 
+/** What goes along when customers are merged, in this order. */
+const customerChildren = [
+  movesWithCustomer(contact, contacts.moveToCustomer),
+  movesWithCustomer(opportunity, opportunities.moveToCustomer),
+  movesWithCustomer(contract, contracts.moveToCustomer),
+  movesWithCustomer(payment, payments.moveToCustomer),
+];
+
 /** What can be imported. */
-export const importers: readonly Importer[] = [customerImport];
+export const importers: readonly Importer[] = [customerImport, opportunityImport];
 
 /** The tenants of this cell. */
 export function createRegistry(options: {
@@ -41,6 +66,8 @@ export function createRegistry(options: {
 export interface CrmOptions extends Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed"> {
   /** What the audit trails are verified against. */
   sealWitness: SealWitness;
+  /** Asks the messaging cell. */
+  readConversations: ReadConversations;
   /** Has a tenant's imports carried out that were put off. */
   wakeImports(tenantId: string): void;
 }
@@ -58,9 +85,16 @@ export function createCrm(options: CrmOptions): RunningCell {
     // Their paths win over /customers/{id}.
     [
       importRoutes(importers, options.wakeImports),
-      exportRoutes("/customers", customers.lists),
-      customerRoutes,
+      exportRoutes("/customers", customers.lists, { customFields: "json", version: "integer" }),
+      (cell) => customerRoutes(cell, customerChildren),
+      (cell) => customer360Routes(cell, options.readConversations),
       contactRoutes,
+      pipelineRoutes,
+      // Its path below /opportunities wins over /opportunities/{id}.
+      reportRoutes,
+      opportunityRoutes,
+      contractRoutes,
+      paymentRoutes,
       auditLogRoutes(options.sealWitness),
       settingsRoutes,
     ],

@@ -3,8 +3,8 @@ import { z } from "zod";
 
 /** A point in time as callers give it: a date, or a time with its offset. */
 export function moment() {
-  return z.string().refine((value) => hasForm("time", value) && value >= "1900", {
-    error: "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z), from 1900 on",
+  return z.string().refine((value) => hasForm("time", value) && value >= "1900" && value < "9999", {
+    error: "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z), from 1900 to 9998",
     params: { code: "INVALID_FORMAT" },
   });
 }

@@ -11,6 +11,8 @@ export interface Config {
   sealKeys: SealKeys;
   /** The file to which each seal is handed; undefined hands it to the log alone. */
   sealLog: string | undefined;
+  /** Where the messaging cell is; undefined where there is none. */
+  messagingUrl: string | undefined;
   logLevel: string;
   connections: { total: number; perLogin: number };
   statementTimeoutMs: number;
@@ -51,6 +53,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     tenantLoginSecret: secret,
     sealKeys: parsed("SEAL_KEY", lines(required("SEAL_KEY")), (pem) => parseSealKeys(pem, earlierKeys)),
     sealLog: env.SEAL_LOG || undefined,
+    messagingUrl: env.MESSAGING_URL || undefined,
     logLevel: env.LOG_LEVEL || "info",
     connections: { total: integer("DATABASE_CONNECTIONS", 80), perLogin: integer("TENANT_CONNECTIONS", 16) },
     statementTimeoutMs: integer("STATEMENT_TIMEOUT_MS", 3_000),

@@ -20,6 +20,7 @@ export function quote(text: string): string {
 
 /** Texts in one cell, by `;`; `splitList` is its inverse. */
 export function joinList(texts: readonly string[]): string {
+  if (texts.length === 0) return "";
   return texts.map((text) => text.replace(/[\\;|；]/g, "\\$&")).join(";");
 }
 
@@ -34,11 +35,19 @@ export function csvLine(values: readonly unknown[]): string {
   return `${values.map(csvCell).join(",")}\r\n`;
 }
 
+/** What may need a guard or quotes; nearly no text does. */
+const suspicious = /[",\r\n]|^['=+\-@\t]/;
+
+/** A text as a cell. */
+export function csvText(text: string): string {
+  return suspicious.test(text) ? quote(guard(text)) : text;
+}
+
 /** A value as a cell. */
 export function csvCell(value: unknown): string {
   if (value === null || value === undefined) return "";
-  if (typeof value === "string") return quote(guard(value));
-  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return quote(guard(joinList(value)));
+  if (typeof value === "string") return csvText(value);
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return csvText(joinList(value));
   if (typeof value === "object") return Object.keys(value).length === 0 ? "" : quote(JSON.stringify(value));
   return String(value);
 }

@@ -2,6 +2,7 @@ import { Sealer, SealLog, startSweeper } from "@cell/cell";
 import { createLogger, type Server, serve, stopOnSignals } from "@cell/http";
 import { createCrm, createRegistry, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
+import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
 
 const config = readConfig();
@@ -23,6 +24,7 @@ const { app, metrics } = createCrm({
   draining: () => server?.draining ?? false,
   committed: sealer.wake,
   sealWitness: sealLog,
+  readConversations: readConversationsAt(config.messagingUrl, config.assertionKeys),
   wakeImports: (tenantId) => importRunner.wake(tenantId),
 });
 sealer.register(metrics.registry);

@@ -10,6 +10,7 @@ export function crmDocument(): object {
     log: createLogger("openapi", "silent"),
     draining: () => false,
     committed: () => undefined,
+    readConversations: () => Promise.reject(new Error("There is no messaging cell")),
     wakeImports: () => undefined,
     sealWitness: { publicKeys: new Map(), head: async () => undefined },
   });

@@ -153,6 +153,12 @@ export interface ContractsTable {
   signedAt: string | null;
   startDate: string | null;
   endDate: string | null;
+  /** The sum of its payments: written with each of them. */
+  receivedAmount: string;
+  /** Generated from the two amounts, as are the next two. */
+  outstandingAmount: string;
+  paidRatio: string;
+  overpaid: boolean;
   createdAt: string;
   updatedAt: string;
   deletedAt: string | null;

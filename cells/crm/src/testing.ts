@@ -7,10 +7,17 @@ import { migrateSchema, schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { inject } from "vitest";
 import { createCrm, createRegistry, importers } from "./app.ts";
+import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
 import { cellMigrations } from "./migrations/registry.ts";
 
-const sealKeys = parseSealKeys(generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(), []);
+const sealPair = generateKeyPairSync("ed25519", {
+  publicKeyEncoding: { type: "spki", format: "pem" },
+  privateKeyEncoding: { type: "pkcs8", format: "pem" },
+});
+const sealKeys = parseSealKeys(sealPair.privateKey, []);
+/** In PEM, of the key that seals in this test file. */
+export const sealPublicKey = sealPair.publicKey;
 
 const tenantIds = new Set<string>();
 
@@ -22,7 +29,7 @@ export interface TestCrm extends TestCell {
 }
 
 /** The CRM cell on the test run's PostgreSQL. `sealLog`: the file to which seals are handed. */
-export async function startCrm(options: { sealLog?: string } = {}): Promise<TestCrm> {
+export async function startCrm(options: { sealLog?: string; messagingUrl?: string } = {}): Promise<TestCrm> {
   const databaseUrl = inject("databaseUrl");
   await migrateSchema({ url: databaseUrl, schema: "crm", migrations: cellMigrations });
   const registry = createRegistry({
@@ -45,8 +52,10 @@ export async function startCrm(options: { sealLog?: string } = {}): Promise<Test
     draining: () => false,
     committed: sealer.wake,
     sealWitness: sealLog,
+    readConversations: readConversationsAt(options.messagingUrl, testAssertionKeys),
     wakeImports: (given) => importRunner.wake(given),
   });
+  sealer.register(cell.metrics.registry);
   const sealAll = async (tenantId: string) => {
     // Transactions of other tests on the same server would hold some of it up.
     while (!(await isFinished(tenantId))) await sleep(10);

@@ -96,6 +96,7 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
     const path = endpoint.path.replace(/\{(\w+)\}/g, ":$1");
     app.on(endpoint.method.toUpperCase(), path, (c) => handlers.handle(c, endpoint, handle));
   };
+  prometheusRoute(app, metrics);
   const cell = routesOf(options, register);
   for (const slice of slices) slice(cell);
 
@@ -106,7 +107,7 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
     servers: [{ url: `/api/v1/${options.name}` }],
   });
   docsRoutes(app, document, options.title);
-  operationalRoutes(app, options, metrics);
+  operationalRoutes(app, options);
   app.notFound((c) => handlers.refuse(c, methodNotAllowed(allowedMethods(app, c.req.path)), requestIdOf(c), "unknown", performance.now()));
   app.onError((error, c) => handlers.refuse(c, error, requestIdOf(c), "unknown", performance.now()));
   return { app, document, metrics };
@@ -332,8 +333,16 @@ function allowedMethods(app: OpenAPIHono<{ Bindings: HttpBindings }>, path: stri
   return methods.filter((method) => app.router.match(method, path)[0].length > 0);
 }
 
+/** The process's own figures, for who asks as Prometheus does and speaks for no tenant; a tenant's figures on the same path are a slice's. */
+function prometheusRoute(app: OpenAPIHono<{ Bindings: HttpBindings }>, metrics: HttpMetrics): void {
+  app.get("/metrics", async (c, next) => {
+    if (c.req.header("x-cell-assertion") !== undefined || !/text\/plain/.test(c.req.header("accept") ?? "")) return next();
+    return new Response(await metrics.registry.metrics(), { headers: { "content-type": metrics.registry.contentType } });
+  });
+}
+
 /** Routes without a tenant: for load balancers, Prometheus and the gateway's control plane. */
-function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, options: CellOptions, metrics: HttpMetrics): void {
+function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, options: CellOptions): void {
   const { registry, name, assertionKeys } = options;
   const headers = { "content-type": "application/json; charset=utf-8" };
   app.get("/health", (c) => new Response('{"status":"ok"}', { headers: { ...headers, "x-request-id": requestIdOf(c) } }));
@@ -351,12 +360,6 @@ function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, options
       status: ready ? 200 : 503,
       headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) },
     });
-  });
-  app.get("/metrics", async (c) => {
-    if (c.req.header("x-cell-assertion") !== undefined || !/text\/plain/.test(c.req.header("accept") ?? "")) {
-      throw new Problem("NOT_FOUND", "Prometheus reads this path on the cell's own port with Accept: text/plain");
-    }
-    return new Response(await metrics.registry.metrics(), { headers: { "content-type": metrics.registry.contentType } });
   });
 
   const operator = (c: Context): string => {

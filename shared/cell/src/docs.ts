@@ -23,7 +23,10 @@ export function docsRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, documen
     c.header("content-security-policy", policy);
     await next();
   });
-  app.get("/docs", Scalar({ url: "openapi.json", cdn: "docs/scalar.js", pageTitle: title, withDefaultFonts: false, telemetry: false, favicon: "data:," }));
+  app.get(
+    "/docs",
+    Scalar({ url: "openapi.json", cdn: "docs/scalar.js", pageTitle: title, withDefaultFonts: false, telemetry: false, favicon: "data:," }),
+  );
 }
 
 function scalarScript(): string {

@@ -9,6 +9,7 @@ export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
 export { type Condition, hasForm } from "./filter.ts";
 export {
   equals,
+  type FieldType,
   intParam,
   type ListField,
   type Listing,
@@ -22,7 +23,7 @@ export {
 export { type Clearance, clearance, looksMasked, mask, readableKinds, type SensitiveKind, sensitive, withoutMasked } from "./masking.ts";
 export { chassisMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
-export { answer, fileAnswer, listOf, type Presenter, type Resource, resource, resources } from "./resource.ts";
+export { answer, fileAnswer, listOf, type Presenter, type Resource, report, resource, resources } from "./resource.ts";
 export { answerList, type ListOptions } from "./reveal.ts";
 export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./seal.ts";
 export { SealLog } from "./seal-log.ts";

@@ -17,7 +17,7 @@ export function money(options: { positive?: boolean } = {}) {
         error: 'is no amount: send a decimal string such as "120000.00"',
         params: { code: "INVALID_FORMAT" },
       })
-      .refine((value) => isMasked(value) || !isAmount(value) || !new Big(value).lt(0), {
+      .refine((value) => options.positive || isMasked(value) || !isAmount(value) || !new Big(value).lt(0), {
         error: "must not be negative",
         params: { code: "OUT_OF_RANGE" },
       })
@@ -43,7 +43,7 @@ function isAmount(value: string | number): boolean {
 export function currencyCode() {
   return z
     .string()
-    .regex(/^[A-Z]{3}$/, "is a code of three capitals, as in ISO 4217")
+    .regex(/^[A-Z]{3}$/, { error: "is a code of three capitals, as in ISO 4217", abort: true })
     .refine((code) => currencies.has(code), { error: "is no currency of ISO 4217", params: { code: "INVALID_ENUM" } });
 }
 

@@ -86,10 +86,52 @@ export function answer<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>):
   return presenterOf(fields, fields.some((field) => field.kind) ? withMasked(schema) : schema);
 }
 
+/** An answer of objects within objects, such as a report: each is masked by itself. Its amounts come as they leave, since currencies may mix. */
+export function report<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
+  return {
+    answer: withMaskedWithin(schema),
+    pick: (row) => row,
+    present: (row, clearance) => presentWithin(schema, row, clearance) as object,
+  };
+}
+
+/** The schema with a `_masked` in every object that has sensitive fields. */
+function withMaskedWithin(schema: z.ZodType): z.ZodType {
+  const meta = schema.meta() ?? {};
+  if (schema instanceof z.ZodNullable)
+    return withMaskedWithin(schema.unwrap() as z.ZodType)
+      .nullable()
+      .meta(meta);
+  if (schema instanceof z.ZodArray) return z.array(withMaskedWithin(schema.element as z.ZodType)).meta(meta);
+  if (!(schema instanceof z.ZodObject)) return schema;
+  const shape = Object.entries(schema.shape).map(([name, field]) => [name, kindOf(field) ? field : withMaskedWithin(field)] as const);
+  const inner = z.object(Object.fromEntries(shape));
+  return (fieldsOf(schema).some((field) => field.kind) ? inner.extend({ _masked: maskedNames }) : inner).meta(meta);
+}
+
+function presentWithin(schema: z.ZodType, value: unknown, clearance: Clearance): unknown {
+  if (value === null || value === undefined) return value;
+  if (schema instanceof z.ZodNullable) return presentWithin(schema.unwrap() as z.ZodType, value, clearance);
+  if (schema instanceof z.ZodArray) return (value as unknown[]).map((item) => presentWithin(schema.element as z.ZodType, item, clearance));
+  if (!(schema instanceof z.ZodObject)) return value;
+  const fields = fieldsOf(schema);
+  const source = value as Record<string, unknown>;
+  const isMasked = ({ name, kind }: Field) => kind !== undefined && !clearance.clear.has(kind) && mask(kind, source[name]) !== source[name];
+  const masked = fields.filter(isMasked);
+  const shown = fields.map((field) => {
+    const { name, kind } = field;
+    if (kind) return [name, masked.includes(field) ? mask(kind, source[name]) : source[name]];
+    return [name, presentWithin(schema.shape[name] as z.ZodType, source[name], clearance)];
+  });
+  const names = fields.some((field) => field.kind) ? { _masked: masked.map((field) => field.name) } : {};
+  return { ...Object.fromEntries(shown), ...names };
+}
+
+const maskedNames = z.array(z.string()).meta({ description: "The fields of this object that are masked", examples: [["contactPhone"]] });
+
 function withMasked(schema: z.ZodObject): z.ZodType {
-  const names = z.array(z.string()).meta({ description: "The fields of this object that are masked", examples: [["contactPhone"]] });
   const { id, ...meta } = schema.meta() ?? {};
-  const extended = schema.extend({ _masked: names });
+  const extended = schema.extend({ _masked: maskedNames });
   return id ? extended.meta({ ...meta, id: String(id) }) : extended;
 }
 

@@ -37,7 +37,7 @@ export class SealLog implements SealWitness {
     const heads = await this.#known();
     const lines = seals.map(lineOf);
     for (const line of lines) {
-      heads.set(line.tenantId, { seal: line.seal, root: line.root });
+      if (line.seal > (heads.get(line.tenantId)?.seal ?? 0)) heads.set(line.tenantId, { seal: line.seal, root: line.root });
       this.#log.info(line, "sealed");
     }
     if (this.#file === undefined) return;

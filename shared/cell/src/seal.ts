@@ -1,4 +1,5 @@
 import { createHash, createPrivateKey, createPublicKey, hash, type KeyObject, sign, verify } from "node:crypto";
+import { sql } from "kysely";
 
 /** The key that signs, and all that are known to have signed, by their ids. */
 export interface SealKeys {
@@ -58,9 +59,10 @@ export interface SealWitness {
 /** All columns of one entry in a fixed order, as PostgreSQL's text. The first three: seq, transaction_id, id. */
 export type EntryText = readonly [seq: string, transaction: string, id: string, ...rest: (string | null)[]];
 
-/** The SQL expression for an EntryText. Times as seconds: their text would depend on the session. */
-export const entryTextSql = `json_build_array(seq::text, transaction_id::text, id::text, extract(epoch from occurred_at)::text, actor_id, actor_type, action,
-  resource_type, resource_id, resource_name, resource_version::text, changes::text, request_id, import_id::text, ip, user_agent)`;
+/** The expression for an EntryText. Times as seconds: their text would depend on the session. */
+export const entryText = sql<EntryText>`json_build_array(seq::text, transaction_id::text, id::text, extract(epoch from occurred_at)::text,
+  actor_id, actor_type, action, resource_type, resource_id, resource_name, resource_version::text, changes::text, request_id, import_id::text,
+  ip, user_agent)`;
 
 export const leafBytes = 32;
 /** Where the first seal begins, and the root before it. */

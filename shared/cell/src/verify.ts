@@ -2,7 +2,7 @@ import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/p
 import { sql } from "kysely";
 import {
   type EntryText,
-  entryTextSql,
+  entryText,
   isBefore,
   isSigned,
   leafBytes,
@@ -84,7 +84,7 @@ const sealsInOrder = statement((p: Parameters<{ last: number }>) =>
     .orderBy("seal"),
 );
 
-const entry = sql<EntryText>`${sql.raw(entryTextSql)}`.as("entry");
+const entry = entryText.as("entry");
 
 const entriesInOrder = statement((p: Parameters<Position>) =>
   tables

@@ -70,6 +70,11 @@ export function valuesOf<P>(parameters: Parameters<P>, names: readonly (keyof P)
   return Object.fromEntries(names.map((name) => [name, parameters[name]])) as never;
 }
 
+/** The parameters of these names as the columns of a select: for an insert of what a condition allows. */
+export function selectionOf<P>(parameters: Parameters<P>, names: readonly (keyof P)[]): never {
+  return names.map((name) => (parameters[name] as RawBuilder<unknown>).as(String(name))) as never;
+}
+
 /** Declares a statement; it is compiled at its first use. */
 export function statement<P, R>(build: (parameters: Parameters<P>) => Compilable<R>, options: { keep?: boolean } = {}): Statement<P, R> {
   let compiled: CompiledStatement | undefined;

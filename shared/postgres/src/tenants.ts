@@ -3,6 +3,7 @@ import { Problem, unavailable } from "@cell/problem";
 import type pg from "pg";
 import Cursor from "pg-cursor";
 import type { Connections, Lease, Login } from "./connections.ts";
+import { CopyOut, withLiterals } from "./copy.ts";
 import { databaseProblem } from "./problems.ts";
 import { bind, type CompiledStatement, type Statement, statement, textFor } from "./statement.ts";
 import {
@@ -30,6 +31,8 @@ export interface TenantDb {
   first<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R | undefined>;
   /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops. */
   stream<P extends object, R>(statement: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
+  /** As `stream`, several times as fast, but as lines of COPY's text format, the columns' names in camelCase coming first. */
+  copy<P extends object>(statement: Statement<P, unknown>, values: P): AsyncGenerator<string[]>;
 }
 
 /** A handle inside a command: it may also prepare changes, which happen when the command commits. */
@@ -129,6 +132,30 @@ export class Tenant {
     }
   }
 
+  /** Rows as lines of text, from one snapshot; a consumer that leaves early closes the connection. */
+  async *copy<P extends object>(query: Statement<P, unknown>, values: P): AsyncGenerator<string[]> {
+    const { compiled } = query;
+    const { client, release } = await this.#connections.acquire(this.#login);
+    try {
+      await client.query("begin read only");
+      await client.query("set local statement_timeout = 0");
+      const copied = client.query(new CopyOut(withLiterals(this.text(compiled).text, bind(compiled, values))));
+      let named = false;
+      for (let rows = await copied.read(); rows !== undefined; rows = await copied.read()) {
+        const lines = rows.split("\n");
+        lines.pop();
+        if (!named) yield (lines.shift() ?? "").split("\t").map(camelCase);
+        named = true;
+        if (lines.length > 0) yield lines;
+      }
+      await client.query("commit");
+    } catch (error) {
+      throw databaseProblem(error);
+    } finally {
+      release();
+    }
+  }
+
   readonly #reads: Send = async (query) => {
     try {
       return await this.#connections.read(this.#login, query);
@@ -177,6 +204,10 @@ class Session {
 
   stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]> {
     return this.tenant.stream(query, values, batchSize);
+  }
+
+  copy<P extends object>(query: Statement<P, unknown>, values: P): AsyncGenerator<string[]> {
+    return this.tenant.copy(query, values);
   }
 }
 
@@ -305,7 +336,11 @@ function decode<R>(compiled: CompiledStatement, result: pg.QueryArrayResult): R[
 }
 
 function namesOf(fields: pg.FieldDef[]): string[] {
-  return fields.map((field) => field.name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()));
+  return fields.map((field) => camelCase(field.name));
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function toObjects<R>(names: string[], rows: unknown[][]): R[] {

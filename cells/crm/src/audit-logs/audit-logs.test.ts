@@ -260,7 +260,7 @@ describe("reading it", () => {
 });
 
 describe("the file", () => {
-  test("holds every match, newest first, defused, and is itself audited before it leaves", async () => {
+  test("holds every match, newest first, defused, and is itself audited, by the rows that left", async () => {
     const formula = await create({ name: '=1+1,"x"' });
     for (let index = 0; index < 30; index++) await create({ name: `c${index}` });
     const answer = await admin.get("/audit-logs?format=csv&action=create&pageSize=5");

@@ -7,8 +7,8 @@ interface Change {
 }
 
 /**
- * An entry with the changes of sensitive fields masked, all but the kinds in `clear`, and named in `_masked`. Of a resource that is not
- * known any more every field counts as both personal and an amount.
+ * An entry with its sensitive changes masked, all but the kinds in `clear`, and named in `_masked`. Of a resource that is not known any
+ * more every field counts as both personal and an amount.
  */
 export function maskedEntry<Entry extends { changes: Change[] }>(
   entry: Entry,
@@ -17,11 +17,21 @@ export function maskedEntry<Entry extends { changes: Change[] }>(
 ): Entry & { _masked: string[] } {
   const names = new Set<string>();
   const changes = entry.changes.map((change) => {
-    const kind = of ? of.sensitive[change.field] : "amount";
-    if (kind === undefined || (clear.has(kind) && (of || clear.has("phone")))) return change;
-    const masked = { ...change, before: mask(kind, change.before), after: mask(kind, change.after) };
+    if (kindsIn(change, of).every((kind) => clear.has(kind))) return change;
+    // The form for amounts hides all of a value.
+    const form = of?.sensitive[change.field] ?? "amount";
+    const masked = { ...change, before: mask(form, change.before), after: mask(form, change.after) };
     if (masked.before !== change.before || masked.after !== change.after) names.add(change.field);
     return masked;
   });
   return { ...entry, changes, _masked: [...names] };
+}
+
+/** What a change may tell: a field's own kind; in an export's filter, the kinds of the fields that it compares. */
+function kindsIn({ field, after }: Change, of: Pick<Resource, "sensitive"> | undefined): SensitiveKind[] {
+  if (!of) return ["phone", "email", "amount"];
+  const own = of.sensitive[field];
+  if (own) return [own];
+  if (field !== "filter" || typeof after !== "string") return [];
+  return Object.entries(of.sensitive).flatMap(([name, kind]) => (after.includes(name) ? [kind] : []));
 }

@@ -2,7 +2,6 @@ import {
   type AuditDraft,
   type CallOf,
   type Cell,
-  type Clearance,
   type Condition,
   clearance,
   endpoint,
@@ -14,10 +13,10 @@ import {
   verifyTrail,
 } from "@cell/cell";
 import { sendStream } from "@cell/http";
-import { csvFile } from "../exports/csv.ts";
 import { effective } from "../settings/domain.ts";
+import { csvFile, fields } from "./file.ts";
 import * as auditLogs from "./repository.ts";
-import { type AuditLog, auditLog, auditLogQuery, verification } from "./schema.ts";
+import { auditLog, auditLogQuery, verification } from "./schema.ts";
 
 const tag = "Audit";
 
@@ -75,14 +74,12 @@ async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, str
   if (format !== "csv") return undefined;
   const { statement, values } = auditLogs.lists.all(auditLogs.lists.resolve(call.query, call.caller, await conditions(call)));
   const { tenantId } = call.tenant;
-  const cleared = clearance(call.caller, "detail");
-  const file = csvFile(presented(call.tenant.reader().stream(statement, values, rowsAtOnce), cleared, tenantId), {
-    resource: { ...auditLog, fields },
-    clearance: cleared,
+  const file = csvFile(
+    call.tenant.reader().stream(statement, values, rowsAtOnce),
+    clearance(call.caller, "detail"),
     tenantId,
-    bom: true,
-    ended: (rows, completed) => cell.record(call, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
-  });
+    (rows, completed) => cell.record(call, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
+  );
   const fileHeaders = {
     ...headers,
     "content-type": "text/csv; charset=utf-8",
@@ -92,11 +89,6 @@ async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, str
 }
 
 const rowsAtOnce = 500;
-const fields = auditLog.fields.filter((field) => field !== "_masked");
-
-async function* presented(batches: AsyncGenerator<AuditLog[]>, cleared: Clearance, tenantId: string): AsyncGenerator<AuditLog[]> {
-  for await (const batch of batches) yield batch.map((row) => auditLog.present(row, cleared, tenantId) as AuditLog);
-}
 
 function exportDraft(tenantId: string, told: object): AuditDraft {
   const changes = Object.entries(told).map(([field, after]) => ({ field, before: null, after }));

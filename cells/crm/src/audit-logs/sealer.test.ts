@@ -1,12 +1,15 @@
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parsePublicKeys, parseSealKeys, Sealer, SealLog, verifyTrail } from "@cell/cell";
 import type { TestClient } from "@cell/cell/testing";
+import { createLogger } from "@cell/http";
 import { schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { inspect, isFinished, startCrm, type TestCrm } from "../testing.ts";
+import { inspect, isFinished, sealPublicKey, startCrm, type TestCrm } from "../testing.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cell-crm-seals-"));
 const sealLog = join(folder, "seals.jsonl");
@@ -114,6 +117,50 @@ describe("the sealer", () => {
     await restarted.stop();
   });
 
+  test("goes on with a trail that was copied from a database server that counted higher", async () => {
+    const [ahead] = await inspect<{ transaction: string }>(
+      tenantId,
+      "select (pg_current_xact_id()::text::bigint + 1000000)::text as transaction",
+    );
+    await inspect(tenantId, `alter table $tenant.audit_logs alter transaction_id set default ${ahead?.transaction}`);
+    await create("elsewhere");
+    for (const [name, checked] of [
+      ["here", 2],
+      ["here again", 3],
+    ] as const) {
+      await cell.sealer.adopt(tenantId);
+      await create(name);
+      await until(() => cell.sealer.seal(tenantId));
+      expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked });
+    }
+    const { data } = (await admin.get("/audit-logs")).body;
+    expect(data.map((entry: { seal: number }) => entry.seal)).toEqual([4, 2, 1]);
+  });
+
+  test("goes on under a new key, as long as the earlier public one is given", async () => {
+    await create("one");
+    await cell.sealAll(tenantId);
+    const pair = generateKeyPairSync("ed25519");
+    const pem = pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+    const log = createLogger("test", "silent");
+    const rotated = (earlier: string) => {
+      const keys = parseSealKeys(pem, parsePublicKeys(earlier));
+      const sealLog = new SealLog(keys.publicKeys, undefined, log);
+      return { sealLog, sealer: new Sealer({ registry: cell.registry, keys, sealLog, log }) };
+    };
+    await create("two");
+    await expect(rotated("").sealer.seal(tenantId)).rejects.toThrow("not signed by a known key");
+    const { sealer, sealLog } = rotated(sealPublicKey);
+    await until(() => sealer.seal(tenantId));
+    const reader = (await cell.registry.tenant(tenantId)).reader();
+    expect(await verifyTrail(reader, sealLog)).toMatchObject({ ok: true, checked: 2 });
+    expect((await admin.get("/audit-logs/verify")).body).toMatchObject({
+      ok: false,
+      checked: 1,
+      firstBroken: { seal: 2, reason: "signature" },
+    });
+  });
+
   test("does not build on a seal that it did not sign", async () => {
     await create("one");
     await cell.sealAll(tenantId);
@@ -141,6 +188,14 @@ describe("the sealer", () => {
     await client.end();
     await cell.sealAll(tenantId);
     expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 50 });
+  });
+
+  test("shows how far it is behind, and what failed", async () => {
+    const metrics = async () => (await fetch(`${cell.url}/metrics`, { headers: { accept: "text/plain" } })).text();
+    await create("one");
+    await sleep(20);
+    expect(await metrics()).toMatch(/^cell_audit_seal_lag_seconds 0\.0[1-9]|^cell_audit_seal_lag_seconds (0\.[1-9]|[1-9])/m);
+    expect(await metrics()).toMatch(/^cell_audit_seal_failures_total \d+$/m);
   });
 
   test("verifies under writes and seals", async () => {

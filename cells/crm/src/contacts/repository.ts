@@ -1,6 +1,8 @@
 import { Lists, likePattern } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { type Parameters, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
+import type { CustomerMove } from "../customers/children.ts";
+import { keptLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
 import { type Contact, contact } from "./schema.ts";
@@ -30,7 +32,12 @@ const byId = statement((p: Parameters<{ contactId: string; owner: Visibility }>)
     .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf("contacts", p.owner)})`),
 );
 
-const insertRow = statement((p: Parameters<Contact>) => db.insertInto("contacts").values(valuesOf(p, columns)));
+const insertRow = statement((p: Parameters<Contact>) =>
+  db
+    .insertInto("contacts")
+    .columns(columns)
+    .expression(db.selectNoFrom(selectionOf(p, columns)).where(keptLive(p.customerId))),
+);
 
 const updateRow = statement((p: Parameters<Contact & { read: number }>) =>
   db
@@ -62,13 +69,37 @@ const endPrimary = statement((p: Parameters<{ customerId: string; contactId: str
     .$castTo<Contact>(),
 );
 
+// A customer has one primary contact: those that come keep it only where there is none.
+const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
+  db
+    .updateTable("contacts")
+    .set({
+      customerId: p.to,
+      isPrimary: sql`is_primary and not exists (${db
+        .selectFrom("contacts as other")
+        .select(sql`1`.as("one"))
+        .where("other.customerId", "=", p.to)
+        .where(sql<boolean>`other.is_primary and other.deleted_at is null`)})`,
+      updatedAt: p.now,
+      version: sql`version + 1`,
+    } as never)
+    .where("customerId", "=", p.from)
+    .where("deletedAt", "is", null)
+    .returning(["contactId", "name", "version"]),
+);
+
+/** Moves the contacts of one customer to another, now; resolves to them. Needs `tx.begin()`. */
+export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
+  return tx.run(moveAll, { from, to, now });
+}
+
 /** A live contact, if the visibility covers its customer. */
 export function find(tenant: TenantDb, contactId: string, owner: Visibility): Promise<Contact | undefined> {
   return tenant.first(byId, { contactId, owner });
 }
 
 export function insert(tx: TenantTx, row: Contact) {
-  return tx.change(insertRow, row);
+  return tx.change(insertRow, row, "contact's customer lives");
 }
 
 /** Writes a contact that was read at version `read`. */

@@ -1,7 +1,10 @@
-import { type ListRequest, Lists, likePattern } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { type ListRequest, Lists } from "@cell/cell";
+import { type Parameters, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
+import type { CustomerMove } from "../customers/children.ts";
 import { nameKey } from "../customers/domain.ts";
+import { keptLive } from "../customers/repository.ts";
+import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
 import type { WrittenContract } from "./domain.ts";
@@ -24,32 +27,12 @@ const columns = [
   "version",
 ] as const;
 
-/** What was received on each contract of the query around it. */
-const received = () =>
-  db
-    .selectFrom("payments")
-    .select(sql<string>`coalesce(sum(case kind when 'payment' then amount else -amount end), 0)`.as("receivedAmount"))
-    .whereRef("payments.contractId", "=", "contracts.contractId" as never)
-    .where("status", "=", sql.lit("received"))
-    .as("paid");
-
-/** The figures of `settled` in SQL, so that lists can filter by them and add them up. */
-const figures = () =>
-  db
-    .selectNoFrom([
-      sql<string>`greatest(contracts.amount - paid.received_amount, 0)`.as("outstandingAmount"),
-      sql<number>`round(paid.received_amount * 100 / contracts.amount, 2)::float8`.as("paidRatio"),
-      sql<boolean>`paid.received_amount > contracts.amount`.as("overpaid"),
-    ])
-    .as("figures");
-
+/** The figures of `settled` are the database's own columns, so that lists can filter by them and add them up. */
 const live = () =>
   db
     .selectFrom("contracts")
-    .innerJoinLateral(received, (join) => join.onTrue())
-    .innerJoinLateral(figures, (join) => join.onTrue())
-    .select(columns)
-    .select(["receivedAmount", "outstandingAmount", "paidRatio", "overpaid"])
+    .select([...columns, "receivedAmount", "outstandingAmount", "overpaid"])
+    .select(sql<number>`paid_ratio::float8`.as("paidRatio"))
     .$castTo<Contract>()
     .where("deletedAt", "is", null);
 
@@ -67,8 +50,14 @@ const byNumberKey = statement((p: Parameters<{ numberKey: string }>) =>
   db.selectFrom("contracts").select("contractId").where("numberKey", "=", p.numberKey).where("deletedAt", "is", null),
 );
 
-const nextOfSequence = statement((_: Parameters<object>) =>
-  db.selectNoFrom(sql<number>`nextval('"$tenant".contract_numbers')`.as("n")),
+const nextOfSequence = statement((_: Parameters<object>) => db.selectNoFrom(sql<number>`nextval('"$tenant".contract_numbers')`.as("n")));
+
+const sumOfPayments = statement((p: Parameters<{ contractId: string }>) =>
+  db
+    .selectFrom("payments")
+    .select(sql<string>`coalesce(sum(case kind when 'payment' then amount else -amount end), 0)`.as("receivedAmount"))
+    .where("contractId", "=", p.contractId)
+    .where("status", "=", sql.lit("received")),
 );
 
 const anyPayment = statement((p: Parameters<{ contractId: string }>) =>
@@ -81,39 +70,29 @@ const anyPayment = statement((p: Parameters<{ contractId: string }>) =>
 );
 
 type Stored = WrittenContract & { numberKey: string };
+const stored = [...columns, "numberKey"] as const;
+const changeable = stored.filter((column) => column !== "contractId" && column !== "customerId" && column !== "createdAt");
 
 const insertRow = statement((p: Parameters<Stored>) =>
   db
     .insertInto("contracts")
-    .values(Object.fromEntries([...columns, "numberKey" as const].map((column) => [column, p[column]])) as never),
+    .columns(stored)
+    .expression(db.selectNoFrom(selectionOf(p, stored)).where(keptLive(p.customerId))),
 );
 
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("contracts")
-    .set({
-      opportunityId: p.opportunityId,
-      number: p.number,
-      numberKey: p.numberKey,
-      name: p.name,
-      amount: p.amount,
-      currency: p.currency,
-      status: p.status,
-      signedAt: p.signedAt,
-      startDate: p.startDate,
-      endDate: p.endDate,
-      updatedAt: p.updatedAt,
-      version: p.version,
-    } as never)
+    .set(valuesOf(p, changeable))
     .where("contractId", "=", p.contractId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
 );
 
-const touchRow = statement((p: Parameters<{ contractId: string; now: string }>) =>
+const setReceived = statement((p: Parameters<{ contractId: string; receivedAmount: string; now: string }>) =>
   db
     .updateTable("contracts")
-    .set({ updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ receivedAmount: p.receivedAmount, updatedAt: p.now, version: sql`version + 1` } as never)
     .where("contractId", "=", p.contractId),
 );
 
@@ -126,7 +105,16 @@ const deleteRow = statement((p: Parameters<{ contractId: string; read: number; n
     .where("deletedAt", "is", null),
 );
 
-const stored = (row: WrittenContract): Stored => ({ ...row, numberKey: nameKey(row.number) });
+const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
+  db
+    .updateTable("contracts")
+    .set({ customerId: p.to, updatedAt: p.now, version: sql`version + 1` } as never)
+    .where("customerId", "=", p.from)
+    .where("deletedAt", "is", null)
+    .returning(["contractId", "number", "version"]),
+);
+
+const keyed = (row: WrittenContract): Stored => ({ ...row, numberKey: nameKey(row.number) });
 
 /** A live contract, if the visibility covers its customer. */
 export function find(tenant: TenantDb, contractId: string, owner: Visibility): Promise<Contract | undefined> {
@@ -138,6 +126,11 @@ export async function findLocked(tx: TenantTx, contractId: string, owner: Visibi
   await tx.run(lockRow, { contractId });
   // A statement of its own: the one that waited for the lock does not see what was written meanwhile.
   return find(tx, contractId, owner);
+}
+
+/** What a contract has received: payments less refunds, void ones aside. Needs its lock, to stay so. */
+export async function received(tx: TenantTx, contractId: string): Promise<string> {
+  return (await tx.first(sumOfPayments, { contractId }))?.receivedAmount ?? "0";
 }
 
 /** The id of the live contract with this number, as numbers are compared. */
@@ -158,22 +151,27 @@ export async function hasPayments(tenant: TenantDb, contractId: string): Promise
 }
 
 export function insert(tx: TenantTx, row: WrittenContract) {
-  return tx.change(insertRow, stored(row));
+  return tx.change(insertRow, keyed(row), "contract's customer lives");
 }
 
 /** Writes a contract that was read at version `read`. */
 export function update(tx: TenantTx, row: WrittenContract, read: number) {
-  return tx.change(updateRow, { ...stored(row), read }, "contract changed");
+  return tx.change(updateRow, { ...keyed(row), read }, "contract changed");
 }
 
-/** Counts the version up, for a change in what was received. */
-export function touch(tx: TenantTx, contractId: string, now: string) {
-  return tx.change(touchRow, { contractId, now });
+/** Says what a contract has received now that a payment came or went; its figures and its version follow. Needs its lock. */
+export function receive(tx: TenantTx, contractId: string, receivedAmount: string, now: string) {
+  return tx.change(setReceived, { contractId, receivedAmount, now });
 }
 
 /** Removes a contract that was read at version `read`. */
 export function remove(tx: TenantTx, contractId: string, read: number, now: string) {
   return tx.change(deleteRow, { contractId, read, now }, "contract changed");
+}
+
+/** Moves the contracts of one customer to another, now; resolves to them. Needs `tx.begin()`; payments move after them. */
+export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
+  return tx.run(moveAll, { from, to, now });
 }
 
 export const lists = new Lists<Contract>({
@@ -194,17 +192,14 @@ export const lists = new Lists<Contract>({
     signedAt: { type: "time", sort: true, nullable: true },
     startDate: { type: "date", sort: true, nullable: true },
     endDate: { type: "date", sort: true, nullable: true },
-    receivedAmount: { type: "number" },
-    outstandingAmount: { type: "number" },
+    receivedAmount: { type: "number", sort: true },
+    outstandingAmount: { type: "number", sort: true },
+    paidRatio: { type: "number", sort: true },
     overpaid: { type: "boolean" },
     createdAt: { type: "time", sort: true },
     updatedAt: { type: "time", sort: true },
   },
-  keyword: (term) => ({
-    shape: "keyword",
-    values: [likePattern(term)],
-    sql: ([pattern]) => sql<boolean>`search like ${pattern}`,
-  }),
+  keyword,
 });
 
 /** What the matches of a list come to, by currency. */

@@ -1,5 +1,6 @@
 import {
   audited,
+  type Call,
   type CallOf,
   type Cell,
   changed,
@@ -25,15 +26,7 @@ import { presentTotals, totalsAnswer } from "../totals.ts";
 import { type Visibility, visibility } from "../visibility.ts";
 import { checkChange, datedIn, generatedNumber, newContract, settled, written } from "./domain.ts";
 import * as contracts from "./repository.ts";
-import {
-  type Contract,
-  contract,
-  contractDeleted,
-  contractInput,
-  contractPatch,
-  contractStatuses,
-  contractTotal,
-} from "./schema.ts";
+import { type Contract, contract, contractDeleted, contractInput, contractPatch, contractStatuses, contractTotal } from "./schema.ts";
 
 const tag = "Contracts";
 
@@ -110,7 +103,9 @@ const deleteContract = endpoint({
 export function contractRoutes(cell: Cell): void {
   cell.list(listContracts, contracts.lists, {
     conditions: ({ query: { customerId, opportunityId, status } }) =>
-      Object.entries({ customerId, opportunityId, status }).flatMap(([field, value]) => (value === undefined ? [] : [equals(field, value)])),
+      Object.entries({ customerId, opportunityId, status }).flatMap(([field, value]) =>
+        value === undefined ? [] : [equals(field, value)],
+      ),
     extra: async (call, _, request) => presentTotals(contractTotal, await contracts.totals(call.tenant.reader(), request), call),
   });
 
@@ -121,7 +116,7 @@ export function contractRoutes(cell: Cell): void {
   cell.command(changeContract, change);
 
   cell.command(deleteContract, async (call, tx) => {
-    const current = await checked(call, tx, contract, await contracts.find(tx, call.params.id, visibility(call)));
+    const current = await lockedForChange(call, tx);
     if (await contracts.hasPayments(tx, current.contractId))
       throw new Problem("CONFLICT", "A contract with payments cannot be deleted; it can be made void");
     return {
@@ -155,8 +150,8 @@ async function create(call: CallOf<typeof createContract>, tx: TenantTx) {
 }
 
 async function change(call: CallOf<typeof changeContract>, tx: TenantTx) {
-  const current = await checked(call, tx, contract, await contracts.find(tx, call.params.id, visibility(call)));
   const { timezone } = effective(await settingsOf(call.tenant));
+  const current = await lockedForChange(call, tx);
   const patch = datedIn(timezone, withoutMasked(contract.sensitive, current, call.body));
   const next = changed<Contract>(current, patch, call.now);
   if (next === current) return { changes: [] as const, audit: [] as const, body: current, resourceId: current.contractId };
@@ -171,6 +166,12 @@ async function change(call: CallOf<typeof changeContract>, tx: TenantTx) {
     body: settled(next),
     conflicts: numberConflict(call.tenant, next.number),
   };
+}
+
+/** The contract of the path, locked: each payment counts its version up, and a change must not lose to a stream of them. */
+async function lockedForChange(call: Call<{ id: string }>, tx: TenantTx): Promise<Contract> {
+  await tx.begin();
+  return checked(call, tx, contract, await contracts.findLocked(tx, call.params.id, visibility(call)));
 }
 
 /** Throws NOT_FOUND for an opportunity that the caller does not see, BAD_REQUEST for another customer's. */

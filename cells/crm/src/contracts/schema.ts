@@ -18,7 +18,8 @@ const fields = {
   amount: money({ positive: true }),
   currency: currencyCode().meta({ description: "The tenant's where it is left out; fixed from the first payment on", examples: ["CNY"] }),
   status: z.enum(contractStatuses).meta({
-    description: "draft to active or void; active to completed, expired or void; expired to active or void; completed to active; void is final",
+    description:
+      "draft to active or void; active to completed, expired or void; expired to active or void; completed to active; void is final",
     examples: ["active"],
   }),
   signedAt: moment()

@@ -77,7 +77,9 @@ const updateRows = statement(
         updatedAt: sql`"row"."updatedAt"`,
         version: sql`"row"."version"`,
       } as never)
-      .where(sql<boolean>`customers.customer_id = "row"."customerId" and customers.version = "row"."version" - 1 and customers.deleted_at is null`)
+      .where(
+        sql<boolean>`customers.customer_id = "row"."customerId" and customers.version = "row"."version" - 1 and customers.deleted_at is null`,
+      )
       .returning(sql<string>`customers.customer_id`.as("customerId")),
   once,
 );
@@ -88,7 +90,9 @@ const removeRows = statement(
       .updateTable("customers")
       .from(given(p.rows))
       .set({ deletedAt: p.now, updatedAt: p.now, version: sql`customers.version + 1` } as never)
-      .where(sql<boolean>`customers.customer_id = "row"."customerId" and customers.version = "row"."version" and customers.deleted_at is null`)
+      .where(
+        sql<boolean>`customers.customer_id = "row"."customerId" and customers.version = "row"."version" and customers.deleted_at is null`,
+      )
       .returning(sql<string>`customers.customer_id`.as("customerId")),
   once,
 );

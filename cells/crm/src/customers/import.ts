@@ -1,9 +1,9 @@
 import { type AuditDraft, audited, changed, fieldProblems, withoutMasked } from "@cell/cell";
-import { Problem, unavailable } from "@cell/problem";
 import { type TenantTx, violatedConstraint } from "@cell/postgres";
+import { type FieldProblem, Problem, unavailable } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { duplicateInFile, problem, unknownColumn } from "../imports/domain.ts";
+import { duplicateInFile, problem, rowProblem } from "../imports/domain.ts";
 import type { ImportContext, Importer, ReadRow, Row, RowOutcome, RowProblem } from "../imports/importer.ts";
 import * as bulk from "./bulk.ts";
 import { nameKey, newCustomer } from "./domain.ts";
@@ -39,7 +39,7 @@ const columns = {
 type CustomerRow = CustomerPatch & { customerId?: string };
 
 const uuid = z.uuid();
-const importCodes: Record<string, string> = { UNKNOWN_FIELD: "UNKNOWN_COLUMN", OUT_OF_RANGE: "TOO_LONG" };
+const inRow = (found: FieldProblem) => rowProblem(found, "TOO_LONG");
 
 /** How customers are imported. */
 export const customerImport: Importer<CustomerRow> = {
@@ -51,18 +51,21 @@ export const customerImport: Importer<CustomerRow> = {
   read(item, options, actor): ReadRow<CustomerRow> {
     const values: Record<string, unknown> = {};
     for (const [field, value] of Object.entries(item)) {
-      if (field !== "customerId" && !(Object.hasOwn(columns, field) && "ignored" in columns[field as keyof typeof columns])) values[field] = value;
+      if (field !== "customerId" && !(Object.hasOwn(columns, field) && "ignored" in columns[field as keyof typeof columns]))
+        values[field] = value;
     }
     const problems: RowProblem[] = [];
     const customerId = item.customerId ?? undefined;
-    if (customerId !== undefined && !uuid.safeParse(customerId).success) problems.push(problem("customerId", "INVALID_FORMAT", "is no id (UUID)"));
+    if (customerId !== undefined && !uuid.safeParse(customerId).success)
+      problems.push(problem("customerId", "INVALID_FORMAT", "is no id (UUID)"));
     if (options.matchBy === "customerId" && options.mode === "update" && customerId === undefined) {
       problems.push(problem("customerId", "REQUIRED", "is required"));
     }
     const parsed = customerPatch.safeParse(values, { reportInput: true });
     const needsName = options.mode === "create" || options.matchBy === "name" || customerId === undefined;
-    if (needsName && values.name === undefined && options.matchBy !== "customerId") problems.push(problem("name", "REQUIRED", "is required"));
-    if (!parsed.success) problems.push(...fieldProblems(parsed.error, "").map(rowProblem));
+    if (needsName && values.name === undefined && options.matchBy !== "customerId")
+      problems.push(problem("name", "REQUIRED", "is required"));
+    if (!parsed.success) problems.push(...fieldProblems(parsed.error, "").map(inRow));
     else if (actor.ownOnly && parsed.data.ownerId !== undefined && parsed.data.ownerId !== actor.userId) {
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     }
@@ -85,10 +88,28 @@ export const customerImport: Importer<CustomerRow> = {
     return outcomes;
   },
 
-  async revert(tx, changes, now) {
-    const current = new Map((await bulk.live(tx, changes.map(({ resourceId }) => resourceId), [])).map((found) => [found.customerId, found]));
-    const formerNames = changes.flatMap(({ changes: fields }) => fields.filter(({ field, before }) => field === "name" && typeof before === "string"));
-    const holders = new Map((await bulk.live(tx, [], formerNames.map(({ before }) => nameKey(String(before))))).map((found) => [nameKey(found.name), found.customerId]));
+  async revert(tx, changes, { now }) {
+    const current = new Map(
+      (
+        await bulk.live(
+          tx,
+          changes.map(({ resourceId }) => resourceId),
+          [],
+        )
+      ).map((found) => [found.customerId, found]),
+    );
+    const formerNames = changes.flatMap(({ changes: fields }) =>
+      fields.filter(({ field, before }) => field === "name" && typeof before === "string"),
+    );
+    const holders = new Map(
+      (
+        await bulk.live(
+          tx,
+          [],
+          formerNames.map(({ before }) => nameKey(String(before))),
+        )
+      ).map((found) => [nameKey(found.name), found.customerId]),
+    );
     const kept: { id: string; reason: string }[] = [];
     const removed: Customer[] = [];
     const restored: { before: Customer; after: Customer }[] = [];
@@ -105,7 +126,12 @@ export const customerImport: Importer<CustomerRow> = {
       }
     }
     const gone = await bulk.remove(tx, removed, now);
-    const back = await write(() => bulk.update(tx, restored.map(({ after }) => after)));
+    const back = await write(() =>
+      bulk.update(
+        tx,
+        restored.map(({ after }) => after),
+      ),
+    );
     const audit: AuditDraft[] = [];
     for (const record of removed) {
       if (gone.has(record.customerId)) audit.push(audited("delete", customer, record, { ...record, version: record.version + 1 }));
@@ -119,10 +145,6 @@ export const customerImport: Importer<CustomerRow> = {
   },
 };
 
-function rowProblem({ path, code, message }: { path: string; code: string; message: string }): RowProblem {
-  return code === "UNKNOWN_FIELD" ? unknownColumn(path) : problem(path.split(".")[0] || null, importCodes[code] ?? code, message);
-}
-
 /** The live customers that rows may be about. */
 interface Known {
   byId: ReadonlyMap<string, Customer>;
@@ -131,7 +153,11 @@ interface Known {
 
 async function knownTo(tx: TenantTx, rows: readonly Row<CustomerRow>[]): Promise<Known> {
   const ids = rows.flatMap(({ data }) => data.customerId ?? []);
-  const found = await bulk.live(tx, ids, rows.flatMap(({ data }) => (data.name === undefined ? [] : nameKey(data.name))));
+  const found = await bulk.live(
+    tx,
+    ids,
+    rows.flatMap(({ data }) => (data.name === undefined ? [] : nameKey(data.name))),
+  );
   return { byId: new Map(found.map((one) => [one.customerId, one])), byName: new Map(found.map((one) => [nameKey(one.name), one])) };
 }
 
@@ -161,7 +187,8 @@ function planRow(row: Row<CustomerRow>, { byId, byName }: Known, context: Import
   const same = visible(customerId === undefined ? undefined : byId.get(customerId));
   const holder = values.name === undefined ? undefined : byName.get(nameKey(values.name));
   const named = visible(holder);
-  const match = options.mode === "create" ? undefined : options.matchBy === "customerId" ? same : options.matchBy === "name" ? named : (same ?? named);
+  const match =
+    options.mode === "create" ? undefined : options.matchBy === "customerId" ? same : options.matchBy === "name" ? named : (same ?? named);
   if (match) return planUpdate(row, match, values, holder, context);
   if (same && options.mode === "create" && unchanged(same, values, context)) return skipped(row);
   if (options.mode === "update") {
@@ -183,13 +210,23 @@ function planInsert(row: Row<CustomerRow>, values: CustomerPatch, { actor, now }
   return { outcome: { row: row.row, outcome: "created", audit: audited("create", customer, {}, after) }, write: { kind: "insert", after } };
 }
 
-function planUpdate(row: Row<CustomerRow>, current: Customer, values: CustomerPatch, holder: Customer | undefined, { actor, now }: ImportContext): Plan {
+function planUpdate(
+  row: Row<CustomerRow>,
+  current: Customer,
+  values: CustomerPatch,
+  holder: Customer | undefined,
+  { actor, now }: ImportContext,
+): Plan {
   const patch = readable(current, values);
   if (Array.isArray(patch)) return failed(row, ...patch);
   const after = changed(current, patch, now);
   if (after === current) return skipped(row);
-  if (holder && holder.customerId !== current.customerId) return failed(row, duplicateName(!actor.ownOnly || holder.ownerId === actor.userId ? holder : undefined));
-  return { outcome: { row: row.row, outcome: "updated", audit: audited("update", customer, current, after) }, write: { kind: "update", after } };
+  if (holder && holder.customerId !== current.customerId)
+    return failed(row, duplicateName(!actor.ownOnly || holder.ownerId === actor.userId ? holder : undefined));
+  return {
+    outcome: { row: row.row, outcome: "updated", audit: audited("update", customer, current, after) },
+    write: { kind: "update", after },
+  };
 }
 
 /** Whether a row says of a customer what is so already. */
@@ -204,7 +241,7 @@ function readable(current: Customer | undefined, values: CustomerPatch): Custome
     return withoutMasked(customer.sensitive, current, values);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    return (error.details?.fields as { path: string; code: string; message: string }[]).map(rowProblem);
+    return ((error.details?.fields ?? []) as FieldProblem[]).map(inRow);
   }
 }
 
@@ -225,7 +262,9 @@ async function carryOut(tx: TenantTx, plans: readonly Plan[], importId: string):
   const writes = (kind: "insert" | "update") => plans.flatMap((planned) => (planned.write?.kind === kind ? planned.write.after : []));
   const inserted = await bulk.insert(tx, writes("insert"), importId);
   const updated = await write(() => bulk.update(tx, writes("update")));
-  const missed = plans.filter((planned) => planned.write && !(planned.write.kind === "insert" ? inserted : updated).has(planned.write.after.customerId));
+  const missed = plans.filter(
+    (planned) => planned.write && !(planned.write.kind === "insert" ? inserted : updated).has(planned.write.after.customerId),
+  );
   return new Set(missed.map((planned) => planned.outcome.row));
 }
 

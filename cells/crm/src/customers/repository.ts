@@ -1,6 +1,6 @@
 import { Lists } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
@@ -26,6 +26,14 @@ export const columns = [
   "updatedAt",
   "version",
 ] as const;
+
+const lockRow = statement((p: Parameters<{ customerId: string }>) =>
+  db.selectFrom("customers").select("customerId").where("customerId", "=", p.customerId).forUpdate(),
+);
+
+/** True for a customer that lives and goes on to, until the transaction ends: what is added to it cannot be left behind by a merge. */
+export const keptLive = (customerId: RawBuilder<string>) =>
+  sql<boolean>`exists (${db.selectFrom("customers").select(sql`1`.as("one")).where("customerId", "=", customerId).where("deletedAt", "is", null).forKeyShare()})`;
 
 type Stored = Customer & { nameKey: string };
 
@@ -96,6 +104,11 @@ export function insert(tx: TenantTx, row: Customer) {
 /** Writes a customer that was read at version `read`; a deleted one is live again. */
 export function update(tx: TenantTx, row: Customer, read: number) {
   return tx.change(updateRow, { ...stored(row), read }, "customer changed");
+}
+
+/** Keeps others from adding anything to a customer until the transaction ends. Needs `tx.begin()`. */
+export async function lock(tx: TenantTx, customerId: string): Promise<void> {
+  await tx.run(lockRow, { customerId });
 }
 
 /** Removes a live customer that was read at version `read`. */

@@ -1,8 +1,23 @@
-import { audited, type Call, type Cell, changed, checked, endpoint, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
-import type { Tenant, TenantDb } from "@cell/postgres";
+import {
+  type AuditDraft,
+  audited,
+  type Call,
+  type CallOf,
+  type Cell,
+  changed,
+  checked,
+  endpoint,
+  idParams,
+  listAnswer,
+  listOf,
+  listQuery,
+  withoutMasked,
+} from "@cell/cell";
+import type { Tenant, TenantDb, TenantTx } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { type Visibility, visibility } from "../visibility.ts";
+import type { MoveChildren } from "./children.ts";
 import { checkOwner, merged, newCustomer } from "./domain.ts";
 import * as customers from "./repository.ts";
 import { type Customer, customer, customerDeleted, customerInput, customerPatch, mergeInput } from "./schema.ts";
@@ -98,8 +113,8 @@ const mergeCustomers = endpoint({
   versioned: true,
 });
 
-/** The customers' routes. */
-export function customerRoutes(cell: Cell): void {
+/** The customers' routes. `children`: what goes along when customers are merged. */
+export function customerRoutes(cell: Cell, children: readonly MoveChildren[]): void {
   cell.list(listCustomers, customers.lists);
 
   cell.command(createCustomer, async (call, tx) => {
@@ -164,6 +179,7 @@ export function customerRoutes(cell: Cell): void {
     const found = sources.filter((source) => source !== undefined);
     if (found.length < sourceIds.length) throw notFound("One of the customers to merge");
     const next = merged(survivor, found, call.now);
+    const moved = await moveChildren(call, tx, children, found);
     return {
       changes: [
         customers.update(tx, next, survivor.version),
@@ -175,10 +191,28 @@ export function customerRoutes(cell: Cell): void {
           ...audited("merge", customer, source, { ...source, version: source.version + 1 }),
           changes: [{ field: "mergedInto", before: null, after: survivor.customerId }],
         })),
+        ...moved,
       ],
       body: next,
     };
   });
+}
+
+/** Moves all that belongs to the sources, one after the other, so that each move sees what the one before did. */
+async function moveChildren(
+  call: CallOf<typeof mergeCustomers>,
+  tx: TenantTx,
+  children: readonly MoveChildren[],
+  sources: readonly Customer[],
+): Promise<AuditDraft[]> {
+  await tx.begin();
+  const by = { now: call.now, actorId: call.caller.userId, requestId: call.requestId };
+  const moved: AuditDraft[] = [];
+  for (const { customerId } of sources) {
+    await customers.lock(tx, customerId);
+    for (const move of children) moved.push(...(await move(tx, { from: customerId, to: call.params.id, ...by })));
+  }
+  return moved;
 }
 
 function actorOf({ caller }: Pick<Call, "caller">) {

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Clearance, mask, type Resource } from "@cell/cell";
-import { csvCell, csvLine } from "../csv.ts";
+import { csvCell, csvLine, csvText } from "../csv.ts";
 
 const byteOrderMark = "\uFEFF";
 /** A client is not kept waiting longer for the first sign of a file. */
 const headAfterMs = 10;
 
-export interface CsvOptions<Row extends object> {
-  resource: Resource<Row>;
+export interface CsvOptions {
+  resource: Pick<Resource, "fields" | "sensitive">;
   clearance: Clearance;
   tenantId: string;
   bom: boolean;
@@ -16,9 +16,16 @@ export interface CsvOptions<Row extends object> {
 }
 
 /** A CSV file of records in pieces, masked as their lists are. */
-export async function* csvFile<Row extends object>(batches: AsyncGenerator<Row[]>, options: CsvOptions<Row>): AsyncGenerator<string> {
-  const { resource, bom, ended } = options;
-  const line = lineOf(options);
+export function csvFile<Row extends object>(batches: AsyncGenerator<Row[]>, options: CsvOptions): AsyncGenerator<string> {
+  return csvPieces(batches, lineOf(options), options);
+}
+
+/** A CSV file in pieces, each row as `line` writes it. */
+export async function* csvPieces<Row>(
+  batches: AsyncGenerator<Row[]>,
+  line: (row: Row) => string,
+  { resource, bom, ended }: Pick<CsvOptions, "resource" | "bom" | "ended">,
+): AsyncGenerator<string> {
   let sent = 0;
   let completed = false;
   try {
@@ -44,19 +51,17 @@ export async function* csvFile<Row extends object>(batches: AsyncGenerator<Row[]
 }
 
 /** How a row is written: worked out once for the file, since there may be a million. */
-function lineOf<Row extends object>({ resource, clearance, tenantId }: CsvOptions<Row>): (row: Row) => string {
-  const cells = resource.fields.map((field) => {
+function lineOf({ resource, clearance, tenantId }: CsvOptions): (row: object) => string {
+  const cells = resource.fields.map((field): ((row: Record<string, unknown>) => string) => {
+    if (field === "tenantId") return () => csvText(tenantId);
     const kind = resource.sensitive[field];
-    if (field === "tenantId") return () => csvCell(tenantId);
-    if (kind && !clearance.clear.has(kind) && !clearance.revealed.has(field)) return (row: Record<string, unknown>) => csvCell(mask(kind, row[field]));
-    return (row: Record<string, unknown>) => csvCell(row[field]);
+    if (!kind || clearance.clear.has(kind) || clearance.revealed.has(field)) return (row) => csvCell(row[field]);
+    return (row) => csvCell(mask(kind, row[field]));
   });
+  const [first, ...others] = cells;
   return (row) => {
-    let text = "";
-    for (let index = 0; index < cells.length; index++) {
-      if (index > 0) text += ",";
-      text += cells[index]?.(row as Record<string, unknown>);
-    }
-    return `${text}\r\n`;
+    let line = first?.(row as Record<string, unknown>) ?? "";
+    for (const cell of others) line += `,${cell(row as Record<string, unknown>)}`;
+    return `${line}\r\n`;
   };
 }

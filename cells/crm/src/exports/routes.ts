@@ -14,21 +14,25 @@ import { sendStream } from "@cell/http";
 import { badFields } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { csvFile } from "./csv.ts";
+import { type CopiedOptions, copiedCsvFile } from "./copied.ts";
 
 const exportQuery = listQuery.extend({
-  format: z.enum(["json", "csv"]).optional().meta({ description: "json (default): a page, as the list answers it; csv: all matches in one file" }),
+  format: z
+    .enum(["json", "csv"])
+    .optional()
+    .meta({ description: "json (default): a page, as the list answers it; csv: all matches in one file" }),
   bom: z.enum(["true", "false"]).optional().meta({ description: "`false` leaves out the byte order mark, which Excel needs" }),
 });
 type ExportCall = Call<unknown, z.infer<typeof exportQuery>, unknown>;
 
-const rowsAtOnce = 500;
 /** What belongs to a page, and so to no file. */
 const pageParameters = ["page", "pageSize", "cursor", "total", "reveal"] as const;
 
-/** The export of a resource: `GET <path>/export`. */
-export function exportRoutes<Row extends object>(path: string, lists: Lists<Row>): (cell: Cell) => void {
+/** The export of a resource: `GET <path>/export`. `fields`: the types of those that its list does not tell. */
+export function exportRoutes<Row extends object>(path: string, lists: Lists<Row>, fields: CopiedOptions["types"]): (cell: Cell) => void {
   const { resource, exposure } = lists.listing;
+  const known = Object.entries(lists.listing.fields).map(([field, { type }]) => [field, type] as const);
+  const types: CopiedOptions["types"] = { ...Object.fromEntries(known), ...fields };
   const exportRecords = endpoint({
     method: "get",
     path: `${path}/export`,
@@ -51,15 +55,21 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       throw badFields(refused.map((name) => ({ path: name, code: "INVALID_FORMAT", message: "belongs to a page: not with format=csv" })));
     }
     const { statement, values } = lists.all(lists.resolve(query, call.caller));
-    const rows = csvFile(call.tenant.reader().stream(statement, values, rowsAtOnce), {
+    const rows = copiedCsvFile(call.tenant.reader().copy(statement, values), {
       resource,
+      types,
       clearance: clearance(call.caller, exposure ?? "list"),
       tenantId: call.tenant.tenantId,
       bom: bom !== "false",
       ended: (sent, completed) => cell.record(call, [draftOf(call, resource.type, resource.fields, sent, completed)]),
     });
     const disposition = `attachment; filename="${resource.type}s-${call.now.slice(0, 10)}.csv"`;
-    return sendStream(call.context.env.outgoing, 200, { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": disposition }, rows);
+    return sendStream(
+      call.context.env.outgoing,
+      200,
+      { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": disposition },
+      rows,
+    );
   };
 
   return (cell) => {

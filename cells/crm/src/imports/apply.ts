@@ -16,7 +16,14 @@ export interface Step {
 }
 
 /** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept with the row. */
-export async function applyNext(tx: TenantTx, importer: Importer, job: imports.Import, done: number, now: string, write: boolean): Promise<Step> {
+export async function applyNext(
+  tx: TenantTx,
+  importer: Importer,
+  job: imports.Import,
+  done: number,
+  now: string,
+  write: boolean,
+): Promise<Step> {
   const rows = await imports.nextRows(tx, job.importId, done, rowsAtOnce);
   const counts: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
   const outcomes: RowOutcome[] = [];
@@ -28,7 +35,7 @@ export async function applyNext(tx: TenantTx, importer: Importer, job: imports.I
     else if (job.options.onDuplicate === "skip") counts.skipped++;
     else outcomes.push({ row: row.row, outcome: "failed", problems: repeated });
   }
-  const context = { importId: job.importId, options: job.options, actor: job.origin.actor, now };
+  const context = { importId: job.importId, options: job.options, actor: job.origin.actor, now, requestId: job.origin.requestId };
   outcomes.push(...(await importer.apply(tx, valid, context, write)));
 
   const audit: AuditDraft[] = [];
@@ -57,7 +64,12 @@ export function add(a: Counts, b: Counts): Counts {
 }
 
 /** An import whose rows are done, and its audit entry; a dry run leaves none. */
-export async function finish(tx: TenantTx, job: imports.Import, counts: Counts, now: string): Promise<{ job: imports.Import; audit: AuditDraft[] }> {
+export async function finish(
+  tx: TenantTx,
+  job: imports.Import,
+  counts: Counts,
+  now: string,
+): Promise<{ job: imports.Import; audit: AuditDraft[] }> {
   const final = counted(counts, job.total, job.options);
   const { errors, errorsTruncated } = reported(final.failed > 0 ? await imports.firstFailed(tx, job.importId, reportedProblems + 1) : []);
   const { dryRun, ...options } = job.options;

@@ -1,5 +1,5 @@
 import type { FieldChange } from "@cell/cell";
-import { badField, badFields } from "@cell/problem";
+import { badField, badFields, type FieldProblem } from "@cell/problem";
 import { splitList, unguard } from "../csv.ts";
 import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
@@ -39,13 +39,16 @@ export interface Header {
 /** Reads a header. Throws BAD_REQUEST for one that names a field twice, has too many columns or no known one. */
 export function readHeader(headings: readonly string[], columns: Readonly<Record<string, ImportColumn>>): Header {
   if (headings.length > mostColumns) throw badField("file", "TOO_LONG", `may have at most ${mostColumns} columns`);
-  const known = new Map(Object.entries(columns).flatMap(([name, { aliases }]) => [name, ...aliases].map((heading) => [fold(heading), name] as const)));
+  const known = new Map(
+    Object.entries(columns).flatMap(([name, { aliases }]) => [name, ...aliases].map((heading) => [fold(heading), name] as const)),
+  );
   const fields = headings.map((heading) => known.get(fold(unguard(heading))));
   if (fields.every((field) => field === undefined)) {
     throw badField("file", "INVALID_FORMAT", `needs a header in the first line; known columns: ${Object.keys(columns).join(", ")}`);
   }
   const twice = new Set(fields.filter((field, index) => field !== undefined && fields.indexOf(field) !== index) as string[]);
-  if (twice.size > 0) throw badFields([...twice].map((path) => ({ path, code: "INVALID_FORMAT", message: "is the heading of two columns" })));
+  if (twice.size > 0)
+    throw badFields([...twice].map((path) => ({ path, code: "INVALID_FORMAT", message: "is the heading of two columns" })));
   const unknown = headings.filter((heading, index) => fields[index] === undefined && heading.trim() !== "");
   return { headings, fields, problems: unknown.map(unknownColumn) };
 }
@@ -64,7 +67,8 @@ export function itemOf(
     const field = fields[index];
     const column = field === undefined ? undefined : columns[field];
     if (!column || field === undefined) {
-      if (!headings[index]?.trim()) problems.push(problem(null, "INVALID_FORMAT", "has a value under no heading: a comma in a value needs quotes around it"));
+      if (!headings[index]?.trim())
+        problems.push(problem(null, "INVALID_FORMAT", "has a value under no heading: a comma in a value needs quotes around it"));
     } else if (column.form === "text") item[field] = unguard(cell);
     else if (column.form === "list") item[field] = splitList(unguard(cell));
     else {
@@ -93,6 +97,12 @@ export function problem(field: string | null, code: string, message: string, dup
   return { field, code, message, duplicateOf };
 }
 
+/** A field's problem as a row's. A value out of its range is `outOfRange`: of lists that they are too long, of amounts that they are none. */
+export function rowProblem({ path, code, message }: FieldProblem, outOfRange: "TOO_LONG" | "INVALID_FORMAT"): RowProblem {
+  if (code === "UNKNOWN_FIELD") return unknownColumn(path);
+  return problem(path.split(".")[0] || null, code === "OUT_OF_RANGE" ? outOfRange : code, message);
+}
+
 /** The problem of a row whose like came before it in the same upload. */
 export function duplicateInFile(field: string, firstRow: number): RowProblem {
   return problem(field, "DUPLICATE_IN_FILE", `is the same as in row ${firstRow}`, firstRow);
@@ -105,7 +115,10 @@ export function counted(counts: Counts, total: number, options: Pick<ImportOptio
 }
 
 /** The problems that a report holds, out of the first failed rows. */
-export function reported(rows: readonly { row: number; line: number | null; errors: RowProblem[] }[]): { errors: ReportedProblem[]; errorsTruncated: boolean } {
+export function reported(rows: readonly { row: number; line: number | null; errors: RowProblem[] }[]): {
+  errors: ReportedProblem[];
+  errorsTruncated: boolean;
+} {
   const all = rows.flatMap(({ row, line, errors }) => errors.map((error) => ({ row, line, ...error })));
   return { errors: all.slice(0, reportedProblems), errorsTruncated: all.length > reportedProblems };
 }

@@ -60,6 +60,7 @@ export interface ImportContext {
   actor: ImportActor;
   /** RFC 3339 */
   now: string;
+  requestId: string;
 }
 
 /** What an import did to one record, as the audit trail tells. */
@@ -69,6 +70,13 @@ export interface ImportedChange {
   action: string;
   resourceVersion: number;
   changes: FieldChange[];
+}
+
+/** Who takes an import back, by which request and when. */
+export interface RevertContext {
+  now: string;
+  actorId: string;
+  requestId: string;
 }
 
 export interface RevertOutcome {
@@ -91,5 +99,5 @@ export interface Importer<Data = unknown> {
   /** Carries out rows that are valid by themselves, or only finds out what would become of them. One outcome for each. */
   apply(tx: TenantTx, rows: readonly Row<Data>[], context: ImportContext, write: boolean): Promise<RowOutcome[]>;
   /** Takes back what an import did, where nobody has touched it since. */
-  revert(tx: TenantTx, changes: readonly ImportedChange[], now: string): Promise<RevertOutcome>;
+  revert(tx: TenantTx, changes: readonly ImportedChange[], by: RevertContext): Promise<RevertOutcome>;
 }

@@ -28,7 +28,8 @@ export async function openFilePart(chunks: AsyncIterable<Buffer>, boundary: stri
   const end = buffer.indexOf("\r\n\r\n");
   const head = buffer.toString("utf8", opening.length, end);
   buffer = buffer.subarray(end + 4);
-  if (!/^content-disposition:\s*form-data\s*;(?:[^\r\n]*;)?\s*name="?file"?\s*(?:;|$)/im.test(head)) throw unreadable("takes one part, named file");
+  if (!/^content-disposition:\s*form-data\s*;(?:[^\r\n]*;)?\s*name="?file"?\s*(?:;|$)/im.test(head))
+    throw unreadable("takes one part, named file");
 
   const closing = Buffer.from(`\r\n--${boundary}`);
   async function* bytes(): AsyncGenerator<Buffer> {

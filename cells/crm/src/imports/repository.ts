@@ -1,5 +1,5 @@
 import type { AuditOrigin } from "@cell/cell";
-import { type Parameters, statement, tenantTables, type TenantDb, type TenantTx } from "@cell/postgres";
+import { type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { db, type ImportStatus, type ImportsTable } from "../tables.ts";
 import type { ReportedProblem } from "./domain.ts";
@@ -43,17 +43,18 @@ export interface RowToApply {
 // Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
 const once = { keep: false };
 
-const insertImport = statement((p: Parameters<{ importId: string; resourceType: string; actorId: string; options: string; origin: string; createdAt: string }>) =>
-  db.insertInto("imports").values({
-    importId: p.importId,
-    resourceType: p.resourceType,
-    status: "receiving",
-    phase: "apply",
-    actorId: p.actorId,
-    options: p.options,
-    origin: p.origin,
-    createdAt: p.createdAt,
-  } as never),
+const insertImport = statement(
+  (p: Parameters<{ importId: string; resourceType: string; actorId: string; options: string; origin: string; createdAt: string }>) =>
+    db.insertInto("imports").values({
+      importId: p.importId,
+      resourceType: p.resourceType,
+      status: "receiving",
+      phase: "apply",
+      actorId: p.actorId,
+      options: p.options,
+      origin: p.origin,
+      createdAt: p.createdAt,
+    } as never),
 );
 
 const insertRows = statement((p: Parameters<{ importId: string; rows: string }>) =>
@@ -71,7 +72,9 @@ const deleteRows = statement(
   (p: Parameters<{ importId: string; limit: number }>) =>
     db
       .deleteFrom("importRows")
-      .where(sql<boolean>`(import_id, row) in (${db.selectFrom("importRows").select(["importId", "row"]).where("importId", "=", p.importId).limit(p.limit)})`)
+      .where(
+        sql<boolean>`(import_id, row) in (${db.selectFrom("importRows").select(["importId", "row"]).where("importId", "=", p.importId).limit(p.limit)})`,
+      )
       .returning("row"),
   once,
 );
@@ -87,7 +90,14 @@ const byId = statement((p: Parameters<{ importId: string; actorId: string | null
 );
 
 const lockById = statement((p: Parameters<{ importId: string }>) =>
-  db.selectFrom("imports").selectAll().$castTo<Import>().where("importId", "=", p.importId).where("status", "in", ["queued", "running"]).forUpdate().skipLocked(),
+  db
+    .selectFrom("imports")
+    .selectAll()
+    .$castTo<Import>()
+    .where("importId", "=", p.importId)
+    .where("status", "in", ["queued", "running"])
+    .forUpdate()
+    .skipLocked(),
 );
 
 const lockToRevert = statement((p: Parameters<{ importId: string; actorId: string | null }>) =>
@@ -183,7 +193,12 @@ const setErrors = statement(
 
 const clearRows = statement(
   (p: Parameters<{ importId: string }>) =>
-    db.updateTable("importRows").set({ errors: null }).where("importId", "=", p.importId).where("errors", "is not", null).where("valid", "=", true),
+    db
+      .updateTable("importRows")
+      .set({ errors: null })
+      .where("importId", "=", p.importId)
+      .where("errors", "is not", null)
+      .where("valid", "=", true),
   once,
 );
 
@@ -221,10 +236,20 @@ const staleOnes = statement((_: Parameters<object>) =>
     .where("status", "not in", ["queued", "running"]),
 );
 
-const setSwept = statement((p: Parameters<{ importId: string }>) => db.updateTable("imports").set({ swept: true }).where("importId", "=", p.importId));
+const setSwept = statement((p: Parameters<{ importId: string }>) =>
+  db.updateTable("imports").set({ swept: true }).where("importId", "=", p.importId),
+);
 
 interface AuditTables {
-  auditLogs: { seq: number; importId: string | null; resourceType: string; resourceId: string; action: string; resourceVersion: number; changes: unknown };
+  auditLogs: {
+    seq: number;
+    importId: string | null;
+    resourceType: string;
+    resourceId: string;
+    action: string;
+    resourceVersion: number;
+    changes: unknown;
+  };
 }
 
 const importedAfter = statement(
@@ -243,7 +268,14 @@ const importedAfter = statement(
 
 /** A new import, whose upload is on its way. */
 export function insert(tx: TenantTx, { importId, resourceType, actorId, options, origin, createdAt }: Import) {
-  return tx.change(insertImport, { importId, resourceType, actorId, options: JSON.stringify(options), origin: JSON.stringify(origin), createdAt });
+  return tx.change(insertImport, {
+    importId,
+    resourceType,
+    actorId,
+    options: JSON.stringify(options),
+    origin: JSON.stringify(origin),
+    createdAt,
+  });
 }
 
 /** Rows of an upload. */
@@ -337,6 +369,10 @@ export function sweep(tx: TenantTx, importId: string) {
 }
 
 /** What an import did, from an audit entry on. */
-export function nextChanges(tx: TenantTx, job: Pick<Import, "importId" | "resourceType" | "revertSeq">, limit: number): Promise<ImportedChange[]> {
+export function nextChanges(
+  tx: TenantTx,
+  job: Pick<Import, "importId" | "resourceType" | "revertSeq">,
+  limit: number,
+): Promise<ImportedChange[]> {
   return tx.query(importedAfter, { importId: job.importId, resourceType: job.resourceType, after: job.revertSeq, limit });
 }

@@ -18,7 +18,8 @@ export async function revertNext(
   const changes = await imports.nextChanges(tx, job, changesAtOnce);
   const last = changes.at(-1);
   if (!last) return { job: { ...job, status: "reverted" }, audit: [revertEntry(job)] };
-  const { audit, kept } = await importer.revert(tx, changes, now);
+  const { caller, requestId } = job.revertOrigin ?? job.origin;
+  const { audit, kept } = await importer.revert(tx, changes, { now, actorId: caller.userId, requestId });
   const next = { ...job, status: "running" as const, revertSeq: last.seq, reverted: job.reverted + audit.length };
   return { job: { ...next, kept: [...job.kept, ...kept].slice(0, mostKept) }, audit };
 }

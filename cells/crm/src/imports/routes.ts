@@ -1,7 +1,17 @@
-import { type Call, type Cell, type CommandAnswer, endpoint, fieldProblems, fileAnswer, idParams, type Outcome, type Presenter } from "@cell/cell";
+import {
+  type Call,
+  type Cell,
+  type CommandAnswer,
+  endpoint,
+  fieldProblems,
+  fileAnswer,
+  idParams,
+  type Outcome,
+  type Presenter,
+} from "@cell/cell";
 import { sendStream } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
-import { badFields, notFound, Problem } from "@cell/problem";
+import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { csvLine, unguard } from "../csv.ts";
 import { visibility } from "../visibility.ts";
@@ -11,7 +21,16 @@ import type { Importer, ImportOptions } from "./importer.ts";
 import * as imports from "./repository.ts";
 import { changesAtOnce, revertNext } from "./revert.ts";
 import { discard } from "./runner.ts";
-import { type ImportQuery, type ImportReport, type ImportRevert, importAccepted, importBody, importQuery, importReport, importRevert } from "./schema.ts";
+import {
+  type ImportQuery,
+  type ImportReport,
+  type ImportRevert,
+  importAccepted,
+  importBody,
+  importQuery,
+  importReport,
+  importRevert,
+} from "./schema.ts";
 import { stage } from "./stage.ts";
 import { readJsonUpload, type Upload, type UploadHead, uploadOfFile, uploadOfItems, uploadType } from "./upload.ts";
 
@@ -78,7 +97,8 @@ const revertImport = endpoint({
   permission: "crm:import",
   tag,
   summary: "Take an import back",
-  description: "Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.",
+  description:
+    "Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.",
   params: idParams,
   status: 200,
   answer: importRevert as unknown as Presenter<RevertAnswer>,
@@ -121,7 +141,10 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
 }
 
 /** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
-async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promise<{ upload: Upload; options: ImportOptions; isAsync: boolean }> {
+async function open(
+  call: Call<unknown, ImportQuery>,
+  importer: Importer,
+): Promise<{ upload: Upload; options: ImportOptions; isAsync: boolean }> {
   const { req, env } = call.context;
   const head: UploadHead = {
     contentType: req.header("content-type") ?? "",
@@ -130,16 +153,19 @@ async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promi
     charset: call.query.charset,
   };
   if (uploadType(head) !== "application/json") {
-    return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(call.query) };
+    return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(call.query, importer) };
   }
   const body = await readJsonUpload(env.incoming);
   const parsed = importBody.safeParse(body, { reportInput: true });
   if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
-  return { upload: uploadOfItems(parsed.data.items, body), ...optionsOf({ ...call.query, ...parsed.data }) };
+  return { upload: uploadOfItems(parsed.data.items, body), ...optionsOf({ ...call.query, ...parsed.data }, importer) };
 }
 
-function optionsOf(given: Omit<ImportQuery, "charset">): { options: ImportOptions; isAsync: boolean } {
+function optionsOf(given: Omit<ImportQuery, "charset">, { keys }: Importer): { options: ImportOptions; isAsync: boolean } {
   const { mode = "create", matchBy, onDuplicate = "error", dryRun = false, atomic = false } = given;
+  const matchable = [...new Set([keys.name, keys.id])];
+  if (matchBy !== undefined && !matchable.includes(matchBy))
+    throw badField("matchBy", "INVALID_ENUM", `must be one of ${matchable.join(", ")}`);
   return { options: { mode, matchBy, onDuplicate, dryRun, atomic }, isAsync: given.async ?? false };
 }
 
@@ -206,7 +232,13 @@ async function receive(
 async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<ImportAnswer>> {
   await tx.begin();
   await imports.saveNow(tx, job);
-  return { status: 202, changes: [], audit: [], body: { importId: job.importId, status: job.status as "queued" }, resourceId: job.importId };
+  return {
+    status: 202,
+    changes: [],
+    audit: [],
+    body: { importId: job.importId, status: job.status as "queued" },
+    resourceId: job.importId,
+  };
 }
 
 /** All rows at once, in the command's transaction. */
@@ -216,7 +248,8 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
   let result = await applyAll(tx, importer, job, call.now, !atomic && !dryRun);
   if (atomic && !dryRun && result.counts.failed === 0) {
     result = await applyAll(tx, importer, job, call.now, true);
-    if (result.counts.failed > 0) throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
+    if (result.counts.failed > 0)
+      throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
   }
   const finished = await finish(tx, job, result.counts, call.now);
   const body = reportOf(finished.job);
@@ -278,8 +311,8 @@ function reportOf(job: imports.Import): ImportReport {
   };
 }
 
-function revertOf({ importId, status, reverted, kept }: imports.Import): RevertAnswer {
-  const skipped = kept.map(({ id, reason }) => ({ customerId: id, reason })) as ImportRevert["skipped"];
+function revertOf({ importId, resourceType, status, reverted, kept }: imports.Import): RevertAnswer {
+  const skipped = kept.map(({ id, reason }) => ({ [`${resourceType}Id`]: id, reason })) as ImportRevert["skipped"];
   return { importId, status: status as ImportReport["status"], reverted, skipped };
 }
 

@@ -5,7 +5,8 @@ import { duplicatePolicies, importModes } from "./importer.ts";
 const flag = z.enum(["true", "false"]).transform((value) => value === "true");
 const described = {
   mode: "create new records only, update existing ones only, or both (upsert); by default create",
-  matchBy: "How existing records are found; by default the id where a row has one, else the name",
+  matchBy:
+    "The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name",
   onDuplicate: "What becomes of a row whose name (create) or whose like in the same upload is there already; by default error",
   dryRun: "Report without writing anything",
   atomic: "All rows or none",
@@ -15,7 +16,11 @@ const described = {
 /** The options in the query: for files, and for JSON too. */
 export const importQuery = z.strictObject({
   mode: z.enum(importModes).optional().meta({ description: described.mode }),
-  matchBy: z.enum(["name", "customerId"]).optional().meta({ description: described.matchBy }),
+  matchBy: z
+    .string()
+    .max(64)
+    .optional()
+    .meta({ description: described.matchBy, examples: ["customerId"] }),
   onDuplicate: z.enum(duplicatePolicies).optional().meta({ description: described.onDuplicate }),
   dryRun: flag.optional().meta({ description: described.dryRun }),
   atomic: flag.optional().meta({ description: described.atomic }),
@@ -29,7 +34,7 @@ export const importBody = z
   .strictObject({
     items: z.array(z.unknown()).meta({ examples: [[{ name: "某某公司", contactPhone: "13800138000" }]] }),
     mode: z.enum(importModes).optional(),
-    matchBy: z.enum(["name", "customerId"]).optional(),
+    matchBy: z.string().max(64).optional(),
     onDuplicate: z.enum(duplicatePolicies).optional(),
     dryRun: z.boolean().optional(),
     atomic: z.boolean().optional(),
@@ -92,7 +97,13 @@ const revertSchema = z
     status: z.enum(statuses),
     reverted: z.int().meta({ description: "Records deleted or restored" }),
     skipped: z
-      .array(z.object({ customerId: z.uuid(), reason: z.enum(["CHANGED_SINCE", "DELETED_SINCE", "DUPLICATE_NAME"]) }))
+      .array(
+        z.object({
+          customerId: z.uuid().optional(),
+          opportunityId: z.uuid().optional(),
+          reason: z.enum(["CHANGED_SINCE", "DELETED_SINCE", "DUPLICATE_NAME"]),
+        }),
+      )
       .meta({ description: "Records left alone; the first 1000" }),
   })
   .meta({ id: "ImportRevert" });

@@ -44,7 +44,10 @@ export function uploadType({ contentType, contentEncoding, contentLength }: Uplo
   const given = contentType.split(";")[0]?.trim().toLowerCase();
   const type = types.find((known) => known === given);
   if (!type || (type === "application/json" && !/^[^;]*(;\s*charset="?utf-8"?\s*)?$/i.test(contentType))) {
-    throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send application/json in UTF-8, text/csv, or multipart/form-data with a CSV file in the field `file`");
+    throw new Problem(
+      "UNSUPPORTED_MEDIA_TYPE",
+      "Send application/json in UTF-8, text/csv, or multipart/form-data with a CSV file in the field `file`",
+    );
   }
   if (contentEncoding !== undefined) throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the file without Content-Encoding");
   if (contentLength > mostBytes) throw tooLarge();
@@ -192,7 +195,10 @@ function tooLarge(): Problem {
 }
 
 function jsonTooLarge(): Problem {
-  return new Problem("PAYLOAD_TOO_LARGE", `JSON may have at most ${mostJsonBytes} bytes; send more than that as CSV, up to ${mostBytes} bytes`);
+  return new Problem(
+    "PAYLOAD_TOO_LARGE",
+    `JSON may have at most ${mostJsonBytes} bytes; send more than that as CSV, up to ${mostBytes} bytes`,
+  );
 }
 
 export function tooManyRows(): Problem {

@@ -39,8 +39,19 @@ export function newOpportunity(
   actor: Actor,
   made: { opportunityId: string; currency: string; now: string },
 ): TrackedOpportunity {
-  const { opportunityId, now } = made;
   const stage = input.stage === undefined ? firstStage(pipeline) : stageNamed(pipeline, input.stage);
+  const created = opportunityIn(stage, input, pipeline, actor, made);
+  return { ...created, lostReason: lostReasonIn(stage, created.lostReason, true) };
+}
+
+/** An opportunity that came into a stage just now. */
+function opportunityIn(
+  stage: Stage,
+  input: OpportunityInput,
+  pipeline: Pipeline,
+  actor: Actor,
+  { opportunityId, currency, now }: { opportunityId: string; currency: string; now: string },
+): TrackedOpportunity {
   const ownerId = input.ownerId ?? actor.userId;
   checkOwner(ownerId, actor);
   return {
@@ -48,14 +59,14 @@ export function newOpportunity(
     customerId: input.customerId,
     name: input.name,
     amount: input.amount ?? "0",
-    currency: input.currency ?? made.currency,
+    currency: input.currency ?? currency,
     pipelineId: pipeline.pipelineId,
     stage: stage.stage,
     status: stage.type,
     ...probabilityIn(stage, input.probability ?? undefined),
     expectedCloseDate: input.expectedCloseDate ?? null,
     ownerId,
-    lostReason: lostReasonIn(stage, input.lostReason),
+    lostReason: lostReasonIn(stage, input.lostReason ?? null, false),
     stageEnteredAt: now,
     closedAt: stage.type === "open" ? null : now,
     createdAt: now,
@@ -69,7 +80,12 @@ export function newOpportunity(
  * The opportunity after a change, in the pipeline that it is in from then on; the same object when nothing changes.
  * Throws BAD_REQUEST for a stage that the pipeline has not and for a loss without a reason.
  */
-export function changedOpportunity(current: TrackedOpportunity, patch: OpportunityPatch, pipeline: Pipeline, now: string): TrackedOpportunity {
+export function changedOpportunity(
+  current: TrackedOpportunity,
+  patch: OpportunityPatch,
+  pipeline: Pipeline,
+  now: string,
+): TrackedOpportunity {
   // Clocks of several processes may differ by a little: history never goes back.
   const at = now > current.updatedAt ? now : current.updatedAt;
   const stage = targetStage(current, patch, pipeline);
@@ -85,7 +101,7 @@ export function changedOpportunity(current: TrackedOpportunity, patch: Opportuni
     ...(moved || probability !== undefined
       ? probabilityIn(stage, probability ?? undefined)
       : { probability: current.probability, probabilityOverridden: current.probabilityOverridden }),
-    lostReason: lostReasonIn(stage, lostReason === undefined ? current.lostReason : lostReason),
+    lostReason: lostReasonIn(stage, lostReason === undefined ? current.lostReason : lostReason, entered || lostReason !== undefined),
     stageEnteredAt: moved ? at : current.stageEnteredAt,
     closedAt: stage.type === "open" ? null : entered ? at : current.closedAt,
   };
@@ -94,10 +110,60 @@ export function changedOpportunity(current: TrackedOpportunity, patch: Opportuni
   return { ...fields, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + (isHistory ? 1 : 0) };
 }
 
+/** A stage of an opportunity's past. */
+export interface PastStage {
+  stage: Stage;
+  enteredAt: string;
+}
+
+/** An opportunity that comes with its past, and its history; one that was lost elsewhere may lack the reason. Throws FORBIDDEN as for a new one. */
+export function importedOpportunity(
+  input: OpportunityInput,
+  past: readonly [PastStage, ...PastStage[]],
+  pipeline: Pipeline,
+  actor: Actor,
+  made: { opportunityId: string; currency: string; now: string; requestId: string },
+): { row: TrackedOpportunity; history: HistoryRow[] } {
+  const { now, requestId } = made;
+  const { stage, enteredAt } = past.at(-1) ?? past[0];
+  const row: TrackedOpportunity = {
+    ...opportunityIn(stage, input, pipeline, actor, made),
+    stageEnteredAt: enteredAt,
+    closedAt: stage.type === "open" ? null : enteredAt,
+    createdAt: past[0].enteredAt,
+    historySeq: past.length,
+  };
+  let before: TrackedOpportunity | undefined;
+  const history = past.flatMap(({ stage: then, enteredAt: at }, index) => {
+    const known = index === past.length - 1 ? undefined : probabilityIn(then, undefined);
+    const closedAt = then.type === "open" ? null : at;
+    const after = { ...row, ...known, stage: then.stage, status: then.type, closedAt, updatedAt: at, historySeq: index + 1 };
+    const made = historyOf(before, after, { actorId: actor.userId, requestId });
+    before = after;
+    return made ?? [];
+  });
+  return { row: { ...row, updatedAt: now }, history };
+}
+
 /** The opportunity as it ends when it is deleted. */
 export function deletedOpportunity(current: TrackedOpportunity, now: string): TrackedOpportunity {
   const at = now > current.updatedAt ? now : current.updatedAt;
   return { ...current, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + 1 };
+}
+
+/** The opportunity with former values, as when an import is taken back; into its former stage it moves now. */
+export function restoredOpportunity(current: TrackedOpportunity, former: Partial<Opportunity>, now: string): TrackedOpportunity {
+  const at = now > current.updatedAt ? now : current.updatedAt;
+  const fields = { ...current, ...former };
+  const moved = fields.stage !== current.stage || fields.pipelineId !== current.pipelineId;
+  const isHistory = reported.some((field) => fields[field] !== current[field]);
+  return {
+    ...fields,
+    stageEnteredAt: moved ? at : current.stageEnteredAt,
+    updatedAt: at,
+    version: current.version + 1,
+    historySeq: current.historySeq + (isHistory ? 1 : 0),
+  };
 }
 
 /** The row of history that a change comes to; undefined for one that no report depends on. */
@@ -153,8 +219,8 @@ function probabilityIn(stage: Stage, given: number | undefined): Pick<Opportunit
   return { probability: fixed ?? given ?? stage.probability, probabilityOverridden: fixed === undefined && given !== undefined };
 }
 
-function lostReasonIn(stage: Stage, reason: string | null | undefined): string | null {
+function lostReasonIn(stage: Stage, reason: string | null, required: boolean): string | null {
   if (stage.type !== "lost") return null;
-  if (!reason) throw badField("lostReason", "REQUIRED", "is required for a lost opportunity");
+  if (!reason && required) throw badField("lostReason", "REQUIRED", "is required for a lost opportunity");
   return reason;
 }

@@ -1,18 +1,41 @@
-import { type Condition, equals, Lists } from "@cell/cell";
+import { type Condition, Lists } from "@cell/cell";
 import { type RawBuilder, sql } from "kysely";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import { columns, probability } from "./repository.ts";
 import { type Opportunity, opportunity, type StageMove, stageMove } from "./schema.ts";
 
-/** The live opportunities. `currentOwnerId` decides who may see one, also where `ownerId` is the owner of an earlier time. */
+/** The move that brought the opportunity `state` to the stage of its row of history. */
+const lastMove = (seq: "state.seq" | "state.historySeq") =>
+  db
+    .selectFrom("opportunityHistory as move")
+    .whereRef("move.opportunityId", "=", "state.opportunityId" as never)
+    .whereRef("move.seq", "<=", seq as never)
+    .where(sql<boolean>`move.moved`)
+    .orderBy("move.seq", "desc")
+    .limit(sql.lit(1));
+
+/** The stage in which the opportunity `state` was last but for being lost, in the pipeline that it is in; the first one where it was in none. */
+const lastStage = (seq: "state.seq" | "state.historySeq") =>
+  sql<string>`coalesce(${lastMove(seq)
+    .select("move.stage")
+    .whereRef("move.pipelineId", "=", "state.pipelineId" as never)
+    .where("move.stageType", "<>", sql.lit("lost" as const))}, ${db
+    .selectFrom("pipelineStages")
+    .select("stage")
+    .whereRef("pipelineStages.pipelineId", "=", "state.pipelineId" as never)
+    .orderBy("active", "desc")
+    .orderBy("position")
+    .limit(sql.lit(1))})`.as("lastStage");
+
+/** The live opportunities. */
 const current = () =>
   db
     .selectFrom(
       db
-        .selectFrom("opportunities")
-        .select([...columns, "probability", "search", "ownerId as currentOwnerId"])
-        .select((eb) => lastMove(eb, "opportunities.historySeq").select("move.fromStage").as("previousStage"))
+        .selectFrom("opportunities as state")
+        .select([...columns, "probability", "search"])
+        .select(lastStage("state.historySeq"))
         .where("deletedAt", "is", null)
         .as("opportunity"),
     )
@@ -46,7 +69,6 @@ const states = () =>
           "state.at as updatedAt",
           "kept.version",
           "kept.search",
-          "kept.ownerId as currentOwnerId",
           "state.at",
         ])
         .select((eb) => [
@@ -56,8 +78,8 @@ const states = () =>
             .whereRef("next.opportunityId", "=", "state.opportunityId")
             .whereRef("next.seq", "=", sql`state.seq + 1`)
             .as("until"),
-          lastMove(eb, "state.seq").select("move.at").as("stageEnteredAt"),
-          lastMove(eb, "state.seq").select("move.fromStage").as("previousStage"),
+          lastMove("state.seq").select("move.at").as("stageEnteredAt"),
+          lastStage("state.seq"),
         ])
         .where(sql<boolean>`not state.deleted`)
         .as("opportunity"),
@@ -85,6 +107,7 @@ export function oneOf(field: string, values: readonly string[]): Condition {
 export type Departure = readonly string[] | "STILL" | "PIPELINE";
 
 export interface Arrivals {
+  pipelineId?: string | undefined;
   /** Into one of these stages; without, into any. */
   stages?: readonly string[] | undefined;
   from?: string | undefined;
@@ -96,16 +119,17 @@ export interface Arrivals {
 }
 
 /** Opportunities with an arrival of this kind in their stage history. */
-export function arrived({ stages, from, to, asOf: latest, departure }: Arrivals): Condition {
+export function arrived({ pipelineId, stages, from, to, asOf: latest, departure }: Arrivals): Condition {
   const left = typeof departure === "string" ? departure : departure && "stages";
   return {
     shape: `arrived ${left ?? ""}`,
-    values: [stages ?? null, from ?? null, to ?? null, latest ?? null, ...(left === "stages" ? [departure] : [])],
-    sql: ([stage, start, end, last, next]) => {
+    values: [pipelineId ?? null, stages ?? null, from ?? null, to ?? null, latest ?? null, ...(left === "stages" ? [departure] : [])],
+    sql: ([pipeline, stage, start, end, last, next]) => {
       const arrivals = db
         .selectFrom("opportunityHistory as arrival")
         .select("arrival.opportunityId")
         .where(sql<boolean>`arrival.moved`)
+        .where(sql<boolean>`(${pipeline}::uuid is null or arrival.pipeline_id = ${pipeline}::uuid)`)
         .where(sql<boolean>`(${stage}::text[] is null or arrival.stage = any(${stage}::text[]))`)
         .where(sql<boolean>`arrival.at >= coalesce(${start}::timestamptz, '-infinity')`)
         .where(sql<boolean>`arrival.at < coalesce(${end}::timestamptz, 'infinity')`)
@@ -142,7 +166,6 @@ export const lists = new Lists<Opportunity>({
   select: current,
   id: "opportunityId",
   owner: "ownerId",
-  visibleTo: (userId) => equals("currentOwnerId", userId),
   defaultSort: "-createdAt",
   fields: {
     opportunityId: { type: "uuid" },
@@ -158,7 +181,7 @@ export const lists = new Lists<Opportunity>({
     expectedCloseDate: { type: "date", sort: true, nullable: true },
     ownerId: { type: "text", sort: true },
     lostReason: { type: "text", nullable: true },
-    previousStage: { type: "text", nullable: true },
+    lastStage: { type: "text" },
     stageEnteredAt: { type: "time", sort: true },
     closedAt: { type: "time", sort: true, nullable: true },
     createdAt: { type: "time", sort: true },

@@ -1,5 +1,7 @@
-import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { type Parameters, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
+import type { CustomerMove } from "../customers/children.ts";
+import { keptLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
@@ -27,10 +29,11 @@ export const columns = [
 
 export const probability = sql<number>`probability::float8`.as("probability");
 
-const stored = [...columns, "probability", "historySeq"] as const;
-const changeable = stored.filter((column) => column !== "opportunityId" && column !== "createdAt");
+export const stored = [...columns, "probability", "historySeq"] as const;
+/** What a change may change. */
+export const changing = stored.filter((column) => column !== "opportunityId" && column !== "createdAt");
 
-const historyColumns = [
+export const historyColumns = [
   "opportunityId",
   "seq",
   "moved",
@@ -63,21 +66,22 @@ const byId = statement((p: Parameters<{ opportunityId: string; owner: Visibility
 );
 
 const insertRow = statement((p: Parameters<TrackedOpportunity>) =>
-  db.insertInto("opportunities").values(Object.fromEntries(stored.map((column) => [column, p[column]])) as never),
+  db
+    .insertInto("opportunities")
+    .columns(stored)
+    .expression(db.selectNoFrom(selectionOf(p, stored)).where(keptLive(p.customerId))),
 );
 
 const updateRow = statement((p: Parameters<TrackedOpportunity & { read: number; deletedAt: string | null }>) =>
   db
     .updateTable("opportunities")
-    .set({ ...Object.fromEntries(changeable.map((column) => [column, p[column]])), deletedAt: p.deletedAt } as never)
+    .set(valuesOf(p, [...changing, "deletedAt"]))
     .where("opportunityId", "=", p.opportunityId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
 );
 
-const insertHistory = statement((p: Parameters<HistoryRow>) =>
-  db.insertInto("opportunityHistory").values(Object.fromEntries(historyColumns.map((column) => [column, p[column]])) as never),
-);
+const insertHistory = statement((p: Parameters<HistoryRow>) => db.insertInto("opportunityHistory").values(valuesOf(p, historyColumns)));
 
 const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
   db
@@ -130,7 +134,7 @@ export function find(tenant: TenantDb, opportunityId: string, owner: Visibility)
 }
 
 export function insert(tx: TenantTx, row: TrackedOpportunity) {
-  return tx.change(insertRow, row);
+  return tx.change(insertRow, row, "opportunity's customer lives");
 }
 
 /** Writes an opportunity that was read at version `read`. */
@@ -149,8 +153,7 @@ export function track(tx: TenantTx, row: HistoryRow | undefined) {
 }
 
 /** Moves the opportunities of one customer to another, now, and says so in their history; resolves to them. Needs `tx.begin()`. */
-export async function moveToCustomer(tx: TenantTx, move: { from: string; to: string; now: string; actorId: string; requestId: string }) {
-  const { from, to, now, actorId, requestId } = move;
+export async function moveToCustomer(tx: TenantTx, { from, to, now, actorId, requestId }: CustomerMove) {
   const moved = await tx.run(moveAll, { from, to, now });
   if (moved.length > 0) await tx.run(trackAll, { ids: moved.map(({ opportunityId }) => opportunityId), actorId, requestId });
   return moved;

@@ -21,7 +21,9 @@ const fields = {
     .nullable()
     .meta({ examples: ["2026-03-31"] }),
   ownerId: text(128, 1).meta({ description: "The user who is responsible; by default the caller", examples: ["user-001"] }),
-  lostReason: text(1_000).nullable().meta({ description: "Required on entering a lost stage; null in all others", examples: ["price"] }),
+  lostReason: text(1_000)
+    .nullable()
+    .meta({ description: "Required on entering a lost stage; null in all others", examples: ["price"] }),
 };
 
 const probability = percentage().meta({ examples: [10] });
@@ -63,7 +65,10 @@ const stageMoveSchema = z
   .object({
     opportunityId: z.uuid(),
     pipelineId: z.uuid(),
-    fromStage: z.string().nullable().meta({ description: "null at its creation", examples: [null] }),
+    fromStage: z
+      .string()
+      .nullable()
+      .meta({ description: "null at its creation", examples: [null] }),
     toStage: z.string().meta({ examples: ["prospecting"] }),
     enteredAt: z.iso.datetime(),
     leftAt: z.iso.datetime().nullable().meta({ description: "null for the stage that it is in" }),

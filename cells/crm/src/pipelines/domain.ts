@@ -21,7 +21,8 @@ export function stagesOf(given: readonly StageInput[]): Stage[] {
   });
   const count = (type: Stage["type"]) => stages.filter((stage) => stage.type === type).length;
   for (const type of ["won", "lost"] as const) {
-    if (count(type) !== 1) wrong.push({ path: "stages", code: "INVALID_FORMAT", message: `must hold exactly one stage of the type ${type}` });
+    if (count(type) !== 1)
+      wrong.push({ path: "stages", code: "INVALID_FORMAT", message: `must hold exactly one stage of the type ${type}` });
   }
   if (count("open") === 0) wrong.push({ path: "stages", code: "INVALID_FORMAT", message: "must hold at least one open stage" });
   if (wrong.length > 0) throw badFields(wrong);

@@ -1,5 +1,5 @@
 import { Lists } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
 import { type Pipeline, pipeline, type Stage } from "./schema.ts";
@@ -10,9 +10,9 @@ const stages = () =>
   db
     .selectFrom("pipelineStages")
     .select(
-      sql<Stage[]>`json_agg(json_build_object('stage', stage, 'name', name, 'type', type, 'probability', probability) order by position)`.as(
-        "stages",
-      ),
+      sql<
+        Stage[]
+      >`json_agg(json_build_object('stage', stage, 'name', name, 'type', type, 'probability', probability) order by position)`.as("stages"),
     )
     .whereRef("pipelineStages.pipelineId", "=", "pipelines.pipelineId" as never)
     .where(sql<boolean>`active`);
@@ -21,16 +21,16 @@ const all = () => db.selectFrom("pipelines").select(columns).select(stages().as(
 
 const byId = statement((p: Parameters<{ pipelineId: string }>) => all().where("pipelineId", "=", p.pipelineId));
 
+const everyOne = statement((_: Parameters<object>) => all().orderBy("createdAt").orderBy("pipelineId"));
+
 const theDefault = statement((_: Parameters<object>) => all().where(sql<boolean>`is_default`));
 
-const insertRow = statement((p: Parameters<Pipeline>) =>
-  db.insertInto("pipelines").values(Object.fromEntries(columns.map((column) => [column, p[column]])) as never),
-);
+const insertRow = statement((p: Parameters<Pipeline>) => db.insertInto("pipelines").values(valuesOf(p, columns)));
 
 const updateRow = statement((p: Parameters<Pipeline & { read: number }>) =>
   db
     .updateTable("pipelines")
-    .set({ name: p.name, isDefault: p.isDefault, updatedAt: p.updatedAt, version: p.version } as never)
+    .set(valuesOf(p, ["name", "isDefault", "updatedAt", "version"]))
     .where("pipelineId", "=", p.pipelineId)
     .where("version", "=", p.read),
 );
@@ -105,6 +105,10 @@ export function find(tenant: TenantDb, pipelineId: string): Promise<Pipeline | u
   return tenant.first(byId, { pipelineId });
 }
 
+export function findAll(tenant: TenantDb): Promise<Pipeline[]> {
+  return tenant.query(everyOne, {});
+}
+
 /** The tenant's default pipeline. Throws an Error for a tenant without: its schema is damaged. */
 export async function findDefault(tenant: TenantDb): Promise<Pipeline> {
   const found = await tenant.first(theDefault, {});
@@ -119,7 +123,11 @@ export function insert(tx: TenantTx, row: Pipeline) {
 /** Writes a pipeline that was read at version `read`; a stage that is missing by now is removed. */
 export function update(tx: TenantTx, row: Pipeline, read: number) {
   const values = stageValues(row);
-  return [tx.change(updateRow, { ...row, read }, "pipeline changed"), tx.change(writeStages, values), tx.change(removeOthers, values)] as const;
+  return [
+    tx.change(updateRow, { ...row, read }, "pipeline changed"),
+    tx.change(writeStages, values),
+    tx.change(removeOthers, values),
+  ] as const;
 }
 
 function stageValues({ pipelineId, stages: list }: Pipeline) {

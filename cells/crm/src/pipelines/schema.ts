@@ -18,7 +18,10 @@ const stageFields = {
     .meta({ description: "Names the stage in its pipeline", examples: ["proposal"] }),
   name: text(100, 1).meta({ examples: ["Proposal"] }),
   type: z.enum(stageTypes).meta({ description: "What an opportunity in this stage is" }),
-  probability: percentage().meta({ description: "Of winning, in percent; 100 for the won stage and 0 for the lost one always", examples: [50] }),
+  probability: percentage().meta({
+    description: "Of winning, in percent; 100 for the won stage and 0 for the lost one always",
+    examples: [50],
+  }),
 };
 
 const stageSchema = z.object(stageFields).meta({ id: "PipelineStage" });

@@ -87,7 +87,11 @@ function span(path: string, text: string, timezone: string): { start: Instant; e
   const isMonth = /^\d{4}-(0[1-9]|1[0-2])$/.test(text);
   const first = isMonth ? `${text}-01` : text;
   if (!hasForm("time", first) || Number(first.slice(0, 4)) < 1900 || Number(first.slice(0, 4)) > 2999) {
-    throw badField(path, "INVALID_FORMAT", "must be a date (2026-01-31), a month (2026-01) or a time with its offset (2026-01-31T08:00:00Z)");
+    throw badField(
+      path,
+      "INVALID_FORMAT",
+      "must be a date (2026-01-31), a month (2026-01) or a time with its offset (2026-01-31T08:00:00Z)",
+    );
   }
   if (first.length > 10) {
     const instant = new Date(first).toISOString();

@@ -1,0 +1,282 @@
+import { randomUUID } from "node:crypto";
+import type { TestCell, TestClient } from "@cell/cell/testing";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { auditOf, inspect, startCrm } from "../testing.ts";
+
+let cell: TestCell;
+let tenantId: string;
+let admin: TestClient;
+let customerId: string;
+
+beforeAll(async () => {
+  cell = await startCrm();
+  tenantId = await cell.tenant();
+  admin = cell.client(tenantId);
+  customerId = await customer("Of contracts");
+});
+afterAll(() => cell.stop());
+
+const customer = async (name: string, client = admin): Promise<string> =>
+  (await client.post("/customers", { body: { name } })).body.customerId;
+
+const create = async (fields: object = {}) => {
+  const answer = await admin.post("/contracts", { body: { customerId, name: "年度合同", amount: "1000", ...fields } });
+  expect(answer.status, answer.text).toBe(201);
+  return answer.body;
+};
+
+const pay = async (contractId: string, amount: string, fields: object = {}) => {
+  const answer = await admin.post("/payments", { body: { contractId, amount, paidAt: "2026-01-31", ...fields } });
+  expect(answer.status, answer.text).toBe(201);
+  return answer.body;
+};
+
+const read = async (contractId: string) => (await admin.get(`/contracts/${contractId}`)).body;
+
+test("a contract is created masked, replayed, read in the clear, changed and deleted, with an entry for each", async () => {
+  const body = {
+    customerId,
+    name: "框架协议",
+    number: "HT-001",
+    amount: 120000.5,
+    startDate: "2026-01-01",
+    endDate: "2026-12-31",
+    signedAt: "2026-01-05",
+  };
+  const first = await admin.post("/contracts", { body, key: "contract-1" });
+  expect([first.status, first.headers.get("etag")]).toEqual([201, '"1"']);
+  expect(first.body).toMatchObject({
+    customerId,
+    opportunityId: null,
+    number: "HT-001",
+    name: "框架协议",
+    amount: "****",
+    currency: "CNY",
+    status: "draft",
+    signedAt: "2026-01-05T00:00:00.000Z",
+    startDate: "2026-01-01",
+    endDate: "2026-12-31",
+    receivedAmount: "****",
+    paidRatio: 0,
+    overpaid: false,
+    version: 1,
+    _masked: ["amount", "receivedAmount", "outstandingAmount"],
+  });
+  const again = await admin.post("/contracts", { body, key: "contract-1" });
+  expect([again.text, again.headers.get("idempotency-replayed")]).toEqual([first.text, "true"]);
+  const { contractId } = first.body;
+  expect(await read(contractId)).toMatchObject({
+    amount: "120000.50",
+    receivedAmount: "0.00",
+    outstandingAmount: "120000.50",
+    _masked: [],
+  });
+  const changed = await admin.patch(`/contracts/${contractId}`, { body: { status: "active", amount: "****" } });
+  expect(changed.body).toMatchObject({ status: "active", version: 2 });
+  expect((await admin.patch(`/contracts/${contractId}`, { body: { status: "active" } })).body.version).toBe(2);
+  expect((await admin.delete(`/contracts/${contractId}`)).body).toEqual({ contractId, deleted: true });
+  expect((await admin.get(`/contracts/${contractId}`)).status).toBe(404);
+  const entries = await auditOf(tenantId, contractId);
+  expect(entries.map((entry) => [entry.action, entry.resource_version])).toEqual([
+    ["create", 1],
+    ["update", 2],
+    ["delete", 3],
+  ]);
+  expect(entries[1]?.changes).toEqual([{ field: "status", before: "draft", after: "active" }]);
+  expect(entries[0]?.changes).toContainEqual({ field: "amount", before: null, after: "120000.5" });
+});
+
+test.each([
+  ["amount", "0", "OUT_OF_RANGE"],
+  ["amount", "-1", "OUT_OF_RANGE"],
+  ["amount", "1e3", "INVALID_FORMAT"],
+  ["amount", "****", "MASKED_VALUE"],
+  ["amount", undefined, "REQUIRED"],
+  ["name", "", "REQUIRED"],
+  ["number", "  ", "REQUIRED"],
+  ["currency", "XXY", "INVALID_ENUM"],
+  ["status", "signed", "INVALID_ENUM"],
+  ["startDate", "2026-02-30", "INVALID_FORMAT"],
+  ["startDate", "0000-01-01", "INVALID_FORMAT"],
+  ["endDate", "2026-01-01T00:00:00Z", "INVALID_FORMAT"],
+  ["endDate", "2025-12-31", "OUT_OF_RANGE"],
+  ["signedAt", "yesterday", "INVALID_FORMAT"],
+  ["signedAt", "9999-12-31T23:59:59-12:00", "INVALID_FORMAT"],
+  ["receivedAmount", "1", "UNKNOWN_FIELD"],
+  ["contractId", randomUUID(), "UNKNOWN_FIELD"],
+])("a contract with %s %s is a BAD_REQUEST that names the field", async (field, value, code) => {
+  const answer = await admin.post("/contracts", {
+    body: { customerId, name: "Bad", amount: "1", startDate: "2026-01-01", [field]: value },
+  });
+  expect([answer.status, answer.body.details.fields]).toEqual([400, [expect.objectContaining({ path: field, code })]]);
+});
+
+test("an end is compared with the start that the contract has", async () => {
+  const { contractId } = await create({ startDate: "2026-03-01" });
+  expect((await admin.patch(`/contracts/${contractId}`, { body: { endDate: "2026-02-28" } })).status).toBe(400);
+  expect((await admin.patch(`/contracts/${contractId}`, { body: { endDate: "2026-03-01" } })).status).toBe(200);
+});
+
+test("a customer or an opportunity that the caller does not see is 404, another customer's opportunity 400", async () => {
+  expect((await admin.post("/contracts", { body: { customerId: randomUUID(), name: "None", amount: "1" } })).body).toMatchObject({
+    code: "NOT_FOUND",
+    details: { field: "customerId" },
+  });
+  const none = await admin.post("/contracts", { body: { customerId, name: "None", amount: "1", opportunityId: randomUUID() } });
+  expect([none.status, none.body.details]).toEqual([404, { field: "opportunityId" }]);
+  const opportunityId = await opportunity(customerId);
+  const { contractId } = await create({ opportunityId });
+  expect((await read(contractId)).opportunityId).toBe(opportunityId);
+  expect((await admin.get(`/contracts?opportunityId=${opportunityId}`)).body.total).toBe(1);
+  const foreign = { opportunityId: await opportunity(await customer("Of the other opportunity")) };
+  expect((await admin.patch(`/contracts/${contractId}`, { body: foreign })).body.details.fields[0].path).toBe("opportunityId");
+  expect((await admin.patch(`/contracts/${contractId}`, { body: { opportunityId: null } })).body.opportunityId).toBeNull();
+});
+
+const opportunity = async (of: string): Promise<string> => {
+  const opportunityId = randomUUID();
+  await inspect(
+    tenantId,
+    `insert into $tenant.opportunities (opportunity_id, customer_id, name, amount, currency, pipeline_id, stage, status, probability,
+       probability_overridden, owner_id, stage_entered_at, history_seq, created_at, updated_at, version)
+     select $1, $2, 'Deal', 1, 'CNY', pipeline_id, 'prospecting', 'open', 10, false, 'user-001', now(), 1, now(), now(), 1 from $tenant.pipelines`,
+    [opportunityId, of],
+  );
+  return opportunityId;
+};
+
+describe("numbers", () => {
+  test("a number is unique among the live contracts, in any case and width, on create and change", async () => {
+    const { contractId } = await create({ number: "ht-Ω 7" });
+    const twice = await admin.post("/contracts", { body: { customerId, name: "Twice", amount: "1", number: " HT-Ω  ７ " } });
+    expect([twice.status, twice.body.code, twice.body.details]).toEqual([409, "CONFLICT", { field: "number", existingId: contractId }]);
+    const other = await create();
+    const moved = await admin.patch(`/contracts/${other.contractId}`, { body: { number: "HT-Ω 7" } });
+    expect([moved.status, moved.body.details.existingId]).toEqual([409, contractId]);
+    await admin.delete(`/contracts/${contractId}`);
+    expect((await admin.patch(`/contracts/${other.contractId}`, { body: { number: "HT-Ω 7" } })).status).toBe(200);
+  });
+
+  test("forty contracts created at once without a number have forty, none of them one that people gave", async () => {
+    const own = cell.client(await cell.tenant());
+    const of = await customer("Of numbers", own);
+    const year = new Date().getUTCFullYear();
+    await own.post("/contracts", { body: { customerId: of, name: "Given", amount: "1", number: `c-${year}-000003` } });
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, index) => own.post("/contracts", { body: { customerId: of, name: `At once ${index}`, amount: "1" } })),
+    );
+    expect(answers.map((answer) => answer.status)).toEqual(Array(40).fill(201));
+    const numbers = answers.map((answer) => answer.body.number).sort();
+    expect(numbers).toEqual(
+      [1, 2, ...Array.from({ length: 38 }, (_, index) => index + 4)].map((n) => `C-${year}-${String(n).padStart(6, "0")}`),
+    );
+  });
+});
+
+describe("statuses", () => {
+  test("an illegal move is a CONFLICT that names the legal ones", async () => {
+    const { contractId } = await create();
+    const refused = await admin.patch(`/contracts/${contractId}`, { body: { status: "completed" } });
+    expect([refused.status, refused.body.code]).toEqual([409, "CONFLICT"]);
+    expect(refused.body.message).toContain("active or void");
+    expect(refused.body.details).toEqual({ field: "status", status: "draft", legal: ["active", "void"] });
+    for (const status of ["active", "expired", "active", "completed", "active", "void"])
+      expect((await admin.patch(`/contracts/${contractId}`, { body: { status } })).body.status).toBe(status);
+    expect((await admin.patch(`/contracts/${contractId}`, { body: { status: "active" } })).body.details.legal).toEqual([]);
+  });
+});
+
+describe("with payments", () => {
+  test("what was received, what is outstanding and the ratio follow from the payments, under a new ETag", async () => {
+    const { contractId } = await create({ status: "active", amount: "300" });
+    const before = await admin.get(`/contracts/${contractId}`);
+    await pay(contractId, "150.005");
+    await pay(contractId, "50", { kind: "refund" });
+    const after = await admin.get(`/contracts/${contractId}`, { headers: { "if-none-match": before.headers.get("etag") ?? "" } });
+    expect([after.status, after.body]).toMatchObject([
+      200,
+      { receivedAmount: "100.01", outstandingAmount: "200.00", paidRatio: 33.34, overpaid: false, version: 3 },
+    ]);
+    await pay(contractId, "250");
+    expect(await read(contractId)).toMatchObject({
+      receivedAmount: "350.01",
+      outstandingAmount: "0.00",
+      paidRatio: 116.67,
+      overpaid: true,
+    });
+  });
+
+  test("another amount counts anew, as a read does; another currency is a CONFLICT", async () => {
+    const { contractId } = await create({ status: "active", amount: "300" });
+    expect((await admin.patch(`/contracts/${contractId}`, { body: { currency: "USD" } })).body.currency).toBe("USD");
+    await pay(contractId, "100");
+    const changed = await admin.patch(`/contracts/${contractId}`, { body: { amount: "80" }, key: "amount" });
+    expect(changed.body).toMatchObject({ paidRatio: 125, overpaid: true });
+    expect(await read(contractId)).toMatchObject({ outstandingAmount: "0.00", paidRatio: 125, overpaid: true });
+    const refused = await admin.patch(`/contracts/${contractId}`, { body: { currency: "CNY" } });
+    expect([refused.status, refused.body.code, refused.body.details]).toEqual([409, "CONFLICT", { field: "currency" }]);
+  });
+
+  test("it cannot be deleted, only made void, until its payments are void", async () => {
+    const { contractId } = await create({ status: "active" });
+    const { paymentId } = await pay(contractId, "1");
+    const refused = await admin.delete(`/contracts/${contractId}`);
+    expect([refused.status, refused.body.code]).toEqual([409, "CONFLICT"]);
+    expect((await admin.patch(`/contracts/${contractId}`, { body: { status: "void" } })).status).toBe(200);
+    expect((await admin.post(`/payments/${paymentId}/void`)).status).toBe(200);
+    expect((await admin.delete(`/contracts/${contractId}`)).status).toBe(200);
+  });
+
+  test("a change with a stale If-Match is a VERSION_CONFLICT: a payment came in between", async () => {
+    const { contractId } = await create({ status: "active" });
+    const stale = { "if-match": '"1"' };
+    expect((await admin.patch(`/contracts/${contractId}`, { body: { name: "First" }, headers: stale })).status).toBe(200);
+    const refused = await admin.patch(`/contracts/${contractId}`, { body: { name: "Second" }, headers: stale });
+    expect([refused.status, refused.body.code, refused.body.details]).toEqual([
+      412,
+      "VERSION_CONFLICT",
+      { currentVersion: 2, conflictingFields: ["name"] },
+    ]);
+    await pay(contractId, "1");
+    expect((await admin.delete(`/contracts/${contractId}`, { headers: { "if-match": '"2"' } })).body.details.currentVersion).toBe(3);
+  });
+
+  test("a contract made void while payments arrive takes none afterwards", async () => {
+    const { contractId } = await create({ status: "active" });
+    const body = { contractId, amount: "1", paidAt: "2026-01-31" };
+    const [voided, ...payments] = await Promise.all([
+      admin.patch(`/contracts/${contractId}`, { body: { status: "void" } }),
+      ...Array.from({ length: 10 }, () => admin.post("/payments", { body: { ...body, contractId: contractId.toUpperCase() } })),
+    ]);
+    expect(voided?.status).toBe(200);
+    expect(new Set(payments.map((answer) => answer.status)).isSubsetOf(new Set([201, 409]))).toBe(true);
+    expect((await admin.post("/payments", { body })).status).toBe(409);
+    const taken = payments.filter((answer) => answer.status === 201).length;
+    expect((await read(contractId)).receivedAmount).toBe(`${taken}.00`);
+  });
+});
+
+test("who works on its own records sees and writes the contracts of its own customers alone", async () => {
+  const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
+  const { contractId } = await create();
+  expect((await sales.get(`/contracts/${contractId}`)).status).toBe(404);
+  expect((await sales.patch(`/contracts/${contractId}`, { body: { name: "Mine" } })).status).toBe(404);
+  expect((await sales.delete(`/contracts/${contractId}`)).status).toBe(404);
+  expect((await sales.post("/contracts", { body: { customerId, name: "Hidden", amount: "1" } })).status).toBe(404);
+  expect((await sales.get("/contracts")).body).toMatchObject({ total: 0, totals: { byCurrency: {} } });
+  const own = await customer("Own customer", sales);
+  await sales.post("/contracts", { body: { customerId: own, name: "Seen", amount: "1" } });
+  expect((await sales.get("/contracts")).body).toMatchObject({ total: 1, totals: { byCurrency: { CNY: { count: 1, amount: "1.00" } } } });
+});
+
+test("the tenant's settings give the currency and the timezone", async () => {
+  const own = cell.client(await cell.tenant());
+  await own.patch("/settings", { body: { currency: "JPY", timezone: "Asia/Tokyo" } });
+  const of = await customer("In Japan", own);
+  const made = await own.post("/contracts", { body: { customerId: of, name: "賃貸契約", amount: "1000.5", signedAt: "2026-04-01" } });
+  expect((await own.get(`/contracts/${made.body.contractId}`)).body).toMatchObject({
+    currency: "JPY",
+    amount: "1001",
+    signedAt: "2026-03-31T15:00:00.000Z",
+  });
+});

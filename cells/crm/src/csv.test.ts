@@ -1,0 +1,38 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { csvText, guard, joinList, splitList, unguard } from "./csv.ts";
+
+describe("a cell", () => {
+  test("that is guarded comes back as it was, and begins like no formula", () => {
+    const text = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom("'", "=", "+", "-", "@", "\t", "\r", "a") }));
+    fc.assert(
+      fc.property(text, (value) => {
+        expect(unguard(guard(value))).toBe(value);
+        expect(guard(value)).not.toMatch(/^[=+\-@\t\r]/);
+      }),
+    );
+  });
+
+  test("is quoted where a reader would take it for more than one", () => {
+    expect(["plain", 'a"b', "a,b", "a\nb", "+86138", "'=x", "'x", ""].map(csvText)).toEqual([
+      "plain",
+      '"a""b"',
+      '"a,b"',
+      '"a\nb"',
+      "'+86138",
+      "''=x",
+      "'x",
+      "",
+    ]);
+  });
+
+  test("takes a list that comes back as it was", () => {
+    const word = fc.string({ unit: fc.constantFrom("a", "华", ";", "|", "；", "\\", " "), minLength: 1 }).map((value) => value.trim());
+    const words = fc.array(word.filter((value) => value !== ""));
+    fc.assert(
+      fc.property(words, (given) => {
+        expect(splitList(joinList(given))).toEqual(given);
+      }),
+    );
+  });
+});

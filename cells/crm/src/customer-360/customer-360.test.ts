@@ -1,0 +1,134 @@
+import { randomUUID } from "node:crypto";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing";
+import { verifyAssertion } from "@cell/http";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startCrm } from "../testing.ts";
+
+/** The messaging cell, as its document says it answers; or one that hangs. */
+let answers: "conversations" | "nothing" | "nonsense" = "conversations";
+let messaging: Server;
+let cell: TestCell;
+let tenantId: string;
+let admin: TestClient;
+let customerId: string;
+
+beforeAll(async () => {
+  messaging = createServer((request, response) => {
+    if (answers === "nothing") return;
+    const { "x-cell-assertion": assertion, "x-request-id": requestId } = request.headers;
+    verifyAssertion(testAssertionKeys, "messaging", String(assertion), String(requestId), Math.floor(Date.now() / 1000));
+    const body = answers === "nonsense" ? { hello: "world" } : { total: 1, data: [{ conversationId: "c-1", unread: 2 }] };
+    response.setHeader("content-type", "application/json").end(JSON.stringify(body));
+  });
+  await new Promise<void>((resolve) => messaging.listen(0, "127.0.0.1", resolve));
+  cell = await startCrm({ messagingUrl: `http://127.0.0.1:${(messaging.address() as AddressInfo).port}` });
+  tenantId = await cell.tenant();
+  admin = cell.client(tenantId);
+  customerId = (await made("/customers", { name: "Seen from all sides", contactPhone: "13800138000" })).customerId;
+  for (let index = 0; index < 12; index++) await made("/contacts", { customerId, name: `Contact ${index}`, phone: "13912345678" });
+  const won = await made("/opportunities", { customerId, name: "Won", amount: "1000" });
+  await admin.patch(`/opportunities/${won.opportunityId}`, { body: { stage: "won" } });
+  await made("/opportunities", { customerId, name: "Open", amount: "200.50" });
+  const { contractId } = await made("/contracts", { customerId, name: "Contract", amount: "1000", status: "active" });
+  await made("/payments", { contractId, amount: "400", paidAt: "2026-01-05" });
+  await made("/payments", { contractId, amount: "100", paidAt: "2026-01-06", kind: "refund" });
+}, 60_000);
+afterAll(async () => {
+  await cell.stop();
+  messaging.closeAllConnections();
+  messaging.close();
+});
+
+async function made(path: string, body: object) {
+  const answer = await admin.post(path, { body });
+  expect(answer.status, answer.text).toBe(201);
+  return answer.body;
+}
+
+const view = (client = admin, query = "") => client.get(`/customers/${customerId}/360${query}`);
+
+test("one answer holds every section, with totals that equal the lists' and the ten newest", async () => {
+  answers = "conversations";
+  const { body, status } = await view();
+  expect(status).toBe(200);
+  expect(body.customer).toMatchObject({ name: "Seen from all sides", contactPhone: "13800138000" });
+  expect(body.contacts.total).toBe(12);
+  expect(body.contacts.items).toHaveLength(10);
+  expect(body.contacts.items[0]).toMatchObject({ name: "Contact 11", phone: "139****5678" });
+  expect(body.opportunities).toMatchObject({
+    total: 2,
+    open: 1,
+    won: 1,
+    lost: 0,
+    openAmount: "200.50",
+    weightedAmount: "20.05",
+    wonAmount: "1000.00",
+    currency: "CNY",
+  });
+  expect(body.contracts).toMatchObject({ total: 1, active: 1, amount: "1000.00", received: "300.00", outstanding: "700.00" });
+  expect(body.payments.total).toBe(2);
+  expect(body.conversations).toMatchObject({ total: 1, items: [{ conversationId: "c-1", unread: 2 }] });
+  expect(body.summary).toMatchObject({
+    lifetimeValue: "300.00",
+    openOpportunities: 1,
+    firstWonAt: expect.any(String),
+    lastInteractionAt: expect.any(String),
+  });
+  expect(body.warnings).toEqual([]);
+  for (const section of ["contacts", "opportunities", "contracts", "payments"]) {
+    const list = await admin.get(body[section].href.replace("/api/v1/crm", ""));
+    expect(list.body.total).toBe(body[section].total);
+  }
+});
+
+test("the timeline merges changes, stage moves and payments, newest first, and its cursor walks it without a gap", async () => {
+  const seen: { at: string; id: string; type: string }[] = [];
+  let cursor: string | null = "";
+  for (let step = 0; cursor !== null && step < 20; step++) {
+    const answer = await view(admin, `?include=timeline${cursor ? `&timelineCursor=${cursor}` : ""}`);
+    seen.push(...answer.body.timeline.items);
+    cursor = answer.body.timeline.nextCursor;
+  }
+  expect(new Set(seen.map((item) => `${item.type} ${item.id}`)).size).toBe(seen.length);
+  expect(seen.map((item) => item.at)).toEqual(
+    seen
+      .map((item) => item.at)
+      .sort()
+      .reverse(),
+  );
+  const count = (type: string) => seen.filter((item) => item.type === type).length;
+  expect([count("stage"), count("payment")]).toEqual([3, 2]);
+  expect(count("change")).toBe((await admin.get("/audit-logs")).body.total);
+  expect((await view(admin, "?timelineCursor=nonsense")).status).toBe(400);
+});
+
+test.each(["nothing", "nonsense"] as const)("a messaging cell that answers %s leaves a warning, not a failure", async (how) => {
+  answers = how;
+  const { body, status } = await view(admin, "?include=customer,conversations");
+  expect(status).toBe(200);
+  expect(body.conversations).toEqual({ unavailable: true });
+  expect(body.warnings).toEqual([{ section: "conversations", code: "UNAVAILABLE" }]);
+});
+
+test("what the caller may not read is forbidden or masked", async () => {
+  answers = "conversations";
+  const { body } = await view(cell.client(tenantId, { permissions: ["crm:read"] }));
+  expect(body.timeline).toEqual({ forbidden: true });
+  expect(body.customer.contactPhone).toBe("138****8000");
+  expect([body.opportunities.openAmount, body.contracts.received, body.summary.lifetimeValue]).toEqual(["****", "****", "****"]);
+  expect(body.contracts.byCurrency[0]).toMatchObject({ amount: "****" });
+});
+
+test("include picks sections, and an unknown one is named", async () => {
+  const { body } = await view(admin, "?include=customer,summary");
+  expect(Object.keys(body).sort()).toEqual(["customer", "generatedAt", "summary", "warnings"]);
+  expect((await view(admin, "?include=customer,nonsense")).body.details.fields[0].path).toBe("include");
+});
+
+test("a customer that the caller does not see is a 404", async () => {
+  const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
+  expect((await view(sales)).status).toBe(404);
+  expect((await admin.get(`/customers/${randomUUID()}/360`)).status).toBe(404);
+});

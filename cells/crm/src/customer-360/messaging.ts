@@ -1,0 +1,28 @@
+import type { Call } from "@cell/cell";
+import { type AssertionKeys, signAssertion } from "@cell/http";
+import { unavailable } from "@cell/problem";
+import { z } from "zod";
+
+const answered = z.object({ total: z.int(), data: z.array(z.record(z.string(), z.unknown())) });
+export type Conversations = z.infer<typeof answered>;
+
+/** The newest conversations of a customer. Rejects when the messaging cell does not answer in time, or not as it should. */
+export type ReadConversations = (call: Call, customerId: string) => Promise<Conversations>;
+
+/** The whole view has 800 ms where this cell is away. */
+const timeoutMs = 600;
+
+/** Reads conversations over HTTP, in the caller's name; without an address the messaging cell is away. */
+export function readConversationsAt(url: string | undefined, keys: AssertionKeys): ReadConversations {
+  return async (call, customerId) => {
+    if (url === undefined) throw unavailable("There is no messaging cell");
+    const { caller: principal, requestId } = call;
+    const assertion = signAssertion(keys, "messaging", { principal, requestId, requestIdIsKey: false }, Math.floor(Date.now() / 1000));
+    const response = await fetch(`${url}/conversations?customerId=${customerId}&pageSize=10`, {
+      headers: { "x-cell-assertion": assertion, "x-request-id": requestId, "x-tenant-id": principal.tenantId },
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    if (!response.ok) throw unavailable(`The messaging cell answered ${response.status}`);
+    return answered.parse(await response.json());
+  };
+}

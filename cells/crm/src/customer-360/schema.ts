@@ -1,0 +1,98 @@
+import { answer } from "@cell/cell";
+import { z } from "zod";
+import { contact } from "../contacts/schema.ts";
+import { contract } from "../contracts/schema.ts";
+import { customer } from "../customers/schema.ts";
+import { opportunity } from "../opportunities/schema.ts";
+import { payment } from "../payments/schema.ts";
+
+export const sectionNames = [
+  "customer",
+  "contacts",
+  "opportunities",
+  "contracts",
+  "payments",
+  "timeline",
+  "conversations",
+  "summary",
+] as const;
+export type SectionName = (typeof sectionNames)[number];
+
+const amount = z
+  .string()
+  .nullable()
+  .meta({ examples: ["120000.00"] });
+const forbidden = z.strictObject({ forbidden: z.literal(true).meta({ description: "The caller may not read this section" }) });
+
+function amounts<Names extends string>(names: readonly Names[]) {
+  const fields = Object.fromEntries(names.map((name) => [name, amount])) as Record<Names, typeof amount>;
+  return {
+    ...fields,
+    currency: z
+      .string()
+      .nullable()
+      .meta({ description: "Of the plain amounts; null where several meet and a rate is missing: then they are null too" }),
+    byCurrency: z.array(z.object({ currency: z.string(), count: z.int(), ...fields })).meta({ description: "Never added to each other" }),
+  };
+}
+
+function section(item: z.ZodType, more: z.ZodRawShape = {}) {
+  return z.object({
+    total: z.int(),
+    items: z.array(item).meta({ description: "The 10 newest" }),
+    href: z.string().meta({ description: "The whole list" }),
+    ...more,
+  });
+}
+
+const timelineItem = z
+  .object({
+    at: z.iso.datetime(),
+    type: z.enum(["change", "stage", "payment", "message"]),
+    id: z.string(),
+    actorId: z.string().nullable(),
+    resourceType: z.string(),
+    resourceId: z.string(),
+    resourceName: z.string().nullable(),
+    action: z.string().meta({ examples: ["update"] }),
+    details: z.array(z.string()).meta({ description: "The fields that changed; the stages from and to; the kind of a payment" }),
+  })
+  .meta({ id: "TimelineItem" });
+export type TimelineItem = z.infer<typeof timelineItem>;
+
+export const customer360 = answer(
+  z
+    .object({
+      customer: customer.answer.optional(),
+      contacts: section(contact.answer).optional(),
+      opportunities: section(opportunity.answer, {
+        open: z.int(),
+        won: z.int(),
+        lost: z.int(),
+        ...amounts(["openAmount", "weightedAmount", "wonAmount"]),
+      }).optional(),
+      contracts: section(contract.answer, { active: z.int(), ...amounts(["amount", "received", "outstanding"]) }).optional(),
+      payments: section(payment.answer).optional(),
+      timeline: z
+        .union([z.object({ items: z.array(timelineItem), nextCursor: z.string().nullable() }), forbidden])
+        .optional()
+        .meta({ description: "Changes, stage moves, payments and messages, newest first" }),
+      conversations: z
+        .union([section(z.record(z.string(), z.unknown())), z.strictObject({ unavailable: z.literal(true) })])
+        .optional()
+        .meta({ description: "From the messaging cell" }),
+      summary: z
+        .object({
+          ...amounts(["lifetimeValue"]),
+          lastInteractionAt: z.iso.datetime().nullable(),
+          firstWonAt: z.iso.datetime().nullable(),
+          openOpportunities: z.int(),
+        })
+        .optional(),
+      generatedAt: z.iso.datetime(),
+      warnings: z
+        .array(z.object({ section: z.string(), code: z.string() }))
+        .meta({ examples: [[{ section: "conversations", code: "UNAVAILABLE" }]] }),
+    })
+    .meta({ id: "Customer360" }),
+);

@@ -1,0 +1,28 @@
+import { type AuditDraft, audited, type Resource } from "@cell/cell";
+import type { TenantTx } from "@cell/postgres";
+
+/** One customer that is merged into another: from, to, and who does it when. */
+export interface CustomerMove {
+  from: string;
+  to: string;
+  now: string;
+  actorId: string;
+  requestId: string;
+}
+
+/** Moves one kind of records that belong to customers, now, inside the merge's transaction; resolves to their audit entries. */
+export type MoveChildren = (tx: TenantTx, move: CustomerMove) => Promise<AuditDraft[]>;
+
+/** A resource's part in a merge, out of its repository's move. */
+export function movesWithCustomer<Row extends object>(
+  resource: Resource<Row>,
+  move: (tx: TenantTx, move: CustomerMove) => Promise<Partial<Row>[]>,
+): MoveChildren {
+  return async (tx, { from, to, ...by }) => {
+    const moved = await move(tx, { from, to, ...by });
+    return moved.map((row) => ({
+      ...audited("update", resource, row, row),
+      changes: [{ field: "customerId", before: from, after: to }],
+    }));
+  };
+}

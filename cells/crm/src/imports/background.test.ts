@@ -1,0 +1,129 @@
+import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { customerImport } from "../customers/import.ts";
+import { inspect, startCrm } from "../testing.ts";
+import { discard, step } from "./runner.ts";
+
+let cell: TestCell;
+let tenantId: string;
+let admin: TestClient;
+
+beforeAll(async () => {
+  cell = await startCrm();
+});
+beforeEach(async () => {
+  tenantId = await cell.tenant();
+  admin = cell.client(tenantId);
+});
+afterAll(() => cell.stop());
+
+const rows = (count: number, prefix = "Row") =>
+  `name,contactPhone\n${Array.from({ length: count }, (_, index) => `${prefix} ${index},${index % 100 === 7 ? "?" : ""}\n`).join("")}`;
+const upload = (text: string, query = "", key?: string): Promise<TestAnswer> =>
+  admin.post(`/customers/import${query}`, { raw: text, headers: { "content-type": "text/csv" }, ...(key ? { key } : {}) });
+const count = async (sql: string) => (await inspect<{ n: number }>(tenantId, `select count(*)::int as n from ${sql}`))[0]?.n;
+
+async function finished(importId: string): Promise<TestAnswer> {
+  for (;;) {
+    const answer = await admin.get(`/imports/${importId}`);
+    if (answer.body.status !== "queued" && answer.body.status !== "running") return answer;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+describe("an import of many rows", () => {
+  test("is answered with 202, goes on by itself, and its repeat is answered the same", async () => {
+    const taken = await upload(rows(6_000), "", "large-1");
+    expect([taken.status, Object.keys(taken.body)]).toEqual([202, ["importId", "status"]]);
+    const seen = new Set<number>();
+    for (let status = "queued"; status === "queued" || status === "running"; ) {
+      const { body } = await admin.get(`/imports/${taken.body.importId}`);
+      expect(body.created + body.updated + body.skipped + body.failed).toBe(body.done);
+      seen.add(body.done);
+      status = body.status;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(seen.size).toBeGreaterThan(1);
+    const { body } = await finished(taken.body.importId);
+    expect(body).toMatchObject({ status: "completed", total: 6_000, done: 6_000, created: 5_940, failed: 60, errorsTruncated: false });
+    expect(await count("$tenant.customers")).toBe(5_940);
+    expect(await count("$tenant.audit_logs where import_id is not null")).toBe(5_941);
+    const again = await upload(rows(6_000), "", "large-1");
+    expect([again.status, again.text]).toEqual([202, taken.text]);
+    expect([await count("$tenant.imports"), await count("$tenant.import_rows")]).toEqual([1, 6_000]);
+  });
+
+  test("that was interrupted goes on where it stood, without a row twice", async () => {
+    const other = await cell.registry.tenant(tenantId);
+    // Taken by a process that ends: nobody is told of it.
+    const taken = await admin.post("/customers/import?async=true&dryRun=true", {
+      raw: rows(2_500),
+      headers: { "content-type": "text/csv" },
+    });
+    await finished(taken.body.importId);
+    await inspect(
+      tenantId,
+      "update $tenant.imports set status = 'queued', done = 0, created = 0, failed = 0, options = options || '{\"dryRun\": false}'",
+    );
+    await inspect(tenantId, "update $tenant.import_rows set errors = null where valid");
+    expect(await step(other, taken.body.importId, customerImport)).toBe(true);
+    expect(await count("$tenant.customers")).toBe(990);
+    // Two processes find it at once.
+    const runner = async () => {
+      while (await step(other, taken.body.importId, customerImport));
+    };
+    await Promise.all([runner(), runner()]);
+    await runner();
+    const { body } = await finished(taken.body.importId);
+    expect(body).toMatchObject({ status: "completed", total: 2_500, created: 2_475, failed: 25 });
+    expect(await count("$tenant.customers")).toBe(2_475);
+    expect(await count("$tenant.audit_logs where import_id is not null")).toBe(2_476);
+  });
+
+  test("that is atomic is checked first, then done in one transaction, or not at all", async () => {
+    const bad = await upload(rows(1_500), "?async=true&atomic=true");
+    expect((await finished(bad.body.importId)).body).toMatchObject({
+      status: "completed",
+      total: 1_500,
+      created: 0,
+      skipped: 1_485,
+      failed: 15,
+    });
+    expect(await count("$tenant.customers")).toBe(0);
+    const good = await upload(rows(1_500).replaceAll("?", ""), "?async=true&atomic=true");
+    expect((await finished(good.body.importId)).body).toMatchObject({ status: "completed", total: 1_500, created: 1_500, failed: 0 });
+    expect(await count("$tenant.customers")).toBe(1_500);
+    expect(await count("$tenant.audit_logs where action = 'create'")).toBe(1_500);
+  });
+
+  test("finds a name of an earlier step again, and reports the same as a dry run", async () => {
+    const text = `${rows(1_200)}row 5,\nRow 1199,\n`;
+    const dry = await finished((await upload(text, "?async=true&dryRun=true")).body.importId);
+    const real = await finished((await upload(text, "?async=true")).body.importId);
+    expect(real.body.errors).toEqual(dry.body.errors);
+    expect([real.body.created, real.body.failed]).toEqual([dry.body.created, dry.body.failed]);
+    expect(real.body.errors.at(-1)).toMatchObject({ row: 1_202, code: "DUPLICATE_IN_FILE", duplicateOf: 1_200 });
+  });
+
+  test("is taken back in steps", async () => {
+    const taken = await upload(rows(1_300).replaceAll("?", ""), "?async=true");
+    await finished(taken.body.importId);
+    const revert = await admin.post(`/imports/${taken.body.importId}/revert`);
+    expect([revert.status, revert.body]).toEqual([202, { importId: taken.body.importId, status: "queued" }]);
+    expect((await finished(taken.body.importId)).body.status).toBe("reverted");
+    expect(await count("$tenant.customers where deleted_at is null")).toBe(0);
+    expect((await admin.post(`/imports/${taken.body.importId}/revert`)).body).toMatchObject({
+      status: "reverted",
+      reverted: 1_300,
+      skipped: [],
+    });
+  });
+
+  test("leaves its rows for a day, then the file of errors is gone but the report stays", async () => {
+    const { body } = await upload(rows(10));
+    await discard(await cell.registry.tenant(tenantId), body.importId, false);
+    expect(await count("$tenant.import_rows")).toBe(0);
+    expect((await admin.get(`/imports/${body.importId}/errors.csv`)).status).toBe(404);
+    expect((await admin.get(`/imports/${body.importId}`)).body).toMatchObject({ failed: 1, errorFileUrl: null, errors: [{ row: 8 }] });
+  });
+});

@@ -1,0 +1,61 @@
+import { type Condition, equals, listQuery } from "@cell/cell";
+import { sql } from "kysely";
+import { z } from "zod";
+import { arrived, asOf, type Departure, oneOf } from "./lists.ts";
+
+const slugs = z
+  .string()
+  .max(2_000)
+  .transform((list) => list.split(",").map((slug) => slug.trim()));
+const time = z.iso.datetime({ offset: true });
+
+/** The list's own parameters: besides what it shows, they are how reports name the opportunities behind a figure. */
+export const opportunityQuery = listQuery.extend({
+  customerId: z.uuid().optional().meta({ description: "Only this customer's" }),
+  pipelineId: z.uuid().optional().meta({ description: "Only those in this pipeline" }),
+  stage: slugs
+    .optional()
+    .meta({ description: "Only those in this stage, or in one of several by comma", examples: ["proposal,negotiation"] }),
+  status: slugs.optional().meta({ description: "Only open, won or lost ones, or several by comma", examples: ["open"] }),
+  asOf: time.optional().meta({
+    description: "The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's",
+    examples: ["2026-03-01T00:00:00Z"],
+  }),
+  enteredStage: slugs.optional().meta({ description: "Only those that came into this stage, or into one of several by comma" }),
+  enteredPipelineId: z
+    .uuid()
+    .optional()
+    .meta({ description: "That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline" }),
+  enteredFrom: time.optional().meta({ description: "That arrival was then or later" }),
+  enteredTo: time.optional().meta({ description: "That arrival was before then" }),
+  leftTo: z
+    .string()
+    .max(2_000)
+    .transform((to): Departure => (to === "STILL" || to === "PIPELINE" ? to : to.split(",").map((slug) => slug.trim())))
+    .optional()
+    .meta({ description: "What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`" }),
+  passedStages: slugs.optional().meta({ description: "Only those that have been in all of these stages, by comma" }),
+  notEnteredStage: slugs.optional().meta({ description: "Only those that have been in none of these stages, by comma" }),
+});
+export type OpportunityQuery = z.infer<typeof opportunityQuery>;
+
+/** What the list's own parameters ask for. */
+export function conditionsOf(query: OpportunityQuery): Condition[] {
+  const { customerId, pipelineId, stage, status, enteredStage, enteredFrom, enteredTo, leftTo } = query;
+  const conditions: Condition[] = [];
+  if (query.asOf !== undefined) conditions.push(asOf(query.asOf));
+  if (customerId !== undefined) conditions.push(equals("customerId", customerId));
+  if (pipelineId !== undefined) conditions.push(equals("pipelineId", pipelineId));
+  if (stage !== undefined) conditions.push(oneOf("stage", stage));
+  if (status !== undefined) conditions.push(oneOf("status", status));
+  const known = { pipelineId: query.enteredPipelineId, asOf: query.asOf };
+  if ([enteredStage, enteredFrom, enteredTo, leftTo].some((given) => given !== undefined))
+    conditions.push(arrived({ ...known, stages: enteredStage, from: enteredFrom, to: enteredTo, departure: leftTo }));
+  for (const passed of query.passedStages ?? []) conditions.push(arrived({ ...known, stages: [passed] }));
+  if (query.notEnteredStage !== undefined) conditions.push(not(arrived({ ...known, stages: query.notEnteredStage })));
+  return conditions;
+}
+
+function not({ shape, values, sql: condition }: Condition): Condition {
+  return { shape: `not ${shape}`, values, sql: (given) => sql<boolean>`not ${condition(given)}` };
+}

@@ -1,0 +1,82 @@
+import { badField, Problem } from "@cell/problem";
+import Big from "big.js";
+import { instantOf } from "../calendar.ts";
+import type { Contract } from "../contracts/schema.ts";
+import type { Payment, PaymentInput } from "./schema.ts";
+
+/** What a tenant does with more than a contract's amount. */
+export type Overpay = "accept" | "reject";
+
+type PaidContract = Pick<Contract, "contractId" | "customerId" | "amount" | "currency" | "status" | "receivedAmount">;
+
+const blank = { method: null, reference: null, kind: "payment" as const, notes: null };
+const dayMs = 24 * 60 * 60 * 1000;
+
+/** What a payment adds to what its contract has received. */
+export function effectOf({ kind, amount }: Pick<Payment, "kind" | "amount">): Big {
+  return kind === "refund" ? new Big(0).minus(amount) : new Big(amount);
+}
+
+/** When it was paid. Throws BAD_REQUEST for more than a day ahead. */
+export function paidAtOf(moment: string, timezone: string, now: string): string {
+  const paidAt = instantOf(moment, timezone);
+  if (Date.parse(paidAt) > Date.parse(now) + dayMs) throw badField("paidAt", "OUT_OF_RANGE", "must be at most a day ahead");
+  return paidAt;
+}
+
+/** A payment after a write, and what its contract has received then. */
+export interface Booked {
+  payment: Payment;
+  receivedAmount: string;
+}
+
+/**
+ * A new payment on a contract as it is now. Throws BAD_REQUEST for another currency; CONFLICT for a contract that takes none, a refund of
+ * more than was received, and for too much where the tenant rejects that.
+ */
+export function newPayment(
+  input: PaymentInput,
+  contract: PaidContract,
+  { paymentId, paidAt, now, overpay }: { paymentId: string; paidAt: string; now: string; overpay: Overpay },
+): Booked {
+  const { contractId, customerId, currency, status } = contract;
+  if (status === "draft" || status === "void")
+    throw new Problem("CONFLICT", `A contract that is ${status} takes no payments`, { details: { field: "contractId", status } });
+  if (input.currency !== undefined && input.currency !== currency)
+    throw badField("currency", "INVALID_FORMAT", `must be the contract's: ${currency}`);
+  const given = { ...blank, ...input };
+  const { receivedAmount, overpaid } = received(contract, effectOf(given), overpay, "A refund cannot be more than what was received");
+  const payment: Payment = {
+    ...given,
+    paymentId,
+    contractId,
+    customerId,
+    currency,
+    paidAt,
+    status: "received",
+    overpaid,
+    createdAt: now,
+    updatedAt: now,
+    version: 1,
+  };
+  return { payment, receivedAmount };
+}
+
+/** A payment made void. Throws CONFLICT where its contract would then have refunded more than it received, or, a refund gone, received too much. */
+export function voided(payment: Payment, contract: PaidContract, { now, overpay }: { now: string; overpay: Overpay }): Booked {
+  const undone = new Big(0).minus(effectOf(payment));
+  const { receivedAmount } = received(contract, undone, overpay, "There are refunds that need this payment; make them void first");
+  return { payment: { ...payment, status: "void", updatedAt: now, version: payment.version + 1 }, receivedAmount };
+}
+
+/** What a contract has received after a change in it, and whether that is more than its amount. Throws CONFLICT for a change that cannot be. */
+function received({ amount, receivedAmount }: PaidContract, change: Big, overpay: Overpay, belowZero: string) {
+  const after = change.plus(receivedAmount);
+  if (after.lt(0)) throw new Problem("CONFLICT", belowZero);
+  const overpaid = after.gt(amount);
+  if (overpaid && change.gt(0) && overpay === "reject")
+    throw new Problem("CONFLICT", "This would be more than the contract's amount, which the tenant's settings reject", {
+      details: { field: "amount", setting: "payments.overpay" },
+    });
+  return { receivedAmount: after.toFixed(), overpaid };
+}

@@ -1,0 +1,127 @@
+import { type ListRequest, Lists } from "@cell/cell";
+import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { sql } from "kysely";
+import type { CustomerMove } from "../customers/children.ts";
+import { keyword } from "../keyword.ts";
+import { db } from "../tables.ts";
+import { atCustomerOf, type Visibility } from "../visibility.ts";
+import { type Payment, payment } from "./schema.ts";
+
+const columns = [
+  "paymentId",
+  "contractId",
+  "customerId",
+  "amount",
+  "currency",
+  "paidAt",
+  "method",
+  "reference",
+  "kind",
+  "status",
+  "overpaid",
+  "notes",
+  "createdAt",
+  "updatedAt",
+  "version",
+] as const;
+
+const all = () => db.selectFrom("payments").select(columns).$castTo<Payment>();
+
+const byId = statement((p: Parameters<{ paymentId: string; owner: Visibility }>) =>
+  all()
+    .where("paymentId", "=", p.paymentId)
+    .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf("payments", p.owner)})`),
+);
+
+const byReference = statement((p: Parameters<{ contractId: string; reference: string }>) =>
+  db
+    .selectFrom("payments")
+    .select("paymentId")
+    .where("contractId", "=", p.contractId)
+    .where("reference", "=", p.reference)
+    .where("status", "=", sql.lit("received")),
+);
+
+const insertRow = statement((p: Parameters<Payment>) => db.insertInto("payments").values(valuesOf(p, columns)));
+
+const voidRow = statement((p: Parameters<{ paymentId: string; updatedAt: string; version: number; read: number }>) =>
+  db
+    .updateTable("payments")
+    .set({ status: sql.lit("void"), updatedAt: p.updatedAt, version: p.version } as never)
+    .where("paymentId", "=", p.paymentId)
+    .where("version", "=", p.read),
+);
+
+const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
+  db
+    .updateTable("payments")
+    .set({ customerId: p.to, updatedAt: p.now, version: sql`version + 1` } as never)
+    .where("customerId", "=", p.from)
+    .returning(["paymentId", "reference", "version"]),
+);
+
+/** A payment, if the visibility covers its customer. */
+export function find(tenant: TenantDb, paymentId: string, owner: Visibility): Promise<Payment | undefined> {
+  return tenant.first(byId, { paymentId, owner });
+}
+
+/** The id of the payment with this reference on a contract, void ones aside. */
+export async function idOfReference(tenant: TenantDb, contractId: string, reference: string): Promise<string | undefined> {
+  return (await tenant.first(byReference, { contractId, reference }))?.paymentId;
+}
+
+export function insert(tx: TenantTx, row: Payment) {
+  return tx.change(insertRow, row);
+}
+
+/** Makes a payment void that was read at the version before. */
+export function makeVoid(tx: TenantTx, { paymentId, updatedAt, version }: Payment) {
+  return tx.change(voidRow, { paymentId, updatedAt, version, read: version - 1 }, "payment changed");
+}
+
+/** Moves the payments of one customer to another, now; resolves to them. Its contracts move before, which keeps further payments from being left behind. */
+export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
+  return tx.run(moveAll, { from, to, now });
+}
+
+export const lists = new Lists<Payment>({
+  resource: payment,
+  select: all,
+  id: "paymentId",
+  defaultSort: "-createdAt",
+  visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("payments", owner) }),
+  fields: {
+    paymentId: { type: "uuid" },
+    contractId: { type: "uuid" },
+    customerId: { type: "uuid" },
+    amount: { type: "number", sort: true },
+    currency: { type: "text", sort: true },
+    paidAt: { type: "time", sort: true },
+    method: { type: "text", sort: true, nullable: true },
+    reference: { type: "text", sort: true, nullable: true },
+    kind: { type: "text", sort: true },
+    status: { type: "text", sort: true },
+    overpaid: { type: "boolean" },
+    createdAt: { type: "time", sort: true },
+    updatedAt: { type: "time", sort: true },
+  },
+  keyword,
+});
+
+/** What the matches of a list come to, by currency; void ones are counted, but add nothing. */
+export function totals(tenant: TenantDb, request: ListRequest) {
+  const sumOf = (amount: ReturnType<typeof sql<string>>) => sql<string>`coalesce(sum(${amount}) filter (where status = 'received'), 0)`;
+  return lists.aggregate(tenant, request, "by currency", (matches) =>
+    db
+      .selectFrom(matches)
+      .select((eb) => [
+        "currency",
+        eb.fn.countAll<number>().as("count"),
+        sumOf(sql`case kind when 'payment' then amount else 0 end`).as("received"),
+        sumOf(sql`case kind when 'refund' then amount else 0 end`).as("refunded"),
+        sumOf(sql`case kind when 'payment' then amount else -amount end`).as("net"),
+      ])
+      .groupBy("currency")
+      .orderBy("currency"),
+  );
+}

@@ -1,0 +1,58 @@
+import { answer, currencyCode, money, resource, text } from "@cell/cell";
+import { z } from "zod";
+import { moment } from "../calendar.ts";
+
+export const paymentKinds = ["payment", "refund"] as const;
+export const paymentStatuses = ["received", "void"] as const;
+
+const contractId = z.uuid().meta({ description: "The contract that it is paid on" });
+
+/** What a payment can be given by a caller. */
+const fields = {
+  amount: money({ positive: true }),
+  currency: currencyCode().meta({ description: "The contract's; another one is refused", examples: ["CNY"] }),
+  paidAt: moment().meta({
+    description: "A time, or a date: its midnight in the tenant's timezone; at most a day ahead",
+    examples: ["2026-01-31"],
+  }),
+  method: text(100, 1)
+    .nullable()
+    .meta({ examples: ["bank transfer"] }),
+  reference: text(255, 1)
+    .nullable()
+    .meta({ description: "Unique on its contract, void ones aside", examples: ["TX-20260131-0001"] }),
+  kind: z.enum(paymentKinds).meta({ description: "A refund goes back to the customer", examples: ["payment"] }),
+  notes: text(10_000).nullable(),
+};
+
+const paymentSchema = z
+  .object({
+    paymentId: z.uuid(),
+    tenantId: z.string().meta({ examples: ["tenant-001"] }),
+    contractId,
+    customerId: z.uuid().meta({ description: "The contract's" }),
+    ...fields,
+    amount: money(),
+    paidAt: z.iso.datetime().meta({ examples: ["2026-01-31T00:00:00.000Z"] }),
+    status: z.enum(paymentStatuses).meta({ examples: ["received"] }),
+    overpaid: z.boolean().meta({ description: "With it, more was received than the contract's amount" }),
+    createdAt: z.iso.datetime(),
+    updatedAt: z.iso.datetime(),
+    version: z.int(),
+  })
+  .meta({ id: "Payment" });
+
+export const payment = resource("payment", paymentSchema, { id: "paymentId", label: "reference" });
+export type Payment = Omit<z.infer<typeof paymentSchema>, "tenantId">;
+
+export const paymentInput = z
+  .strictObject({ contractId, ...fields })
+  .partial()
+  .required({ contractId: true, amount: true, paidAt: true })
+  .meta({ id: "PaymentInput" });
+export type PaymentInput = z.infer<typeof paymentInput>;
+
+/** What payments of one currency come to; void ones count, and add nothing. */
+export const paymentTotal = answer(
+  z.object({ count: z.int(), received: money(), refunded: money(), net: money() }).meta({ id: "PaymentTotal" }),
+);

@@ -1,0 +1,92 @@
+import Big from "big.js";
+import type { Day } from "./calendar.ts";
+import { type Link, within } from "./links.ts";
+import { type Basis, basisOf, byCurrency, countOf, type Exchange, plainAmounts, type Sums } from "./money.ts";
+import type { ForecastSums } from "./repository.ts";
+import { weighted } from "./summary.ts";
+import type { Bucket, Window } from "./window.ts";
+
+export interface ForecastInput {
+  sums: readonly ForecastSums[];
+  window: Window;
+  period: "month" | "quarter";
+  buckets: readonly Bucket[];
+  /** The first date of each bucket, and the first after the last one. */
+  days: readonly Day[];
+  /** What was expected to close before this date is overdue. */
+  today: Day;
+  exchange: Exchange;
+  link: Link;
+}
+
+const outside = { overdue: -1, undated: -2 };
+const bucketNames = ["openAmount", "weightedAmount", "bestCase", "commit", "closedWon", "forecast"] as const;
+const outsideNames = ["amount", "weightedAmount"] as const;
+
+/** What is expected to be won, and was won, in the periods of the window. */
+export function forecastOf({ sums, window, period, buckets, days, today, exchange, link }: ForecastInput) {
+  const spokenOf = sums.filter(({ bucket }) => bucket !== null && bucket !== 0 && bucket <= buckets.length);
+  const basis = basisOf(spokenOf, exchange);
+  const { currency, converted, missingRates } = basis;
+  return {
+    currency,
+    converted,
+    missingRates,
+    window,
+    period,
+    buckets: buckets.map((bucket, index) => {
+      const rows = spokenOf.filter((row) => row.bucket === index + 1);
+      const amounts = rows.map(bucketSums);
+      const [fromDay = "", toDay = ""] = days.slice(index, index + 2);
+      const open = [`expectedCloseDate[gte]:${fromDay > today ? fromDay : today}`, `expectedCloseDate[lt]:${toDay}`];
+      return {
+        ...bucket,
+        openCount: countOf(rows.filter(({ isWon }) => !isWon)),
+        closedWonCount: countOf(rows.filter(({ isWon }) => isWon)),
+        ...plainAmounts(amounts, bucketNames, basis),
+        byCurrency: byCurrency(amounts, bucketNames),
+        links: {
+          open: link({ status: "open", filter: open }),
+          bestCase: link({ status: "open", filter: [...open, "probability[gte]:50"] }),
+          commit: link({ status: "open", filter: [...open, "probability[gte]:80"] }),
+          closedWon: link({ status: "won", filter: within("closedAt", bucket) }),
+        },
+      };
+    }),
+    overdue: outsideOf("overdue", [`expectedCloseDate[lt]:${today}`], spokenOf, basis, link),
+    undated: outsideOf("undated", ["expectedCloseDate[isNull]:true"], spokenOf, basis, link),
+  };
+}
+
+function bucketSums({ currency, count, isWon, amount, weighted: sum, bestCase, commit }: ForecastSums): Sums {
+  const won = new Big(isWon ? amount : 0);
+  const open = (value: string | Big) => (isWon ? new Big(0) : new Big(value));
+  const weightedAmount = open(weighted(sum));
+  return {
+    currency,
+    count,
+    amounts: {
+      openAmount: open(amount),
+      weightedAmount,
+      bestCase: open(bestCase),
+      commit: open(commit),
+      closedWon: won,
+      forecast: won.plus(weightedAmount),
+    },
+  };
+}
+
+function outsideOf(kind: keyof typeof outside, filter: string[], sums: readonly ForecastSums[], basis: Basis, link: Link) {
+  const rows = sums.filter(({ bucket }) => bucket === outside[kind]);
+  const amounts = rows.map(({ currency, count, amount, weighted: sum }) => ({
+    currency,
+    count,
+    amounts: { amount: new Big(amount), weightedAmount: weighted(sum) },
+  }));
+  return {
+    count: countOf(rows),
+    ...plainAmounts(amounts, outsideNames, basis),
+    byCurrency: byCurrency(amounts, outsideNames),
+    links: { count: link({ status: "open", filter }) },
+  };
+}

@@ -1,0 +1,159 @@
+import Big from "big.js";
+import { type Link, slugs } from "./links.ts";
+import {
+  averageDays,
+  type Basis,
+  basisOf,
+  byCurrency,
+  countOf,
+  type Exchange,
+  moneyText,
+  percent,
+  plainAmounts,
+  totalOf,
+} from "./money.ts";
+import type { EventSums, Grouping, StageRow, StaySums } from "./repository.ts";
+import { isFrom, openStages, shownStage } from "./stages.ts";
+import { eventLinks, eventsOf, ratesOf } from "./summary.ts";
+import type { Bucket, Window } from "./window.ts";
+
+export interface FunnelReportInput {
+  stages: readonly StageRow[];
+  stays: readonly StaySums[];
+  events: readonly EventSums[];
+  groupBy: Grouping;
+  window: Window;
+  /** The window's months: what a month's group stands for. */
+  months: readonly Bucket[];
+  exchange: Exchange;
+  link: Link;
+}
+
+/** Part of a report: a group, or all. */
+interface Part {
+  window: Window;
+  ownerId?: string;
+}
+
+/** What happened in the window. */
+export function funnelReportOf({ stages, stays, events, groupBy, window, months, exchange, link }: FunnelReportInput) {
+  const basis = basisOf(
+    events.filter(({ kind }) => kind !== "created"),
+    exchange,
+  );
+  const { currency, converted, missingRates } = basis;
+  const shown = openStages(
+    stages,
+    stays.map(({ stage }) => stage),
+  );
+  const figures = (ofPart: readonly StaySums[], eventsOfPart: readonly EventSums[], part: Part) => ({
+    stages: shown.map((stage, index) => ({
+      ...shownStage(stage, index),
+      ...stayFigures(ofPart.find((row) => row.stage === stage.stage)),
+      links: stayLinks(stage, stages, part, link),
+    })),
+    totals: totalsOf(eventsOfPart, basis, part, link),
+  });
+  return {
+    currency,
+    converted,
+    missingRates,
+    window,
+    groupBy,
+    ...figures(
+      stays.filter(({ isGroup }) => !isGroup),
+      events,
+      { window },
+    ),
+    groups:
+      groupBy === "none"
+        ? null
+        : groupsOf(groupBy, stays, events, months).map(({ key, group }) => ({
+            group,
+            ...figures(
+              stays.filter((row) => row.isGroup && row.group === key),
+              events.filter((row) => row.group === key),
+              groupBy === "owner" ? { window, ownerId: group } : { window: months[Number(key) - 1] ?? window },
+            ),
+          })),
+  };
+}
+
+/** Owners that did anything, by their ids; every month of the window. */
+function groupsOf(groupBy: "owner" | "month", stays: readonly StaySums[], events: readonly EventSums[], months: readonly Bucket[]) {
+  if (groupBy === "month") return months.map(({ period }, index) => ({ key: String(index + 1), group: period }));
+  const owners = new Set([...stays, ...events].map(({ group }) => group));
+  return [...owners]
+    .flatMap((owner) => (owner === null ? [] : [{ key: owner, group: owner }]))
+    .sort((one, other) => (one.key < other.key ? -1 : 1));
+}
+
+function stayFigures(row: StaySums | undefined) {
+  const { entries = 0, opportunities = 0, advanced = 0, lost = 0, regressed = 0, movedPipeline = 0, still = 0 } = row ?? {};
+  const settled = entries - still;
+  return {
+    entries,
+    opportunities,
+    advanced,
+    lost,
+    regressed,
+    movedPipeline,
+    still,
+    advanceRate: percent(advanced, settled),
+    avgDays: averageDays(row?.seconds ?? 0, settled),
+    medianDays: averageDays(row?.medianSeconds ?? 0, Math.min(settled, 1)),
+    p90Days: averageDays(row?.p90Seconds ?? 0, Math.min(settled, 1)),
+  };
+}
+
+function stayLinks(stage: StageRow, stages: readonly StageRow[], { window, ownerId }: Part, link: Link) {
+  const arrived = (leftTo?: string) =>
+    link({
+      anyPipeline: true,
+      ownerId,
+      history: { enteredStage: stage.stage, enteredFrom: window.from, enteredTo: window.to, leftTo },
+    });
+  const others = stages.filter((other) => other !== stage);
+  return {
+    entries: arrived(),
+    advanced: arrived(slugs(others.filter((other) => isFrom(other, stage) && other.position !== stage.position))),
+    lost: arrived(slugs(others.filter(({ type }) => type === "lost"))),
+    regressed: arrived(slugs(others.filter((other) => other.type === "open" && other.position <= stage.position)) || stage.stage),
+    movedPipeline: arrived("PIPELINE"),
+    still: arrived("STILL"),
+  };
+}
+
+/**
+ * Created, won and lost. Sales velocity is the usual product: opportunities × average amount won × win rate / sales cycle, here with those
+ * created in the window and the cycle in days: money a day.
+ */
+function totalsOf(events: readonly EventSums[], basis: Basis, { window, ownerId }: Part, link: Link) {
+  const created = countOf(events.filter(({ kind }) => kind === "created"));
+  const won = eventsOf(events, "won", "wonAmount");
+  const lost = eventsOf(events, "lost", "lostAmount");
+  const closed = [...won, ...lost];
+  const { winRate, winRateByAmount, avgSalesCycleDays, cycleSeconds } = ratesOf(events, basis);
+  const wonAmount = totalOf(won, "wonAmount", basis);
+  // The average amount times the win rate is wonAmount / (won + lost); the average cycle is cycleSeconds / won.
+  const velocity =
+    wonAmount === null || cycleSeconds.eq(0)
+      ? null
+      : new Big(created)
+          .times(wonAmount)
+          .times(countOf(won))
+          .times(86_400)
+          .div(cycleSeconds.times(countOf(closed)));
+  return {
+    created,
+    won: countOf(won),
+    lost: countOf(lost),
+    ...plainAmounts(closed, ["wonAmount", "lostAmount"], basis),
+    byCurrency: byCurrency(closed, ["wonAmount", "lostAmount"]),
+    winRate,
+    winRateByAmount,
+    avgSalesCycleDays,
+    salesVelocity: moneyText(velocity, basis.currency),
+    links: eventLinks(link, window, ownerId),
+  };
+}

@@ -1,0 +1,178 @@
+import type { TestCell, TestClient } from "@cell/cell/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startCrm } from "../testing.ts";
+import { movesOf, plant, type TestPipeline } from "./testing.ts";
+
+let cell: TestCell;
+let admin: TestClient;
+
+const asOf = "asOf=2026-03-01T00:00:00Z";
+
+beforeAll(async () => {
+  cell = await startCrm();
+  const tenantId = await cell.tenant();
+  admin = cell.client(tenantId);
+  const { customerId } = (await admin.post("/customers", { body: { name: "Golden" } })).body;
+  const pipeline: TestPipeline = (await admin.get("/pipelines")).body.data[0];
+  const [o1, o2, o3, o4, o5, o6] = [
+    [
+      "100000",
+      "2026-03-31",
+      ["prospecting", "01-05"],
+      ["qualification", "01-10"],
+      ["proposal", "01-20"],
+      ["negotiation", "02-01"],
+      ["won", "02-10"],
+    ],
+    ["50000", "2026-03-15", ["prospecting", "01-08"], ["qualification", "01-18"], ["lost", "01-28"]],
+    ["80000", "2026-03-31", ["prospecting", "01-15"], ["proposal", "01-25"], ["qualification", "02-05"], ["proposal", "02-15"]],
+    ["20000", "2026-02-28", ["prospecting", "01-20"]],
+    ["60000", "2026-04-15", ["prospecting", "01-31"], ["qualification", "02-10"], ["negotiation", "02-20"]],
+    ["40000", "2026-03-01", ["prospecting", "02-03"], ["lost", "02-06"]],
+  ].map(([amount, expectedCloseDate, ...moves], index) =>
+    movesOf(
+      pipeline,
+      { amount: String(amount), expectedCloseDate: String(expectedCloseDate), ...(index === 4 ? { probability: 90 } : {}) },
+      moves as unknown as [string, string][],
+    ),
+  );
+  await plant(
+    tenantId,
+    [o1, o2, o3, o4, o5, o6].flatMap((past) => past ?? []),
+    customerId,
+  );
+});
+afterAll(() => cell.stop());
+
+const get = async (path: string) => {
+  const answer = await admin.get(path);
+  expect(answer.status, answer.text).toBe(200);
+  return answer.body;
+};
+
+test("the summary of the golden data set", async () => {
+  const { stages, totals, attention, period, ...rest } = await get(`/pipeline/summary?${asOf}&from=2026-01-01&to=2026-02-28`);
+  expect(rest).toMatchObject({
+    asOf: "2026-03-01T00:00:00.000Z",
+    timezone: "UTC",
+    currency: "CNY",
+    window: { from: "2026-01-01T00:00:00.000Z", to: "2026-03-01T00:00:00.000Z" },
+  });
+  expect(
+    stages.map((stage: Record<string, unknown>) => [
+      stage.stageId,
+      stage.order,
+      stage.probability,
+      stage.count,
+      stage.amount,
+      stage.weightedAmount,
+    ]),
+  ).toEqual([
+    ["prospecting", 1, 10, 1, "20000.00", "2000.00"],
+    ["qualification", 2, 20, 0, "0.00", "0.00"],
+    ["proposal", 3, 50, 1, "80000.00", "40000.00"],
+    ["negotiation", 4, 80, 1, "60000.00", "54000.00"],
+  ]);
+  expect(stages.map((stage: Record<string, unknown>) => [stage.avgAgeDays, stage.avgDaysInStage, stage.stuckCount])).toEqual([
+    [40, 40, 1],
+    [null, null, 0],
+    [45, 14, 0],
+    [29, 9, 0],
+  ]);
+  expect(totals).toMatchObject({
+    count: 3,
+    amount: "160000.00",
+    weightedAmount: "96000.00",
+    byCurrency: [{ currency: "CNY", count: 3, amount: "160000.00", weightedAmount: "96000.00" }],
+  });
+  expect(attention).toMatchObject({ overdue: 1, stuck: 1 });
+  expect(period).toMatchObject({
+    created: 6,
+    won: { count: 1, amount: "100000.00" },
+    lost: { count: 2, amount: "90000.00" },
+    winRate: 33.33,
+    winRateByAmount: 52.63,
+    avgSalesCycleDays: 36,
+  });
+});
+
+test("the January cohort's funnel of the golden data set, in its three modes", async () => {
+  const window = `${asOf}&from=2026-01-01&to=2026-01-31`;
+  const { stages, ...rest } = await get(`/pipeline/funnel?${window}`);
+  expect(rest).toMatchObject({ mode: "reached", cohort: 5, won: 1, lost: 1, open: 3, overallConversion: 20 });
+  const counts = async (mode: string) =>
+    (await get(`/pipeline/funnel?${window}&mode=${mode}`)).stages.map((stage: { count: number }) => stage.count);
+  const [entered, strict] = [await counts("entered"), await counts("strict")];
+  expect(
+    stages.map((stage: Record<string, unknown>, index: number) => [
+      stage.stageId,
+      stage.count,
+      stage.conversionFromPrevious,
+      stage.conversionFromFirst,
+      entered[index],
+      strict[index],
+      stage.currentCount,
+      stage.lostFromHere,
+      stage.dropOff,
+      stage.amount,
+    ]),
+  ).toEqual([
+    ["prospecting", 5, null, 100, 5, 5, 1, 0, null, "310000.00"],
+    ["qualification", 4, 80, 80, 4, 4, 0, 1, 1, "290000.00"],
+    ["proposal", 3, 75, 60, 2, 2, 1, 0, 1, "240000.00"],
+    ["negotiation", 2, 66.67, 40, 2, 1, 1, 0, 1, "160000.00"],
+    ["won", 1, 50, 20, 1, 1, 1, 0, 1, "100000.00"],
+  ]);
+});
+
+test("the February report of the golden data set", async () => {
+  const { stages, totals, groups } = await get(`/reports/funnel?${asOf}&from=2026-02-01&to=2026-02-28`);
+  expect(
+    stages.map((stage: Record<string, unknown>) => [
+      stage.stageId,
+      ...["entries", "advanced", "lost", "regressed", "movedPipeline", "still", "advanceRate", "avgDays"].map((name) => stage[name]),
+    ]),
+  ).toEqual([
+    ["prospecting", 1, 0, 1, 0, 0, 0, 0, 3],
+    ["qualification", 2, 2, 0, 0, 0, 0, 100, 10],
+    ["proposal", 1, 0, 0, 0, 0, 1, null, null],
+    ["negotiation", 2, 1, 0, 0, 0, 1, 100, 9],
+  ]);
+  expect(stages[1]).toMatchObject({ opportunities: 2, medianDays: 10, p90Days: 10 });
+  // 1 created × 100000 won on average × 1/2 / 36 days
+  expect(totals).toMatchObject({
+    created: 1,
+    won: 1,
+    lost: 1,
+    winRate: 50,
+    winRateByAmount: 71.43,
+    avgSalesCycleDays: 36,
+    salesVelocity: "1388.89",
+  });
+  expect(groups).toBeNull();
+});
+
+test("the forecast of the golden data set", async () => {
+  const { buckets, overdue, undated } = await get(`/opportunities/forecast?${asOf}&from=2026-02&to=2026-04`);
+  const figures = ["period", "openCount", "openAmount", "weightedAmount", "bestCase", "commit", "closedWon", "forecast"];
+  expect(buckets.map((bucket: Record<string, unknown>) => figures.map((name) => bucket[name]))).toEqual([
+    ["2026-02", 0, "0.00", "0.00", "0.00", "0.00", "100000.00", "100000.00"],
+    ["2026-03", 1, "80000.00", "40000.00", "80000.00", "0.00", "0.00", "40000.00"],
+    ["2026-04", 1, "60000.00", "54000.00", "60000.00", "60000.00", "0.00", "54000.00"],
+  ]);
+  expect(overdue).toMatchObject({ count: 1, amount: "20000.00", weightedAmount: "2000.00" });
+  expect(undated).toMatchObject({ count: 0, amount: "0.00", byCurrency: [] });
+});
+
+test("the metrics of the golden data set", async () => {
+  const body = await get(`/metrics?${asOf}`);
+  expect(body).toMatchObject({ opportunities: { open: 3, won: 1, lost: 2 }, winRate: 33.33, conversionRate: 16.67, funnel: { cohort: 6 } });
+  expect((await get("/metrics")).customers).toBe(1);
+});
+
+test("/metrics is a tenant's with an assertion, Prometheus' with Accept: text/plain alone, and else refused", async () => {
+  expect((await admin.get("/metrics", { headers: { accept: "text/plain" } })).body.customers).toBe(1);
+  const prometheus = await fetch(`${cell.url}/metrics`, { headers: { accept: "text/plain" } });
+  expect([prometheus.status, prometheus.headers.get("content-type")]).toEqual([200, expect.stringContaining("text/plain")]);
+  expect((await fetch(`${cell.url}/metrics`)).status).toBe(401);
+});

@@ -1,0 +1,42 @@
+import { minorUnit } from "@cell/cell";
+
+/** Arithmetic in whole numbers, for the second calculation of the reports. */
+export interface Money {
+  currency: string;
+  /** In 10^-8 of the currency's unit. */
+  values: Record<string, bigint>;
+}
+
+export const dayMs = 86_400_000;
+export const time = (instant: string) => Date.parse(instant);
+
+/** A decimal as a whole number of 10^-places. */
+export function scaled(text: string, places: number): bigint {
+  const [whole = "0", fraction = ""] = text.split(".");
+  return BigInt(whole + fraction.padEnd(places, "0"));
+}
+
+export function half(numerator: bigint, denominator: bigint): bigint {
+  return (2n * numerator + denominator) / (2n * denominator);
+}
+
+export function written(value: bigint, places: number, currency: string): string {
+  const decimals = minorUnit(currency);
+  const digits = String(half(value, 10n ** BigInt(places - decimals))).padStart(decimals + 1, "0");
+  return decimals === 0 ? digits : `${digits.slice(0, -decimals)}.${digits.slice(-decimals)}`;
+}
+
+export const percent = (part: bigint | number | null, whole: bigint | number | null) =>
+  part === null || !whole ? null : Number(half(BigInt(part) * 10_000n, BigInt(whole))) / 100;
+export const averageDays = (spansMs: number[]) => {
+  const sum = BigInt(spansMs.reduce((total, span) => total + span, 0));
+  return spansMs.length === 0 ? null : Number(half(sum * 100n, BigInt(spansMs.length * dayMs))) / 100;
+};
+
+/** By linear interpolation between the two nearest, as `percentile_cont`. */
+export function percentileDays(spansMs: number[], tenths: number): number | null {
+  const sorted = [...spansMs].sort((one, other) => one - other);
+  const place = ((sorted.length - 1) * tenths) / 10;
+  const [low, high] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
+  return low === undefined || high === undefined ? null : Math.round(((low + (high - low) * (place % 1)) / dayMs) * 100) / 100;
+}

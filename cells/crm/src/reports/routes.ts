@@ -1,0 +1,213 @@
+import { type Call, type Cell, clearance, endpoint, settingsOf } from "@cell/cell";
+import type { TenantDb } from "@cell/postgres";
+import { notFound } from "@cell/problem";
+import { effective } from "../settings/domain.ts";
+import type { Settings } from "../settings/schema.ts";
+import { visibility } from "../visibility.ts";
+import { dayAt } from "./calendar.ts";
+import { funnelCsv } from "./csv.ts";
+import { forecastOf } from "./forecast.ts";
+import { funnelOf } from "./funnel.ts";
+import { funnelReportOf } from "./funnel-report.ts";
+import { type Link, linksTo } from "./links.ts";
+import { countOf, percent } from "./money.ts";
+import * as reports from "./repository.ts";
+import {
+  forecast,
+  forecastQuery,
+  funnel,
+  funnelQuery,
+  funnelReport,
+  funnelReportQuery,
+  metrics,
+  metricsQuery,
+  summary,
+  summaryQuery,
+} from "./schema.ts";
+import { summaryOf } from "./summary.ts";
+import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
+
+const common = { method: "get", permission: "report:read", status: 200, refusals: [404] } as const;
+const tag = "Reports";
+
+const getMetrics = endpoint({
+  ...common,
+  path: "/metrics",
+  tag,
+  summary: "The tenant's figures at a glance",
+  description:
+    "Without a token and with `Accept: text/plain`, on the cell's own port, the same path answers the process's figures to Prometheus.",
+  query: metricsQuery,
+  answer: metrics,
+});
+
+const getSummary = endpoint({
+  ...common,
+  path: "/pipeline/summary",
+  tag,
+  summary: "What is open in a pipeline",
+  query: summaryQuery,
+  answer: summary,
+});
+
+const getFunnel = endpoint({
+  ...common,
+  path: "/pipeline/funnel",
+  tag,
+  summary: "How far the opportunities created in a window have come",
+  query: funnelQuery,
+  answer: funnel,
+});
+
+const getFunnelReport = endpoint({
+  ...common,
+  path: "/reports/funnel",
+  tag,
+  summary: "What happened in a window, whoever created it",
+  query: funnelReportQuery,
+  answer: funnelReport,
+  produces: ["text/csv"],
+});
+
+const getForecast = endpoint({
+  ...common,
+  path: "/opportunities/forecast",
+  tag,
+  summary: "What is expected to be won",
+  description: "Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.",
+  query: forecastQuery,
+  answer: forecast,
+});
+
+const dayMs = 24 * 60 * 60 * 1000;
+
+type ReportCall = Call<
+  unknown,
+  { pipelineId?: string | undefined; ownerId?: string | undefined; currency?: string | undefined; asOf?: string | undefined }
+>;
+
+/** A report's question, resolved. */
+interface Asked {
+  question: reports.Question;
+  stages: reports.StageRow[];
+  settings: Settings;
+  timezone: string;
+  link: Link;
+  /** What every answer says of the question. */
+  echo: { pipelineId: string; asOf: string; timezone: string };
+}
+
+/** The reports' routes. All compute over the history, so that the same question with the same `asOf` always has the same answer. */
+export function reportRoutes(cell: Cell): void {
+  cell.read(getSummary, "Pipeline", async (call, tenant) => {
+    const asked = await ask(call, tenant);
+    const { question, stages, settings, timezone, link, echo } = asked;
+    const hasWindow = call.query.from !== undefined || call.query.to !== undefined;
+    const window = hasWindow ? windowOf(call.query, timezone, question.asOf) : null;
+    const stuckBefore = new Date(Date.parse(question.asOf) - settings.stuckAfterDays * dayMs).toISOString();
+    const today = dayAt(timezone, question.asOf);
+    const [sums, events] = await Promise.all([
+      reports.sumStages(tenant, { ...question, stuckBefore, today }),
+      window ? reports.sumEvents(tenant, "none", { ...question, ...window, bounds: [] }) : [],
+    ]);
+    return { ...echo, ...summaryOf({ stages, sums, events, window, stuckBefore, today, exchange: settings, link }) };
+  });
+
+  cell.read(getFunnel, "Pipeline", async (call, tenant) => {
+    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
+    const window = windowOf(call.query, timezone, question.asOf);
+    const sums = await reports.sumCohort(tenant, { ...question, ...window });
+    return { ...echo, ...funnelOf({ stages, sums, mode: call.query.mode, window, exchange: settings, link }) };
+  });
+
+  cell.stream(getFunnelReport, async (call, headers) => {
+    const tenant = call.tenant.reader();
+    const { groupBy, format } = call.query;
+    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
+    const window = windowOf(call.query, timezone, question.asOf);
+    const months = groupBy === "month" ? bucketsOf(window, timezone, "month") : [];
+    const grouped = { ...question, ...window, bounds: boundsOf(months) };
+    const [stays, events] = await Promise.all([reports.sumStays(tenant, groupBy, grouped), reports.sumEvents(tenant, groupBy, grouped)]);
+    const row = { ...echo, ...funnelReportOf({ stages, stays, events, groupBy, window, months, exchange: settings, link }) };
+    const body = funnelReport.present(row, clearance(call.caller, "detail"), call.tenant.tenantId);
+    if (format === "json") return new Response(JSON.stringify(body), { headers });
+    const file = { "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="funnel.csv"' };
+    return new Response(funnelCsv(body as typeof row), { headers: { ...headers, ...file } });
+  });
+
+  cell.read(getForecast, "Pipeline", async (call, tenant) => {
+    const { question, settings, timezone, link, echo } = await ask(call, tenant);
+    const { period } = call.query;
+    const window = forecastWindowOf(call.query, timezone, question.asOf, period);
+    const buckets = bucketsOf(window, timezone, period);
+    const days = [...buckets.map((bucket) => daysOf(bucket, timezone).fromDay), daysOf(window, timezone).toDay];
+    const today = dayAt(timezone, question.asOf);
+    const sums = await reports.sumForecast(tenant, { ...question, today, bounds: boundsOf(buckets), days });
+    return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, exchange: settings, link }) };
+  });
+
+  cell.read(getMetrics, "Pipeline", async (call, tenant) => {
+    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
+    const { asOf } = question;
+    const window = windowOf({}, timezone, asOf);
+    const [sums, cohort, customers] = await Promise.all([
+      reports.sumStages(tenant, { ...question, stuckBefore: asOf, today: dayAt(timezone, asOf) }),
+      reports.sumCohort(tenant, { ...question, ...window }),
+      reports.countCustomers(tenant, question),
+    ]);
+    const { currency, converted, missingRates, ...figures } = funnelOf({
+      stages,
+      sums: cohort,
+      mode: "reached",
+      window,
+      exchange: settings,
+      link,
+    });
+    const [open = 0, won = 0, lost = 0] = ["open", "won", "lost"].map((type) =>
+      countOf(sums.filter(({ stageType }) => stageType === type)),
+    );
+    return {
+      ...echo,
+      currency,
+      converted,
+      missingRates,
+      window,
+      customers,
+      opportunities: {
+        open,
+        won,
+        lost,
+        links: { open: link({ status: "open" }), won: link({ status: "won" }), lost: link({ status: "lost" }) },
+      },
+      winRate: percent(won, won + lost),
+      conversionRate: figures.overallConversion,
+      funnel: figures,
+    };
+  });
+}
+
+async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
+  const { query, caller } = call;
+  const settings = effective(await settingsOf(call.tenant));
+  const { timezone } = settings;
+  const asOf = asOfOf(query, timezone, call.now);
+  const stages = await reports.stagesOf(tenant, query.pipelineId ?? null);
+  const pipelineId = stages[0]?.pipelineId;
+  if (pipelineId === undefined) throw notFound("Pipeline", { field: "pipelineId" });
+  const question = {
+    pipelineId,
+    visibleTo: visibility(call),
+    ownerId: (query.ownerId === "me" ? caller.userId : query.ownerId) ?? null,
+    currency: query.currency ?? null,
+    asOf,
+    stages: stages.map(({ stage }) => stage),
+    positions: stages.map(({ position }) => position),
+  };
+  return { question, stages, settings, timezone, link: linksTo(question), echo: { pipelineId, asOf, timezone } };
+}
+
+/** The beginnings of buckets, and the last one's end. */
+function boundsOf(buckets: readonly { from: string; to: string }[]): string[] {
+  const last = buckets.at(-1);
+  return last ? [...buckets.map(({ from }) => from), last.to] : [];
+}

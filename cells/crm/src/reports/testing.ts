@@ -1,0 +1,80 @@
+import { randomUUID } from "node:crypto";
+import { inspect } from "../testing.ts";
+
+/** One row of `opportunity_history`, as far as reports depend on it. */
+export interface Past {
+  opportunityId: string;
+  seq: number;
+  moved: boolean;
+  fromStage: string | null;
+  pipelineId: string;
+  stage: string;
+  stageType: "open" | "won" | "lost";
+  /** A decimal of at most 4 places. */
+  amount: string;
+  currency: string;
+  probability: number;
+  expectedCloseDate: string | null;
+  closedAt: string | null;
+  ownerId: string;
+  deleted: boolean;
+  /** RFC 3339, UTC, milliseconds. */
+  at: string;
+}
+
+const historySql = `insert into $tenant.opportunity_history (opportunity_id, seq, moved, from_stage, pipeline_id, stage, stage_type, amount, currency,
+    probability, expected_close_date, closed_at, owner_id, customer_id, deleted, at, actor_id, request_id)
+  select "opportunityId", seq, moved, "fromStage", "pipelineId", stage, "stageType", amount, currency, probability, "expectedCloseDate", "closedAt",
+    "ownerId", $2, deleted, at, 'user-001', 'planted'
+  from json_to_recordset($1::json) as past("opportunityId" uuid, seq int, moved boolean, "fromStage" text, "pipelineId" uuid, stage text,
+    "stageType" text, amount numeric, currency text, probability numeric, "expectedCloseDate" date, "closedAt" timestamptz, "ownerId" text,
+    deleted boolean, at timestamptz)`;
+
+const opportunitiesSql = `insert into $tenant.opportunities (opportunity_id, customer_id, name, amount, currency, pipeline_id, stage, status, probability,
+    probability_overridden, expected_close_date, owner_id, closed_at, stage_entered_at, history_seq, created_at, updated_at, deleted_at, version)
+  select distinct on (opportunity_id) opportunity_id, customer_id, 'Planted', amount, currency, pipeline_id, stage, stage_type, probability,
+    false, expected_close_date, owner_id, closed_at, max(at) filter (where moved) over w, seq, min(at) over w, at, case when deleted then at end, seq
+  from $tenant.opportunity_history window w as (partition by opportunity_id) order by opportunity_id, seq desc`;
+
+/** Gives a tenant opportunities with these histories, past any rule: no request could make them at such times. */
+export async function plant(tenantId: string, pasts: readonly Past[], customerId: string): Promise<void> {
+  await inspect(tenantId, historySql, [JSON.stringify(pasts), customerId]);
+  await inspect(tenantId, opportunitiesSql);
+}
+
+/** A pipeline in a test's hands. */
+export interface TestPipeline {
+  pipelineId: string;
+  stages: { stage: string; type: Past["stageType"]; probability: number }[];
+}
+
+/** The history of one opportunity that only moves. `moves`: `[stage, day]` in 2026. */
+export function movesOf(
+  { pipelineId, stages }: TestPipeline,
+  given: Pick<Past, "amount" | "expectedCloseDate"> & { probability?: number },
+  moves: readonly (readonly [string, string])[],
+): Past[] {
+  const opportunityId = randomUUID();
+  return moves.map(([stage, day], index) => {
+    const { type, probability } = stages.find((known) => known.stage === stage) ?? { type: "open", probability: 0 };
+    const at = `2026-${day}T00:00:00.000Z`;
+    const isOpen = type === "open";
+    return {
+      opportunityId,
+      seq: index + 1,
+      moved: true,
+      fromStage: moves[index - 1]?.[0] ?? null,
+      pipelineId,
+      stage,
+      stageType: type,
+      amount: given.amount,
+      currency: "CNY",
+      probability: (isOpen ? given.probability : undefined) ?? probability,
+      expectedCloseDate: given.expectedCloseDate,
+      closedAt: isOpen ? null : at,
+      ownerId: "user-001",
+      deleted: false,
+      at,
+    };
+  });
+}

@@ -1,0 +1,222 @@
+import { schemaOf } from "@cell/postgres";
+import type { RawNode } from "kysely";
+import type { PoolClient } from "pg";
+import {
+  type EntryText,
+  entryText,
+  isBefore,
+  isSigned,
+  leafOf,
+  origin,
+  type Position,
+  type Seal,
+  type SealKeys,
+  type SealNotice,
+  type SealWitness,
+  sealed,
+} from "./seal.ts";
+
+const entriesPerSeal = 2_000;
+const entriesPerRead = 500;
+const sealsPerTransaction = 50;
+
+/** Who seals, and what is known of the seals made before. */
+export interface SealedBy {
+  keys: SealKeys;
+  witness: SealWitness;
+}
+
+/** What one transaction came to. */
+export interface Sealing {
+  /** Seals to hand out. */
+  notices: SealNotice[];
+  /** It ended because it was long enough: more can be sealed at once. */
+  full: boolean;
+  /** Entries are there whose transactions, or others before them, still run. */
+  left: boolean;
+}
+
+const [entryTextSql] = (entryText.toOperationNode() as RawNode).sqlFragments;
+
+/** The last seal, as far as the next one builds on it. */
+type Last = Pick<Seal, "seal" | "to" | "transactionOffset" | "root">;
+
+/**
+ * Seals what finished transactions have written, inside the owner's transaction that `client` is in. Rejects with the database's error,
+ * or with an Error when the trail is not one to build on.
+ */
+export async function sealFinished(client: PoolClient, by: SealedBy, tenantId: string): Promise<Sealing> {
+  const schema = `"${schemaOf(tenantId)}"`;
+  const { rows } = await client.query<{ locked: boolean }>(`select pg_try_advisory_xact_lock(${lockOf(schema)}) as locked`);
+  if (!rows[0]?.locked) return { notices: [], full: false, left: true };
+  const { last, notices } = await lastSeal(client, by.witness, tenantId, schema);
+  // Every transaction before this has ended, so no entry can appear there any more.
+  const to = await currentPosition(client, "pg_snapshot_xmin(pg_current_snapshot())", last);
+  if (isBefore(to, { ...last.to, seq: "0" })) throw new Error("the trail comes from another database server and was not adopted");
+  const { seals, full } = await sealRange(client, by, tenantId, schema, last, to, sealsPerTransaction);
+  const end = seals.at(-1)?.to ?? last.to;
+  const rest = await client.query(
+    `select from ${schema}.audit_logs where (transaction_id, seq) >= ($1, $2) order by transaction_id, seq limit 1`,
+    [end.transaction, end.seq],
+  );
+  return { notices: [...notices, ...seals.map(noticeOf)], full, left: rest.rowCount === 1 };
+}
+
+/**
+ * Seals all that a copied trail holds, and makes this server's transactions count on from there. Inside the owner's transaction that
+ * `client` is in; the tenant is not written to meanwhile.
+ */
+export async function continueTrail(client: PoolClient, by: SealedBy, tenantId: string): Promise<SealNotice[]> {
+  const schema = `"${schemaOf(tenantId)}"`;
+  await client.query(`select pg_advisory_xact_lock(${lockOf(schema)})`);
+  await client.query(`lock table ${schema}.audit_logs in exclusive mode`);
+  const { last, notices } = await lastSeal(client, by.witness, tenantId, schema);
+  const { rows } = await client.query<{ end: string }>(
+    `select (coalesce(max(transaction_id), 0) + 1)::text as end from ${schema}.audit_logs where transaction_id >= $1`,
+    [last.to.transaction],
+  );
+  const copied = { transaction: rows[0]?.end ?? "0", seq: "0" };
+  const to = isBefore(copied, last.to) ? { transaction: (BigInt(last.to.transaction) + 1n).toString(), seq: "0" } : copied;
+  const here = await currentPosition(client, "pg_current_xact_id()", { ...last, transactionOffset: "0" });
+  const ahead = BigInt(to.transaction) - BigInt(here.transaction);
+  const offset = ahead > 0n ? ahead : 0n;
+  await client.query(`alter table ${schema}.audit_logs alter transaction_id set default (pg_current_xact_id()::text::bigint + ${offset})`);
+  const adopted = { ...last, transactionOffset: offset.toString() };
+  const { seals } = await sealRange(client, by, tenantId, schema, adopted, to, Number.POSITIVE_INFINITY);
+  // Also where all was sealed before: the new count is part of the chain.
+  if (seals.length === 0) seals.push(await insertSeal(client, schema, nextSeal(by.keys, tenantId, adopted, to, emptyChunk())));
+  return [...notices, ...seals.map(noticeOf)];
+}
+
+function lockOf(schema: string): string {
+  return `hashtextextended('seal ${schema}', 0)`;
+}
+
+async function currentPosition(client: PoolClient, transaction: string, { transactionOffset }: Last): Promise<Position> {
+  const { rows } = await client.query<{ current: string }>(`select (${transaction}::text::bigint + $1::bigint)::text as current`, [
+    transactionOffset,
+  ]);
+  return { transaction: rows[0]?.current ?? "0", seq: "0" };
+}
+
+async function sealRange(
+  client: PoolClient,
+  by: SealedBy,
+  tenantId: string,
+  schema: string,
+  from: Last,
+  to: Position,
+  atMost: number,
+): Promise<{ seals: Seal[]; full: boolean }> {
+  await client.query(`declare entries no scroll cursor for select ${entryTextSql} as entry from ${schema}.audit_logs
+    where (transaction_id, seq) >= (${BigInt(from.to.transaction)}, ${BigInt(from.to.seq)}) and transaction_id < ${BigInt(to.transaction)}
+    order by transaction_id, seq`);
+  const seals: Seal[] = [];
+  let last = from;
+  let full = true;
+  while (full && seals.length < atMost) {
+    const chunk = await readChunk(client);
+    full = chunk.seqs.length === entriesPerSeal;
+    if (chunk.seqs.length === 0) break;
+    const seal = await insertSeal(client, schema, nextSeal(by.keys, tenantId, last, full ? chunk.end : to, chunk));
+    seals.push(seal);
+    last = seal;
+  }
+  return { seals, full };
+}
+
+/** The entries of one seal, and the position behind them. */
+interface Chunk {
+  seqs: string[];
+  leaves: string;
+  end: Position;
+}
+
+const emptyChunk = (): Chunk => ({ seqs: [], leaves: "", end: origin.to });
+
+async function readChunk(client: PoolClient): Promise<Chunk> {
+  const chunk = emptyChunk();
+  while (chunk.seqs.length < entriesPerSeal) {
+    const { rows } = await client.query<{ entry: EntryText }>(`fetch ${entriesPerRead} from entries`);
+    for (const { entry } of rows) {
+      const [seq, transaction] = entry;
+      chunk.seqs.push(seq);
+      chunk.leaves += leafOf(entry);
+      chunk.end = { transaction, seq: (BigInt(seq) + 1n).toString() };
+    }
+    if (rows.length < entriesPerRead) break;
+  }
+  return chunk;
+}
+
+function nextSeal(keys: SealKeys, tenantId: string, last: Last, to: Position, { seqs, leaves }: Chunk): Seal {
+  const { transactionOffset, root: previousRoot } = last;
+  const hashes = Buffer.from(leaves, "latin1");
+  const place = { tenantId, seal: last.seal + 1, from: last.to, to, transactionOffset };
+  return sealed({ ...place, seqs, hashes, previousRoot, keyId: keys.keyId, sealedAt: new Date().toISOString() }, keys);
+}
+
+function noticeOf({ tenantId, seal, seqs, root, keyId, signature, sealedAt }: Seal): SealNotice {
+  return { tenantId, seal, entries: seqs.length, root, keyId, signature, sealedAt };
+}
+
+interface StoredSeal extends Omit<SealNotice, "tenantId"> {
+  toTransaction: string;
+  toSeq: string;
+  transactionOffset: string;
+}
+
+const sealColumns = `seal, cardinality(seqs) as entries, sealed_at as "sealedAt", to_transaction::text as "toTransaction", to_seq::text as "toSeq",
+  transaction_offset::text as "transactionOffset", root, key_id as "keyId", signature`;
+
+/**
+ * The seal to build on; a notice of it when it was not handed out yet. Throws an Error when it is not signed by a known key, or when the
+ * trail is not the one that was sealed last: then a person has to look.
+ */
+async function lastSeal(
+  client: PoolClient,
+  witness: SealWitness,
+  tenantId: string,
+  schema: string,
+): Promise<{ last: Last; notices: SealNotice[] }> {
+  const head = await witness.head(tenantId);
+  const { rows } = await client.query<StoredSeal>(`select ${sealColumns} from ${schema}.audit_seals order by seal desc limit 1`);
+  const [row] = rows;
+  if (head && (row?.seal ?? 0) < head.seal) throw new Error(`seal ${head.seal} has been removed`);
+  if (!row) return { last: { ...origin, transactionOffset: "0" }, notices: [] };
+  if (!isSigned(row, witness.publicKeys)) throw new Error(`seal ${row.seal} is not signed by a known key`);
+  if (head) {
+    const root = Buffer.from(head.root, "hex");
+    const known = await client.query(`select from ${schema}.audit_seals where seal = $1 and root = $2`, [head.seal, root]);
+    if (known.rowCount === 0) throw new Error(`seal ${head.seal} has been changed`);
+  }
+  const { seal, root, transactionOffset } = row;
+  return {
+    last: { seal, root, transactionOffset, to: { transaction: row.toTransaction, seq: row.toSeq } },
+    notices: seal === head?.seal ? [] : [{ ...row, tenantId }],
+  };
+}
+
+async function insertSeal(client: PoolClient, schema: string, seal: Seal): Promise<Seal> {
+  const { from, to, transactionOffset, seqs, hashes, previousRoot, root, keyId, signature, sealedAt } = seal;
+  await client.query(
+    `insert into ${schema}.audit_seals (seal, from_transaction, from_seq, to_transaction, to_seq, transaction_offset, seqs, hashes,
+      previous_root, root, key_id, signature, sealed_at) values ($1, $2, $3, $4, $5, $6, $7::bigint[], $8, $9, $10, $11, $12, $13)`,
+    [
+      seal.seal,
+      from.transaction,
+      from.seq,
+      to.transaction,
+      to.seq,
+      transactionOffset,
+      seqs,
+      hashes,
+      previousRoot,
+      root,
+      keyId,
+      signature,
+      sealedAt,
+    ],
+  );
+  return seal;
+}
