@@ -18,6 +18,8 @@ import type { Importer } from "./imports/importer.ts";
 import { importRoutes } from "./imports/routes.ts";
 import { tenantMigrations } from "./migrations/tenant.ts";
 import { opportunityImport } from "./opportunities/import.ts";
+import { opportunityLists } from "./opportunities/lists.ts";
+import { opportunityParameters } from "./opportunities/query.ts";
 import * as opportunities from "./opportunities/repository.ts";
 import { opportunityRoutes } from "./opportunities/routes.ts";
 import { opportunity } from "./opportunities/schema.ts";
@@ -86,6 +88,7 @@ export function createCrm(options: CrmOptions): RunningCell {
     [
       importRoutes(importers, options.wakeImports),
       exportRoutes("/customers", customers.lists, { customFields: "json", version: "integer" }),
+      exportRoutes("/opportunities", opportunityLists, { version: "integer" }, opportunityParameters),
       (cell) => customerRoutes(cell, customerChildren),
       (cell) => customer360Routes(cell, options.readConversations),
       contactRoutes,

@@ -2,6 +2,7 @@ import {
   type AuditDraft,
   type Call,
   type Cell,
+  type Condition,
   clearance,
   endpoint,
   type ListQuery,
@@ -28,8 +29,20 @@ type ExportCall = Call<unknown, z.infer<typeof exportQuery>, unknown>;
 /** What belongs to a page, and so to no file. */
 const pageParameters = ["page", "pageSize", "cursor", "total", "reveal"] as const;
 
+/** What a list takes besides the common parameters, and what it asks for. */
+export interface OwnParameters {
+  shape: z.ZodRawShape;
+  conditions(query: never): Condition[];
+}
+
 /** The export of a resource: `GET <path>/export`. `fields`: the types of those that its list does not tell. */
-export function exportRoutes<Row extends object>(path: string, lists: Lists<Row>, fields: CopiedOptions["types"]): (cell: Cell) => void {
+export function exportRoutes<Row extends object>(
+  path: string,
+  lists: Lists<Row>,
+  fields: CopiedOptions["types"],
+  own?: OwnParameters,
+): (cell: Cell) => void {
+  const conditions = ({ query }: ExportCall) => own?.conditions(query as never) ?? [];
   const { resource, exposure } = lists.listing;
   const known = Object.entries(lists.listing.fields).map(([field, { type }]) => [field, type] as const);
   const types: CopiedOptions["types"] = { ...Object.fromEntries(known), ...fields };
@@ -41,7 +54,7 @@ export function exportRoutes<Row extends object>(path: string, lists: Lists<Row>
     summary: `Export ${resource.type}s`,
     description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
 meanwhile; a text that begins like a formula gets a quote in front, tags are separated by \`;\`. Every export is in the audit trail.`,
-    query: exportQuery,
+    query: own ? (exportQuery.extend(own.shape) as unknown as typeof exportQuery) : exportQuery,
     status: 200,
     answer: listOf(resource, listAnswer(resource as never)),
     produces: ["text/csv"],
@@ -54,7 +67,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
     if (refused.length > 0) {
       throw badFields(refused.map((name) => ({ path: name, code: "INVALID_FORMAT", message: "belongs to a page: not with format=csv" })));
     }
-    const { statement, values } = lists.all(lists.resolve(query, call.caller));
+    const { statement, values } = lists.all(lists.resolve(query, call.caller, conditions(call)));
     const rows = copiedCsvFile(call.tenant.reader().copy(statement, values), {
       resource,
       types,
@@ -74,6 +87,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
 
   return (cell) => {
     cell.list(exportRecords, lists, {
+      conditions,
       stream: (call, headers) => file(cell, call, headers),
       async extra(call, page) {
         await cell.record(call, [draftOf(call, resource.type, resource.fields, page.length, true)]);

@@ -161,7 +161,7 @@ function becameOf(left: "stages" | "STILL" | "PIPELINE" | undefined, next: RawBu
 }
 
 /** Lists, exports and their grammar. */
-export const lists = new Lists<Opportunity>({
+export const opportunityLists = new Lists<Opportunity>({
   resource: opportunity,
   select: current,
   id: "opportunityId",
@@ -228,7 +228,7 @@ const moves = () =>
     .$castTo<StageMove>();
 
 /** The moves of opportunities from stage to stage: whoever asks for those of one has to see it. */
-export const moveLists = new Lists<StageMove>({
+export const stageMoveLists = new Lists<StageMove>({
   resource: stageMove,
   select: moves,
   id: "seq",

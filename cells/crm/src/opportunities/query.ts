@@ -59,3 +59,6 @@ export function conditionsOf(query: OpportunityQuery): Condition[] {
 function not({ shape, values, sql: condition }: Condition): Condition {
   return { shape: `not ${shape}`, values, sql: (given) => sql<boolean>`not ${condition(given)}` };
 }
+
+/** The same for whoever has the list's parameters among its own, such as the export. */
+export const opportunityParameters = { shape: opportunityQuery.shape, conditions: (query: OpportunityQuery) => conditionsOf(query) };

@@ -69,7 +69,7 @@ const everywhere = (p: Parameters<Question>) =>
           ),
           // The later row wins: its number stands in front of the stage's.
           sql<number | null>`max(seq::bigint * 64 + ${bitOf(p)})
-            filter (where moved and pipeline_id = ${p.pipelineId}::uuid and stage_type <> 'lost') over ${history} % 32`.as("lastStage"),
+            filter (where moved and pipeline_id = ${p.pipelineId}::uuid and stage_type <> 'lost') over ${history} % 64`.as("lastStage"),
           sql<boolean>`lead(seq) over ${history} is null`.as("isLast"),
         ])
         .where(sql<boolean>`at <= ${p.asOf}::timestamptz`)

@@ -1,0 +1,119 @@
+import { abortSent, type HttpMetrics, newRequestId, problemBody, readRequestId, toProblem, verifyAssertion } from "@cell/http";
+import { assertCurrent, databaseProblem } from "@cell/postgres";
+import { Problem } from "@cell/problem";
+import type { Context } from "hono";
+import { readJson } from "./body.ts";
+import type { CellOptions } from "./cell.ts";
+import { type Call, type Endpoint, parseBody, parseIfMatch, parseParams, parseQuery, requirePermission } from "./endpoint.ts";
+
+/** What happens around every route's handler, in this order: request id, assertion, tenant, permission, validation; then the answer or the refusal. */
+export class Handlers {
+  readonly #options: CellOptions;
+  readonly #metrics: HttpMetrics;
+
+  constructor(options: CellOptions, metrics: HttpMetrics) {
+    this.#options = options;
+    this.#metrics = metrics;
+  }
+
+  async handle(
+    c: Context,
+    endpoint: Endpoint,
+    handle: (call: Call, headers: Record<string, string>) => Promise<Response>,
+  ): Promise<Response> {
+    const startedAt = performance.now();
+    this.#metrics.started();
+    let requestId = newRequestIdLater;
+    try {
+      requestId = readRequestId("X-Request-ID", c.req.header("x-request-id")) ?? newRequestIdLater;
+      const call = await this.#call(c, endpoint, requestId);
+      const response = await handle(call, answerHeaders(requestId));
+      this.#finished(c, requestId, endpoint.path, response.status, startedAt);
+      return response;
+    } catch (error) {
+      return this.#refused(c, error, requestId === newRequestIdLater ? newRequestId() : requestId, endpoint.path, startedAt);
+    }
+  }
+
+  /** The answer to a request that no route takes. */
+  refuse(c: Context, error: unknown, requestId: string, route: string, startedAt: number): Response {
+    this.#metrics.started();
+    return this.#refused(c, error, requestId, route, startedAt);
+  }
+
+  #refused(c: Context, error: unknown, requestId: string, route: string, startedAt: number): Response {
+    const problem = toProblem(databaseProblem(error));
+    if (problem.code === "INTERNAL") this.#options.log.error({ requestId, route, err: problem.cause ?? problem }, problem.message);
+    else if (problem.status >= 500)
+      this.#options.log.warn({ requestId, route, code: problem.code, cause: String(problem.cause ?? "") }, problem.message);
+    this.#finished(c, requestId, route, problem.status, startedAt);
+    const cut = c.env?.outgoing && abortSent(c.env.outgoing);
+    if (cut) return cut;
+    return new Response(problemBody(problem, requestId), {
+      status: problem.status,
+      headers: { ...answerHeaders(requestId), ...problem.headers },
+    });
+  }
+
+  #finished(c: Context, requestId: string, route: string, status: number, startedAt: number): void {
+    const ms = performance.now() - startedAt;
+    this.#metrics.finished(c.req.method, route, status, ms / 1000);
+    if (this.#options.log.isLevelEnabled("debug"))
+      this.#options.log.debug({ requestId, method: c.req.method, route, status, ms }, "answered");
+  }
+
+  async #call(c: Context, endpoint: Endpoint, requestId: string): Promise<Call> {
+    const { assertionKeys, name, registry } = this.#options;
+    const nowMs = Date.now();
+    const { principal, requestIdIsKey } = verifyAssertion(
+      assertionKeys,
+      name,
+      c.req.header("x-cell-assertion"),
+      requestId,
+      Math.floor(nowMs / 1000),
+    );
+    const tenantHeader = c.req.header("x-tenant-id");
+    if (tenantHeader !== undefined && tenantHeader !== principal.tenantId)
+      throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the token's tenant");
+    requirePermission(principal, endpoint.permission);
+    const tenant = await registry.tenant(principal.tenantId);
+    assertCurrent(tenant, registry.version);
+    c.set("requestIdIsKey", requestIdIsKey);
+    return {
+      caller: principal,
+      tenant,
+      requestId,
+      now: new Date(nowMs).toISOString(),
+      params: parseParams(endpoint.params, c.req.param()),
+      query: parseQuery(endpoint.query, c.req.queries()),
+      body: endpoint.body && !endpoint.files ? parseBody(endpoint.body, await readJson(c)) : undefined,
+      ifMatch: endpoint.versioned && endpoint.method !== "get" ? parseIfMatch(c.req.header("if-match")) : undefined,
+      ip: c.req.header("x-forwarded-for") ?? null,
+      userAgent: c.req.header("user-agent")?.slice(0, 255) ?? null,
+      context: c,
+    };
+  }
+}
+
+/** No caller's id: the gateway always sends one, so an id is made only for who came round it. */
+const newRequestIdLater = "";
+
+function answerHeaders(requestId: string): Record<string, string> {
+  return {
+    "content-type": "application/json; charset=utf-8",
+    "x-request-id": requestId,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+  };
+}
+
+/** The caller's request id, or one of ours where it sent none or a malformed one. */
+export function requestIdOf(c: Context): string {
+  const given = c.req.header("x-request-id");
+  try {
+    return readRequestId("X-Request-ID", given) ?? newRequestId();
+  } catch {
+    // A malformed id is never echoed; what is wrong with the path is said under an id of ours.
+    return newRequestId();
+  }
+}

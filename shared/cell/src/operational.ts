@@ -1,0 +1,56 @@
+import { type HttpMetrics, readRequestId, verifyAssertion } from "@cell/http";
+import { Problem } from "@cell/problem";
+import type { HttpBindings } from "@hono/node-server";
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import type { CellOptions } from "./cell.ts";
+import { requirePermission } from "./endpoint.ts";
+import { requestIdOf } from "./handlers.ts";
+
+/** The process's own figures, for who asks as Prometheus does and speaks for no tenant; a tenant's figures on the same path are a slice's. */
+export function prometheusRoute(app: OpenAPIHono<{ Bindings: HttpBindings }>, metrics: HttpMetrics): void {
+  app.get("/metrics", async (c, next) => {
+    if (c.req.header("x-cell-assertion") !== undefined || !/text\/plain/.test(c.req.header("accept") ?? "")) return next();
+    return new Response(await metrics.registry.metrics(), { headers: { "content-type": metrics.registry.contentType } });
+  });
+}
+
+/** Routes without a tenant: for load balancers, Prometheus and the gateway's control plane. */
+export function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, options: CellOptions): void {
+  const { registry, name, assertionKeys } = options;
+  const headers = { "content-type": "application/json; charset=utf-8" };
+  app.get("/health", (c) => new Response('{"status":"ok"}', { headers: { ...headers, "x-request-id": requestIdOf(c) } }));
+  app.get("/ready", async (c) => {
+    let database = "ok";
+    try {
+      await registry.check();
+    } catch (error) {
+      options.log.warn({ err: error }, "the database is away");
+      database = "away";
+    }
+    const ready = database === "ok" && !options.draining();
+    const body = JSON.stringify({ status: ready ? "ready" : "not ready", checks: { database, draining: options.draining() } });
+    return new Response(body, {
+      status: ready ? 200 : 503,
+      headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) },
+    });
+  });
+
+  const operator = (c: Context): string => {
+    const requestId = readRequestId("X-Request-ID", c.req.header("x-request-id"));
+    const { principal } = verifyAssertion(assertionKeys, name, c.req.header("x-cell-assertion"), requestId, Math.floor(Date.now() / 1000));
+    requirePermission(principal, "cell:admin");
+    const tenantId = c.req.param("tenantId") ?? "";
+    if (tenantId !== principal.tenantId) throw new Problem("TENANT_MISMATCH", "The assertion speaks of another tenant");
+    return tenantId;
+  };
+  app.put("/internal/tenants/:tenantId", async (c) => {
+    const tenantId = operator(c);
+    const { created } = await registry.provision(tenantId);
+    return c.json({ tenantId, created }, created ? 201 : 200);
+  });
+  app.delete("/internal/tenants/:tenantId", async (c) => {
+    const tenantId = operator(c);
+    return c.json({ tenantId, ...(await registry.drop(tenantId)) });
+  });
+}
