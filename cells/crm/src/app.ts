@@ -18,7 +18,7 @@ import type { Importer } from "./imports/importer.ts";
 import { importRoutes } from "./imports/routes.ts";
 import { tenantMigrations } from "./migrations/tenant.ts";
 import { opportunityImport } from "./opportunities/import.ts";
-import { opportunityLists } from "./opportunities/lists.ts";
+import { lists as opportunityLists } from "./opportunities/lists.ts";
 import { opportunityParameters } from "./opportunities/query.ts";
 import * as opportunities from "./opportunities/repository.ts";
 import { opportunityRoutes } from "./opportunities/routes.ts";

@@ -1,5 +1,14 @@
 import { describeConformance } from "@cell/cell/conformance";
+import type { TestClient } from "@cell/cell/testing";
 import { crmDocument } from "./openapi.ts";
 import { startCrm } from "./testing.ts";
 
-describeConformance(crmDocument(), startCrm);
+/** The records that published examples refer to. */
+async function prepare(client: TestClient) {
+  const made = async (path: string, body: object) => (await client.post(path, { body, key: path.slice(1) })).body;
+  const { customerId } = await made("/customers", { name: "Referred to" });
+  const { contractId } = await made("/contracts", { customerId, name: "Referred to", amount: "1000000.00", status: "active" });
+  return { customerId, contractId };
+}
+
+describeConformance(crmDocument(), startCrm, prepare);

@@ -64,21 +64,31 @@ export function operationsOf(document: object): Operation[] {
   );
 }
 
-/** A body that fits a schema, out of its examples; names are made unique. */
-export function sampleOf(document: object, schema: Schema): unknown {
+/** Ids of records that exist, by the fields that refer to them. */
+export type References = Readonly<Record<string, string>>;
+
+/** A body that fits a schema, out of its examples: the required fields, and with `references` all that have an example. Names are made unique. */
+export function sampleOf(document: object, schema: Schema, references?: References): unknown {
   const { schemas } = (document as Document).components;
   const resolved = schema.$ref ? (schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {}) : schema;
   if (resolved.properties) {
-    const names = resolved.required ?? [];
+    const { properties, required = [] } = resolved;
+    const names = Object.keys(properties).filter(
+      (name) => required.includes(name) || (references && (properties[name]?.examples || references[name])),
+    );
     return Object.fromEntries(
-      names.map((name) => [name, name === "name" ? `Sample ${randomUUID()}` : sampleOf(document, resolved.properties?.[name] ?? {})]),
+      names.map((name) => [
+        name,
+        references?.[name] ??
+          (name === "name" || name === "number" ? `Sample ${randomUUID()}` : sampleOf(document, properties[name] ?? {}, references)),
+      ]),
     );
   }
   if (resolved.examples) return resolved.examples[0];
   if (resolved.enum) return resolved.enum[0];
-  if (resolved.anyOf) return sampleOf(document, resolved.anyOf[0] ?? {});
+  if (resolved.anyOf) return sampleOf(document, resolved.anyOf[0] ?? {}, references);
   const type = Array.isArray(resolved.type) ? resolved.type[0] : resolved.type;
-  if (type === "array") return [sampleOf(document, resolved.items ?? {})];
+  if (type === "array") return [sampleOf(document, resolved.items ?? {}, references)];
   if (type === "string") return resolved.format === "uuid" ? randomUUID() : "sample";
   if (type === "boolean") return true;
   if (type === "integer" || type === "number") return 1;
@@ -86,7 +96,11 @@ export function sampleOf(document: object, schema: Schema): unknown {
 }
 
 /** Reads every route from the cell's own document and holds it to what all routes promise. */
-export function describeConformance(document: object, start: () => Promise<TestCell>): void {
+export function describeConformance(
+  document: object,
+  start: () => Promise<TestCell>,
+  prepare: (client: TestClient) => Promise<References>,
+): void {
   const operations = operationsOf(document);
   let cell: TestCell;
   let tenantId: string;
@@ -174,6 +188,18 @@ export function describeConformance(document: object, start: () => Promise<TestC
           body: { ...(sampleOf(document, operation.content["application/json"]?.schema ?? {}) as object), nonsense: 1 },
         });
         expect([unknown.status, unknown.body.details.fields[0]]).toMatchObject([400, { path: "nonsense", code: "UNKNOWN_FIELD" }]);
+      });
+    }
+
+    if (operation.method === "POST" && !operation.hasParams && operation.content["application/json"]) {
+      test("takes the example that it publishes, and answers it again under the same id", async () => {
+        const body = sampleOf(document, operation.content["application/json"]?.schema ?? {}, await prepare(admin));
+        const [first, again] = [
+          await admin.post(operation.path, { body, key: `example ${operation.path}`.replace(/[^a-z]/g, "-") }),
+          await admin.post(operation.path, { body, key: `example ${operation.path}`.replace(/[^a-z]/g, "-") }),
+        ];
+        expect(first.status, `${JSON.stringify(body)} ${first.text}`).toBeLessThan(300);
+        expect([again.text, again.headers.get("idempotency-replayed")]).toEqual([first.text, "true"]);
       });
     }
 

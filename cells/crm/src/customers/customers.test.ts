@@ -73,6 +73,7 @@ describe("creating a customer", () => {
     ["NUL", { name: "a\0b" }],
     ["half a character", { name: "a\ud800" }],
     ["too long a name", { name: "x".repeat(256) }],
+    ["a name that unfolds into too long a key", { name: "ﷺ".repeat(255) }],
     ["no name", {}],
     ["a list", []],
     ["null", null],

@@ -1,13 +1,19 @@
 import { answer, email, nameText, phone, resource, text } from "@cell/cell";
 import { z } from "zod";
+import { nameKey } from "./domain.ts";
 
 export const customerStatuses = ["lead", "active", "inactive"] as const;
 
 const optional = (max: number) => text(max).nullable();
 
+/** A name whose key fits into an index: some characters, such as ﷺ, unfold into many. */
+function indexedName() {
+  return nameText().refine((name) => Buffer.byteLength(nameKey(name)) <= 2_600, { error: "is too long", params: { code: "TOO_LONG" } });
+}
+
 /** What a customer can be given by a caller. */
 const fields = {
-  name: nameText().meta({ description: "Unique among the live customers", examples: ["某某公司"] }),
+  name: indexedName().meta({ description: "Unique among the live customers", examples: ["某某公司"] }),
   contactName: optional(255).meta({ examples: ["张伟"] }),
   contactPhone: phone()
     .nullable()

@@ -51,6 +51,8 @@ function cellOf(field: string, { resource, types, clearance, tenantId }: CopiedO
     case "uuid":
     case "integer":
       return (cell) => cell;
+    case "boolean":
+      return (cell) => (cell === "t" ? "true" : "false");
     case "time":
       return isoTime;
     case "json":

@@ -101,7 +101,7 @@ export function changedOpportunity(
     ...(moved || probability !== undefined
       ? probabilityIn(stage, probability ?? undefined)
       : { probability: current.probability, probabilityOverridden: current.probabilityOverridden }),
-    lostReason: lostReasonIn(stage, lostReason === undefined ? current.lostReason : lostReason, entered || lostReason !== undefined),
+    lostReason: lostReasonIn(stage, lostReason === undefined ? current.lostReason : lostReason, entered || current.lostReason !== null),
     stageEnteredAt: moved ? at : current.stageEnteredAt,
     closedAt: stage.type === "open" ? null : entered ? at : current.closedAt,
   };

@@ -129,7 +129,7 @@ describe("the golden set", () => {
     const lines = answer.text.trim().split("\r\n");
     expect(lines).toHaveLength(2);
     expect(lines[1]).toContain(",O2,****,CNY,");
-    expect((await admin.get("/opportunities/export?customerId=" + customerId)).body.total).toBe(6);
+    expect((await admin.get(`/opportunities/export?customerId=${customerId}`)).body.total).toBe(6);
   });
 });
 

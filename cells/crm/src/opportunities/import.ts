@@ -215,8 +215,9 @@ function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportC
     patch.customerId !== undefined ? known.customersById.get(patch.customerId) : known.customersByName.get(nameKey(customerName ?? ""));
   const same = opportunityId === undefined ? undefined : known.opportunities.get(opportunityId.toLowerCase());
   const field = patch.customerId === undefined ? "customerName" : "customerId";
-  if (!buyer && (patch.customerId ?? customerName) !== undefined && patch.customerId !== same?.customerId)
-    return failed(field, "NOT_FOUND", "is no customer of yours");
+  // The customer that it has already may be gone, or another's.
+  const isSame = patch.customerId !== undefined && patch.customerId === same?.customerId;
+  if (!buyer && data[field] !== undefined && !isSame) return failed(field, "NOT_FOUND", "is no customer of yours");
   if (buyer) patch.customerId = buyer.customerId;
   const pipelineId = patch.pipelineId ?? same?.pipelineId;
   const pipeline = known.pipelines.find((one) => (pipelineId === undefined ? one.isDefault : one.pipelineId === pipelineId));
@@ -224,8 +225,8 @@ function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportC
 
   if (same) {
     if (mode === "create" && onDuplicate !== "update") {
-      const isSame = planUpdate(row, same, patch, past, pipeline, known, context).outcome.outcome === "skipped";
-      if (isSame || onDuplicate === "skip") return { outcome: { row, outcome: "skipped" } };
+      const isUnchanged = planUpdate(row, same, patch, past, pipeline, known, context).outcome.outcome === "skipped";
+      if (isUnchanged || onDuplicate === "skip") return { outcome: { row, outcome: "skipped" } };
       return failed("opportunityId", "DUPLICATE_NAME", "is the id of an opportunity that exists", same.opportunityId);
     }
     return planUpdate(row, same, patch, past, pipeline, known, context);

@@ -161,7 +161,7 @@ function becameOf(left: "stages" | "STILL" | "PIPELINE" | undefined, next: RawBu
 }
 
 /** Lists, exports and their grammar. */
-export const opportunityLists = new Lists<Opportunity>({
+export const lists = new Lists<Opportunity>({
   resource: opportunity,
   select: current,
   id: "opportunityId",

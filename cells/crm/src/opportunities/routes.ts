@@ -21,7 +21,7 @@ import * as pipelines from "../pipelines/repository.ts";
 import { effective } from "../settings/domain.ts";
 import { visibility } from "../visibility.ts";
 import { changedOpportunity, deletedOpportunity, historyOf, newOpportunity } from "./domain.ts";
-import { opportunityLists, stageMoveLists } from "./lists.ts";
+import { lists, stageMoveLists } from "./lists.ts";
 import { conditionsOf, opportunityQuery } from "./query.ts";
 import * as opportunities from "./repository.ts";
 import { opportunity, opportunityDeleted, opportunityInput, opportunityPatch, stageMove } from "./schema.ts";
@@ -111,7 +111,7 @@ const conflicts = {
 
 /** The opportunities' routes. */
 export function opportunityRoutes(cell: Cell): void {
-  cell.list(listOpportunities, opportunityLists, { conditions: ({ query }) => conditionsOf(query) });
+  cell.list(listOpportunities, lists, { conditions: ({ query }) => conditionsOf(query) });
 
   cell.command(createOpportunity, async (call, tx) => {
     const input = withoutMasked(opportunity.sensitive, undefined, call.body);

@@ -185,24 +185,27 @@ export function naive(world: World, ask: Ask) {
     };
   };
 
+  const stays = everywhere.flatMap((seen) => {
+    const moves = seen.rows.filter(({ moved }) => moved);
+    return moves.flatMap((row, index) => {
+      const isArrival = row.pipelineId === ask.pipelineId && row.stageType === "open" && inWindow(row.at);
+      return isArrival ? [{ seen, row, next: moves[index + 1] }] : [];
+    });
+  });
+  const outcomeOf = ({ row, next }: (typeof stays)[number]) => {
+    if (!next) return "still";
+    if (next.pipelineId !== row.pipelineId) return "movedPipeline";
+    if (next.stageType !== "open") return next.stageType === "won" ? "advanced" : "lost";
+    const places = [row, next].map(({ stage }) => open.findIndex((step) => step.stage === stage));
+    return (places[1] ?? 0) > (places[0] ?? 0) ? "advanced" : "regressed";
+  };
+  /** One for each arrival of the window. */
+  const arrived = () => stays.map((stay) => ({ stage: stay.row.stage, outcome: outcomeOf(stay), opportunityId: stay.row.opportunityId }));
+
   const happened = (groupBy: string) => {
     const ended = (type: string) => here.filter(({ now }) => now.stageType === type && inWindow(now.closedAt));
     const basis = basisOf([...ended("won"), ...ended("lost")]);
     const groupOf = (seen: Seen, instant: string) => (groupBy === "owner" ? seen.now.ownerId : dayOf(instant).slice(0, 7));
-    const stays = everywhere.flatMap((seen) => {
-      const moves = seen.rows.filter(({ moved }) => moved);
-      return moves.flatMap((row, index) => {
-        const isArrival = row.pipelineId === ask.pipelineId && row.stageType === "open" && inWindow(row.at);
-        return isArrival ? [{ seen, row, next: moves[index + 1] }] : [];
-      });
-    });
-    const outcomeOf = ({ row, next }: (typeof stays)[number]) => {
-      if (!next) return "still";
-      if (next.pipelineId !== row.pipelineId) return "movedPipeline";
-      if (next.stageType !== "open") return next.stageType === "won" ? "advanced" : "lost";
-      const places = [row, next].map(({ stage }) => open.findIndex((step) => step.stage === stage));
-      return (places[1] ?? 0) > (places[0] ?? 0) ? "advanced" : "regressed";
-    };
     const part = (isIn: (seen: Seen, instant: string) => boolean) => {
       const created = here.filter((seen) => inWindow(seen.created.at) && isIn(seen, seen.created.at)).length;
       const [won = [], lost = []] = ["won", "lost"].map((type) => ended(type).filter((seen) => isIn(seen, seen.now.closedAt ?? "")));
@@ -307,7 +310,7 @@ export function naive(world: World, ask: Ask) {
 
   const counts = () =>
     Object.fromEntries(["open", "won", "lost"].map((type) => [type, here.filter(({ now }) => now.stageType === type).length]));
-  return { summary, funnel, happened, forecast, counts };
+  return { summary, funnel, happened, forecast, counts, arrived };
 }
 
 /** The months that two dates lie in, and those between. */

@@ -35,7 +35,7 @@ interface Between {
 export type Grouping = "none" | "owner" | "month";
 type Grouped = Question & Between & { bounds: string[] };
 
-const oneStage = statement((p: Parameters<{ pipelineId: string | null }>) =>
+const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
   db
     .selectFrom("pipelines")
     .innerJoin("pipelineStages", "pipelineStages.pipelineId", "pipelines.pipelineId")
@@ -43,7 +43,9 @@ const oneStage = statement((p: Parameters<{ pipelineId: string | null }>) =>
     .select(sql<number>`probability::float8`.as("probability"))
     .where(sql<boolean>`case when ${p.pipelineId}::uuid is null then is_default else pipelines.pipeline_id = ${p.pipelineId}::uuid end`)
     .orderBy("active", "desc")
-    .orderBy("position"),
+    .orderBy("position")
+    // As many as a mask has bits: of stages that were removed long ago, one may be missing.
+    .limit(sql.lit(63)),
 );
 
 const history = sql`(partition by opportunity_id order by seq)`;
@@ -221,7 +223,7 @@ export type ForecastSums = RowsOf<typeof forecastSums>;
 
 /** The stages of a pipeline, the live ones first, in their order; of the default one for null. None: there is no such pipeline. */
 export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<StageRow[]> {
-  return tenant.query(oneStage, { pipelineId });
+  return tenant.query(allStages, { pipelineId });
 }
 
 /** By stage and currency: what was there, how old, how long in its stage, how much of it stuck and overdue. */

@@ -1,0 +1,91 @@
+import type { TestCell, TestClient } from "@cell/cell/testing";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startCrm } from "../testing.ts";
+import { naive } from "./naive.ts";
+import { askOf, makeWorld, type Questions, questions } from "./worlds.ts";
+
+let cell: TestCell;
+
+beforeAll(async () => {
+  cell = await startCrm();
+});
+afterAll(() => cell.stop());
+
+type Figures = Record<string, unknown> & { links: Record<string, string | null> };
+
+/** Every object with links in an answer, and what it stands under. */
+function linked(value: unknown, under = ""): { figures: Figures; under: string }[] {
+  if (Array.isArray(value)) return value.flatMap((inner) => linked(inner, under));
+  if (typeof value !== "object" || value === null) return [];
+  const inside = Object.entries(value).flatMap(([name, inner]) => linked(inner, name));
+  return "links" in value ? [{ figures: value as Figures, under }, ...inside] : inside;
+}
+
+/** How many opportunities a link stands for, by the answer itself. */
+function countedBy(figures: Figures, name: string): unknown {
+  if (name === "entries") return figures.opportunities;
+  if (name === "open" && "openCount" in figures) return figures.openCount;
+  if (name === "closedWon") return figures.closedWonCount;
+  const figure = figures[name];
+  return typeof figure === "object" && figure !== null ? (figure as { count: number }).count : figure;
+}
+
+async function follow(client: TestClient, link: string): Promise<string[]> {
+  const answer = await client.get(`${link}&pageSize=200`);
+  expect(answer.status, answer.text).toBe(200);
+  const ids = answer.body.data.map(({ opportunityId }: { opportunityId: string }) => opportunityId);
+  expect(answer.body.total).toBe(ids.length);
+  return ids;
+}
+
+const outcomes = ["advanced", "lost", "regressed", "movedPipeline", "still"];
+
+test("every link of every report lists exactly the opportunities that its figure counts", async () => {
+  let followed = 0;
+  const check = async ({ given, asks }: Questions) => {
+    const { world, tenantId } = await makeWorld(cell, given);
+    for (const one of asks.slice(0, 2)) {
+      const isOwn = one.ownerId !== undefined;
+      const client = cell.client(tenantId, isOwn ? { userId: one.ownerId ?? "", scope: "own" } : {});
+      const { asked, path } = askOf(one, world);
+      const second = naive(world, asked);
+      const arrived = second.arrived();
+      const isThen = new Map(
+        world.histories.flatMap((rows) => {
+          const now = rows.findLast(({ at }) => at <= asked.asOf);
+          return now ? [[now.opportunityId, now] as const] : [];
+        }),
+      );
+      const bodies = await Promise.all(
+        ["/pipeline/summary", `/pipeline/funnel?mode=${one.mode}`, `/reports/funnel?groupBy=${one.groupBy}`, "/opportunities/forecast"].map(
+          async (url) => (await client.get(`${url}${url.includes("?") ? "&" : "?"}${path}`)).body,
+        ),
+      );
+      const places = bodies.flatMap((body) => linked(body));
+      for (const { figures, under } of places) {
+        for (const [name, link] of Object.entries(figures.links)) {
+          if (link === null) continue;
+          followed++;
+          const ids = await follow(client, link);
+          const where = `${under} ${name}: ${link}`;
+          if (name === "bestCase" || name === "commit") {
+            const least = name === "commit" ? 80 : 50;
+            for (const id of ids) expect(isThen.get(id)?.probability, where).toBeGreaterThanOrEqual(least);
+            const amounts = (figures.byCurrency as Record<string, string>[]).filter((row) => Number(row[name]) > 0);
+            const present = new Set(ids.filter((id) => Number(isThen.get(id)?.amount) > 0.5).map((id) => isThen.get(id)?.currency));
+            expect(new Set(amounts.map(({ currency }) => currency)), where).toEqual(present);
+          } else if (outcomes.includes(name) && "entries" in figures) {
+            expect(ids.length, where).toBeLessThanOrEqual(figures[name] as number);
+            expect(ids.length > 0, where).toBe((figures[name] as number) > 0);
+            const isSuch = ({ stage, outcome }: (typeof arrived)[number]) => stage === figures.stageId && outcome === name;
+            if (one.groupBy === "none")
+              expect(new Set(ids), where).toEqual(new Set(arrived.filter(isSuch).map((stay) => stay.opportunityId)));
+          } else expect(ids.length, where).toBe(countedBy(figures, name));
+        }
+      }
+    }
+  };
+  await fc.assert(fc.asyncProperty(questions, check), { numRuns: 4, interruptAfterTimeLimit: 60_000, endOnFailure: true });
+  expect(followed).toBeGreaterThan(200);
+}, 120_000);

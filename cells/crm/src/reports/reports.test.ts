@@ -1,0 +1,363 @@
+import type { TestCell, TestClient } from "@cell/cell/testing";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startCrm } from "../testing.ts";
+import { movesOf, type Past, plant, type TestPipeline } from "./testing.ts";
+import { askOf, makeWorld, type Questions, questions } from "./worlds.ts";
+
+let cell: TestCell;
+
+beforeAll(async () => {
+  cell = await startCrm();
+});
+afterAll(() => cell.stop());
+
+interface Tenant {
+  tenantId: string;
+  admin: TestClient;
+  customerId: string;
+  pipeline: TestPipeline;
+}
+
+async function makeTenant(settings: object = {}): Promise<Tenant> {
+  const tenantId = await cell.tenant();
+  const admin = cell.client(tenantId);
+  if (Object.keys(settings).length > 0) expect((await admin.patch("/settings", { body: settings })).status).toBe(200);
+  const { customerId } = (await admin.post("/customers", { body: { name: "Reported" } })).body;
+  return { tenantId, admin, customerId, pipeline: (await admin.get("/pipelines")).body.data[0] };
+}
+
+const get = async (client: TestClient, path: string) => {
+  const answer = await client.get(path);
+  expect(answer.status, answer.text).toBe(200);
+  return answer.body;
+};
+
+const paths = [
+  "/pipeline/summary?from=2026-01-01&",
+  "/pipeline/funnel?",
+  "/reports/funnel?groupBy=owner&",
+  "/opportunities/forecast?",
+  "/metrics?",
+];
+const march = "asOf=2026-03-01T00:00:00Z";
+
+/** Histories of one move each, with what is said of each. */
+const planted = ({ pipeline }: Tenant, given: readonly (Partial<Past> & { moves?: [string, string][] })[]): Past[] =>
+  given.flatMap(({ moves = [["prospecting", "01-10"]], ...fields }) =>
+    movesOf(pipeline, { amount: "100", expectedCloseDate: "2026-04-10" }, moves).map((row) => ({ ...row, ...fields })),
+  );
+
+describe("what holds for all histories", () => {
+  test("the funnel narrows, its parts make its whole, and the reports agree with each other", async () => {
+    const check = async ({ given, asks }: Questions) => {
+      const { admin, world } = await makeWorld(cell, given);
+      for (const one of asks.slice(0, 3)) {
+        const { path, asked } = askOf(one, world);
+        const funnel = await get(admin, `/pipeline/funnel?${path}`);
+        const summary = await get(admin, `/pipeline/summary?${path}`);
+        const report = await get(admin, `/reports/funnel?${path}&groupBy=month`);
+        const { from: _from, to: _to, ...question } = asked;
+        const metrics = await get(admin, `/metrics?${new URLSearchParams({ ...question })}`);
+        const counts: number[] = funnel.stages.map(({ count }: { count: number }) => count);
+        const sum = (rows: Record<string, number>[], name: string) => rows.reduce((total, row) => total + (row[name] ?? 0), 0);
+
+        expect(counts).toEqual([...counts].sort((a, b) => b - a));
+        expect(funnel.won + funnel.lost + funnel.open).toBe(funnel.cohort);
+        expect(sum(funnel.stages, "lostFromHere")).toBe(funnel.lost);
+        expect(sum(funnel.stages, "currentCount")).toBe(funnel.open + funnel.won);
+        for (const { entries, advanced, lost, regressed, movedPipeline, still } of [report, ...report.groups].flatMap(
+          ({ stages }) => stages,
+        ))
+          expect(advanced + lost + regressed + movedPipeline + still).toBe(entries);
+        for (const [index, stage] of report.stages.entries())
+          expect(report.groups.reduce((total: number, { stages }: typeof report) => total + stages[index].entries, 0)).toBe(stage.entries);
+
+        expect(summary.totals.count).toBe(sum(summary.stages, "count"));
+        expect(summary.period.created).toBe(funnel.cohort);
+        expect(report.totals).toMatchObject({
+          created: funnel.cohort,
+          won: summary.period.won.count,
+          lost: summary.period.lost.count,
+          winRate: summary.period.winRate,
+          avgSalesCycleDays: summary.period.avgSalesCycleDays,
+        });
+        expect(metrics.opportunities.open).toBe(summary.totals.count);
+        expect(metrics.conversionRate).toBe(metrics.funnel.overallConversion);
+      }
+    };
+    await fc.assert(fc.asyncProperty(questions, check), { numRuns: 4, interruptAfterTimeLimit: 30_000, endOnFailure: true });
+  }, 60_000);
+
+  test("the same question with the same asOf has the same answer after everything has changed", async () => {
+    const { admin, customerId } = await makeTenant();
+    const create = async (body: object) =>
+      (await admin.post("/opportunities", { body: { customerId, name: "To change", amount: "10.50", ...body } })).body.opportunityId;
+    const ids = [await create({}), await create({ stage: "proposal" }), await create({ stage: "won" })];
+    const asOf = `asOf=${new Date().toISOString()}`;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const before = await Promise.all(paths.map((path) => get(admin, path + asOf)));
+    for (const id of ids) {
+      const patch = {
+        stage: "lost",
+        lostReason: "price",
+        amount: "99999",
+        ownerId: "user-009",
+        currency: "USD",
+        expectedCloseDate: "2026-01-01",
+      };
+      expect((await admin.patch(`/opportunities/${id}`, { body: patch })).status).toBe(200);
+      expect((await admin.delete(`/opportunities/${id}`)).status).toBe(200);
+    }
+    await create({ amount: "7" });
+    expect(await Promise.all(paths.map((path) => get(admin, path + asOf)))).toEqual(before);
+    expect(before[0].totals).toMatchObject({ count: 2, amount: "21.00" });
+    expect((await get(admin, "/pipeline/summary")).totals).toMatchObject({ count: 1, amount: "7.00" });
+    expect((await get(admin, "/pipeline/funnel")).cohort).toBe(1);
+  });
+});
+
+describe("windows", () => {
+  test("dates are the tenant's: a date-only `to` includes that day, and the resolved window is echoed", async () => {
+    const tenant = await makeTenant({ timezone: "Asia/Shanghai" });
+    const times = ["2026-01-31T15:59:59.999Z", "2026-01-31T16:00:00.000Z", "2026-02-28T15:59:59.999Z", "2026-02-28T16:00:00.000Z"];
+    await plant(
+      tenant.tenantId,
+      planted(
+        tenant,
+        times.map((at) => ({ at })),
+      ),
+      tenant.customerId,
+    );
+    const late = "asOf=2026-05-01T00:00:00Z";
+    const february = { from: "2026-01-31T16:00:00.000Z", to: "2026-02-28T16:00:00.000Z" };
+    for (const window of [
+      "from=2026-02-01&to=2026-02-28",
+      "from=2026-02&to=2026-02",
+      "from=2026-02-01T00:00:00%2B08:00&to=2026-02-28T16:00:00Z",
+    ]) {
+      const body = await get(tenant.admin, `/pipeline/funnel?${late}&${window}`);
+      expect(body).toMatchObject({ cohort: 2, timezone: "Asia/Shanghai", window: february });
+    }
+    const months = await get(tenant.admin, `/reports/funnel?${late}&from=2026-01&to=2026-03&groupBy=month`);
+    expect(months.groups.map(({ group, totals }: typeof months) => [group, totals.created])).toEqual([
+      ["2026-01", 1],
+      ["2026-02", 2],
+      ["2026-03", 1],
+    ]);
+  });
+
+  test("a day is 23 hours long where the clock goes forward", async () => {
+    const tenant = await makeTenant({ timezone: "America/New_York" });
+    const times = ["2026-03-08T04:59:59.999Z", "2026-03-08T05:00:00.000Z", "2026-03-09T03:59:59.999Z", "2026-03-09T04:00:00.000Z"];
+    await plant(
+      tenant.tenantId,
+      planted(
+        tenant,
+        times.map((at) => ({ at })),
+      ),
+      tenant.customerId,
+    );
+    const body = await get(tenant.admin, "/pipeline/funnel?asOf=2026-04-01T00:00:00Z&from=2026-03-08&to=2026-03-08");
+    expect(body).toMatchObject({ cohort: 2, window: { from: "2026-03-08T05:00:00.000Z", to: "2026-03-09T04:00:00.000Z" } });
+  });
+
+  test("overdue goes by the tenant's date", async () => {
+    const tenant = await makeTenant({ timezone: "Asia/Shanghai" });
+    await plant(
+      tenant.tenantId,
+      planted(tenant, [{ expectedCloseDate: "2026-02-28" }, { expectedCloseDate: "2026-03-01" }]),
+      tenant.customerId,
+    );
+    const overdueAt = async (asOf: string) => (await get(tenant.admin, `/pipeline/summary?asOf=${asOf}`)).attention.overdue;
+    expect(await overdueAt("2026-02-28T15:59:59Z")).toBe(0);
+    expect(await overdueAt("2026-02-28T16:00:00Z")).toBe(1);
+    expect(await overdueAt("2026-03-01")).toBe(1);
+  });
+
+  test("without a window: twelve months for the funnel and the report, no period in the summary, a year ahead in the forecast", async () => {
+    const { admin } = await makeTenant();
+    const year = { from: "2025-03-01T00:00:00.000Z", to: "2026-03-02T00:00:00.000Z" };
+    for (const path of ["/pipeline/funnel", "/reports/funnel", "/metrics"])
+      expect((await get(admin, `${path}?${march}`)).window).toEqual(year);
+    expect(await get(admin, `/pipeline/summary?${march}`)).toMatchObject({ window: null, period: null });
+    const forecast = await get(admin, `/opportunities/forecast?${march}`);
+    expect([forecast.window, forecast.buckets.length]).toEqual([{ from: "2026-03-01T00:00:00.000Z", to: "2027-03-01T00:00:00.000Z" }, 12]);
+    const quarters = await get(admin, `/opportunities/forecast?${march}&period=quarter`);
+    expect(quarters.buckets.map(({ period }: { period: string }) => period)).toEqual(["2026-Q1", "2026-Q2", "2026-Q3", "2026-Q4"]);
+  });
+
+  test.each([
+    ["/pipeline/summary?asOf=yesterday", "asOf"],
+    ["/pipeline/summary?asOf=2026-02-30", "asOf"],
+    ["/pipeline/funnel?from=2026-13", "from"],
+    ["/pipeline/funnel?from=2026-03-01T00:00:00", "from"],
+    ["/pipeline/funnel?from=0001-01-01", "from"],
+    ["/pipeline/funnel?from=2026-03-02&to=2026-03-01", "to"],
+    ["/pipeline/funnel?mode=guessed", "mode"],
+    ["/pipeline/funnel?pipelineId=default", "pipelineId"],
+    ["/pipeline/funnel?currency=XYZ", "currency"],
+    ["/pipeline/funnel?ownerId=", "ownerId"],
+    ["/reports/funnel?groupBy=stage", "groupBy"],
+    ["/reports/funnel?format=xlsx", "format"],
+    ["/reports/funnel?from=1900&groupBy=month", "from"],
+    ["/reports/funnel?from=1950-01&groupBy=month", "to"],
+    ["/opportunities/forecast?period=week", "period"],
+    ["/opportunities/forecast?from=2026-01&to=2046-01", "to"],
+    ["/metrics?from=2026-01-01", "from"],
+  ])("%s is a BAD_REQUEST that names %s", async (path, field) => {
+    const { admin } = await makeTenant();
+    const answer = await admin.get(path);
+    expect([answer.status, answer.body.details?.fields?.[0]?.path], answer.text).toEqual([400, field]);
+  });
+
+  test("a pipeline that nobody has is 404", async () => {
+    const { admin } = await makeTenant();
+    for (const path of paths) {
+      const answer = await admin.get(`${path}pipelineId=0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10`);
+      expect([answer.status, answer.body.details]).toEqual([404, { field: "pipelineId" }]);
+    }
+  });
+});
+
+describe("money", () => {
+  const mixed = (tenant: Tenant) =>
+    planted(tenant, [
+      { amount: "100.005", currency: "CNY" },
+      { amount: "0.01", currency: "USD" },
+      { amount: "100.5", currency: "JPY", moves: [["proposal", "01-10"]] },
+    ]);
+
+  test("currencies are never added: without rates plain amounts are null, with them they are converted, rounded once", async () => {
+    const tenant = await makeTenant();
+    await plant(tenant.tenantId, mixed(tenant), tenant.customerId);
+    const byCurrency = [
+      { currency: "CNY", count: 1, amount: "100.01", weightedAmount: "10.00" },
+      { currency: "JPY", count: 1, amount: "101", weightedAmount: "50" },
+      { currency: "USD", count: 1, amount: "0.01", weightedAmount: "0.00" },
+    ];
+    const summary = () => get(tenant.admin, `/pipeline/summary?${march}`);
+    const before = await summary();
+    expect(before).toMatchObject({ currency: null, converted: false, missingRates: ["JPY", "USD"], totals: { count: 3, amount: null } });
+    expect(before.totals.byCurrency.map(({ _masked, ...row }: { _masked: unknown }) => row)).toEqual(byCurrency);
+    expect(before.stages.map(({ amount }: { amount: unknown }) => amount)).toEqual([null, null, null, null]);
+
+    await tenant.admin.patch("/settings", { body: { rates: { USD: "7.1" } } });
+    expect(await summary()).toMatchObject({ currency: null, missingRates: ["JPY"] });
+    await tenant.admin.patch("/settings", { body: { rates: { USD: "7.1", JPY: "0.05" } } });
+    // 100.005 + 0.071 and 100.5 × 0.05
+    const after = await summary();
+    expect(after).toMatchObject({ currency: "CNY", converted: true, missingRates: [], totals: { count: 3, amount: "105.10" } });
+    expect(after.stages.map(({ amount }: { amount: unknown }) => amount)).toEqual(["100.08", "0.00", "5.03", "0.00"]);
+
+    expect(await get(tenant.admin, `/pipeline/summary?${march}&currency=JPY`)).toMatchObject({
+      currency: "JPY",
+      converted: false,
+      totals: { count: 1, amount: "101" },
+    });
+  });
+
+  test("without amount:read every amount is masked and every count is there, in the file too", async () => {
+    const tenant = await makeTenant();
+    await plant(
+      tenant.tenantId,
+      planted(tenant, [
+        {},
+        {
+          moves: [
+            ["prospecting", "01-05"],
+            ["won", "02-01"],
+          ],
+        },
+      ]),
+      tenant.customerId,
+    );
+    const permissions = tenant.admin.principal.permissions.filter((permission) => permission !== "amount:read");
+    const blind = cell.client(tenant.tenantId, { permissions });
+    const window = `${march}&from=2026-01-01`;
+    const summary = await get(blind, `/pipeline/summary?${window}`);
+    expect(summary.totals).toMatchObject({ count: 1, amount: "****", weightedAmount: "****", _masked: ["amount", "weightedAmount"] });
+    expect(summary.period).toMatchObject({ winRate: 100, winRateByAmount: "****", won: { count: 1, amount: "****" } });
+    expect(summary.totals.byCurrency[0]).toMatchObject({ currency: "CNY", count: 1, amount: "****" });
+    for (const path of paths) expect((await blind.get(`${path}${march}`)).text).not.toMatch(/"\d+\.\d\d"/);
+    expect((await get(blind, `/reports/funnel?${window}`)).totals).toMatchObject({ won: 1, wonAmount: "****", salesVelocity: "****" });
+    const csv = (await blind.get(`/reports/funnel?${window}&format=csv`)).text;
+    expect(csv).toContain("****");
+    expect(csv).not.toContain("100.00");
+  });
+});
+
+describe("who sees what", () => {
+  test("who works on its own records is counted what it owned then, whatever it asks for", async () => {
+    const tenant = await makeTenant();
+    await plant(
+      tenant.tenantId,
+      planted(tenant, [{ ownerId: "user-001" }, { ownerId: "sales-1" }, { ownerId: "sales-1" }]),
+      tenant.customerId,
+    );
+    const sales = cell.client(tenant.tenantId, { userId: "sales-1", scope: "own" });
+    const count = async (client: TestClient, query = "") => (await get(client, `/pipeline/summary?${march}${query}`)).totals.count;
+    expect(await count(tenant.admin)).toBe(3);
+    expect(await count(tenant.admin, "&ownerId=me")).toBe(1);
+    expect(await count(tenant.admin, "&ownerId=sales-1")).toBe(2);
+    expect(await count(sales)).toBe(2);
+    expect(await count(sales, "&ownerId=me")).toBe(2);
+    expect(await count(sales, "&ownerId=user-001")).toBe(0);
+    expect((await get(sales, `/pipeline/funnel?${march}`)).cohort).toBe(2);
+    expect((await get(sales, `/metrics?${march}`)).opportunities.open).toBe(2);
+    expect((await get(sales, `/reports/funnel?${march}&groupBy=owner`)).groups.map(({ group }: { group: string }) => group)).toEqual([
+      "sales-1",
+    ]);
+  });
+});
+
+test("the report as a file: a line per stage and a total, in all and for each group", async () => {
+  const tenant = await makeTenant();
+  await plant(
+    tenant.tenantId,
+    planted(tenant, [
+      { ownerId: "=cmd" },
+      {
+        ownerId: "user-2",
+        moves: [
+          ["prospecting", "01-05"],
+          ["won", "01-15"],
+        ],
+      },
+    ]),
+    tenant.customerId,
+  );
+  const answer = await tenant.admin.get(`/reports/funnel?${march}&from=2026-01&to=2026-01&groupBy=owner&format=csv`);
+  expect(answer.headers.get("content-type")).toBe("text/csv; charset=utf-8");
+  expect(answer.headers.get("content-disposition")).toBe('attachment; filename="funnel.csv"');
+  const lines = answer.text.split("\r\n");
+  expect(lines[0]).toBe(
+    "group,stageId,name,entries,opportunities,advanced,lost,regressed,movedPipeline,still,advanceRate,avgDays,medianDays,p90Days,created,won,wonAmount,lostAmount,winRate,winRateByAmount,avgSalesCycleDays,salesVelocity,currency",
+  );
+  expect(lines[1]).toBe(",prospecting,Prospecting,2,2,1,0,0,0,1,100,10,10,10,,,,,,,,,CNY");
+  expect(lines[5]).toBe(",total,,,,,0,,,,,,,,2,1,100.00,0.00,100,100,10,20.00,CNY");
+  expect(lines[6]).toBe("'=cmd,prospecting,Prospecting,1,1,0,0,0,0,1,,,,,,,,,,,,,CNY");
+  expect(lines).toHaveLength(1 + 3 * 5 + 1);
+});
+
+test("a stage that was removed still has what was open there then", async () => {
+  const tenant = await makeTenant();
+  const moves: [string, string][] = [
+    ["prospecting", "01-05"],
+    ["qualification", "01-15"],
+    ["proposal", "02-15"],
+  ];
+  await plant(tenant.tenantId, planted(tenant, [{ moves }]), tenant.customerId);
+  const { pipelineId, stages } = tenant.pipeline;
+  const rest = stages.filter(({ stage }) => stage !== "qualification");
+  expect((await tenant.admin.patch(`/pipelines/${pipelineId}`, { body: { stages: rest } })).status).toBe(200);
+  const summary = await get(tenant.admin, "/pipeline/summary?asOf=2026-02-01T00:00:00Z");
+  expect(summary.stages.map(({ stageId, count }: Record<string, unknown>) => [stageId, count])).toEqual([
+    ["prospecting", 0],
+    ["proposal", 0],
+    ["negotiation", 0],
+    ["qualification", 1],
+  ]);
+  const report = await get(tenant.admin, `/reports/funnel?${march}`);
+  expect(report.stages.map(({ stageId, advanced }: Record<string, unknown>) => [stageId, advanced])).toContainEqual(["qualification", 1]);
+});
