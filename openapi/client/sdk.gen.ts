@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.ts';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.ts';
-import type { DeleteContactsByIdData, DeleteContactsByIdErrors, DeleteContactsByIdResponses, DeleteCustomersByIdData, DeleteCustomersByIdErrors, DeleteCustomersByIdResponses, GetAuditLogsByIdData, GetAuditLogsByIdErrors, GetAuditLogsByIdResponses, GetAuditLogsData, GetAuditLogsErrors, GetAuditLogsResponses, GetAuditLogsVerifyData, GetAuditLogsVerifyErrors, GetAuditLogsVerifyResponses, GetContactsByIdData, GetContactsByIdErrors, GetContactsByIdResponses, GetContactsData, GetContactsErrors, GetContactsResponses, GetCustomersByIdData, GetCustomersByIdErrors, GetCustomersByIdResponses, GetCustomersData, GetCustomersErrors, GetCustomersResponses, GetSettingsData, GetSettingsErrors, GetSettingsResponses, PatchContactsByIdData, PatchContactsByIdErrors, PatchContactsByIdResponses, PatchCustomersByIdData, PatchCustomersByIdErrors, PatchCustomersByIdResponses, PatchSettingsData, PatchSettingsErrors, PatchSettingsResponses, PostContactsData, PostContactsErrors, PostContactsResponses, PostCustomersByIdMergeData, PostCustomersByIdMergeErrors, PostCustomersByIdMergeResponses, PostCustomersByIdRestoreData, PostCustomersByIdRestoreErrors, PostCustomersByIdRestoreResponses, PostCustomersData, PostCustomersErrors, PostCustomersResponses } from './types.gen.ts';
+import type { DeleteContactsByIdData, DeleteContactsByIdErrors, DeleteContactsByIdResponses, DeleteContractsByIdData, DeleteContractsByIdErrors, DeleteContractsByIdResponses, DeleteCustomersByIdData, DeleteCustomersByIdErrors, DeleteCustomersByIdResponses, DeleteOpportunitiesByIdData, DeleteOpportunitiesByIdErrors, DeleteOpportunitiesByIdResponses, GetAuditLogsByIdData, GetAuditLogsByIdErrors, GetAuditLogsByIdResponses, GetAuditLogsData, GetAuditLogsErrors, GetAuditLogsResponses, GetAuditLogsVerifyData, GetAuditLogsVerifyErrors, GetAuditLogsVerifyResponses, GetContactsByIdData, GetContactsByIdErrors, GetContactsByIdResponses, GetContactsData, GetContactsErrors, GetContactsResponses, GetContractsByIdData, GetContractsByIdErrors, GetContractsByIdResponses, GetContractsData, GetContractsErrors, GetContractsResponses, GetCustomersById360Data, GetCustomersById360Errors, GetCustomersById360Responses, GetCustomersByIdData, GetCustomersByIdErrors, GetCustomersByIdResponses, GetCustomersData, GetCustomersErrors, GetCustomersExportData, GetCustomersExportErrors, GetCustomersExportResponses, GetCustomersResponses, GetImportsByIdData, GetImportsByIdErrors, GetImportsByIdErrorsCsvData, GetImportsByIdErrorsCsvErrors, GetImportsByIdErrorsCsvResponses, GetImportsByIdResponses, GetMetricsData, GetMetricsErrors, GetMetricsResponses, GetOpportunitiesByIdData, GetOpportunitiesByIdErrors, GetOpportunitiesByIdResponses, GetOpportunitiesByIdStageHistoryData, GetOpportunitiesByIdStageHistoryErrors, GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesData, GetOpportunitiesErrors, GetOpportunitiesExportData, GetOpportunitiesExportErrors, GetOpportunitiesExportResponses, GetOpportunitiesForecastData, GetOpportunitiesForecastErrors, GetOpportunitiesForecastResponses, GetOpportunitiesResponses, GetPaymentsByIdData, GetPaymentsByIdErrors, GetPaymentsByIdResponses, GetPaymentsData, GetPaymentsErrors, GetPaymentsResponses, GetPipelineFunnelData, GetPipelineFunnelErrors, GetPipelineFunnelResponses, GetPipelinesByIdData, GetPipelinesByIdErrors, GetPipelinesByIdResponses, GetPipelinesData, GetPipelinesErrors, GetPipelinesResponses, GetPipelineSummaryData, GetPipelineSummaryErrors, GetPipelineSummaryResponses, GetReportsFunnelData, GetReportsFunnelErrors, GetReportsFunnelResponses, GetSettingsData, GetSettingsErrors, GetSettingsResponses, PatchContactsByIdData, PatchContactsByIdErrors, PatchContactsByIdResponses, PatchContractsByIdData, PatchContractsByIdErrors, PatchContractsByIdResponses, PatchCustomersByIdData, PatchCustomersByIdErrors, PatchCustomersByIdResponses, PatchOpportunitiesByIdData, PatchOpportunitiesByIdErrors, PatchOpportunitiesByIdResponses, PatchPipelinesByIdData, PatchPipelinesByIdErrors, PatchPipelinesByIdResponses, PatchSettingsData, PatchSettingsErrors, PatchSettingsResponses, PostContactsData, PostContactsErrors, PostContactsResponses, PostContractsData, PostContractsErrors, PostContractsResponses, PostCustomersByIdMergeData, PostCustomersByIdMergeErrors, PostCustomersByIdMergeResponses, PostCustomersByIdRestoreData, PostCustomersByIdRestoreErrors, PostCustomersByIdRestoreResponses, PostCustomersData, PostCustomersErrors, PostCustomersImportData, PostCustomersImportErrors, PostCustomersImportResponses, PostCustomersResponses, PostImportsByIdRevertData, PostImportsByIdRevertErrors, PostImportsByIdRevertResponses, PostOpportunitiesData, PostOpportunitiesErrors, PostOpportunitiesImportData, PostOpportunitiesImportErrors, PostOpportunitiesImportResponses, PostOpportunitiesResponses, PostPaymentsByIdVoidData, PostPaymentsByIdVoidErrors, PostPaymentsByIdVoidResponses, PostPaymentsData, PostPaymentsErrors, PostPaymentsResponses, PostPipelinesData, PostPipelinesErrors, PostPipelinesResponses } from './types.gen.ts';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -17,6 +17,97 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
      */
     meta?: keyof ClientMeta extends never ? Record<string, unknown> : ClientMeta;
 };
+
+/**
+ * Import customers
+ *
+ * As JSON (up to 16 MB), or as a CSV file by itself or in the form field `file` (UTF-8, or GBK with charset=gbk; up to 64 MB and
+ * 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
+ * skipped. An empty cell leaves a field as it is, on creation empty; JSON null empties it. tags are separated by `;` or `|`, customFields is JSON, a quote
+ * in front of = + - @ is taken off. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells. Columns: customerId (客户编号, 客户ID); name (客户名称, 名称, 公司名称, 客户); contactName (联系人, 联系人姓名); contactPhone (联系电话, 电话, 手机, 手机号); contactEmail (邮箱, 电子邮箱, 联系邮箱, 电子邮件); industry (行业); level (级别, 客户级别, 等级); source (来源, 客户来源); status (状态); ownerId (负责人, 负责人ID); address (地址); tags (标签); notes (备注); customFields (自定义字段); tenantId; createdAt (创建时间); updatedAt (更新时间); version; _masked; errors (错误).
+ */
+export const postCustomersImport = <ThrowOnError extends boolean = false>(options: Options<PostCustomersImportData, ThrowOnError>): RequestResult<PostCustomersImportResponses, PostCustomersImportErrors, ThrowOnError> => (options.client ?? client).post<PostCustomersImportResponses, PostCustomersImportErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/import',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Import opportunitys
+ *
+ * As JSON (up to 16 MB), or as a CSV file by itself or in the form field `file` (UTF-8, or GBK with charset=gbk; up to 64 MB and
+ * 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
+ * skipped. An empty cell leaves a field as it is, on creation empty; JSON null empties it. tags are separated by `;` or `|`, customFields is JSON, a quote
+ * in front of = + - @ is taken off. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells. Columns: opportunityId (商机编号, 商机ID); customerId (客户编号, 客户ID); customerName (客户名称, 客户); name (商机名称, 名称, 商机); amount (金额); currency (币种, 货币); pipelineId (管道编号, 管道ID); stage (阶段); probability (概率, 赢率); probabilityOverridden; expectedCloseDate (预计成交日期, 预计关闭日期); ownerId (负责人, 负责人ID); lostReason (丢单原因, 输单原因); createdAt (创建时间); closedAt (关闭时间, 成交时间); stageHistory (阶段历史); tenantId; status (状态); stageEnteredAt; updatedAt (更新时间); version; _masked; errors (错误).
+ */
+export const postOpportunitiesImport = <ThrowOnError extends boolean = false>(options: Options<PostOpportunitiesImportData, ThrowOnError>): RequestResult<PostOpportunitiesImportResponses, PostOpportunitiesImportErrors, ThrowOnError> => (options.client ?? client).post<PostOpportunitiesImportResponses, PostOpportunitiesImportErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/import',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Read how far an import has come, and its report
+ */
+export const getImportsById = <ThrowOnError extends boolean = false>(options: Options<GetImportsByIdData, ThrowOnError>): RequestResult<GetImportsByIdResponses, GetImportsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetImportsByIdResponses, GetImportsByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/imports/{id}',
+    ...options
+});
+
+/**
+ * The rows of an import that failed, with their errors, as CSV
+ *
+ * With all their columns as they came: to be corrected and imported again. Kept for a day.
+ */
+export const getImportsByIdErrorsCsv = <ThrowOnError extends boolean = false>(options: Options<GetImportsByIdErrorsCsvData, ThrowOnError>): RequestResult<GetImportsByIdErrorsCsvResponses, GetImportsByIdErrorsCsvErrors, ThrowOnError> => (options.client ?? client).get<GetImportsByIdErrorsCsvResponses, GetImportsByIdErrorsCsvErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/imports/{id}/errors.csv',
+    ...options
+});
+
+/**
+ * Take an import back
+ *
+ * Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.
+ */
+export const postImportsByIdRevert = <ThrowOnError extends boolean = false>(options: Options<PostImportsByIdRevertData, ThrowOnError>): RequestResult<PostImportsByIdRevertResponses, PostImportsByIdRevertErrors, ThrowOnError> => (options.client ?? client).post<PostImportsByIdRevertResponses, PostImportsByIdRevertErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/imports/{id}/revert',
+    ...options
+});
+
+/**
+ * Export customers
+ *
+ * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
+ * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail.
+ */
+export const getCustomersExport = <ThrowOnError extends boolean = false>(options: Options<GetCustomersExportData, ThrowOnError>): RequestResult<GetCustomersExportResponses, GetCustomersExportErrors, ThrowOnError> => (options.client ?? client).get<GetCustomersExportResponses, GetCustomersExportErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/export',
+    ...options
+});
+
+/**
+ * Export opportunitys
+ *
+ * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
+ * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail.
+ */
+export const getOpportunitiesExport = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesExportData, ThrowOnError>): RequestResult<GetOpportunitiesExportResponses, GetOpportunitiesExportErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesExportResponses, GetOpportunitiesExportErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/export',
+    ...options
+});
 
 /**
  * List customers
@@ -102,6 +193,15 @@ export const postCustomersByIdMerge = <ThrowOnError extends boolean = false>(opt
 });
 
 /**
+ * Everything about a customer in one answer
+ */
+export const getCustomersById360 = <ThrowOnError extends boolean = false>(options: Options<GetCustomersById360Data, ThrowOnError>): RequestResult<GetCustomersById360Responses, GetCustomersById360Errors, ThrowOnError> => (options.client ?? client).get<GetCustomersById360Responses, GetCustomersById360Errors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/{id}/360',
+    ...options
+});
+
+/**
  * List contacts
  */
 export const getContacts = <ThrowOnError extends boolean = false>(options: Options<GetContactsData, ThrowOnError>): RequestResult<GetContactsResponses, GetContactsErrors, ThrowOnError> => (options.client ?? client).get<GetContactsResponses, GetContactsErrors, ThrowOnError>({
@@ -152,6 +252,276 @@ export const patchContactsById = <ThrowOnError extends boolean = false>(options:
         'Content-Type': 'application/json',
         ...options.headers
     }
+});
+
+/**
+ * List pipelines
+ */
+export const getPipelines = <ThrowOnError extends boolean = false>(options: Options<GetPipelinesData, ThrowOnError>): RequestResult<GetPipelinesResponses, GetPipelinesErrors, ThrowOnError> => (options.client ?? client).get<GetPipelinesResponses, GetPipelinesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines',
+    ...options
+});
+
+/**
+ * Create a pipeline
+ *
+ * Pipelines shape everybody's reports: only who has tenant:admin changes them.
+ */
+export const postPipelines = <ThrowOnError extends boolean = false>(options: Options<PostPipelinesData, ThrowOnError>): RequestResult<PostPipelinesResponses, PostPipelinesErrors, ThrowOnError> => (options.client ?? client).post<PostPipelinesResponses, PostPipelinesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Read a pipeline
+ */
+export const getPipelinesById = <ThrowOnError extends boolean = false>(options: Options<GetPipelinesByIdData, ThrowOnError>): RequestResult<GetPipelinesByIdResponses, GetPipelinesByIdErrors, ThrowOnError> => (options.client ?? client).get<GetPipelinesByIdResponses, GetPipelinesByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines/{id}',
+    ...options
+});
+
+/**
+ * Change a pipeline
+ *
+ * `stages` is the whole list in its order. A stage with opportunities on it cannot be removed nor change its type: 409 CONFLICT with
+ * `details.stages`. A new probability holds for who enters the stage from then on. `isDefault: true` moves the default here; it is not taken away, only moved.
+ */
+export const patchPipelinesById = <ThrowOnError extends boolean = false>(options: Options<PatchPipelinesByIdData, ThrowOnError>): RequestResult<PatchPipelinesByIdResponses, PatchPipelinesByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchPipelinesByIdResponses, PatchPipelinesByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * What is open in a pipeline
+ */
+export const getPipelineSummary = <ThrowOnError extends boolean = false>(options: Options<GetPipelineSummaryData, ThrowOnError>): RequestResult<GetPipelineSummaryResponses, GetPipelineSummaryErrors, ThrowOnError> => (options.client ?? client).get<GetPipelineSummaryResponses, GetPipelineSummaryErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipeline/summary',
+    ...options
+});
+
+/**
+ * How far the opportunities created in a window have come
+ */
+export const getPipelineFunnel = <ThrowOnError extends boolean = false>(options: Options<GetPipelineFunnelData, ThrowOnError>): RequestResult<GetPipelineFunnelResponses, GetPipelineFunnelErrors, ThrowOnError> => (options.client ?? client).get<GetPipelineFunnelResponses, GetPipelineFunnelErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipeline/funnel',
+    ...options
+});
+
+/**
+ * What happened in a window, whoever created it
+ */
+export const getReportsFunnel = <ThrowOnError extends boolean = false>(options: Options<GetReportsFunnelData, ThrowOnError>): RequestResult<GetReportsFunnelResponses, GetReportsFunnelErrors, ThrowOnError> => (options.client ?? client).get<GetReportsFunnelResponses, GetReportsFunnelErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/reports/funnel',
+    ...options
+});
+
+/**
+ * What is expected to be won
+ *
+ * Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.
+ */
+export const getOpportunitiesForecast = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesForecastData, ThrowOnError>): RequestResult<GetOpportunitiesForecastResponses, GetOpportunitiesForecastErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesForecastResponses, GetOpportunitiesForecastErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/forecast',
+    ...options
+});
+
+/**
+ * The tenant's figures at a glance
+ *
+ * Without a token and with `Accept: text/plain`, on the cell's own port, the same path answers the process's figures to Prometheus.
+ */
+export const getMetrics = <ThrowOnError extends boolean = false>(options: Options<GetMetricsData, ThrowOnError>): RequestResult<GetMetricsResponses, GetMetricsErrors, ThrowOnError> => (options.client ?? client).get<GetMetricsResponses, GetMetricsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/metrics',
+    ...options
+});
+
+/**
+ * List opportunities
+ *
+ * Besides the fields of an opportunity, `filter` knows `lastStage`: where it was last, but for being lost.
+ */
+export const getOpportunities = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesData, ThrowOnError>): RequestResult<GetOpportunitiesResponses, GetOpportunitiesErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesResponses, GetOpportunitiesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities',
+    ...options
+});
+
+/**
+ * Create an opportunity
+ */
+export const postOpportunities = <ThrowOnError extends boolean = false>(options: Options<PostOpportunitiesData, ThrowOnError>): RequestResult<PostOpportunitiesResponses, PostOpportunitiesErrors, ThrowOnError> => (options.client ?? client).post<PostOpportunitiesResponses, PostOpportunitiesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete an opportunity
+ */
+export const deleteOpportunitiesById = <ThrowOnError extends boolean = false>(options: Options<DeleteOpportunitiesByIdData, ThrowOnError>): RequestResult<DeleteOpportunitiesByIdResponses, DeleteOpportunitiesByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteOpportunitiesByIdResponses, DeleteOpportunitiesByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}',
+    ...options
+});
+
+/**
+ * Read an opportunity
+ */
+export const getOpportunitiesById = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesByIdData, ThrowOnError>): RequestResult<GetOpportunitiesByIdResponses, GetOpportunitiesByIdErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesByIdResponses, GetOpportunitiesByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}',
+    ...options
+});
+
+/**
+ * Change an opportunity, or move it to another stage
+ *
+ * A move takes the new stage's probability, unless the request gives one. Entering a won or lost stage sets `closedAt`, leaving it clears
+ * that and `lostReason`.
+ */
+export const patchOpportunitiesById = <ThrowOnError extends boolean = false>(options: Options<PatchOpportunitiesByIdData, ThrowOnError>): RequestResult<PatchOpportunitiesByIdResponses, PatchOpportunitiesByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchOpportunitiesByIdResponses, PatchOpportunitiesByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List the stages that an opportunity was in
+ *
+ * Oldest first, with what it was worth on entering each. The list is only ever added to.
+ */
+export const getOpportunitiesByIdStageHistory = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesByIdStageHistoryData, ThrowOnError>): RequestResult<GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesByIdStageHistoryErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesByIdStageHistoryErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}/stage-history',
+    ...options
+});
+
+/**
+ * List contracts, with what they come to
+ */
+export const getContracts = <ThrowOnError extends boolean = false>(options: Options<GetContractsData, ThrowOnError>): RequestResult<GetContractsResponses, GetContractsErrors, ThrowOnError> => (options.client ?? client).get<GetContractsResponses, GetContractsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts',
+    ...options
+});
+
+/**
+ * Create a contract
+ *
+ * Idempotent by X-Request-ID. A number that a live contract has is 409 CONFLICT with `details.existingId`.
+ */
+export const postContracts = <ThrowOnError extends boolean = false>(options: Options<PostContractsData, ThrowOnError>): RequestResult<PostContractsResponses, PostContractsErrors, ThrowOnError> => (options.client ?? client).post<PostContractsResponses, PostContractsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a contract without payments
+ *
+ * One with payments is 409 CONFLICT: it can be made void.
+ */
+export const deleteContractsById = <ThrowOnError extends boolean = false>(options: Options<DeleteContractsByIdData, ThrowOnError>): RequestResult<DeleteContractsByIdResponses, DeleteContractsByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteContractsByIdResponses, DeleteContractsByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts/{id}',
+    ...options
+});
+
+/**
+ * Read a contract
+ */
+export const getContractsById = <ThrowOnError extends boolean = false>(options: Options<GetContractsByIdData, ThrowOnError>): RequestResult<GetContractsByIdResponses, GetContractsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetContractsByIdResponses, GetContractsByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts/{id}',
+    ...options
+});
+
+/**
+ * Change a contract
+ *
+ * An illegal move of the status is 409 CONFLICT naming the legal ones; so is another currency once there are payments.
+ */
+export const patchContractsById = <ThrowOnError extends boolean = false>(options: Options<PatchContractsByIdData, ThrowOnError>): RequestResult<PatchContractsByIdResponses, PatchContractsByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchContractsByIdResponses, PatchContractsByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List payments, with what they come to
+ */
+export const getPayments = <ThrowOnError extends boolean = false>(options: Options<GetPaymentsData, ThrowOnError>): RequestResult<GetPaymentsResponses, GetPaymentsErrors, ThrowOnError> => (options.client ?? client).get<GetPaymentsResponses, GetPaymentsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments',
+    ...options
+});
+
+/**
+ * Register a payment or a refund
+ *
+ * More than the contract's amount is flagged `overpaid`, or 409 CONFLICT where the tenant's `payments.overpay` is reject. So are a draft or void contract, a refund of more than was received, and a reference that the contract has, with `details.existingId`.
+ */
+export const postPayments = <ThrowOnError extends boolean = false>(options: Options<PostPaymentsData, ThrowOnError>): RequestResult<PostPaymentsResponses, PostPaymentsErrors, ThrowOnError> => (options.client ?? client).post<PostPaymentsResponses, PostPaymentsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Read a payment
+ */
+export const getPaymentsById = <ThrowOnError extends boolean = false>(options: Options<GetPaymentsByIdData, ThrowOnError>): RequestResult<GetPaymentsByIdResponses, GetPaymentsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetPaymentsByIdResponses, GetPaymentsByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments/{id}',
+    ...options
+});
+
+/**
+ * Make a payment void
+ *
+ * It stays, and no longer counts. A payment is not edited: void it and register it again. One that is void stays as it is.
+ */
+export const postPaymentsByIdVoid = <ThrowOnError extends boolean = false>(options: Options<PostPaymentsByIdVoidData, ThrowOnError>): RequestResult<PostPaymentsByIdVoidResponses, PostPaymentsByIdVoidErrors, ThrowOnError> => (options.client ?? client).post<PostPaymentsByIdVoidResponses, PostPaymentsByIdVoidErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments/{id}/void',
+    ...options
 });
 
 /**

@@ -4,6 +4,89 @@ export type ClientOptions = {
     baseUrl: `${string}://${string}/api/v1/crm` | (string & {});
 };
 
+export type Import = {
+    importId: string;
+    status: 'queued' | 'running' | 'completed' | 'failed' | 'reverted';
+    dryRun: boolean;
+    /**
+     * Rows; created + updated + skipped + failed when it is completed
+     */
+    total: number;
+    done: number;
+    created: number;
+    updated: number;
+    skipped: number;
+    failed: number;
+    /**
+     * The first 100
+     */
+    errors: Array<{
+        /**
+         * From 1, the header not counted
+         */
+        row: number;
+        /**
+         * Where the row begins in the file; null for JSON
+         */
+        line: number | null;
+        field: string | null;
+        code: 'REQUIRED' | 'INVALID_FORMAT' | 'TOO_LONG' | 'INVALID_ENUM' | 'NOT_FOUND' | 'DUPLICATE_IN_FILE' | 'DUPLICATE_NAME' | 'MASKED_VALUE' | 'UNKNOWN_COLUMN';
+        message: string;
+        /**
+         * DUPLICATE_IN_FILE: the row that was first; DUPLICATE_NAME: the record's id
+         */
+        duplicateOf: number | string | null;
+    }>;
+    errorsTruncated: boolean;
+    /**
+     * The failed rows with their errors as CSV, for a day; null without any
+     */
+    errorFileUrl: string | null;
+    createdAt: string;
+    finishedAt: string | null;
+};
+
+export type ImportAccepted = {
+    importId: string;
+    status: 'queued' | 'running' | 'completed' | 'failed' | 'reverted';
+};
+
+export type Problem = {
+    code: 'BAD_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'TENANT_MISMATCH' | 'FIELD_MASKED' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'IDEMPOTENT_CONFLICT' | 'DUPLICATE_NAME' | 'CONFLICT' | 'VERSION_CONFLICT' | 'PAYLOAD_TOO_LARGE' | 'UNSUPPORTED_MEDIA_TYPE' | 'RATE_LIMITED' | 'INTERNAL' | 'UNAVAILABLE' | 'TIMEOUT';
+    message: string;
+    requestId: string;
+    details?: {
+        [key: string]: unknown;
+    };
+};
+
+export type ImportRequest = {
+    items: Array<unknown>;
+    mode?: 'create' | 'upsert' | 'update';
+    matchBy?: string;
+    onDuplicate?: 'error' | 'skip' | 'update';
+    dryRun?: boolean;
+    atomic?: boolean;
+    async?: boolean;
+};
+
+export type ImportRevert = {
+    importId: string;
+    status: 'queued' | 'running' | 'completed' | 'failed' | 'reverted';
+    /**
+     * Records deleted or restored
+     */
+    reverted: number;
+    /**
+     * Records left alone; the first 1000
+     */
+    skipped: Array<{
+        customerId?: string;
+        opportunityId?: string;
+        reason: 'CHANGED_SINCE' | 'DELETED_SINCE' | 'DUPLICATE_NAME';
+    }>;
+};
+
 export type Customer = {
     customerId: string;
     tenantId: string;
@@ -37,13 +120,60 @@ export type Customer = {
     _masked: Array<string>;
 };
 
-export type Problem = {
-    code: 'BAD_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'TENANT_MISMATCH' | 'FIELD_MASKED' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'IDEMPOTENT_CONFLICT' | 'DUPLICATE_NAME' | 'CONFLICT' | 'VERSION_CONFLICT' | 'PAYLOAD_TOO_LARGE' | 'UNSUPPORTED_MEDIA_TYPE' | 'RATE_LIMITED' | 'INTERNAL' | 'UNAVAILABLE' | 'TIMEOUT';
-    message: string;
-    requestId: string;
-    details?: {
-        [key: string]: unknown;
-    };
+export type Opportunity = {
+    opportunityId: string;
+    tenantId: string;
+    /**
+     * The customer that may buy
+     */
+    customerId: string;
+    name: string;
+    /**
+     * By default 0
+     */
+    amount: string;
+    /**
+     * By default the tenant's
+     */
+    currency: string;
+    /**
+     * By default the default pipeline; a new one without a `stage` begins at its first open stage
+     */
+    pipelineId: string;
+    /**
+     * By default the pipeline's first open one
+     */
+    stage: string;
+    probability: number;
+    expectedCloseDate: string | null;
+    /**
+     * The user who is responsible; by default the caller
+     */
+    ownerId: string;
+    /**
+     * Required on entering a lost stage; null in all others
+     */
+    lostReason: string | null;
+    /**
+     * The stage's type
+     */
+    status: 'open' | 'won' | 'lost';
+    /**
+     * The probability was given, not the stage's own
+     */
+    probabilityOverridden: boolean;
+    stageEnteredAt: string;
+    /**
+     * When it was won or lost
+     */
+    closedAt: string | null;
+    createdAt: string;
+    updatedAt: string;
+    version: number;
+    /**
+     * The fields of this object that are masked
+     */
+    _masked: Array<string>;
 };
 
 export type CustomerInput = {
@@ -106,6 +236,145 @@ export type CustomerMerge = {
     sourceIds: Array<string>;
 };
 
+export type Customer360 = {
+    customer?: Customer;
+    contacts?: {
+        total: number;
+        /**
+         * The 10 newest
+         */
+        items: Array<Contact>;
+        /**
+         * The whole list
+         */
+        href: string;
+    };
+    opportunities?: {
+        total: number;
+        /**
+         * The 10 newest
+         */
+        items: Array<Opportunity>;
+        /**
+         * The whole list
+         */
+        href: string;
+        open: number;
+        won: number;
+        lost: number;
+        openAmount: string | null;
+        weightedAmount: string | null;
+        wonAmount: string | null;
+        /**
+         * Of the plain amounts; null where several meet and a rate is missing: then they are null too
+         */
+        currency: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            openAmount: string | null;
+            weightedAmount: string | null;
+            wonAmount: string | null;
+        }>;
+    };
+    contracts?: {
+        total: number;
+        /**
+         * The 10 newest
+         */
+        items: Array<Contract>;
+        /**
+         * The whole list
+         */
+        href: string;
+        active: number;
+        amount: string | null;
+        received: string | null;
+        outstanding: string | null;
+        /**
+         * Of the plain amounts; null where several meet and a rate is missing: then they are null too
+         */
+        currency: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            amount: string | null;
+            received: string | null;
+            outstanding: string | null;
+        }>;
+    };
+    payments?: {
+        total: number;
+        /**
+         * The 10 newest
+         */
+        items: Array<Payment>;
+        /**
+         * The whole list
+         */
+        href: string;
+    };
+    /**
+     * Changes, stage moves, payments and messages, newest first
+     */
+    timeline?: {
+        items: Array<TimelineItem>;
+        nextCursor: string | null;
+    } | {
+        /**
+         * The caller may not read this section
+         */
+        forbidden: true;
+    };
+    /**
+     * From the messaging cell
+     */
+    conversations?: {
+        total: number;
+        /**
+         * The 10 newest
+         */
+        items: Array<{
+            [key: string]: unknown;
+        }>;
+        /**
+         * The whole list
+         */
+        href: string;
+    } | {
+        unavailable: true;
+    };
+    summary?: {
+        lifetimeValue: string | null;
+        /**
+         * Of the plain amounts; null where several meet and a rate is missing: then they are null too
+         */
+        currency: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            lifetimeValue: string | null;
+        }>;
+        lastInteractionAt: string | null;
+        firstWonAt: string | null;
+        openOpportunities: number;
+    };
+    generatedAt: string;
+    warnings: Array<{
+        section: string;
+        code: string;
+    }>;
+};
+
 export type Contact = {
     contactId: string;
     tenantId: string;
@@ -129,6 +398,121 @@ export type Contact = {
      * The fields of this object that are masked
      */
     _masked: Array<string>;
+};
+
+export type Contract = {
+    contractId: string;
+    tenantId: string;
+    /**
+     * The customer that it was made with
+     */
+    customerId: string;
+    /**
+     * The opportunity that it came out of: one of the same customer's
+     */
+    opportunityId: string | null;
+    /**
+     * Unique among the live contracts, in any case; generated where it is left out
+     */
+    number: string;
+    name: string;
+    amount: string;
+    /**
+     * The tenant's where it is left out; fixed from the first payment on
+     */
+    currency: string;
+    /**
+     * draft to active or void; active to completed, expired or void; expired to active or void; completed to active; void is final
+     */
+    status: 'draft' | 'active' | 'completed' | 'void' | 'expired';
+    signedAt: string | null;
+    startDate: string | null;
+    /**
+     * Not before startDate
+     */
+    endDate: string | null;
+    /**
+     * Its payments without the refunds; void ones aside
+     */
+    receivedAmount: string;
+    /**
+     * What is still to come; not below 0
+     */
+    outstandingAmount: string;
+    /**
+     * What was received, in percent of the amount
+     */
+    paidRatio: number;
+    /**
+     * More was received than the amount
+     */
+    overpaid: boolean;
+    createdAt: string;
+    updatedAt: string;
+    /**
+     * Payments count it up too
+     */
+    version: number;
+    /**
+     * The fields of this object that are masked
+     */
+    _masked: Array<string>;
+};
+
+export type Payment = {
+    paymentId: string;
+    tenantId: string;
+    /**
+     * The contract that it is paid on
+     */
+    contractId: string;
+    /**
+     * The contract's
+     */
+    customerId: string;
+    amount: string;
+    /**
+     * The contract's; another one is refused
+     */
+    currency: string;
+    paidAt: string;
+    method: string | null;
+    /**
+     * Unique on its contract, void ones aside
+     */
+    reference: string | null;
+    /**
+     * A refund goes back to the customer
+     */
+    kind: 'payment' | 'refund';
+    notes: string | null;
+    status: 'received' | 'void';
+    /**
+     * With it, more was received than the contract's amount
+     */
+    overpaid: boolean;
+    createdAt: string;
+    updatedAt: string;
+    version: number;
+    /**
+     * The fields of this object that are masked
+     */
+    _masked: Array<string>;
+};
+
+export type TimelineItem = {
+    at: string;
+    type: 'change' | 'stage' | 'payment' | 'message';
+    id: string;
+    actorId: string | null;
+    resourceType: string;
+    resourceId: string;
+    resourceName: string | null;
+    action: string;
+    /**
+     * The fields that changed; the stages from and to; the kind of a payment
+     */
+    details: Array<string>;
 };
 
 export type ContactInput = {
@@ -162,6 +546,1368 @@ export type ContactPatch = {
 export type ContactDeleted = {
     contactId: string;
     deleted: true;
+};
+
+export type Pipeline = {
+    pipelineId: string;
+    tenantId: string;
+    name: string;
+    /**
+     * Taken where none is named; making one the default ends that of the other
+     */
+    isDefault: boolean;
+    stages: Array<PipelineStage>;
+    createdAt: string;
+    updatedAt: string;
+    version: number;
+};
+
+export type PipelineStage = {
+    /**
+     * Names the stage in its pipeline
+     */
+    stage: string;
+    name: string;
+    /**
+     * What an opportunity in this stage is
+     */
+    type: 'open' | 'won' | 'lost';
+    /**
+     * Of winning, in percent; 100 for the won stage and 0 for the lost one always
+     */
+    probability: number;
+};
+
+export type PipelineInput = {
+    name: string;
+    /**
+     * Taken where none is named; making one the default ends that of the other
+     */
+    isDefault?: boolean;
+    /**
+     * In their order: one or more open ones, exactly one won and one lost
+     */
+    stages: Array<PipelineStageInput>;
+};
+
+export type PipelineStageInput = {
+    /**
+     * Names the stage in its pipeline
+     */
+    stage: string;
+    name?: string;
+    /**
+     * What an opportunity in this stage is
+     */
+    type: 'open' | 'won' | 'lost';
+    /**
+     * Of winning, in percent; 100 for the won stage and 0 for the lost one always
+     */
+    probability?: number;
+};
+
+export type PipelinePatch = {
+    name?: string;
+    /**
+     * Taken where none is named; making one the default ends that of the other
+     */
+    isDefault?: boolean;
+    /**
+     * In their order: one or more open ones, exactly one won and one lost
+     */
+    stages?: Array<PipelineStageInput>;
+};
+
+export type PipelineSummary = {
+    pipelineId: string;
+    asOf: string;
+    /**
+     * The tenant's: its dates are meant
+     */
+    timezone: string;
+    /**
+     * What plain amounts are in. With one currency in the answer it is that one; with several they are converted into the tenant's, where it has
+     * all their rates; else it is null, and only `byCurrency` tells amounts
+     */
+    currency: string | null;
+    /**
+     * Plain amounts were converted into the tenant's currency
+     */
+    converted: boolean;
+    /**
+     * The currencies for which a rate is missing
+     */
+    missingRates: Array<string>;
+    /**
+     * The window as it was resolved
+     */
+    window: {
+        from: string;
+        /**
+         * Exclusive
+         */
+        to: string;
+    } | null;
+    stages: Array<{
+        stageId: string;
+        name: string;
+        /**
+         * From 1
+         */
+        order: number;
+        probability: number;
+        count: number;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        amount: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        weightedAmount: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            weightedAmount: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        /**
+         * Two decimals; null where there are none
+         */
+        avgAgeDays: number | null;
+        /**
+         * Two decimals; null where there are none
+         */
+        avgDaysInStage: number | null;
+        stuckCount: number;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            count: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            stuckCount: string;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    }>;
+    totals: {
+        count: number;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        amount: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        weightedAmount: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            weightedAmount: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            count: string;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    };
+    /**
+     * Open ones whose expected close date was past, and ones longer in their stage than the tenant's `stuckAfterDays`
+     */
+    attention: {
+        overdue: number;
+        stuck: number;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            overdue: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            stuck: string;
+        };
+    };
+    /**
+     * What happened in the window; null without `from` and `to`
+     */
+    period: {
+        created: number;
+        won: {
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * Never added to each other
+             */
+            byCurrency: Array<{
+                currency: string;
+                count: number;
+                /**
+                 * In the answer's `currency`; null where that is null
+                 */
+                amount: string | null;
+                /**
+                 * The fields of this object that are masked
+                 */
+                _masked: Array<string>;
+            }>;
+            count: number;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        };
+        lost: {
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * Never added to each other
+             */
+            byCurrency: Array<{
+                currency: string;
+                count: number;
+                /**
+                 * In the answer's `currency`; null where that is null
+                 */
+                amount: string | null;
+                /**
+                 * The fields of this object that are masked
+                 */
+                _masked: Array<string>;
+            }>;
+            count: number;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        };
+        /**
+         * In percent with two decimals; null where it would divide by 0
+         */
+        winRate: number | null;
+        /**
+         * In percent with two decimals
+         */
+        winRateByAmount: number | string | null;
+        /**
+         * Two decimals; null where there are none
+         */
+        avgSalesCycleDays: number | null;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            created: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            won: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            lost: string;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    } | null;
+};
+
+export type PipelineFunnel = {
+    pipelineId: string;
+    asOf: string;
+    /**
+     * The tenant's: its dates are meant
+     */
+    timezone: string;
+    /**
+     * What plain amounts are in. With one currency in the answer it is that one; with several they are converted into the tenant's, where it has
+     * all their rates; else it is null, and only `byCurrency` tells amounts
+     */
+    currency: string | null;
+    /**
+     * Plain amounts were converted into the tenant's currency
+     */
+    converted: boolean;
+    /**
+     * The currencies for which a rate is missing
+     */
+    missingRates: Array<string>;
+    /**
+     * The window as it was resolved
+     */
+    window: {
+        from: string;
+        /**
+         * Exclusive
+         */
+        to: string;
+    };
+    mode: 'reached' | 'entered' | 'strict';
+    /**
+     * Created in the window, and in this pipeline at `asOf`
+     */
+    cohort: number;
+    won: number;
+    lost: number;
+    open: number;
+    /**
+     * won / cohort
+     */
+    overallConversion: number | null;
+    stages: Array<{
+        stageId: string;
+        name: string;
+        /**
+         * From 1
+         */
+        order: number;
+        /**
+         * By `mode`; everyone reaches the first stage
+         */
+        count: number;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        amount: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        /**
+         * In percent with two decimals; null where it would divide by 0
+         */
+        conversionFromPrevious: number | null;
+        /**
+         * In percent with two decimals; null where it would divide by 0
+         */
+        conversionFromFirst: number | null;
+        /**
+         * The previous stage's count less this one's; null for the first
+         */
+        dropOff: number | null;
+        /**
+         * In this stage at `asOf`
+         */
+        currentCount: number;
+        /**
+         * Lost at `asOf`, and this was the last stage before; the first for those that were in none
+         */
+        lostFromHere: number;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            count: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            currentCount: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            lostFromHere: string;
+            /**
+             * Null for the first stage, and for `entered`, where it is a mere difference
+             */
+            dropOff: string | null;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    }>;
+    links: {
+        /**
+         * The list of exactly the opportunities counted
+         */
+        cohort: string;
+        /**
+         * The list of exactly the opportunities counted
+         */
+        won: string;
+        /**
+         * The list of exactly the opportunities counted
+         */
+        lost: string;
+        /**
+         * The list of exactly the opportunities counted
+         */
+        open: string;
+    };
+};
+
+export type FunnelReport = {
+    pipelineId: string;
+    asOf: string;
+    /**
+     * The tenant's: its dates are meant
+     */
+    timezone: string;
+    /**
+     * What plain amounts are in. With one currency in the answer it is that one; with several they are converted into the tenant's, where it has
+     * all their rates; else it is null, and only `byCurrency` tells amounts
+     */
+    currency: string | null;
+    /**
+     * Plain amounts were converted into the tenant's currency
+     */
+    converted: boolean;
+    /**
+     * The currencies for which a rate is missing
+     */
+    missingRates: Array<string>;
+    /**
+     * The window as it was resolved
+     */
+    window: {
+        from: string;
+        /**
+         * Exclusive
+         */
+        to: string;
+    };
+    groupBy: 'none' | 'owner' | 'month';
+    stages: Array<{
+        stageId: string;
+        name: string;
+        /**
+         * From 1
+         */
+        order: number;
+        /**
+         * Arrivals in the window: the sum of what became of them
+         */
+        entries: number;
+        /**
+         * How many opportunities arrived, however often
+         */
+        opportunities: number;
+        /**
+         * Went on to a later stage, or were won
+         */
+        advanced: number;
+        lost: number;
+        /**
+         * Went back to an earlier stage
+         */
+        regressed: number;
+        movedPipeline: number;
+        /**
+         * Had not left at `asOf`
+         */
+        still: number;
+        /**
+         * advanced / (entries − still)
+         */
+        advanceRate: number | null;
+        /**
+         * Two decimals; null where there are none
+         */
+        avgDays: number | null;
+        /**
+         * Two decimals; null where there are none
+         */
+        medianDays: number | null;
+        /**
+         * Two decimals; null where there are none
+         */
+        p90Days: number | null;
+        /**
+         * The opportunities with such an arrival; one that arrived twice is there once
+         */
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            entries: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            advanced: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            lost: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            regressed: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            movedPipeline: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            still: string;
+        };
+    }>;
+    totals: {
+        created: number;
+        won: number;
+        lost: number;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        wonAmount: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        lostAmount: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            wonAmount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            lostAmount: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        /**
+         * won / (won + lost), by the time of closing
+         */
+        winRate: number | null;
+        /**
+         * In percent with two decimals
+         */
+        winRateByAmount: number | string | null;
+        /**
+         * From creation to winning
+         */
+        avgSalesCycleDays: number | null;
+        /**
+         * created × average amount won × win rate / average sales cycle: money a day
+         */
+        salesVelocity: string | null;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            created: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            won: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            lost: string;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    };
+    /**
+     * Null without `groupBy`
+     */
+    groups: Array<{
+        /**
+         * The owner's id, or the month
+         */
+        group: string;
+        stages: Array<{
+            stageId: string;
+            name: string;
+            /**
+             * From 1
+             */
+            order: number;
+            /**
+             * Arrivals in the window: the sum of what became of them
+             */
+            entries: number;
+            /**
+             * How many opportunities arrived, however often
+             */
+            opportunities: number;
+            /**
+             * Went on to a later stage, or were won
+             */
+            advanced: number;
+            lost: number;
+            /**
+             * Went back to an earlier stage
+             */
+            regressed: number;
+            movedPipeline: number;
+            /**
+             * Had not left at `asOf`
+             */
+            still: number;
+            /**
+             * advanced / (entries − still)
+             */
+            advanceRate: number | null;
+            /**
+             * Two decimals; null where there are none
+             */
+            avgDays: number | null;
+            /**
+             * Two decimals; null where there are none
+             */
+            medianDays: number | null;
+            /**
+             * Two decimals; null where there are none
+             */
+            p90Days: number | null;
+            /**
+             * The opportunities with such an arrival; one that arrived twice is there once
+             */
+            links: {
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                entries: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                advanced: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                lost: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                regressed: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                movedPipeline: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                still: string;
+            };
+        }>;
+        totals: {
+            created: number;
+            won: number;
+            lost: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            wonAmount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            lostAmount: string | null;
+            /**
+             * Never added to each other
+             */
+            byCurrency: Array<{
+                currency: string;
+                count: number;
+                /**
+                 * In the answer's `currency`; null where that is null
+                 */
+                wonAmount: string | null;
+                /**
+                 * In the answer's `currency`; null where that is null
+                 */
+                lostAmount: string | null;
+                /**
+                 * The fields of this object that are masked
+                 */
+                _masked: Array<string>;
+            }>;
+            /**
+             * won / (won + lost), by the time of closing
+             */
+            winRate: number | null;
+            /**
+             * In percent with two decimals
+             */
+            winRateByAmount: number | string | null;
+            /**
+             * From creation to winning
+             */
+            avgSalesCycleDays: number | null;
+            /**
+             * created × average amount won × win rate / average sales cycle: money a day
+             */
+            salesVelocity: string | null;
+            links: {
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                created: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                won: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                lost: string;
+            };
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        };
+    }> | null;
+};
+
+export type Forecast = {
+    pipelineId: string;
+    asOf: string;
+    /**
+     * The tenant's: its dates are meant
+     */
+    timezone: string;
+    /**
+     * What plain amounts are in. With one currency in the answer it is that one; with several they are converted into the tenant's, where it has
+     * all their rates; else it is null, and only `byCurrency` tells amounts
+     */
+    currency: string | null;
+    /**
+     * Plain amounts were converted into the tenant's currency
+     */
+    converted: boolean;
+    /**
+     * The currencies for which a rate is missing
+     */
+    missingRates: Array<string>;
+    /**
+     * The window as it was resolved
+     */
+    window: {
+        from: string;
+        /**
+         * Exclusive
+         */
+        to: string;
+    };
+    period: 'month' | 'quarter';
+    buckets: Array<{
+        period: string;
+        from: string;
+        to: string;
+        openCount: number;
+        closedWonCount: number;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        openAmount: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        weightedAmount: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        bestCase: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        commit: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        closedWon: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        forecast: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            openAmount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            weightedAmount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            bestCase: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            commit: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            closedWon: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            forecast: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            open: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            bestCase: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            commit: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            closedWon: string;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    }>;
+    /**
+     * Open, and expected to close before `asOf`: in no bucket
+     */
+    overdue: {
+        count: number;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        amount: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        weightedAmount: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            weightedAmount: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            count: string;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    };
+    /**
+     * Open, without an expected close date: in no bucket
+     */
+    undated: {
+        count: number;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        amount: string | null;
+        /**
+         * In the answer's `currency`; null where that is null
+         */
+        weightedAmount: string | null;
+        /**
+         * Never added to each other
+         */
+        byCurrency: Array<{
+            currency: string;
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            weightedAmount: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            count: string;
+        };
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
+    };
+};
+
+export type Metrics = {
+    pipelineId: string;
+    asOf: string;
+    /**
+     * The tenant's: its dates are meant
+     */
+    timezone: string;
+    /**
+     * What plain amounts are in. With one currency in the answer it is that one; with several they are converted into the tenant's, where it has
+     * all their rates; else it is null, and only `byCurrency` tells amounts
+     */
+    currency: string | null;
+    /**
+     * Plain amounts were converted into the tenant's currency
+     */
+    converted: boolean;
+    /**
+     * The currencies for which a rate is missing
+     */
+    missingRates: Array<string>;
+    /**
+     * The window as it was resolved
+     */
+    window: {
+        from: string;
+        /**
+         * Exclusive
+         */
+        to: string;
+    };
+    customers: number;
+    opportunities: {
+        open: number;
+        won: number;
+        lost: number;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            open: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            won: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            lost: string;
+        };
+    };
+    /**
+     * won / (won + lost)
+     */
+    winRate: number | null;
+    /**
+     * Of those created in the last twelve months, how many are won
+     */
+    conversionRate: number | null;
+    funnel: {
+        mode: 'reached' | 'entered' | 'strict';
+        /**
+         * Created in the window, and in this pipeline at `asOf`
+         */
+        cohort: number;
+        won: number;
+        lost: number;
+        open: number;
+        /**
+         * won / cohort
+         */
+        overallConversion: number | null;
+        stages: Array<{
+            stageId: string;
+            name: string;
+            /**
+             * From 1
+             */
+            order: number;
+            /**
+             * By `mode`; everyone reaches the first stage
+             */
+            count: number;
+            /**
+             * In the answer's `currency`; null where that is null
+             */
+            amount: string | null;
+            /**
+             * Never added to each other
+             */
+            byCurrency: Array<{
+                currency: string;
+                count: number;
+                /**
+                 * In the answer's `currency`; null where that is null
+                 */
+                amount: string | null;
+                /**
+                 * The fields of this object that are masked
+                 */
+                _masked: Array<string>;
+            }>;
+            /**
+             * In percent with two decimals; null where it would divide by 0
+             */
+            conversionFromPrevious: number | null;
+            /**
+             * In percent with two decimals; null where it would divide by 0
+             */
+            conversionFromFirst: number | null;
+            /**
+             * The previous stage's count less this one's; null for the first
+             */
+            dropOff: number | null;
+            /**
+             * In this stage at `asOf`
+             */
+            currentCount: number;
+            /**
+             * Lost at `asOf`, and this was the last stage before; the first for those that were in none
+             */
+            lostFromHere: number;
+            links: {
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                count: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                currentCount: string;
+                /**
+                 * The list of exactly the opportunities counted
+                 */
+                lostFromHere: string;
+                /**
+                 * Null for the first stage, and for `entered`, where it is a mere difference
+                 */
+                dropOff: string | null;
+            };
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
+        }>;
+        links: {
+            /**
+             * The list of exactly the opportunities counted
+             */
+            cohort: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            won: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            lost: string;
+            /**
+             * The list of exactly the opportunities counted
+             */
+            open: string;
+        };
+    };
+};
+
+export type OpportunityInput = {
+    /**
+     * The customer that may buy
+     */
+    customerId: string;
+    name: string;
+    /**
+     * By default 0
+     */
+    amount?: string;
+    /**
+     * By default the tenant's
+     */
+    currency?: string;
+    /**
+     * By default the default pipeline; a new one without a `stage` begins at its first open stage
+     */
+    pipelineId?: string;
+    /**
+     * By default the pipeline's first open one
+     */
+    stage?: string;
+    /**
+     * In percent; by default, and with null, the stage's. 100 when won and 0 when lost, always
+     */
+    probability?: number | null;
+    expectedCloseDate?: string | null;
+    /**
+     * The user who is responsible; by default the caller
+     */
+    ownerId?: string;
+    /**
+     * Required on entering a lost stage; null in all others
+     */
+    lostReason?: string | null;
+};
+
+export type OpportunityPatch = {
+    /**
+     * The customer that may buy
+     */
+    customerId?: string;
+    name?: string;
+    /**
+     * By default 0
+     */
+    amount?: string;
+    /**
+     * By default the tenant's
+     */
+    currency?: string;
+    /**
+     * By default the default pipeline; a new one without a `stage` begins at its first open stage
+     */
+    pipelineId?: string;
+    /**
+     * By default the pipeline's first open one
+     */
+    stage?: string;
+    /**
+     * In percent; by default, and with null, the stage's. 100 when won and 0 when lost, always
+     */
+    probability?: number | null;
+    expectedCloseDate?: string | null;
+    /**
+     * The user who is responsible; by default the caller
+     */
+    ownerId?: string;
+    /**
+     * Required on entering a lost stage; null in all others
+     */
+    lostReason?: string | null;
+};
+
+export type OpportunityDeleted = {
+    opportunityId: string;
+    deleted: true;
+};
+
+export type StageMove = {
+    opportunityId: string;
+    pipelineId: string;
+    /**
+     * null at its creation
+     */
+    fromStage: string | null;
+    toStage: string;
+    enteredAt: string;
+    /**
+     * null for the stage that it is in
+     */
+    leftAt: string | null;
+    /**
+     * By default 0
+     */
+    amount: string;
+    currency: string;
+    probability: number;
+    expectedCloseDate: string | null;
+    actorId: string;
+    requestId: string;
+    /**
+     * The fields of this object that are masked
+     */
+    _masked: Array<string>;
+};
+
+export type ContractTotal = {
+    count: number;
+    amount: string;
+    received: string;
+    outstanding: string;
+    /**
+     * The fields of this object that are masked
+     */
+    _masked: Array<string>;
+};
+
+export type ContractInput = {
+    /**
+     * The customer that it was made with
+     */
+    customerId: string;
+    /**
+     * The opportunity that it came out of: one of the same customer's
+     */
+    opportunityId?: string | null;
+    /**
+     * Unique among the live contracts, in any case; generated where it is left out
+     */
+    number?: string;
+    name: string;
+    amount: string;
+    /**
+     * The tenant's where it is left out; fixed from the first payment on
+     */
+    currency?: string;
+    /**
+     * draft to active or void; active to completed, expired or void; expired to active or void; completed to active; void is final
+     */
+    status?: 'draft' | 'active' | 'completed' | 'void' | 'expired';
+    /**
+     * A time, or a date: its midnight in the tenant's timezone
+     */
+    signedAt?: string | null;
+    startDate?: string | null;
+    /**
+     * Not before startDate
+     */
+    endDate?: string | null;
+};
+
+export type ContractPatch = {
+    /**
+     * The opportunity that it came out of: one of the same customer's
+     */
+    opportunityId?: string | null;
+    /**
+     * Unique among the live contracts, in any case; generated where it is left out
+     */
+    number?: string;
+    name?: string;
+    amount?: string;
+    /**
+     * The tenant's where it is left out; fixed from the first payment on
+     */
+    currency?: string;
+    /**
+     * draft to active or void; active to completed, expired or void; expired to active or void; completed to active; void is final
+     */
+    status?: 'draft' | 'active' | 'completed' | 'void' | 'expired';
+    /**
+     * A time, or a date: its midnight in the tenant's timezone
+     */
+    signedAt?: string | null;
+    startDate?: string | null;
+    /**
+     * Not before startDate
+     */
+    endDate?: string | null;
+};
+
+export type ContractDeleted = {
+    contractId: string;
+    deleted: true;
+};
+
+export type PaymentTotal = {
+    count: number;
+    received: string;
+    refunded: string;
+    net: string;
+    /**
+     * The fields of this object that are masked
+     */
+    _masked: Array<string>;
+};
+
+export type PaymentInput = {
+    /**
+     * The contract that it is paid on
+     */
+    contractId: string;
+    amount: string;
+    /**
+     * The contract's; another one is refused
+     */
+    currency?: string;
+    /**
+     * A time, or a date: its midnight in the tenant's timezone; at most a day ahead
+     */
+    paidAt: string;
+    method?: string | null;
+    /**
+     * Unique on its contract, void ones aside
+     */
+    reference?: string | null;
+    /**
+     * A refund goes back to the customer
+     */
+    kind?: 'payment' | 'refund';
+    notes?: string | null;
 };
 
 export type AuditLog = {
@@ -302,6 +2048,702 @@ export type SettingsPatch = {
      */
     idempotencyMode?: 'replay' | 'reject' | null;
 };
+
+export type PostCustomersImportData = {
+    body: ImportRequest;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: {
+        /**
+         * create new records only, update existing ones only, or both (upsert); by default create
+         */
+        mode?: 'create' | 'upsert' | 'update';
+        /**
+         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name
+         */
+        matchBy?: string;
+        /**
+         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
+         */
+        onDuplicate?: 'error' | 'skip' | 'update';
+        /**
+         * Report without writing anything
+         */
+        dryRun?: 'true' | 'false';
+        /**
+         * All rows or none
+         */
+        atomic?: 'true' | 'false';
+        /**
+         * Answer at once with 202, whatever the size
+         */
+        async?: 'true' | 'false';
+        /**
+         * Of a file whose media type does not tell: utf-8 (default) or gbk
+         */
+        charset?: string;
+    };
+    url: '/customers/import';
+};
+
+export type PostCustomersImportErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostCustomersImportError = PostCustomersImportErrors[keyof PostCustomersImportErrors];
+
+export type PostCustomersImportResponses = {
+    /**
+     * Done
+     */
+    200: Import;
+    /**
+     * Taken; the work goes on
+     */
+    202: ImportAccepted;
+};
+
+export type PostCustomersImportResponse = PostCustomersImportResponses[keyof PostCustomersImportResponses];
+
+export type PostOpportunitiesImportData = {
+    body: ImportRequest;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: {
+        /**
+         * create new records only, update existing ones only, or both (upsert); by default create
+         */
+        mode?: 'create' | 'upsert' | 'update';
+        /**
+         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name
+         */
+        matchBy?: string;
+        /**
+         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
+         */
+        onDuplicate?: 'error' | 'skip' | 'update';
+        /**
+         * Report without writing anything
+         */
+        dryRun?: 'true' | 'false';
+        /**
+         * All rows or none
+         */
+        atomic?: 'true' | 'false';
+        /**
+         * Answer at once with 202, whatever the size
+         */
+        async?: 'true' | 'false';
+        /**
+         * Of a file whose media type does not tell: utf-8 (default) or gbk
+         */
+        charset?: string;
+    };
+    url: '/opportunities/import';
+};
+
+export type PostOpportunitiesImportErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostOpportunitiesImportError = PostOpportunitiesImportErrors[keyof PostOpportunitiesImportErrors];
+
+export type PostOpportunitiesImportResponses = {
+    /**
+     * Done
+     */
+    200: Import;
+    /**
+     * Taken; the work goes on
+     */
+    202: ImportAccepted;
+};
+
+export type PostOpportunitiesImportResponse = PostOpportunitiesImportResponses[keyof PostOpportunitiesImportResponses];
+
+export type GetImportsByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/imports/{id}';
+};
+
+export type GetImportsByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetImportsByIdError = GetImportsByIdErrors[keyof GetImportsByIdErrors];
+
+export type GetImportsByIdResponses = {
+    /**
+     * Done
+     */
+    200: Import;
+};
+
+export type GetImportsByIdResponse = GetImportsByIdResponses[keyof GetImportsByIdResponses];
+
+export type GetImportsByIdErrorsCsvData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/imports/{id}/errors.csv';
+};
+
+export type GetImportsByIdErrorsCsvErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetImportsByIdErrorsCsvError = GetImportsByIdErrorsCsvErrors[keyof GetImportsByIdErrorsCsvErrors];
+
+export type GetImportsByIdErrorsCsvResponses = {
+    /**
+     * Done
+     */
+    200: string;
+};
+
+export type GetImportsByIdErrorsCsvResponse = GetImportsByIdErrorsCsvResponses[keyof GetImportsByIdErrorsCsvResponses];
+
+export type PostImportsByIdRevertData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/imports/{id}/revert';
+};
+
+export type PostImportsByIdRevertErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostImportsByIdRevertError = PostImportsByIdRevertErrors[keyof PostImportsByIdRevertErrors];
+
+export type PostImportsByIdRevertResponses = {
+    /**
+     * Done
+     */
+    200: ImportRevert;
+    /**
+     * Taken; the work goes on
+     */
+    202: ImportAccepted;
+};
+
+export type PostImportsByIdRevertResponse = PostImportsByIdRevertResponses[keyof PostImportsByIdRevertResponses];
+
+export type GetCustomersExportData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+        /**
+         * json (default): a page, as the list answers it; csv: all matches in one file
+         */
+        format?: 'json' | 'csv';
+        /**
+         * `false` leaves out the byte order mark, which Excel needs
+         */
+        bom?: 'true' | 'false';
+    };
+    url: '/customers/export';
+};
+
+export type GetCustomersExportErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetCustomersExportError = GetCustomersExportErrors[keyof GetCustomersExportErrors];
+
+export type GetCustomersExportResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Customer>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type GetCustomersExportResponse = GetCustomersExportResponses[keyof GetCustomersExportResponses];
+
+export type GetOpportunitiesExportData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+        /**
+         * json (default): a page, as the list answers it; csv: all matches in one file
+         */
+        format?: 'json' | 'csv';
+        /**
+         * `false` leaves out the byte order mark, which Excel needs
+         */
+        bom?: 'true' | 'false';
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+        /**
+         * Only those in this pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only those in this stage, or in one of several by comma
+         */
+        stage?: string;
+        /**
+         * Only open, won or lost ones, or several by comma
+         */
+        status?: string;
+        /**
+         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's
+         */
+        asOf?: string;
+        /**
+         * Only those that came into this stage, or into one of several by comma
+         */
+        enteredStage?: string;
+        /**
+         * That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline
+         */
+        enteredPipelineId?: string;
+        /**
+         * That arrival was then or later
+         */
+        enteredFrom?: string;
+        /**
+         * That arrival was before then
+         */
+        enteredTo?: string;
+        /**
+         * What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`
+         */
+        leftTo?: string;
+        /**
+         * Only those that have been in all of these stages, by comma
+         */
+        passedStages?: string;
+        /**
+         * Only those that have been in none of these stages, by comma
+         */
+        notEnteredStage?: string;
+    };
+    url: '/opportunities/export';
+};
+
+export type GetOpportunitiesExportErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetOpportunitiesExportError = GetOpportunitiesExportErrors[keyof GetOpportunitiesExportErrors];
+
+export type GetOpportunitiesExportResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Opportunity>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type GetOpportunitiesExportResponse = GetOpportunitiesExportResponses[keyof GetOpportunitiesExportResponses];
 
 export type GetCustomersData = {
     body?: never;
@@ -876,6 +3318,80 @@ export type PostCustomersByIdMergeResponses = {
 
 export type PostCustomersByIdMergeResponse = PostCustomersByIdMergeResponses[keyof PostCustomersByIdMergeResponses];
 
+export type GetCustomersById360Data = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * Only these sections, by comma: customer, contacts, opportunities, contracts, payments, timeline, conversations, summary
+         */
+        include?: string;
+        /**
+         * Where the timeline's page before ended
+         */
+        timelineCursor?: string;
+    };
+    url: '/customers/{id}/360';
+};
+
+export type GetCustomersById360Errors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetCustomersById360Error = GetCustomersById360Errors[keyof GetCustomersById360Errors];
+
+export type GetCustomersById360Responses = {
+    /**
+     * Done
+     */
+    200: Customer360;
+};
+
+export type GetCustomersById360Response = GetCustomersById360Responses[keyof GetCustomersById360Responses];
+
 export type GetContactsData = {
     body?: never;
     headers: {
@@ -1290,6 +3806,2127 @@ export type PatchContactsByIdResponses = {
 };
 
 export type PatchContactsByIdResponse = PatchContactsByIdResponses[keyof PatchContactsByIdResponses];
+
+export type GetPipelinesData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+    };
+    url: '/pipelines';
+};
+
+export type GetPipelinesErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetPipelinesError = GetPipelinesErrors[keyof GetPipelinesErrors];
+
+export type GetPipelinesResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Pipeline>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type GetPipelinesResponse = GetPipelinesResponses[keyof GetPipelinesResponses];
+
+export type PostPipelinesData = {
+    body: PipelineInput;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/pipelines';
+};
+
+export type PostPipelinesErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostPipelinesError = PostPipelinesErrors[keyof PostPipelinesErrors];
+
+export type PostPipelinesResponses = {
+    /**
+     * Done
+     */
+    201: Pipeline;
+};
+
+export type PostPipelinesResponse = PostPipelinesResponses[keyof PostPipelinesResponses];
+
+export type GetPipelinesByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-none-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/pipelines/{id}';
+};
+
+export type GetPipelinesByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetPipelinesByIdError = GetPipelinesByIdErrors[keyof GetPipelinesByIdErrors];
+
+export type GetPipelinesByIdResponses = {
+    /**
+     * Done
+     */
+    200: Pipeline;
+};
+
+export type GetPipelinesByIdResponse = GetPipelinesByIdResponses[keyof GetPipelinesByIdResponses];
+
+export type PatchPipelinesByIdData = {
+    body: PipelinePatch;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/pipelines/{id}';
+};
+
+export type PatchPipelinesByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PatchPipelinesByIdError = PatchPipelinesByIdErrors[keyof PatchPipelinesByIdErrors];
+
+export type PatchPipelinesByIdResponses = {
+    /**
+     * Done
+     */
+    200: Pipeline;
+};
+
+export type PatchPipelinesByIdResponse = PatchPipelinesByIdResponses[keyof PatchPipelinesByIdResponses];
+
+export type GetPipelineSummaryData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
+         */
+        asOf?: string;
+        /**
+         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's
+         */
+        from?: string;
+        /**
+         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's
+         */
+        to?: string;
+    };
+    url: '/pipeline/summary';
+};
+
+export type GetPipelineSummaryErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetPipelineSummaryError = GetPipelineSummaryErrors[keyof GetPipelineSummaryErrors];
+
+export type GetPipelineSummaryResponses = {
+    /**
+     * Done
+     */
+    200: PipelineSummary;
+};
+
+export type GetPipelineSummaryResponse = GetPipelineSummaryResponses[keyof GetPipelineSummaryResponses];
+
+export type GetPipelineFunnelData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
+         */
+        asOf?: string;
+        /**
+         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's
+         */
+        from?: string;
+        /**
+         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's
+         */
+        to?: string;
+        /**
+         * Who counts for a stage: `reached` it or a later one, `entered` it really, or, `strict`, entered it and every one before it
+         */
+        mode?: 'reached' | 'entered' | 'strict';
+    };
+    url: '/pipeline/funnel';
+};
+
+export type GetPipelineFunnelErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetPipelineFunnelError = GetPipelineFunnelErrors[keyof GetPipelineFunnelErrors];
+
+export type GetPipelineFunnelResponses = {
+    /**
+     * Done
+     */
+    200: PipelineFunnel;
+};
+
+export type GetPipelineFunnelResponse = GetPipelineFunnelResponses[keyof GetPipelineFunnelResponses];
+
+export type GetReportsFunnelData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
+         */
+        asOf?: string;
+        /**
+         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's
+         */
+        from?: string;
+        /**
+         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's
+         */
+        to?: string;
+        /**
+         * The owner at `asOf`; the month of the arrival or event
+         */
+        groupBy?: 'none' | 'owner' | 'month';
+        format?: 'json' | 'csv';
+    };
+    url: '/reports/funnel';
+};
+
+export type GetReportsFunnelErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetReportsFunnelError = GetReportsFunnelErrors[keyof GetReportsFunnelErrors];
+
+export type GetReportsFunnelResponses = {
+    /**
+     * Done
+     */
+    200: FunnelReport;
+};
+
+export type GetReportsFunnelResponse = GetReportsFunnelResponses[keyof GetReportsFunnelResponses];
+
+export type GetOpportunitiesForecastData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
+         */
+        asOf?: string;
+        /**
+         * Where the first period begins; by default the one of `asOf`: a date, a month or a time with its offset; dates are the tenant's
+         */
+        from?: string;
+        /**
+         * Where the last one ends, exclusive; a date or month is included whole. By default twelve months on: a date, a month or a time with its offset; dates are the tenant's
+         */
+        to?: string;
+        period?: 'month' | 'quarter';
+    };
+    url: '/opportunities/forecast';
+};
+
+export type GetOpportunitiesForecastErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetOpportunitiesForecastError = GetOpportunitiesForecastErrors[keyof GetOpportunitiesForecastErrors];
+
+export type GetOpportunitiesForecastResponses = {
+    /**
+     * Done
+     */
+    200: Forecast;
+};
+
+export type GetOpportunitiesForecastResponse = GetOpportunitiesForecastResponses[keyof GetOpportunitiesForecastResponses];
+
+export type GetMetricsData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
+         */
+        asOf?: string;
+    };
+    url: '/metrics';
+};
+
+export type GetMetricsErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetMetricsError = GetMetricsErrors[keyof GetMetricsErrors];
+
+export type GetMetricsResponses = {
+    /**
+     * Done
+     */
+    200: Metrics;
+};
+
+export type GetMetricsResponse = GetMetricsResponses[keyof GetMetricsResponses];
+
+export type GetOpportunitiesData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+        /**
+         * Only those in this pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only those in this stage, or in one of several by comma
+         */
+        stage?: string;
+        /**
+         * Only open, won or lost ones, or several by comma
+         */
+        status?: string;
+        /**
+         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's
+         */
+        asOf?: string;
+        /**
+         * Only those that came into this stage, or into one of several by comma
+         */
+        enteredStage?: string;
+        /**
+         * That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline
+         */
+        enteredPipelineId?: string;
+        /**
+         * That arrival was then or later
+         */
+        enteredFrom?: string;
+        /**
+         * That arrival was before then
+         */
+        enteredTo?: string;
+        /**
+         * What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`
+         */
+        leftTo?: string;
+        /**
+         * Only those that have been in all of these stages, by comma
+         */
+        passedStages?: string;
+        /**
+         * Only those that have been in none of these stages, by comma
+         */
+        notEnteredStage?: string;
+    };
+    url: '/opportunities';
+};
+
+export type GetOpportunitiesErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetOpportunitiesError = GetOpportunitiesErrors[keyof GetOpportunitiesErrors];
+
+export type GetOpportunitiesResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Opportunity>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type GetOpportunitiesResponse = GetOpportunitiesResponses[keyof GetOpportunitiesResponses];
+
+export type PostOpportunitiesData = {
+    body: OpportunityInput;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/opportunities';
+};
+
+export type PostOpportunitiesErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostOpportunitiesError = PostOpportunitiesErrors[keyof PostOpportunitiesErrors];
+
+export type PostOpportunitiesResponses = {
+    /**
+     * Done
+     */
+    201: Opportunity;
+};
+
+export type PostOpportunitiesResponse = PostOpportunitiesResponses[keyof PostOpportunitiesResponses];
+
+export type DeleteOpportunitiesByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/opportunities/{id}';
+};
+
+export type DeleteOpportunitiesByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type DeleteOpportunitiesByIdError = DeleteOpportunitiesByIdErrors[keyof DeleteOpportunitiesByIdErrors];
+
+export type DeleteOpportunitiesByIdResponses = {
+    /**
+     * Done
+     */
+    200: OpportunityDeleted;
+};
+
+export type DeleteOpportunitiesByIdResponse = DeleteOpportunitiesByIdResponses[keyof DeleteOpportunitiesByIdResponses];
+
+export type GetOpportunitiesByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-none-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/opportunities/{id}';
+};
+
+export type GetOpportunitiesByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetOpportunitiesByIdError = GetOpportunitiesByIdErrors[keyof GetOpportunitiesByIdErrors];
+
+export type GetOpportunitiesByIdResponses = {
+    /**
+     * Done
+     */
+    200: Opportunity;
+};
+
+export type GetOpportunitiesByIdResponse = GetOpportunitiesByIdResponses[keyof GetOpportunitiesByIdResponses];
+
+export type PatchOpportunitiesByIdData = {
+    body: OpportunityPatch;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/opportunities/{id}';
+};
+
+export type PatchOpportunitiesByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PatchOpportunitiesByIdError = PatchOpportunitiesByIdErrors[keyof PatchOpportunitiesByIdErrors];
+
+export type PatchOpportunitiesByIdResponses = {
+    /**
+     * Done
+     */
+    200: Opportunity;
+};
+
+export type PatchOpportunitiesByIdResponse = PatchOpportunitiesByIdResponses[keyof PatchOpportunitiesByIdResponses];
+
+export type GetOpportunitiesByIdStageHistoryData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+    };
+    url: '/opportunities/{id}/stage-history';
+};
+
+export type GetOpportunitiesByIdStageHistoryErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetOpportunitiesByIdStageHistoryError = GetOpportunitiesByIdStageHistoryErrors[keyof GetOpportunitiesByIdStageHistoryErrors];
+
+export type GetOpportunitiesByIdStageHistoryResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<StageMove>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type GetOpportunitiesByIdStageHistoryResponse = GetOpportunitiesByIdStageHistoryResponses[keyof GetOpportunitiesByIdStageHistoryResponses];
+
+export type GetContractsData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+        /**
+         * Only those that came out of this opportunity
+         */
+        opportunityId?: string;
+        status?: 'draft' | 'active' | 'completed' | 'void' | 'expired';
+    };
+    url: '/contracts';
+};
+
+export type GetContractsErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetContractsError = GetContractsErrors[keyof GetContractsErrors];
+
+export type GetContractsResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Contract>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+        /**
+         * Over all matches, whatever the page
+         */
+        totals: {
+            byCurrency: {
+                [key: string]: ContractTotal;
+            };
+        };
+    };
+};
+
+export type GetContractsResponse = GetContractsResponses[keyof GetContractsResponses];
+
+export type PostContractsData = {
+    body: ContractInput;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/contracts';
+};
+
+export type PostContractsErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostContractsError = PostContractsErrors[keyof PostContractsErrors];
+
+export type PostContractsResponses = {
+    /**
+     * Done
+     */
+    201: Contract;
+};
+
+export type PostContractsResponse = PostContractsResponses[keyof PostContractsResponses];
+
+export type DeleteContractsByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contracts/{id}';
+};
+
+export type DeleteContractsByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type DeleteContractsByIdError = DeleteContractsByIdErrors[keyof DeleteContractsByIdErrors];
+
+export type DeleteContractsByIdResponses = {
+    /**
+     * Done
+     */
+    200: ContractDeleted;
+};
+
+export type DeleteContractsByIdResponse = DeleteContractsByIdResponses[keyof DeleteContractsByIdResponses];
+
+export type GetContractsByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-none-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contracts/{id}';
+};
+
+export type GetContractsByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetContractsByIdError = GetContractsByIdErrors[keyof GetContractsByIdErrors];
+
+export type GetContractsByIdResponses = {
+    /**
+     * Done
+     */
+    200: Contract;
+};
+
+export type GetContractsByIdResponse = GetContractsByIdResponses[keyof GetContractsByIdResponses];
+
+export type PatchContractsByIdData = {
+    body: ContractPatch;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contracts/{id}';
+};
+
+export type PatchContractsByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PatchContractsByIdError = PatchContractsByIdErrors[keyof PatchContractsByIdErrors];
+
+export type PatchContractsByIdResponses = {
+    /**
+     * Done
+     */
+    200: Contract;
+};
+
+export type PatchContractsByIdResponse = PatchContractsByIdResponses[keyof PatchContractsByIdResponses];
+
+export type GetPaymentsData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+        /**
+         * Only those on this contract
+         */
+        contractId?: string;
+        status?: 'received' | 'void';
+        kind?: 'payment' | 'refund';
+    };
+    url: '/payments';
+};
+
+export type GetPaymentsErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetPaymentsError = GetPaymentsErrors[keyof GetPaymentsErrors];
+
+export type GetPaymentsResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Payment>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+        /**
+         * Over all matches, whatever the page
+         */
+        totals: {
+            byCurrency: {
+                [key: string]: PaymentTotal;
+            };
+        };
+    };
+};
+
+export type GetPaymentsResponse = GetPaymentsResponses[keyof GetPaymentsResponses];
+
+export type PostPaymentsData = {
+    body: PaymentInput;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/payments';
+};
+
+export type PostPaymentsErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostPaymentsError = PostPaymentsErrors[keyof PostPaymentsErrors];
+
+export type PostPaymentsResponses = {
+    /**
+     * Done
+     */
+    201: Payment;
+};
+
+export type PostPaymentsResponse = PostPaymentsResponses[keyof PostPaymentsResponses];
+
+export type GetPaymentsByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-none-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/payments/{id}';
+};
+
+export type GetPaymentsByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetPaymentsByIdError = GetPaymentsByIdErrors[keyof GetPaymentsByIdErrors];
+
+export type GetPaymentsByIdResponses = {
+    /**
+     * Done
+     */
+    200: Payment;
+};
+
+export type GetPaymentsByIdResponse = GetPaymentsByIdResponses[keyof GetPaymentsByIdResponses];
+
+export type PostPaymentsByIdVoidData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/payments/{id}/void';
+};
+
+export type PostPaymentsByIdVoidErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostPaymentsByIdVoidError = PostPaymentsByIdVoidErrors[keyof PostPaymentsByIdVoidErrors];
+
+export type PostPaymentsByIdVoidResponses = {
+    /**
+     * Done
+     */
+    200: Payment;
+};
+
+export type PostPaymentsByIdVoidResponse = PostPaymentsByIdVoidResponses[keyof PostPaymentsByIdVoidResponses];
 
 export type GetAuditLogsData = {
     body?: never;

@@ -1,5 +1,7 @@
 import type { Readable } from "node:stream";
 import { Agent, type Dispatcher, request } from "undici";
+import { createClient, type Client as TypedClient } from "../../../openapi/client/client/index.ts";
+import type { Problem } from "../../../openapi/client/index.ts";
 
 /** A call that did not succeed, in words for whoever typed the command. */
 export class CallError extends Error {
@@ -23,6 +25,18 @@ export interface Call {
   body?: Readable;
 }
 
+/** What every call through the typed client is given. */
+export interface TypedOptions {
+  client: TypedClient;
+  headers: { "x-tenant-id": string };
+}
+
+interface TypedAnswer<T> {
+  data: T | undefined;
+  error: unknown;
+  response?: Response | undefined;
+}
+
 // Imports and exports may be quiet for long.
 const dispatcher = new Agent({ headersTimeout: 130_000, bodyTimeout: 120_000 });
 
@@ -41,6 +55,16 @@ export class Client {
   async json<T>(call: Call): Promise<T> {
     const { body } = await this.stream(call);
     return (await body.json()) as T;
+  }
+
+  /** The data of a call through the typed client of the CRM's document. Rejects with a CallError. */
+  async typed<T>(call: (options: TypedOptions) => Promise<TypedAnswer<T>>): Promise<T> {
+    const client = createClient({ baseUrl: `${this.#gateway}/api/v1/crm` });
+    const { data, error, response } = await call({ client, headers: { "x-tenant-id": "", ...this.#headers } });
+    if (data !== undefined) return data;
+    if (!response) throw unreachable(this.#gateway, error as Error);
+    const { code, message } = error as Problem;
+    throw new CallError(message, { code, requestId: response.headers.get("x-request-id") ?? "" });
   }
 
   /** A successful answer whose body is still to be read. Rejects with a CallError. */

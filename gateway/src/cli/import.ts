@@ -5,6 +5,7 @@ import { extname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SingleBar } from "cli-progress";
+import { getImportsById, type Import } from "../../../openapi/client/index.ts";
 import { type Call, CallError, type Client } from "./client.ts";
 import { printTable } from "./output.ts";
 
@@ -17,21 +18,8 @@ export interface ImportOptions {
   errors?: string;
 }
 
-interface ImportReport {
-  importId: string;
-  /** Absent in the answer to an import that ended at once. */
-  status?: "queued" | "running" | "completed" | "failed" | "reverted";
-  dryRun?: boolean;
-  total?: number;
-  done?: number;
-  created?: number;
-  updated?: number;
-  skipped?: number;
-  failed?: number;
-  errors?: { row: number; line: number | null; field: string | null; code: string; message: string }[];
-  errorsTruncated?: boolean;
-  errorFileUrl?: string | null;
-}
+/** The answer to an import's start says less than its report. */
+type ImportReport = Pick<Import, "importId"> & Partial<Import>;
 
 const cell = "/api/v1/crm";
 const pollMs = 300;
@@ -72,7 +60,7 @@ async function importCall(file: string, options: ImportOptions): Promise<Call> {
 }
 
 function look(client: Client, importId: string): Promise<ImportReport> {
-  return client.json<ImportReport>({ path: `${cell}/imports/${encodeURIComponent(importId)}` });
+  return client.typed((options) => getImportsById({ ...options, path: { id: importId } }));
 }
 
 function isRunning({ status }: ImportReport): boolean {

@@ -40,6 +40,8 @@ export interface TestRequest {
 
 export interface TestClient {
   readonly principal: Principal;
+  /** What the gateway would send beside a request, for other clients. */
+  headers(key?: string): Record<string, string>;
   get(path: string, request?: TestRequest): Promise<TestAnswer>;
   post(path: string, request?: TestRequest): Promise<TestAnswer>;
   patch(path: string, request?: TestRequest): Promise<TestAnswer>;
@@ -93,21 +95,18 @@ function fullPrincipal(tenantId: string): Principal {
 type Check = (method: string, path: string, status: number, contentType: string, body: unknown) => void;
 
 function testClient(cell: string, url: string, check: Check, principal: Principal): TestClient {
+  const headersOf = (key?: string): Record<string, string> => {
+    const requestId = key ?? `req-${randomBytes(8).toString("hex")}`;
+    const caller = { principal, requestId, requestIdIsKey: key !== undefined };
+    const assertion = signAssertion(testAssertionKeys, cell, caller, Math.floor(Date.now() / 1000));
+    return { "x-cell-assertion": assertion, "x-request-id": requestId, "x-tenant-id": principal.tenantId };
+  };
   const send = async (method: string, path: string, request: TestRequest = {}): Promise<TestAnswer> => {
-    const requestId = request.key ?? `req-${randomBytes(8).toString("hex")}`;
-    const assertion = signAssertion(
-      testAssertionKeys,
-      cell,
-      { principal, requestId, requestIdIsKey: request.key !== undefined },
-      Math.floor(Date.now() / 1000),
-    );
     const body = request.raw ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
     const response = await fetch(url + path, {
       method,
       headers: {
-        "x-cell-assertion": assertion,
-        "x-request-id": requestId,
-        "x-tenant-id": principal.tenantId,
+        ...headersOf(request.key),
         ...(request.body === undefined ? {} : { "content-type": "application/json" }),
         ...request.headers,
       },
@@ -121,6 +120,7 @@ function testClient(cell: string, url: string, check: Check, principal: Principa
   };
   return {
     principal,
+    headers: headersOf,
     send,
     get: (path, request) => send("GET", path, request),
     post: (path, request) => send("POST", path, request),

@@ -9,6 +9,7 @@ export interface StageRow {
   name: string;
   type: StageType;
   probability: number;
+  /** Where it stands on the way: greater is later. */
   position: number;
   active: boolean;
 }
@@ -39,7 +40,9 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
   db
     .selectFrom("pipelines")
     .innerJoin("pipelineStages", "pipelineStages.pipelineId", "pipelines.pipelineId")
-    .select(["pipelines.pipelineId", "stage", "pipelineStages.name", "type", "position", "active"])
+    .select(["pipelines.pipelineId", "stage", "pipelineStages.name", "type", "active"])
+    // Those after a removed one have moved up: it lies before the one that has its place now.
+    .select(sql<number>`(position - case when active then 0 else 0.5 end)::float8`.as("position"))
     .select(sql<number>`probability::float8`.as("probability"))
     .where(sql<boolean>`case when ${p.pipelineId}::uuid is null then is_default else pipelines.pipeline_id = ${p.pipelineId}::uuid end`)
     .orderBy("active", "desc")
@@ -51,7 +54,7 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
 const history = sql`(partition by opportunity_id order by seq)`;
 const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
-  sql`(${p.positions}::int[])[array_position(${p.stages}::text[], ${stage})]`;
+  sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
 const epoch = (span: RawBuilder<unknown>) => sql<string>`extract(epoch from ${span})`;
 const count = sql<number>`count(*)`;
 
