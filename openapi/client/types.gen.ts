@@ -1794,6 +1794,7 @@ export type StageMove = {
 };
 
 export type ContractTotal = {
+    currency: string;
     count: number;
     amount: string;
     received: string;
@@ -1874,6 +1875,7 @@ export type ContractDeleted = {
 };
 
 export type PaymentTotal = {
+    currency: string;
     count: number;
     received: string;
     refunded: string;
@@ -5259,9 +5261,7 @@ export type GetContractsResponses = {
          * Over all matches, whatever the page
          */
         totals: {
-            byCurrency: {
-                [key: string]: ContractTotal;
-            };
+            byCurrency: Array<ContractTotal>;
         };
     };
 };
@@ -5692,9 +5692,7 @@ export type GetPaymentsResponses = {
          * Over all matches, whatever the page
          */
         totals: {
-            byCurrency: {
-                [key: string]: PaymentTotal;
-            };
+            byCurrency: Array<PaymentTotal>;
         };
     };
 };

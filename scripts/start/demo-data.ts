@@ -14,6 +14,17 @@ export interface DemoCustomer {
   notes: string;
 }
 
+/** A person at a customer as `POST /contacts` takes it, but for the customer's id. */
+export interface DemoContact {
+  customerName: string;
+  ownerId: string;
+  name: string;
+  title: string;
+  phone: string;
+  email: string;
+  isPrimary: boolean;
+}
+
 const places = [
   { zh: "上海", en: "Shanghai", road: "世纪大道" },
   { zh: "北京", en: "Beijing", road: "建国路" },
@@ -61,6 +72,7 @@ const people = [
   ["吴强", "wu.qiang"],
   ["孙悦", "sun.yue"],
 ] as const;
+const titles = ["采购经理", "总经理", "Buyer", "财务主管", "Plant manager"] as const;
 const levels = ["A", "B", "B", "C", "C", "C"] as const;
 const sources = ["exhibition", "website", "referral", "cold call", "partner"] as const;
 const statuses = ["active", "lead", "active", "lead", "inactive"] as const;
@@ -71,6 +83,19 @@ const notes = ["", "季度末有采购计划", "Prefers e-mail.", "需要开具�
 export function demoCustomers(tenantId: string, count: number, ownerIds: readonly [string, ...string[]]): DemoCustomer[] {
   const shift = [...tenantId].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
   return Array.from({ length: count }, (_, index) => demoCustomer(index, shift, ownerIds));
+}
+
+/** One or two people at two customers of three: the same for the same customers. */
+export function demoContacts(customers: readonly DemoCustomer[]): DemoContact[] {
+  return customers.flatMap((customer, index) => Array.from({ length: index % 3 }, (_, at) => demoContact(customer, index, at)));
+}
+
+function demoContact({ name: customerName, ownerId, contactEmail }: DemoCustomer, index: number, at: number): DemoContact {
+  const n = index + 4 * at + 1;
+  const [name, mailbox] = pick(people, n);
+  const phone = `139${String((n * 6_007 + index * 92_821) % 100_000_000).padStart(8, "0")}`;
+  const email = `${mailbox}@${contactEmail.split("@")[1]}`;
+  return { customerName, ownerId, name, title: pick(titles, n), phone, email, isPrimary: at === 0 };
 }
 
 function demoCustomer(index: number, shift: number, ownerIds: readonly [string, ...string[]]): DemoCustomer {
@@ -98,6 +123,18 @@ function demoCustomer(index: number, shift: number, ownerIds: readonly [string, 
   };
 }
 
-function pick<List extends readonly [unknown, ...unknown[]]>(list: List, index: number): List[number] {
+/** Numbers from 0 up to 1 that look random: always the same ones for a seed. */
+export function randomOf(seed: string): () => number {
+  let state = [...seed].reduce((sum, letter) => Math.imul(sum, 31) + letter.charCodeAt(0), 7);
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** An element of a list, which repeats without end. */
+export function pick<List extends readonly [unknown, ...unknown[]]>(list: List, index: number): List[number] {
   return list[index % list.length] ?? list[0];
 }

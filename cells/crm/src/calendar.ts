@@ -1,6 +1,17 @@
 import { hasForm } from "@cell/cell";
 import { z } from "zod";
 
+/** An instant as RFC 3339 UTC text with milliseconds: such texts compare as the instants do. */
+export type Instant = string;
+/** A calendar date, `2026-01-31`. */
+export type Day = string;
+/** Periods of a calendar, by their lengths in months. */
+export const periodMonths = { month: 1, quarter: 3 } as const;
+export type Period = keyof typeof periodMonths;
+
+const dayMs = 24 * 60 * 60 * 1000;
+const formats = new Map<string, Intl.DateTimeFormat>();
+
 /** A point in time as callers give it: a date, or a time with its offset. */
 export function moment() {
   return z.string().refine((value) => hasForm("time", value) && value >= "1900" && value < "9999", {
@@ -20,26 +31,67 @@ export function day() {
     .meta({ format: "date" });
 }
 
-/** The instant of a moment, RFC 3339 in UTC: a date begins at midnight in the timezone (IANA). */
-export function instantOf(moment: string, timezone: string): string {
-  if (moment.length > 10) return new Date(moment).toISOString();
-  const midnight = Date.parse(`${moment}T00:00:00Z`);
-  // The second look is for days on which the clock is changed.
-  const near = midnight - offsetMs(midnight, timezone);
-  return new Date(midnight - offsetMs(near, timezone)).toISOString();
+/** The instant of a moment: a date begins where its day does in the timezone (IANA). */
+export function instantOf(moment: string, timezone: string): Instant {
+  return moment.length > 10 ? new Date(moment).toISOString() : startOfDay(moment, timezone);
 }
 
 /** The calendar year of an instant in a timezone. */
-export function yearOf(instant: string, timezone: string): number {
-  const at = Date.parse(instant);
-  return new Date(at + offsetMs(at, timezone)).getUTCFullYear();
+export function yearOf(instant: Instant, timezone: string): number {
+  return Number(dayAt(instant, timezone).slice(0, 4));
 }
 
-/** How far a timezone is ahead of UTC at a time. */
-function offsetMs(at: number, timezone: string): number {
-  const parts = new Intl.DateTimeFormat("en", { timeZone: timezone, timeZoneName: "longOffset" }).formatToParts(at);
-  const name = parts.find(({ type }) => type === "timeZoneName")?.value ?? "";
-  const [, sign, hours, minutes, seconds = "0"] = /^GMT([+-])(\d\d):(\d\d)(?::(\d\d))?$/.exec(name) ?? [];
-  if (sign === undefined) return 0;
-  return (sign === "-" ? -1000 : 1000) * (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds));
+/** The wall clock's time at an instant, as if it were UTC. */
+function wallClock(atMs: number, timezone: string): number {
+  let format = formats.get(timezone);
+  if (!format) {
+    const digits = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
+    format = new Intl.DateTimeFormat("en-US", { timeZone: timezone, hourCycle: "h23", ...digits });
+    formats.set(timezone, format);
+  }
+  const parts = Object.fromEntries(format.formatToParts(atMs).map(({ type, value }) => [type, Number(value)]));
+  const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = parts;
+  return Date.UTC(year, month - 1, day, hour, minute, second);
+}
+
+/** The date in a timezone at an instant. */
+export function dayAt(instant: Instant, timezone: string): Day {
+  return new Date(wallClock(Date.parse(instant), timezone)).toISOString().slice(0, 10);
+}
+
+/** The first instant of a date in a timezone, also where its midnight does not exist or comes twice. */
+export function startOfDay(day: Day, timezone: string): Instant {
+  const midnight = Date.parse(`${day}T00:00:00Z`);
+  const wholeSeconds = (atMs: number) => Math.floor(atMs / 1000) * 1000;
+  const candidates = [midnight - dayMs, midnight + dayMs].map((near) => midnight - (wallClock(near, timezone) - wholeSeconds(near)));
+  const inside = candidates.filter((atMs) => dayAt(new Date(atMs).toISOString(), timezone) === day);
+  return new Date(Math.min(...(inside.length > 0 ? inside : [Math.max(...candidates)]))).toISOString();
+}
+
+export function addDays(day: Day, days: number): Day {
+  return new Date(Date.parse(`${day}T00:00:00Z`) + days * dayMs).toISOString().slice(0, 10);
+}
+
+/** The same day of another month, or that month's last one where it is shorter. */
+export function addMonths(day: Day, months: number): Day {
+  const [year = 0, month = 1, date = 1] = day.split("-").map(Number);
+  const lastDate = new Date(Date.UTC(year, month + months, 0)).getUTCDate();
+  return new Date(Date.UTC(year, month - 1 + months, Math.min(date, lastDate))).toISOString().slice(0, 10);
+}
+
+/** The first day of the period that a day lies in. */
+export function startOfPeriod(day: Day, period: Period): Day {
+  const month = Number(day.slice(5, 7)) - 1;
+  return `${day.slice(0, 5)}${String(month - (month % periodMonths[period]) + 1).padStart(2, "0")}-01`;
+}
+
+/** A period's name by a day in it: `2026-02`, `2026-Q1`. */
+export function periodName(day: Day, period: Period): string {
+  return period === "month" ? day.slice(0, 7) : `${day.slice(0, 4)}-Q${Math.ceil(Number(day.slice(5, 7)) / 3)}`;
+}
+
+/** The first date whose beginning is not before an instant. */
+export function firstDayFrom(instant: Instant, timezone: string): Day {
+  const day = dayAt(instant, timezone);
+  return startOfDay(day, timezone) < instant ? addDays(day, 1) : day;
 }

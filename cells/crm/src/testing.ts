@@ -104,3 +104,8 @@ export function auditOf(tenantId: string, resourceId: string): Promise<StoredEnt
 export async function keptAnswers(tenantId: string): Promise<number> {
   return (await inspect<{ kept: number }>(tenantId, "select count(*)::int as kept from $tenant.idempotency_keys"))[0]?.kept ?? 0;
 }
+
+/** The totals of a list's answer by their currency. */
+export function byCurrency({ totals }: { totals: { byCurrency: { currency: string }[] } }) {
+  return Object.fromEntries(totals.byCurrency.map(({ currency, ...total }) => [currency, total as Record<string, unknown>]));
+}

@@ -1,6 +1,6 @@
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startCrm } from "../testing.ts";
+import { byCurrency, startCrm } from "../testing.ts";
 
 let cell: TestCell;
 let own: TestClient;
@@ -28,12 +28,12 @@ beforeAll(async () => {
 });
 afterAll(() => cell.stop());
 
-const totalsOf = async (client: TestClient, query = "") => (await client.get(`/contracts?pageSize=1${query}`)).body.totals.byCurrency;
+const totalsOf = async (client: TestClient, query = "") => byCurrency((await client.get(`/contracts?pageSize=1${query}`)).body);
 
 test("amounts are masked in the rows, and clear in the totals", async () => {
   const { data, totals } = (await own.get("/contracts?sort=number&pageSize=1")).body;
   expect(data[0]).toMatchObject({ number: "N-00", amount: "****", receivedAmount: "****", outstandingAmount: "****" });
-  expect(totals.byCurrency).toEqual({
+  expect(byCurrency({ totals })).toEqual({
     CNY: { count: 4, amount: "419.34", received: "211.50", outstanding: "232.01", _masked: [] },
     JPY: { count: 4, amount: "423", received: "272", outstanding: "195", _masked: [] },
     KWD: { count: 4, amount: "427.340", received: "331.500", outstanding: "163.170", _masked: [] },
@@ -66,10 +66,10 @@ test.each([
   const totals = await totalsOf(own, query);
   expect(Object.keys(totals).sort()).toEqual(Object.keys(sums).sort());
   for (const [currency, sum] of Object.entries(sums)) {
-    expect(totals[currency].count).toBe(sum.count);
+    expect(totals[currency]?.count).toBe(sum.count);
     // The rows are rounded one by one, the total once.
     for (const name of ["amount", "received", "outstanding"] as const)
-      expect(Math.abs(Number(totals[currency][name]) - sum[name])).toBeLessThanOrEqual(currency === "JPY" ? 2 : 0.021);
+      expect(Math.abs(Number(totals[currency]?.[name]) - sum[name])).toBeLessThanOrEqual(currency === "JPY" ? 2 : 0.021);
   }
 });
 

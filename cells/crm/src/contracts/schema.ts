@@ -71,5 +71,7 @@ export const contractDeleted = answer(z.object({ contractId: z.uuid(), deleted: 
 
 /** What contracts of one currency come to. */
 export const contractTotal = answer(
-  z.object({ count: z.int(), amount: money(), received: money(), outstanding: money() }).meta({ id: "ContractTotal" }),
+  z
+    .object({ currency: z.string(), count: z.int(), amount: money(), received: money(), outstanding: money() })
+    .meta({ id: "ContractTotal" }),
 );

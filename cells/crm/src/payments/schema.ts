@@ -54,5 +54,5 @@ export type PaymentInput = z.infer<typeof paymentInput>;
 
 /** What payments of one currency come to; void ones count, and add nothing. */
 export const paymentTotal = answer(
-  z.object({ count: z.int(), received: money(), refunded: money(), net: money() }).meta({ id: "PaymentTotal" }),
+  z.object({ currency: z.string(), count: z.int(), received: money(), refunded: money(), net: money() }).meta({ id: "PaymentTotal" }),
 );

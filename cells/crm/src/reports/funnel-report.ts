@@ -101,9 +101,14 @@ function stayFigures(row: StaySums | undefined) {
     still,
     advanceRate: percent(advanced, settled),
     avgDays: averageDays(row?.seconds ?? 0, settled),
-    medianDays: averageDays(row?.medianSeconds ?? 0, Math.min(settled, 1)),
-    p90Days: averageDays(row?.p90Seconds ?? 0, Math.min(settled, 1)),
+    medianDays: percentileDays(row?.medianSeconds),
+    p90Days: percentileDays(row?.p90Seconds),
   };
+}
+
+/** Interpolated between milliseconds in binary: what is off is far below a microsecond, and is rounded away before it can tip a half. */
+function percentileDays(seconds: number | null | undefined): number | null {
+  return seconds === null || seconds === undefined ? null : averageDays(new Big(seconds).round(6), 1);
 }
 
 function stayLinks(stage: StageRow, stages: readonly StageRow[], { window, ownerId }: Part, link: Link) {

@@ -1,7 +1,6 @@
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCrm } from "../testing.ts";
-import { movesOf, plant, type TestPipeline } from "./testing.ts";
 
 let cell: TestCell;
 let admin: TestClient;
@@ -10,37 +9,27 @@ const asOf = "asOf=2026-03-01T00:00:00Z";
 
 beforeAll(async () => {
   cell = await startCrm();
-  const tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+  admin = cell.client(await cell.tenant());
   const { customerId } = (await admin.post("/customers", { body: { name: "Golden" } })).body;
-  const pipeline: TestPipeline = (await admin.get("/pipelines")).body.data[0];
-  const [o1, o2, o3, o4, o5, o6] = [
-    [
-      "100000",
-      "2026-03-31",
-      ["prospecting", "01-05"],
-      ["qualification", "01-10"],
-      ["proposal", "01-20"],
-      ["negotiation", "02-01"],
-      ["won", "02-10"],
-    ],
-    ["50000", "2026-03-15", ["prospecting", "01-08"], ["qualification", "01-18"], ["lost", "01-28"]],
-    ["80000", "2026-03-31", ["prospecting", "01-15"], ["proposal", "01-25"], ["qualification", "02-05"], ["proposal", "02-15"]],
-    ["20000", "2026-02-28", ["prospecting", "01-20"]],
-    ["60000", "2026-04-15", ["prospecting", "01-31"], ["qualification", "02-10"], ["negotiation", "02-20"]],
-    ["40000", "2026-03-01", ["prospecting", "02-03"], ["lost", "02-06"]],
-  ].map(([amount, expectedCloseDate, ...moves], index) =>
-    movesOf(
-      pipeline,
-      { amount: String(amount), expectedCloseDate: String(expectedCloseDate), ...(index === 4 ? { probability: 90 } : {}) },
-      moves as unknown as [string, string][],
-    ),
-  );
-  await plant(
-    tenantId,
-    [o1, o2, o3, o4, o5, o6].flatMap((past) => past ?? []),
+  const item = (name: string, amount: string, expectedCloseDate: string, ...stageHistory: string[]) => ({
     customerId,
-  );
+    name,
+    amount,
+    expectedCloseDate,
+    stageHistory: stageHistory.map((move) => move.replace("@", "@2026-")),
+    ...(name === "O5" ? { probability: 90 } : {}),
+    ...(stageHistory.at(-1)?.startsWith("lost") ? { lostReason: "price" } : {}),
+  });
+  const items = [
+    item("O1", "100000", "2026-03-31", "prospecting@01-05", "qualification@01-10", "proposal@01-20", "negotiation@02-01", "won@02-10"),
+    item("O2", "50000", "2026-03-15", "prospecting@01-08", "qualification@01-18", "lost@01-28"),
+    item("O3", "80000", "2026-03-31", "prospecting@01-15", "proposal@01-25", "qualification@02-05", "proposal@02-15"),
+    item("O4", "20000", "2026-02-28", "prospecting@01-20"),
+    item("O5", "60000", "2026-04-15", "prospecting@01-31", "qualification@02-10", "negotiation@02-20"),
+    item("O6", "40000", "2026-03-01", "prospecting@02-03", "lost@02-06"),
+  ];
+  const imported = await admin.post("/opportunities/import", { body: { items, mode: "create" } });
+  expect(imported.body, imported.text).toMatchObject({ created: 6, failed: 0 });
 });
 afterAll(() => cell.stop());
 

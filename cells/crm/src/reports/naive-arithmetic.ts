@@ -36,7 +36,16 @@ export const averageDays = (spansMs: number[]) => {
 /** By linear interpolation between the two nearest, as `percentile_cont`. */
 export function percentileDays(spansMs: number[], tenths: number): number | null {
   const sorted = [...spansMs].sort((one, other) => one - other);
-  const place = ((sorted.length - 1) * tenths) / 10;
-  const [low, high] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
-  return low === undefined || high === undefined ? null : Math.round(((low + (high - low) * (place % 1)) / dayMs) * 100) / 100;
+  const place = (sorted.length - 1) * tenths;
+  const [low, high] = [sorted[Math.floor(place / 10)], sorted[Math.ceil(place / 10)]];
+  if (low === undefined || high === undefined) return null;
+  return Number(half(BigInt(low * 10 + (high - low) * (place % 10)) * 100n, BigInt(10 * dayMs))) / 100;
+}
+
+/** The months that two dates lie in, and those between. */
+export function months(from: string, to: string): string[] {
+  const found: string[] = [];
+  for (let day = new Date(`${from.slice(0, 7)}-01`); day.toISOString().slice(0, 10) <= to; day.setUTCMonth(day.getUTCMonth() + 1))
+    found.push(day.toISOString().slice(0, 7));
+  return found;
 }

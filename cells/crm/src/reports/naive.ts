@@ -1,4 +1,4 @@
-import { averageDays, dayMs, half, type Money, percent, percentileDays, scaled, time, written } from "./naive-arithmetic.ts";
+import { averageDays, dayMs, half, type Money, months, percent, percentileDays, scaled, time, written } from "./naive-arithmetic.ts";
 import type { Past, TestPipeline } from "./testing.ts";
 
 /** A tenant as the second calculation sees it: nothing but histories and loops over them. */
@@ -311,12 +311,4 @@ export function naive(world: World, ask: Ask) {
   const counts = () =>
     Object.fromEntries(["open", "won", "lost"].map((type) => [type, here.filter(({ now }) => now.stageType === type).length]));
   return { summary, funnel, happened, forecast, counts, arrived };
-}
-
-/** The months that two dates lie in, and those between. */
-function months(from: string, to: string): string[] {
-  const found: string[] = [];
-  for (let day = new Date(`${from.slice(0, 7)}-01`); day.toISOString().slice(0, 10) <= to; day.setUTCMonth(day.getUTCMonth() + 1))
-    found.push(day.toISOString().slice(0, 7));
-  return found;
 }

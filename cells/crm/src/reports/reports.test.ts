@@ -2,7 +2,7 @@ import type { TestCell, TestClient } from "@cell/cell/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCrm } from "../testing.ts";
-import { movesOf, type Past, plant, type TestPipeline } from "./testing.ts";
+import { get, makeTenant, plant, planted, type Tenant } from "./testing.ts";
 import { askOf, makeWorld, type Questions, questions } from "./worlds.ts";
 
 let cell: TestCell;
@@ -12,27 +12,6 @@ beforeAll(async () => {
 });
 afterAll(() => cell.stop());
 
-interface Tenant {
-  tenantId: string;
-  admin: TestClient;
-  customerId: string;
-  pipeline: TestPipeline;
-}
-
-async function makeTenant(settings: object = {}): Promise<Tenant> {
-  const tenantId = await cell.tenant();
-  const admin = cell.client(tenantId);
-  if (Object.keys(settings).length > 0) expect((await admin.patch("/settings", { body: settings })).status).toBe(200);
-  const { customerId } = (await admin.post("/customers", { body: { name: "Reported" } })).body;
-  return { tenantId, admin, customerId, pipeline: (await admin.get("/pipelines")).body.data[0] };
-}
-
-const get = async (client: TestClient, path: string) => {
-  const answer = await client.get(path);
-  expect(answer.status, answer.text).toBe(200);
-  return answer.body;
-};
-
 const paths = [
   "/pipeline/summary?from=2026-01-01&",
   "/pipeline/funnel?",
@@ -41,12 +20,6 @@ const paths = [
   "/metrics?",
 ];
 const march = "asOf=2026-03-01T00:00:00Z";
-
-/** Histories of one move each, with what is said of each. */
-const planted = ({ pipeline }: Tenant, given: readonly (Partial<Past> & { moves?: [string, string][] })[]): Past[] =>
-  given.flatMap(({ moves = [["prospecting", "01-10"]], ...fields }) =>
-    movesOf(pipeline, { amount: "100", expectedCloseDate: "2026-04-10" }, moves).map((row) => ({ ...row, ...fields })),
-  );
 
 describe("what holds for all histories", () => {
   test("the funnel narrows, its parts make its whole, and the reports agree with each other", async () => {
@@ -90,7 +63,7 @@ describe("what holds for all histories", () => {
   }, 60_000);
 
   test("the same question with the same asOf has the same answer after everything has changed", async () => {
-    const { admin, customerId } = await makeTenant();
+    const { admin, customerId } = await makeTenant(cell);
     const create = async (body: object) =>
       (await admin.post("/opportunities", { body: { customerId, name: "To change", amount: "10.50", ...body } })).body.opportunityId;
     const ids = [await create({}), await create({ stage: "proposal" }), await create({ stage: "won" })];
@@ -117,109 +90,6 @@ describe("what holds for all histories", () => {
   });
 });
 
-describe("windows", () => {
-  test("dates are the tenant's: a date-only `to` includes that day, and the resolved window is echoed", async () => {
-    const tenant = await makeTenant({ timezone: "Asia/Shanghai" });
-    const times = ["2026-01-31T15:59:59.999Z", "2026-01-31T16:00:00.000Z", "2026-02-28T15:59:59.999Z", "2026-02-28T16:00:00.000Z"];
-    await plant(
-      tenant.tenantId,
-      planted(
-        tenant,
-        times.map((at) => ({ at })),
-      ),
-      tenant.customerId,
-    );
-    const late = "asOf=2026-05-01T00:00:00Z";
-    const february = { from: "2026-01-31T16:00:00.000Z", to: "2026-02-28T16:00:00.000Z" };
-    for (const window of [
-      "from=2026-02-01&to=2026-02-28",
-      "from=2026-02&to=2026-02",
-      "from=2026-02-01T00:00:00%2B08:00&to=2026-02-28T16:00:00Z",
-    ]) {
-      const body = await get(tenant.admin, `/pipeline/funnel?${late}&${window}`);
-      expect(body).toMatchObject({ cohort: 2, timezone: "Asia/Shanghai", window: february });
-    }
-    const months = await get(tenant.admin, `/reports/funnel?${late}&from=2026-01&to=2026-03&groupBy=month`);
-    expect(months.groups.map(({ group, totals }: typeof months) => [group, totals.created])).toEqual([
-      ["2026-01", 1],
-      ["2026-02", 2],
-      ["2026-03", 1],
-    ]);
-  });
-
-  test("a day is 23 hours long where the clock goes forward", async () => {
-    const tenant = await makeTenant({ timezone: "America/New_York" });
-    const times = ["2026-03-08T04:59:59.999Z", "2026-03-08T05:00:00.000Z", "2026-03-09T03:59:59.999Z", "2026-03-09T04:00:00.000Z"];
-    await plant(
-      tenant.tenantId,
-      planted(
-        tenant,
-        times.map((at) => ({ at })),
-      ),
-      tenant.customerId,
-    );
-    const body = await get(tenant.admin, "/pipeline/funnel?asOf=2026-04-01T00:00:00Z&from=2026-03-08&to=2026-03-08");
-    expect(body).toMatchObject({ cohort: 2, window: { from: "2026-03-08T05:00:00.000Z", to: "2026-03-09T04:00:00.000Z" } });
-  });
-
-  test("overdue goes by the tenant's date", async () => {
-    const tenant = await makeTenant({ timezone: "Asia/Shanghai" });
-    await plant(
-      tenant.tenantId,
-      planted(tenant, [{ expectedCloseDate: "2026-02-28" }, { expectedCloseDate: "2026-03-01" }]),
-      tenant.customerId,
-    );
-    const overdueAt = async (asOf: string) => (await get(tenant.admin, `/pipeline/summary?asOf=${asOf}`)).attention.overdue;
-    expect(await overdueAt("2026-02-28T15:59:59Z")).toBe(0);
-    expect(await overdueAt("2026-02-28T16:00:00Z")).toBe(1);
-    expect(await overdueAt("2026-03-01")).toBe(1);
-  });
-
-  test("without a window: twelve months for the funnel and the report, no period in the summary, a year ahead in the forecast", async () => {
-    const { admin } = await makeTenant();
-    const year = { from: "2025-03-01T00:00:00.000Z", to: "2026-03-02T00:00:00.000Z" };
-    for (const path of ["/pipeline/funnel", "/reports/funnel", "/metrics"])
-      expect((await get(admin, `${path}?${march}`)).window).toEqual(year);
-    expect(await get(admin, `/pipeline/summary?${march}`)).toMatchObject({ window: null, period: null });
-    const forecast = await get(admin, `/opportunities/forecast?${march}`);
-    expect([forecast.window, forecast.buckets.length]).toEqual([{ from: "2026-03-01T00:00:00.000Z", to: "2027-03-01T00:00:00.000Z" }, 12]);
-    const quarters = await get(admin, `/opportunities/forecast?${march}&period=quarter`);
-    expect(quarters.buckets.map(({ period }: { period: string }) => period)).toEqual(["2026-Q1", "2026-Q2", "2026-Q3", "2026-Q4"]);
-  });
-
-  test.each([
-    ["/pipeline/summary?asOf=yesterday", "asOf"],
-    ["/pipeline/summary?asOf=2026-02-30", "asOf"],
-    ["/pipeline/funnel?from=2026-13", "from"],
-    ["/pipeline/funnel?from=2026-03-01T00:00:00", "from"],
-    ["/pipeline/funnel?from=0001-01-01", "from"],
-    ["/pipeline/funnel?from=2026-03-02&to=2026-03-01", "to"],
-    ["/pipeline/funnel?mode=guessed", "mode"],
-    ["/pipeline/funnel?pipelineId=default", "pipelineId"],
-    ["/pipeline/funnel?currency=XYZ", "currency"],
-    ["/pipeline/funnel?ownerId=", "ownerId"],
-    ["/reports/funnel?groupBy=stage", "groupBy"],
-    ["/reports/funnel?format=xlsx", "format"],
-    ["/reports/funnel?from=1900&groupBy=month", "from"],
-    ["/reports/funnel?from=1950-01&groupBy=month", "to"],
-    ["/opportunities/forecast?period=week", "period"],
-    ["/opportunities/forecast?from=2026-01&to=2046-01", "to"],
-    ["/metrics?from=2026-01-01", "from"],
-  ])("%s is a BAD_REQUEST that names %s", async (path, field) => {
-    const { admin } = await makeTenant();
-    const answer = await admin.get(path);
-    expect([answer.status, answer.body.details?.fields?.[0]?.path], answer.text).toEqual([400, field]);
-  });
-
-  test("a pipeline that nobody has is 404", async () => {
-    const { admin } = await makeTenant();
-    for (const path of paths) {
-      const answer = await admin.get(`${path}pipelineId=0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10`);
-      expect([answer.status, answer.body.details]).toEqual([404, { field: "pipelineId" }]);
-    }
-  });
-});
-
 describe("money", () => {
   const mixed = (tenant: Tenant) =>
     planted(tenant, [
@@ -229,7 +99,7 @@ describe("money", () => {
     ]);
 
   test("currencies are never added: without rates plain amounts are null, with them they are converted, rounded once", async () => {
-    const tenant = await makeTenant();
+    const tenant = await makeTenant(cell);
     await plant(tenant.tenantId, mixed(tenant), tenant.customerId);
     const byCurrency = [
       { currency: "CNY", count: 1, amount: "100.01", weightedAmount: "10.00" },
@@ -258,7 +128,7 @@ describe("money", () => {
   });
 
   test("without amount:read every amount is masked and every count is there, in the file too", async () => {
-    const tenant = await makeTenant();
+    const tenant = await makeTenant(cell);
     await plant(
       tenant.tenantId,
       planted(tenant, [
@@ -289,7 +159,7 @@ describe("money", () => {
 
 describe("who sees what", () => {
   test("who works on its own records is counted what it owned then, whatever it asks for", async () => {
-    const tenant = await makeTenant();
+    const tenant = await makeTenant(cell);
     await plant(
       tenant.tenantId,
       planted(tenant, [{ ownerId: "user-001" }, { ownerId: "sales-1" }, { ownerId: "sales-1" }]),
@@ -312,7 +182,7 @@ describe("who sees what", () => {
 });
 
 test("the report as a file: a line per stage and a total, in all and for each group", async () => {
-  const tenant = await makeTenant();
+  const tenant = await makeTenant(cell);
   await plant(
     tenant.tenantId,
     planted(tenant, [
@@ -341,7 +211,7 @@ test("the report as a file: a line per stage and a total, in all and for each gr
 });
 
 test("a stage that was removed still has what was open there then", async () => {
-  const tenant = await makeTenant();
+  const tenant = await makeTenant(cell);
   const moves: [string, string][] = [
     ["prospecting", "01-05"],
     ["qualification", "01-15"],

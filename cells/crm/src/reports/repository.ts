@@ -51,6 +51,8 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
     .limit(sql.lit(63)),
 );
 
+// Planned afresh at each run, for the moment, the window and the filters that are asked for.
+const once = { keep: false };
 const history = sql`(partition by opportunity_id order by seq)`;
 const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
@@ -58,8 +60,17 @@ const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
 const epoch = (span: RawBuilder<unknown>) => sql<string>`extract(epoch from ${span})`;
 const count = sql<number>`count(*)`;
 
-/** One row per opportunity that was not deleted at the moment: its state, and what its history up to then comes to; out of one pass over the history. */
-const everywhere = (p: Parameters<Question>) =>
+/** The opportunities that have not changed since the moment: what they were then is what they are. */
+const unchanged = (p: Parameters<Question>) =>
+  db
+    .selectFrom("opportunities")
+    .select(["opportunityId", "pipelineId", "stage", "status as stageType", "amount", "currency", "probability"])
+    .select(["expectedCloseDate", "closedAt", "ownerId", "createdAt", "stageEnteredAt as enteredAt"])
+    .where("deletedAt", "is", null)
+    .where(sql<boolean>`updated_at <= ${p.asOf}::timestamptz`);
+
+/** The others, out of their history up to the moment. */
+const changedSince = (p: Parameters<Question>) =>
   db
     .selectFrom(
       db
@@ -69,18 +80,24 @@ const everywhere = (p: Parameters<Question>) =>
         .select([
           sql<string>`first_value(at) over ${history}`.as("createdAt"),
           sql<string>`max(at) filter (where moved) over ${history}`.as("enteredAt"),
-          sql<string>`bit_or(1::bigint << ${bitOf(p)}) filter (where moved and pipeline_id = ${p.pipelineId}::uuid) over ${history}`.as(
-            "entered",
-          ),
-          // The later row wins: its number stands in front of the stage's.
-          sql<number | null>`max(seq::bigint * 64 + ${bitOf(p)})
-            filter (where moved and pipeline_id = ${p.pipelineId}::uuid and stage_type <> 'lost') over ${history} % 64`.as("lastStage"),
           sql<boolean>`lead(seq) over ${history} is null`.as("isLast"),
         ])
         .where(sql<boolean>`at <= ${p.asOf}::timestamptz`)
-        .as("state"),
+        .where(
+          "opportunityId",
+          "in",
+          db.selectFrom("opportunities").select("opportunityId").where(sql<boolean>`updated_at > ${p.asOf}::timestamptz`),
+        )
+        .as("past"),
     )
-    .where(sql<boolean>`is_last and not deleted`)
+    .select(["opportunityId", "pipelineId", "stage", "stageType", "amount", "currency", "probability"])
+    .select(["expectedCloseDate", "closedAt", "ownerId", "createdAt", "enteredAt"])
+    .where(sql<boolean>`is_last and not deleted`);
+
+/** The opportunities that were there at the moment, as they were then. */
+const everywhere = (p: Parameters<Question>) =>
+  db
+    .selectFrom(unchanged(p).unionAll(changedSince(p)).as("state"))
     .where(sql<boolean>`(${p.visibleTo}::text is null or owner_id = ${p.visibleTo})`)
     .where(sql<boolean>`(${p.ownerId}::text is null or owner_id = ${p.ownerId})`)
     .where(sql<boolean>`(${p.currency}::text is null or currency = ${p.currency})`);
@@ -88,27 +105,45 @@ const everywhere = (p: Parameters<Question>) =>
 /** Those of them that were in the pipeline. */
 const states = (p: Parameters<Question>) => everywhere(p).where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid`);
 
-const stageSums = statement((p: Parameters<Question & { stuckBefore: string; today: string }>) =>
-  states(p)
-    .select(["stage", "stageType", "currency"])
-    .select([
-      count.as("count"),
-      sql<string>`sum(amount)`.as("amount"),
-      sql<string>`sum(amount * probability)`.as("weighted"),
-      sql<string>`sum(${epoch(sql`${p.asOf}::timestamptz - created_at`)})`.as("ageSeconds"),
-      sql<string>`sum(${epoch(sql`${p.asOf}::timestamptz - entered_at`)})`.as("stageSeconds"),
-      sql<number>`count(*) filter (where entered_at < ${p.stuckBefore}::timestamptz)`.as("stuck"),
-      sql<number>`count(*) filter (where expected_close_date < ${p.today}::date)`.as("overdue"),
-    ])
-    .groupBy(["stage", "stageType", "currency"]),
+const stageSums = statement(
+  (p: Parameters<Question & { stuckBefore: string; today: string }>) =>
+    states(p)
+      .select(["stage", "stageType", "currency"])
+      .select([
+        count.as("count"),
+        sql<string>`sum(amount)`.as("amount"),
+        sql<string>`sum(amount * probability)`.as("weighted"),
+        epoch(sql`sum(${p.asOf}::timestamptz - created_at)`).as("ageSeconds"),
+        epoch(sql`sum(${p.asOf}::timestamptz - entered_at)`).as("stageSeconds"),
+        sql<number>`count(*) filter (where entered_at < ${p.stuckBefore}::timestamptz)`.as("stuck"),
+        sql<number>`count(*) filter (where expected_close_date < ${p.today}::date)`.as("overdue"),
+      ])
+      .groupBy(["stage", "stageType", "currency"]),
+  once,
 );
 
-const cohortSums = statement((p: Parameters<Question & Between>) =>
-  states(p)
-    .select(["stage", "stageType", "currency", "entered", "lastStage"])
-    .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
-    .where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`)
-    .groupBy(["stage", "stageType", "currency", "entered", "lastStage"]),
+/** The stages of the pipeline that each opportunity has been in, and the last one of them but for lost ones. */
+const ways = (p: Parameters<Question>) =>
+  db
+    .selectFrom("opportunityHistory")
+    .select("opportunityId as wayId")
+    .select([
+      sql<string | null>`bit_or(1::bigint << ${bitOf(p)})`.as("entered"),
+      // The later row wins: its number stands in front of the stage's.
+      sql<number | null>`max(seq::bigint * 64 + ${bitOf(p)}) filter (where stage_type <> 'lost') % 64`.as("lastStage"),
+    ])
+    .where(sql<boolean>`moved and pipeline_id = ${p.pipelineId}::uuid and at <= ${p.asOf}::timestamptz`)
+    .groupBy("opportunityId");
+
+const cohortSums = statement(
+  (p: Parameters<Question & Between>) =>
+    states(p)
+      .innerJoin(ways(p).as("way"), "way.wayId", "state.opportunityId")
+      .select(["stage", "stageType", "currency", "entered", "lastStage"])
+      .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
+      .where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`)
+      .groupBy(["stage", "stageType", "currency", "entered", "lastStage"]),
+  once,
 );
 
 const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknown>) => RawBuilder<string | null>> = {
@@ -119,24 +154,29 @@ const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknow
 
 /** What began and what was closed in the window. */
 const eventSums = (grouping: Grouping) =>
-  statement((p: Parameters<Grouped>) =>
-    states(p)
-      .innerJoinLateral(
-        sql<{
-          kind: "created" | "won" | "lost";
-          happenedAt: string;
-        }>`(values ('created', created_at), (stage_type, closed_at))`.as<"event">(sql`event(kind, happened_at)`),
-        (join) => join.onTrue(),
-      )
-      .select(["kind", "currency", groupKeys[grouping](p, sql`happened_at`).as("group")])
-      .select([
-        count.as("count"),
-        sql<string>`sum(amount)`.as("amount"),
-        sql<string | null>`sum(${epoch(sql`closed_at - created_at`)})`.as("cycleSeconds"),
-      ])
-      .where(sql<boolean>`happened_at >= ${p.from}::timestamptz and happened_at < ${p.to}::timestamptz`)
-      .groupBy(["kind", "currency", sql`3`]),
+  statement(
+    (p: Parameters<Grouped>) =>
+      states(p)
+        .innerJoinLateral(
+          sql<{
+            kind: "created" | "won" | "lost";
+            happenedAt: string;
+          }>`(values ('created', created_at), (stage_type, closed_at))`.as<"event">(sql`event(kind, happened_at)`),
+          (join) => join.onTrue(),
+        )
+        .select(["kind", "currency", groupKeys[grouping](p, sql`happened_at`).as("group")])
+        .select([count.as("count"), sql<string>`sum(amount)`.as("amount"), epoch(sql`sum(closed_at - created_at)`).as("cycleSeconds")])
+        .where(sql<boolean>`happened_at >= ${p.from}::timestamptz and happened_at < ${p.to}::timestamptz`)
+        .groupBy(["kind", "currency", sql`3`]),
+    once,
   );
+
+/** The arrivals of the window, from an index. */
+const arrivals = (p: Parameters<Question & Between>) =>
+  db
+    .selectFrom("opportunityHistory")
+    .where(sql<boolean>`moved and pipeline_id = ${p.pipelineId}::uuid and at <= ${p.asOf}::timestamptz`)
+    .where(sql<boolean>`at >= ${p.from}::timestamptz and at < ${p.to}::timestamptz`);
 
 /** The arrivals of the window with their departures up to the moment. */
 const stays = (p: Parameters<Grouped>, grouping: Grouping) =>
@@ -152,6 +192,7 @@ const stays = (p: Parameters<Grouped>, grouping: Grouping) =>
           sql<string | null>`lead(stage_type) over ${history}`.as("nextType"),
         ])
         .where(sql<boolean>`moved and at <= ${p.asOf}::timestamptz`)
+        .where("opportunityId", "in", arrivals(p).select("opportunityId"))
         .as("stay"),
       "stay.stayId",
       "state.opportunityId",
@@ -169,40 +210,44 @@ const stays = (p: Parameters<Grouped>, grouping: Grouping) =>
     .where(sql<boolean>`at >= ${p.from}::timestamptz and at < ${p.to}::timestamptz`);
 
 const staySums = (grouping: Grouping) =>
-  statement((p: Parameters<Grouped>) =>
-    db
-      .selectFrom(stays(p, grouping).as("stay"))
-      .select(["stage", "group"])
-      .select([
-        sql<boolean>`grouping(stage, "group") = 0`.as("isGroup"),
-        count.as("entries"),
-        sql<number>`count(distinct stay_id)`.as("opportunities"),
-        ...(["advanced", "lost", "regressed", "movedPipeline", "still"] as const).map((outcome) =>
-          sql<number>`count(*) filter (where outcome = ${sql.lit(outcome)})`.as(outcome),
-        ),
-        sql<string | null>`sum(seconds)`.as("seconds"),
-        sql<number | null>`percentile_cont(0.5) within group (order by seconds::float8)`.as("medianSeconds"),
-        sql<number | null>`percentile_cont(0.9) within group (order by seconds::float8)`.as("p90Seconds"),
-      ])
-      .groupBy(sql`grouping sets ((stage), (stage, "group"))`),
+  statement(
+    (p: Parameters<Grouped>) =>
+      db
+        .selectFrom(stays(p, grouping).as("stay"))
+        .select(["stage", "group"])
+        .select([
+          sql<boolean>`grouping(stage, "group") = 0`.as("isGroup"),
+          count.as("entries"),
+          sql<number>`count(distinct stay_id)`.as("opportunities"),
+          ...(["advanced", "lost", "regressed", "movedPipeline", "still"] as const).map((outcome) =>
+            sql<number>`count(*) filter (where outcome = ${sql.lit(outcome)})`.as(outcome),
+          ),
+          sql<string | null>`sum(seconds)`.as("seconds"),
+          sql<number | null>`percentile_cont(0.5) within group (order by seconds::float8)`.as("medianSeconds"),
+          sql<number | null>`percentile_cont(0.9) within group (order by seconds::float8)`.as("p90Seconds"),
+        ])
+        .groupBy(sql`grouping sets ((stage), (stage, "group"))`),
+    once,
   );
 
-const forecastSums = statement((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>) =>
-  states(p)
-    .select("currency")
-    .select([
-      sql<number>`case when stage_type = 'won' then width_bucket(closed_at, ${p.bounds}::timestamptz[])
+const forecastSums = statement(
+  (p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>) =>
+    states(p)
+      .select("currency")
+      .select([
+        sql<number>`case when stage_type = 'won' then width_bucket(closed_at, ${p.bounds}::timestamptz[])
         when expected_close_date < ${p.today}::date then -1 when expected_close_date is null then -2
         else width_bucket(expected_close_date, ${p.days}::date[]) end`.as("bucket"),
-      sql<boolean>`stage_type = 'won'`.as("isWon"),
-      count.as("count"),
-      sql<string>`sum(amount)`.as("amount"),
-      sql<string>`sum(amount * probability)`.as("weighted"),
-      sql<string>`coalesce(sum(amount) filter (where probability >= 50), 0)`.as("bestCase"),
-      sql<string>`coalesce(sum(amount) filter (where probability >= 80), 0)`.as("commit"),
-    ])
-    .where(sql<boolean>`stage_type <> 'lost'`)
-    .groupBy(["currency", sql`2`, sql`3`]),
+        sql<boolean>`stage_type = 'won'`.as("isWon"),
+        count.as("count"),
+        sql<string>`sum(amount)`.as("amount"),
+        sql<string>`sum(amount * probability)`.as("weighted"),
+        sql<string>`coalesce(sum(amount) filter (where probability >= 50), 0)`.as("bestCase"),
+        sql<string>`coalesce(sum(amount) filter (where probability >= 80), 0)`.as("commit"),
+      ])
+      .where(sql<boolean>`stage_type <> 'lost'`)
+      .groupBy(["currency", sql`2`, sql`3`]),
+  once,
 );
 
 const customersAt = statement((p: Parameters<Pick<Question, "asOf" | "visibleTo" | "ownerId">>) =>

@@ -1,16 +1,16 @@
 import { type Call, type Cell, clearance, endpoint, settingsOf } from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { notFound } from "@cell/problem";
+import { dayAt } from "../calendar.ts";
 import { effective } from "../settings/domain.ts";
 import type { Settings } from "../settings/schema.ts";
 import { visibility } from "../visibility.ts";
-import { dayAt } from "./calendar.ts";
 import { funnelCsv } from "./csv.ts";
 import { forecastOf } from "./forecast.ts";
 import { funnelOf } from "./funnel.ts";
 import { funnelReportOf } from "./funnel-report.ts";
 import { type Link, linksTo } from "./links.ts";
-import { countOf, percent } from "./money.ts";
+import { metricsOf } from "./metrics.ts";
 import * as reports from "./repository.ts";
 import {
   forecast,
@@ -97,15 +97,17 @@ interface Asked {
   echo: { pipelineId: string; asOf: string; timezone: string };
 }
 
-/** The reports' routes. All compute over the history, so that the same question with the same `asOf` always has the same answer. */
+/**
+ * The reports' routes. All tell what was at `asOf`: the same question with the same one has the same answer whatever changes later; an
+ * import that brings a past along is part of that past.
+ */
 export function reportRoutes(cell: Cell): void {
   cell.read(getSummary, "Pipeline", async (call, tenant) => {
-    const asked = await ask(call, tenant);
-    const { question, stages, settings, timezone, link, echo } = asked;
+    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
     const hasWindow = call.query.from !== undefined || call.query.to !== undefined;
     const window = hasWindow ? windowOf(call.query, timezone, question.asOf) : null;
     const stuckBefore = new Date(Date.parse(question.asOf) - settings.stuckAfterDays * dayMs).toISOString();
-    const today = dayAt(timezone, question.asOf);
+    const today = dayAt(question.asOf, timezone);
     const [sums, events] = await Promise.all([
       reports.sumStages(tenant, { ...question, stuckBefore, today }),
       window ? reports.sumEvents(tenant, "none", { ...question, ...window, bounds: [] }) : [],
@@ -141,7 +143,7 @@ export function reportRoutes(cell: Cell): void {
     const window = forecastWindowOf(call.query, timezone, question.asOf, period);
     const buckets = bucketsOf(window, timezone, period);
     const days = [...buckets.map((bucket) => daysOf(bucket, timezone).fromDay), daysOf(window, timezone).toDay];
-    const today = dayAt(timezone, question.asOf);
+    const today = dayAt(question.asOf, timezone);
     const sums = await reports.sumForecast(tenant, { ...question, today, bounds: boundsOf(buckets), days });
     return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, exchange: settings, link }) };
   });
@@ -151,38 +153,11 @@ export function reportRoutes(cell: Cell): void {
     const { asOf } = question;
     const window = windowOf({}, timezone, asOf);
     const [sums, cohort, customers] = await Promise.all([
-      reports.sumStages(tenant, { ...question, stuckBefore: asOf, today: dayAt(timezone, asOf) }),
+      reports.sumStages(tenant, { ...question, stuckBefore: asOf, today: dayAt(asOf, timezone) }),
       reports.sumCohort(tenant, { ...question, ...window }),
       reports.countCustomers(tenant, question),
     ]);
-    const { currency, converted, missingRates, ...figures } = funnelOf({
-      stages,
-      sums: cohort,
-      mode: "reached",
-      window,
-      exchange: settings,
-      link,
-    });
-    const [open = 0, won = 0, lost = 0] = ["open", "won", "lost"].map((type) =>
-      countOf(sums.filter(({ stageType }) => stageType === type)),
-    );
-    return {
-      ...echo,
-      currency,
-      converted,
-      missingRates,
-      window,
-      customers,
-      opportunities: {
-        open,
-        won,
-        lost,
-        links: { open: link({ status: "open" }), won: link({ status: "won" }), lost: link({ status: "lost" }) },
-      },
-      winRate: percent(won, won + lost),
-      conversionRate: figures.overallConversion,
-      funnel: figures,
-    };
+    return { ...echo, ...metricsOf({ stages, sums, cohort, customers, window, exchange: settings, link }) };
   });
 }
 

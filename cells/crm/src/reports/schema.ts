@@ -280,5 +280,3 @@ export const metrics = report(
     })
     .meta({ id: "Metrics" }),
 );
-
-export type Summary = typeof summary extends { present(row: infer Row, ...rest: never[]): object } ? Row : never;

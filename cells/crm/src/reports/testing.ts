@@ -1,4 +1,6 @@
 import { randomUUID } from "node:crypto";
+import type { TestCell, TestClient } from "@cell/cell/testing";
+import { expect } from "vitest";
 import { inspect } from "../testing.ts";
 
 /** One row of `opportunity_history`, as far as reports depend on it. */
@@ -78,3 +80,33 @@ export function movesOf(
     };
   });
 }
+
+/** A tenant in a test's hands. */
+export interface Tenant {
+  tenantId: string;
+  admin: TestClient;
+  customerId: string;
+  pipeline: TestPipeline;
+}
+
+/** A tenant with these settings, a customer and the default pipeline. */
+export async function makeTenant(cell: TestCell, settings: object = {}): Promise<Tenant> {
+  const tenantId = await cell.tenant();
+  const admin = cell.client(tenantId);
+  if (Object.keys(settings).length > 0) expect((await admin.patch("/settings", { body: settings })).status).toBe(200);
+  const { customerId } = (await admin.post("/customers", { body: { name: "Reported" } })).body;
+  return { tenantId, admin, customerId, pipeline: (await admin.get("/pipelines")).body.data[0] };
+}
+
+/** The body of a report. */
+export const get = async (client: TestClient, path: string) => {
+  const answer = await client.get(path);
+  expect(answer.status, answer.text).toBe(200);
+  return answer.body;
+};
+
+/** Opportunities that only moved, by default into the first stage on 10 January 2026, each with what is said of it. */
+export const planted = ({ pipeline }: Tenant, given: readonly (Partial<Past> & { moves?: [string, string][] })[]): Past[] =>
+  given.flatMap(({ moves = [["prospecting", "01-10"]], ...fields }) =>
+    movesOf(pipeline, { amount: "100", expectedCloseDate: "2026-04-10" }, moves).map((row) => ({ ...row, ...fields })),
+  );

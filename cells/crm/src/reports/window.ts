@@ -12,7 +12,7 @@ import {
   periodName,
   startOfDay,
   startOfPeriod,
-} from "./calendar.ts";
+} from "../calendar.ts";
 
 /** From `from` on, up to but without `to`. */
 export interface Window {
@@ -43,17 +43,17 @@ export function asOfOf({ asOf }: TimesQuery, timezone: string, now: Instant): In
  * Throws BAD_REQUEST.
  */
 export function windowOf(query: TimesQuery, timezone: string, asOf: Instant): Window {
-  const to = query.to === undefined ? startOfDay(timezone, addDays(dayAt(timezone, asOf), 1)) : span("to", query.to, timezone).end;
-  const lastDay = dayAt(timezone, new Date(Date.parse(to) - 1).toISOString());
-  const from = query.from === undefined ? startOfDay(timezone, addMonths(lastDay, -12)) : span("from", query.from, timezone).start;
+  const to = query.to === undefined ? startOfDay(addDays(dayAt(asOf, timezone), 1), timezone) : span("to", query.to, timezone).end;
+  const lastDay = dayAt(new Date(Date.parse(to) - 1).toISOString(), timezone);
+  const from = query.from === undefined ? startOfDay(addMonths(lastDay, -12), timezone) : span("from", query.from, timezone).start;
   return ordered({ from, to });
 }
 
 /** The window of a forecast: by default twelve months from the beginning of the period of `asOf` or of `from`. Throws BAD_REQUEST. */
 export function forecastWindowOf(query: TimesQuery, timezone: string, asOf: Instant, period: Period): Window {
-  const current = startOfPeriod(dayAt(timezone, asOf), period);
-  const from = query.from === undefined ? startOfDay(timezone, current) : span("from", query.from, timezone).start;
-  const end = () => startOfDay(timezone, addMonths(startOfPeriod(dayAt(timezone, from), period), 12));
+  const current = startOfPeriod(dayAt(asOf, timezone), period);
+  const from = query.from === undefined ? startOfDay(current, timezone) : span("from", query.from, timezone).start;
+  const end = () => startOfDay(addMonths(startOfPeriod(dayAt(from, timezone), period), 12), timezone);
   return ordered({ from, to: query.to === undefined ? end() : span("to", query.to, timezone).end });
 }
 
@@ -63,8 +63,8 @@ export function bucketsOf({ from, to }: Window, timezone: string, period: Period
   let start = from;
   while (start < to) {
     if (buckets.length === maxBuckets) throw badField("to", "OUT_OF_RANGE", `makes more than ${maxBuckets} periods`);
-    const first = startOfPeriod(dayAt(timezone, start), period);
-    const next = startOfDay(timezone, addMonths(first, periodMonths[period]));
+    const first = startOfPeriod(dayAt(start, timezone), period);
+    const next = startOfDay(addMonths(first, periodMonths[period]), timezone);
     const end = next < to ? next : to;
     buckets.push({ period: periodName(first, period), from: start, to: end });
     start = end;
@@ -74,7 +74,7 @@ export function bucketsOf({ from, to }: Window, timezone: string, period: Period
 
 /** The dates that begin in a window: from the first of them up to but without the second. */
 export function daysOf({ from, to }: Window, timezone: string): { fromDay: Day; toDay: Day } {
-  return { fromDay: firstDayFrom(timezone, from), toDay: firstDayFrom(timezone, to) };
+  return { fromDay: firstDayFrom(from, timezone), toDay: firstDayFrom(to, timezone) };
 }
 
 function ordered(window: Window): Window {
@@ -98,5 +98,5 @@ function span(path: string, text: string, timezone: string): { start: Instant; e
     return { start: instant, end: instant };
   }
   const next = isMonth ? addMonths(first, 1) : addDays(first, 1);
-  return { start: startOfDay(timezone, first), end: startOfDay(timezone, next) };
+  return { start: startOfDay(first, timezone), end: startOfDay(next, timezone) };
 }

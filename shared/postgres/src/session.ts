@@ -1,0 +1,196 @@
+import type pg from "pg";
+import type { Lease } from "./connections.ts";
+import { decode } from "./rows.ts";
+import { bind, type CompiledStatement, type Statement, statement } from "./statement.ts";
+import { type AuditEntry, buildKept, type Change, type Claim, composeWrite, type KeptAnswer, lockNumber, writeValues } from "./write.ts";
+
+declare const reading: unique symbol;
+declare const writing: unique symbol;
+
+/** A handle on one tenant's data that may read. Only `Tenant` makes one. */
+export interface TenantDb {
+  readonly [reading]: true;
+  readonly tenantId: string;
+  /** All rows of a statement. */
+  query<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
+  /** The first row, or undefined. */
+  first<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R | undefined>;
+  /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops. */
+  stream<P extends object, R>(statement: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
+  /** As `stream`, several times as fast, but as lines of COPY's text format, the columns' names in camelCase coming first. */
+  copy<P extends object>(statement: Statement<P, unknown>, values: P): AsyncGenerator<string[]>;
+}
+
+/** A handle inside a command: it may also prepare changes, which happen when the command commits. */
+export interface TenantTx extends TenantDb {
+  readonly [writing]: true;
+  /**
+   * A statement for the command to carry out. With `expectation` it has to meet a row; otherwise everything is rolled back and
+   * the command runs its work again, which then sees what has become of the row.
+   */
+  change<P extends object>(statement: Statement<P, unknown>, values: P, expectation?: string): Change;
+  /** From here on, reads happen inside the transaction: for locks, and for work in several steps. */
+  begin(): Promise<void>;
+  /** Carries out a statement now, inside the transaction that `begin` opened. */
+  run<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
+}
+
+/** What a write ended in: it was carried out, an earlier one with the same key was found, or that one still runs. */
+export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: KeptAnswer } | { outcome: "running" };
+
+/** Sends one query on whatever connection the session reads from. */
+export type Send = (query: pg.QueryArrayConfig) => Promise<pg.QueryArrayResult>;
+
+const keptAnswer = statement(buildKept);
+const lockKey = "select pg_try_advisory_xact_lock($1::bigint)";
+
+/** What a session needs of its tenant. */
+export interface SessionTenant {
+  readonly tenantId: string;
+  configure(compiled: CompiledStatement, values: unknown[]): pg.QueryArrayConfig;
+  stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
+  copy<P extends object>(query: Statement<P, unknown>, values: P): AsyncGenerator<string[]>;
+}
+
+/** The handle behind a TenantDb. */
+export class Session {
+  readonly tenantId: string;
+  protected readonly tenant: SessionTenant;
+  protected send: Send;
+
+  constructor(tenant: SessionTenant, send: Send) {
+    this.tenant = tenant;
+    this.tenantId = tenant.tenantId;
+    this.send = send;
+  }
+
+  async query<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {
+    const { compiled } = query;
+    return decode<R>(compiled, await this.send(this.tenant.configure(compiled, bind(compiled, values))));
+  }
+
+  async first<P extends object, R>(query: Statement<P, R>, values: P): Promise<R | undefined> {
+    const [row] = await this.query(query, values);
+    return row;
+  }
+
+  stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]> {
+    return this.tenant.stream(query, values, batchSize);
+  }
+
+  copy<P extends object>(query: Statement<P, unknown>, values: P): AsyncGenerator<string[]> {
+    return this.tenant.copy(query, values);
+  }
+}
+
+/** The handle behind a command. Slices see it as TenantTx; the rest is for the command alone. */
+export class WriteSession extends Session {
+  readonly #acquire: () => Promise<Lease>;
+  #lease: Lease | undefined;
+
+  constructor(tenant: SessionTenant, send: Send, acquire: () => Promise<Lease>) {
+    super(tenant, send);
+    this.#acquire = acquire;
+  }
+
+  /** Runs beside the first read, or inside the transaction when `begin` comes first; what it throws ends the work. */
+  guard: ((begun: boolean) => Promise<void>) | undefined;
+
+  /** Whether the work opened a transaction. */
+  get begun(): boolean {
+    return this.#lease !== undefined;
+  }
+
+  /** The same object, as what a slice may do with it. */
+  get tx(): TenantTx {
+    return this as unknown as TenantTx;
+  }
+
+  change<P extends object>(query: Statement<P, unknown>, values: P, expectation?: string): Change {
+    return { statement: query as unknown as Statement<never, unknown>, values, expectation };
+  }
+
+  async begin(): Promise<void> {
+    if (this.#lease) return;
+    this.#lease = await this.#acquire();
+    const { client } = this.#lease;
+    this.send = (query) => client.query(query);
+    await this.#control("begin");
+    const guard = this.#takeGuard();
+    await guard?.(true);
+  }
+
+  override async query<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {
+    const guard = this.#takeGuard();
+    if (!guard) return super.query(query, values);
+    const [looked, rows] = await Promise.allSettled([guard(false), super.query(query, values)]);
+    if (looked.status === "rejected") throw looked.reason;
+    if (rows.status === "rejected") throw rows.reason;
+    return rows.value;
+  }
+
+  async run<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {
+    this.connection();
+    return this.query(query, values);
+  }
+
+  /** The transaction's connection, for protocols of its own such as COPY. */
+  connection(): pg.Client {
+    if (!this.#lease) throw new Error("There is no transaction before begin()");
+    return this.#lease.client;
+  }
+
+  /** The answer kept under a key, if one is. */
+  findKept(key: Buffer): Promise<KeptAnswer | undefined> {
+    return this.first(keptAnswer, { key });
+  }
+
+  /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key runs. */
+  async lockKey(key: Buffer): Promise<boolean> {
+    const result = await this.send({ text: lockKey, values: [lockNumber(key)], rowMode: "array" });
+    return result.rows[0]?.[0] === true;
+  }
+
+  /** Claim, changes and audit entries in one statement, and the commit. Rejects with the database's error; then nothing has changed. */
+  async commit(claim: Claim | undefined, changes: readonly Change[], audit: readonly AuditEntry[]): Promise<WriteResult> {
+    const begun = this.#lease !== undefined;
+    this.#lease ??= await this.#acquire();
+    const { client } = this.#lease;
+    if (!claim && changes.length === 0 && audit.length === 0) {
+      if (begun) await this.#control("commit");
+      return { outcome: "written" };
+    }
+    const compiled = composeWrite(claim !== undefined, changes, audit.length > 0);
+    const result = await client.query(this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit))));
+    const [row] = decode<{ claimed: boolean } & KeptAnswer>(compiled, result);
+    if (!row?.claimed) return row?.fingerprint ? { outcome: "kept", kept: row } : { outcome: "running" };
+    if (begun) await this.#control("commit");
+    return { outcome: "written" };
+  }
+
+  /** Writes audit entries now, inside the transaction that `begin` opened: for work whose entries are too many to be kept until its commit. */
+  async record(audit: readonly AuditEntry[]): Promise<void> {
+    if (audit.length === 0) return;
+    const compiled = composeWrite(false, [], true);
+    await this.connection().query(this.tenant.configure(compiled, bind(compiled, writeValues(undefined, [], audit))));
+  }
+
+  /** Gives the connection back; a transaction that was not committed is rolled back. */
+  async end(error?: unknown): Promise<void> {
+    if (!this.#lease) return;
+    const { client, release } = this.#lease;
+    // A rollback that fails leaves the connection outside of "I", and so closed.
+    if (client.getTransactionStatus() !== "I") await this.#control("rollback").catch(() => undefined);
+    release(error);
+  }
+
+  #takeGuard(): ((begun: boolean) => Promise<void>) | undefined {
+    const { guard } = this;
+    this.guard = undefined;
+    return guard;
+  }
+
+  async #control(text: "begin" | "commit" | "rollback"): Promise<void> {
+    await this.connection().query(this.tenant.configure({ text, parameters: [], keep: false }, []));
+  }
+}
