@@ -20,6 +20,8 @@ export const chassisMigration: TenantMigration = {
     `create index audit_logs_import on "$tenant".audit_logs (import_id, seq) where import_id is not null`,
     // The order in which entries are sealed and verified.
     `create index audit_logs_transaction on "$tenant".audit_logs (transaction_id, seq)`,
+    // A request's entries are asked for by its whole id.
+    `create index audit_logs_request on "$tenant".audit_logs using hash (request_id)`,
     `create index audit_logs_occurred_at on "$tenant".audit_logs using brin (occurred_at)`,
     // Without seq and transaction_id: a place in the trail is given, never chosen.
     `grant select, insert (id, occurred_at, actor_id, actor_type, action, resource_type, resource_id, resource_name, resource_version, changes,

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Problem } from "@cell/problem";
 import { getRequestListener, type HttpBindings, RequestError } from "@hono/node-server";
@@ -49,7 +49,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
   const server = createServer(
     {
       maxHeaderSize: maxHeaderBytes,
-      headersTimeout: 10_000,
+      headersTimeout: Math.min(10_000, options.requestTimeoutMs),
       requestTimeout: options.requestTimeoutMs,
       keepAliveTimeout: 65_000,
       connectionsCheckingInterval: 1_000,
@@ -82,6 +82,12 @@ export async function serve(options: ServeOptions): Promise<Server> {
     });
   });
   const { port } = server.address() as AddressInfo;
+  /** Node takes a connection on which nothing was ever sent for a busy one. */
+  function closeIdle(): void {
+    server.closeIdleConnections();
+    for (const socket of sockets) if ((socket as Socket).bytesRead === 0) socket.destroy();
+  }
+
   async function drain(): Promise<void> {
     log.info("draining");
     // Told so, a client does not send its next request on a connection that is about to close.
@@ -91,8 +97,8 @@ export async function serve(options: ServeOptions): Promise<Server> {
     }
     await new Promise((resolve) => setTimeout(resolve, options.drainDelayMs));
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
-    const idle = setInterval(() => server.closeIdleConnections(), 50);
+    closeIdle();
+    const idle = setInterval(closeIdle, 50);
     const cut = setTimeout(() => server.closeAllConnections(), options.drainTimeoutMs);
     await closed;
     clearInterval(idle);
