@@ -1,0 +1,50 @@
+import { createHash } from "node:crypto";
+import type { TestCell, TestClient } from "@cell/cell/testing";
+import pg from "pg";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { keptAnswers, startCrm } from "../testing.ts";
+
+let cell: TestCell;
+let tenantId: string;
+let admin: TestClient;
+let other: pg.Client;
+
+beforeAll(async () => {
+  cell = await startCrm();
+  tenantId = await cell.tenant();
+  admin = cell.client(tenantId);
+  other = new pg.Client({ connectionString: inject("databaseUrl") });
+  await other.connect();
+});
+afterAll(async () => {
+  await other.end();
+  await cell.stop();
+});
+
+/** Holds a request id as another process of this cell does while its command runs. */
+async function hold(key: string): Promise<void> {
+  const scope = ["user-001", "POST", "/customers", key].join("\0");
+  const lock = createHash("sha256").update(scope).digest().readBigInt64BE(0).toString();
+  await other.query("begin");
+  await other.query("select pg_advisory_xact_lock($1::bigint)", [lock]);
+}
+
+test("while another process carries out the first request, a repeat is told IN_PROGRESS and changes nothing; afterwards it runs", async () => {
+  await hold("elsewhere");
+  const body = { name: "Carried out elsewhere" };
+  const waiting = admin.post("/customers", { body, key: "elsewhere" });
+  // Others do not wait behind it.
+  expect((await admin.post("/customers", { body: { name: "Not behind it" } })).status).toBe(201);
+  const refused = await waiting;
+  expect([refused.status, refused.body.details, refused.headers.get("retry-after")]).toEqual([409, { reason: "IN_PROGRESS" }, "1"]);
+  expect(await keptAnswers(tenantId)).toBe(0);
+  await other.query("rollback");
+  expect((await admin.post("/customers", { body, key: "elsewhere" })).status).toBe(201);
+});
+
+test("a repeat that waits gets through when the other process ends in time", async () => {
+  await hold("soon-over");
+  const waiting = admin.post("/customers", { body: { name: "Soon over" }, key: "soon-over" });
+  await other.query("rollback");
+  expect((await waiting).status).toBe(201);
+});
