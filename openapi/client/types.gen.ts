@@ -349,6 +349,11 @@ export type Customer360 = {
         href: string;
     } | {
         unavailable: true;
+    } | {
+        /**
+         * The caller may not read this section
+         */
+        forbidden: true;
     };
     summary?: {
         lifetimeValue: string | null;

@@ -55,7 +55,8 @@ export class CopyOut {
   }
 
   handleCopyData({ chunk }: { chunk: Buffer }): void {
-    this.#chunks.push(chunk);
+    // The driver writes what comes next over it: a view of its buffer would not wait for a slow consumer.
+    this.#chunks.push(Buffer.from(chunk));
     const before = this.#waiting;
     this.#waiting += chunk.length;
     const stream = this.#connection?.stream;

@@ -4,10 +4,10 @@ import type { AddressInfo } from "node:net";
 import { type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing";
 import { verifyAssertion } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startCrm } from "../testing.ts";
+import { byCurrency, startCrm } from "../testing.ts";
 
 /** The messaging cell, as its document says it answers; or one that hangs. */
-let answers: "conversations" | "nothing" | "nonsense" = "conversations";
+let answers: "conversations" | "nothing" | "nonsense" | "forbidden" = "conversations";
 let messaging: Server;
 let cell: TestCell;
 let tenantId: string;
@@ -19,6 +19,7 @@ beforeAll(async () => {
     if (answers === "nothing") return;
     const { "x-cell-assertion": assertion, "x-request-id": requestId } = request.headers;
     verifyAssertion(testAssertionKeys, "messaging", String(assertion), String(requestId), Math.floor(Date.now() / 1000));
+    if (answers === "forbidden") response.statusCode = 403;
     const body = answers === "nonsense" ? { hello: "world" } : { total: 1, data: [{ conversationId: "c-1", unread: 2 }] };
     response.setHeader("content-type", "application/json").end(JSON.stringify(body));
   });
@@ -110,6 +111,34 @@ test.each(["nothing", "nonsense"] as const)("a messaging cell that answers %s le
   expect(status).toBe(200);
   expect(body.conversations).toEqual({ unavailable: true });
   expect(body.warnings).toEqual([{ section: "conversations", code: "UNAVAILABLE" }]);
+});
+
+test("conversations that the messaging cell refuses to the caller are forbidden, without a warning", async () => {
+  answers = "forbidden";
+  const { body } = await view(admin, "?include=conversations");
+  expect([body.conversations, body.warnings]).toEqual([{ forbidden: true }, []]);
+});
+
+test("amounts equal the totals of the customer's lists, whatever the status and currency", async () => {
+  const of = (await made("/customers", { name: "Of totals" })).customerId;
+  for (const [name, status, currency] of [
+    ["Draft", "draft", "CNY"],
+    ["Active", "active", "CNY"],
+    ["Dollars", "active", "USD"],
+  ]) {
+    const { contractId } = await made("/contracts", { customerId: of, name, amount: "100.25", status, currency });
+    if (status === "active") await made("/payments", { contractId, amount: "30.10", paidAt: "2026-01-05" });
+  }
+  const { body } = await admin.get(`/customers/${of}/360?include=contracts,payments,summary`);
+  const contracts = byCurrency((await admin.get(`/contracts?customerId=${of}`)).body);
+  const payments = byCurrency((await admin.get(`/payments?customerId=${of}`)).body);
+  expect(Object.keys(contracts)).toEqual(["CNY", "USD"]);
+  expect(body.contracts).toMatchObject({ total: 3, active: 2, amount: null, received: null });
+  expect(byCurrency({ totals: body.contracts })).toMatchObject(
+    Object.fromEntries(Object.entries(contracts).map(([currency, { _masked, ...total }]) => [currency, total])),
+  );
+  const received = body.summary.byCurrency.map((row: { currency: string; lifetimeValue: string }) => [row.currency, row.lifetimeValue]);
+  expect(received).toEqual(Object.entries(payments).map(([currency, { net }]) => [currency, net]));
 });
 
 test("what the caller may not read is forbidden or masked", async () => {

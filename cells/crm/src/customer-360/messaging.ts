@@ -6,8 +6,8 @@ import { z } from "zod";
 const answered = z.object({ total: z.int(), data: z.array(z.record(z.string(), z.unknown())) });
 export type Conversations = z.infer<typeof answered>;
 
-/** The newest conversations of a customer. Rejects when the messaging cell does not answer in time, or not as it should. */
-export type ReadConversations = (call: Call, customerId: string) => Promise<Conversations>;
+/** The newest conversations of a customer; "forbidden" to this caller. Rejects when the messaging cell does not answer in time, or not as it should. */
+export type ReadConversations = (call: Call, customerId: string) => Promise<Conversations | "forbidden">;
 
 /** The whole view has 800 ms where this cell is away. */
 const timeoutMs = 600;
@@ -22,6 +22,7 @@ export function readConversationsAt(url: string | undefined, keys: AssertionKeys
       headers: { "x-cell-assertion": assertion, "x-request-id": requestId, "x-tenant-id": principal.tenantId },
       signal: AbortSignal.timeout(timeoutMs),
     });
+    if (response.status === 403) return "forbidden";
     if (!response.ok) throw unavailable(`The messaging cell answered ${response.status}`);
     return answered.parse(await response.json());
   };

@@ -1,6 +1,6 @@
 import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { db, type Tables } from "../tables.ts";
+import type { Tables } from "../tables.ts";
 import type { TimelineItem } from "./schema.ts";
 
 interface TrailTables extends Tables {
@@ -102,14 +102,6 @@ const timelinePage = statement((p: Parameters<{ customerId: string; beforeAt: st
     .$castTo<TimelineItem>(),
 );
 
-const facts = statement((p: Parameters<{ customerId: string }>) =>
-  db
-    .selectFrom("opportunities")
-    .select([sql<string | null>`min(closed_at) filter (where status = 'won')`.as("firstWonAt")])
-    .where("customerId", "=", p.customerId)
-    .where("deletedAt", "is", null),
-);
-
 /** A place in the timeline. */
 export interface TimelinePosition {
   at: string;
@@ -119,9 +111,4 @@ export interface TimelinePosition {
 /** Eleven items of the timeline, newest first: one more than a page shows. */
 export function timeline(tenant: TenantDb, customerId: string, before: TimelinePosition | undefined): Promise<TimelineItem[]> {
   return tenant.query(timelinePage, { customerId, beforeAt: before?.at ?? null, beforeId: before?.id ?? null });
-}
-
-/** When the customer's first opportunity was won. */
-export async function firstWonAt(tenant: TenantDb, customerId: string): Promise<string | null> {
-  return (await tenant.first(facts, { customerId }))?.firstWonAt ?? null;
 }

@@ -147,8 +147,9 @@ class View {
   async conversations(readConversations: ReadConversations) {
     const { id } = this.#call.params;
     try {
-      const { total, data } = await readConversations(this.#call, id);
-      return { total, items: data, href: `/api/v1/messaging/conversations?customerId=${id}` };
+      const read = await readConversations(this.#call, id);
+      if (read === "forbidden") return { forbidden: true };
+      return { total: read.total, items: read.data, href: `/api/v1/messaging/conversations?customerId=${id}` };
     } catch {
       // The other cell's fault is not this one's: the caller is told that the section is missing.
       this.warnings.push({ section: "conversations", code: "UNAVAILABLE" });
@@ -158,17 +159,17 @@ class View {
 
   async summary() {
     const { id } = this.#call.params;
-    const [totals, rows, [latest], firstWonAt] = await Promise.all([
+    const [totals, rows, [latest]] = await Promise.all([
       payments.totals(this.#tenant, this.#request(payments.lists)),
       this.#pipeline(),
       repository.timeline(this.#tenant, id, undefined),
-      repository.firstWonAt(this.#tenant, id),
     ]);
+    const won = rows.flatMap(({ status, firstClosedAt }) => (status === "won" && firstClosedAt ? [firstClosedAt] : [])).sort();
     const sums = totals.map(({ currency, count, net }) => ({ currency, count, amounts: { lifetimeValue: new Big(net) } }));
     return {
       ...this.#amounts(sums, ["lifetimeValue"]),
       lastInteractionAt: latest?.at ?? null,
-      firstWonAt,
+      firstWonAt: won[0] ?? null,
       openOpportunities: rows.filter((row) => row.status === "open").reduce((sum, row) => sum + row.count, 0),
     };
   }
@@ -188,6 +189,7 @@ class View {
           eb.fn.countAll<number>().as("count"),
           eb.fn.sum<string>("amount").as("amount"),
           sql<string>`sum(amount * probability / 100)`.as("weighted"),
+          eb.fn.min<string | null>("closedAt").as("firstClosedAt"),
         ])
         .groupBy(["currency", "status"]),
     );

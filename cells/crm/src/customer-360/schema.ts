@@ -78,7 +78,7 @@ export const customer360 = answer(
         .optional()
         .meta({ description: "Changes, stage moves, payments and messages, newest first" }),
       conversations: z
-        .union([section(z.record(z.string(), z.unknown())), z.strictObject({ unavailable: z.literal(true) })])
+        .union([section(z.record(z.string(), z.unknown())), z.strictObject({ unavailable: z.literal(true) }), forbidden])
         .optional()
         .meta({ description: "From the messaging cell" }),
       summary: z

@@ -105,6 +105,30 @@ describe("an import of many rows", () => {
     expect(real.body.errors.at(-1)).toMatchObject({ row: 1_202, code: "DUPLICATE_IN_FILE", duplicateOf: 1_200 });
   });
 
+  test("of few rows is put off too where its JSON asks for that", async () => {
+    const taken = await admin.post("/customers/import", { body: { items: [{ name: "A" }], async: true } });
+    expect([taken.status, taken.body.status]).toEqual([202, "queued"]);
+    expect((await finished(taken.body.importId)).body).toMatchObject({ status: "completed", total: 1, done: 1, created: 1 });
+  });
+
+  test("of more than a million rows is refused, and leaves nothing", async () => {
+    const answer = await admin.post("/customers/import", { body: { items: Array(1_000_001).fill(0) } });
+    expect([answer.status, answer.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
+    expect([await count("$tenant.imports"), await count("$tenant.import_rows")]).toEqual([0, 0]);
+  });
+
+  test("that cannot go on has failed: what it has done stays, and can be taken back", async () => {
+    await inspect(tenantId, "alter table $tenant.customers add constraint refused check (name <> 'Refused')");
+    const taken = await upload(`${rows(1_200).replaceAll("?", "")}Refused,\n`, "?async=true");
+    const { body } = await finished(taken.body.importId);
+    expect(body).toMatchObject({ status: "failed", total: 1_201, created: body.done });
+    expect(body.done).toBeGreaterThan(0);
+    expect(await count("$tenant.customers")).toBe(body.done);
+    const revert = await admin.post(`/imports/${taken.body.importId}/revert`);
+    expect(revert.body).toMatchObject({ status: "reverted", reverted: body.done });
+    expect(await count("$tenant.customers where deleted_at is null")).toBe(0);
+  });
+
   test("is taken back in steps", async () => {
     const taken = await upload(rows(1_300).replaceAll("?", ""), "?async=true");
     await finished(taken.body.importId);

@@ -124,6 +124,22 @@ describe("the golden set", () => {
     expect(await inspect(tenantId, "select * from $tenant.opportunity_history")).toEqual(history);
   });
 
+  test("is exported to who works on its own records as far as it sees, under its name in the trail", async () => {
+    const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
+    const own = (await sales.post("/customers", { body: { name: "Own" } })).body.customerId;
+    await sales.post("/opportunities", { body: { customerId: own, name: "Mine" } });
+    const lines = (await sales.get("/opportunities/export?format=csv&status=open")).text.trim().split("\r\n");
+    expect([lines.length, lines[1]]).toEqual([2, expect.stringContaining(",Mine,")]);
+    const { data } = (await admin.get("/audit-logs?action=export&resourceType=opportunity")).body;
+    expect(data).toMatchObject([{ actorId: "sales-1" }]);
+    const told = [
+      { field: "status", before: null, after: ["open"] },
+      { field: "fields", before: null, after: expect.arrayContaining(["opportunityId", "customerId", "name"]) },
+      { field: "rows", before: null, after: 1 },
+    ];
+    expect(data[0].changes).toEqual(expect.arrayContaining(told));
+  });
+
   test("is exported with the list's filters, its own ones too, and its masking", async () => {
     const answer = await admin.get("/opportunities/export?format=csv&asOf=2026-02-01T00:00:00Z&status=lost");
     const lines = answer.text.trim().split("\r\n");

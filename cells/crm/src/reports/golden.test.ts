@@ -153,6 +153,25 @@ test("the forecast of the golden data set", async () => {
   expect(undated).toMatchObject({ count: 0, amount: "0.00", byCurrency: [] });
 });
 
+test("the forecast of the golden data set by quarter", async () => {
+  const { buckets, overdue } = await get(`/opportunities/forecast?${asOf}&from=2026-01&to=2026-06&period=quarter`);
+  const figures = ["period", "openCount", "openAmount", "weightedAmount", "bestCase", "commit", "closedWon", "forecast"];
+  expect(buckets.map((bucket: Record<string, unknown>) => figures.map((name) => bucket[name]))).toEqual([
+    ["2026-Q1", 1, "80000.00", "40000.00", "80000.00", "0.00", "100000.00", "140000.00"],
+    ["2026-Q2", 1, "60000.00", "54000.00", "60000.00", "60000.00", "0.00", "54000.00"],
+  ]);
+  expect(overdue).toMatchObject({ count: 1, amount: "20000.00" });
+});
+
+test("the metrics' figures are drilled down to, and their funnel is the funnel's", async () => {
+  const { opportunities, funnel } = await get(`/metrics?${asOf}`);
+  for (const name of ["open", "won", "lost"]) {
+    const { total } = await get(opportunities.links[name]);
+    expect([name, total]).toEqual([name, opportunities[name]]);
+  }
+  expect(await get(`/pipeline/funnel?${asOf}`)).toMatchObject(funnel);
+});
+
 test("the metrics of the golden data set", async () => {
   const body = await get(`/metrics?${asOf}`);
   expect(body).toMatchObject({ opportunities: { open: 3, won: 1, lost: 2 }, winRate: 33.33, conversionRate: 16.67, funnel: { cohort: 6 } });

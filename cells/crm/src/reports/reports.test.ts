@@ -181,6 +181,33 @@ describe("who sees what", () => {
   });
 });
 
+test("without a pipeline the default one is reported, whichever that is now", async () => {
+  const { admin, customerId, pipeline } = await makeTenant(cell);
+  const stages = [
+    { stage: "trial", name: "Trial", type: "open", probability: 50 },
+    { stage: "won", name: "Won", type: "won" },
+    { stage: "lost", name: "Lost", type: "lost" },
+  ];
+  const other = (await admin.post("/pipelines", { body: { name: "Other", stages } })).body;
+  for (const name of ["A", "B"]) await admin.post("/opportunities", { body: { customerId, name, pipelineId: other.pipelineId } });
+  const counted = async () => {
+    const { pipelineId, totals } = await get(admin, "/pipeline/summary");
+    const { cohort } = await get(admin, "/pipeline/funnel");
+    const { opportunities } = await get(admin, "/metrics");
+    return [pipelineId, totals.count, cohort, opportunities.open];
+  };
+  expect(await counted()).toEqual([pipeline.pipelineId, 0, 0, 0]);
+  expect((await admin.patch(`/pipelines/${other.pipelineId}`, { body: { isDefault: true } })).status).toBe(200);
+  expect(await counted()).toEqual([other.pipelineId, 2, 2, 2]);
+});
+
+test("who works on its own records has its own customers counted in the metrics", async () => {
+  const { tenantId, admin } = await makeTenant(cell);
+  const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
+  await sales.post("/customers", { body: { name: "Own" } });
+  expect([(await get(sales, "/metrics")).customers, (await get(admin, "/metrics")).customers]).toEqual([1, 2]);
+});
+
 test("the report as a file: a line per stage and a total, in all and for each group", async () => {
   const tenant = await makeTenant(cell);
   await plant(
