@@ -24,7 +24,7 @@ export async function readJson(c: Context, limitBytes = maxBytes): Promise<unkno
   return parseJson(text);
 }
 
-/** JSON whose keys are each given once and which is not nested past reason. */
+/** JSON that is not nested past reason. Throws BAD_REQUEST. */
 export function parseJson(text: string): unknown {
   let value: unknown;
   try {
