@@ -120,6 +120,11 @@ test("npm start in an empty copy: the README's lines work as they stand, and wha
   });
   expect(foreign.status).toBe(404);
 
+  const metrics = await fetch(`${demo.gateway}/api/v1/crm/metrics`, {
+    headers: { authorization: `Bearer ${demo.tenants["tenant-001"]?.admin?.key}`, "x-tenant-id": "tenant-001", accept: "text/plain" },
+  });
+  expect(metrics.headers.get("content-type"), "the process's own figures stay on the cell's port").toContain("application/json");
+
   const acknowledged = await Promise.all(Array.from({ length: 30 }, (_, index) => create(demo, `Survivor ${index}`, `survivor-${index}`)));
   expect(acknowledged.map((answer) => answer.status)).toEqual(Array(30).fill(201));
   const writing = Promise.allSettled(Array.from({ length: 60 }, (_, index) => create(demo, `Cut off ${index}`, `cut-off-${index}`)));

@@ -104,3 +104,22 @@ test("an address is masked by its own form, a phone in any spelling, and nothing
   expect(named).toMatchObject({ contactPhone: "010****6666", contactEmail: "***@example.com", _masked: ["contactPhone", "contactEmail"] });
   expect(await create({ name: "Nothing", contactPhone: "" })).toMatchObject({ contactPhone: "", contactEmail: null, _masked: [] });
 });
+
+test("a restore that is replayed after another delete answers as the first did, and brings nothing back", async () => {
+  const { customerId } = (await admin.post("/customers", { body: { name: "Restored once" } })).body;
+  await admin.delete(`/customers/${customerId}`);
+  const first = await admin.post(`/customers/${customerId}/restore`, { key: "restore-once" });
+  await admin.delete(`/customers/${customerId}`);
+  const again = await admin.post(`/customers/${customerId}/restore`, { key: "restore-once" });
+  expect([again.status, again.text]).toEqual([200, first.text]);
+  expect((await admin.get(`/customers/${customerId}`)).status).toBe(404);
+});
+
+test("a merge in which one of the others has just gone changes nothing at all", async () => {
+  const made = async (name: string) => (await admin.post("/customers", { body: { name } })).body.customerId;
+  const [survivor, source, gone] = [await made("Merge survivor"), await made("Merge source"), await made("Merge gone")];
+  await admin.delete(`/customers/${gone}`);
+  expect((await admin.post(`/customers/${survivor}/merge`, { body: { sourceIds: [source, gone] } })).status).toBe(404);
+  expect((await admin.get(`/customers/${survivor}`)).body.version).toBe(1);
+  expect((await admin.get(`/customers/${source}`)).status).toBe(200);
+});
