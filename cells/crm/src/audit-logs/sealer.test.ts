@@ -117,12 +117,17 @@ describe("the sealer", () => {
     await restarted.stop();
   });
 
-  test("goes on with a trail that was copied from a database server that counted higher", async () => {
+  /** Entries from here on are written as on a database server whose transactions have come further. */
+  async function countHigher(): Promise<void> {
     const [ahead] = await inspect<{ transaction: string }>(
       tenantId,
       "select (pg_current_xact_id()::text::bigint + 1000000)::text as transaction",
     );
     await inspect(tenantId, `alter table $tenant.audit_logs alter transaction_id set default ${ahead?.transaction}`);
+  }
+
+  test("goes on with a trail that was copied from a database server that counted higher", async () => {
+    await countHigher();
     await create("elsewhere");
     for (const [name, checked] of [
       ["here", 2],
@@ -135,6 +140,24 @@ describe("the sealer", () => {
     }
     const { data } = (await admin.get("/audit-logs")).body;
     expect(data.map((entry: { seal: number }) => entry.seal)).toEqual([4, 2, 1]);
+  });
+
+  test("waits, right after an adoption, for an older transaction that still runs", async () => {
+    const older = new pg.Client({ connectionString: inject("databaseUrl") });
+    await older.connect();
+    try {
+      await countHigher();
+      await create("before");
+      await older.query("begin");
+      await older.query("select pg_current_xact_id()");
+      await cell.sealer.adopt(tenantId);
+      await create("after");
+      expect(await cell.sealer.seal(tenantId)).toBe(false);
+    } finally {
+      await older.end();
+    }
+    await until(() => cell.sealer.seal(tenantId));
+    expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 2 });
   });
 
   test("goes on under a new key, as long as the earlier public one is given", async () => {
