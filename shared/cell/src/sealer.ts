@@ -1,6 +1,5 @@
 import { Counter, Gauge, type Logger, type Registry as Metrics } from "@cell/http";
-import { isConnectionLoss, type Registry } from "@cell/postgres";
-import type { PoolClient } from "pg";
+import { inTransaction, isConnectionLoss, type Registry } from "@cell/postgres";
 import { type Background, repeat } from "./background.ts";
 import type { SealKeys } from "./seal.ts";
 import type { SealLog } from "./seal-log.ts";
@@ -74,14 +73,16 @@ export class Sealer {
    * runs may hold up. Rejects with the database's error, or when the trail is not the one that was sealed last.
    */
   async seal(tenantId: string): Promise<boolean> {
-    const { keys, sealLog } = this.#options;
+    const { keys, registry, sealLog } = this.#options;
     const startedMs = Date.now();
     const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs, notBeforeMs: 0, failures: 0 };
     // Taken out first: who writes from here on wakes us again.
     this.#waiting.delete(tenantId);
     try {
       for (;;) {
-        const { notices, full, left } = await this.#transaction((client) => sealFinished(client, { keys, witness: sealLog }, tenantId));
+        const { notices, full, left } = await inTransaction(registry.owner, (client) =>
+          sealFinished(client, { keys, witness: sealLog }, tenantId),
+        );
         if (notices.length > 0) await sealLog.add(notices);
         if (full) continue;
         if (left) this.#waiting.set(tenantId, { sinceMs: notices.length > 0 ? startedMs : waiting.sinceMs, notBeforeMs: 0, failures: 0 });
@@ -103,8 +104,8 @@ export class Sealer {
    * the tenant is written to. Rejects with the database's error, or when the copy is not the trail that was sealed last.
    */
   async adopt(tenantId: string): Promise<void> {
-    const { keys, sealLog } = this.#options;
-    await sealLog.add(await this.#transaction((client) => continueTrail(client, { keys, witness: sealLog }, tenantId)));
+    const { keys, registry, sealLog } = this.#options;
+    await sealLog.add(await inTransaction(registry.owner, (client) => continueTrail(client, { keys, witness: sealLog }, tenantId)));
   }
 
   async #round(): Promise<void> {
@@ -150,20 +151,6 @@ export class Sealer {
     if (!tenants || tenants.some((tenant) => tenant.tenantId === tenantId)) return false;
     this.#waiting.delete(tenantId);
     return true;
-  }
-
-  async #transaction<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
-    const client = await this.#options.registry.owner.connect();
-    try {
-      await client.query("begin");
-      const result = await work(client);
-      await client.query("commit");
-      client.release();
-      return result;
-    } catch (error) {
-      client.release(error instanceof Error ? error : true);
-      throw error;
-    }
   }
 
   #lagSeconds(): number {

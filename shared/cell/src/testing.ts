@@ -1,5 +1,14 @@
 import { randomBytes } from "node:crypto";
-import { type AssertionKeys, createLogger, type Permission, type Principal, parseAssertionKeys, serve, signAssertion } from "@cell/http";
+import {
+  type AssertionKeys,
+  createLogger,
+  type Permission,
+  type Principal,
+  parseAssertionKeys,
+  permissions,
+  serve,
+  signAssertion,
+} from "@cell/http";
 import type { Registry } from "@cell/postgres";
 import type { RunningCell } from "./cell.ts";
 import { responseChecker } from "./response-checker.ts";
@@ -7,18 +16,7 @@ import { responseChecker } from "./response-checker.ts";
 export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
 
 /** Every permission that a tenant's user can have. */
-export const allPermissions: readonly Permission[] = [
-  "crm:read",
-  "crm:write",
-  "crm:import",
-  "crm:export",
-  "report:read",
-  "audit:read",
-  "pii:read",
-  "amount:read",
-  "pii:reveal",
-  "tenant:admin",
-];
+export const allPermissions: readonly Permission[] = permissions.filter((permission) => permission !== "cell:admin");
 
 export interface TestAnswer {
   status: number;

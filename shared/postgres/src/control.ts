@@ -38,6 +38,21 @@ export function openKysely<Tables>(options: ControlOptions): Kysely<Tables> {
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: openPool(options) }), plugins: [new CamelCasePlugin()] });
 }
 
+/** Runs `work` in a transaction; when it fails, the connection is closed, and with it everything rolled back. */
+export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  try {
+    await client.query("begin");
+    const result = await work(client);
+    await client.query("commit");
+    client.release();
+    return result;
+  } catch (error) {
+    client.release(error instanceof Error ? error : true);
+    throw error;
+  }
+}
+
 /** One step of a schema's history; each string holds one statement. Frozen once released. */
 export interface SchemaMigration {
   name: string;

@@ -1,5 +1,5 @@
 export { type ConnectionOptions, Connections, type Login, withLogin } from "./connections.ts";
-export { type ControlOptions, migrateSchema, openKysely, openPool, type SchemaMigration } from "./control.ts";
+export { type ControlOptions, inTransaction, migrateSchema, openKysely, openPool, type SchemaMigration } from "./control.ts";
 export { copiedText } from "./copy.ts";
 export { isoTime } from "./parsing.ts";
 export { databaseProblem, failedExpectation, isConnectionLoss, isRetryable, violatedConstraint } from "./problems.ts";

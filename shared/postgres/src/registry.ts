@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { notFound } from "@cell/problem";
 import type pg from "pg";
 import { type ConnectionOptions, Connections } from "./connections.ts";
-import { openPool, type SchemaMigration } from "./control.ts";
+import { inTransaction, openPool, type SchemaMigration } from "./control.ts";
 import { schemaOf, Tenant, tenantLogin } from "./tenants.ts";
 
 /**
@@ -121,7 +121,7 @@ export class Registry {
   async provision(tenantId: string): Promise<{ created: boolean }> {
     const { cell } = this.#options;
     const schema = schemaOf(tenantId);
-    return this.#transaction(async (client) => {
+    return inTransaction(this.owner, async (client) => {
       const inserted = await client.query(
         `insert into ${cell}.tenants (tenant_id, schema, version, login_key) values ($1, $2, 0, '') on conflict do nothing`,
         [tenantId, schema],
@@ -141,7 +141,7 @@ export class Registry {
     );
     for (const { tenantId } of rows) {
       try {
-        await this.#transaction((client) => this.#upgrade(client, tenantId));
+        await inTransaction(this.owner, (client) => this.#upgrade(client, tenantId));
         report.migrated.push(tenantId);
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
@@ -159,7 +159,7 @@ export class Registry {
     const schema = schemaOf(tenantId);
     this.#tenants.delete(tenantId);
     this.connections.closeLogin(tenantLogin(schema, loginSecret));
-    return this.#transaction(async (client) => {
+    return inTransaction(this.owner, async (client) => {
       const deleted = await client.query(`delete from ${cell}.tenants where tenant_id = $1`, [tenantId]);
       if (deleted.rowCount === 0) return { dropped: false };
       await client.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [schema]);
@@ -216,19 +216,5 @@ export class Registry {
   /** Tells whether a tenant's password comes out of the present secret, without telling the secret. */
   #loginKey(): string {
     return createHash("sha256").update(`login key ${this.#options.loginSecret}`).digest("hex").slice(0, 16);
-  }
-
-  async #transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-    const client = await this.owner.connect();
-    try {
-      await client.query("begin");
-      const result = await work(client);
-      await client.query("commit");
-      client.release();
-      return result;
-    } catch (error) {
-      client.release(error instanceof Error ? error : true);
-      throw error;
-    }
   }
 }

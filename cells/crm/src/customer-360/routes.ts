@@ -78,6 +78,25 @@ class View {
   readonly #exchange: Exchange;
   readonly warnings: { section: SectionName; code: string }[] = [];
 
+  /** What the customer's opportunities come to, by currency and status. */
+  readonly #pipeline = once(() =>
+    opportunities.aggregate(this.#tenant, this.#request(opportunities), "by currency and status", (matches) =>
+      db
+        .selectFrom(matches)
+        .select((eb) => [
+          "currency",
+          "status",
+          eb.fn.countAll<number>().as("count"),
+          eb.fn.sum<string>("amount").as("amount"),
+          sql<string>`sum(amount * probability / 100)`.as("weighted"),
+          eb.fn.min<string | null>("closedAt").as("firstClosedAt"),
+        ])
+        .groupBy(["currency", "status"]),
+    ),
+  );
+  /** The timeline's first page. */
+  readonly #newest = once(() => repository.timeline(this.#tenant, this.#call.params.id, undefined));
+
   constructor(call: ViewCall, tenant: TenantDb, exchange: Exchange) {
     this.#call = call;
     this.#tenant = tenant;
@@ -135,7 +154,8 @@ class View {
 
   async timeline() {
     if (!this.#call.caller.permissions.includes("audit:read")) return { forbidden: true };
-    const items = await repository.timeline(this.#tenant, this.#call.params.id, this.#position());
+    const position = this.#position();
+    const items = await (position ? repository.timeline(this.#tenant, this.#call.params.id, position) : this.#newest());
     const page = items.slice(0, 10);
     const last = items.length > 10 ? page.at(-1) : undefined;
     return {
@@ -158,11 +178,10 @@ class View {
   }
 
   async summary() {
-    const { id } = this.#call.params;
     const [totals, rows, [latest]] = await Promise.all([
       payments.totals(this.#tenant, this.#request(payments.lists)),
       this.#pipeline(),
-      repository.timeline(this.#tenant, id, undefined),
+      this.#newest(),
     ]);
     const won = rows.flatMap(({ status, firstClosedAt }) => (status === "won" && firstClosedAt ? [firstClosedAt] : [])).sort();
     const sums = totals.map(({ currency, count, net }) => ({ currency, count, amounts: { lifetimeValue: new Big(net) } }));
@@ -176,23 +195,6 @@ class View {
 
   #request<Row extends object>(lists: Lists<Row>) {
     return lists.resolve({}, this.#call.caller, [equals("customerId", this.#call.params.id)]);
-  }
-
-  /** What the customer's opportunities come to, by currency and status. */
-  #pipeline() {
-    return opportunities.aggregate(this.#tenant, this.#request(opportunities), "by currency and status", (matches) =>
-      db
-        .selectFrom(matches)
-        .select((eb) => [
-          "currency",
-          "status",
-          eb.fn.countAll<number>().as("count"),
-          eb.fn.sum<string>("amount").as("amount"),
-          sql<string>`sum(amount * probability / 100)`.as("weighted"),
-          eb.fn.min<string | null>("closedAt").as("firstClosedAt"),
-        ])
-        .groupBy(["currency", "status"]),
-    );
   }
 
   /** Plain amounts and those by currency, hidden from who may not read amounts. */
@@ -215,6 +217,15 @@ class View {
     const [, at, id] = parsed.data;
     return { at, id };
   }
+}
+
+/** Reads when it is first asked, and once: two sections speak of the same figures. */
+function once<T>(read: () => Promise<T>): () => Promise<T> {
+  let reading: Promise<T> | undefined;
+  return () => {
+    reading ??= read();
+    return reading;
+  };
 }
 
 function parsedCursor(cursor: string): unknown {

@@ -37,8 +37,11 @@ export const keptLive = (customerId: RawBuilder<string>) =>
 
 type Stored = Customer & { nameKey: string };
 
+/** What is written of a customer. */
+export const storedColumns = [...columns, "nameKey"] as const;
+
 /** What a change may change. */
-const changing = [...columns, "nameKey"].filter((column) => column !== "customerId" && column !== "createdAt") as (keyof Stored)[];
+export const changing = storedColumns.filter((column) => column !== "customerId" && column !== "createdAt");
 
 const live = () => db.selectFrom("customers").select(columns).$castTo<Customer>().where("deletedAt", "is", null);
 
@@ -60,7 +63,7 @@ const byNameKey = statement((p: Parameters<{ nameKey: string }>) =>
 );
 
 const insertRow = statement((p: Parameters<Stored & { importId: string | null }>) =>
-  db.insertInto("customers").values(valuesOf(p, [...columns, "nameKey", "importId"])),
+  db.insertInto("customers").values(valuesOf(p, [...storedColumns, "importId"])),
 );
 
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
@@ -80,7 +83,8 @@ const deleteRow = statement((p: Parameters<{ customerId: string; read: number; n
     .where("deletedAt", "is", null),
 );
 
-const stored = (row: Customer): Stored => ({ ...row, nameKey: nameKey(row.name) });
+/** A customer with the key of its name. */
+export const stored = (row: Customer): Stored => ({ ...row, nameKey: nameKey(row.name) });
 
 /** A live customer, if the visibility covers it. */
 export function find(tenant: TenantDb, customerId: string, owner: Visibility): Promise<Customer | undefined> {

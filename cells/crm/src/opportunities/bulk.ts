@@ -1,18 +1,13 @@
 import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
-import { type RawBuilder, sql } from "kysely";
+import { sql } from "kysely";
 import { keptLive } from "../customers/repository.ts";
+import { field, fieldsOf, recordsOf } from "../records.ts";
 import { db } from "../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
 import { changing, columns, historyColumns, probability, stored } from "./repository.ts";
 
 // Planned afresh at each run: a plan from when the table was small would read all of it.
 const once = { keep: false };
-
-/** Rows that travel as one parameter, so that the text does not depend on their number; with the names of the columns. */
-function recordsOf(rows: readonly object[]): string {
-  const column = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return JSON.stringify(rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [column(name), value]))));
-}
 
 const given = (rows: unknown) =>
   sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, customer_id uuid, name text, amount numeric,
@@ -24,8 +19,6 @@ const givenHistory = (rows: unknown) =>
   sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, seq int, moved boolean, from_stage text,
     pipeline_id uuid, stage text, stage_type text, amount numeric, currency text, probability numeric, expected_close_date date,
     closed_at timestamptz, owner_id text, customer_id uuid, deleted boolean, at timestamptz, actor_id text, request_id text)`);
-
-const field = (name: string): RawBuilder<string> => sql<string>`"row".${sql.id(name)}`;
 
 const byIds = statement(
   (p: Parameters<{ ids: string[] }>) =>
@@ -54,7 +47,7 @@ const updateRows = statement(
     db
       .updateTable("opportunities")
       .from(given(p.rows))
-      .set({ ...Object.fromEntries(changing.map((name) => [name, field(name)])), deletedAt: p.deletedAt } as never)
+      .set({ ...fieldsOf(changing), deletedAt: p.deletedAt } as never)
       .where(
         sql<boolean>`opportunities.opportunity_id = "row".opportunity_id and opportunities.version = "row".read
           and opportunities.deleted_at is null`,
