@@ -1,14 +1,17 @@
-import { methodNotAllowed, problemResponse, toProblem } from "@cell/http";
+import { methodNotAllowed, problemResponse, readJson, toProblem } from "@cell/http";
 import { databaseProblem } from "@cell/postgres";
 import { badFields, Problem, unavailable } from "@cell/problem";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
+import { except } from "hono/combine";
 import { HTTPException } from "hono/http-exception";
 import { routePath } from "hono/route";
 import { type GatewayEnv, requireKey } from "./admin/access.ts";
+import { partLimitBytes, partPath, registerBackups } from "./admin/backups.ts";
 import { registerCells } from "./admin/cells.ts";
 import { registerKeys } from "./admin/keys/routes.ts";
+import { registerMoves } from "./admin/moves/routes.ts";
 import { registerTenants } from "./admin/tenants/routes.ts";
 import { registerDocs } from "./docs.ts";
 import type { Services } from "./services.ts";
@@ -25,15 +28,23 @@ export function createApp(services: Services, draining: () => boolean): OpenAPIH
     },
   });
   app.use(measure(services));
-  app.use("/api/admin/*", requireKey(services.authenticator), requireJson, limitBody);
+  app.use("/api/admin/*", requireKey(services));
+  app.use("/api/admin/*", except(partPath, readBody));
+  app.use(partPath, limitBody(partLimitBytes));
   app.onError((error, c) => renderError(services, error, c));
   app.notFound((c) => {
     throw methodNotAllowed(allowedMethods(app, c.req.path));
   });
-  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer", description: "A key" });
+  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
+    type: "http",
+    scheme: "bearer",
+    description: "An API key, or an access token of the configured issuer",
+  });
   registerHealth(app, services, draining);
   registerTenants(app, services);
   registerKeys(app, services);
+  registerMoves(app, services);
+  registerBackups(app, services);
   registerCells(app, services);
   registerDocs(app, services);
   return app;
@@ -54,19 +65,23 @@ function measure({ metrics }: Services) {
   };
 }
 
-async function requireJson(c: Context<GatewayEnv>, next: () => Promise<void>): Promise<void> {
-  const { "content-type": type, "content-length": length, "transfer-encoding": encoding } = c.env.incoming.headers;
+/** Reads the body before Hono does, who takes a key given twice and bytes that are no UTF-8. */
+async function readBody(c: Context<GatewayEnv>, next: () => Promise<void>): Promise<void> {
+  const { incoming } = c.env;
+  const { "content-length": length, "transfer-encoding": encoding } = incoming.headers;
   const hasBody = encoding !== undefined || (length !== undefined && length !== "0");
-  if (hasBody && !/^application\/json\s*(?:;|$)/i.test(type ?? "")) throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send application/json");
+  if (hasBody) c.req.bodyCache.json = Promise.resolve(await readJson(incoming, bodyLimitBytes));
   await next();
 }
 
-const limitBody = bodyLimit({
-  maxSize: bodyLimitBytes,
-  onError: () => {
-    throw new Problem("PAYLOAD_TOO_LARGE", `The body exceeds ${bodyLimitBytes} bytes`);
-  },
-});
+function limitBody(maxSize: number) {
+  return bodyLimit({
+    maxSize,
+    onError: () => {
+      throw new Problem("PAYLOAD_TOO_LARGE", `The body exceeds ${maxSize} bytes`);
+    },
+  });
+}
 
 function renderError({ log }: Services, error: Error, c: Context<GatewayEnv>): Response {
   const { requestId } = c.var;
@@ -89,10 +104,19 @@ function patternOf(route: string): RegExp {
   return new RegExp(`^${route.replaceAll(".", "\\.").replaceAll(/:[A-Za-z]+/g, "[^/]+")}$`);
 }
 
-function registerHealth(app: OpenAPIHono<GatewayEnv>, { controlPlane, metrics }: Services, draining: () => boolean): void {
+function registerHealth(
+  app: OpenAPIHono<GatewayEnv>,
+  { controlPlane, identityProvider, metrics }: Services,
+  draining: () => boolean,
+): void {
   app.get("/health", (c) => c.json({ status: "ok" }));
   app.get("/ready", (c) => {
-    const checks = { database: controlPlane.reachable ? "ok" : "away", draining: draining() };
+    const checks = {
+      database: controlPlane.reachable ? "ok" : "away",
+      // Its absence makes nobody unready: keys are taken all the same.
+      identityProvider: identityProvider?.state ?? "none",
+      draining: draining(),
+    };
     if (checks.database === "ok" && !checks.draining) return c.json({ status: "ready", checks });
     const { code, message, headers } = unavailable(checks.draining ? "Shutting down" : "The control plane's database is away");
     throw new Problem(code, message, { details: { checks }, ...(headers ? { headers } : {}) });

@@ -1,7 +1,7 @@
+import { exchange } from "@cell/http/testing/raw";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, issueKey, startTestGateway, type TestGateway } from "./testing/gateway.ts";
-import { exchange } from "./testing/raw.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;

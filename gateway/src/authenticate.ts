@@ -1,175 +1,164 @@
-import { createHash, timingSafeEqual } from "node:crypto";
-import type { Logger, Principal } from "@cell/http";
-import { badField, Problem, unavailable } from "@cell/problem";
-import { sql } from "kysely";
-import { type Identity, userIdPattern } from "./identity.ts";
-import { grantable, roles } from "./roles.ts";
-import type { ControlDb } from "./tables.ts";
+import { timingSafeEqual } from "node:crypto";
+import type { Logger } from "@cell/http";
+import { Problem, unavailable } from "@cell/problem";
+import { LRUCache } from "lru-cache";
+import { type Access, operatorAccess } from "./access.ts";
+import { type ApiKeys, hashToken, keyPattern } from "./api-keys.ts";
+import type { FailedAttempts } from "./failed-attempts.ts";
+import type { GatewayMetrics } from "./metrics.ts";
+import { type AccessTokens, tokenPattern } from "./oidc/access-tokens.ts";
+import { Refusal } from "./refusal.ts";
 
-/** What a token gives: the verdict on it, kept until `validUntilMs`. */
-export interface Access {
-  operator: boolean;
-  principal: Principal;
-  /** May act for other users of its tenant. */
-  actAs: boolean;
-  suspended: boolean;
-  /** Where the tenant's data is: the partition's address by cell. */
-  placements: ReadonlyMap<string, string>;
-  validUntilMs: number;
-  /** The principals of the users that it has acted for. */
-  acting: Map<string, Principal>;
-}
-
+/** A verdict is as old as this at most, so that what no revision tells, such as an expiry set elsewhere, counts within a minute. */
 const verdictLifetimeMs = 60_000;
-const verdictLimit = 10_000;
-const actingLimit = 1_000;
+/** A verdict in use is renewed at this age, off the request's path: when the control plane goes away, half its life is left. */
+const renewalAgeMs = 30_000;
+const renewalRetryMs = 1_000;
+/** Together the tokens of all verdicts have so many characters at most. */
+const verdictCharacters = 16 * 1024 * 1024;
+const verdictLimit = 20_000;
+const refusalLifetimeMs = 10_000;
+const refusalLimit = 20_000;
+/** With so many lookups running, a token that was never seen before would only wait. */
+const lookupLimit = 1_000;
 
-/** SHA-256 of a token: all that is stored of it. */
-export function hashToken(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
+export interface AuthenticatorOptions {
+  apiKeys: ApiKeys;
+  /** Undefined where no identity provider is configured. */
+  accessTokens: AccessTokens | undefined;
+  operatorKey: string | undefined;
+  attempts: FailedAttempts;
+  metrics: GatewayMetrics;
+  log: Logger;
 }
 
-/** Knows tokens: from the control plane, and for up to a minute from memory. Every way of proving who one is goes through here. */
+/** Times are of the process's own clock: one that is set back makes no verdict last longer. */
+interface Verdict {
+  access: Access;
+  validUntilMs: number;
+  renewAtMs: number;
+}
+
+/** Knows tokens: from the control plane and the identity provider, and for up to a minute from memory. Every way of proving who one is goes through here. */
 export class Authenticator {
-  readonly #db: ControlDb;
-  readonly #log: Logger;
-  readonly #operator: { hash: Buffer; access: Access } | undefined;
-  readonly #verdicts = new Map<string, Access>();
-  readonly #loading = new Map<string, Promise<Access>>();
+  readonly #options: AuthenticatorOptions;
+  readonly #operatorHash: Buffer | undefined;
+  readonly #verdicts = new LRUCache<string, Verdict>({
+    max: verdictLimit,
+    maxSize: verdictCharacters,
+    sizeCalculation: (_verdict, token) => token.length + 1,
+  });
+  /** By the token's hash: what is refused may be of any length, and there may be many. */
+  readonly #refusals = new LRUCache<string, Refusal>({ max: refusalLimit, ttl: refusalLifetimeMs });
+  readonly #lookups = new Map<string, Promise<Access>>();
   #generation = 0;
 
-  constructor(db: ControlDb, operatorKey: string | undefined, log: Logger) {
-    this.#db = db;
-    this.#log = log;
-    this.#operator = operatorKey === undefined ? undefined : { hash: hashToken(operatorKey), access: operatorAccess() };
+  constructor(options: AuthenticatorOptions) {
+    this.#options = options;
+    this.#operatorHash = options.operatorKey === undefined ? undefined : hashToken(options.operatorKey);
   }
 
-  /** The verdict on a token: at once when it is in memory. Throws or rejects with UNAUTHORIZED, or UNAVAILABLE while it cannot be looked up. */
-  authenticate(token: string | undefined): Access | Promise<Access> {
-    if (token === undefined) throw new Problem("UNAUTHORIZED", "Send a key: Authorization: Bearer <key>");
-    const known = this.#verdicts.get(token);
-    if (known !== undefined && known.validUntilMs > Date.now()) return known;
-    return this.#load(token);
+  /**
+   * The verdict on a token that came from `address`: at once when it is in memory. Throws or rejects with UNAUTHORIZED, with RATE_LIMITED
+   * after too many failures from there, or with UNAVAILABLE while the token cannot be checked.
+   */
+  authenticate(token: string | undefined, address: string): Access | Promise<Access> {
+    if (token === undefined) throw new Problem("UNAUTHORIZED", "Send a token: Authorization: Bearer <token>");
+    const verdict = this.#verdicts.get(token);
+    if (verdict === undefined) return this.#judge(token, address);
+    const now = performance.now();
+    // Whoever has proven this token before is not trying tokens out: no limit holds them up.
+    if (verdict.validUntilMs <= now) return this.#lookUp(token);
+    if (verdict.renewAtMs <= now) this.#renew(token, verdict, now);
+    return verdict.access;
   }
 
-  /** Drops all verdicts: something in the control plane has changed. */
+  /** Has every token looked up again: something in the control plane has changed. */
   forget(): void {
     this.#generation++;
-    this.#verdicts.clear();
-    this.#loading.clear();
+    for (const verdict of this.#verdicts.values()) verdict.validUntilMs = 0;
+    this.#refusals.clear();
+    this.#lookups.clear();
   }
 
-  #load(token: string): Promise<Access> {
-    const loading = this.#loading.get(token);
-    if (loading) return loading;
+  /** The verdict on a token whose tenant is not where `stale` says: looked up once for all who have found that out. */
+  async lookAgain(token: string, stale: Access): Promise<Access> {
+    const verdict = this.#verdicts.get(token);
+    return verdict && verdict.access !== stale ? verdict.access : this.#lookUp(token);
+  }
+
+  async #judge(token: string, address: string): Promise<Access> {
+    const { attempts } = this.#options;
+    attempts.check(address);
+    if (this.#lookups.size >= lookupLimit) throw unavailable("Too many tokens are being checked; try again");
+    try {
+      return await this.#lookUp(token);
+    } catch (error) {
+      if (error instanceof Refusal && error.guess) attempts.failed(address);
+      throw error;
+    }
+  }
+
+  #lookUp(token: string): Promise<Access> {
+    const running = this.#lookups.get(token);
+    if (running) return running;
     const generation = this.#generation;
-    const load = this.#verify(token)
-      .then((access) => {
-        // What was read before a change must not outlive it.
-        if (generation === this.#generation) this.#keep(token, access);
-        return access;
-      })
+    const lookup = this.#verify(token)
+      .then(
+        (access) => {
+          // What was read before a change must not outlive it.
+          if (generation === this.#generation) this.#keep(token, access);
+          return access;
+        },
+        (error) => {
+          if (error instanceof Refusal) this.#refuse(token);
+          throw error;
+        },
+      )
       .finally(() => {
-        if (this.#loading.get(token) === load) this.#loading.delete(token);
+        if (this.#lookups.get(token) === lookup) this.#lookups.delete(token);
       });
-    this.#loading.set(token, load);
-    return load;
+    this.#lookups.set(token, lookup);
+    return lookup;
   }
 
   #keep(token: string, access: Access): void {
+    const now = performance.now();
+    const lifetimeMs = Math.min(verdictLifetimeMs, access.expiresAtMs - Date.now());
+    this.#verdicts.set(token, { access, validUntilMs: now + lifetimeMs, renewAtMs: now + renewalAgeMs });
+  }
+
+  #refuse(token: string): void {
     this.#verdicts.delete(token);
-    this.#verdicts.set(token, access);
-    const [oldest] = this.#verdicts.keys();
-    if (this.#verdicts.size > verdictLimit && oldest !== undefined) this.#verdicts.delete(oldest);
+    this.#options.metrics.refusedTokens.inc();
+  }
+
+  #renew(token: string, verdict: Verdict, now: number): void {
+    verdict.renewAtMs = now + renewalRetryMs;
+    this.#lookUp(token).catch((error) => this.#options.log.debug({ err: error }, "a verdict was not renewed"));
   }
 
   async #verify(token: string): Promise<Access> {
     const hash = hashToken(token);
-    if (this.#operator && timingSafeEqual(hash, this.#operator.hash))
-      return { ...this.#operator.access, validUntilMs: Number.POSITIVE_INFINITY };
-    const rows = await this.#find(hash).catch((error) => {
-      throw unavailable("Keys cannot be checked for a moment; try again", 1, error);
-    });
-    const [key] = rows;
-    const now = Date.now();
-    const expiresAtMs = key?.expiresAt ? Date.parse(key.expiresAt) : Number.POSITIVE_INFINITY;
-    if (!key || key.revokedAt !== null || expiresAtMs <= now) throw new Problem("UNAUTHORIZED", "This key is unknown, expired or revoked");
-    this.#touch(key.keyId);
-    const role = roles[key.role];
-    return {
-      operator: false,
-      principal: {
-        tenantId: key.tenantId,
-        userId: key.userId,
-        actorType: role.actorType,
-        permissions: key.permissions ?? role.permissions,
-        scope: role.scope,
-      },
-      actAs: key.actAs,
-      suspended: key.status === "suspended",
-      placements: new Map(rows.flatMap(({ cell, url }) => (cell !== null && url !== null ? [[cell, url]] : []))),
-      validUntilMs: Math.min(now + verdictLifetimeMs, expiresAtMs),
-      acting: new Map(),
-    };
+    if (this.#operatorHash && timingSafeEqual(hash, this.#operatorHash)) return operatorAccess();
+    const hashText = hash.toString("base64");
+    const refused = this.#refusals.get(hashText);
+    if (refused) throw refused;
+    const generation = this.#generation;
+    try {
+      return await this.#verifyByForm(token, hash);
+    } catch (error) {
+      if (!(error instanceof Refusal))
+        throw error instanceof Problem ? error : unavailable("Tokens cannot be checked for a moment; try again", 1, error);
+      if (error.lasting && generation === this.#generation) this.#refusals.set(hashText, error);
+      throw error;
+    }
   }
 
-  /** The key, once for each cell that its tenant is placed in. */
-  #find(hash: Buffer) {
-    return this.#db
-      .selectFrom("gateway.apiKeys as key")
-      .innerJoin("gateway.tenants as tenant", "tenant.tenantId", "key.tenantId")
-      .leftJoin("gateway.placements as placement", (join) =>
-        join.onRef("placement.tenantId", "=", "key.tenantId").on("placement.provisioned", "=", true),
-      )
-      .leftJoin("gateway.partitions as partition", (join) =>
-        join.onRef("partition.cell", "=", "placement.cell").onRef("partition.partition", "=", "placement.partition"),
-      )
-      .where("key.secretHash", "=", hash)
-      .select(["key.keyId", "key.tenantId", "key.userId", "key.role", "key.permissions", "key.actAs", "key.expiresAt", "key.revokedAt"])
-      .select(["tenant.status", "partition.cell", "partition.url"])
-      .execute();
+  #verifyByForm(token: string, hash: Buffer): Promise<Access> {
+    const { apiKeys, accessTokens } = this.#options;
+    if (keyPattern.test(token)) return apiKeys.verify(hash);
+    if (accessTokens && tokenPattern.test(token)) return accessTokens.verify(token);
+    throw new Refusal(`This is no token of ours: send an API key${accessTokens ? " or an access token" : ""}`, { lasting: false });
   }
-
-  /** Notes the use of a key, off the request's path and at most once a minute. */
-  #touch(keyId: string): void {
-    this.#db
-      .updateTable("gateway.apiKeys")
-      .set({ lastUsedAt: sql`now()` })
-      .where("keyId", "=", keyId)
-      .where((row) => row.or([row("lastUsedAt", "is", null), row("lastUsedAt", "<", sql<string>`now() - interval '1 minute'`)]))
-      .execute()
-      .catch((error) => this.#log.warn({ err: error, keyId }, "the use of a key was not noted"));
-  }
-}
-
-function operatorAccess(): Access {
-  return {
-    operator: true,
-    principal: { tenantId: "", userId: "operator", actorType: "operator", permissions: grantable, scope: "tenant" },
-    actAs: false,
-    suspended: false,
-    placements: new Map(),
-    validUntilMs: Number.POSITIVE_INFINITY,
-    acting: new Map(),
-  };
-}
-
-/** Who calls a cell. The headers may only agree with the token: BAD_REQUEST, TENANT_MISMATCH or FORBIDDEN otherwise. */
-export function principalOf(access: Access, { tenantId, userId }: Identity): Principal {
-  if (tenantId === undefined) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that the key belongs to");
-  if (tenantId !== access.principal.tenantId) throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the tenant of this key");
-  if (access.suspended) throw new Problem("FORBIDDEN", "This tenant is suspended");
-  if (userId === undefined || userId === access.principal.userId) return access.principal;
-  if (!access.actAs) throw new Problem("FORBIDDEN", "X-User-Id is not the user of this key, and the key may not act for others");
-  return actingFor(access, userId);
-}
-
-function actingFor(access: Access, userId: string): Principal {
-  const known = access.acting.get(userId);
-  if (known) return known;
-  if (!userIdPattern.test(userId)) throw badField("X-User-Id", "INVALID_FORMAT", "1 to 128 characters of A-Z a-z 0-9 . _ : @ -");
-  const principal: Principal = { ...access.principal, userId, actorType: "service" };
-  if (access.acting.size >= actingLimit) access.acting.clear();
-  access.acting.set(userId, principal);
-  return principal;
 }

@@ -1,5 +1,6 @@
 import { newRequestId, type Principal, signAssertion } from "@cell/http";
-import { unavailable } from "@cell/problem";
+import { Problem, type ProblemCode, statusOf, unavailable } from "@cell/problem";
+import type { Dispatcher } from "undici";
 import type { Config } from "./config.ts";
 import type { Upstreams } from "./upstreams.ts";
 
@@ -8,6 +9,18 @@ export interface PartitionAddress {
   cell: string;
   url: string;
 }
+
+/** A request to a cell about one of its tenants. */
+export interface TenantRequest {
+  method: "GET" | "POST";
+  /** Below the tenant's path, with its query. */
+  path: string;
+  json?: object;
+  body?: Buffer;
+}
+
+/** Copies, indexes and checks of large tenants take their time. */
+const tenantRequestTimeoutMs = 30 * 60_000;
 
 /** What the gateway itself asks of the cells. */
 export class Cells {
@@ -29,19 +42,6 @@ export class Cells {
     await this.#administer(partition, tenantId, "DELETE");
   }
 
-  /** Whether a partition says that it is alive. */
-  async isHealthy(url: string): Promise<boolean> {
-    try {
-      const { statusCode, body } = await this.#upstreams
-        .get(url)
-        .requests.pool.request({ path: "/health", method: "GET", headersTimeout: 1_000 });
-      await body.dump();
-      return statusCode === 200;
-    } catch {
-      return false;
-    }
-  }
-
   /** A cell's own OpenAPI document. Rejects with UNAVAILABLE. */
   async openapi(url: string): Promise<Record<string, unknown>> {
     const { statusCode, body } = await this.#request(url, "GET", "/openapi.json", {});
@@ -49,12 +49,42 @@ export class Cells {
     return JSON.parse(body) as Record<string, unknown>;
   }
 
-  async #administer({ cell, url }: PartitionAddress, tenantId: string, method: "PUT" | "DELETE"): Promise<void> {
+  /** The answer to a request about a tenant, its body still to be read. Rejects with the problem that the cell answers, or UNAVAILABLE. */
+  async ask(
+    { cell, url }: PartitionAddress,
+    tenantId: string,
+    { method, path, json, body }: TenantRequest,
+  ): Promise<Dispatcher.ResponseData> {
+    const headers = this.#operatorHeaders(cell, tenantId);
+    headers["content-type"] = json ? "application/json" : "application/octet-stream";
+    const answer = await this.#upstreams
+      .get(url)
+      .calls.request({
+        path: `/internal/tenants/${tenantId}/${path}`,
+        method,
+        headers,
+        body: json ? JSON.stringify(json) : (body ?? null),
+        headersTimeout: tenantRequestTimeoutMs,
+        bodyTimeout: tenantRequestTimeoutMs,
+      })
+      .catch((error) => {
+        throw unavailable("A service is away for a moment; try again", 1, error);
+      });
+    if (answer.statusCode < 300) return answer;
+    const { code, message } = (await answer.body.json()) as { code: ProblemCode; message: string };
+    throw new Problem(code in statusOf ? code : "UNAVAILABLE", message);
+  }
+
+  #operatorHeaders(cell: string, tenantId: string): Record<string, string> {
     const requestId = newRequestId();
     const principal: Principal = { tenantId, userId: "operator", actorType: "operator", permissions: ["cell:admin"], scope: "tenant" };
     const caller = { principal, requestId, requestIdIsKey: false };
     const assertion = signAssertion(this.#config.assertionKeys, cell, caller, Math.floor(Date.now() / 1000));
-    const headers = { "x-cell-assertion": assertion, "x-request-id": requestId, "x-tenant-id": tenantId };
+    return { "x-cell-assertion": assertion, "x-request-id": requestId, "x-tenant-id": tenantId };
+  }
+
+  async #administer({ cell, url }: PartitionAddress, tenantId: string, method: "PUT" | "DELETE"): Promise<void> {
+    const headers = this.#operatorHeaders(cell, tenantId);
     const { statusCode } = await this.#request(url, method, `/internal/tenants/${tenantId}`, headers);
     const done = statusCode < 300 || (method === "DELETE" && statusCode === 404);
     if (!done) throw unavailable(`The service ${cell} answered ${statusCode}; send the request again to finish`);
@@ -62,7 +92,7 @@ export class Cells {
 
   async #request(url: string, method: "GET" | "PUT" | "DELETE", path: string, headers: Record<string, string>) {
     try {
-      const { statusCode, body } = await this.#upstreams.get(url).requests.pool.request({ path, method, headers, headersTimeout: 30_000 });
+      const { statusCode, body } = await this.#upstreams.get(url).calls.request({ path, method, headers, headersTimeout: 30_000 });
       return { statusCode, body: await body.text() };
     } catch (error) {
       throw unavailable("A service is away for a moment; send the request again to finish", 1, error);

@@ -5,7 +5,11 @@ const good = { DATABASE_URL: "postgres://x", ASSERTION_KEYS: `a:${"A".repeat(43)
 
 test("the least configuration gets the documented defaults", () => {
   expect(readConfig(good)).toMatchObject({ host: "127.0.0.1", port: 8080, operatorKey: undefined, logLevel: "info" });
-  expect(readConfig(good).timeouts).toMatchObject({ connectMs: 250, headersMs: 10_000, slowHeadersMs: 120_000, bodyIdleMs: 60_000 });
+  expect(readConfig(good).timeouts).toMatchObject({ connectMs: 250, headersMs: 5_000, slowHeadersMs: 120_000, bodyIdleMs: 60_000 });
+  expect(readConfig(good)).toMatchObject({
+    rateLimits: { token: 500, tenant: 2_000 },
+    lanes: { requests: 512, streams: 256, tenantPercent: 25 },
+  });
 });
 
 test.each([
@@ -23,8 +27,51 @@ test.each([
   ["KEY_ENVIRONMENT", "Live!"],
   ["LOG_LEVEL", "loud"],
   ["HEADERS_TIMEOUT_MS", "-1"],
+  ["RATE_LIMIT_TOKEN", "many"],
+  ["RATE_LIMIT_TENANT", "-1"],
+  ["LANE_REQUESTS", "0"],
+  ["LANE_STREAMS", "0"],
+  ["LANE_TENANT_PERCENT", "101"],
+  ["TRUSTED_PROXIES", "proxy.example"],
+  ["FAILED_ATTEMPTS_BURST", "0"],
 ])("%s=%j refuses to start, naming the variable", (name, value) => {
   expect(() => readConfig({ ...good, [name]: value })).toThrow(name);
+});
+
+const oidc = { ...good, OIDC_ISSUER: "https://id.example/realms/crm", OIDC_AUDIENCE: "crm" };
+
+test("the least configuration of an identity provider gets the documented defaults", () => {
+  expect(readConfig(good).oidc).toBeUndefined();
+  expect(readConfig(oidc).oidc).toMatchObject({
+    claims: { tenant: "tenant", roles: "roles", permissions: undefined },
+    tokenTypes: ["at+jwt"],
+    timeoutMs: 3_000,
+    keysRefreshMs: 600_000,
+    keysCooldownMs: 30_000,
+    allowLoopback: false,
+  });
+});
+
+test.each([
+  ["OIDC_ISSUER", "http://id.example"],
+  ["OIDC_ISSUER", "http://127.0.0.1:8080"],
+  ["OIDC_ISSUER", "https://user:word@id.example"],
+  ["OIDC_ISSUER", "https://id.example/?tenant=1"],
+  ["OIDC_ISSUER", "id.example"],
+  ["OIDC_AUDIENCE", ""],
+  ["OIDC_TOKEN_TYPES", "at+jwt,id_token"],
+  ["OIDC_ROLES", "crm-admin=root"],
+  ["OIDC_ROLES", "admin"],
+  ["OIDC_ALLOW_LOOPBACK", "yes"],
+  ["OIDC_TIMEOUT_MS", "0"],
+])("%s=%j refuses to start, naming the variable", (name, value) => {
+  expect(() => readConfig({ ...oidc, [name]: value })).toThrow(name);
+});
+
+test("plain http is for an identity provider on this machine alone, and only when it is allowed", () => {
+  const allowed = { ...oidc, OIDC_ALLOW_LOOPBACK: "1" };
+  expect(readConfig({ ...allowed, OIDC_ISSUER: "http://127.0.0.1:8080" }).oidc?.issuer).toBe("http://127.0.0.1:8080");
+  expect(() => readConfig({ ...allowed, OIDC_ISSUER: "http://127.0.0.1.evil.example" })).toThrow("OIDC_ISSUER");
 });
 
 test("a cell named twice has two partitions", () => {

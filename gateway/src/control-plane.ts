@@ -16,7 +16,7 @@ export class ControlPlane {
   #timer: NodeJS.Timeout | undefined;
   #registered = false;
   #revision: number | undefined;
-  #seenAtMs = 0;
+  #seenAtMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
 
   /** `changed` is called when anything in the control plane is not as it was. */
@@ -29,7 +29,7 @@ export class ControlPlane {
 
   /** True while the database answers. */
   get reachable(): boolean {
-    return Date.now() - this.#seenAtMs < awayMs;
+    return performance.now() - this.#seenAtMs < awayMs;
   }
 
   /** Resolves after the first look, whatever it found; from then on it looks every second. */
@@ -54,7 +54,7 @@ export class ControlPlane {
 
   async #compare(): Promise<void> {
     const { revision } = await this.#db.selectFrom("gateway.revision").select("revision").executeTakeFirstOrThrow();
-    this.#seenAtMs = Date.now();
+    this.#seenAtMs = performance.now();
     if (revision === this.#revision) return;
     this.#revision = revision;
     this.#changed();

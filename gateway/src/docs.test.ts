@@ -55,8 +55,16 @@ test("the gateway's document describes every route of its administration", async
     "/api/admin/keys",
     "/api/admin/keys/{keyId}",
     "/api/admin/keys/{keyId}/rotate",
+    "/api/admin/moves",
+    "/api/admin/moves/{moveId}",
     "/api/admin/tenants",
     "/api/admin/tenants/{tenantId}",
+    "/api/admin/tenants/{tenantId}/backup",
+    "/api/admin/tenants/{tenantId}/copies",
+    "/api/admin/tenants/{tenantId}/move",
+    "/api/admin/tenants/{tenantId}/restore",
+    "/api/admin/tenants/{tenantId}/restore/finish",
+    "/api/admin/tenants/{tenantId}/restore/rows",
   ]);
 });
 
@@ -73,7 +81,10 @@ test("health, readiness, metrics and the index say what they should and no more"
   const { key } = await createTenant(gateway, "quiet");
   await gateway.call("/api/v1/crm/customers/secret-id?keyword=secret", { key, tenantId: "quiet" });
   expect((await gateway.call("/health", { key: "" })).body).toEqual({ status: "ok" });
-  expect((await gateway.call("/ready", { key: "" })).body).toEqual({ status: "ready", checks: { database: "ok", draining: false } });
+  expect((await gateway.call("/ready", { key: "" })).body).toEqual({
+    status: "ready",
+    checks: { database: "ok", draining: false, identityProvider: "none" },
+  });
   expect((await gateway.call("/", { key: "" })).body).toMatchObject({ docs: "/docs", openapi: "/openapi.json" });
   const metrics = await gateway.call("/metrics", { key: "" });
   expect(metrics.headers.get("content-type")).toMatch(/^text\/plain/);

@@ -1,8 +1,9 @@
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { type HttpMetrics, type Logger, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
-import type { Dispatcher } from "undici";
-import type { Lane } from "./upstreams.ts";
+import type { Lane } from "./lane.ts";
+import type { AnswerHead } from "./transport/answer.ts";
+import { type AnswerHandler, type Connection, TransportError, type UpstreamRequest } from "./transport/connection.ts";
 
 export interface ExchangeOptions {
   incoming: IncomingMessage;
@@ -30,27 +31,24 @@ const droppedHeaders = new Set([
   "x-request-id",
 ]);
 
-const connectionFaults = new Set([
-  "ECONNREFUSED",
-  "ECONNRESET",
-  "EPIPE",
-  "EHOSTUNREACH",
-  "ENOTFOUND",
-  "UND_ERR_SOCKET",
-  "UND_ERR_CONNECT_TIMEOUT",
-]);
-
-/** One request on its way to a cell and its answer on the way back: streams, backpressure, the one retry, and the end of it. */
-export class Exchange implements Dispatcher.DispatchHandler {
+/**
+ * One request on its way to a cell and its answer on the way back: streams, backpressure, the one retry, and the end of it.
+ * A write that was sent is not sent again, idempotent or not: whether it was carried out only its caller can find out, by a repeat with its id.
+ */
+export class Exchange implements AnswerHandler {
   readonly #options: ExchangeOptions;
   readonly #outgoing: ServerResponse;
   readonly #startedAtMs = performance.now();
   #lane: Lane | undefined;
-  #request: Dispatcher.DispatchOptions | undefined;
-  #controller: Dispatcher.DispatchController | undefined;
-  #length: string | undefined;
+  #tenantId = "";
+  #limitHeaders: readonly string[] = [];
+  #request: UpstreamRequest | undefined;
+  #connection: Connection | undefined;
   #sent = false;
   #retried = false;
+  #misdirected = false;
+  /** Finds out where the tenant is by now, when the cell says that it is elsewhere. */
+  relocate: (() => Promise<Lane>) | undefined;
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
@@ -64,16 +62,25 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return this.#outgoing.destroyed;
   }
 
-  /** Sends the request to a cell; its answer, or what went wrong, goes to the caller. */
-  send(lane: Lane, request: Dispatcher.DispatchOptions): void {
-    if (lane.running >= lane.limit) {
-      this.fail(unavailable("The service has more to do than it can; try again"));
+  /** What the answer shall say of the caller's rate limits: names and values in turn. */
+  set limitHeaders(headers: readonly string[]) {
+    this.#limitHeaders = headers;
+  }
+
+  /** Sends a tenant's request to a cell; its answer, or what went wrong, goes to the caller. */
+  send(lane: Lane, tenantId: string, request: UpstreamRequest): void {
+    if (this.abandoned) return;
+    const refusal = lane.refusal(tenantId);
+    if (refusal) {
+      this.fail(refusal);
       return;
     }
     this.#lane = lane;
+    this.#tenantId = tenantId;
     this.#request = request;
-    lane.running++;
-    lane.pool.dispatch(request, this);
+    this.#sent = false;
+    lane.enter(tenantId);
+    this.#connection = lane.pool.send(request, this);
   }
 
   /** Answers with a failure, or breaks the answer off when it has begun: half an answer must not look whole. */
@@ -86,59 +93,88 @@ export class Exchange implements Dispatcher.DispatchHandler {
     else sendProblem(this.#outgoing, problem, requestId);
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
+  onSent(): void {
     this.#sent = true;
-    if (this.abandoned) controller.abort(new Error("the caller has left"));
   }
 
-  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
-    if (status < 200) return;
-    this.#outgoing.writeHead(status, answerHeaders(headers, this.#options.requestId));
-    this.#length = headers["content-length"];
+  onHead({ status, headers, length }: AnswerHead): void {
+    this.#lane?.answered();
+    this.#misdirected = status === 421;
+    if (this.#misdirected) return;
+    this.#outgoing.writeHead(status, answerHeaders(headers, this.#options.requestId, this.#limitHeaders));
     // A stream's first piece may be long in coming; a body of known length comes along with its head.
-    if (this.#length === undefined) this.#outgoing.flushHeaders();
+    if (length === undefined) this.#outgoing.flushHeaders();
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    // The whole body at once leaves in one write together with its head, if it is a string.
-    if (String(chunk.length) === this.#length) {
-      this.#outgoing.end(chunk.toString("latin1"), "latin1");
+  onWhole(body: string): void {
+    this.#connection = undefined;
+    // As a string it leaves in one write together with its head.
+    if (this.#misdirected) this.#redirect();
+    else this.#outgoing.end(body, "latin1");
+  }
+
+  onData(piece: Buffer): boolean {
+    if (this.#misdirected || this.#outgoing.write(piece)) return true;
+    this.#outgoing.once("drain", () => this.#connection?.resume());
+    return false;
+  }
+
+  onEnd(): void {
+    this.#connection = undefined;
+    if (this.#misdirected) this.#redirect();
+    else this.#outgoing.end();
+  }
+
+  /** What a cell refused because its tenant is elsewhere has had no effect: it is sent there, once, where its body is still at hand. */
+  #redirect(): void {
+    const { relocate } = this;
+    const request = this.#request;
+    this.relocate = undefined;
+    this.#misdirected = false;
+    this.#lane?.leave(this.#tenantId, this.#retried);
+    this.#lane = undefined;
+    this.#retried = false;
+    if (!relocate || !request || (request.body && !Buffer.isBuffer(request.body))) {
+      this.fail(unavailable("This tenant is being moved; try again"));
       return;
     }
-    if (this.#outgoing.write(chunk)) return;
-    controller.pause();
-    this.#outgoing.once("drain", () => controller.resume());
+    relocate().then(
+      (lane) => this.send(lane, this.#tenantId, request),
+      (error) => this.fail(error),
+    );
   }
 
-  onResponseEnd(): void {
-    this.#outgoing.end();
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error & { code?: string }): void {
-    const { code = "" } = error;
-    if (connectionFaults.has(code) && this.#mayRetry()) this.#retry();
-    else if (error instanceof Problem || code === "UND_ERR_INVALID_ARG") this.fail(error);
-    else if (code === "UND_ERR_HEADERS_TIMEOUT") this.fail(new Problem("TIMEOUT", "The service did not answer in time", { cause: error }));
+  onError(error: Error): void {
+    this.#connection = undefined;
+    if (this.abandoned) return;
+    if (!(error instanceof TransportError)) {
+      this.fail(error instanceof Problem ? error : new Problem("BAD_REQUEST", "The body ended early", { cause: error }));
+      return;
+    }
+    const fault = this.#outgoing.headersSent ? "broken" : error.fault;
+    this.#lane?.failed(fault);
+    if ((fault === "connect" || fault === "reset") && this.#mayRetry()) this.#retry();
+    else if (fault === "timeout") this.fail(new Problem("TIMEOUT", "The service did not answer in time", { cause: error }));
     else this.fail(unavailable("The service is away for a moment; try again", 1, error));
   }
 
-  /** Once, and only what was not sent or changes nothing. */
+  /** Once, only what was not sent or changes nothing, and within the lane's budget. */
   #mayRetry(): boolean {
     const method = this.#request?.method;
-    return !this.#retried && !this.abandoned && !this.#outgoing.headersSent && (!this.#sent || method === "GET" || method === "HEAD");
+    if (this.#retried || (this.#sent && method !== "GET" && method !== "HEAD")) return false;
+    return this.#lane?.tryRetry() ?? false;
   }
 
   #retry(): void {
     this.#retried = true;
-    if (this.#lane && this.#request) this.#lane.pool.dispatch(this.#request, this);
+    if (this.#lane && this.#request) this.#connection = this.#lane.pool.send(this.#request, this);
   }
 
   #closed(): void {
-    if (this.#lane) this.#lane.running--;
+    this.#lane?.leave(this.#tenantId, this.#retried);
     const { incoming, metrics, route } = this.#options;
     const { writableFinished, statusCode } = this.#outgoing;
-    if (!writableFinished) this.#controller?.abort(new Error("the caller has left"));
+    if (!writableFinished) this.#connection?.destroy();
     // 499: the caller left before the answer was out.
     metrics.finished(incoming.method ?? "", route, writableFinished ? statusCode : 499, (performance.now() - this.#startedAtMs) / 1000);
     if (!incoming.complete) this.#linger();
@@ -152,14 +188,15 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-function answerHeaders(headers: IncomingHttpHeaders, requestId: string): string[] {
-  const named = connectionHeaders(headers.connection);
-  const answer = ["x-request-id", requestId];
-  for (const name in headers) {
-    if (droppedHeaders.has(name) || named?.has(name)) continue;
-    const value = headers[name];
-    if (typeof value === "string") answer.push(name, value);
-    else for (const one of value ?? []) answer.push(name, one);
+/** The answer's headers, names and values in turn, without those of the one hop. */
+function answerHeaders(headers: readonly string[], requestId: string, limits: readonly string[]): string[] {
+  const answer = ["x-request-id", requestId, ...limits];
+  let named: Set<string> | undefined;
+  for (let index = 0; index < headers.length; index += 2)
+    if (headers[index] === "connection") named = connectionHeaders(headers[index + 1]);
+  for (let index = 0; index < headers.length; index += 2) {
+    const name = headers[index] as string;
+    if (!droppedHeaders.has(name) && !named?.has(name)) answer.push(name, headers[index + 1] as string);
   }
   return answer;
 }

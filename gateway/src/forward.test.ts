@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { createServer, request as httpRequest, type IncomingMessage } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { exchange, open } from "@cell/http/testing/raw";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
-import { exchange, open } from "./testing/raw.ts";
 
 const megabyte = 1024 * 1024;
 let database: string;

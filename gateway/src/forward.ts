@@ -1,20 +1,24 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Readable } from "node:stream";
-import { type Caller, type HttpMetrics, type Logger, methodNotAllowed, type Principal, signAssertion } from "@cell/http";
+import { type Caller, type Logger, methodNotAllowed, type Principal, signAssertion } from "@cell/http";
 import { badField, notFound, Problem, unavailable } from "@cell/problem";
-import type { Dispatcher } from "undici";
-import { type Access, type Authenticator, principalOf } from "./authenticate.ts";
+import { type Access, principalOf } from "./access.ts";
+import type { Authenticator } from "./authenticate.ts";
+import { clientAddress } from "./client-address.ts";
 import type { Config } from "./config.ts";
 import { connectionHeaders, Exchange } from "./exchange.ts";
 import { type Identity, type RequestId, readIdentity } from "./identity.ts";
+import type { GatewayMetrics } from "./metrics.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import type { Target } from "./target.ts";
-import type { Upstreams } from "./upstreams.ts";
+import type { UpstreamRequest } from "./transport/connection.ts";
+import type { Upstream, Upstreams } from "./upstreams.ts";
 
 export interface ForwardOptions {
   config: Config;
   authenticator: Authenticator;
+  rateLimits: RateLimits;
   upstreams: Upstreams;
-  metrics: HttpMetrics;
+  metrics: GatewayMetrics;
   log: Logger;
 }
 
@@ -32,7 +36,6 @@ const forwardedHeaders = [
   "accept",
   "accept-language",
   "content-type",
-  "content-length",
   "if-match",
   "if-none-match",
   "idempotency-key",
@@ -43,12 +46,19 @@ const forwardedHeaders = [
   "traceparent",
 ];
 /** `Connection` cannot take these from a request: they say whose it is. */
-const fixedHeaders = new Set(["x-tenant-id", "content-length"]);
+const fixedHeaders = new Set(["x-tenant-id"]);
 
 /** Makes the function that authenticates a request, finds the partition of its tenant and passes it on. */
-export function createForward({ config, authenticator, upstreams, metrics, log }: ForwardOptions): Forward {
+export function createForward({ config, authenticator, rateLimits, upstreams, metrics, log }: ForwardOptions): Forward {
   const routes = new Map(config.cells.map(({ name }) => [name, `/api/v1/${name}/*`]));
   const { timeouts, assertionKeys } = config;
+
+  /** Where the tenant is, when it is not where `access` says. */
+  async function relocated(token: string, access: Access, cell: string): Promise<Upstream> {
+    const url = (await authenticator.lookAgain(token, access)).placements.get(cell);
+    if (url === undefined || url === access.placements.get(cell)) throw unavailable("This tenant is being moved; try again");
+    return upstreams.get(url);
+  }
 
   function send(exchange: Exchange, incoming: IncomingMessage, target: Target, principal: Principal, access: Access, id: RequestId): void {
     const url = access.placements.get(target.cell);
@@ -56,21 +66,32 @@ export function createForward({ config, authenticator, upstreams, metrics, log }
     const body = readBody(incoming, target);
     const slow = /\/(?:import|export)$/.test(target.path);
     const streams = slow || body instanceof Upload || incoming.headers.accept === "text/event-stream";
-    const lane = upstreams.get(url)[streams ? "streams" : "requests"];
+    const kind = streams ? "streams" : "requests";
+    const lane = upstreams.get(url)[kind];
+    exchange.relocate = async () => (await relocated(readIdentity(incoming).token ?? "", access, target.cell))[kind];
+    const { tenantId } = principal;
     const caller: Caller = { principal, ...id };
-    const request: Dispatcher.DispatchOptions = {
+    const request: UpstreamRequest = {
       path: target.path + target.query,
-      method: incoming.method as Dispatcher.HttpMethod,
-      headers: requestHeaders(incoming, id.requestId, signAssertion(assertionKeys, target.cell, caller, Math.floor(Date.now() / 1000))),
-      headersTimeout: slow ? timeouts.slowHeadersMs : timeouts.headersMs,
+      method: incoming.method ?? "",
+      headers: requestHeaders(
+        incoming,
+        clientAddress(incoming, config.trustedProxies),
+        id.requestId,
+        signAssertion(assertionKeys, target.cell, caller, Math.floor(Date.now() / 1000)),
+      ),
+      headersMs: slow ? timeouts.slowHeadersMs : timeouts.headersMs,
+      body: undefined,
     };
     if (body === undefined) {
-      exchange.send(lane, request);
+      exchange.send(lane, tenantId, request);
     } else if (body instanceof Upload) {
-      // Undici takes any async iterable; its types name Readable only.
-      exchange.send(lane, { ...request, body: body as unknown as Readable });
+      exchange.send(lane, tenantId, { ...request, body, length: body.length });
     } else {
-      readWhole(incoming, (bytes) => exchange.send(lane, { ...request, body: bytes }));
+      // Once more when it is there; but what is refused now is not worth its reading.
+      const refusal = lane.refusal(tenantId);
+      if (refusal) throw refusal;
+      readWhole(incoming, (bytes) => exchange.send(lane, tenantId, { ...request, body: bytes }));
     }
   }
 
@@ -85,13 +106,15 @@ export function createForward({ config, authenticator, upstreams, metrics, log }
     });
     const proceed = (access: Access, identity: Identity) => {
       if (exchange.abandoned) return;
+      exchange.limitHeaders = rateLimits.take(access.tokenId, access.principal.tenantId, access.rateLimit);
       send(exchange, incoming, target, principalOf(access, identity), access, id);
     };
     try {
       if (!methods.includes(incoming.method ?? "")) throw methodNotAllowed(methods);
       if (!routes.has(target.cell)) throw notFound("Service");
+      if (incoming.headers.upgrade !== undefined) refuseWebSocket(incoming.headers.upgrade);
       const identity = readIdentity(incoming);
-      const access = authenticator.authenticate(identity.token);
+      const access = authenticator.authenticate(identity.token, clientAddress(incoming, config.trustedProxies));
       if (access instanceof Promise) access.then((found) => proceed(found, identity)).catch((error) => exchange.fail(error));
       else proceed(access, identity);
     } catch (error) {
@@ -100,10 +123,15 @@ export function createForward({ config, authenticator, upstreams, metrics, log }
   };
 }
 
-function requestHeaders(incoming: IncomingMessage, requestId: string, assertion: string): string[] {
+/** Answered as a plain request, a WebSocket client would not know why it has no socket; other upgrades are offers that may be passed over. */
+function refuseWebSocket(upgrade: string): void {
+  if (/\bwebsocket\b/i.test(upgrade)) throw badField("Upgrade", "NOT_SUPPORTED", "there is no WebSocket here; leave this header out");
+}
+
+function requestHeaders(incoming: IncomingMessage, address: string, requestId: string, assertion: string): string[] {
   const { headers } = incoming;
   const named = connectionHeaders(headers.connection);
-  const list = ["x-cell-assertion", assertion, "x-request-id", requestId, "x-forwarded-for", incoming.socket.remoteAddress ?? "unknown"];
+  const list = ["x-cell-assertion", assertion, "x-request-id", requestId, "x-forwarded-for", address];
   for (const name of forwardedHeaders) {
     const value = headers[name];
     if (typeof value === "string" && (!named?.has(name) || fixedHeaders.has(name))) list.push(name, value);
@@ -123,7 +151,7 @@ function readBody(incoming: IncomingMessage, target: Target): Upload | "whole" |
   }
   const limit = target.path.endsWith("/import") ? importBodyLimit : bodyLimit;
   if (length !== undefined && length > limit) throw tooLarge(limit);
-  return length !== undefined && length <= wholeBodyLimit ? "whole" : new Upload(incoming, limit);
+  return length !== undefined && length <= wholeBodyLimit ? "whole" : new Upload(incoming, limit, length);
 }
 
 function readWhole(incoming: IncomingMessage, use: (bytes: Buffer) => void): void {
@@ -136,10 +164,13 @@ function readWhole(incoming: IncomingMessage, use: (bytes: Buffer) => void): voi
 class Upload implements AsyncIterable<Buffer> {
   readonly #incoming: IncomingMessage;
   readonly #limit: number;
+  /** In bytes, where the caller has said it. */
+  readonly length: number | undefined;
 
-  constructor(incoming: IncomingMessage, limit: number) {
+  constructor(incoming: IncomingMessage, limit: number, length: number | undefined) {
     this.#incoming = incoming;
     this.#limit = limit;
+    this.length = length;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {

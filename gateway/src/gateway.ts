@@ -1,30 +1,26 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Logger, methodNotAllowed, newRequestId, type Server, securityHeaders, sendProblem, serve, toProblem } from "@cell/http";
+import { type Logger, newRequestId, type Server, securityHeaders, sendProblem, serve, toProblem } from "@cell/http";
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import { createForward } from "./forward.ts";
-import { checkHeaders, identifyRequest } from "./identity.ts";
+import { identifyRequest } from "./identity.ts";
 import { createServices } from "./services.ts";
-import { checkTarget, readTarget } from "./target.ts";
+import { readTarget } from "./target.ts";
 
 /** Starts a gateway. Resolves when it listens; rejects when the port is taken. */
 export async function startGateway(config: Config, log: Logger): Promise<Server> {
   const services = createServices(config, log);
-  const { metrics, authenticator, upstreams, controlPlane } = services;
-  const forward = createForward({ config, authenticator, upstreams, metrics, log });
+  const { metrics, authenticator, rateLimits, upstreams, controlPlane } = services;
+  const forward = createForward({ config, authenticator, rateLimits, upstreams, metrics, log });
   const app = createApp(services, () => server.draining);
 
   /** Requests to the cells are answered right here; what remains for `app` has its id on the answer. */
   function intercept(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
-    const { url = "", method = "" } = incoming;
     let requestId: string | undefined;
     try {
-      checkHeaders(incoming);
       const id = identifyRequest(incoming);
       requestId = id.requestId;
-      if (method === "TRACE") throw methodNotAllowed(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
-      checkTarget(url);
-      const target = readTarget(url);
+      const target = readTarget(incoming.url ?? "");
       if (target) {
         forward(incoming, outgoing, target, id);
         return true;
@@ -38,7 +34,9 @@ export async function startGateway(config: Config, log: Logger): Promise<Server>
     }
   }
 
+  services.identityProvider?.start();
   await controlPlane.start();
+  services.mover.start();
   const server = await serve({
     fetch: app.fetch as Parameters<typeof serve>[0]["fetch"],
     intercept,

@@ -1,52 +1,16 @@
-import { connect, createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
+import { type DatabaseSwitch, startDatabaseSwitch } from "./testing/database-switch.ts";
 import { createDatabase, createTenant, issueKey, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;
-let database: Awaited<ReturnType<typeof startSwitch>>;
-
-/** A TCP relay to the database that can be cut. */
-async function startSwitch(target: string) {
-  const { hostname, port } = new URL(target);
-  const sockets = new Set<Socket>();
-  let away = false;
-  const relay = createServer((client) => {
-    if (away) return client.destroy();
-    const server = connect(Number(port), hostname);
-    for (const [from, to] of [
-      [client, server],
-      [server, client],
-    ] as const) {
-      sockets.add(from);
-      from.on("error", () => to.destroy());
-      from.on("close", () => to.destroy());
-      from.pipe(to);
-    }
-  });
-  await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
-  const url = new URL(target);
-  const address = relay.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  url.host = `127.0.0.1:${address.port}`;
-  return {
-    url: url.href,
-    cut() {
-      away = true;
-      for (const socket of sockets) socket.destroy();
-    },
-    mend() {
-      away = false;
-    },
-    close: () => relay.close(),
-  };
-}
+let database: DatabaseSwitch;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  database = await startSwitch(await createDatabase(inject("databaseUrl")));
+  database = await startDatabaseSwitch(await createDatabase(inject("databaseUrl")));
   gateway = await startTestGateway(database.url, `crm=${cell.url}`);
 });
 

@@ -6,6 +6,8 @@ export interface TenantsTable {
   tenantId: string;
   name: string;
   status: Generated<"active" | "suspended">;
+  /** Requests per second; null for the gateway's setting, 0 for no limit. */
+  rateLimit: number | null;
   createdAt: Generated<string>;
 }
 
@@ -36,7 +38,34 @@ export interface PlacementsTable {
   provisioned: Generated<boolean>;
 }
 
+export const runningStates = ["copying", "paused", "flipped", "aborting"] as const;
+
+export interface MovesTable {
+  moveId: Generated<number>;
+  /** The number under which the cells are told its steps. */
+  epoch: Generated<number>;
+  cell: string;
+  tenantId: string;
+  fromPartition: string;
+  toPartition: string;
+  /** Up to `flipped` it can be taken back; from there on it is finished. */
+  state: Generated<(typeof runningStates)[number] | "done" | "failed">;
+  step: Generated<string>;
+  rows: Generated<number>;
+  /** The gateway process that carries it out. */
+  runner: string;
+  heartbeatAt: Generated<string>;
+  startedAt: Generated<string>;
+  pausedAt: string | null;
+  pauseMs: number | null;
+  finishedAt: string | null;
+  failure: string | null;
+  /** The partition that holds a copy which is not served. */
+  leftover: string | null;
+}
+
 export interface Tables {
+  "gateway.moves": MovesTable;
   "gateway.tenants": TenantsTable;
   "gateway.apiKeys": ApiKeysTable;
   "gateway.partitions": { cell: string; partition: string; url: string };

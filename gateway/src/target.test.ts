@@ -1,8 +1,9 @@
+import { checkTarget } from "@cell/http";
+import { exchange } from "@cell/http/testing/raw";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { checkTarget, readTarget } from "./target.ts";
+import { readTarget } from "./target.ts";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
-import { exchange } from "./testing/raw.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;

@@ -1,53 +1,88 @@
-import { Pool } from "undici";
-import type { Timeouts } from "./config.ts";
+import { Client, Pool } from "undici";
+import { Circuit } from "./circuit.ts";
+import type { Config } from "./config.ts";
+import { Lane } from "./lane.ts";
+import type { GatewayMetrics } from "./metrics.ts";
+import { ConnectionPool } from "./transport/pool.ts";
 
-/** Connections to one partition of a cell. */
-export interface Lane {
-  readonly pool: Pool;
-  /** Requests sent or waiting that have no end yet. */
-  running: number;
-  /** With this many, another one would only wait in vain. */
-  readonly limit: number;
-}
-
-/** Streams have connections of their own, so that slow bodies and event streams do not hold up the rest. */
+/** A partition of a cell. Streams have a lane of their own, so that slow bodies and event streams do not hold up the rest. */
 export interface Upstream {
   readonly requests: Lane;
   readonly streams: Lane;
+  readonly circuit: Circuit;
+  /** For what the gateway itself asks of the cell. */
+  readonly calls: Pool;
 }
 
-/** The partitions' connections by address; opened when first used. */
+const probeTimeoutMs = 1_000;
+
+/** The partitions by address; their connections are opened when first used. */
 export class Upstreams {
   readonly #byUrl = new Map<string, Upstream>();
-  readonly #timeouts: Timeouts;
+  readonly #partitions: ReadonlyMap<string, string>;
+  readonly #config: Config;
+  readonly #metrics: GatewayMetrics;
 
-  constructor(timeouts: Timeouts) {
-    this.#timeouts = timeouts;
+  constructor(config: Config, metrics: GatewayMetrics) {
+    this.#config = config;
+    this.#metrics = metrics;
+    this.#partitions = new Map(config.cells.flatMap(({ name, urls }) => urls.map((url, index) => [url, `${name}-${index + 1}`])));
   }
 
   get(url: string): Upstream {
     let upstream = this.#byUrl.get(url);
     if (!upstream) {
-      upstream = { requests: this.#open(url, 64, 512), streams: this.#open(url, 256, 256) };
+      upstream = this.#open(url);
       this.#byUrl.set(url, upstream);
     }
     return upstream;
   }
 
-  /** Cuts all connections. */
-  async close(): Promise<void> {
-    await Promise.all([...this.#byUrl.values()].flatMap(({ requests, streams }) => [requests.pool.destroy(), streams.pool.destroy()]));
+  /** Whether a partition says that it is alive; asked on a new connection, as those that are open may be what is broken. */
+  async isAlive(url: string): Promise<boolean> {
+    const client = new Client(url, { connect: { timeout: this.#config.timeouts.connectMs }, headersTimeout: probeTimeoutMs });
+    try {
+      const { statusCode, body } = await client.request({ path: "/health", method: "GET", bodyTimeout: probeTimeoutMs });
+      await body.dump();
+      return statusCode === 200;
+    } catch {
+      return false;
+    } finally {
+      await client.destroy();
+    }
   }
 
-  #open(url: string, connections: number, limit: number): Lane {
-    const { connectMs, headersMs, bodyIdleMs } = this.#timeouts;
-    const pool = new Pool(url, {
-      connections,
-      pipelining: 1,
-      connect: { timeout: connectMs },
-      headersTimeout: headersMs,
-      bodyTimeout: bodyIdleMs,
+  /** Cuts all connections. */
+  async close(): Promise<void> {
+    const upstreams = [...this.#byUrl.values()];
+    for (const { circuit, requests, streams } of upstreams) {
+      circuit.stop();
+      requests.pool.destroy();
+      streams.pool.destroy();
+    }
+    await Promise.all(upstreams.map(({ calls }) => calls.destroy()));
+  }
+
+  #open(url: string): Upstream {
+    const { requests, streams } = this.#config.lanes;
+    const partition = this.#partitions.get(url) ?? new URL(url).host;
+    this.#metrics.circuitOpen.set({ partition }, 0);
+    const circuit = new Circuit({
+      probe: () => this.isAlive(url),
+      changed: (open) => this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0),
     });
-    return { pool, running: 0, limit };
+    return {
+      requests: this.#openLane(url, requests, circuit, partition),
+      streams: this.#openLane(url, streams, circuit, partition),
+      circuit,
+      calls: new Pool(url, { connect: { timeout: this.#config.timeouts.connectMs } }),
+    };
+  }
+
+  #openLane(url: string, limit: number, circuit: Circuit, partition: string): Lane {
+    const { timeouts, lanes } = this.#config;
+    const pool = new ConnectionPool(url, { connectMs: timeouts.connectMs, bodyIdleMs: timeouts.bodyIdleMs });
+    const tenantLimit = Math.max(1, Math.floor((limit * lanes.tenantPercent) / 100));
+    return new Lane({ pool, circuit, partition, limit, tenantLimit, metrics: this.#metrics });
   }
 }

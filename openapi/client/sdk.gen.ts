@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.ts';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.ts';
-import type { DeleteContactsByIdData, DeleteContactsByIdErrors, DeleteContactsByIdResponses, DeleteContractsByIdData, DeleteContractsByIdErrors, DeleteContractsByIdResponses, DeleteCustomersByIdData, DeleteCustomersByIdErrors, DeleteCustomersByIdResponses, DeleteOpportunitiesByIdData, DeleteOpportunitiesByIdErrors, DeleteOpportunitiesByIdResponses, GetAuditLogsByIdData, GetAuditLogsByIdErrors, GetAuditLogsByIdResponses, GetAuditLogsData, GetAuditLogsErrors, GetAuditLogsResponses, GetAuditLogsVerifyData, GetAuditLogsVerifyErrors, GetAuditLogsVerifyResponses, GetContactsByIdData, GetContactsByIdErrors, GetContactsByIdResponses, GetContactsData, GetContactsErrors, GetContactsResponses, GetContractsByIdData, GetContractsByIdErrors, GetContractsByIdResponses, GetContractsData, GetContractsErrors, GetContractsResponses, GetCustomersById360Data, GetCustomersById360Errors, GetCustomersById360Responses, GetCustomersByIdData, GetCustomersByIdErrors, GetCustomersByIdResponses, GetCustomersData, GetCustomersErrors, GetCustomersExportData, GetCustomersExportErrors, GetCustomersExportResponses, GetCustomersResponses, GetImportsByIdData, GetImportsByIdErrors, GetImportsByIdErrorsCsvData, GetImportsByIdErrorsCsvErrors, GetImportsByIdErrorsCsvResponses, GetImportsByIdResponses, GetMetricsData, GetMetricsErrors, GetMetricsResponses, GetOpportunitiesByIdData, GetOpportunitiesByIdErrors, GetOpportunitiesByIdResponses, GetOpportunitiesByIdStageHistoryData, GetOpportunitiesByIdStageHistoryErrors, GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesData, GetOpportunitiesErrors, GetOpportunitiesExportData, GetOpportunitiesExportErrors, GetOpportunitiesExportResponses, GetOpportunitiesForecastData, GetOpportunitiesForecastErrors, GetOpportunitiesForecastResponses, GetOpportunitiesResponses, GetPaymentsByIdData, GetPaymentsByIdErrors, GetPaymentsByIdResponses, GetPaymentsData, GetPaymentsErrors, GetPaymentsResponses, GetPipelineFunnelData, GetPipelineFunnelErrors, GetPipelineFunnelResponses, GetPipelinesByIdData, GetPipelinesByIdErrors, GetPipelinesByIdResponses, GetPipelinesData, GetPipelinesErrors, GetPipelinesResponses, GetPipelineSummaryData, GetPipelineSummaryErrors, GetPipelineSummaryResponses, GetReportsFunnelData, GetReportsFunnelErrors, GetReportsFunnelResponses, GetSettingsData, GetSettingsErrors, GetSettingsResponses, PatchContactsByIdData, PatchContactsByIdErrors, PatchContactsByIdResponses, PatchContractsByIdData, PatchContractsByIdErrors, PatchContractsByIdResponses, PatchCustomersByIdData, PatchCustomersByIdErrors, PatchCustomersByIdResponses, PatchOpportunitiesByIdData, PatchOpportunitiesByIdErrors, PatchOpportunitiesByIdResponses, PatchPipelinesByIdData, PatchPipelinesByIdErrors, PatchPipelinesByIdResponses, PatchSettingsData, PatchSettingsErrors, PatchSettingsResponses, PostContactsData, PostContactsErrors, PostContactsResponses, PostContractsData, PostContractsErrors, PostContractsResponses, PostCustomersByIdMergeData, PostCustomersByIdMergeErrors, PostCustomersByIdMergeResponses, PostCustomersByIdRestoreData, PostCustomersByIdRestoreErrors, PostCustomersByIdRestoreResponses, PostCustomersData, PostCustomersErrors, PostCustomersImportData, PostCustomersImportErrors, PostCustomersImportResponses, PostCustomersResponses, PostImportsByIdRevertData, PostImportsByIdRevertErrors, PostImportsByIdRevertResponses, PostOpportunitiesData, PostOpportunitiesErrors, PostOpportunitiesImportData, PostOpportunitiesImportErrors, PostOpportunitiesImportResponses, PostOpportunitiesResponses, PostPaymentsByIdVoidData, PostPaymentsByIdVoidErrors, PostPaymentsByIdVoidResponses, PostPaymentsData, PostPaymentsErrors, PostPaymentsResponses, PostPipelinesData, PostPipelinesErrors, PostPipelinesResponses } from './types.gen.ts';
+import type { DeleteContactsByIdData, DeleteContactsByIdErrors, DeleteContactsByIdResponses, DeleteContractsByIdData, DeleteContractsByIdErrors, DeleteContractsByIdResponses, DeleteCustomersByIdData, DeleteCustomersByIdErrors, DeleteCustomersByIdResponses, DeleteOpportunitiesByIdData, DeleteOpportunitiesByIdErrors, DeleteOpportunitiesByIdResponses, DeleteWebhooksByIdData, DeleteWebhooksByIdErrors, DeleteWebhooksByIdResponses, GetAuditLogsByIdData, GetAuditLogsByIdErrors, GetAuditLogsByIdResponses, GetAuditLogsData, GetAuditLogsErrors, GetAuditLogsResponses, GetAuditLogsVerifyData, GetAuditLogsVerifyErrors, GetAuditLogsVerifyResponses, GetContactsByIdData, GetContactsByIdErrors, GetContactsByIdResponses, GetContactsData, GetContactsErrors, GetContactsResponses, GetContractsByIdData, GetContractsByIdErrors, GetContractsByIdResponses, GetContractsData, GetContractsErrors, GetContractsResponses, GetCustomersById360Data, GetCustomersById360Errors, GetCustomersById360Responses, GetCustomersByIdData, GetCustomersByIdErrors, GetCustomersByIdResponses, GetCustomersData, GetCustomersErrors, GetCustomersExportData, GetCustomersExportErrors, GetCustomersExportResponses, GetCustomersResponses, GetImportsByIdData, GetImportsByIdErrors, GetImportsByIdErrorsCsvData, GetImportsByIdErrorsCsvErrors, GetImportsByIdErrorsCsvResponses, GetImportsByIdResponses, GetMetricsData, GetMetricsErrors, GetMetricsResponses, GetOpportunitiesByIdData, GetOpportunitiesByIdErrors, GetOpportunitiesByIdResponses, GetOpportunitiesByIdStageHistoryData, GetOpportunitiesByIdStageHistoryErrors, GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesData, GetOpportunitiesErrors, GetOpportunitiesExportData, GetOpportunitiesExportErrors, GetOpportunitiesExportResponses, GetOpportunitiesForecastData, GetOpportunitiesForecastErrors, GetOpportunitiesForecastResponses, GetOpportunitiesResponses, GetPaymentsByIdData, GetPaymentsByIdErrors, GetPaymentsByIdResponses, GetPaymentsData, GetPaymentsErrors, GetPaymentsResponses, GetPipelineFunnelData, GetPipelineFunnelErrors, GetPipelineFunnelResponses, GetPipelinesByIdData, GetPipelinesByIdErrors, GetPipelinesByIdResponses, GetPipelinesData, GetPipelinesErrors, GetPipelinesResponses, GetPipelineSummaryData, GetPipelineSummaryErrors, GetPipelineSummaryResponses, GetReportsFunnelData, GetReportsFunnelErrors, GetReportsFunnelResponses, GetSettingsData, GetSettingsErrors, GetSettingsResponses, GetWebhooksByIdData, GetWebhooksByIdDeliveriesByDeliveryIdData, GetWebhooksByIdDeliveriesByDeliveryIdErrors, GetWebhooksByIdDeliveriesByDeliveryIdResponses, GetWebhooksByIdDeliveriesData, GetWebhooksByIdDeliveriesErrors, GetWebhooksByIdDeliveriesResponses, GetWebhooksByIdErrors, GetWebhooksByIdResponses, GetWebhooksData, GetWebhooksErrors, GetWebhooksResponses, PatchContactsByIdData, PatchContactsByIdErrors, PatchContactsByIdResponses, PatchContractsByIdData, PatchContractsByIdErrors, PatchContractsByIdResponses, PatchCustomersByIdData, PatchCustomersByIdErrors, PatchCustomersByIdResponses, PatchOpportunitiesByIdData, PatchOpportunitiesByIdErrors, PatchOpportunitiesByIdResponses, PatchPipelinesByIdData, PatchPipelinesByIdErrors, PatchPipelinesByIdResponses, PatchSettingsData, PatchSettingsErrors, PatchSettingsResponses, PatchWebhooksByIdData, PatchWebhooksByIdErrors, PatchWebhooksByIdResponses, PostContactsData, PostContactsErrors, PostContactsResponses, PostContractsData, PostContractsErrors, PostContractsResponses, PostCustomersByIdMergeData, PostCustomersByIdMergeErrors, PostCustomersByIdMergeResponses, PostCustomersByIdRestoreData, PostCustomersByIdRestoreErrors, PostCustomersByIdRestoreResponses, PostCustomersData, PostCustomersErrors, PostCustomersImportData, PostCustomersImportErrors, PostCustomersImportResponses, PostCustomersResponses, PostImportsByIdRevertData, PostImportsByIdRevertErrors, PostImportsByIdRevertResponses, PostOpportunitiesData, PostOpportunitiesErrors, PostOpportunitiesImportData, PostOpportunitiesImportErrors, PostOpportunitiesImportResponses, PostOpportunitiesResponses, PostPaymentsByIdVoidData, PostPaymentsByIdVoidErrors, PostPaymentsByIdVoidResponses, PostPaymentsData, PostPaymentsErrors, PostPaymentsResponses, PostPipelinesData, PostPipelinesErrors, PostPipelinesResponses, PostWebhooksByIdDeliveriesByDeliveryIdReplayData, PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors, PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses, PostWebhooksByIdReplayData, PostWebhooksByIdReplayErrors, PostWebhooksByIdReplayResponses, PostWebhooksByIdRotateSecretData, PostWebhooksByIdRotateSecretErrors, PostWebhooksByIdRotateSecretResponses, PostWebhooksByIdTestData, PostWebhooksByIdTestErrors, PostWebhooksByIdTestResponses, PostWebhooksData, PostWebhooksErrors, PostWebhooksResponses } from './types.gen.ts';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -575,4 +575,135 @@ export const patchSettings = <ThrowOnError extends boolean = false>(options: Opt
         'Content-Type': 'application/json',
         ...options.headers
     }
+});
+
+/**
+ * List webhooks
+ */
+export const getWebhooks = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksData, ThrowOnError>): RequestResult<GetWebhooksResponses, GetWebhooksErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksResponses, GetWebhooksErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks',
+    ...options
+});
+
+/**
+ * Have events posted to a URL
+ *
+ * Events are posted as JSON: `{id, type, occurredAt, tenantId, data: {resourceType, resourceId, resourceName, resourceVersion,
+ * changes: [{field, before, after}], requestId, actorId, importId, sequence}}`, what is sensitive masked: fetch the record for more.
+ *
+ * - **Events**: `customer.created`, `customer.updated`, `customer.deleted`, `customer.restored`, `customer.merged`, `contact.created`, `contact.updated`, `contact.deleted`, `pipeline.created`, `pipeline.updated`, `opportunity.created`, `opportunity.updated`, `opportunity.deleted`, `opportunity.stage_changed`, `opportunity.won`, `opportunity.lost`, `contract.created`, `contract.updated`, `contract.deleted`, `payment.registered`, `payment.voided`, `import.completed`, `import.reverted`, `settings.updated`; `*` for all. A change can be several: a won opportunity is
+ * `opportunity.updated`, `opportunity.stage_changed` and `opportunity.won`.
+ * - **Signature** by the Standard Webhooks specification: `webhook-id`, `webhook-timestamp` (seconds) and `webhook-signature`, by spaces
+ * `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, its key being the base64 behind the secret's `whsec_`. Refuse timestamps that
+ * are minutes old.
+ * - **At least once**: the same event always has the same `webhook-id`. Nothing is said of the order: `sequence` grows along each record's changes.
+ * - Any 2xx within 10 seconds counts as taken. All else, redirects included, is tried again 10 times over almost 24 hours; 410 disables the webhook,
+ * as do five days of nothing but failures.
+ */
+export const postWebhooks = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksData, ThrowOnError>): RequestResult<PostWebhooksResponses, PostWebhooksErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksResponses, PostWebhooksErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a webhook, with its log of deliveries
+ */
+export const deleteWebhooksById = <ThrowOnError extends boolean = false>(options: Options<DeleteWebhooksByIdData, ThrowOnError>): RequestResult<DeleteWebhooksByIdResponses, DeleteWebhooksByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteWebhooksByIdResponses, DeleteWebhooksByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}',
+    ...options
+});
+
+/**
+ * Read a webhook
+ */
+export const getWebhooksById = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksByIdData, ThrowOnError>): RequestResult<GetWebhooksByIdResponses, GetWebhooksByIdErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksByIdResponses, GetWebhooksByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}',
+    ...options
+});
+
+/**
+ * Change a webhook
+ *
+ * Enabling one again begins with what is written from then on; what was missed can be replayed.
+ */
+export const patchWebhooksById = <ThrowOnError extends boolean = false>(options: Options<PatchWebhooksByIdData, ThrowOnError>): RequestResult<PatchWebhooksByIdResponses, PatchWebhooksByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchWebhooksByIdResponses, PatchWebhooksByIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Give a webhook another secret
+ *
+ * The secret before signs too, for 24 hours: deliveries then carry two signatures.
+ */
+export const postWebhooksByIdRotateSecret = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdRotateSecretData, ThrowOnError>): RequestResult<PostWebhooksByIdRotateSecretResponses, PostWebhooksByIdRotateSecretErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdRotateSecretResponses, PostWebhooksByIdRotateSecretErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}/rotate-secret',
+    ...options
+});
+
+/**
+ * List a webhook's deliveries, newest first
+ */
+export const getWebhooksByIdDeliveries = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksByIdDeliveriesData, ThrowOnError>): RequestResult<GetWebhooksByIdDeliveriesResponses, GetWebhooksByIdDeliveriesErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksByIdDeliveriesResponses, GetWebhooksByIdDeliveriesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}/deliveries',
+    ...options
+});
+
+/**
+ * Read a delivery with its attempts and what is posted
+ *
+ * What a receiver answers is not kept but for the status: it may hold anything.
+ */
+export const getWebhooksByIdDeliveriesByDeliveryId = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksByIdDeliveriesByDeliveryIdData, ThrowOnError>): RequestResult<GetWebhooksByIdDeliveriesByDeliveryIdResponses, GetWebhooksByIdDeliveriesByDeliveryIdErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksByIdDeliveriesByDeliveryIdResponses, GetWebhooksByIdDeliveriesByDeliveryIdErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}/deliveries/{deliveryId}',
+    ...options
+});
+
+/**
+ * Make a delivery again, under the same event id
+ */
+export const postWebhooksByIdDeliveriesByDeliveryIdReplay = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdDeliveriesByDeliveryIdReplayData, ThrowOnError>): RequestResult<PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses, PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses, PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}/deliveries/{deliveryId}/replay',
+    ...options
+});
+
+/**
+ * Send the events of a time, again or for the first time
+ *
+ * Out of the audit trail: also what happened while the webhook was disabled or not there. A time of at most 10000 changes.
+ */
+export const postWebhooksByIdReplay = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdReplayData, ThrowOnError>): RequestResult<PostWebhooksByIdReplayResponses, PostWebhooksByIdReplayErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdReplayResponses, PostWebhooksByIdReplayErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}/replay',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Send the event webhook.ping
+ */
+export const postWebhooksByIdTest = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdTestData, ThrowOnError>): RequestResult<PostWebhooksByIdTestResponses, PostWebhooksByIdTestErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdTestResponses, PostWebhooksByIdTestErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/webhooks/{id}/test',
+    ...options
 });

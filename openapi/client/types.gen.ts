@@ -2056,6 +2056,191 @@ export type SettingsPatch = {
     idempotencyMode?: 'replay' | 'reject' | null;
 };
 
+export type Webhook = {
+    webhookId: string;
+    tenantId: string;
+    /**
+     * Where events are posted: https, an address of the public Internet
+     */
+    url: string;
+    /**
+     * The events to be told of; `*` for all, those to come included
+     */
+    events: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
+    description: string | null;
+    /**
+     * While it is not, no deliveries are made; what was missed can be replayed
+     */
+    enabled: boolean;
+    /**
+     * Why it was disabled by itself: five days of nothing but failures, or an answer 410 Gone
+     */
+    disabledReason: 'failing' | 'gone' | null;
+    /**
+     * Until then the secret before the last one signs too
+     */
+    previousSecretUntil: string | null;
+    /**
+     * Since when there were only failures
+     */
+    failingSince: string | null;
+    createdAt: string;
+    updatedAt: string;
+    version: number;
+};
+
+export type WebhookWithSecret = {
+    webhookId: string;
+    tenantId: string;
+    /**
+     * Where events are posted: https, an address of the public Internet
+     */
+    url: string;
+    /**
+     * The events to be told of; `*` for all, those to come included
+     */
+    events: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
+    description: string | null;
+    /**
+     * While it is not, no deliveries are made; what was missed can be replayed
+     */
+    enabled: boolean;
+    /**
+     * Why it was disabled by itself: five days of nothing but failures, or an answer 410 Gone
+     */
+    disabledReason: 'failing' | 'gone' | null;
+    /**
+     * Until then the secret before the last one signs too
+     */
+    previousSecretUntil: string | null;
+    /**
+     * Since when there were only failures
+     */
+    failingSince: string | null;
+    createdAt: string;
+    updatedAt: string;
+    version: number;
+    /**
+     * Signs the deliveries; shown here and never again
+     */
+    secret: string;
+};
+
+export type WebhookInput = {
+    /**
+     * Where events are posted: https, an address of the public Internet
+     */
+    url: string;
+    /**
+     * The events to be told of; `*` for all, those to come included
+     */
+    events: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
+    description?: string | null;
+    /**
+     * While it is not, no deliveries are made; what was missed can be replayed
+     */
+    enabled?: boolean;
+};
+
+export type WebhookPatch = {
+    /**
+     * Where events are posted: https, an address of the public Internet
+     */
+    url?: string;
+    /**
+     * The events to be told of; `*` for all, those to come included
+     */
+    events?: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
+    description?: string | null;
+    /**
+     * While it is not, no deliveries are made; what was missed can be replayed
+     */
+    enabled?: boolean;
+};
+
+export type WebhookDeleted = {
+    webhookId: string;
+    deleted: true;
+};
+
+export type WebhookDelivery = {
+    deliveryId: string;
+    webhookId: string;
+    /**
+     * The header `webhook-id`: the same at every attempt and replay
+     */
+    eventId: string;
+    eventType: string;
+    occurredAt: string;
+    status: 'pending' | 'delivered' | 'failed';
+    attempts: number;
+    /**
+     * null where none is due
+     */
+    nextAttemptAt: string | null;
+    createdAt: string;
+    finishedAt: string | null;
+};
+
+export type WebhookDeliveryDetail = {
+    deliveryId: string;
+    webhookId: string;
+    /**
+     * The header `webhook-id`: the same at every attempt and replay
+     */
+    eventId: string;
+    eventType: string;
+    occurredAt: string;
+    status: 'pending' | 'delivered' | 'failed';
+    attempts: number;
+    /**
+     * null where none is due
+     */
+    nextAttemptAt: string | null;
+    createdAt: string;
+    finishedAt: string | null;
+    attemptLog: Array<WebhookAttempt>;
+    /**
+     * What is posted
+     */
+    payload: {
+        [key: string]: unknown;
+    };
+};
+
+export type WebhookAttempt = {
+    /**
+     * From 1; one whose process died is missing
+     */
+    attempt: number;
+    startedAt: string;
+    durationMs: number;
+    statusCode: number | null;
+    /**
+     * Why there was no usable answer
+     */
+    error: string | null;
+};
+
+export type WebhookReplayed = {
+    webhookId: string;
+    /**
+     * How many events will be sent, again or for the first time
+     */
+    queued: number;
+};
+
+export type WebhookReplayInput = {
+    /**
+     * A time, or a date in the tenant's timezone: events that occurred from then on
+     */
+    from: string;
+    /**
+     * And before then; by default now
+     */
+    to?: string;
+};
+
 export type PostCustomersImportData = {
     body: ImportRequest;
     headers: {
@@ -2118,6 +2303,10 @@ export type PostCustomersImportErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -2133,6 +2322,10 @@ export type PostCustomersImportErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2224,6 +2417,10 @@ export type PostOpportunitiesImportErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -2239,6 +2436,10 @@ export type PostOpportunitiesImportErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2305,9 +2506,17 @@ export type GetImportsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2370,9 +2579,17 @@ export type GetImportsByIdErrorsCsvErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2440,6 +2657,10 @@ export type PostImportsByIdRevertErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -2447,6 +2668,10 @@ export type PostImportsByIdRevertErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2549,9 +2774,17 @@ export type GetCustomersExportErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2711,9 +2944,17 @@ export type GetOpportunitiesExportErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2817,9 +3058,17 @@ export type GetCustomersErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2892,6 +3141,10 @@ export type PostCustomersErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -2911,6 +3164,10 @@ export type PostCustomersErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -2974,6 +3231,10 @@ export type DeleteCustomersByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Someone else was faster: VERSION_CONFLICT
      */
     412: Problem;
@@ -2981,6 +3242,10 @@ export type DeleteCustomersByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3044,9 +3309,17 @@ export type GetCustomersByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3115,6 +3388,10 @@ export type PatchCustomersByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -3134,6 +3411,10 @@ export type PatchCustomersByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3202,6 +3483,10 @@ export type PostCustomersByIdRestoreErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -3213,6 +3498,10 @@ export type PostCustomersByIdRestoreErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3281,6 +3570,10 @@ export type PostCustomersByIdMergeErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -3300,6 +3593,10 @@ export type PostCustomersByIdMergeErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3371,9 +3668,17 @@ export type GetCustomersById360Errors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3468,9 +3773,17 @@ export type GetContactsErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3547,6 +3860,10 @@ export type PostContactsErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -3566,6 +3883,10 @@ export type PostContactsErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3629,6 +3950,10 @@ export type DeleteContactsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Someone else was faster: VERSION_CONFLICT
      */
     412: Problem;
@@ -3636,6 +3961,10 @@ export type DeleteContactsByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3699,9 +4028,17 @@ export type GetContactsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3770,6 +4107,10 @@ export type PatchContactsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -3789,6 +4130,10 @@ export type PatchContactsByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3879,9 +4224,17 @@ export type GetPipelinesErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -3954,6 +4307,10 @@ export type PostPipelinesErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -3973,6 +4330,10 @@ export type PostPipelinesErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4036,9 +4397,17 @@ export type GetPipelinesByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4107,6 +4476,10 @@ export type PatchPipelinesByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -4126,6 +4499,10 @@ export type PatchPipelinesByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4208,9 +4585,17 @@ export type GetPipelineSummaryErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4297,9 +4682,17 @@ export type GetPipelineFunnelErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4387,9 +4780,17 @@ export type GetReportsFunnelErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4473,9 +4874,17 @@ export type GetOpportunitiesForecastErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4550,9 +4959,17 @@ export type GetMetricsErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4691,9 +5108,17 @@ export type GetOpportunitiesErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4770,6 +5195,10 @@ export type PostOpportunitiesErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -4789,6 +5218,10 @@ export type PostOpportunitiesErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4852,6 +5285,10 @@ export type DeleteOpportunitiesByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Someone else was faster: VERSION_CONFLICT
      */
     412: Problem;
@@ -4859,6 +5296,10 @@ export type DeleteOpportunitiesByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4922,9 +5363,17 @@ export type GetOpportunitiesByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -4993,6 +5442,10 @@ export type PatchOpportunitiesByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -5012,6 +5465,10 @@ export type PatchOpportunitiesByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5111,9 +5568,17 @@ export type GetOpportunitiesByIdStageHistoryErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5226,9 +5691,17 @@ export type GetContractsErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5311,6 +5784,10 @@ export type PostContractsErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -5330,6 +5807,10 @@ export type PostContractsErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5393,6 +5874,10 @@ export type DeleteContractsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -5404,6 +5889,10 @@ export type DeleteContractsByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5467,9 +5956,17 @@ export type GetContractsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5538,6 +6035,10 @@ export type PatchContractsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -5557,6 +6058,10 @@ export type PatchContractsByIdErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5657,9 +6162,17 @@ export type GetPaymentsErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5742,6 +6255,10 @@ export type PostPaymentsErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -5761,6 +6278,10 @@ export type PostPaymentsErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5824,9 +6345,17 @@ export type GetPaymentsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5895,6 +6424,10 @@ export type PostPaymentsByIdVoidErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -5906,6 +6439,10 @@ export type PostPaymentsByIdVoidErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -5993,9 +6530,17 @@ export type GetAuditLogsErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -6062,9 +6607,17 @@ export type GetAuditLogsVerifyErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -6127,9 +6680,17 @@ export type GetAuditLogsByIdErrors = {
      */
     404: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -6184,9 +6745,17 @@ export type GetSettingsErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -6246,6 +6815,10 @@ export type PatchSettingsErrors = {
      */
     403: Problem;
     /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
      * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
@@ -6265,6 +6838,10 @@ export type PatchSettingsErrors = {
      * Too many requests
      */
     429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
     /**
      * A fault of ours
      */
@@ -6289,3 +6866,1000 @@ export type PatchSettingsResponses = {
 };
 
 export type PatchSettingsResponse = PatchSettingsResponses[keyof PatchSettingsResponses];
+
+export type GetWebhooksData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+    };
+    url: '/webhooks';
+};
+
+export type GetWebhooksErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetWebhooksError = GetWebhooksErrors[keyof GetWebhooksErrors];
+
+export type GetWebhooksResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Webhook>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type GetWebhooksResponse = GetWebhooksResponses[keyof GetWebhooksResponses];
+
+export type PostWebhooksData = {
+    body: WebhookInput;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/webhooks';
+};
+
+export type PostWebhooksErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostWebhooksError = PostWebhooksErrors[keyof PostWebhooksErrors];
+
+export type PostWebhooksResponses = {
+    /**
+     * Done
+     */
+    201: WebhookWithSecret;
+};
+
+export type PostWebhooksResponse = PostWebhooksResponses[keyof PostWebhooksResponses];
+
+export type DeleteWebhooksByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}';
+};
+
+export type DeleteWebhooksByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type DeleteWebhooksByIdError = DeleteWebhooksByIdErrors[keyof DeleteWebhooksByIdErrors];
+
+export type DeleteWebhooksByIdResponses = {
+    /**
+     * Done
+     */
+    200: WebhookDeleted;
+};
+
+export type DeleteWebhooksByIdResponse = DeleteWebhooksByIdResponses[keyof DeleteWebhooksByIdResponses];
+
+export type GetWebhooksByIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        'if-none-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}';
+};
+
+export type GetWebhooksByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetWebhooksByIdError = GetWebhooksByIdErrors[keyof GetWebhooksByIdErrors];
+
+export type GetWebhooksByIdResponses = {
+    /**
+     * Done
+     */
+    200: Webhook;
+};
+
+export type GetWebhooksByIdResponse = GetWebhooksByIdResponses[keyof GetWebhooksByIdResponses];
+
+export type PatchWebhooksByIdData = {
+    body: WebhookPatch;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}';
+};
+
+export type PatchWebhooksByIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PatchWebhooksByIdError = PatchWebhooksByIdErrors[keyof PatchWebhooksByIdErrors];
+
+export type PatchWebhooksByIdResponses = {
+    /**
+     * Done
+     */
+    200: Webhook;
+};
+
+export type PatchWebhooksByIdResponse = PatchWebhooksByIdResponses[keyof PatchWebhooksByIdResponses];
+
+export type PostWebhooksByIdRotateSecretData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+        'if-match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}/rotate-secret';
+};
+
+export type PostWebhooksByIdRotateSecretErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Someone else was faster: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostWebhooksByIdRotateSecretError = PostWebhooksByIdRotateSecretErrors[keyof PostWebhooksByIdRotateSecretErrors];
+
+export type PostWebhooksByIdRotateSecretResponses = {
+    /**
+     * Done
+     */
+    200: WebhookWithSecret;
+};
+
+export type PostWebhooksByIdRotateSecretResponse = PostWebhooksByIdRotateSecretResponses[keyof PostWebhooksByIdRotateSecretResponses];
+
+export type GetWebhooksByIdDeliveriesData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * From 1
+         */
+        page?: string;
+        /**
+         * 20 by default, 200 at most
+         */
+        pageSize?: string;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         */
+        filter?: string;
+        /**
+         * Substring search, any case
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited
+         */
+        reveal?: string;
+        status?: 'pending' | 'delivered' | 'failed';
+        /**
+         * Only events of this type
+         */
+        eventType?: string;
+    };
+    url: '/webhooks/{id}/deliveries';
+};
+
+export type GetWebhooksByIdDeliveriesErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetWebhooksByIdDeliveriesError = GetWebhooksByIdDeliveriesErrors[keyof GetWebhooksByIdDeliveriesErrors];
+
+export type GetWebhooksByIdDeliveriesResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<WebhookDelivery>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type GetWebhooksByIdDeliveriesResponse = GetWebhooksByIdDeliveriesResponses[keyof GetWebhooksByIdDeliveriesResponses];
+
+export type GetWebhooksByIdDeliveriesByDeliveryIdData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+        /**
+         * The delivery's id
+         */
+        deliveryId: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}/deliveries/{deliveryId}';
+};
+
+export type GetWebhooksByIdDeliveriesByDeliveryIdErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type GetWebhooksByIdDeliveriesByDeliveryIdError = GetWebhooksByIdDeliveriesByDeliveryIdErrors[keyof GetWebhooksByIdDeliveriesByDeliveryIdErrors];
+
+export type GetWebhooksByIdDeliveriesByDeliveryIdResponses = {
+    /**
+     * Done
+     */
+    200: WebhookDeliveryDetail;
+};
+
+export type GetWebhooksByIdDeliveriesByDeliveryIdResponse = GetWebhooksByIdDeliveriesByDeliveryIdResponses[keyof GetWebhooksByIdDeliveriesByDeliveryIdResponses];
+
+export type PostWebhooksByIdDeliveriesByDeliveryIdReplayData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+        /**
+         * The delivery's id
+         */
+        deliveryId: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}/deliveries/{deliveryId}/replay';
+};
+
+export type PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostWebhooksByIdDeliveriesByDeliveryIdReplayError = PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors[keyof PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors];
+
+export type PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses = {
+    /**
+     * Done
+     */
+    202: WebhookDelivery;
+};
+
+export type PostWebhooksByIdDeliveriesByDeliveryIdReplayResponse = PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses[keyof PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses];
+
+export type PostWebhooksByIdReplayData = {
+    body: WebhookReplayInput;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}/replay';
+};
+
+export type PostWebhooksByIdReplayErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostWebhooksByIdReplayError = PostWebhooksByIdReplayErrors[keyof PostWebhooksByIdReplayErrors];
+
+export type PostWebhooksByIdReplayResponses = {
+    /**
+     * Done
+     */
+    202: WebhookReplayed;
+};
+
+export type PostWebhooksByIdReplayResponse = PostWebhooksByIdReplayResponses[keyof PostWebhooksByIdReplayResponses];
+
+export type PostWebhooksByIdTestData = {
+    body?: never;
+    headers: {
+        'x-tenant-id': string;
+        /**
+         * Correlates, and makes a POST or PATCH idempotent
+         */
+        'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/webhooks/{id}/test';
+};
+
+export type PostWebhooksByIdTestErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * No token, or one that is not valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this
+     */
+    403: Problem;
+    /**
+     * There is no such record, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Too many requests
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of ours
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * It took too long
+     */
+    504: Problem;
+};
+
+export type PostWebhooksByIdTestError = PostWebhooksByIdTestErrors[keyof PostWebhooksByIdTestErrors];
+
+export type PostWebhooksByIdTestResponses = {
+    /**
+     * Done
+     */
+    202: WebhookDelivery;
+};
+
+export type PostWebhooksByIdTestResponse = PostWebhooksByIdTestResponses[keyof PostWebhooksByIdTestResponses];

@@ -25,8 +25,9 @@ export async function openDatabase(
   log: (line: string) => void,
   onRestart: () => void,
 ): Promise<Database> {
-  const embedded = settings.databaseUrl === undefined ? await startEmbedded({ dataDir: settings.dataDir, log, onRestart }) : undefined;
-  const url = embedded?.url ?? (await checkUrl(settings.databaseUrl ?? "", log));
+  const { dataDir, databasePort: port, databaseUrl } = settings;
+  const embedded = databaseUrl === undefined ? await startEmbedded({ dataDir, log, onRestart, ...(port ? { port } : {}) }) : undefined;
+  const url = embedded?.url ?? (await checkUrl(databaseUrl ?? "", log));
   const ownerUrl = embedded?.socketUrl ?? url;
   const gateway = new URL(ownerUrl);
   gateway.username = "gateway";

@@ -10,6 +10,8 @@ export interface Secrets {
   tenantLoginSecret: string;
   /** Ed25519, PKCS#8 in PEM: seals the audit chain. */
   sealKey: string;
+  /** `id:base64url` of 32 bytes: what the secrets of webhooks are derived from. */
+  webhookKeys: string;
 }
 
 /** The secrets of this data directory, made the first time and kept in `secrets.json`. */
@@ -33,5 +35,6 @@ function newSecrets(): Secrets {
     operatorKey: `crm_operator_${random(24)}`,
     tenantLoginSecret: random(32),
     sealKey: generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    webhookKeys: `k1:${random(32)}`,
   };
 }

@@ -35,7 +35,7 @@ const stopPatienceMs = 30_000;
 const maxBackoffMs = 5_000;
 const boundLogMs = 10_000;
 /** A process that ran for this long has not failed at once: it is started again without delay. */
-const steadyMs = 10_000;
+const steadyMs = 3_000;
 
 /** Runs a server as a process of its own, its output in `<logDir>/<name>.log`; one that was ready and dies is started again. */
 export function startService({ name, script, env, url, logDir, log, onPid }: ServiceOptions): Service {

@@ -12,8 +12,17 @@ export interface Settings {
   demo: boolean;
   /** Undefined: the embedded PostgreSQL. */
   databaseUrl: string | undefined;
+  /** Where the embedded PostgreSQL is tried first; undefined: where it was last, else 15432. */
+  databasePort?: number;
+  /** How many partitions the CRM has, each on a PostgreSQL of its own; one by default. */
+  partitions?: number;
   logLevel: string;
+  /** Requests per second that the gateway takes of one token and of one tenant; 0 for no limit. */
+  rateLimits: { token: string; tenant: string };
 }
+
+/** More than one machine answers: whoever tries the system out or measures it shall find its own limits, not these. */
+const localRateLimit = "100000";
 
 /** Reads the settings of `npm start`; port 0 stands for any free one. Throws a sentence that names the variable at fault. */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
@@ -24,7 +33,9 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     dataDir: resolve(env.DATA_DIR || ".data"),
     demo: env.DEMO !== "0",
     databaseUrl: env.DATABASE_URL || undefined,
+    partitions: partitionsOf(env),
     logLevel: env.LOG_LEVEL || "info",
+    rateLimits: { token: env.RATE_LIMIT_TOKEN || localRateLimit, tenant: env.RATE_LIMIT_TENANT || localRateLimit },
   };
 }
 
@@ -32,10 +43,19 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
 export async function checkPorts(settings: Settings): Promise<void> {
   if (settings.gatewayPort === 0) settings.gatewayPort = await freePort(21_000);
   if (settings.crmPort === 0) settings.crmPort = await freePort(settings.gatewayPort + 1);
-  if (settings.gatewayPort === settings.crmPort)
-    throw new Error(`PORT and CRM_PORT are both ${settings.crmPort}: give them different ports.`);
+  const crmPorts = Array.from({ length: settings.partitions ?? 1 }, (_, index) => settings.crmPort + index);
+  if (crmPorts.includes(settings.gatewayPort))
+    throw new Error(`PORT and CRM_PORT are both ${settings.gatewayPort}: give them different ports.`);
   await tryListen("PORT", settings.host, settings.gatewayPort);
-  await tryListen("CRM_PORT", "127.0.0.1", settings.crmPort);
+  for (const crmPort of crmPorts) await tryListen("CRM_PORT", "127.0.0.1", crmPort);
+}
+
+function partitionsOf(env: NodeJS.ProcessEnv): number {
+  const text = env.CRM_PARTITIONS || "1";
+  if (!/^[1-9]$/.test(text)) throw new Error(`CRM_PARTITIONS must be a number from 1 to 9, not "${text}".`);
+  if (text !== "1" && env.DATABASE_URL)
+    throw new Error("CRM_PARTITIONS: each partition brings a PostgreSQL of its own, so leave DATABASE_URL out.");
+  return Number(text);
 }
 
 function port(name: string, text: string | undefined, fallback: number): number {

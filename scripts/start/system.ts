@@ -4,24 +4,40 @@ import { sendSignal } from "@cell/postgres/embedded/process";
 import { type Database, ensureGatewayRole, openDatabase } from "./database.ts";
 import { type DemoFile, ensureDemo, retireDemoFile, writeDemoFile } from "./demo.ts";
 import { endLeftovers, recordPids } from "./lock.ts";
+import { openPartitions, type Partition } from "./partitions.ts";
 import { keepSecrets, type Secrets } from "./secrets.ts";
 import { runStep, type Service, startService } from "./service.ts";
 import { checkPorts, type Settings } from "./settings.ts";
 
-type ServiceName = "gateway" | "crm";
+export type ServiceName = "gateway" | "crm";
+
+/** How a system differs from what `npm start` runs, for whoever tries it. */
+export interface SystemOptions {
+  /** Replaces a service's environment before it starts. */
+  adjust?(name: ServiceName, env: Record<string, string>): Promise<Record<string, string>>;
+  /** Told each process id of a service, the first one too. */
+  onPid?(name: ServiceName, pid: number): void;
+}
+
+const folders: Record<ServiceName, string> = { gateway: "gateway/src", crm: "cells/crm/src" };
 
 /** The whole of Cell CRM on one machine: PostgreSQL, gateway and cells, each a process of its own. */
 export class System {
   readonly #settings: Settings;
   readonly #log: (line: string) => void;
   readonly #logDir: string;
-  readonly #services: Partial<Record<ServiceName, Service>> = {};
-  readonly #pids: Partial<Record<ServiceName, number>> = {};
+  readonly #services: Record<string, Service> = {};
+  readonly #pids: Record<string, number> = {};
+  readonly #environments: Partial<Record<ServiceName, Record<string, string>>> = {};
+  readonly #options: SystemOptions;
   #database: Database | undefined;
+  /** From the second one on. */
+  readonly #partitions: Partition[] = [];
   #demoFile: DemoFile | undefined;
 
-  constructor(settings: Settings, log: (line: string) => void) {
+  constructor(settings: Settings, log: (line: string) => void, options: SystemOptions = {}) {
     this.#settings = settings;
+    this.#options = options;
     this.#log = log;
     this.#logDir = join(settings.dataDir, "logs");
   }
@@ -35,6 +51,7 @@ export class System {
     await endLeftovers(dataDir, this.#log);
     await checkPorts(this.#settings);
     this.#database = await openDatabase(this.#settings, secrets, this.#log, () => this.#record());
+    for await (const partition of openPartitions(this.#settings, this.#log, () => this.#record())) this.#partitions.push(partition);
     signal.throwIfAborted();
     await this.#startServices(this.#database, secrets, signal);
 
@@ -42,7 +59,7 @@ export class System {
     const tenants = this.#settings.demo ? await ensureDemo(dataDir, urls.gateway, secrets.operatorKey, signal) : {};
     this.#demoFile = {
       gateway: urls.gateway,
-      cells: { crm: urls.crm },
+      cells: { crm: urls.crm, ...Object.fromEntries(this.#partitions.map(({ name, url }) => [name, url])) },
       database: this.#database.url,
       pids: {},
       operator: { key: secrets.operatorKey },
@@ -52,12 +69,27 @@ export class System {
     return this.#demoFile;
   }
 
+  /** Starts one more process of a service, on another port, as a rolling restart does. Resolves when it is ready; who asks for it stops it. */
+  async startAnother(name: ServiceName, port: number, signal: AbortSignal): Promise<Service> {
+    const another = startService({
+      name: `${name}-${port}`,
+      script: `${folders[name]}/main.ts`,
+      env: { ...this.#environments[name], PORT: String(port) },
+      url: `http://127.0.0.1:${port}`,
+      logDir: this.#logDir,
+      log: this.#log,
+      onPid: (pid) => this.#options.onPid?.(name, pid),
+    });
+    await another.ready(signal);
+    return another;
+  }
+
   /** Gateway first, so that what it has accepted is still answered; PostgreSQL last. */
   async stop(): Promise<void> {
-    const { gateway, crm } = this.#services;
+    const { gateway, ...cells } = this.#services;
     await gateway?.stop();
-    await crm?.stop();
-    await this.#database?.embedded?.stop();
+    await Promise.all(Object.values(cells).map((cell) => cell.stop()));
+    await Promise.all([this.#database?.embedded?.stop(), ...this.#partitions.map(({ database }) => database.stop())]);
     this.#demoFile = undefined;
     retireDemoFile(this.#settings.dataDir);
   }
@@ -65,11 +97,11 @@ export class System {
   /** Ends everything at once; PostgreSQL recovers at the next start. */
   kill(): void {
     for (const service of Object.values(this.#services)) service.kill();
-    const embedded = this.#database?.embedded;
-    if (embedded) sendSignal(embedded.pid, "SIGQUIT");
+    for (const embedded of [this.#database?.embedded, ...this.#partitions.map(({ database }) => database)])
+      if (embedded) sendSignal(embedded.pid, "SIGQUIT");
   }
 
-  #urls(): Record<ServiceName, string> {
+  #urls(): Record<"gateway" | "crm", string> {
     const { host, gatewayPort, crmPort } = this.#settings;
     const reachable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
     const written = reachable.includes(":") ? `[${reachable}]` : reachable;
@@ -77,7 +109,7 @@ export class System {
   }
 
   async #startServices(database: Database, secrets: Secrets, signal: AbortSignal): Promise<void> {
-    const { host, gatewayPort, crmPort, dataDir, logLevel } = this.#settings;
+    const { host, gatewayPort, crmPort, dataDir, logLevel, rateLimits } = this.#settings;
     const common = {
       ASSERTION_KEYS: secrets.assertionKeys,
       LOG_LEVEL: logLevel,
@@ -90,7 +122,9 @@ export class System {
       PORT: String(gatewayPort),
       DATABASE_URL: database.gatewayUrl,
       OPERATOR_KEY: secrets.operatorKey,
-      CELLS: `crm=${this.#urls().crm}`,
+      CELLS: [this.#urls().crm, ...this.#partitions.map(({ url }) => url)].map((url) => `crm=${url}`).join(),
+      RATE_LIMIT_TOKEN: rateLimits.token,
+      RATE_LIMIT_TENANT: rateLimits.tenant,
     };
     const crmEnv = {
       ...common,
@@ -100,39 +134,52 @@ export class System {
       TENANT_LOGIN_SECRET: secrets.tenantLoginSecret,
       SEAL_KEY: secrets.sealKey,
       SEAL_LOG: join(dataDir, "seals.jsonl"),
+      WEBHOOK_KEYS: secrets.webhookKeys,
     };
     const failed = new AbortController();
     const either = AbortSignal.any([signal, failed.signal]);
-    const gateway = ensureGatewayRole(database, secrets).then(() => this.#startService("gateway", "gateway/src", gatewayEnv, either));
-    const crm = this.#startService("crm", "cells/crm/src", crmEnv, either);
-    const outcomes = [gateway, crm].map((started) => started.catch((error) => failed.abort(error)));
+    const gateway = ensureGatewayRole(database, secrets).then(() => this.#startService("gateway", gatewayEnv, either));
+    const crm = this.#startService("crm", crmEnv, either);
+    const others = this.#partitions.map(({ name, port, url, folder, database: { socketUrl } }) => {
+      const own = { PORT: String(port), DATABASE_URL: socketUrl, SEAL_LOG: join(folder, "seals.jsonl") };
+      return this.#run(name, "crm", url, { ...crmEnv, ...own }, either);
+    });
+    const outcomes = [gateway, crm, ...others].map((started) => started.catch((error) => failed.abort(error)));
     await Promise.all(outcomes);
     // Only the first failure counts: the other service was interrupted because of it.
     either.throwIfAborted();
   }
 
-  async #startService(name: ServiceName, folder: string, env: Record<string, string>, signal: AbortSignal): Promise<void> {
-    await runStep(`${name}-migrate`, `${folder}/migrate.ts`, env, this.#logDir, signal);
-    const service = startService({
+  async #startService(name: ServiceName, given: Record<string, string>, signal: AbortSignal): Promise<void> {
+    const env = (await this.#options.adjust?.(name, given)) ?? given;
+    this.#environments[name] = env;
+    await this.#run(name, name, this.#urls()[name], env, signal);
+  }
+
+  async #run(name: string, service: ServiceName, url: string, env: Record<string, string>, signal: AbortSignal): Promise<void> {
+    await runStep(`${name}-migrate`, `${folders[service]}/migrate.ts`, env, this.#logDir, signal);
+    const started = startService({
       name,
-      script: `${folder}/main.ts`,
+      script: `${folders[service]}/main.ts`,
       env,
-      url: this.#urls()[name],
+      url,
       logDir: this.#logDir,
       log: this.#log,
       onPid: (pid) => {
         this.#pids[name] = pid;
+        this.#options.onPid?.(service, pid);
         this.#record();
       },
     });
-    this.#services[name] = service;
-    await service.ready(signal);
+    this.#services[name] = started;
+    await started.ready(signal);
   }
 
   #record(): void {
     recordPids(this.#settings.dataDir, this.#pids);
     if (!this.#demoFile) return;
-    this.#demoFile.pids = { ...this.#pids, postgres: this.#database?.embedded?.pid ?? null };
+    const servers = this.#partitions.map(({ name, database }) => [name.replace("crm", "postgres"), database.pid]);
+    this.#demoFile.pids = { ...this.#pids, postgres: this.#database?.embedded?.pid ?? null, ...Object.fromEntries(servers) };
     writeDemoFile(this.#settings.dataDir, this.#demoFile);
   }
 }

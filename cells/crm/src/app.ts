@@ -1,5 +1,5 @@
-import { type CellOptions, createCell, type RunningCell, type SealWitness } from "@cell/cell";
-import { Registry } from "@cell/postgres";
+import { type CellOptions, createCell, type RunningCell } from "@cell/cell";
+import { Registry, type TenantLogins } from "@cell/postgres";
 import { auditLogRoutes } from "./audit-logs/routes.ts";
 import * as contacts from "./contacts/repository.ts";
 import { contactRoutes } from "./contacts/routes.ts";
@@ -29,6 +29,7 @@ import { payment } from "./payments/schema.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { reportRoutes } from "./reports/routes.ts";
 import { settingsRoutes } from "./settings/routes.ts";
+import { type WebhookOptions, webhookRoutes } from "./webhooks/routes.ts";
 
 /** What goes along when customers are merged, in this order. */
 const customerChildren = [
@@ -46,7 +47,9 @@ export function createRegistry(options: {
   databaseUrl: string;
   loginSecret: string;
   total: number;
-  perLogin: number;
+  perTenant: number;
+  /** Own by default. */
+  logins?: TenantLogins;
   statementTimeoutMs: number;
 }): Registry {
   return new Registry({
@@ -55,8 +58,12 @@ export function createRegistry(options: {
     loginSecret: options.loginSecret,
     migrations: tenantMigrations,
     total: options.total,
-    perLogin: options.perLogin,
-    readersPerLogin: 3,
+    perTenant: options.perTenant,
+    readersPerTenant: 3,
+    sharedReaders: 16,
+    preparedStatements: 384,
+    tenantsPerConnection: 400,
+    logins: options.logins ?? "own",
     waitMs: 1_000,
     idleMs: 30_000,
     maxAgeMs: 15 * 60_000,
@@ -65,13 +72,14 @@ export function createRegistry(options: {
   });
 }
 
-export interface CrmOptions extends Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed"> {
-  /** What the audit trails are verified against. */
-  sealWitness: SealWitness;
+export interface CrmOptions
+  extends Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed" | "sealWitness" | "adoptTrail"> {
   /** Asks the messaging cell. */
   readConversations: ReadConversations;
   /** Has a tenant's imports carried out that were put off. */
   wakeImports(tenantId: string): void;
+  /** Where webhooks may lead, what signs them, and who sends them. */
+  webhooks: WebhookOptions;
 }
 
 /** The CRM cell's application. */
@@ -79,6 +87,11 @@ export function createCrm(options: CrmOptions): RunningCell {
   return createCell(
     {
       ...options,
+      resumed(tenantId) {
+        options.committed(tenantId);
+        options.wakeImports(tenantId);
+        options.webhooks.changed(tenantId);
+      },
       name: "crm",
       title: "Cell CRM",
       description: "Customers and their audit trail. Every path is below the gateway's /api/v1/crm.",
@@ -100,6 +113,7 @@ export function createCrm(options: CrmOptions): RunningCell {
       paymentRoutes,
       auditLogRoutes(options.sealWitness),
       settingsRoutes,
+      webhookRoutes(options.webhooks),
     ],
   );
 }

@@ -13,6 +13,7 @@ const good = {
   ASSERTION_KEYS: `a:${"A".repeat(43)}`,
   TENANT_LOGIN_SECRET: "x".repeat(32),
   SEAL_KEY: pair.privateKey,
+  WEBHOOK_KEYS: `a:${"A".repeat(43)}`,
 };
 
 test("the seal's key may be given in one line, and earlier public keys one after the other", () => {
@@ -30,6 +31,10 @@ test.each([
   ["ASSERTION_KEYS", "short"],
   ["TENANT_LOGIN_SECRET", "short"],
   ["SEAL_KEY", "no key"],
+  ["WEBHOOK_KEYS", ""],
+  ["WEBHOOK_KEYS", "a:short"],
+  ["OUTBOUND_ALLOW", "127.0.0.1/33"],
+  ["OUTBOUND_ALLOW", "localhost"],
   ["SEAL_KEY", pair.publicKey],
   ["SEAL_KEY", pemOf("x25519").privateKey],
   ["SEAL_PUBLIC_KEYS", "no key"],

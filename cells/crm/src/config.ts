@@ -1,5 +1,7 @@
 import { parsePublicKeys, parseSealKeys, type SealKeys } from "@cell/cell";
-import { type AssertionKeys, parseAssertionKeys } from "@cell/http";
+import { type AssertionKeys, type Networks, parseAssertionKeys, parseNetworks } from "@cell/http";
+import type { TenantLogins } from "@cell/postgres";
+import { parseWebhookKeys, type WebhookKeys } from "./webhooks/secrets.ts";
 
 export interface Config {
   host: string;
@@ -13,8 +15,16 @@ export interface Config {
   sealLog: string | undefined;
   /** Where the messaging cell is; undefined where there is none. */
   messagingUrl: string | undefined;
+  /** The secrets of webhooks follow from them. */
+  webhookKeys: WebhookKeys;
+  /** How long deliveries of webhooks are kept. */
+  webhookLogDays: number;
+  /** Networks to which webhooks may lead though they are not public, by plain http too; undefined: none. */
+  outboundAllow: Networks | undefined;
   logLevel: string;
-  connections: { total: number; perLogin: number };
+  connections: { total: number; perTenant: number };
+  /** Whether each tenant has a database login of its own, or all of them share one. */
+  logins: TenantLogins;
   statementTimeoutMs: number;
   drainDelayMs: number;
   drainTimeoutMs: number;
@@ -54,10 +64,24 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     sealKeys: parsed("SEAL_KEY", lines(required("SEAL_KEY")), (pem) => parseSealKeys(pem, earlierKeys)),
     sealLog: env.SEAL_LOG || undefined,
     messagingUrl: env.MESSAGING_URL || undefined,
+    webhookKeys: parsed("WEBHOOK_KEYS", required("WEBHOOK_KEYS"), parseWebhookKeys),
+    webhookLogDays: integer("WEBHOOK_LOG_DAYS", 30),
+    outboundAllow: env.OUTBOUND_ALLOW ? parsed("OUTBOUND_ALLOW", env.OUTBOUND_ALLOW, parseNetworks) : undefined,
     logLevel: env.LOG_LEVEL || "info",
-    connections: { total: integer("DATABASE_CONNECTIONS", 80), perLogin: integer("TENANT_CONNECTIONS", 16) },
+    connections: { total: integer("DATABASE_CONNECTIONS", 80), perTenant: integer("TENANT_CONNECTIONS", 16) },
+    logins: parsed("TENANT_LOGINS", env.TENANT_LOGINS || "own", parseLogins),
     statementTimeoutMs: integer("STATEMENT_TIMEOUT_MS", 3_000),
     drainDelayMs: integer("DRAIN_DELAY_MS", 0),
     drainTimeoutMs: integer("DRAIN_TIMEOUT_MS", 25_000),
   };
+}
+
+/** The mode of logins in which the tests run that name none: TENANT_LOGINS=shared takes the whole suite through the other one. */
+export function testLogins(env: NodeJS.ProcessEnv = process.env): TenantLogins {
+  return parseLogins(env.TENANT_LOGINS || "own");
+}
+
+function parseLogins(text: string): TenantLogins {
+  if (text !== "own" && text !== "shared") throw new Error("must be own or shared");
+  return text;
 }

@@ -1,5 +1,6 @@
 import { describeConformance } from "@cell/cell/conformance";
 import type { TestClient } from "@cell/cell/testing";
+import { describe } from "vitest";
 import { crmDocument } from "./openapi.ts";
 import { startCrm } from "./testing.ts";
 
@@ -11,4 +12,6 @@ async function prepare(client: TestClient) {
   return { customerId, contractId };
 }
 
-describeConformance(crmDocument(), startCrm, prepare);
+describe.each(["own", "shared"] as const)("with logins %s", (logins) => {
+  describeConformance(crmDocument(), () => startCrm({ logins }), prepare);
+});

@@ -1,9 +1,10 @@
 import { Sealer, SealLog, startSweeper } from "@cell/cell";
-import { createLogger, type Server, serve, stopOnSignals } from "@cell/http";
+import { createLogger, Outbound, type Server, serve, stopOnSignals } from "@cell/http";
 import { createCrm, createRegistry, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
+import { Dispatcher } from "./webhooks/dispatcher.ts";
 
 const config = readConfig();
 const log = createLogger("crm", config.logLevel);
@@ -11,23 +12,40 @@ const registry = createRegistry({
   databaseUrl: config.databaseUrl,
   loginSecret: config.tenantLoginSecret,
   ...config.connections,
+  logins: config.logins,
   statementTimeoutMs: config.statementTimeoutMs,
 });
 const sealLog = new SealLog(config.sealKeys.publicKeys, config.sealLog, log);
 const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });
-const importRunner = new ImportRunner({ registry, importers, log, committed: sealer.wake });
+const outbound = new Outbound({ allow: config.outboundAllow });
+const dispatcher = new Dispatcher({
+  registry,
+  outbound,
+  keys: config.webhookKeys,
+  keptDays: config.webhookLogDays,
+  log,
+  committed: sealer.wake,
+});
+const committed = (tenantId: string) => {
+  sealer.wake(tenantId);
+  dispatcher.wake(tenantId);
+};
+const importRunner = new ImportRunner({ registry, importers, log, committed });
 let server: Server | undefined;
 const { app, metrics } = createCrm({
   registry,
   assertionKeys: config.assertionKeys,
   log,
   draining: () => server?.draining ?? false,
-  committed: sealer.wake,
+  committed,
   sealWitness: sealLog,
+  adoptTrail: (tenantId) => sealer.adopt(tenantId),
   readConversations: readConversationsAt(config.messagingUrl, config.assertionKeys),
   wakeImports: (tenantId) => importRunner.wake(tenantId),
+  webhooks: { outbound, keys: config.webhookKeys, changed: dispatcher.changed },
 });
 sealer.register(metrics.registry);
+dispatcher.register(metrics.registry);
 server = await serve({
   fetch: app.fetch as never,
   host: config.host,
@@ -38,12 +56,15 @@ server = await serve({
   drainTimeoutMs: config.drainTimeoutMs,
   async close() {
     await importRunner.stop();
+    await dispatcher.stop();
+    outbound.close();
     await Promise.all([sealer.stop(), sweeper.stop()]);
     await registry.close();
   },
 });
 sealer.start();
 importRunner.start();
+dispatcher.start();
 const sweeper = startSweeper(registry, log);
 stopOnSignals(server, log);
 log.info({ url: server.url }, "ready");

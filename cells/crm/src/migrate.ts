@@ -1,5 +1,5 @@
 import { createLogger } from "@cell/http";
-import { migrateSchema } from "@cell/postgres";
+import { migrateSchema, openDoors } from "@cell/postgres";
 import { createRegistry } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { cellMigrations } from "./migrations/registry.ts";
@@ -11,8 +11,11 @@ const registry = createRegistry({
   databaseUrl: config.databaseUrl,
   loginSecret: config.tenantLoginSecret,
   ...config.connections,
+  logins: config.logins,
   statementTimeoutMs: config.statementTimeoutMs,
 });
+const open = await openDoors(registry.owner);
+if (open.length > 0) log.warn({ functions: open }, "the database's owner is no superuser: what everyone may call stays so");
 const { migrated, failed } = await registry.migrate();
 for (const { tenantId, message } of failed) log.error({ tenantId }, message);
 log.info({ applied, tenants: migrated.length, failed: failed.length }, "migrated");

@@ -1,17 +1,21 @@
-import { createLogger, parseAssertionKeys } from "@cell/http";
+import { createLogger, Outbound, parseAssertionKeys } from "@cell/http";
 import { createCrm, createRegistry } from "./app.ts";
+import { parseWebhookKeys } from "./webhooks/secrets.ts";
 
 /** The cell's OpenAPI document, made without a database. */
 export function crmDocument(): object {
-  const registry = createRegistry({ databaseUrl: "postgres://unused", loginSecret: "", total: 1, perLogin: 1, statementTimeoutMs: 1 });
+  const registry = createRegistry({ databaseUrl: "postgres://unused", loginSecret: "", total: 1, perTenant: 1, statementTimeoutMs: 1 });
+  const noKey = `none:${Buffer.alloc(32).toString("base64url")}`;
   const { document } = createCrm({
     registry,
-    assertionKeys: parseAssertionKeys(`none:${Buffer.alloc(32).toString("base64url")}`),
+    assertionKeys: parseAssertionKeys(noKey),
     log: createLogger("openapi", "silent"),
     draining: () => false,
     committed: () => undefined,
+    adoptTrail: () => Promise.reject(new Error("There is no trail")),
     readConversations: () => Promise.reject(new Error("There is no messaging cell")),
     wakeImports: () => undefined,
+    webhooks: { outbound: new Outbound({}), keys: parseWebhookKeys(noKey), changed: () => undefined },
     sealWitness: { publicKeys: new Map(), head: async () => undefined },
   });
   return document;

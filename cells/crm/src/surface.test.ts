@@ -1,11 +1,11 @@
 import { serveTestCell, type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing";
-import { createLogger } from "@cell/http";
+import { createLogger, Outbound } from "@cell/http";
 import { tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createCrm, createRegistry } from "./app.ts";
 import { keyword } from "./keyword.ts";
-import { inspect, startCrm } from "./testing.ts";
+import { inspect, startCrm, testWebhookKeys } from "./testing.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -45,7 +45,7 @@ test("Prometheus' metrics hold no tenant and no personal data", async () => {
 test("while the database is away the cell is alive and not ready", async () => {
   const databaseUrl = "postgres://nobody:nothing@127.0.0.1:1/away";
   const loginSecret = "a secret for the tests alone, of some length";
-  const registry = createRegistry({ databaseUrl, loginSecret, total: 2, perLogin: 1, statementTimeoutMs: 1_000 });
+  const registry = createRegistry({ databaseUrl, loginSecret, total: 2, perTenant: 1, statementTimeoutMs: 1_000 });
   const log = createLogger("crm", "silent");
   const unused = async () => Promise.reject(new Error("not asked"));
   const away = await serveTestCell(
@@ -57,8 +57,10 @@ test("while the database is away the cell is alive and not ready", async () => {
       draining: () => false,
       committed: () => undefined,
       sealWitness: { publicKeys: new Map(), head: async () => undefined },
+      adoptTrail: unused,
       readConversations: unused,
       wakeImports: () => undefined,
+      webhooks: { outbound: new Outbound({}), keys: testWebhookKeys, changed: () => undefined },
     }),
     registry,
   );

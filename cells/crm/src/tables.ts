@@ -12,6 +12,9 @@ export interface Tables {
   payments: PaymentsTable;
   imports: ImportsTable;
   importRows: ImportRowsTable;
+  webhooks: WebhooksTable;
+  webhookDeliveries: WebhookDeliveriesTable;
+  webhookAttempts: WebhookAttemptsTable;
 }
 
 export interface CustomersTable {
@@ -83,6 +86,8 @@ export interface PipelineStagesTable {
   position: number;
   /** False for a stage that was removed: histories still speak of it. */
   active: boolean;
+  /** Its bit in a mask of stages, from 0: numbered in the pipeline for good. */
+  number: number;
 }
 
 export interface OpportunitiesTable {
@@ -104,6 +109,10 @@ export interface OpportunitiesTable {
   stageEnteredAt: string;
   /** The number of its last row of history. */
   historySeq: number;
+  /** The stages of its pipeline that it has been in: a mask of their numbers. */
+  entered: string;
+  /** The number of the last one of them that was no lost one; null where it was in none. */
+  lastStage: number | null;
   importId: string | null;
   createdAt: string;
   updatedAt: string;
@@ -123,6 +132,10 @@ export interface OpportunityHistoryTable {
   /** It entered a stage here: these rows are its stage history. */
   moved: boolean;
   fromStage: string | null;
+  /** The rest of the stay that ended here; null for the first arrival. */
+  fromPipelineId: string | null;
+  fromStageType: StageType | null;
+  fromEnteredAt: string | null;
   pipelineId: string;
   stage: string;
   stageType: StageType;
@@ -237,6 +250,64 @@ export interface ImportRowsTable {
   /** The cells as they came, in the order of the header. */
   cells: unknown;
   errors: unknown;
+}
+
+export interface WebhooksTable {
+  webhookId: string;
+  url: string;
+  /** Types of events; `*` stands for all. */
+  events: string[];
+  description: string | null;
+  enabled: boolean;
+  /** Why it was disabled by itself. */
+  disabledReason: "failing" | "gone" | null;
+  /** The key from which its secret follows, and the secret's number: no secret is stored. */
+  secretKeyId: string;
+  secretNumber: number;
+  /** The key of the secret before, which has the number before. */
+  previousSecretKeyId: string | null;
+  /** Until then the secret before signs too. */
+  previousSecretUntil: string | null;
+  /** The audit entry up to which its deliveries have been made. */
+  positionTransaction: string;
+  positionSeq: string;
+  /** When the first of the failures happened that no success has followed. */
+  failingSince: string | null;
+  createdAt: string;
+  updatedAt: string;
+  deletedAt: string | null;
+  version: number;
+}
+
+export type DeliveryStatus = "pending" | "delivered" | "failed";
+
+export interface WebhookDeliveriesTable {
+  deliveryId: string;
+  webhookId: string;
+  /** The same for all endpoints, attempts and replays. */
+  eventId: string;
+  eventType: string;
+  /** The entry of the trail that it tells of; null for a test event. */
+  auditSeq: number | null;
+  occurredAt: string;
+  status: DeliveryStatus;
+  /** In all. */
+  attempts: number;
+  /** Since it was made or last replayed. */
+  tries: number;
+  /** While an attempt is under way: when another process may take it over. */
+  nextAttemptAt: string | null;
+  createdAt: string;
+  finishedAt: string | null;
+}
+
+export interface WebhookAttemptsTable {
+  deliveryId: string;
+  attempt: number;
+  startedAt: string;
+  durationMs: number;
+  statusCode: number | null;
+  error: string | null;
 }
 
 /** The builder of this cell's statements. */

@@ -2,14 +2,17 @@ import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseSealKeys, Sealer, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
-import { createLogger } from "@cell/http";
-import { migrateSchema, schemaOf } from "@cell/postgres";
+import { createLogger, Outbound, parseNetworks } from "@cell/http";
+import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
 import pg from "pg";
 import { inject } from "vitest";
 import { createCrm, createRegistry, importers } from "./app.ts";
+import { testLogins } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
 import { cellMigrations } from "./migrations/registry.ts";
+import { Dispatcher, type DispatcherOptions } from "./webhooks/dispatcher.ts";
+import { parseWebhookKeys } from "./webhooks/secrets.ts";
 
 const sealPair = generateKeyPairSync("ed25519", {
   publicKeyEncoding: { type: "spki", format: "pem" },
@@ -19,6 +22,12 @@ const sealKeys = parseSealKeys(sealPair.privateKey, []);
 /** In PEM, of the key that seals in this test file. */
 export const sealPublicKey = sealPair.publicKey;
 
+/** What the secrets of webhooks follow from in tests. */
+export const testWebhookKeys = parseWebhookKeys(`test:${Buffer.alloc(32, 5).toString("base64url")}`);
+
+/** What the tenants' database passwords follow from in tests. */
+export const testLoginSecret = "a secret for the tests alone, of some length";
+
 const tenantIds = new Set<string>();
 
 export interface TestCrm extends TestCell {
@@ -26,35 +35,70 @@ export interface TestCrm extends TestCell {
   sealer: Sealer;
   /** Seals all that a tenant has written. */
   sealAll(tenantId: string): Promise<void>;
+  /** Sends webhooks, to 127.0.0.1 too. */
+  dispatcher: Dispatcher;
+  /** Another one, as a second process would have it. */
+  newDispatcher(options?: Partial<DispatcherOptions>): Dispatcher;
 }
 
-/** The CRM cell on the test run's PostgreSQL. `sealLog`: the file to which seals are handed. */
-export async function startCrm(options: { sealLog?: string; messagingUrl?: string } = {}): Promise<TestCrm> {
-  const databaseUrl = inject("databaseUrl");
+export interface TestCrmOptions {
+  /** The file to which seals are handed. */
+  sealLog?: string;
+  messagingUrl?: string;
+  webhooks?: Partial<DispatcherOptions>;
+  /** By default those of the test run. */
+  logins?: TenantLogins;
+  /** Another server than the test run's. */
+  databaseUrl?: string;
+  /** Database connections of one tenant. */
+  perTenant?: number;
+  statementTimeoutMs?: number;
+}
+
+/** The CRM cell, by default on the test run's PostgreSQL. */
+export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
+  const { databaseUrl = inject("databaseUrl") } = options;
   await migrateSchema({ url: databaseUrl, schema: "crm", migrations: cellMigrations });
   const registry = createRegistry({
     databaseUrl,
-    loginSecret: "a secret for the tests alone, of some length",
+    loginSecret: testLoginSecret,
     total: 40,
-    perLogin: 12,
-    statementTimeoutMs: 10_000,
+    perTenant: options.perTenant ?? 12,
+    logins: options.logins ?? testLogins(),
+    statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
   });
   const log = createLogger("crm", "error");
   const sealLog = new SealLog(sealKeys.publicKeys, options.sealLog, log);
   // Other test files have tenants on the same server, and keys of their own.
   const list = async () => (await registry.list()).filter(({ tenantId }) => tenantIds.has(tenantId));
-  const sealer = new Sealer({ registry: { owner: registry.owner, list }, keys: sealKeys, sealLog, log });
-  const importRunner = new ImportRunner({ registry, importers, log, committed: sealer.wake });
+  const sealer = new Sealer({
+    registry: { owner: registry.owner, list, mayWrite: (client, tenantId) => registry.mayWrite(client, tenantId) },
+    keys: sealKeys,
+    sealLog,
+    log,
+  });
+  const outbound = new Outbound({ allow: parseNetworks("127.0.0.0/8") });
+  const newDispatcher = (given: Partial<DispatcherOptions> = {}) =>
+    new Dispatcher({ registry, outbound, keys: testWebhookKeys, keptDays: 30, log, committed: sealer.wake, ...options.webhooks, ...given });
+  const dispatcher = newDispatcher();
+  const committed = (given: string) => {
+    sealer.wake(given);
+    dispatcher.wake(given);
+  };
+  const importRunner = new ImportRunner({ registry, importers, log, committed });
   const cell = createCrm({
     registry,
     assertionKeys: testAssertionKeys,
     log,
     draining: () => false,
-    committed: sealer.wake,
+    committed,
     sealWitness: sealLog,
+    adoptTrail: (tenantId) => sealer.adopt(tenantId),
     readConversations: readConversationsAt(options.messagingUrl, testAssertionKeys),
     wakeImports: (given) => importRunner.wake(given),
+    webhooks: { outbound, keys: testWebhookKeys, changed: dispatcher.changed },
   });
+  dispatcher.register(cell.metrics.registry);
   sealer.register(cell.metrics.registry);
   const sealAll = async (tenantId: string) => {
     // Transactions of other tests on the same server would hold some of it up.
@@ -67,7 +111,12 @@ export async function startCrm(options: { sealLog?: string; messagingUrl?: strin
     tenantIds.add(tenantId);
     return tenantId;
   };
-  return { ...served, tenant, sealer, sealAll };
+  const stop = async () => {
+    await dispatcher.stop();
+    outbound.close();
+    await served.stop();
+  };
+  return { ...served, tenant, sealer, sealAll, dispatcher, newDispatcher, stop };
 }
 
 /** Whether no transaction runs that began before a tenant's last entry was written. */

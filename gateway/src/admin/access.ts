@@ -1,8 +1,10 @@
 import { type HttpBindings, type Permission, type Principal, permissions } from "@cell/http";
 import { Problem } from "@cell/problem";
 import type { Context, MiddlewareHandler } from "hono";
-import { type Access, type Authenticator, principalOf } from "../authenticate.ts";
+import { type Access, principalOf } from "../access.ts";
+import { clientAddress } from "../client-address.ts";
 import { readIdentity } from "../identity.ts";
+import type { Services } from "../services.ts";
 
 /** What the gateway's own routes find in their context. */
 export interface GatewayEnv {
@@ -10,12 +12,17 @@ export interface GatewayEnv {
   Variables: { requestId: string; access: Access };
 }
 
-/** Finds out who calls. The tenant and user headers may be left out here, but not contradict the key. */
-export function requireKey(authenticator: Authenticator): MiddlewareHandler<GatewayEnv> {
+/** Finds out who calls. The tenant and user headers may be left out here, but not contradict the token. */
+export function requireKey({ authenticator, rateLimits, config }: Services): MiddlewareHandler<GatewayEnv> {
   return async (c, next) => {
-    const identity = readIdentity(c.env.incoming);
-    const access = await authenticator.authenticate(identity.token);
-    if (!access.operator) principalOf(access, { ...identity, tenantId: identity.tenantId ?? access.principal.tenantId });
+    const { incoming } = c.env;
+    const identity = readIdentity(incoming);
+    const access = await authenticator.authenticate(identity.token, clientAddress(incoming, config.trustedProxies));
+    if (!access.operator) {
+      const { tenantId } = access.principal;
+      rateLimits.take(access.tokenId, tenantId, access.rateLimit);
+      principalOf(access, { ...identity, tenantId: identity.tenantId ?? tenantId });
+    }
     c.set("access", access);
     await next();
   };

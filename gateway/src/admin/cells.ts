@@ -44,7 +44,7 @@ const cellDocs = createRoute({
   responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } }, ...problems(404) },
 });
 
-export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, cells }: Services): void {
+export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstreams }: Services): void {
   app.openapi(listCells, async (c) => {
     requireOperator(c);
     const rows = await db
@@ -57,7 +57,7 @@ export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, cells 
       .orderBy("partition.cell")
       .orderBy("partition.partition")
       .execute();
-    const partitions = await Promise.all(rows.map(async (row) => ({ ...row, healthy: await cells.isHealthy(row.url) })));
+    const partitions = await Promise.all(rows.map(async (row) => ({ ...row, healthy: await upstreams.isAlive(row.url) })));
     const data = config.cells.map(({ name }) => ({
       cell: name,
       partitions: partitions.flatMap(({ cell, ...partition }) => (cell === name ? [partition] : [])),

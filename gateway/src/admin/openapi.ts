@@ -12,19 +12,23 @@ const problemSchema = z
 
 const meanings: Record<number, string> = {
   400: "The request is not valid",
-  401: "No valid key",
+  401: "No valid token",
   403: "Not allowed",
   404: "Not found",
   405: "The path takes other methods",
+  408: "The request did not arrive in time",
   409: "In conflict with what there is",
   413: "The body is too large",
+  415: "The body is of another media type",
+  429: "Too many requests or failed attempts; see Retry-After",
+  431: "The request's head is too large",
   500: "A fault of ours",
   503: "Away for a moment; see Retry-After",
 };
 
 /** The failures that a route declares, besides those that any route can have. */
 export function problems(...statuses: (keyof typeof meanings)[]) {
-  const all = [...new Set([400, 401, 403, 500, 503, ...statuses])].sort();
+  const all = [...new Set([400, 401, 403, 408, 413, 415, 429, 431, 500, 503, ...statuses])].sort();
   return Object.fromEntries(
     all.map((status) => [status, { description: meanings[status] ?? "", content: { "application/json": { schema: problemSchema } } }]),
   );

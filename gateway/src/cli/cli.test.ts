@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, operatorKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { audience, startIdentityProvider } from "../testing/identity-provider.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "crm-cli-"));
 let cell: TestCell;
@@ -159,4 +160,22 @@ test("doctor says in sentences what is well and what is not", async () => {
   expect(badKey).toMatchObject({ code: 1, stdout: expect.stringContaining("FAIL  The key does not work") });
   const away = await crm(["doctor", "--gateway", "http://127.0.0.1:1"]);
   expect(away).toMatchObject({ code: 1, stdout: expect.stringContaining("cannot be reached") });
+});
+
+test("doctor says whether access tokens are taken, and whether their issuer can be reached", async () => {
+  expect((await crm(["doctor"])).stdout).toContain("API keys alone");
+  const provider = await startIdentityProvider();
+  const env = { OIDC_ISSUER: provider.issuer, OIDC_AUDIENCE: audience, OIDC_ALLOW_LOOPBACK: "1", OIDC_KEYS_REFRESH_MS: "50" };
+  const other = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`, env);
+  const consult = () => crm(["doctor", "--gateway", other.url, "--key", operatorKey]);
+  try {
+    expect(await consult()).toMatchObject({ code: 0, stdout: expect.stringContaining("identity provider, which can be reached") });
+    provider.mode = "away";
+    await expect
+      .poll(consult, { timeout: 20_000 })
+      .toMatchObject({ code: 1, stdout: expect.stringContaining("the keys that it had last are in use") });
+  } finally {
+    await other.stop();
+    await provider.close();
+  }
 });

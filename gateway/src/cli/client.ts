@@ -22,7 +22,9 @@ export interface Call {
   query?: Record<string, string | undefined>;
   headers?: Record<string, string>;
   json?: unknown;
-  body?: Readable;
+  body?: Readable | Buffer;
+  /** How long the answer's head may take, instead of two minutes. */
+  patienceMs?: number;
 }
 
 /** What every call through the typed client is given. */
@@ -74,7 +76,8 @@ export class Client {
     const json = call.json === undefined ? undefined : JSON.stringify(call.json);
     const headers = { ...this.#headers, ...(json === undefined ? {} : { "content-type": "application/json" }), ...call.headers };
     const method = call.method ?? (json === undefined && call.body === undefined ? "GET" : "POST");
-    const answer = await request(url, { method, headers, body: json ?? call.body ?? null, dispatcher }).catch((error) => {
+    const patience = call.patienceMs === undefined ? {} : { headersTimeout: call.patienceMs, bodyTimeout: call.patienceMs };
+    const answer = await request(url, { method, headers, body: json ?? call.body ?? null, dispatcher, ...patience }).catch((error) => {
       throw unreachable(this.#gateway, error);
     });
     if (answer.statusCode >= 300) throw await refusal(answer);

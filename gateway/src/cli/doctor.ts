@@ -1,8 +1,20 @@
+import type { MoveAnswer } from "../admin/moves/schema.ts";
 import { CallError, Client } from "./client.ts";
 import type { Settings } from "./config.ts";
 
 interface CellList {
   data: { cell: string; partitions: { partition: string; url: string; healthy: boolean; tenants: number }[] }[];
+}
+
+interface Readiness {
+  /** When it is not ready. */
+  message?: string;
+  details?: { checks?: Checks };
+  checks?: Checks;
+}
+
+interface Checks {
+  identityProvider?: "none" | "fresh" | "kept" | "missing";
 }
 
 const clockToleranceMs = 5_000;
@@ -24,8 +36,14 @@ export async function doctor({ gateway, operatorKey }: Settings): Promise<number
   good(`The gateway at ${gateway} is reachable.`);
 
   const ready = await fetch(`${gateway}/ready`);
+  const readiness = (await ready.json()) as Readiness;
   if (ready.ok) good("It is ready: its database answers.");
-  else bad(`It is not ready: ${((await ready.json()) as { message: string }).message}.`);
+  else bad(`It is not ready: ${readiness.message}.`);
+  const { identityProvider = "none" } = readiness.checks ?? readiness.details?.checks ?? {};
+  if (identityProvider === "none") good("It takes API keys alone: no identity provider is configured.");
+  else if (identityProvider === "fresh") good("It takes the access tokens of its identity provider, which can be reached.");
+  else if (identityProvider === "kept") bad("Its identity provider cannot be reached; the keys that it had last are in use.");
+  else bad("Its identity provider cannot be reached, and its keys were never read: access tokens are refused. Its log says why.");
 
   const skewMs = Math.abs(Date.parse(health.headers.get("date") ?? "") - Date.now());
   if (skewMs < clockToleranceMs) good("Its clock and ours agree.");
@@ -42,10 +60,23 @@ export async function doctor({ gateway, operatorKey }: Settings): Promise<number
       if (healthy) good(`${partition} at ${url} is healthy (${tenants} tenants).`);
       else bad(`${partition} at ${url} does not answer (${tenants} tenants are placed there).`);
     }
+    for (const sentence of await movesToKnow(new Client(gateway, operatorKey))) good(sentence);
   } catch (error) {
     if (!(error instanceof CallError)) throw error;
     if (error.code === "FORBIDDEN") good("The key is valid; the state of the cells is the operator's to see.");
     else bad(`The key does not work: ${error.message} (request ${error.requestId ?? "unknown"}).`);
   }
   return faults > 0 ? 1 : 0;
+}
+
+/** Moves that are under way, and copies that they have left. */
+async function movesToKnow(client: Client): Promise<string[]> {
+  const { data } = await client.json<{ data: MoveAnswer[] }>({ path: "/api/admin/moves", query: { pageSize: "200" } });
+  return data.flatMap(({ tenantId, from, to, state, step, leftover }) => {
+    const ended = state === "done" || state === "failed";
+    return [
+      ...(ended ? [] : [`${tenantId} moves from ${from} to ${to}: ${step}.`]),
+      ...(leftover ? [`${leftover} keeps a copy of ${tenantId} that is not served: crm tenant forget ${tenantId} drops it.`] : []),
+    ];
+  });
 }

@@ -1,10 +1,12 @@
 import { Command } from "commander";
+import { type BackupOptions, backup, restore } from "./backup.ts";
 import { CallError, Client } from "./client.ts";
 import { type CommonOptions, readSettings } from "./config.ts";
 import { doctor } from "./doctor.ts";
 import { type ExportOptions, exportCustomers } from "./export.ts";
 import { type ImportOptions, importCustomers, watchImport } from "./import.ts";
 import { type IssueOptions, issueKey, listKeys, revokeKey, rotateKey } from "./keys.ts";
+import { forgetCopies, listMoves, type MoveOptions, moveTenant } from "./moves.ts";
 import { createTenant, dropTenant, listTenants, setTenantStatus } from "./tenants.ts";
 
 const program = new Command("crm")
@@ -48,6 +50,39 @@ function addTenantCommands(): void {
     .description("delete a tenant with all its data")
     .option("--yes", "it is meant")
     .action((id: string, options: { yes?: boolean }) => dropTenant(operator(), id, options));
+  addMoveCommands(tenant);
+}
+
+function addMoveCommands(tenant: Command): void {
+  tenant
+    .command("move <id>")
+    .description("move a tenant to another partition while it goes on; says for how long its writes were paused")
+    .option("--to <partition>", "such as crm-2")
+    .option("--back", "to where it came from")
+    .action((id: string, options: MoveOptions) => moveTenant(operator(), id, options));
+  tenant
+    .command("moves [id]")
+    .description("list the moves, newest first")
+    .action((id: string | undefined) => listMoves(operator(), id));
+  tenant
+    .command("forget <id>")
+    .description("drop the copies that moves have left on other partitions")
+    .action((id: string) => forgetCopies(operator(), id));
+}
+
+function addBackupCommands(): void {
+  program
+    .command("backup [tenant]")
+    .description("write a tenant's rows, all of one moment, to a file, or those of all tenants of a partition")
+    .option("--to <file>", "by default <tenant>.tenant.zst; with --partition a folder")
+    .option("--cell <name>", "of which cell", "crm")
+    .option("--partition <name>", "all tenants of it, such as crm-1")
+    .action((tenantId: string | undefined, options: BackupOptions) => backup(operator(), tenantId, options));
+  program
+    .command("restore <files...>")
+    .description("bring tenants back from their files, into a cell that does not have them")
+    .option("--as <tenant>", "refuse a file of any other tenant")
+    .action((files: string[], options: { as?: string }) => restore(operator(), files, options));
 }
 
 function addKeyCommands(): void {
@@ -116,6 +151,7 @@ function addDataCommands(): void {
 }
 
 addTenantCommands();
+addBackupCommands();
 addKeyCommands();
 addDataCommands();
 program

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Caller, parseAssertionKeys, verifyAssertion } from "@cell/http";
+import { type AssertionKeys, type Caller, parseAssertionKeys, sendProblem, toProblem, verifyAssertion } from "@cell/http";
 
 /** What the gateways and cells of one test file sign and verify with. */
 export const assertionKeys = `test:${"k".repeat(43)}`;
@@ -12,6 +12,8 @@ export interface TestCell {
   tenants: Set<string>;
   /** Answers /internal/tenants with 500 while true. */
   failing: boolean;
+  /** What it verifies assertions with; as after a restart with other settings. */
+  keys: AssertionKeys;
   /** What it has been asked, but for /internal. */
   requests: { method: string; url: string; headers: IncomingMessage["headers"]; caller: Caller }[];
   /** Answers by path without its query; the default echoes. */
@@ -21,7 +23,6 @@ export interface TestCell {
 
 export async function startTestCell(name = "crm"): Promise<TestCell> {
   const handlers = new Map<string, (incoming: IncomingMessage, outgoing: ServerResponse) => void>();
-  const keys = parseAssertionKeys(assertionKeys);
   const server = createServer((incoming, outgoing) => {
     const { url = "", method = "", headers } = incoming;
     if (url === "/openapi.json") {
@@ -29,13 +30,14 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
     } else if (url === "/health") {
       reply(outgoing, 200, { status: "ok" });
     } else {
-      const caller = verifyAssertion(
-        keys,
-        name,
-        headers["x-cell-assertion"] as string,
-        headers["x-request-id"] as string,
-        Date.now() / 1000,
-      );
+      const [assertion, requestId] = [headers["x-cell-assertion"] as string, headers["x-request-id"] as string];
+      let caller: Caller;
+      try {
+        caller = verifyAssertion(cell.keys, name, assertion, requestId, Date.now() / 1000);
+      } catch (error) {
+        sendProblem(outgoing, toProblem(error), requestId);
+        return;
+      }
       if (url.startsWith("/internal/tenants/")) administer(cell, caller, method, url, outgoing);
       else answer(incoming, outgoing, caller);
     }
@@ -56,6 +58,7 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     tenants: new Set(),
     failing: false,
+    keys: parseAssertionKeys(assertionKeys),
     requests: [],
     on: (path, handler) => handlers.set(path, handler),
     close: () =>

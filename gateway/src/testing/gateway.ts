@@ -43,9 +43,20 @@ export interface Answer<T> {
   text: string;
 }
 
+/** Tests send faster than people; those of the limits set their own. */
+const noRateLimits = { RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "0" };
+
 /** A gateway in this process, on a port of its own. */
 export async function startTestGateway(databaseUrl: string, cells: string, env: Record<string, string> = {}): Promise<TestGateway> {
-  const settings = { PORT: "0", DATABASE_URL: databaseUrl, ASSERTION_KEYS: assertionKeys, OPERATOR_KEY: operatorKey, CELLS: cells, ...env };
+  const settings = {
+    PORT: "0",
+    DATABASE_URL: databaseUrl,
+    ASSERTION_KEYS: assertionKeys,
+    OPERATOR_KEY: operatorKey,
+    CELLS: cells,
+    ...noRateLimits,
+    ...env,
+  };
   const config = readConfig(settings);
   const server = await startGateway(config, createLogger("gateway", "silent"));
   return Object.assign(server, { call: <T>(path: string, init?: CallInit) => call<T>(server.url, path, init) });
@@ -83,4 +94,11 @@ export async function issueKey(gateway: TestGateway, key: Record<string, unknown
   const issued = await gateway.call<IssuedKey>("/api/admin/keys", { json: { userId: "user-001", role: "admin", ...key } });
   if (issued.status !== 201) throw new Error(`no key: ${issued.text}`);
   return issued.body;
+}
+
+/** The value of a metric at the gateway, written as Prometheus does: `name{label="value"}`; 0 while it was never counted. */
+export async function readMetric(gateway: TestGateway, metric: string): Promise<number> {
+  const { text } = await gateway.call("/metrics", { key: "" });
+  const line = text.split("\n").find((one) => one.startsWith(`${metric} `));
+  return line === undefined ? 0 : Number(line.slice(metric.length + 1));
 }

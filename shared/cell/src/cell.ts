@@ -12,6 +12,7 @@ import { describe, documentOf } from "./openapi.ts";
 import { operationalRoutes, prometheusRoute } from "./operational.ts";
 import type { ListOptions } from "./reveal.ts";
 import { routesOf } from "./routes.ts";
+import type { SealWitness } from "./seal.ts";
 
 export interface CellOptions {
   /** Names the cell in assertions, metrics and its registry's schema. */
@@ -26,6 +27,12 @@ export interface CellOptions {
   draining(): boolean;
   /** After a command has committed, for a tenant: the sealer is woken here. */
   committed(tenantId: string): void;
+  /** What the audit trails are verified against. */
+  sealWitness: SealWitness;
+  /** Lets the trail of a tenant go on that was copied here: see `Sealer.adopt`. */
+  adoptTrail(tenantId: string): Promise<void>;
+  /** A tenant takes writes again, or for the first time here: what was put off goes on. */
+  resumed(tenantId: string): void;
 }
 
 /** How a slice makes its routes. There is no other way, so that none can forget a policy. */

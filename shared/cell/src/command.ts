@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Change,
   type Claim,
@@ -57,6 +58,11 @@ export interface CommandOptions {
 export const keptForMs = 24 * 60 * 60 * 1000;
 const waitMs = 2_000;
 const maxAttempts = 5;
+/** How long a command waits for those before it on its record, less than a gateway waits for us: behind one that hangs, a crowd is refused instead of piling up. */
+const turnMs = 4_000;
+/** A lost connection is worth another try this long after the start; later, the caller's own repeat comes sooner than our answer would. */
+const onceMoreWithinMs = 2_000;
+const tooManyText = "Too many writes to the same record at once; try again";
 const conflictText = "This X-Request-ID has already been processed";
 
 /** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
@@ -71,14 +77,20 @@ async function inTurn<T>(call: Call, options: CommandOptions, work: () => Promis
   if (record === undefined) return work();
   const name = `${call.tenant.tenantId} ${record}`;
   const before = turns.get(name);
-  const turn = before ? before.then(work, work) : work();
-  const ended = turn.catch(() => undefined);
+  const turn = before ? afterwards(before, work) : work();
+  // Who gives up waiting does not let the next one overtake.
+  const ended = Promise.allSettled([before, turn]);
   turns.set(name, ended);
   try {
     return await turn;
   } finally {
     if (turns.get(name) === ended) turns.delete(name);
   }
+}
+
+async function afterwards<T>(before: Promise<unknown>, work: () => Promise<T>): Promise<T> {
+  if (!(await settled(before, turnMs))) throw unavailable(tooManyText);
+  return work();
 }
 
 /**
@@ -95,7 +107,7 @@ export async function command<Row extends object>(
   const identity = options.key === undefined ? undefined : identify(call, options.key, options.bodyDigest);
   if (!identity) return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
   const name = `${call.tenant.tenantId} ${identity.key.toString("latin1")}`;
-  const deadline = Date.now() + waitMs;
+  const deadlineMs = performance.now() + waitMs;
   const first = running.get(name);
   if (first && !(await settled(first, waitMs))) throw inProgress();
   for (;;) {
@@ -109,8 +121,8 @@ export async function command<Row extends object>(
     } finally {
       if (running.get(name) === attempt) running.delete(name);
     }
-    if (Date.now() >= deadline) throw inProgress();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (performance.now() >= deadlineMs) throw inProgress();
+    await sleep(50);
   }
 }
 
@@ -147,6 +159,8 @@ async function attempts<Row extends object>(
   identity: Identity | undefined,
   work: Work<Row>,
 ): Promise<CommandResult<Row>> {
+  const startedMs = performance.now();
+  let lost = false;
   for (let attempt = 1; ; attempt++) {
     try {
       return await once(call, answer, options, identity, work);
@@ -156,12 +170,17 @@ async function attempts<Row extends object>(
         continue;
       }
       const again = isRetryable(error) || failedExpectation(error) !== undefined;
-      if (again && attempt < maxAttempts) continue;
-      if (failedExpectation(error) !== undefined) throw unavailable("Too many writes to the same record at once; try again");
+      if (again && attempt < maxAttempts) {
+        // Those that collided would meet again if they came back together.
+        if (isRetryable(error)) await sleep(Math.random() * 5 * 2 ** attempt);
+        continue;
+      }
+      if (failedExpectation(error) !== undefined) throw unavailable(tooManyText);
       if (!isConnectionLoss(error)) throw databaseProblem(error);
       // Whether the commit happened is unknown. With a key it is safe to look and, if not, to do it: once.
       if (!identity) throw unavailable("The connection was lost while writing; whether it was carried out is not known", 1, error);
-      if (attempt > 1) throw databaseProblem(error);
+      if (lost || performance.now() - startedMs > onceMoreWithinMs) throw databaseProblem(error);
+      lost = true;
     }
   }
 }

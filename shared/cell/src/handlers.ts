@@ -1,10 +1,12 @@
-import { abortSent, type HttpMetrics, newRequestId, problemBody, readRequestId, toProblem, verifyAssertion } from "@cell/http";
-import { assertCurrent, databaseProblem } from "@cell/postgres";
-import { Problem } from "@cell/problem";
+import { abortSent, type HttpMetrics, newRequestId, problemBody, readJson, readRequestId, toProblem, verifyAssertion } from "@cell/http";
+import { assertCurrent, assertServed, databaseProblem, isDenied, type Tenant } from "@cell/postgres";
+import { Problem, unavailable } from "@cell/problem";
 import type { Context } from "hono";
-import { readJson } from "./body.ts";
 import type { CellOptions } from "./cell.ts";
 import { type Call, type Endpoint, parseBody, parseIfMatch, parseParams, parseQuery, requirePermission } from "./endpoint.ts";
+
+/** How many bytes a JSON body may have, where a route does not say otherwise. */
+const mostBodyBytes = 1024 * 1024;
 
 /** What happens around every route's handler, in this order: request id, assertion, tenant, permission, validation; then the answer or the refusal. */
 export class Handlers {
@@ -24,14 +26,28 @@ export class Handlers {
     const startedAt = performance.now();
     this.#metrics.started();
     let requestId = newRequestIdLater;
+    let tenant: { handle: Tenant; epoch: number } | undefined;
     try {
       requestId = readRequestId("X-Request-ID", c.req.header("x-request-id")) ?? newRequestIdLater;
       const call = await this.#call(c, endpoint, requestId);
+      tenant = { handle: call.tenant, epoch: call.tenant.epoch };
       const response = await handle(call, answerHeaders(requestId));
       this.#finished(c, requestId, endpoint.path, response.status, startedAt);
       return response;
     } catch (error) {
-      return this.#refused(c, error, requestId === newRequestIdLater ? newRequestId() : requestId, endpoint.path, startedAt);
+      const cause = tenant && isDenied(error) ? await this.#whyDenied(tenant.handle, tenant.epoch, error) : error;
+      return this.#refused(c, cause, requestId === newRequestIdLater ? newRequestId() : requestId, endpoint.path, startedAt);
+    }
+  }
+
+  /** The database refuses a tenant's login where it is being moved, before each process knows of it. */
+  async #whyDenied({ tenantId }: Tenant, epoch: number, error: unknown): Promise<unknown> {
+    try {
+      const now = await this.#options.registry.refresh(tenantId);
+      assertServed(now, true);
+      return now.epoch === epoch ? error : unavailable("This tenant was being moved; try again", 1, error);
+    } catch (refusal) {
+      return refusal;
     }
   }
 
@@ -77,6 +93,7 @@ export class Handlers {
       throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the token's tenant");
     requirePermission(principal, endpoint.permission);
     const tenant = await registry.tenant(principal.tenantId);
+    assertServed(tenant, endpoint.method !== "get");
     assertCurrent(tenant, registry.version);
     c.set("requestIdIsKey", requestIdIsKey);
     return {
@@ -86,7 +103,7 @@ export class Handlers {
       now: new Date(nowMs).toISOString(),
       params: parseParams(endpoint.params, c.req.param()),
       query: parseQuery(endpoint.query, c.req.queries()),
-      body: endpoint.body && !endpoint.files ? parseBody(endpoint.body, await readJson(c)) : undefined,
+      body: endpoint.body && !endpoint.files ? parseBody(endpoint.body, await readJson(c.env.incoming, mostBodyBytes)) : undefined,
       ifMatch: endpoint.versioned && endpoint.method !== "get" ? parseIfMatch(c.req.header("if-match")) : undefined,
       ip: c.req.header("x-forwarded-for") ?? null,
       userAgent: c.req.header("user-agent")?.slice(0, 255) ?? null,

@@ -1,6 +1,6 @@
 export { type AuditAction, type AuditDraft, type AuditOrigin, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
 export { type Background, repeat } from "./background.ts";
-export { canonicalJson, parseJson, readJson } from "./body.ts";
+export { canonicalJson } from "./body.ts";
 export { type Cell, type CellOptions, type CommandAnswer, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
 export { keptForMs, type Outcome } from "./command.ts";
@@ -23,6 +23,7 @@ export {
 export { type Clearance, clearance, looksMasked, mask, readableKinds, type SensitiveKind, sensitive, withoutMasked } from "./masking.ts";
 export { chassisMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
+export { remembered } from "./remembered.ts";
 export { answer, fileAnswer, listOf, type Presenter, type Resource, report, resource, resources } from "./resource.ts";
 export { answerList, type ListOptions } from "./reveal.ts";
 export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./seal.ts";

@@ -6,6 +6,7 @@ import { type AliasedSelectQueryBuilder, type Compilable, type RawBuilder, type 
 import { z } from "zod";
 import { type Condition, parseFilter } from "./filter.ts";
 import { type Exposure, readableKinds } from "./masking.ts";
+import { remembered } from "./remembered.ts";
 import type { Resource } from "./resource.ts";
 import { decodeCursor, encodeCursor, keysetCondition, parseSort, type SortKey } from "./sort.ts";
 
@@ -33,6 +34,8 @@ export interface Listing<Row extends object> {
   id: string;
   /** The condition that a keyword stands for: a substring, from an index. */
   keyword?: (term: string) => Condition;
+  /** The types of the records that a count of matches depends on, each written with an audit entry: then counts are remembered. */
+  countsDependOn?: readonly string[];
   /** How its records appear; "list" where nothing is said. */
   exposure?: Exposure;
   /** The field that `ownerId=` compares. */
@@ -231,7 +234,9 @@ export class Lists<Row extends object> {
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {
     const shape = `${this.#conditionShape(request)}|${exact}`;
     const statement = this.#counts.get(shape, (p) => countQuery(this.#matching(request, p), exact));
-    const [row] = await tenant.query(statement, request.values);
+    const count = () => tenant.query(statement, request.values);
+    const { countsDependOn } = this.listing;
+    const [row] = await (countsDependOn ? remembered(tenant, countsDependOn, [shape, request.values], count) : count());
     const counted = row?.total ?? 0;
     const isBound = !exact && counted > countedAtMost;
     return { total: isBound ? countedAtMost : counted, totalIsLowerBound: isBound };

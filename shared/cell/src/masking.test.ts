@@ -22,6 +22,7 @@ describe("masks", () => {
 
   test.each([
     ["contact@example.com", "c***@example.com"],
+    ["😀😀@example.com", "😀***@example.com"],
     ["ab@example.com", "***@example.com"],
     ["a@example.com", "***@example.com"],
     ["nothing", "***"],

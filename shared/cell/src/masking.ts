@@ -65,7 +65,9 @@ function maskPhone(phone: string): string {
 function maskEmail(email: string): string {
   const at = email.lastIndexOf("@");
   if (at < 0) return "***";
-  return at <= 2 ? `***${email.slice(at)}` : `${email.slice(0, 1)}***${email.slice(at)}`;
+  // The first character, which may be two units long: half of it is none.
+  const [first = ""] = email;
+  return at <= 2 ? `***${email.slice(at)}` : `${first}***${email.slice(at)}`;
 }
 
 /** The masked form of a value (`crm.md`, section 5); null and "" stay. */

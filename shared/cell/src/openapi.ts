@@ -21,11 +21,13 @@ const describedStatus: Record<number, string> = {
   401: "No token, or one that is not valid",
   403: "The token does not allow this",
   404: "There is no such record, or the caller may not see it",
+  408: "The request did not arrive in time",
   409: "It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT",
   412: "Someone else was faster: VERSION_CONFLICT",
   413: "The body is too large",
   415: "The body is of another media type",
   429: "Too many requests",
+  431: "The request's head is too large",
   500: "A fault of ours",
   503: "A passing fault; Retry-After says when to try again",
   504: "It took too long",
@@ -77,7 +79,7 @@ export function describe(app: OpenAPIHono, definition: Endpoint): void {
 
 function responsesOf(definition: Endpoint): RouteConfig["responses"] {
   const { method, params, body, files, versioned, status, answer } = definition;
-  const refusals = new Set([400, 401, 403, 429, 500, 503, 504, ...(definition.refusals ?? [])]);
+  const refusals = new Set([400, 401, 403, 408, 429, 431, 500, 503, 504, ...(definition.refusals ?? [])]);
   if (params) refusals.add(404);
   if (method === "post" || method === "patch") refusals.add(409);
   if (body || files) refusals.add(413).add(415);

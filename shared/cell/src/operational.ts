@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { type HttpMetrics, readRequestId, verifyAssertion } from "@cell/http";
 import { Problem } from "@cell/problem";
 import type { HttpBindings } from "@hono/node-server";
@@ -6,6 +7,7 @@ import type { Context } from "hono";
 import type { CellOptions } from "./cell.ts";
 import { requirePermission } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
+import { placementRoutes } from "./placement.ts";
 
 /** The process's own figures, for who asks as Prometheus does and speaks for no tenant; a tenant's figures on the same path are a slice's. */
 export function prometheusRoute(app: OpenAPIHono<{ Bindings: HttpBindings }>, metrics: HttpMetrics): void {
@@ -13,6 +15,21 @@ export function prometheusRoute(app: OpenAPIHono<{ Bindings: HttpBindings }>, me
     if (c.req.header("x-cell-assertion") !== undefined || !/text\/plain/.test(c.req.header("accept") ?? "")) return next();
     return new Response(await metrics.registry.metrics(), { headers: { "content-type": metrics.registry.contentType } });
   });
+}
+
+/** A database that does not answer within this time is away. */
+const readyWithinMs = 500;
+
+async function withinMs(promise: Promise<void>, ms: number): Promise<void> {
+  const late = new AbortController();
+  const timeout = sleep(ms, undefined, { signal: late.signal }).then(() => {
+    throw new Error(`no answer in ${ms} ms`);
+  });
+  try {
+    await Promise.race([promise, timeout]);
+  } finally {
+    late.abort();
+  }
 }
 
 /** Routes without a tenant: for load balancers, Prometheus and the gateway's control plane. */
@@ -23,7 +40,7 @@ export function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, 
   app.get("/ready", async (c) => {
     let database = "ok";
     try {
-      await registry.check();
+      await withinMs(registry.check(), readyWithinMs);
     } catch (error) {
       options.log.warn({ err: error }, "the database is away");
       database = "away";
@@ -53,4 +70,5 @@ export function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, 
     const tenantId = operator(c);
     return c.json({ tenantId, ...(await registry.drop(tenantId)) });
   });
+  placementRoutes(app, options, operator);
 }

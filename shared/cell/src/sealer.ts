@@ -6,7 +6,7 @@ import type { SealLog } from "./seal-log.ts";
 import { continueTrail, sealFinished } from "./sealing.ts";
 
 export interface SealerOptions {
-  registry: Pick<Registry, "owner" | "list">;
+  registry: Pick<Registry, "owner" | "list" | "mayWrite">;
   keys: SealKeys;
   sealLog: SealLog;
   log: Logger;
@@ -54,7 +54,7 @@ export class Sealer {
 
   /** Says that a tenant's trail has grown. */
   readonly wake = (tenantId: string): void => {
-    if (!this.#waiting.has(tenantId)) this.#waiting.set(tenantId, { sinceMs: Date.now(), notBeforeMs: 0, failures: 0 });
+    if (!this.#waiting.has(tenantId)) this.#waiting.set(tenantId, { sinceMs: performance.now(), notBeforeMs: 0, failures: 0 });
   };
 
   start(): void {
@@ -74,14 +74,17 @@ export class Sealer {
    */
   async seal(tenantId: string): Promise<boolean> {
     const { keys, registry, sealLog } = this.#options;
-    const startedMs = Date.now();
+    const startedMs = performance.now();
     const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs, notBeforeMs: 0, failures: 0 };
     // Taken out first: who writes from here on wakes us again.
     this.#waiting.delete(tenantId);
     try {
       for (;;) {
-        const { notices, full, left } = await inTransaction(registry.owner, (client) =>
-          sealFinished(client, { keys, witness: sealLog }, tenantId),
+        const { notices, full, left } = await inTransaction(registry.owner, async (client) =>
+          // A tenant that is being moved is sealed where it is served next.
+          (await registry.mayWrite(client, tenantId))
+            ? sealFinished(client, { keys, witness: sealLog }, tenantId)
+            : { notices: [], full: false, left: false },
         );
         if (notices.length > 0) await sealLog.add(notices);
         if (full) continue;
@@ -92,7 +95,7 @@ export class Sealer {
       const { sinceMs, failures } = waiting;
       this.#waiting.set(tenantId, {
         sinceMs,
-        notBeforeMs: Date.now() + Math.min(everyTenantMs, everyMs * 2 ** failures),
+        notBeforeMs: performance.now() + Math.min(everyTenantMs, everyMs * 2 ** failures),
         failures: failures + 1,
       });
       throw error;
@@ -109,9 +112,9 @@ export class Sealer {
   }
 
   async #round(): Promise<void> {
-    if (Date.now() >= this.#nextPassMs) {
+    if (performance.now() >= this.#nextPassMs) {
       await this.#wakeGrown();
-      this.#nextPassMs = Date.now() + everyTenantMs;
+      this.#nextPassMs = performance.now() + everyTenantMs;
     }
     await this.#sealWaiting();
   }
@@ -133,7 +136,7 @@ export class Sealer {
   async #sealWaiting(): Promise<void> {
     const { log } = this.#options;
     for (const [tenantId, waiting] of [...this.#waiting]) {
-      if (waiting.notBeforeMs > Date.now()) continue;
+      if (waiting.notBeforeMs > performance.now()) continue;
       try {
         await this.seal(tenantId);
       } catch (err) {
@@ -154,7 +157,7 @@ export class Sealer {
   }
 
   #lagSeconds(): number {
-    const now = Date.now();
+    const now = performance.now();
     return [...this.#waiting.values()].reduce((most, { sinceMs }) => Math.max(most, (now - sinceMs) / 1000), 0);
   }
 }

@@ -12,8 +12,8 @@ export function startSweeper(registry: Registry, log: Logger): Background {
 }
 
 async function sweep(registry: Registry, log: Logger): Promise<void> {
-  for (const { tenantId, version } of await registry.list()) {
-    if (version === 0) continue;
+  for (const { tenantId, version, state } of await registry.list()) {
+    if (version === 0 || state !== "active") continue;
     try {
       const swept = await sweepTenant(registry, tenantId);
       if (swept > 0) log.info({ tenantId, swept }, "kept answers swept");

@@ -1,5 +1,5 @@
 import { hash, timingSafeEqual } from "node:crypto";
-import { Problem } from "@cell/problem";
+import { Problem, unavailable } from "@cell/problem";
 
 /** Everything that a caller can be allowed to do (`crm.md`, section 4), and `cell:admin`, the gateway's own. */
 export const permissions = [
@@ -99,7 +99,10 @@ export function signAssertion(keys: AssertionKeys, audience: string, caller: Cal
 const decoded = new Map<string, Principal>();
 const decodedLimit = 10_000;
 
-/** The caller that a valid assertion speaks of. Throws UNAUTHORIZED for a missing, forged, expired or misdirected one. */
+/**
+ * The caller that a valid assertion speaks of. Throws UNAUTHORIZED for a missing, forged or misdirected one, and UNAVAILABLE for one of the
+ * gateway's own that is out of its time: the caller's token is good, and the same request gets through when the clocks agree again.
+ */
 export function verifyAssertion(
   keys: AssertionKeys,
   audience: string,
@@ -114,7 +117,10 @@ export function verifyAssertion(
   const expected = Buffer.from(hmac(key, `${keyId}.${expiry}.${flag}.${principal}.${audience}.${requestId}`));
   if (given.length !== expected.length || !timingSafeEqual(given, expected)) throw refused();
   const secondsLeft = Number(expiry) - nowSeconds;
-  if (!(secondsLeft > 0 && secondsLeft <= 2 * lifetimeSeconds)) throw refused();
+  if (!(secondsLeft > 0 && secondsLeft <= 2 * lifetimeSeconds)) {
+    const apart = new Error(`the clocks of the gateway and this cell are ${Math.round(Math.abs(secondsLeft - lifetimeSeconds))} s apart`);
+    throw unavailable("The service is out of step with the gateway for a moment; try again", 1, apart);
+  }
   return { principal: decodePrincipal(principal), requestId, requestIdIsKey: flag === "k" };
 }
 

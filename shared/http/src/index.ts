@@ -1,3 +1,4 @@
+export { type Networks, parseNetworks } from "./addresses.ts";
 export {
   type AssertionKeys,
   type Caller,
@@ -8,8 +9,12 @@ export {
   signAssertion,
   verifyAssertion,
 } from "./assertion.ts";
+export { readJson } from "./body.ts";
+export { checkTarget } from "./head.ts";
+export { parseJson } from "./json.ts";
 export { createLogger, type Logger } from "./log.ts";
 export { Counter, createHttpMetrics, Gauge, type HttpMetrics, Registry } from "./metrics.ts";
+export { Outbound, OutboundError, type OutboundFailure, outboundFailures } from "./outbound.ts";
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";
 export { newRequestId, readRequestId, requestIdPattern } from "./request-id.ts";
 export { type HttpBindings, type Server, serve, stopOnSignals } from "./serve.ts";

@@ -2,6 +2,7 @@ import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { createLogger } from "./log.ts";
 import { serve } from "./serve.ts";
+import { untilClosed } from "./testing/raw.ts";
 
 const options = {
   host: "127.0.0.1",
@@ -40,4 +41,33 @@ test("a request that runs is answered before the server stops", async () => {
   expect(await (await answer).text()).toBe("ended");
   await stopped;
   await expect(fetch(server.url)).rejects.toThrow();
+});
+
+test.each([
+  ["nothing", "", /^(HTTP\/1\.1 408 |$)/],
+  ["half a head", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ", /^HTTP\/1\.1 408 /],
+  ["half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345", /^HTTP\/1\.1 408 /],
+  ["half a chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12", /^HTTP\/1\.1 408 /],
+])("who sends %s and then no more is told so and cut off, while others are answered", async (_what, text, expected) => {
+  const read = async (request: Request) => new Response(await request.text());
+  const server = await serve({ ...options, requestTimeoutMs: 300, fetch: read });
+  const slow = untilClosed(server.url, text);
+  expect(await (await fetch(server.url, { method: "POST", body: "quick" })).text()).toBe("quick");
+  expect(await slow).toMatch(expected);
+  await server.stop();
+});
+
+test("a connection past the limit is closed, and there is room again when one has left", async () => {
+  const server = await serve({ ...options, connections: 2, fetch: () => new Response("ok") });
+  const held = [connect(server.port, "127.0.0.1"), connect(server.port, "127.0.0.1")];
+  await Promise.all(held.map((socket) => new Promise((resolve) => socket.once("connect", resolve))));
+  const request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  expect(await untilClosed(server.url, request)).toBe("");
+  const [first] = held;
+  const left = new Promise((resolve) => first?.once("close", resolve));
+  first?.end();
+  await left;
+  expect(await untilClosed(server.url, request)).toMatch(/^HTTP\/1\.1 200 /);
+  for (const socket of held) socket.destroy();
+  await server.stop();
 });

@@ -3,9 +3,10 @@ import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Problem } from "@cell/problem";
 import { getRequestListener, type HttpBindings, RequestError } from "@hono/node-server";
+import { checkHead, headLimits } from "./head.ts";
 import type { Logger } from "./log.ts";
-import { problemBody, problemResponse, toProblem } from "./render.ts";
-import { newRequestId } from "./request-id.ts";
+import { problemBody, problemResponse, sendProblem, toProblem } from "./render.ts";
+import { newRequestId, readRequestId } from "./request-id.ts";
 
 export type { HttpBindings };
 
@@ -18,11 +19,13 @@ export interface ServeOptions {
   log: Logger;
   /** Whole request, head to body's end; a slower sender is cut off. */
   requestTimeoutMs: number;
+  /** How many connections there may be at once; `connectionLimits` by default. */
+  connections?: number;
   /** How long after SIGTERM connections are still accepted while /ready says no, so that load balancers notice. */
   drainDelayMs: number;
   /** How long running requests may take to finish after that. */
   drainTimeoutMs: number;
-  /** Handles `Upgrade:` requests; without it they are refused. */
+  /** Handles `Upgrade:` requests; without it they come as plain ones. */
   upgrade?(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** Runs when the last request has ended: close pools, stop timers. */
   close(): Promise<void>;
@@ -37,7 +40,16 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-const maxHeaderBytes = 16 * 1024;
+/** What a connection may take: more of them are closed as they come, and who sends or says nothing for too long is cut off. */
+export const connectionLimits = {
+  connections: 10_000,
+  /** Until the head is there; `requestTimeoutMs` where that is less. */
+  headersTimeoutMs: 10_000,
+  /** Between two requests: longer than load balancers keep theirs. */
+  keepAliveTimeoutMs: 65_000,
+  /** How often the times are looked at. */
+  checkEveryMs: 1_000,
+} as const;
 
 /** Listens, answers malformed HTTP in the form of our errors, and drains on SIGTERM or SIGINT. Rejects when the port is taken. */
 export async function serve(options: ServeOptions): Promise<Server> {
@@ -48,21 +60,27 @@ export async function serve(options: ServeOptions): Promise<Server> {
   });
   const server = createServer(
     {
-      maxHeaderSize: maxHeaderBytes,
-      headersTimeout: Math.min(10_000, options.requestTimeoutMs),
+      maxHeaderSize: headLimits.bytes,
+      headersTimeout: Math.min(connectionLimits.headersTimeoutMs, options.requestTimeoutMs),
       requestTimeout: options.requestTimeoutMs,
-      keepAliveTimeout: 65_000,
-      connectionsCheckingInterval: 1_000,
+      keepAliveTimeout: connectionLimits.keepAliveTimeoutMs,
+      connectionsCheckingInterval: connectionLimits.checkEveryMs,
       noDelay: true,
       // Node would answer with an empty 400; ours has the error form.
       requireHostHeader: false,
     },
     (incoming, outgoing) => {
       if (stopping) outgoing.shouldKeepAlive = false;
+      if (isRefused(incoming, outgoing)) return;
       if (!options.intercept?.(incoming, outgoing)) void answer(incoming, outgoing);
     },
   );
-  server.maxHeadersCount = 100;
+  // Node leaves out what is more than this, without a word: one more is what shows that there is.
+  server.maxHeadersCount = headLimits.lines + 1;
+  server.maxConnections = options.connections ?? connectionLimits.connections;
+  server.on("checkExpectation", (incoming, outgoing) => {
+    if (!isRefused(incoming, outgoing)) refuse(incoming, outgoing, new Problem("BAD_REQUEST", "Expect takes 100-continue alone"));
+  });
   const sockets = new Set<Duplex>();
   server.on("connection", (socket) => {
     sockets.add(socket);
@@ -137,6 +155,36 @@ export function stopOnSignals(server: Server, log: Logger): void {
   }
 }
 
+/** The connections on which a head was refused: what follows there may have been meant to hide behind it. */
+const refused = new WeakSet<Socket>();
+
+/** Answers a request whose head is not to be trusted, and ends its connection; true when it did. */
+function isRefused(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
+  if (refused.has(incoming.socket)) return true;
+  try {
+    checkHead(incoming);
+    return false;
+  } catch (error) {
+    refuse(incoming, outgoing, toProblem(error));
+    return true;
+  }
+}
+
+function refuse(incoming: IncomingMessage, outgoing: ServerResponse, problem: Problem): void {
+  refused.add(incoming.socket);
+  outgoing.shouldKeepAlive = false;
+  sendProblem(outgoing, problem, requestIdOf(incoming));
+}
+
+function requestIdOf({ headers }: IncomingMessage): string {
+  try {
+    return readRequestId("X-Request-ID", headers["x-request-id"] as string | undefined) ?? newRequestId();
+  } catch {
+    // A malformed id is never echoed.
+    return newRequestId();
+  }
+}
+
 /** A request without a host or with an unreadable target is 400; what else escapes the application is a fault of ours. */
 function answerUnreadable(error: unknown): Response {
   const problem = error instanceof RequestError ? new Problem("BAD_REQUEST", "The host or the path is not valid") : toProblem(error);
@@ -152,7 +200,7 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === "ECONNRESET" || !socket.writable || currentAnswer(socket)?.headersSent) {
     socket.destroy();
   } else if (error.code === "HPE_HEADER_OVERFLOW") {
-    writeProblem(socket, 431, new Problem("BAD_REQUEST", `The headers exceed ${maxHeaderBytes} bytes`));
+    writeProblem(socket, 431, new Problem("BAD_REQUEST", `The headers exceed ${headLimits.bytes} bytes`));
   } else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
     writeProblem(socket, 408, new Problem("BAD_REQUEST", "The request did not arrive in time"));
   } else {

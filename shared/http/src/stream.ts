@@ -2,7 +2,8 @@ import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 
 /**
- * Sends chunks as they come, no faster than the client reads; a client that leaves ends the iteration. Written to Node's response, since a
+ * Sends chunks as they come, no faster than the client reads; a client that leaves ends the iteration. A chunk may be overwritten when the
+ * next one is asked for. Written to Node's response, since a
  * streamed Response waits a millisecond and copies. Rejects with what the chunks reject with; `abortSent` then, if anything was sent.
  */
 export async function sendStream(
@@ -14,7 +15,7 @@ export async function sendStream(
   for await (const chunk of chunks) {
     if (outgoing.destroyed) return RESPONSE_ALREADY_SENT;
     if (!outgoing.headersSent) outgoing.writeHead(status, headers);
-    if (!outgoing.write(chunk)) await writable(outgoing);
+    await written(outgoing, chunk);
   }
   if (!outgoing.headersSent) outgoing.writeHead(status, headers);
   outgoing.end();
@@ -28,14 +29,14 @@ export function abortSent(outgoing: ServerResponse): Response | undefined {
   return RESPONSE_ALREADY_SENT;
 }
 
-/** Resolves when the client has taken what was written, or has left. */
-function writable(outgoing: ServerResponse): Promise<void> {
+/** Resolves when a chunk is on its way, or the client has left. */
+function written(outgoing: ServerResponse, chunk: string | Uint8Array): Promise<void> {
   return new Promise((resolve) => {
-    if (outgoing.destroyed) return resolve();
     const proceed = () => {
-      outgoing.off("drain", proceed).off("close", proceed);
+      outgoing.off("close", proceed);
       resolve();
     };
-    outgoing.on("drain", proceed).on("close", proceed);
+    outgoing.on("close", proceed);
+    outgoing.write(chunk, proceed);
   });
 }

@@ -1,83 +1,69 @@
-import { unavailable } from "@cell/problem";
-import pg from "pg";
-import { typeParsers } from "./parsing.ts";
-import { isConnectionLoss } from "./problems.ts";
+import type pg from "pg";
+import { type Access, Connection, type ConnectionSettings, type Login } from "./connection.ts";
+import type { Query } from "./prepared.ts";
+import { isConnectionLoss, isHang } from "./problems.ts";
+import { WaitingLine } from "./waiting.ts";
 
-/** A database login: whose name and password a connection is opened with. */
-export interface Login {
-  user: string;
-  password: string;
-}
-
-export interface ConnectionOptions {
-  /** Where the database is; user and password in it are replaced by the login's. */
-  url: string;
-  applicationName: string;
+export interface ConnectionOptions extends ConnectionSettings {
   /** Open connections in all, over all logins. */
   total: number;
-  /** Open connections of one login. */
-  perLogin: number;
+  /** Open connections of one tenant. */
+  perTenant: number;
   /** Of these, how many may carry reads of many requests at once. */
-  readersPerLogin: number;
-  /** How long a request may wait for a connection before it is refused. */
-  waitMs: number;
+  readersPerTenant: number;
+  /** Connections that carry reads, on a login that tenants share; each tenant uses `readersPerTenant` of them. */
+  sharedReaders: number;
   /** Connections unused for this long are closed. */
   idleMs: number;
-  /** Connections older than this are closed when free: a backend never forgets the catalogue of a table that it touched. */
+  /** Connections older than this are closed: a backend never forgets the catalogue of a table that it touched. */
   maxAgeMs: number;
-  statementTimeoutMs: number;
-  lockTimeoutMs: number;
+  /** Connections that have served more tenants than this are closed, for the same reason. */
+  tenantsPerConnection: number;
 }
 
 /** A connection lent out. */
 export interface Lease {
+  /** For protocols of their own such as COPY. */
   readonly client: pg.Client;
+  query(query: Query): Promise<pg.QueryArrayResult>;
   /** Gives it back; `error` is what its use ended in, if it failed. */
   release(error?: unknown): void;
-}
-
-interface Connection {
-  readonly client: pg.Client;
-  readonly lane: Lane;
-  readonly openedAt: number;
-  freeSince: number;
-  /** Queries under way; for readers only. */
-  pending: number;
-  lost: boolean;
 }
 
 /** The connections of one login. */
 interface Lane {
   readonly login: Login;
-  readonly readers: Connection[];
-  readonly free: Connection[];
+  readonly limit: number;
+  /** By slot, so that a tenant meets the same ones again. */
+  readonly readers: (LaneConnection | undefined)[];
+  readonly free: LaneConnection[];
+  /** Connections lent out and not for reading alone, by role. */
+  readonly lent: Map<string, number>;
   open: number;
 }
+type LaneConnection = Connection<Lane>;
 
-interface Waiter {
-  lane: Lane;
-  resolve(connection: Connection): void;
-  reject(error: unknown): void;
-  timer: NodeJS.Timeout;
-}
-
-/** A reader with this many queries under way gets a companion, if the login may have one. */
+/** A reader with this many queries under way gets a companion, if the tenant may have one. */
 const busyReader = 8;
+/** A connection that was used within this time stays with its login. */
+const restMs = 50;
 
 /**
  * Connections by login, all under one limit: a login is opened when it is used and closed when it is idle, so that many tenants can have
- * one each. Reads share pipelined connections; whoever writes has one for itself.
+ * one each, or share one. Reads share pipelined connections; whoever writes has one for itself.
  */
 export class Connections {
   readonly #options: ConnectionOptions;
   readonly #lanes = new Map<string, Lane>();
-  readonly #waiting: Waiter[] = [];
+  readonly #waiting: WaitingLine<Lane, LaneConnection>;
   readonly #sweeper: NodeJS.Timeout;
+  #rests: NodeJS.Timeout | undefined;
   #open = 0;
   #closing = false;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
+    this.#waiting = new WaitingLine(options.waitMs);
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(options.idleMs, 5_000));
     this.#sweeper.unref();
   }
@@ -93,104 +79,158 @@ export class Connections {
   }
 
   /** Runs one statement on a connection shared with other reads. Rejects with the database's error, or UNAVAILABLE. */
-  async read(login: Login, query: pg.QueryArrayConfig): Promise<pg.QueryArrayResult> {
-    const reader = await this.#reader(this.#lane(login));
-    reader.pending++;
+  async read(access: Access, query: Query): Promise<pg.QueryArrayResult> {
+    let reader = await this.#reader(access);
+    // It may have been given up since it was chosen, with nothing sent yet.
+    while (reader.lost) reader = await this.#reader(access);
     try {
-      return await reader.client.query(query);
+      return await reader.read(access.role, query);
     } catch (error) {
-      if (isConnectionLoss(error)) this.#drop(reader);
+      if (isConnectionLoss(error)) this.#lost(reader, error);
       throw error;
     } finally {
-      reader.pending--;
-      reader.freeSince = Date.now();
+      if (this.#isSpent(reader)) void this.#drop(reader);
     }
   }
 
   /** A connection for the caller alone, until `release`; one left inside a transaction or broken is closed instead of reused. */
-  async acquire(login: Login): Promise<Lease> {
-    const lane = this.#lane(login);
-    const connection = lane.free.pop() ?? (await this.#obtain(lane, false));
+  async acquire(access: Access): Promise<Lease> {
+    const { login, role } = access;
+    const lane = this.#lane(login, role);
+    const connection = await this.#obtain(lane, access);
     const { client } = connection;
     let released = false;
-    return {
-      client,
-      release: (error) => {
-        if (released) return;
-        released = true;
-        // "I": the backend stands outside of any transaction, so the next one starts afresh.
-        if (client.getTransactionStatus() === "I" && !(error && isConnectionLoss(error))) this.#giveBack(connection);
-        else void this.#drop(connection);
-      },
+    const release = (error?: unknown) => {
+      if (released) return;
+      released = true;
+      count(lane.lent, role, -1);
+      // "I": the backend stands outside of any transaction, so the next one starts afresh.
+      if (client.getTransactionStatus() === "I" && !(error && isConnectionLoss(error))) this.#giveBack(connection);
+      else this.#lost(connection, error);
     };
+    try {
+      await connection.setRole(role);
+    } catch (error) {
+      release(error);
+      throw error;
+    }
+    return { client, query: (query) => connection.query(query), release };
   }
 
   /** Closes the login's free connections, for one that is to be dropped or whose password changed. */
-  closeLogin(login: Login): void {
-    const lane = this.#lanes.get(login.user);
+  closeLogin(user: string): void {
+    const lane = this.#lanes.get(user);
     if (!lane) return;
-    this.#lanes.delete(login.user);
-    for (const connection of [...lane.free, ...lane.readers]) this.#drop(connection);
+    this.#lanes.delete(user);
+    for (const connection of connectionsOf(lane)) void this.#drop(connection);
+  }
+
+  /** Has a shared login take a role anew, for one that is to be dropped: another may come under its name. */
+  forgetRole(role: string): void {
+    for (const lane of this.#lanes.values()) for (const connection of connectionsOf(lane)) connection.forgetRole(role);
   }
 
   /** Closes everything; connections lent out are closed when they come back. */
   async close(): Promise<void> {
     this.#closing = true;
     clearInterval(this.#sweeper);
-    for (const waiter of this.#waiting.splice(0)) this.#refuse(waiter);
-    const all = [...this.#lanes.values()].flatMap((lane) => [...lane.free, ...lane.readers]);
+    clearInterval(this.#rests);
+    this.#waiting.refuseAll();
+    const all = [...this.#lanes.values()].flatMap(connectionsOf);
     await Promise.all(all.map((connection) => this.#drop(connection)));
   }
 
-  #lane(login: Login): Lane {
+  #lane(login: Login, role: string): Lane {
     let lane = this.#lanes.get(login.user);
     if (!lane) {
-      lane = { login, readers: [], free: [], open: 0 };
+      const { total, perTenant, readersPerTenant, sharedReaders } = this.#options;
+      const isShared = login.user !== role;
+      const readers = new Array<undefined>(isShared ? Math.max(sharedReaders, readersPerTenant) : readersPerTenant).fill(undefined);
+      lane = { login, limit: isShared ? total : perTenant, readers, free: [], lent: new Map(), open: 0 };
       this.#lanes.set(login.user, lane);
     }
     return lane;
   }
 
-  async #reader(lane: Lane): Promise<Connection> {
-    let best: Connection | undefined;
-    for (const reader of lane.readers) if (!best || reader.pending < best.pending) best = reader;
-    if (best && (best.pending < busyReader || lane.readers.length >= this.#options.readersPerLogin || !this.#mayOpen(lane))) return best;
-    return this.#obtain(lane, true);
+  async #reader({ login, role, slot: first }: Access): Promise<LaneConnection> {
+    const lane = this.#lane(login, role);
+    // On a shared login a tenant stays with a reader as long as it can: every backend keeps what it knows of every tenant that it meets.
+    const few = lane.readers.length > this.#options.readersPerTenant ? busyReader / 2 : 0;
+    let best: LaneConnection | undefined;
+    let vacant: number | undefined;
+    for (let step = 0; step < this.#options.readersPerTenant; step++) {
+      const slot = (first + step) % lane.readers.length;
+      const reader = lane.readers[slot];
+      if (!reader) vacant ??= slot;
+      else if (!best || Math.max(reader.load, few) < Math.max(best.load, few)) best = reader;
+    }
+    if (best && (vacant === undefined || best.load < busyReader || !this.#mayOpen(lane))) return best;
+    const slot = vacant ?? first % lane.readers.length;
+    if (this.#mayOpen(lane)) return this.#connect(lane, slot, first);
+    // A free connection is one for writing; what is needed is a reader in its place, begun first so that nobody else takes it.
+    const connection = lane.free[0] ?? (await this.#wait(lane, undefined));
+    const made = lane.readers[slot];
+    if (made) {
+      // Another one that waited has made it meanwhile.
+      this.#giveBack(connection);
+      return made;
+    }
+    const reader = this.#connect(lane, slot, first);
+    void this.#drop(connection);
+    return reader;
+  }
+
+  /** Waits for a place; one that only needs to rest before it may be taken tells nobody when it has. */
+  #wait(lane: Lane, access: Access | undefined): Promise<LaneConnection> {
+    this.#rests ??= setInterval(() => {
+      this.#serveWaiting();
+      if (!this.#waiting.isEmpty) return;
+      clearInterval(this.#rests);
+      this.#rests = undefined;
+    }, restMs);
+    return this.#waiting.wait(lane, access);
   }
 
   #mayOpen(lane: Lane): boolean {
-    return !this.#closing && lane.open < this.#options.perLogin && (this.#open < this.#options.total || this.#evictIdle());
+    return !this.#closing && lane.open < lane.limit && (this.#open < this.#options.total || this.#evictIdle());
   }
 
-  async #obtain(lane: Lane, pipeline: boolean): Promise<Connection> {
-    if (this.#mayOpen(lane)) return this.#connect(lane, pipeline);
-    const connection = await new Promise<Connection>((resolve, reject) => {
-      const waiter: Waiter = { lane, resolve, reject, timer: setTimeout(() => this.#refuse(waiter), this.#options.waitMs) };
-      this.#waiting.push(waiter);
+  async #obtain(lane: Lane, access: Access): Promise<LaneConnection> {
+    const place = this.#held(lane, access) === undefined ? undefined : this.#place(lane, access);
+    return place ?? this.#wait(lane, access);
+  }
+
+  /** How many connections a tenant holds; undefined when it may have no more. */
+  #held(lane: Lane, access: Access | undefined): number | undefined {
+    const held = access === undefined ? 0 : (lane.lent.get(access.role) ?? 0);
+    return held < this.#options.perTenant ? held : undefined;
+  }
+
+  /** A connection for a tenant, or for a reader: a free one or a new one; undefined when there is none. */
+  #place(lane: Lane, access: Access | undefined): LaneConnection | Promise<LaneConnection> | undefined {
+    const found = nearest(lane.free, access?.slot ?? 0);
+    if (!found && !this.#mayOpen(lane)) return undefined;
+    if (access) count(lane.lent, access.role, 1);
+    if (found) {
+      remove(lane.free, found);
+      return found;
+    }
+    return this.#connect(lane, undefined, access?.slot ?? 0).catch((error: unknown) => {
+      if (access) count(lane.lent, access.role, -1);
+      throw error;
     });
-    if (!pipeline) return connection;
-    // A free writer came; what is needed is a reader in its place.
-    await this.#drop(connection);
-    return this.#connect(lane, true);
   }
 
-  #refuse(waiter: Waiter): void {
-    const index = this.#waiting.indexOf(waiter);
-    if (index >= 0) this.#waiting.splice(index, 1);
-    clearTimeout(waiter.timer);
-    waiter.reject(unavailable("All database connections are in use; try again"));
-  }
-
-  async #connect(lane: Lane, pipeline: boolean): Promise<Connection> {
+  /** Opens a connection: a reader for a slot, or one to be lent. */
+  async #connect(lane: Lane, slot: number | undefined, near: number): Promise<LaneConnection> {
     this.#open++;
     lane.open++;
-    const client = this.#client(lane.login, pipeline);
-    const connection: Connection = { client, lane, openedAt: Date.now(), freeSince: Date.now(), pending: 0, lost: false };
+    const connection: LaneConnection = new Connection(lane, { login: lane.login, slot: near, pipeline: slot !== undefined }, this.#options);
     // Listening from the first moment: a backend that ends between two queries would otherwise end this process.
-    client.on("error", () => this.#drop(connection));
-    if (pipeline) lane.readers.push(connection);
+    connection.client.on("error", () => this.#drop(connection));
+    if (slot !== undefined) lane.readers[slot] = connection;
     try {
-      await client.connect();
+      await connection.client.connect();
     } catch (error) {
       void this.#drop(connection);
       throw error;
@@ -198,101 +238,102 @@ export class Connections {
     return connection;
   }
 
-  #client(login: Login, pipeline: boolean): pg.Client {
-    const { url, applicationName, waitMs, statementTimeoutMs, lockTimeoutMs } = this.#options;
-    const options: pg.ClientConfig & { pipeline: boolean } = {
-      connectionString: withLogin(url, login),
-      application_name: applicationName,
-      types: typeParsers,
-      connectionTimeoutMillis: waitMs * 2,
-      statement_timeout: statementTimeoutMs,
-      lock_timeout: lockTimeoutMs,
-      idle_in_transaction_session_timeout: 5_000,
-      options: "-c timezone=UTC",
-      keepAlive: true,
-      pipeline,
-    };
-    return new pg.Client(options);
-  }
-
-  #giveBack(connection: Connection): void {
-    connection.freeSince = Date.now();
-    if (connection.lost || this.#closing || this.#lanes.get(connection.lane.login.user) !== connection.lane || this.#tooOld(connection)) {
+  #giveBack(connection: LaneConnection): void {
+    const { lane } = connection;
+    connection.freeSince = performance.now();
+    if (connection.lost || this.#closing || this.#lanes.get(lane.login.user) !== lane || this.#isSpent(connection)) {
       void this.#drop(connection);
       return;
     }
-    const index = this.#waiting.findIndex((waiter) => waiter.lane === connection.lane);
-    const [waiter] = index >= 0 ? this.#waiting.splice(index, 1) : [];
-    if (waiter) {
-      clearTimeout(waiter.timer);
-      waiter.resolve(connection);
-      return;
-    }
-    connection.lane.free.push(connection);
+    lane.free.push(connection);
     this.#serveWaiting();
   }
 
-  /** Ends a connection and opens one for whoever waits for the place. */
-  async #drop(connection: Connection): Promise<void> {
+  /** Ends a connection and opens one for whoever waits for the place; a reader first answers what is under way. */
+  async #drop(connection: LaneConnection): Promise<void> {
     if (connection.lost) return;
     connection.lost = true;
-    const { lane, client } = connection;
-    remove(lane.readers, connection);
+    const { lane } = connection;
+    const slot = lane.readers.indexOf(connection);
+    if (slot >= 0) lane.readers[slot] = undefined;
     remove(lane.free, connection);
     lane.open--;
     this.#open--;
     this.#serveWaiting();
-    // A connection that died refuses the good-bye; that it is gone is all that was wanted.
-    await client.end().catch(() => undefined);
+    await connection.end();
+  }
+
+  /** Drops a connection; when it hung, so may those that nobody has used since: each would cost a request its time to find out. */
+  #lost(connection: LaneConnection, error: unknown): void {
+    void this.#drop(connection);
+    if (!isHang(error)) return;
+    const before = performance.now() - this.queryTimeoutMs;
+    for (const other of [...this.#lanes.values()].flatMap(connectionsOf)) {
+      if (other.pending === 0 && other.freeSince <= before) void this.#drop(other);
+    }
   }
 
   #serveWaiting(): void {
-    for (const waiter of [...this.#waiting]) {
-      const free = waiter.lane.free.pop();
-      if (!free && !this.#mayOpen(waiter.lane)) continue;
-      remove(this.#waiting, waiter);
-      clearTimeout(waiter.timer);
-      if (free) waiter.resolve(free);
-      else this.#connect(waiter.lane, false).then(waiter.resolve, waiter.reject);
-    }
+    if (this.#waiting.isEmpty) return;
+    this.#waiting.serve(
+      (lane, access) => this.#held(lane, access),
+      (lane, access) => this.#place(lane, access),
+    );
   }
 
   /** Closes the connection that has been free the longest, of any login. True when there was one. */
   #evictIdle(): boolean {
-    let oldest: Connection | undefined;
+    let oldest: LaneConnection | undefined;
     for (const lane of this.#lanes.values()) {
-      for (const connection of [...lane.free, ...lane.readers]) {
+      for (const connection of connectionsOf(lane)) {
         if (connection.pending === 0 && (!oldest || connection.freeSince < oldest.freeSince)) oldest = connection;
       }
     }
-    if (!oldest || Date.now() - oldest.freeSince < 50) return false;
+    if (!oldest || performance.now() - oldest.freeSince < restMs) return false;
     void this.#drop(oldest);
     return true;
   }
 
-  #tooOld(connection: Connection): boolean {
-    return Date.now() - connection.openedAt > this.#options.maxAgeMs;
+  /** Whether a backend has lived long enough or knows enough tenants. */
+  #isSpent({ openedAt, served }: LaneConnection): boolean {
+    return served > this.#options.tenantsPerConnection || performance.now() - openedAt > this.#options.maxAgeMs;
   }
 
   #sweep(): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const [user, lane] of this.#lanes) {
-      for (const connection of [...lane.free, ...lane.readers]) {
-        if (connection.pending === 0 && (now - connection.freeSince > this.#options.idleMs || this.#tooOld(connection)))
-          void this.#drop(connection);
+      for (const connection of connectionsOf(lane)) {
+        const isIdle = connection.pending === 0 && now - connection.freeSince > this.#options.idleMs;
+        if (isIdle || this.#isSpent(connection)) void this.#drop(connection);
       }
       if (lane.open === 0) this.#lanes.delete(user);
     }
   }
 }
 
+/** The connections of a lane that are not lent out. */
+function connectionsOf(lane: Lane): LaneConnection[] {
+  return [...lane.free, ...lane.readers.filter((reader) => reader !== undefined)];
+}
+
+/** The connection that was opened for the tenant, or for the one next to it: so each backend meets few tenants. Among equals the one used last. */
+function nearest(connections: readonly LaneConnection[], slot: number): LaneConnection | undefined {
+  let found: LaneConnection | undefined;
+  let least = Number.POSITIVE_INFINITY;
+  for (const connection of connections) {
+    const distance = (connection.slot - slot) & 0xffff;
+    if (distance <= least) [found, least] = [connection, distance];
+  }
+  return found;
+}
+
+function count(counts: Map<string, number>, key: string, by: number): void {
+  const sum = (counts.get(key) ?? 0) + by;
+  if (sum > 0) counts.set(key, sum);
+  else counts.delete(key);
+}
+
 function remove<T>(list: T[], item: T): void {
   const index = list.indexOf(item);
   if (index >= 0) list.splice(index, 1);
-}
-
-/** The URL with another user and password; also in the form with the socket's folder as host. */
-export function withLogin(url: string, login: Login): string {
-  const rest = url.replace(/^([a-z]+:)\/\/(?:[^@/?]*@)?/, "$1//");
-  return rest.replace("//", `//${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@`);
 }

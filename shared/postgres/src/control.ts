@@ -70,25 +70,38 @@ export async function migrateSchema(options: { url: string; schema: string; migr
   client.on("error", () => undefined);
   await client.connect();
   try {
-    // One at a time over all schemas: some steps touch what they share.
-    await client.query("select pg_advisory_lock(hashtextextended('migrate', 0))");
-    const exists = await client.query("select from pg_namespace where nspname = $1", [schema]);
-    if (exists.rowCount === 0) await client.query(`create schema ${schema}`);
-    await client.query(
-      `create table if not exists ${schema}.schema_version (only_row boolean primary key default true check (only_row), version int not null)`,
-    );
-    await client.query(`insert into ${schema}.schema_version (version) values (0) on conflict do nothing`);
-    const { rows } = await client.query<{ version: number }>(`select version from ${schema}.schema_version`);
-    const version = rows[0]?.version ?? 0;
+    const version = await oneAtATime(client, async () => {
+      const exists = await client.query("select from pg_namespace where nspname = $1", [schema]);
+      if (exists.rowCount === 0) await client.query(`create schema ${schema}`);
+      await client.query(
+        `create table if not exists ${schema}.schema_version (only_row boolean primary key default true check (only_row), version int not null)`,
+      );
+      await client.query(`insert into ${schema}.schema_version (version) values (0) on conflict do nothing`);
+      return versionOf(client, schema);
+    });
     for (const [index, migration] of migrations.entries()) {
-      if (index < version) continue;
-      await client.query("begin");
-      for (const statement of migration.sql) await client.query(statement);
-      await client.query(`update ${schema}.schema_version set version = $1`, [index + 1]);
-      await client.query("commit");
+      await oneAtATime(client, async () => {
+        if ((await versionOf(client, schema)) > index) return;
+        for (const statement of migration.sql) await client.query(statement);
+        await client.query(`update ${schema}.schema_version set version = $1`, [index + 1]);
+      });
     }
     return { applied: Math.max(0, migrations.length - version) };
   } finally {
     await client.end();
   }
+}
+
+/** A transaction at a time over all schemas: some steps touch what they share. Whoever fails in it ends the connection. */
+async function oneAtATime<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
+  await client.query("begin");
+  await client.query("select pg_advisory_xact_lock(hashtextextended('migrate', 0))");
+  const result = await work();
+  await client.query("commit");
+  return result;
+}
+
+async function versionOf(client: pg.Client, schema: string): Promise<number> {
+  const { rows } = await client.query<{ version: number }>(`select version from ${schema}.schema_version`);
+  return rows[0]?.version ?? 0;
 }

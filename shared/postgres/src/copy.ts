@@ -1,7 +1,13 @@
+import type { Duplex } from "node:stream";
 import pg from "pg";
+import { takeRows } from "./copied-rows.ts";
 
+/** Less is not worth a turn of the consumer, but at the end. */
+const worthReading = 64 * 1024;
 /** Bytes that may wait for the consumer before the database is made to wait. */
-const waitingAtMost = 1024 * 1024;
+const waitingAtMost = 128 * 1024;
+/** What waits and, beyond the limit, the piece that the connection brought last. */
+const blockLength = waitingAtMost + 64 * 1024;
 /** A consumer that takes nothing for this long loses its connection. */
 const stalledAfterMs = 60_000;
 
@@ -19,52 +25,59 @@ function literal(value: unknown): string {
 /** A running COPY TO STDOUT; its rows are taken with `read`. */
 export class CopyOut {
   readonly #text: string;
-  #connection: pg.Connection | undefined;
-  #chunks: Buffer[] = [];
+  #stream: Duplex | undefined;
+  /** Two in turn, one filled while the other one is read: a million rows in blocks of their own are work for the garbage collector. */
+  #block = Buffer.allocUnsafe(blockLength);
+  #other = Buffer.allocUnsafe(blockLength);
   #waiting = 0;
   #ended = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
   #stall: NodeJS.Timeout | undefined;
 
-  constructor(query: string) {
-    this.#text = `copy (${query}) to stdout (format text, header true)`;
+  /** `format`: as COPY names them. */
+  constructor(query: string, format: "text" | "csv" = "text") {
+    this.#text = `copy (${query}) to stdout (format ${format})`;
   }
 
-  /** What has come by now, in whole rows; undefined at the end. */
-  async read(): Promise<string | undefined> {
-    while (this.#chunks.length === 0 && !this.#ended) {
+  /** What has come by now, cut anywhere, good until the next read; undefined at the end. Rejects with the database's error. */
+  async read(): Promise<Buffer | undefined> {
+    while (this.#waiting < worthReading && !this.#ended) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
     if (this.#error) throw this.#error;
-    if (this.#chunks.length === 0) return undefined;
-    const rows = Buffer.concat(this.#chunks).toString();
-    this.#chunks = [];
+    const rows = this.#block.subarray(0, this.#waiting);
+    [this.#block, this.#other] = [this.#other, this.#block];
     this.#waiting = 0;
     clearTimeout(this.#stall);
-    this.#connection?.stream.resume();
-    return rows;
+    this.#stream?.resume();
+    return rows.length > 0 ? rows : undefined;
   }
 
   /** The driver calls this and the rest. */
   submit(connection: pg.Connection): void {
-    this.#connection = connection;
-    connection.query(this.#text);
+    this.#stream = connection.stream as Duplex;
+    takeRows(this.#stream, (rows) => this.#take(rows));
+    // By the extended protocol, although COPY takes no parameters: a value that broke out of its quotes could not begin a second statement.
+    connection.parse({ name: "", text: this.#text, types: [] }, true);
+    connection.bind({}, true);
+    connection.execute({}, true);
+    connection.sync();
   }
 
-  handleCopyData({ chunk }: { chunk: Buffer }): void {
-    // The driver writes what comes next over it: a view of its buffer would not wait for a slow consumer.
-    this.#chunks.push(Buffer.from(chunk));
+  #take(rows: Buffer): void {
     const before = this.#waiting;
-    this.#waiting += chunk.length;
-    const stream = this.#connection?.stream;
+    this.#waiting += rows.length;
+    if (this.#waiting > this.#block.length) this.#block = Buffer.concat([this.#block.subarray(0, before)], 2 * this.#waiting);
+    this.#block.set(rows, before);
+    const stream = this.#stream;
     if (before <= waitingAtMost && this.#waiting > waitingAtMost && stream) {
       stream.pause();
       this.#stall = setTimeout(() => stream.destroy(new Error("Connection terminated: nobody took the rows")), stalledAfterMs);
     }
-    this.#proceed();
+    if (this.#waiting >= worthReading) this.#proceed();
   }
 
   handleError(error: Error): void {
@@ -87,10 +100,46 @@ export class CopyOut {
   }
 }
 
-const escapes: Record<string, string> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" };
+/** A COPY FROM STDIN of rows that are there already; `ended` rejects with the database's error. */
+export class CopyIn {
+  readonly #text: string;
+  readonly #rows: Buffer;
+  readonly ended: Promise<void>;
+  #resolve: () => void = () => undefined;
+  #reject: (error: Error) => void = () => undefined;
 
-/** A cell of COPY's text format as a value. */
-export function copiedText(cell: string): string | null {
-  if (cell === "\\N") return null;
-  return cell.includes("\\") ? cell.replace(/\\([\s\S])/g, (_, letter: string) => escapes[letter] ?? letter) : cell;
+  constructor(text: string, rows: Buffer) {
+    this.#text = text;
+    this.#rows = rows;
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  /** The driver calls this and the rest. */
+  submit(connection: pg.Connection): void {
+    connection.query(this.#text);
+  }
+
+  handleCopyInResponse(connection: CopyInConnection): void {
+    connection.sendCopyFromChunk(this.#rows);
+    connection.endCopyFrom();
+  }
+
+  handleError(error: Error): void {
+    this.#reject(error);
+  }
+
+  handleCommandComplete(): void {}
+
+  handleReadyForQuery(): void {
+    this.#resolve();
+  }
+}
+
+/** What the driver's connection can do and its types do not name. */
+interface CopyInConnection {
+  sendCopyFromChunk(chunk: Buffer): void;
+  endCopyFrom(): void;
 }

@@ -1,10 +1,25 @@
-export { type ConnectionOptions, Connections, type Login, withLogin } from "./connections.ts";
+export { closedDoorsMigration, openDoors } from "./closed-doors.ts";
+export { type Login, withLogin } from "./connection.ts";
+export { type ConnectionOptions, Connections } from "./connections.ts";
 export { type ControlOptions, inTransaction, migrateSchema, openKysely, openPool, type SchemaMigration } from "./control.ts";
-export { copiedText } from "./copy.ts";
+export type { TenantLogins } from "./logins.ts";
 export { isoTime } from "./parsing.ts";
-export { databaseProblem, failedExpectation, isConnectionLoss, isRetryable, violatedConstraint } from "./problems.ts";
-export { type MigrationReport, Registry, registryMigrations, type TenantMigration, type TenantRow } from "./registry.ts";
+export { databaseProblem, failedExpectation, isConnectionLoss, isDenied, isRetryable, violatedConstraint } from "./problems.ts";
+export {
+  type MigrationReport,
+  placementMigration,
+  Registry,
+  registryMigrations,
+  type TenantMigration,
+  type TenantRow,
+} from "./registry.ts";
 export type { TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
 export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
-export { assertCurrent, schemaOf, Tenant } from "./tenants.ts";
+export { assertCurrent, assertServed, schemaOf, Tenant, type TenantState, tenantLogin } from "./tenants.ts";
+export { type Digest, differingTables } from "./transfer/digest.ts";
+export { type TransferEnd, type TransferHead, transferFormat } from "./transfer/export.ts";
+export { Placement } from "./transfer/placement.ts";
+export { readTransfer, type TransferPiece } from "./transfer/read.ts";
+export { type BringMode, bringModes } from "./transfer/rows.ts";
+export type { SequenceState } from "./transfer/tables.ts";
 export type { AuditEntry, Change, Claim, KeptAnswer } from "./write.ts";

@@ -27,12 +27,23 @@ export function isRetryable(error: unknown): boolean {
   return code === "40001" || code === "40P01";
 }
 
+/** The login lacks a right: a fault of ours, or the tenant is being moved. */
+export function isDenied(error: unknown): boolean {
+  return (error as DatabaseError | null)?.code === "42501";
+}
+
 /** The connection is gone or useless; what it was doing may or may not have happened. */
 export function isConnectionLoss(error: unknown): boolean {
-  const { code, message } = error as DatabaseError;
+  const { code, message } = (error ?? {}) as DatabaseError;
   if (code === undefined)
     return /^(Connection terminated|Client (has encountered|was closed)|Query read timeout|timeout)/.test(message ?? "");
-  return /^(08|57P0|53300|E(CONN|PIPE|TIMEDOUT|HOST|NET|NOENT|AI_AGAIN))/.test(code);
+  return /^(08|57P0|25P0[34]|40003|53300|E(CONN|PIPE|TIMEDOUT|HOST|NET|NOENT|AI_AGAIN))/.test(code);
+}
+
+/** Nothing came back in time: the connection may be dead without either side knowing. */
+export function isHang(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as DatabaseError;
+  return code === undefined && message === "Query read timeout";
 }
 
 /** What an error of the database means for the caller; errors that are ours stay as they are. */
@@ -47,8 +58,13 @@ export function databaseProblem(error: unknown): unknown {
       return unavailable("Too many writes to the same record at once; try again", 1, error);
     case "57014":
       return new Problem("TIMEOUT", "The query took too long; narrow it down", { cause: error });
+    // The disk or the memory is full; files cannot be written or read; the server has become a standby.
+    case "53000":
     case "53100":
     case "53200":
+    case "58000":
+    case "58030":
+    case "25006":
       return unavailable("The database cannot take writes now; try again later", 5, error);
     case "22021":
     case "22P05":

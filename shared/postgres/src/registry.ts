@@ -1,9 +1,11 @@
-import { createHash } from "node:crypto";
 import { notFound } from "@cell/problem";
-import type pg from "pg";
+import { LRUCache } from "lru-cache";
+import pg from "pg";
 import { type ConnectionOptions, Connections } from "./connections.ts";
 import { inTransaction, openPool, type SchemaMigration } from "./control.ts";
-import { schemaOf, Tenant, tenantLogin } from "./tenants.ts";
+import { Logins, type TenantLogins } from "./logins.ts";
+import { typeParsers } from "./parsing.ts";
+import { schemaOf, Tenant, type TenantState } from "./tenants.ts";
 
 /**
  * One step in the history of a tenant's schema: statements, one a string, in which "$tenant" and "$login" (with the quotes) stand for the
@@ -17,6 +19,7 @@ export interface RegistryOptions extends Omit<ConnectionOptions, "applicationNam
   migrations: readonly TenantMigration[];
   /** Out of which the tenants' passwords come. */
   loginSecret: string;
+  logins: TenantLogins;
 }
 
 export interface TenantRow {
@@ -25,6 +28,9 @@ export interface TenantRow {
   version: number;
   /** Why the last migration of this tenant failed, if it did. */
   failure: string | null;
+  state: TenantState;
+  /** The number of the last move that changed the state here. */
+  epoch: number;
 }
 
 export interface MigrationReport {
@@ -57,18 +63,44 @@ export function registryMigrations(cell: string): SchemaMigration[] {
   ];
 }
 
+/** What moving tenants between partitions needs of the registry; a step of the cell's own history, behind those of `registryMigrations`. */
+export function placementMigration(cell: string): SchemaMigration {
+  return {
+    name: "placement",
+    sql: [
+      `alter table ${cell}.tenants
+        add column state text not null default 'active' check (state in ('active', 'paused', 'arriving', 'arrived', 'moved')),
+        add column epoch bigint not null default 0,
+        -- what was taken away and will be put back: rights, keys, indexes
+        add column held jsonb`,
+    ],
+  };
+}
+
+const rowColumns = `tenant_id as "tenantId", schema, version, failure, state, epoch`;
+/** Handles of tenants that are kept, each of about a kilobyte. */
+const mostHandles = 10_000;
+/** How long a state other than active is believed: it is about to change. */
+const passingStateMs = 100;
+
 /** The tenants of one cell: where each lives, and how one comes, is brought up to date, and goes. */
 export class Registry {
   readonly #options: RegistryOptions;
-  readonly #tenants = new Map<string, Tenant>();
+  readonly #logins: Logins;
+  readonly #tenants = new LRUCache<string, Tenant>({ max: mostHandles });
   readonly connections: Connections;
   /** The owner's connections: the registry, migrations, seals; never a request's data. */
   readonly owner: pg.Pool;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
+    this.#logins = new Logins(options);
     this.connections = new Connections({ ...options, applicationName: options.cell });
     this.owner = openPool({ url: options.url, applicationName: `${options.cell} owner`, max: 4, maxUses: 500 });
+  }
+
+  get cell(): string {
+    return this.#options.cell;
   }
 
   /** How many steps a tenant's schema must have seen for this program. */
@@ -79,24 +111,68 @@ export class Registry {
   /** The handle of a tenant. Throws NOT_FOUND for one that this cell does not hold. */
   async tenant(tenantId: string): Promise<Tenant> {
     const known = this.#tenants.get(tenantId);
-    if (known) return known;
-    const { cell, loginSecret } = this.#options;
-    const { rows } = await this.owner.query<TenantRow>(
-      `select tenant_id as "tenantId", schema, version, failure from ${cell}.tenants where tenant_id = $1`,
+    if (known && (known.state === "active" || performance.now() - known.stateReadAtMs < passingStateMs)) return known;
+    const { rows } = await this.owner.query<TenantRow & { loginKey: string }>(
+      `select ${rowColumns}, login_key as "loginKey" from ${this.#options.cell}.tenants where tenant_id = $1`,
       [tenantId],
     );
-    const [row] = rows;
-    if (!row) throw notFound("Tenant");
-    const tenant = new Tenant(row, tenantLogin(row.schema, loginSecret), this.connections);
+    const [found] = rows;
+    if (!found) throw notFound("Tenant");
+    const row = { ...found, version: this.#logins.accepts(found.loginKey) ? found.version : 0 };
+    const handle = this.#tenants.get(tenantId);
+    if (handle?.version === row.version) {
+      handle.setState(row);
+      return handle;
+    }
+    const tenant = new Tenant(row, this.#logins.access(row.schema), this.connections);
     if (row.version === this.version) this.#tenants.set(tenantId, tenant);
     return tenant;
   }
 
+  /** Looks up anew what a tenant's state is, when the database or another process has changed it. */
+  refresh(tenantId: string): Promise<Tenant> {
+    this.#tenants.get(tenantId)?.doubtState();
+    return this.tenant(tenantId);
+  }
+
+  /** Takes the tenant's row for sharing, until the owner's transaction ends. False: the tenant is not to be written to now. */
+  async mayWrite(client: pg.ClientBase, tenantId: string): Promise<boolean> {
+    const { rows } = await client.query<{ state: TenantState }>(
+      `select state from ${this.#options.cell}.tenants where tenant_id = $1 for share`,
+      [tenantId],
+    );
+    return rows[0]?.state === "active";
+  }
+
+  /** A connection of the owner's for a long piece of work, outside of the pool and without its timeouts; `end` it. */
+  async openOwner(purpose: string): Promise<pg.Client> {
+    const { cell, url } = this.#options;
+    const client = new pg.Client({
+      connectionString: url,
+      application_name: `${cell} ${purpose}`,
+      types: typeParsers,
+      connectionTimeoutMillis: 2_000,
+      options: "-c timezone=UTC",
+      keepAlive: true,
+    });
+    // Unheard, the loss of the connection between two queries would end the process.
+    client.on("error", () => undefined);
+    await client.connect();
+    return client;
+  }
+
+  /** Makes the schema of a tenant that arrives, as it is after so many steps, inside the owner's transaction. */
+  async makeArriving(client: pg.ClientBase, tenantId: string, epoch: number, version: number): Promise<void> {
+    await client.query(
+      `insert into ${this.#options.cell}.tenants (tenant_id, schema, version, login_key, state, epoch) values ($1, $2, 0, '', 'arriving', $3)`,
+      [tenantId, schemaOf(tenantId), epoch],
+    );
+    await this.#upgrade(client, tenantId, version);
+  }
+
   /** All tenants, by id. */
   async list(): Promise<TenantRow[]> {
-    const { rows } = await this.owner.query<TenantRow>(
-      `select tenant_id as "tenantId", schema, version, failure from ${this.#options.cell}.tenants order by tenant_id`,
-    );
+    const { rows } = await this.owner.query<TenantRow>(`select ${rowColumns} from ${this.#options.cell}.tenants order by tenant_id`);
     return rows;
   }
 
@@ -105,7 +181,7 @@ export class Registry {
    * connection for each of them.
    */
   async tenantsWhere(condition: string): Promise<string[]> {
-    const current = (await this.list()).filter(({ version }) => version === this.version);
+    const current = (await this.list()).filter(({ version, state }) => version === this.version && state === "active");
     const found: string[] = [];
     for (let start = 0; start < current.length; start += 100) {
       const selects = current
@@ -134,9 +210,11 @@ export class Registry {
   /** Brings every tenant up to date; one that fails is recorded and reported, and stops no other. */
   async migrate(): Promise<MigrationReport> {
     const report: MigrationReport = { migrated: [], failed: [] };
-    const key = this.#loginKey();
+    await inTransaction(this.owner, (client) => this.#logins.renew(client));
+    const { key } = this.#logins;
     const { rows } = await this.owner.query<{ tenantId: string }>(
-      `select tenant_id as "tenantId" from ${this.#options.cell}.tenants where version < $1 or login_key <> $2 order by tenant_id`,
+      `select tenant_id as "tenantId" from ${this.#options.cell}.tenants where (version < $1 or login_key <> $2)
+        and state not in ('arriving', 'moved') order by tenant_id`,
       [this.version, key],
     );
     for (const { tenantId } of rows) {
@@ -155,10 +233,10 @@ export class Registry {
 
   /** Drops a tenant with all its data. Resolves to whether there was one. */
   async drop(tenantId: string): Promise<{ dropped: boolean }> {
-    const { cell, loginSecret } = this.#options;
+    const { cell } = this.#options;
     const schema = schemaOf(tenantId);
     this.#tenants.delete(tenantId);
-    this.connections.closeLogin(tenantLogin(schema, loginSecret));
+    this.connections.closeLogin(schema);
     return inTransaction(this.owner, async (client) => {
       const deleted = await client.query(`delete from ${cell}.tenants where tenant_id = $1`, [tenantId]);
       if (deleted.rowCount === 0) return { dropped: false };
@@ -166,6 +244,7 @@ export class Registry {
       await client.query(`drop schema if exists "${schema}" cascade`);
       await client.query(`drop owned by "${schema}"`);
       await client.query(`drop role if exists "${schema}"`);
+      this.connections.forgetRole(schema);
       return { dropped: true };
     });
   }
@@ -181,8 +260,8 @@ export class Registry {
   }
 
   /** The tenant's registry row is the lock: two upgrades of one tenant come one after the other. */
-  async #upgrade(client: pg.PoolClient, tenantId: string): Promise<void> {
-    const { cell, loginSecret, migrations } = this.#options;
+  async #upgrade(client: pg.ClientBase, tenantId: string, upTo = this.version): Promise<void> {
+    const { cell, migrations } = this.#options;
     const { rows } = await client.query<{ schema: string; version: number; loginKey: string }>(
       `select schema, version, login_key as "loginKey" from ${cell}.tenants where tenant_id = $1 for update`,
       [tenantId],
@@ -190,31 +269,20 @@ export class Registry {
     const [row] = rows;
     if (!row) return;
     const { schema } = row;
-    const login = tenantLogin(schema, loginSecret);
-    const key = this.#loginKey();
-    if (row.loginKey !== key) await this.#grantLogin(client, login.user, login.password);
+    const { key } = this.#logins;
+    if (row.loginKey !== key) await this.#logins.grant(client, schema);
     if (row.version === 0) {
       await client.query(`create schema if not exists "${schema}"`);
       await client.query(`grant usage on schema "${schema}" to "${schema}"`);
     }
-    for (const migration of migrations.slice(row.version)) {
+    for (const migration of migrations.slice(row.version, upTo)) {
       for (const text of migration.sql)
         await client.query(text.replaceAll('"$tenant"', `"${schema}"`).replaceAll('"$login"', `"${schema}"`));
     }
     await client.query(`update ${cell}.tenants set version = $2, login_key = $3, failure = null where tenant_id = $1`, [
       tenantId,
-      Math.max(row.version, migrations.length),
+      Math.max(row.version, upTo),
       key,
     ]);
-  }
-
-  async #grantLogin(client: pg.PoolClient, user: string, password: string): Promise<void> {
-    const { rowCount } = await client.query("select from pg_roles where rolname = $1", [user]);
-    await client.query(`${rowCount === 0 ? "create" : "alter"} role "${user}" login noinherit connection limit 64 password '${password}'`);
-  }
-
-  /** Tells whether a tenant's password comes out of the present secret, without telling the secret. */
-  #loginKey(): string {
-    return createHash("sha256").update(`login key ${this.#options.loginSecret}`).digest("hex").slice(0, 16);
   }
 }

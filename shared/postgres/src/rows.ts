@@ -19,8 +19,13 @@ export function namesOf(fields: pg.FieldDef[]): string[] {
   return fields.map((field) => camelCase(field.name));
 }
 
-export function camelCase(name: string): string {
+function camelCase(name: string): string {
   return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** The quoted column that a name in camelCase stands for. */
+export function columnOf(name: string): string {
+  return `"${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}"`;
 }
 
 /** Rows as objects with these names. */

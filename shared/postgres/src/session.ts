@@ -1,5 +1,7 @@
 import type pg from "pg";
 import type { Lease } from "./connections.ts";
+import type { Query } from "./prepared.ts";
+import { isConnectionLoss } from "./problems.ts";
 import { decode } from "./rows.ts";
 import { bind, type CompiledStatement, type Statement, statement } from "./statement.ts";
 import { type AuditEntry, buildKept, type Change, type Claim, composeWrite, type KeptAnswer, lockNumber, writeValues } from "./write.ts";
@@ -11,14 +13,16 @@ declare const writing: unique symbol;
 export interface TenantDb {
   readonly [reading]: true;
   readonly tenantId: string;
+  /** The same object for as long as this process knows the tenant at this place: what is remembered of it holds no longer. */
+  readonly identity: object;
   /** All rows of a statement. */
   query<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
   /** The first row, or undefined. */
   first<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R | undefined>;
   /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops. */
   stream<P extends object, R>(statement: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
-  /** As `stream`, several times as fast, but as lines of COPY's text format, the columns' names in camelCase coming first. */
-  copy<P extends object>(statement: Statement<P, unknown>, values: P): AsyncGenerator<string[]>;
+  /** As `stream`, several times as fast, but as lines of CSV that PostgreSQL writes, with these fields; its chunks are cut anywhere. */
+  copy<P extends object>(statement: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer>;
 }
 
 /** A handle inside a command: it may also prepare changes, which happen when the command commits. */
@@ -39,17 +43,24 @@ export interface TenantTx extends TenantDb {
 export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: KeptAnswer } | { outcome: "running" };
 
 /** Sends one query on whatever connection the session reads from. */
-export type Send = (query: pg.QueryArrayConfig) => Promise<pg.QueryArrayResult>;
+export type Send = (query: Query) => Promise<pg.QueryArrayResult>;
 
 const keptAnswer = statement(buildKept);
 const lockKey = "select pg_try_advisory_xact_lock($1::bigint)";
 
+/** A text that is the same for every tenant. */
+function common(text: string, values: unknown[] = []): Query {
+  return { name: text, text, values, rowMode: "array", queryMode: "extended" };
+}
+
 /** What a session needs of its tenant. */
 export interface SessionTenant {
   readonly tenantId: string;
-  configure(compiled: CompiledStatement, values: unknown[]): pg.QueryArrayConfig;
+  configure(compiled: CompiledStatement, values: unknown[]): Query;
+  /** The query with the time after which it is given up. */
+  timed(query: Query): Query;
   stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
-  copy<P extends object>(query: Statement<P, unknown>, values: P): AsyncGenerator<string[]>;
+  copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer>;
 }
 
 /** The handle behind a TenantDb. */
@@ -62,6 +73,10 @@ export class Session {
     this.tenant = tenant;
     this.tenantId = tenant.tenantId;
     this.send = send;
+  }
+
+  get identity(): object {
+    return this.tenant;
   }
 
   async query<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {
@@ -78,8 +93,8 @@ export class Session {
     return this.tenant.stream(query, values, batchSize);
   }
 
-  copy<P extends object>(query: Statement<P, unknown>, values: P): AsyncGenerator<string[]> {
-    return this.tenant.copy(query, values);
+  copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer> {
+    return this.tenant.copy(query, values, fields);
   }
 }
 
@@ -112,9 +127,9 @@ export class WriteSession extends Session {
 
   async begin(): Promise<void> {
     if (this.#lease) return;
-    this.#lease = await this.#acquire();
-    const { client } = this.#lease;
-    this.send = (query) => client.query(query);
+    const lease = await this.#acquire();
+    this.#lease = lease;
+    this.send = (query) => lease.query(query);
     await this.#control("begin");
     const guard = this.#takeGuard();
     await guard?.(true);
@@ -130,14 +145,14 @@ export class WriteSession extends Session {
   }
 
   async run<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {
-    this.connection();
+    this.#transaction();
     return this.query(query, values);
   }
 
-  /** The transaction's connection, for protocols of its own such as COPY. */
-  connection(): pg.Client {
+  /** The transaction's connection. */
+  #transaction(): Lease {
     if (!this.#lease) throw new Error("There is no transaction before begin()");
-    return this.#lease.client;
+    return this.#lease;
   }
 
   /** The answer kept under a key, if one is. */
@@ -147,7 +162,7 @@ export class WriteSession extends Session {
 
   /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key runs. */
   async lockKey(key: Buffer): Promise<boolean> {
-    const result = await this.send({ text: lockKey, values: [lockNumber(key)], rowMode: "array" });
+    const result = await this.send(this.tenant.timed(common(lockKey, [lockNumber(key)])));
     return result.rows[0]?.[0] === true;
   }
 
@@ -155,13 +170,13 @@ export class WriteSession extends Session {
   async commit(claim: Claim | undefined, changes: readonly Change[], audit: readonly AuditEntry[]): Promise<WriteResult> {
     const begun = this.#lease !== undefined;
     this.#lease ??= await this.#acquire();
-    const { client } = this.#lease;
+    const lease = this.#lease;
     if (!claim && changes.length === 0 && audit.length === 0) {
       if (begun) await this.#control("commit");
       return { outcome: "written" };
     }
     const compiled = composeWrite(claim !== undefined, changes, audit.length > 0);
-    const result = await client.query(this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit))));
+    const result = await lease.query(this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit))));
     const [row] = decode<{ claimed: boolean } & KeptAnswer>(compiled, result);
     if (!row?.claimed) return row?.fingerprint ? { outcome: "kept", kept: row } : { outcome: "running" };
     if (begun) await this.#control("commit");
@@ -172,15 +187,15 @@ export class WriteSession extends Session {
   async record(audit: readonly AuditEntry[]): Promise<void> {
     if (audit.length === 0) return;
     const compiled = composeWrite(false, [], true);
-    await this.connection().query(this.tenant.configure(compiled, bind(compiled, writeValues(undefined, [], audit))));
+    await this.#transaction().query(this.tenant.configure(compiled, bind(compiled, writeValues(undefined, [], audit))));
   }
 
   /** Gives the connection back; a transaction that was not committed is rolled back. */
   async end(error?: unknown): Promise<void> {
     if (!this.#lease) return;
     const { client, release } = this.#lease;
-    // A rollback that fails leaves the connection outside of "I", and so closed.
-    if (client.getTransactionStatus() !== "I") await this.#control("rollback").catch(() => undefined);
+    // A rollback that fails leaves the connection outside of "I", and so closed; on one that is lost or hangs it would only be waited for.
+    if (client.getTransactionStatus() !== "I" && !isConnectionLoss(error)) await this.#control("rollback").catch(() => undefined);
     release(error);
   }
 
@@ -191,6 +206,6 @@ export class WriteSession extends Session {
   }
 
   async #control(text: "begin" | "commit" | "rollback"): Promise<void> {
-    await this.connection().query(this.tenant.configure({ text, parameters: [], keep: false }, []));
+    await this.#transaction().query(this.tenant.timed(common(text)));
   }
 }

@@ -40,6 +40,8 @@ export interface Statement<P, R> {
 }
 
 export interface CompiledStatement {
+  /** Its own in this process. */
+  readonly id: number;
   readonly text: string;
   /** In the order of $1, $2, …: a parameter's marker, or a constant. */
   readonly parameters: readonly unknown[];
@@ -92,10 +94,11 @@ export function nodeOf(query: Compilable): RootOperationNode {
 }
 
 const compiler = new PostgresQueryCompiler();
+let compiledCount = 0;
 
 export function compileNode(node: OperationNode, keep: boolean): CompiledStatement {
   const query = compiler.compileQuery(node as RootOperationNode, createQueryId());
-  return { text: query.sql, parameters: query.parameters, keep };
+  return { id: compiledCount++, text: query.sql, parameters: query.parameters, keep };
 }
 
 /** The text for one tenant's schema. */

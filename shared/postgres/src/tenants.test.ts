@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { withLogin } from "./connections.ts";
+import { withLogin } from "./connection.ts";
 import { migrateSchema } from "./control.ts";
-import { Registry, registryMigrations } from "./registry.ts";
+import { placementMigration, Registry, registryMigrations } from "./registry.ts";
 import { type Parameters, statement, tenantTables } from "./statement.ts";
 import { tenantLogin } from "./tenants.ts";
 import "./testing/global-setup.ts";
@@ -30,8 +30,11 @@ const migrations = [
 ];
 const limits = {
   total: 6,
-  perLogin: 4,
-  readersPerLogin: 2,
+  perTenant: 4,
+  readersPerTenant: 2,
+  sharedReaders: 2,
+  preparedStatements: 50,
+  tenantsPerConnection: 50,
   waitMs: 300,
   idleMs: 30_000,
   maxAgeMs: 600_000,
@@ -42,10 +45,10 @@ const [one, two] = ["a", "b"].map((letter) => `${letter}${randomBytes(5).toStrin
 
 let registry: Registry;
 const open = (options: object = {}) =>
-  new Registry({ cell, url: inject("databaseUrl"), loginSecret: secret, migrations, ...limits, ...options });
+  new Registry({ cell, url: inject("databaseUrl"), loginSecret: secret, logins: "own", migrations, ...limits, ...options });
 
 beforeAll(async () => {
-  await migrateSchema({ url: inject("databaseUrl"), schema: cell, migrations: registryMigrations(cell) });
+  await migrateSchema({ url: inject("databaseUrl"), schema: cell, migrations: [...registryMigrations(cell), placementMigration(cell)] });
   registry = open();
   await registry.provision(one);
   await registry.provision(two);
@@ -134,7 +137,7 @@ describe("a tenant", () => {
 
 describe("connections", () => {
   test("are never more than the limit, and who waits too long is refused", async () => {
-    const few = open({ total: 3, perLogin: 2 });
+    const few = open({ total: 3, perTenant: 2 });
     try {
       const sessions = [];
       for (const tenantId of [one, one, two]) {
@@ -166,6 +169,20 @@ describe("connections", () => {
       await expect(session.query(all, {})).rejects.toMatchObject({ message: expect.stringMatching(/terminat|not queryable/) });
       await session.end();
       expect(await tenant.reader().query(all, {})).toHaveLength(1);
+    } finally {
+      await own.close();
+    }
+  });
+
+  test("that are all kept for writing make room for the one that reads", async () => {
+    const own = open({ perTenant: 2 });
+    try {
+      const tenant = await own.tenant(two);
+      const sessions = [tenant.writer(), tenant.writer()];
+      for (const session of sessions) await session.begin();
+      for (const session of sessions) await session.end();
+      expect(await Promise.all([tenant.reader().query(all, {}), tenant.reader().query(all, {})])).toEqual([[], []]);
+      expect(own.connections.open).toBeLessThanOrEqual(2);
     } finally {
       await own.close();
     }

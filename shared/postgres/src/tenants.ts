@@ -1,16 +1,27 @@
-import { createHmac } from "node:crypto";
+import { createHmac, hash } from "node:crypto";
 import { Problem, unavailable } from "@cell/problem";
-import type pg from "pg";
+import { LRUCache } from "lru-cache";
 import Cursor from "pg-cursor";
-import type { Connections, Login } from "./connections.ts";
+import type { Access, Login } from "./connection.ts";
+import type { Connections } from "./connections.ts";
 import { CopyOut, withLiterals } from "./copy.ts";
+import type { Query } from "./prepared.ts";
 import { databaseProblem } from "./problems.ts";
-import { camelCase, namesOf, readBatch, toObjects } from "./rows.ts";
+import { columnOf, namesOf, readBatch, toObjects } from "./rows.ts";
 import { type Send, Session, type TenantDb, WriteSession } from "./session.ts";
 import { bind, type CompiledStatement, type Statement, statement, textFor } from "./statement.ts";
 import { buildDeleteKept } from "./write.ts";
 
 const deleteKept = statement(buildDeleteKept);
+
+/** Statements' texts by their names, over all tenants: some 30 MB. */
+const texts = new LRUCache<string, string>({ max: 20_000 });
+
+/**
+ * Whether a tenant is served here: `active` in full; `paused` and `arrived` to readers only, where it is about to leave or has just come;
+ * `arriving` not yet, `moved` not any more.
+ */
+export type TenantState = "active" | "paused" | "arriving" | "arrived" | "moved";
 
 /** One tenant in one cell: its schema, its login, and the texts of the statements that it has used. */
 export class Tenant {
@@ -18,21 +29,51 @@ export class Tenant {
   readonly schema: string;
   /** How many migrations its schema has seen. */
   readonly version: number;
-  readonly #login: Login;
+  readonly #access: Access;
   readonly #connections: Connections;
-  readonly #texts = new Map<CompiledStatement, { name: string | undefined; text: string }>();
-  static #names = 0;
+  #state: TenantState;
+  #epoch: number;
+  #stateReadAtMs = performance.now();
 
-  constructor(row: { tenantId: string; schema: string; version: number }, login: Login, connections: Connections) {
+  constructor(
+    row: { tenantId: string; schema: string; version: number; state: TenantState; epoch: number },
+    access: Access,
+    connections: Connections,
+  ) {
     this.tenantId = row.tenantId;
     this.schema = row.schema;
     this.version = row.version;
-    this.#login = login;
+    this.#access = access;
     this.#connections = connections;
+    this.#state = row.state;
+    this.#epoch = row.epoch;
   }
 
-  get login(): Login {
-    return this.#login;
+  /** As it was when it was read last: another process may have changed it. */
+  get state(): TenantState {
+    return this.#state;
+  }
+
+  /** The number of the last move that changed the state here. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  get stateReadAtMs(): number {
+    return this.#stateReadAtMs;
+  }
+
+  /** For the registry alone. */
+  setState({ state, epoch }: { state: TenantState; epoch: number }): void {
+    this.#state = state;
+    this.#epoch = epoch;
+    this.#stateReadAtMs = performance.now();
+  }
+
+  /** For the registry alone: the state is to be read again before the next use. */
+  doubtState(): void {
+    this.#state = "paused";
+    this.#stateReadAtMs = Number.NEGATIVE_INFINITY;
   }
 
   /** A handle that reads; each read is a transaction of its own. */
@@ -42,7 +83,7 @@ export class Tenant {
 
   /** A handle for one command; `end` it in any case. */
   writer(): WriteSession {
-    return new WriteSession(this, this.#reads, () => this.#connections.acquire(this.#login));
+    return new WriteSession(this, this.#reads, () => this.#connections.acquire(this.#access));
   }
 
   /** Lends a session to work outside of any command, such as the background's; what it does not commit is rolled back. Rejects with the database's error. */
@@ -67,7 +108,7 @@ export class Tenant {
   /** Rows in batches through a cursor, from one snapshot; a consumer that leaves early closes the connection. */
   async *stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]> {
     const { compiled } = query;
-    const { client, release } = await this.#connections.acquire(this.#login);
+    const { client, release } = await this.#connections.acquire(this.#access);
     try {
       await client.query("begin transaction isolation level repeatable read read only");
       await client.query("set local statement_timeout = 0");
@@ -86,22 +127,16 @@ export class Tenant {
     }
   }
 
-  /** Rows as lines of text, from one snapshot; a consumer that leaves early closes the connection. */
-  async *copy<P extends object>(query: Statement<P, unknown>, values: P): AsyncGenerator<string[]> {
+  /** These fields of the rows as CSV that PostgreSQL writes, from one snapshot and cut anywhere; a consumer that leaves early closes the connection. */
+  async *copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer> {
     const { compiled } = query;
-    const { client, release } = await this.#connections.acquire(this.#login);
+    const { client, release } = await this.#connections.acquire(this.#access);
     try {
       await client.query("begin read only");
       await client.query("set local statement_timeout = 0");
-      const copied = client.query(new CopyOut(withLiterals(this.text(compiled).text, bind(compiled, values))));
-      let named = false;
-      for (let rows = await copied.read(); rows !== undefined; rows = await copied.read()) {
-        const lines = rows.split("\n");
-        lines.pop();
-        if (!named) yield (lines.shift() ?? "").split("\t").map(camelCase);
-        named = true;
-        if (lines.length > 0) yield lines;
-      }
+      const rows = withLiterals(this.text(compiled).text, bind(compiled, values));
+      const copied = client.query(new CopyOut(`select ${fields.map(columnOf).join(", ")} from (${rows}) as rows`, "csv"));
+      for (let chunk = await copied.read(); chunk; chunk = await copied.read()) yield chunk;
       await client.query("commit");
     } catch (error) {
       throw databaseProblem(error);
@@ -112,7 +147,7 @@ export class Tenant {
 
   readonly #reads: Send = async (query) => {
     try {
-      return await this.#connections.read(this.#login, query);
+      return await this.#connections.read(this.#access, query);
     } catch (error) {
       throw databaseProblem(error);
     }
@@ -120,24 +155,35 @@ export class Tenant {
 
   /** The statement's text for this schema, and the name under which connections keep it. */
   text(compiled: CompiledStatement): { name: string | undefined; text: string } {
-    let known = this.#texts.get(compiled);
-    if (!known) {
-      known = { name: compiled.keep ? `s${Tenant.#names++}` : undefined, text: textFor(compiled, `"${this.schema}"`) };
-      if (compiled.keep) this.#texts.set(compiled, known);
+    if (!compiled.keep) return { name: undefined, text: textFor(compiled, `"${this.schema}"`) };
+    const name = `s${compiled.id}_${this.schema}`;
+    let text = texts.get(name);
+    if (text === undefined) {
+      text = textFor(compiled, `"${this.schema}"`);
+      texts.set(name, text);
     }
-    return known;
+    return { name, text };
   }
 
-  configure(compiled: CompiledStatement, values: unknown[]): pg.QueryArrayConfig {
+  configure(compiled: CompiledStatement, values: unknown[]): Query {
     const { name, text } = this.text(compiled);
-    const query = { text, values, rowMode: "array" as const, query_timeout: this.#connections.queryTimeoutMs };
-    return name === undefined ? query : { name, ...query };
+    const query: Query = { text, values, rowMode: "array", queryMode: "extended" };
+    return this.timed(name === undefined ? query : { name, ...query });
+  }
+
+  timed(query: Query): Query {
+    return { ...query, query_timeout: this.#connections.queryTimeoutMs };
   }
 }
 
 /** The login of a tenant's schema. Its password comes out of the cell's secret: nothing to store, and the same in every process. */
 export function tenantLogin(schema: string, secret: string): Login {
   return { user: schema, password: createHmac("sha256", secret).update(`tenant login ${schema}`).digest("base64url") };
+}
+
+/** As whom the statements of a tenant's schema run, on a login of its own or on one that all tenants share. */
+export function tenantAccess(schema: string, login: Login): Access {
+  return { login, role: schema, slot: hash("sha256", schema, "buffer").readUInt16BE(0) };
 }
 
 const tenantIdPattern = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
@@ -151,4 +197,20 @@ export function schemaOf(tenantId: string): string {
 /** 503 for a tenant whose schema is older than this program needs. */
 export function assertCurrent(tenant: Tenant, version: number): void {
   if (tenant.version < version) throw unavailable("This tenant is being upgraded; try again in a moment", 5);
+}
+
+/**
+ * Refuses a request for a tenant that is elsewhere by now with 421, which a gateway takes for "look again where it is"; a write while the
+ * tenant is being moved with 503. Nothing has happened then.
+ */
+export function assertServed(tenant: Tenant, writes: boolean): void {
+  switch (tenant.state) {
+    case "active":
+      return;
+    case "arriving":
+    case "moved":
+      throw new Problem("UNAVAILABLE", "This tenant is served elsewhere; try again", { status: 421, headers: { "retry-after": "1" } });
+    default:
+      if (writes) throw unavailable("This tenant is being moved and takes no writes for some seconds; try again");
+  }
 }

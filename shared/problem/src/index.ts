@@ -29,6 +29,8 @@ export interface FieldProblem {
 }
 
 export interface ProblemOptions {
+  /** Instead of the code's own, between our processes alone. */
+  status?: number;
   /** Machine-readable help, published as `details`. */
   details?: Record<string, unknown>;
   /** Response headers that the failure calls for, such as `Retry-After`. */
@@ -48,7 +50,7 @@ export class Problem extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "Problem";
     this.code = code;
-    this.status = statusOf[code];
+    this.status = options.status ?? statusOf[code];
     this.details = options.details;
     this.headers = options.headers;
   }

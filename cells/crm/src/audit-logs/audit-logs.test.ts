@@ -1,8 +1,9 @@
 import type { TestClient } from "@cell/cell/testing";
+import { schemaOf, tenantLogin } from "@cell/postgres";
 import { parse } from "csv-parse/sync";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { inspect, startCrm, type TestCrm } from "../testing.ts";
+import { inspect, startCrm, type TestCrm, testLoginSecret } from "../testing.ts";
 
 let cell: TestCrm;
 let tenantId: string;
@@ -123,7 +124,8 @@ describe("what is written down", () => {
   test("the tenant's login can write and read entries, and neither change nor remove them, nor choose their place", async () => {
     await create();
     await cell.sealAll(tenantId);
-    const { login, schema } = await cell.registry.tenant(tenantId);
+    const schema = schemaOf(tenantId);
+    const login = tenantLogin(schema, testLoginSecret);
     const url = new URL(inject("databaseUrl"));
     const client = new pg.Client({ host: url.hostname, port: Number(url.port), database: url.pathname.slice(1), ...login });
     await client.connect();

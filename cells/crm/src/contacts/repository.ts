@@ -121,6 +121,7 @@ export const lists = new Lists<Contact>({
   resource: contact,
   select: live,
   id: "contactId",
+  countsDependOn: ["contact", "customer"],
   defaultSort: "-createdAt",
   visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contacts", owner) }),
   fields: {

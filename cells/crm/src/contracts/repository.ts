@@ -178,6 +178,7 @@ export const lists = new Lists<Contract>({
   resource: contract,
   select: live,
   id: "contractId",
+  countsDependOn: ["contract", "customer"],
   defaultSort: "-createdAt",
   visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contracts", owner) }),
   fields: {

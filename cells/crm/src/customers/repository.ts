@@ -126,6 +126,7 @@ export const lists = new Lists<Customer>({
   select: live,
   id: "customerId",
   owner: "ownerId",
+  countsDependOn: ["customer"],
   defaultSort: "-createdAt",
   fields: {
     customerId: { type: "uuid" },

@@ -1,74 +1,94 @@
-import { type FieldType, mask } from "@cell/cell";
-import { copiedText, isoTime } from "@cell/postgres";
-import { csvCell, csvText } from "../csv.ts";
-import { type CsvOptions, csvPieces } from "./csv.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Clearance, type FieldType, mask, type Resource } from "@cell/cell";
+import { isoTime } from "@cell/postgres";
+import { csvCell, csvLine, csvText } from "../csv.ts";
+import { type CellForm, CsvRewriter, type RewrittenColumn } from "./rewriter.ts";
 
-export interface CopiedOptions extends CsvOptions {
+const byteOrderMark = "\uFEFF";
+/** A client is not kept waiting longer for the first sign of a file. */
+const headAfterMs = 10;
+
+export interface CopiedOptions {
+  resource: Pick<Resource, "fields" | "sensitive">;
   /** The types of fields that are no text. */
   types: Readonly<Record<string, FieldType | "json">>;
+  clearance: Clearance;
+  tenantId: string;
+  bom: boolean;
+  /** After all rows were read, before the last of them leave; or, with `completed` false, after the client left. */
+  ended(rows: number, completed: boolean): Promise<void>;
 }
 
-/** A CSV file in pieces, out of rows as `copy` reads them: for a million of them. Masked as their lists are. */
-export function copiedCsvFile(copied: AsyncGenerator<string[]>, options: CopiedOptions): AsyncGenerator<string> {
-  let line: (row: string) => string = () => "";
-  async function* rows(): AsyncGenerator<string[]> {
-    const columns = await copied.next();
-    if (columns.done) return;
-    line = lineOf(columns.value, options);
-    yield* copied;
-  }
-  return csvPieces(rows(), (row) => line(row), options);
+/** The fields of a resource that are columns: what `copiedCsvFile` expects to be read, in this order. */
+export function copiedFields({ fields }: Pick<Resource, "fields">): string[] {
+  return fields.filter((field) => field !== "tenantId");
 }
 
-/** How a row is written: worked out once for the file, since there may be a million. */
-function lineOf(columns: readonly string[], options: CopiedOptions): (row: string) => string {
-  const cells = options.resource.fields.map((field) => ({ at: columns.indexOf(field), write: cellOf(field, options) }));
-  return (row) => {
-    const values = row.split("\t");
-    let line = "";
-    for (let index = 0; index < cells.length; index++) {
-      const { at, write } = cells[index] as (typeof cells)[number];
-      const value = at < 0 ? "" : (values[at] as string);
-      if (index > 0) line += ",";
-      if (value !== "\\N") line += write(value);
+/** A CSV file in pieces, out of the `copiedFields` as `copy` reads them: for a million rows. Masked as their lists are. */
+export async function* copiedCsvFile(copied: AsyncGenerator<Buffer>, options: CopiedOptions): AsyncGenerator<string | Buffer> {
+  const { resource, bom, ended } = options;
+  const rewriter = rewriterOf(options);
+  let completed = false;
+  try {
+    let next = copied.next();
+    // A refusal that comes at once is still told as one; rows that take longer follow the header.
+    await Promise.race([next, sleep(headAfterMs)]);
+    yield (bom ? byteOrderMark : "") + csvLine(resource.fields);
+    let held: Buffer | undefined;
+    for (let chunk = await next; !chunk.done; chunk = await next) {
+      if (held) yield held;
+      held = rewriter.rewrite(chunk.value);
+      next = copied.next();
     }
-    return `${line}\r\n`;
-  };
+    await ended(rewriter.rows, true);
+    completed = true;
+    if (held) yield held;
+  } finally {
+    await copied.return(undefined);
+    if (!completed) await ended(rewriter.rows, false);
+  }
 }
 
-/** What may need a guard, quotes or to be read at all; nearly no text does. */
-const suspicious = /[",\\]|^['=+\-@]/;
+/** How rows are written: worked out once for the file. */
+function rewriterOf(options: CopiedOptions): CsvRewriter {
+  const columns: RewrittenColumn[] = [];
+  let before = "";
+  for (const field of options.resource.fields) {
+    if (field === "tenantId") before += csvText(options.tenantId);
+    else {
+      columns.push({ ...formOf(field, options), before });
+      before = "";
+    }
+    before += ",";
+  }
+  return new CsvRewriter(columns, `${before.slice(0, -1)}\r\n`);
+}
 
-/** Texts that stand in a cell as they stand in PostgreSQL's array, but for the separator. */
-const plainTexts = /^\{[^"\\;|；'=+\-@{}]+\}$/;
-
-/** How a field's cell of COPY is written as one of CSV. */
-function cellOf(field: string, { resource, types, clearance, tenantId }: CopiedOptions): (cell: string) => string {
-  if (field === "tenantId") return () => csvText(tenantId);
+/** How a field's cells are written. */
+function formOf(field: string, { resource, types, clearance }: CopiedOptions): { form: CellForm; otherwise?: (value: string) => string } {
   const kind = resource.sensitive[field];
-  if (kind && !clearance.clear.has(kind) && !clearance.revealed.has(field)) return (cell) => csvCell(mask(kind, copiedText(cell)));
+  if (kind && !clearance.clear.has(kind) && !clearance.revealed.has(field)) return { form: (value) => csvCell(mask(kind, value)) };
   switch (types[field]) {
     case "uuid":
     case "integer":
-      return (cell) => cell;
+      return { form: "plain" };
     case "boolean":
-      return (cell) => (cell === "t" ? "true" : "false");
+      return { form: (value) => (value === "t" ? "true" : "false") };
     case "time":
-      return isoTime;
+      return { form: "time", otherwise: isoTime };
     case "json":
-      return (cell) => (cell === "{}" ? "" : csvCell(JSON.parse(copiedText(cell) ?? "null")));
+      return { form: (value) => (value === "{}" ? "" : csvCell(JSON.parse(value))) };
     case "texts":
-      return (cell) =>
-        cell === "{}" ? "" : plainTexts.test(cell) ? cell.slice(1, -1).replaceAll(",", ";") : csvCell(readTexts(copiedText(cell) ?? ""));
+      return { form: "texts", otherwise: (value) => csvCell(readTexts(value)) };
     default:
-      return (cell) => (suspicious.test(cell) ? csvCell(copiedText(cell)) : cell);
+      return { form: "text" };
   }
 }
 
 /** The texts of an array as PostgreSQL writes it: `{plain,"with, comma"}`. */
 function readTexts(literal: string): string[] {
   const texts = literal.slice(1, -1);
-  if (!texts.includes('"')) return texts.split(",");
+  if (!texts.includes('"')) return texts === "" ? [] : texts.split(",");
   return (texts.match(/"(?:[^"\\]|\\[\s\S])*"|[^,]+/g) ?? []).map((text) =>
     text.startsWith('"') ? text.slice(1, -1).replace(/\\([\s\S])/g, "$1") : text,
   );

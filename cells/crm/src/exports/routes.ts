@@ -15,7 +15,7 @@ import { sendStream } from "@cell/http";
 import { badFields } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { type CopiedOptions, copiedCsvFile } from "./copied.ts";
+import { type CopiedOptions, copiedCsvFile, copiedFields } from "./copied.ts";
 
 const exportQuery = listQuery.extend({
   format: z
@@ -68,7 +68,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       throw badFields(refused.map((name) => ({ path: name, code: "INVALID_FORMAT", message: "belongs to a page: not with format=csv" })));
     }
     const { statement, values } = lists.all(lists.resolve(query, call.caller, conditions(call)));
-    const rows = copiedCsvFile(call.tenant.reader().copy(statement, values), {
+    const rows = copiedCsvFile(call.tenant.reader().copy(statement, values, copiedFields(resource)), {
       resource,
       types,
       clearance: clearance(call.caller, exposure ?? "list"),

@@ -1,5 +1,6 @@
 import type { FieldChange } from "@cell/cell";
-import { badField, badFields, type FieldProblem } from "@cell/problem";
+import { parseJson } from "@cell/http";
+import { badField, badFields, type FieldProblem, Problem } from "@cell/problem";
 import { splitList, unguard } from "../csv.ts";
 import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
@@ -67,25 +68,28 @@ export function itemOf(
     const field = fields[index];
     const column = field === undefined ? undefined : columns[field];
     if (!column || field === undefined) {
-      if (!headings[index]?.trim())
+      // A line of a million cells has no million problems.
+      if (!headings[index]?.trim() && problems.length < mostColumns)
         problems.push(problem(null, "INVALID_FORMAT", "has a value under no heading: a comma in a value needs quotes around it"));
     } else if (column.form === "text") item[field] = unguard(cell);
     else if (column.form === "list") item[field] = splitList(unguard(cell));
     else {
-      const parsed = parseCell(cell);
-      if (parsed === undefined) problems.push(problem(field, "INVALID_FORMAT", "is not well-formed JSON"));
-      else item[field] = parsed;
+      const parsed = parseCell(field, cell);
+      if ("fault" in parsed) problems.push(parsed.fault);
+      else item[field] = parsed.value;
     }
   }
   return { item, problems };
 }
 
-/** The value of a cell in JSON; undefined for one that is none. */
-function parseCell(cell: string): unknown {
+/** The value of a cell in JSON, or what is wrong with it. */
+function parseCell(field: string, cell: string): { value: unknown } | { fault: RowProblem } {
   try {
-    return JSON.parse(cell);
-  } catch {
-    return undefined;
+    return { value: parseJson(cell) };
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    const [named] = (error.details?.fields ?? []) as FieldProblem[];
+    return { fault: problem(field, "INVALID_FORMAT", named ? `${named.path}: ${named.message}` : "is not well-formed JSON") };
   }
 }
 

@@ -76,7 +76,7 @@ export class ImportRunner {
 
   async #tenant(tenantId: string): Promise<void> {
     const tenant = await this.#options.registry.tenant(tenantId);
-    if (tenant.version < this.#options.registry.version) return;
+    if (tenant.version < this.#options.registry.version || tenant.state !== "active") return;
     for (const { importId, status } of await imports.listStale(tenant.reader())) await discard(tenant, importId, status === "receiving");
     for (const { importId, resourceType } of await imports.listUnfinished(tenant.reader())) {
       const importer = this.#options.importers.find(({ type }) => type === resourceType);
@@ -93,6 +93,9 @@ export class ImportRunner {
         if (!more) return;
         failures = 0;
       } catch (error) {
+        // Where the tenant goes on, the import goes on.
+        const { state } = await this.#options.registry.refresh(tenant.tenantId).catch(() => tenant);
+        if (state !== "active") return;
         failures++;
         this.#options.log.warn({ tenantId: tenant.tenantId, importId, failures, err: error }, "a step of an import failed");
         // What passes is tried again at the next look; anything else would fail for ever.

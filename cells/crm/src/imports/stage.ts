@@ -32,8 +32,15 @@ export async function stage(tenant: Tenant, job: imports.Import, importer: Impor
 function stagedRow(row: number, { line, cells, item, problems }: UploadedRow, job: imports.Import, importer: Importer): imports.StagedRow {
   const read = importer.read(item, job.options, job.origin.actor);
   const errors = "problems" in read ? [...problems, ...read.problems] : problems;
-  if ("problems" in read || errors.length > 0) return { row, line, nameKey: null, idKey: null, valid: false, data: null, cells, errors };
+  if ("problems" in read || errors.length > 0) {
+    return { row, line, nameKey: null, idKey: null, valid: false, data: null, cells: cells.map(storable), errors };
+  }
   return { row, line, nameKey: digest(read.nameKey), idKey: digest(read.idKey), valid: true, data: read.data, cells, errors: null };
+}
+
+/** A cell that is only kept to be shown again; PostgreSQL stores no NUL. */
+function storable(cell: string): string {
+  return cell.includes("\0") ? cell.replaceAll("\0", "\uFFFD") : cell;
 }
 
 /** Of one length, whatever the key's: an index takes no long ones. */

@@ -1,6 +1,8 @@
 import { createHash, type Hash, hash } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import { pipeline, type Readable } from "node:stream";
-import { canonicalJson, parseJson } from "@cell/cell";
+import { canonicalJson } from "@cell/cell";
+import { readJson } from "@cell/http";
 import { badField, Problem } from "@cell/problem";
 import { CsvError, parse } from "csv-parse";
 import { csvCell } from "../csv.ts";
@@ -11,7 +13,11 @@ import { openFilePart } from "./multipart.ts";
 export const mostBytes = 64 * 1024 * 1024;
 /** JSON is read whole. */
 export const mostJsonBytes = 16 * 1024 * 1024;
+/** In all items together; each of them has no more than `mostColumns` different ones. */
+const mostJsonKeys = 2_000_000;
 const mostRecordBytes = 1024 * 1024;
+/** Empty ones included, which are no rows but cost their time. */
+const mostLines = 2 * mostRows;
 
 /** A row as it came: its cells in the order of the header, the item that they stand for, and what is wrong with its form. */
 export interface UploadedRow {
@@ -56,19 +62,8 @@ export function uploadType({ contentType, contentEncoding, contentLength }: Uplo
 }
 
 /** The body of an import in JSON. Throws BAD_REQUEST and PAYLOAD_TOO_LARGE. */
-export async function readJsonUpload(incoming: Readable): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of bytesOf(incoming)) {
-    size += chunk.length;
-    if (size > mostJsonBytes) throw jsonTooLarge();
-    chunks.push(chunk);
-  }
-  try {
-    return parseJson(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks)));
-  } catch (error) {
-    throw error instanceof TypeError ? new Problem("BAD_REQUEST", "The body is not UTF-8", { cause: error }) : error;
-  }
+export async function readJsonUpload(incoming: IncomingMessage): Promise<unknown> {
+  return readJson(incoming, mostJsonBytes, mostJsonKeys);
 }
 
 /** The items of an import in JSON as an upload; `body` is what a repeat has to equal. */
@@ -121,8 +116,10 @@ async function* linesOf(source: AsyncIterable<string | Buffer>): AsyncGenerator<
   // What ends the source ends the parser, and so the iteration.
   pipeline(source, parser, () => undefined);
   let line = 1;
+  let read = 0;
   try {
     for await (const cells of parser as AsyncIterable<string[]>) {
+      if (++read > mostLines) throw tooManyRows();
       if (cells.some((cell) => cell.trim() !== "")) yield { line, cells };
       line += 1;
       for (const cell of cells) line += breaksIn(cell);

@@ -1,4 +1,4 @@
-import { registryMigrations, type SchemaMigration } from "@cell/postgres";
+import { closedDoorsMigration, placementMigration, registryMigrations, type SchemaMigration } from "@cell/postgres";
 
 /** The cell's own schema, and the functions in `public` that the tenants' tables use. */
 export const cellMigrations: SchemaMigration[] = [
@@ -18,4 +18,6 @@ export const cellMigrations: SchemaMigration[] = [
         end $$`,
     ],
   },
+  placementMigration("crm"),
+  closedDoorsMigration(),
 ];

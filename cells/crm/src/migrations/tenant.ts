@@ -6,6 +6,8 @@ import { contactsMigration } from "./0004_contacts.ts";
 import { pipelinesMigration } from "./0005_pipelines.ts";
 import { opportunitiesMigration } from "./0006_opportunities.ts";
 import { contractsPaymentsMigration } from "./0007_contracts_payments.ts";
+import { webhooksMigration } from "./0008_webhooks.ts";
+import { reportsMigration } from "./0009_reports.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -16,4 +18,6 @@ export const tenantMigrations: readonly TenantMigration[] = [
   pipelinesMigration,
   opportunitiesMigration,
   contractsPaymentsMigration,
+  webhooksMigration,
+  reportsMigration,
 ];

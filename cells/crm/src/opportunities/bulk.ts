@@ -5,6 +5,7 @@ import { field, fieldsOf, recordsOf } from "../records.ts";
 import { db } from "../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
 import { changing, columns, historyColumns, probability, stored } from "./repository.ts";
+import { namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
 
 // Planned afresh at each run: a plan from when the table was small would read all of it.
 const once = { keep: false };
@@ -13,10 +14,11 @@ const given = (rows: unknown) =>
   sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, customer_id uuid, name text, amount numeric,
     currency text, pipeline_id uuid, stage text, status text, probability numeric, probability_overridden boolean, expected_close_date date,
     owner_id text, lost_reason text, stage_entered_at timestamptz, closed_at timestamptz, created_at timestamptz, updated_at timestamptz,
-    version int, history_seq int, read int)`);
+    version int, history_seq int, way text[], read int)`);
 
 const givenHistory = (rows: unknown) =>
   sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, seq int, moved boolean, from_stage text,
+    from_pipeline_id uuid, from_stage_type text, from_entered_at timestamptz,
     pipeline_id uuid, stage text, stage_type text, amount numeric, currency text, probability numeric, expected_close_date date,
     closed_at timestamptz, owner_id text, customer_id uuid, deleted boolean, at timestamptz, actor_id text, request_id text)`);
 
@@ -35,9 +37,10 @@ const byIds = statement(
 const insertRows = statement((p: Parameters<{ rows: string; importId: string }>) =>
   db
     .insertInto("opportunities")
-    .columns([...stored, "importId"])
+    .columns([...stored, ...wayColumns, "importId"])
     .expression(
-      sql`select ${sql.join(stored.map(field))}, ${p.importId}::uuid from ${given(p.rows)} where ${keptLive(field("customerId"))}`,
+      sql`select ${sql.join([...stored.map(field), ...namedWay(wayOf(field("pipelineId"), field("way")))])}, ${p.importId}::uuid
+        from ${given(p.rows)} where ${keptLive(field("customerId"))}`,
     )
     .returning("opportunityId"),
 );
@@ -47,7 +50,11 @@ const updateRows = statement(
     db
       .updateTable("opportunities")
       .from(given(p.rows))
-      .set({ ...fieldsOf(changing), deletedAt: p.deletedAt } as never)
+      .set({
+        ...fieldsOf(changing),
+        ...wayAfter({ pipelineId: field("pipelineId"), stage: field("stage"), status: field("status") }),
+        deletedAt: p.deletedAt,
+      } as never)
       .where(
         sql<boolean>`opportunities.opportunity_id = "row".opportunity_id and opportunities.version = "row".read
           and opportunities.deleted_at is null`,
@@ -68,8 +75,12 @@ export async function live(tenant: TenantDb, ids: readonly string[]): Promise<Tr
   return ids.length === 0 ? [] : tenant.query(byIds, { ids: [...ids] });
 }
 
-/** Inserts new opportunities. Resolves to the ids of those whose customer still lived. */
-export async function insert(tx: TenantTx, rows: readonly TrackedOpportunity[], importId: string): Promise<Set<string>> {
+/** Inserts new opportunities, each with the stages that it has passed (`way`, as `wayOf` takes it). Resolves to the ids of those whose customer still lived. */
+export async function insert(
+  tx: TenantTx,
+  rows: readonly (TrackedOpportunity & { way: string[] })[],
+  importId: string,
+): Promise<Set<string>> {
   return rows.length === 0 ? new Set() : idsOf(await tx.run(insertRows, { rows: recordsOf(rows), importId }));
 }
 

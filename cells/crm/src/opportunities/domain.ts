@@ -13,6 +13,9 @@ export interface HistoryRow {
   seq: number;
   moved: boolean;
   fromStage: string | null;
+  fromPipelineId: string | null;
+  fromStageType: Opportunity["status"] | null;
+  fromEnteredAt: string | null;
   pipelineId: string;
   stage: string;
   stageType: Opportunity["status"];
@@ -137,7 +140,8 @@ export function importedOpportunity(
   const history = past.flatMap(({ stage: then, enteredAt: at }, index) => {
     const known = index === past.length - 1 ? undefined : probabilityIn(then, undefined);
     const closedAt = then.type === "open" ? null : at;
-    const after = { ...row, ...known, stage: then.stage, status: then.type, closedAt, updatedAt: at, historySeq: index + 1 };
+    const state = { stage: then.stage, status: then.type, stageEnteredAt: at, closedAt, updatedAt: at };
+    const after = { ...row, ...known, ...state, historySeq: index + 1 };
     const made = historyOf(before, after, { actorId: actor.userId, requestId });
     before = after;
     return made ?? [];
@@ -175,11 +179,15 @@ export function historyOf(
 ): HistoryRow | undefined {
   if (before?.historySeq === after.historySeq) return undefined;
   const moved = !before || before.stage !== after.stage || before.pipelineId !== after.pipelineId;
+  const left = moved ? before : undefined;
   return {
     opportunityId: after.opportunityId,
     seq: after.historySeq,
     moved,
-    fromStage: moved && before ? before.stage : null,
+    fromStage: left?.stage ?? null,
+    fromPipelineId: left?.pipelineId ?? null,
+    fromStageType: left?.status ?? null,
+    fromEnteredAt: left?.stageEnteredAt ?? null,
     pipelineId: after.pipelineId,
     stage: after.stage,
     stageType: after.status,

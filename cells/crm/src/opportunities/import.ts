@@ -107,11 +107,10 @@ function busy(cause?: unknown) {
 
 /** Writes what is planned. The rows for which someone else was faster. */
 async function carryOut(tx: TenantTx, plans: readonly Plan[], importId: string): Promise<Set<number>> {
-  const rowsOf = (kind: "insert" | "update") => plans.flatMap(({ write }) => (write?.kind === kind ? write.after : []));
-  const written = await stagesKept(async () => [
-    ...(await bulk.insert(tx, rowsOf("insert"), importId)),
-    ...(await bulk.update(tx, rowsOf("update"))),
-  ]);
+  const writes = plans.flatMap(({ write }) => write ?? []);
+  const added = writes.flatMap(({ kind, after, history }) => (kind === "insert" ? { ...after, way: passed(history) } : []));
+  const changed = writes.flatMap(({ kind, after }) => (kind === "update" ? after : []));
+  const written = await stagesKept(async () => [...(await bulk.insert(tx, added, importId)), ...(await bulk.update(tx, changed))]);
   const done = new Set(written);
   const missed = new Set(plans.flatMap(({ outcome, write }) => (write && !done.has(write.after.opportunityId) ? outcome.row : [])));
   await bulk.track(
@@ -119,6 +118,11 @@ async function carryOut(tx: TenantTx, plans: readonly Plan[], importId: string):
     plans.flatMap(({ outcome, write }) => (write && !missed.has(outcome.row) ? write.history : [])),
   );
   return missed;
+}
+
+/** The stages of a history, each where it was entered last. */
+function passed(history: readonly HistoryRow[]): string[] {
+  return [...new Set(history.map(({ stage }) => stage).reverse())].reverse();
 }
 
 /** What a revert does to one opportunity. */

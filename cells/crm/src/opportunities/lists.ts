@@ -166,6 +166,7 @@ export const lists = new Lists<Opportunity>({
   select: current,
   id: "opportunityId",
   owner: "ownerId",
+  countsDependOn: ["opportunity", "pipeline"],
   defaultSort: "-createdAt",
   fields: {
     opportunityId: { type: "uuid" },

@@ -5,6 +5,7 @@ import { keptLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
+import { namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
 
 /** The columns of an answer but for the probability, which leaves as a number. */
 export const columns = [
@@ -38,6 +39,9 @@ export const historyColumns = [
   "seq",
   "moved",
   "fromStage",
+  "fromPipelineId",
+  "fromStageType",
+  "fromEnteredAt",
   "pipelineId",
   "stage",
   "stageType",
@@ -68,14 +72,19 @@ const byId = statement((p: Parameters<{ opportunityId: string; owner: Visibility
 const insertRow = statement((p: Parameters<TrackedOpportunity>) =>
   db
     .insertInto("opportunities")
-    .columns(stored)
-    .expression(db.selectNoFrom(selectionOf(p, stored)).where(keptLive(p.customerId))),
+    .columns([...stored, ...wayColumns])
+    .expression(
+      db
+        .selectNoFrom(selectionOf(p, stored))
+        .select(namedWay(wayOf(p.pipelineId, sql`array[${p.stage}]::text[]`)))
+        .where(keptLive(p.customerId)),
+    ),
 );
 
 const updateRow = statement((p: Parameters<TrackedOpportunity & { read: number; deletedAt: string | null }>) =>
   db
     .updateTable("opportunities")
-    .set(valuesOf(p, [...changing, "deletedAt"]))
+    .set({ ...(valuesOf(p, [...changing, "deletedAt"]) as object), ...wayAfter(p) } as never)
     .where("opportunityId", "=", p.opportunityId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
@@ -108,7 +117,7 @@ const trackAll = statement((p: Parameters<{ ids: string[]; actorId: string; requ
           "opportunityId",
           "historySeq",
           sql<boolean>`false`.as("moved"),
-          sql<null>`null`.as("fromStage"),
+          ...(["fromStage", "fromPipelineId", "fromStageType", "fromEnteredAt"] as const).map((name) => sql<null>`null`.as(name)),
           "pipelineId",
           "stage",
           "status",

@@ -88,6 +88,7 @@ export const lists = new Lists<Payment>({
   resource: payment,
   select: all,
   id: "paymentId",
+  countsDependOn: ["payment", "contract", "customer"],
   defaultSort: "-createdAt",
   visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("payments", owner) }),
   fields: {

@@ -46,10 +46,16 @@ const given = (p: Parameters<{ stages: string }>) =>
     ),
   );
 
+const known = (p: Parameters<{ pipelineId: string }>) =>
+  db.selectFrom("pipelineStages as known").where("known.pipelineId", "=", p.pipelineId);
+const count = sql<number>`count(*)`.as("count");
+const isKnown = (p: Parameters<{ pipelineId: string }>) =>
+  sql<boolean>`exists (${known(p).select(sql`1`.as("one")).where(sql<boolean>`known.stage = given.stage`)})`;
+
 const writeStages = statement((p: Parameters<{ pipelineId: string; stages: string }>) =>
   db
     .insertInto("pipelineStages")
-    .columns(["pipelineId", "stage", "name", "type", "probability", "position", "active"])
+    .columns(["pipelineId", "stage", "name", "type", "probability", "position", "active", "number"])
     .expression(
       given(p).select([
         sql<string>`${p.pipelineId}::uuid`.as("pipelineId"),
@@ -59,6 +65,8 @@ const writeStages = statement((p: Parameters<{ pipelineId: string; stages: strin
         "probability",
         "position",
         sql<boolean>`true`.as("active"),
+        // Those that were there keep theirs: it is not among what a conflict sets.
+        sql<number>`(${known(p).select(count)}) + (count(*) filter (where not (${isKnown(p)})) over (order by position)) - 1`.as("number"),
       ] as never),
     )
     .onConflict((conflict) =>

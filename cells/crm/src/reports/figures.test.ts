@@ -25,17 +25,23 @@ test("every figure of every report is what a second calculation makes of the his
     const { world, admin } = await makeWorld(cell, given);
     for (const one of asks) {
       const { asked, path } = askOf(one, world);
-      const expected = naive(world, asked);
       const get = async (url: string) => {
         const answer = await admin.get(url);
         expect(answer.status, answer.text).toBe(200);
-        return figuresOf(answer.body);
+        return { figures: figuresOf(answer.body), expected: naive(world, { ...asked, asOf: answer.body.asOf }) };
       };
-      expect(await get(`/pipeline/summary?${path}`)).toEqual(expected.summary());
-      expect(await get(`/pipeline/funnel?${path}&mode=${one.mode}`)).toEqual(expected.funnel(one.mode));
-      expect(await get(`/reports/funnel?${path}&groupBy=${one.groupBy}`)).toEqual(expected.happened(one.groupBy));
-      expect(await get(`/opportunities/forecast?${path}`)).toEqual(expected.forecast());
+      // What was then, and what is now, which reports calculate in another way.
+      for (const query of [path, path.replace(/(^|&)asOf=[^&]*/, "")]) {
+        const summary = await get(`/pipeline/summary?${query}`);
+        expect(summary.figures).toEqual(summary.expected.summary());
+        const funnel = await get(`/pipeline/funnel?${query}&mode=${one.mode}`);
+        expect(funnel.figures).toEqual(funnel.expected.funnel(one.mode));
+        const report = await get(`/reports/funnel?${query}&groupBy=${one.groupBy}`);
+        expect(report.figures).toEqual(report.expected.happened(one.groupBy));
+        const forecast = await get(`/opportunities/forecast?${query}`);
+        expect(forecast.figures).toEqual(forecast.expected.forecast());
+      }
     }
   };
-  await fc.assert(fc.asyncProperty(questions, check), { numRuns: 12, interruptAfterTimeLimit: 60_000, endOnFailure: true });
+  await fc.assert(fc.asyncProperty(questions, check), { numRuns: 8, interruptAfterTimeLimit: 60_000, endOnFailure: true });
 }, 120_000);

@@ -7,7 +7,6 @@ import { funnelStages, isFrom, shownStage } from "./stages.ts";
 import type { Window } from "./window.ts";
 
 export interface FunnelInput {
-  /** In the order of the bits of a row's mask. */
   stages: readonly StageRow[];
   sums: readonly CohortSums[];
   mode: FunnelMode;
@@ -70,7 +69,7 @@ export function funnelOf({ stages, sums, mode, window, exchange, link }: FunnelI
 
 function enteredStages({ entered }: CohortSums, stages: readonly StageRow[]): Set<StageRow> {
   const mask = BigInt(entered ?? 0);
-  return new Set(stages.filter((_, bit) => ((mask >> BigInt(bit)) & 1n) === 1n));
+  return new Set(stages.filter(({ number }) => ((mask >> BigInt(number)) & 1n) === 1n));
 }
 
 /** Whether what has been in these stages counts for the one at `index`. Everyone reaches the first: who is created enters the funnel. */
@@ -84,7 +83,12 @@ function counts(mode: FunnelMode, entered: ReadonlySet<StageRow>, shown: readonl
 
 /** The stage from which it was lost; undefined for what is not lost. */
 function lostFrom({ stageType, lastStage }: CohortSums, stages: readonly StageRow[], shown: readonly StageRow[]): StageRow | undefined {
-  return stageType === "lost" ? shownFor(lastStage === null ? undefined : stages[lastStage], shown) : undefined;
+  return stageType === "lost"
+    ? shownFor(
+        stages.find(({ number }) => number === lastStage),
+        shown,
+      )
+    : undefined;
 }
 
 /** The stage itself, for a removed one the last before it, and the first where there is none. */

@@ -1,4 +1,5 @@
-import type { Question, StageRow } from "./repository.ts";
+import type { StageRow } from "./repository.ts";
+import type { Question } from "./states.ts";
 import type { Window } from "./window.ts";
 
 export interface Filter {

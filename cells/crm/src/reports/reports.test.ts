@@ -88,6 +88,60 @@ describe("what holds for all histories", () => {
     expect((await get(admin, "/pipeline/summary")).totals).toMatchObject({ count: 1, amount: "7.00" });
     expect((await get(admin, "/pipeline/funnel")).cohort).toBe(1);
   });
+
+  test("what is asked of now is answered the same when it has become the past, whatever way opportunities went", async () => {
+    const { admin, customerId, pipeline } = await makeTenant(cell);
+    const stages = pipeline.stages.map(({ stage, type }) => ({ stage, type, ...(type === "open" ? { probability: 50 } : {}) }));
+    const other = (await admin.post("/pipelines", { body: { name: "Other", stages: stages.toReversed() } })).body;
+    const { pipelineId } = pipeline;
+    const lost = { stage: "lost", lostReason: "price" };
+    const ways = [
+      [{ stage: "proposal" }, { stage: "qualification" }, lost],
+      [{ stage: "negotiation" }, { pipelineId: other.pipelineId, stage: "proposal" }, { pipelineId, stage: "prospecting" }],
+      [lost, { pipelineId: other.pipelineId, stage: "won" }, { pipelineId, ...lost }],
+      [{ stage: "qualification" }, { stage: "won" }, { stage: "proposal" }, { amount: "20" }],
+    ];
+    const ids: string[] = [];
+    for (const way of ways) {
+      const made = await admin.post("/opportunities", { body: { customerId, name: "On its way", amount: "10" } });
+      for (const step of way) expect((await admin.patch(`/opportunities/${made.body.opportunityId}`, { body: step })).status).toBe(200);
+      ids.push(made.body.opportunityId);
+    }
+    const questions = [pipelineId, other.pipelineId].flatMap((asked) => paths.map((path) => `${path}pipelineId=${asked}`));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const then = await Promise.all(questions.map((question) => get(admin, question)));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    for (const id of ids)
+      expect((await admin.patch(`/opportunities/${id}`, { body: { pipelineId, stage: "negotiation" } })).status).toBe(200);
+    const again = await Promise.all(questions.map((question, index) => get(admin, `${question}&asOf=${then[index].asOf}`)));
+    expect(again).toEqual(then);
+    const funnel = then[questions.findIndex((question) => question.startsWith("/pipeline/funnel") && question.endsWith(pipelineId))];
+    expect(funnel.stages.map(({ count }: { count: number }) => count)).toEqual([4, 3, 3, 2, 1]);
+  });
+});
+
+test("what was acknowledged is in every report that is asked for after it, whichever process is asked", async () => {
+  const { admin, customerId, tenantId } = await makeTenant(cell);
+  const other = await startCrm();
+  try {
+    const clients = [admin, other.client(tenantId)];
+    let acknowledged = 0;
+    await Promise.all(
+      Array.from({ length: 8 }, async (_, writer) => {
+        for (let turn = 0; turn < 6; turn++) {
+          const made = await admin.post("/opportunities", { body: { customerId, name: "Counted", amount: "1" } });
+          expect(made.status).toBe(201);
+          const least = ++acknowledged;
+          const client = clients[(writer + turn) % 2] ?? admin;
+          expect((await get(client, "/pipeline/funnel")).cohort).toBeGreaterThanOrEqual(least);
+          expect((await get(client, "/reports/funnel")).totals.created).toBeGreaterThanOrEqual(least);
+        }
+      }),
+    );
+    expect((await get(admin, "/pipeline/funnel")).cohort).toBe(48);
+  } finally {
+    await other.stop();
+  }
 });
 
 describe("money", () => {

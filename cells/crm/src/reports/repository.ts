@@ -1,6 +1,7 @@
 import { type Parameters, type Statement, statement, type TenantDb } from "@cell/postgres";
-import { type RawBuilder, sql } from "kysely";
+import { type Compilable, type RawBuilder, sql } from "kysely";
 import { db, type StageType } from "../tables.ts";
+import { everywhere, type Question, states, type Tense } from "./states.ts";
 
 /** A stage of a pipeline, removed ones included. */
 export interface StageRow {
@@ -12,20 +13,8 @@ export interface StageRow {
   /** Where it stands on the way: greater is later. */
   position: number;
   active: boolean;
-}
-
-/** What every report asks: the opportunities of a pipeline as they were at a moment. */
-export interface Question {
-  pipelineId: string;
-  /** Only what this user owned then; null for everybody's. */
-  visibleTo: string | null;
-  ownerId: string | null;
-  currency: string | null;
-  asOf: string;
-  /** The pipeline's stages: the n-th is bit n of a mask. */
-  stages: string[];
-  /** Their positions in the pipeline. */
-  positions: number[];
+  /** Its bit in a mask. */
+  number: number;
 }
 
 interface Between {
@@ -40,110 +29,49 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
   db
     .selectFrom("pipelines")
     .innerJoin("pipelineStages", "pipelineStages.pipelineId", "pipelines.pipelineId")
-    .select(["pipelines.pipelineId", "stage", "pipelineStages.name", "type", "active"])
+    .select(["pipelines.pipelineId", "stage", "pipelineStages.name", "type", "active", "number"])
     // Those after a removed one have moved up: it lies before the one that has its place now.
     .select(sql<number>`(position - case when active then 0 else 0.5 end)::float8`.as("position"))
     .select(sql<number>`probability::float8`.as("probability"))
     .where(sql<boolean>`case when ${p.pipelineId}::uuid is null then is_default else pipelines.pipeline_id = ${p.pipelineId}::uuid end`)
     .orderBy("active", "desc")
-    .orderBy("position")
-    // As many as a mask has bits: of stages that were removed long ago, one may be missing.
-    .limit(sql.lit(63)),
+    .orderBy("position"),
 );
 
 // Planned afresh at each run, for the moment, the window and the filters that are asked for.
 const once = { keep: false };
-const history = sql`(partition by opportunity_id order by seq)`;
-const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
   sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
 const epoch = (span: RawBuilder<unknown>) => sql<string>`extract(epoch from ${span})`;
 const count = sql<number>`count(*)`;
 
-/** The opportunities that have not changed since the moment: what they were then is what they are. */
-const unchanged = (p: Parameters<Question>) =>
-  db
-    .selectFrom("opportunities")
-    .select(["opportunityId", "pipelineId", "stage", "status as stageType", "amount", "currency", "probability"])
-    .select(["expectedCloseDate", "closedAt", "ownerId", "createdAt", "stageEnteredAt as enteredAt"])
-    .where("deletedAt", "is", null)
-    .where(sql<boolean>`updated_at <= ${p.asOf}::timestamptz`);
+/** A statement for each tense. */
+function inEachTense<P, R>(build: (p: Parameters<P>, tense: Tense) => Compilable<R>): Record<Tense, Statement<P, R>> {
+  const of = (tense: Tense) => statement((p: Parameters<P>) => build(p, tense), once);
+  return { present: of("present"), past: of("past") };
+}
 
-/** The others, out of their history up to the moment. */
-const changedSince = (p: Parameters<Question>) =>
-  db
-    .selectFrom(
-      db
-        .selectFrom("opportunityHistory")
-        .select(["opportunityId", "pipelineId", "stage", "stageType", "amount", "currency", "probability"])
-        .select(["expectedCloseDate", "closedAt", "ownerId", "deleted"])
-        .select([
-          sql<string>`first_value(at) over ${history}`.as("createdAt"),
-          sql<string>`max(at) filter (where moved) over ${history}`.as("enteredAt"),
-          sql<boolean>`lead(seq) over ${history} is null`.as("isLast"),
-        ])
-        .where(sql<boolean>`at <= ${p.asOf}::timestamptz`)
-        .where(
-          "opportunityId",
-          "in",
-          db.selectFrom("opportunities").select("opportunityId").where(sql<boolean>`updated_at > ${p.asOf}::timestamptz`),
-        )
-        .as("past"),
-    )
-    .select(["opportunityId", "pipelineId", "stage", "stageType", "amount", "currency", "probability"])
-    .select(["expectedCloseDate", "closedAt", "ownerId", "createdAt", "enteredAt"])
-    .where(sql<boolean>`is_last and not deleted`);
-
-/** The opportunities that were there at the moment, as they were then. */
-const everywhere = (p: Parameters<Question>) =>
-  db
-    .selectFrom(unchanged(p).unionAll(changedSince(p)).as("state"))
-    .where(sql<boolean>`(${p.visibleTo}::text is null or owner_id = ${p.visibleTo})`)
-    .where(sql<boolean>`(${p.ownerId}::text is null or owner_id = ${p.ownerId})`)
-    .where(sql<boolean>`(${p.currency}::text is null or currency = ${p.currency})`);
-
-/** Those of them that were in the pipeline. */
-const states = (p: Parameters<Question>) => everywhere(p).where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid`);
-
-const stageSums = statement(
-  (p: Parameters<Question & { stuckBefore: string; today: string }>) =>
-    states(p)
-      .select(["stage", "stageType", "currency"])
-      .select([
-        count.as("count"),
-        sql<string>`sum(amount)`.as("amount"),
-        sql<string>`sum(amount * probability)`.as("weighted"),
-        epoch(sql`sum(${p.asOf}::timestamptz - created_at)`).as("ageSeconds"),
-        epoch(sql`sum(${p.asOf}::timestamptz - entered_at)`).as("stageSeconds"),
-        sql<number>`count(*) filter (where entered_at < ${p.stuckBefore}::timestamptz)`.as("stuck"),
-        sql<number>`count(*) filter (where expected_close_date < ${p.today}::date)`.as("overdue"),
-      ])
-      .groupBy(["stage", "stageType", "currency"]),
-  once,
+const stageSums = inEachTense((p: Parameters<Question & { stuckBefore: string; today: string }>, tense) =>
+  states(p, tense)
+    .select(["stage", "stageType", "currency"])
+    .select([
+      count.as("count"),
+      sql<string>`sum(amount)`.as("amount"),
+      sql<string>`sum(amount * probability)`.as("weighted"),
+      epoch(sql`sum(${p.asOf}::timestamptz - created_at)`).as("ageSeconds"),
+      epoch(sql`sum(${p.asOf}::timestamptz - entered_at)`).as("stageSeconds"),
+      sql<number>`count(*) filter (where entered_at < ${p.stuckBefore}::timestamptz)`.as("stuck"),
+      sql<number>`count(*) filter (where expected_close_date < ${p.today}::date)`.as("overdue"),
+    ])
+    .groupBy(["stage", "stageType", "currency"]),
 );
 
-/** The stages of the pipeline that each opportunity has been in, and the last one of them but for lost ones. */
-const ways = (p: Parameters<Question>) =>
-  db
-    .selectFrom("opportunityHistory")
-    .select("opportunityId as wayId")
-    .select([
-      sql<string | null>`bit_or(1::bigint << ${bitOf(p)})`.as("entered"),
-      // The later row wins: its number stands in front of the stage's.
-      sql<number | null>`max(seq::bigint * 64 + ${bitOf(p)}) filter (where stage_type <> 'lost') % 64`.as("lastStage"),
-    ])
-    .where(sql<boolean>`moved and pipeline_id = ${p.pipelineId}::uuid and at <= ${p.asOf}::timestamptz`)
-    .groupBy("opportunityId");
-
-const cohortSums = statement(
-  (p: Parameters<Question & Between>) =>
-    states(p)
-      .innerJoin(ways(p).as("way"), "way.wayId", "state.opportunityId")
-      .select(["stage", "stageType", "currency", "entered", "lastStage"])
-      .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
-      .where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`)
-      .groupBy(["stage", "stageType", "currency", "entered", "lastStage"]),
-  once,
+const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) =>
+  states(p, tense)
+    .select(["stage", "stageType", "currency", "entered", "lastStage"])
+    .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
+    .where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`)
+    .groupBy(["stage", "stageType", "currency", "entered", "lastStage"]),
 );
 
 const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknown>) => RawBuilder<string | null>> = {
@@ -154,100 +82,92 @@ const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknow
 
 /** What began and what was closed in the window. */
 const eventSums = (grouping: Grouping) =>
-  statement(
-    (p: Parameters<Grouped>) =>
-      states(p)
-        .innerJoinLateral(
-          sql<{
-            kind: "created" | "won" | "lost";
-            happenedAt: string;
-          }>`(values ('created', created_at), (stage_type, closed_at))`.as<"event">(sql`event(kind, happened_at)`),
-          (join) => join.onTrue(),
-        )
-        .select(["kind", "currency", groupKeys[grouping](p, sql`happened_at`).as("group")])
-        .select([count.as("count"), sql<string>`sum(amount)`.as("amount"), epoch(sql`sum(closed_at - created_at)`).as("cycleSeconds")])
-        .where(sql<boolean>`happened_at >= ${p.from}::timestamptz and happened_at < ${p.to}::timestamptz`)
-        .groupBy(["kind", "currency", sql`3`]),
-    once,
+  inEachTense((p: Parameters<Grouped>, tense) =>
+    states(p, tense)
+      .innerJoinLateral(
+        sql<{
+          kind: "created" | "won" | "lost";
+          happenedAt: string;
+        }>`(values ('created', created_at), (stage_type, closed_at))`.as<"event">(sql`event(kind, happened_at)`),
+        (join) => join.onTrue(),
+      )
+      .select(["kind", "currency", groupKeys[grouping](p, sql`happened_at`).as("group")])
+      .select([count.as("count"), sql<string>`sum(amount)`.as("amount"), epoch(sql`sum(closed_at - created_at)`).as("cycleSeconds")])
+      .where(sql<boolean>`happened_at >= ${p.from}::timestamptz and happened_at < ${p.to}::timestamptz`)
+      .groupBy(["kind", "currency", sql`3`]),
   );
 
-/** The arrivals of the window, from an index. */
-const arrivals = (p: Parameters<Question & Between>) =>
+/** The stays in stages of the pipeline that ended up to the moment: each departure tells of its arrival. */
+const ended = (p: Parameters<Grouped>, tense: Tense) =>
   db
     .selectFrom("opportunityHistory")
-    .where(sql<boolean>`moved and pipeline_id = ${p.pipelineId}::uuid and at <= ${p.asOf}::timestamptz`)
-    .where(sql<boolean>`at >= ${p.from}::timestamptz and at < ${p.to}::timestamptz`);
-
-/** The arrivals of the window with their departures up to the moment. */
-const stays = (p: Parameters<Grouped>, grouping: Grouping) =>
-  everywhere(p)
-    .innerJoin(
-      db
-        .selectFrom("opportunityHistory")
-        .select(["opportunityId as stayId", "pipelineId as stayPipeline", "stage as stayStage", "stageType as stayType", "at"])
-        .select([
-          sql<string | null>`lead(at) over ${history}`.as("nextAt"),
-          sql<string | null>`lead(pipeline_id) over ${history}`.as("nextPipeline"),
-          sql<string | null>`lead(stage) over ${history}`.as("nextStage"),
-          sql<string | null>`lead(stage_type) over ${history}`.as("nextType"),
-        ])
-        .where(sql<boolean>`moved and at <= ${p.asOf}::timestamptz`)
-        .where("opportunityId", "in", arrivals(p).select("opportunityId"))
-        .as("stay"),
-      "stay.stayId",
-      "state.opportunityId",
-    )
-    .select(["stayId", "stayStage as stage", groupKeys[grouping](p, sql`at`).as("group")])
+    .select(["opportunityId as stayId", "fromStageType as type", "fromEnteredAt as arrivedAt"])
     .select([
-      epoch(sql`next_at - at`).as("seconds"),
-      sql<string>`case when next_at is null then 'still' when next_pipeline <> stay_pipeline then 'movedPipeline'
-        when next_type = 'lost' then 'lost'
-        when next_type = 'won' or ${positionOf(p, sql`next_stage`)} > ${positionOf(p, sql`stay_stage`)} then 'advanced' else 'regressed' end`.as(
+      sql<string>`from_stage`.as("stage"),
+      epoch(sql`at - from_entered_at`).as("seconds"),
+      sql<string>`case when pipeline_id <> from_pipeline_id then 'movedPipeline' when stage_type = 'lost' then 'lost'
+        when stage_type = 'won' or ${positionOf(p, sql`stage`)} > ${positionOf(p, sql`from_stage`)} then 'advanced' else 'regressed' end`.as(
         "outcome",
       ),
     ])
-    .where(sql<boolean>`stay_pipeline = ${p.pipelineId}::uuid and stay_type = 'open'`)
-    .where(sql<boolean>`at >= ${p.from}::timestamptz and at < ${p.to}::timestamptz`);
+    .where(sql<boolean>`from_pipeline_id = ${p.pipelineId}::uuid`)
+    .$if(tense === "past", (query) => query.where(sql<boolean>`at <= ${p.asOf}::timestamptz`))
+    .where(sql<boolean>`from_entered_at >= ${p.from}::timestamptz and from_entered_at < ${p.to}::timestamptz`);
+
+const stayColumns = (p: Parameters<Grouped>, grouping: Grouping) => groupKeys[grouping](p, sql`arrived_at`).as("group");
+
+/** The stays that began in the window, of the opportunities that the question is about. */
+const stays = (p: Parameters<Grouped>, tense: Tense, grouping: Grouping) =>
+  everywhere(p, tense)
+    .innerJoin(ended(p, tense).as("stay"), "stay.stayId", "state.opportunityId")
+    .select(["stayId", "stay.stage as stage", "outcome", "seconds", stayColumns(p, grouping)])
+    .where("stay.type", "=", sql.lit("open" as const))
+    .unionAll(
+      everywhere(p, tense)
+        .innerJoinLateral(sql<{ arrivedAt: string }>`(values (entered_at))`.as<"arrival">(sql`arrival(arrived_at)`), (join) =>
+          join.onTrue(),
+        )
+        .select(["opportunityId as stayId", "stage", sql<string>`'still'`.as("outcome"), sql<null>`null::numeric`.as("seconds")])
+        .select(stayColumns(p, grouping))
+        .where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid and stage_type = 'open'`)
+        .where(sql<boolean>`entered_at >= ${p.from}::timestamptz and entered_at < ${p.to}::timestamptz`) as never,
+    );
 
 const staySums = (grouping: Grouping) =>
-  statement(
-    (p: Parameters<Grouped>) =>
-      db
-        .selectFrom(stays(p, grouping).as("stay"))
-        .select(["stage", "group"])
-        .select([
-          sql<boolean>`grouping(stage, "group") = 0`.as("isGroup"),
-          count.as("entries"),
-          sql<number>`count(distinct stay_id)`.as("opportunities"),
-          ...(["advanced", "lost", "regressed", "movedPipeline", "still"] as const).map((outcome) =>
-            sql<number>`count(*) filter (where outcome = ${sql.lit(outcome)})`.as(outcome),
-          ),
-          sql<string | null>`sum(seconds)`.as("seconds"),
-          sql<number | null>`percentile_cont(0.5) within group (order by seconds::float8)`.as("medianSeconds"),
-          sql<number | null>`percentile_cont(0.9) within group (order by seconds::float8)`.as("p90Seconds"),
-        ])
-        .groupBy(sql`grouping sets ((stage), (stage, "group"))`),
-    once,
+  inEachTense((p: Parameters<Grouped>, tense) =>
+    db
+      .selectFrom(stays(p, tense, grouping).as("stay"))
+      .select(["stage", "group"])
+      .select([
+        sql<boolean>`grouping(stage, "group") = 0`.as("isGroup"),
+        count.as("entries"),
+        sql<number>`count(distinct stay_id)`.as("opportunities"),
+        ...(["advanced", "lost", "regressed", "movedPipeline", "still"] as const).map((outcome) =>
+          sql<number>`count(*) filter (where outcome = ${sql.lit(outcome)})`.as(outcome),
+        ),
+        sql<string | null>`sum(seconds)`.as("seconds"),
+        sql<number | null>`percentile_cont(0.5) within group (order by seconds::float8)`.as("medianSeconds"),
+        sql<number | null>`percentile_cont(0.9) within group (order by seconds::float8)`.as("p90Seconds"),
+      ])
+      .groupBy(sql`grouping sets ((stage), (stage, "group"))`),
   );
 
-const forecastSums = statement(
-  (p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>) =>
-    states(p)
-      .select("currency")
-      .select([
-        sql<number>`case when stage_type = 'won' then width_bucket(closed_at, ${p.bounds}::timestamptz[])
+const forecastSums = inEachTense((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, tense) =>
+  states(p, tense)
+    .select("currency")
+    .select([
+      sql<number>`case when stage_type = 'won' then width_bucket(closed_at, ${p.bounds}::timestamptz[])
         when expected_close_date < ${p.today}::date then -1 when expected_close_date is null then -2
         else width_bucket(expected_close_date, ${p.days}::date[]) end`.as("bucket"),
-        sql<boolean>`stage_type = 'won'`.as("isWon"),
-        count.as("count"),
-        sql<string>`sum(amount)`.as("amount"),
-        sql<string>`sum(amount * probability)`.as("weighted"),
-        sql<string>`coalesce(sum(amount) filter (where probability >= 50), 0)`.as("bestCase"),
-        sql<string>`coalesce(sum(amount) filter (where probability >= 80), 0)`.as("commit"),
-      ])
-      .where(sql<boolean>`stage_type <> 'lost'`)
-      .groupBy(["currency", sql`2`, sql`3`]),
-  once,
+      sql<boolean>`stage_type = 'won'`.as("isWon"),
+      count.as("count"),
+      sql<string>`sum(amount)`.as("amount"),
+      sql<string>`sum(amount * probability)`.as("weighted"),
+      sql<string>`coalesce(sum(amount) filter (where probability >= 50), 0)`.as("bestCase"),
+      sql<string>`coalesce(sum(amount) filter (where probability >= 80), 0)`.as("commit"),
+    ])
+    .where(sql<boolean>`stage_type <> 'lost'`)
+    .groupBy(["currency", sql`2`, sql`3`]),
 );
 
 const customersAt = statement((p: Parameters<Pick<Question, "asOf" | "visibleTo" | "ownerId">>) =>
@@ -259,10 +179,14 @@ const customersAt = statement((p: Parameters<Pick<Question, "asOf" | "visibleTo"
     .where(sql<boolean>`(${p.ownerId}::text is null or owner_id = ${p.ownerId})`),
 );
 
+const later = statement((p: Parameters<{ asOf: string }>) =>
+  db.selectFrom("opportunityHistory").select("seq").where(sql<boolean>`at > ${p.asOf}::timestamptz`).limit(sql.lit(1)),
+);
+
 const events = { none: eventSums("none"), owner: eventSums("owner"), month: eventSums("month") };
 const staysBy = { none: staySums("none"), owner: staySums("owner"), month: staySums("month") };
 
-type RowsOf<S> = S extends Statement<never, infer Row> ? Row : never;
+type RowsOf<S> = S extends Record<Tense, Statement<never, infer Row>> ? Row : never;
 export type StageSums = RowsOf<typeof stageSums>;
 export type CohortSums = RowsOf<typeof cohortSums>;
 export type EventSums = RowsOf<(typeof events)["none"]>;
@@ -275,28 +199,33 @@ export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<S
 }
 
 /** By stage and currency: what was there, how old, how long in its stage, how much of it stuck and overdue. */
-export function sumStages(tenant: TenantDb, question: Question & { stuckBefore: string; today: string }) {
-  return tenant.query(stageSums, question);
+export function sumStages(tenant: TenantDb, tense: Tense, question: Question & { stuckBefore: string; today: string }) {
+  return tenant.query(stageSums[tense], question);
 }
 
 /** What was created in the window, by all that a funnel distinguishes. */
-export function sumCohort(tenant: TenantDb, question: Question & Between) {
-  return tenant.query(cohortSums, question);
+export function sumCohort(tenant: TenantDb, tense: Tense, question: Question & Between) {
+  return tenant.query(cohortSums[tense], question);
 }
 
 /** What was created, won and lost in the window. `bounds`: the beginnings of the months, and the window's end. */
-export function sumEvents(tenant: TenantDb, grouping: Grouping, question: Grouped) {
-  return tenant.query(events[grouping], question);
+export function sumEvents(tenant: TenantDb, tense: Tense, grouping: Grouping, question: Grouped) {
+  return tenant.query(events[grouping][tense], question);
 }
 
 /** What became of the arrivals of the window, by stage in all, and by stage and group. */
-export function sumStays(tenant: TenantDb, grouping: Grouping, question: Grouped) {
-  return tenant.query(staysBy[grouping], question);
+export function sumStays(tenant: TenantDb, tense: Tense, grouping: Grouping, question: Grouped) {
+  return tenant.query(staysBy[grouping][tense], question);
 }
 
 /** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: what is open and what was won. */
-export function sumForecast(tenant: TenantDb, question: Question & { today: string; bounds: string[]; days: string[] }) {
-  return tenant.query(forecastSums, question);
+export function sumForecast(tenant: TenantDb, tense: Tense, question: Question & { today: string; bounds: string[]; days: string[] }) {
+  return tenant.query(forecastSums[tense], question);
+}
+
+/** Whether anything that reports depend on has changed since a moment. */
+export async function hasChangedSince(tenant: TenantDb, asOf: string): Promise<boolean> {
+  return (await tenant.first(later, { asOf })) !== undefined;
 }
 
 export async function countCustomers(tenant: TenantDb, question: Pick<Question, "asOf" | "visibleTo" | "ownerId">): Promise<number> {

@@ -1,7 +1,8 @@
-import { type Call, type Cell, clearance, endpoint, settingsOf } from "@cell/cell";
+import { type Call, type Cell, clearance, endpoint, remembered, settingsOf } from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { notFound } from "@cell/problem";
 import { dayAt } from "../calendar.ts";
+import { opportunity } from "../opportunities/schema.ts";
 import { effective } from "../settings/domain.ts";
 import type { Settings } from "../settings/schema.ts";
 import { visibility } from "../visibility.ts";
@@ -24,6 +25,7 @@ import {
   summary,
   summaryQuery,
 } from "./schema.ts";
+import type { Question, Tense } from "./states.ts";
 import { summaryOf } from "./summary.ts";
 import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
 
@@ -86,13 +88,19 @@ type ReportCall = Call<
   { pipelineId?: string | undefined; ownerId?: string | undefined; currency?: string | undefined; asOf?: string | undefined }
 >;
 
+type Read = <Row>(query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
+
 /** A report's question, resolved. */
 interface Asked {
-  question: reports.Question;
+  question: Question;
   stages: reports.StageRow[];
   settings: Settings;
   timezone: string;
   link: Link;
+  /** The rows at the moment, however they are to be had. */
+  read: Read;
+  /** The same, from memory where they still hold. `what`: all that they depend on beside the question, which must not be its moment. */
+  recall: <Row>(what: unknown[], query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
   /** What every answer says of the question. */
   echo: { pipelineId: string; asOf: string; timezone: string };
 }
@@ -103,33 +111,36 @@ interface Asked {
  */
 export function reportRoutes(cell: Cell): void {
   cell.read(getSummary, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
+    const { question, stages, settings, timezone, link, echo, read } = await ask(call, tenant);
     const hasWindow = call.query.from !== undefined || call.query.to !== undefined;
     const window = hasWindow ? windowOf(call.query, timezone, question.asOf) : null;
     const stuckBefore = new Date(Date.parse(question.asOf) - settings.stuckAfterDays * dayMs).toISOString();
     const today = dayAt(question.asOf, timezone);
     const [sums, events] = await Promise.all([
-      reports.sumStages(tenant, { ...question, stuckBefore, today }),
-      window ? reports.sumEvents(tenant, "none", { ...question, ...window, bounds: [] }) : [],
+      read((tense) => reports.sumStages(tenant, tense, { ...question, stuckBefore, today })),
+      window ? read((tense) => reports.sumEvents(tenant, tense, "none", { ...question, ...window, bounds: [] })) : [],
     ]);
     return { ...echo, ...summaryOf({ stages, sums, events, window, stuckBefore, today, exchange: settings, link }) };
   });
 
   cell.read(getFunnel, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
+    const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
     const window = windowOf(call.query, timezone, question.asOf);
-    const sums = await reports.sumCohort(tenant, { ...question, ...window });
+    const sums = await recall(["cohort", window], (tense) => reports.sumCohort(tenant, tense, { ...question, ...window }));
     return { ...echo, ...funnelOf({ stages, sums, mode: call.query.mode, window, exchange: settings, link }) };
   });
 
   cell.stream(getFunnelReport, async (call, headers) => {
     const tenant = call.tenant.reader();
     const { groupBy, format } = call.query;
-    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
+    const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
     const window = windowOf(call.query, timezone, question.asOf);
     const months = groupBy === "month" ? bucketsOf(window, timezone, "month") : [];
     const grouped = { ...question, ...window, bounds: boundsOf(months) };
-    const [stays, events] = await Promise.all([reports.sumStays(tenant, groupBy, grouped), reports.sumEvents(tenant, groupBy, grouped)]);
+    const [stays, events] = await Promise.all([
+      recall(["stays", groupBy, grouped.bounds, window], (tense) => reports.sumStays(tenant, tense, groupBy, grouped)),
+      recall(["events", groupBy, grouped.bounds, window], (tense) => reports.sumEvents(tenant, tense, groupBy, grouped)),
+    ]);
     const row = { ...echo, ...funnelReportOf({ stages, stays, events, groupBy, window, months, exchange: settings, link }) };
     const body = funnelReport.present(row, clearance(call.caller, "detail"), call.tenant.tenantId);
     if (format === "json") return new Response(JSON.stringify(body), { headers });
@@ -138,23 +149,23 @@ export function reportRoutes(cell: Cell): void {
   });
 
   cell.read(getForecast, "Pipeline", async (call, tenant) => {
-    const { question, settings, timezone, link, echo } = await ask(call, tenant);
+    const { question, settings, timezone, link, echo, read } = await ask(call, tenant);
     const { period } = call.query;
     const window = forecastWindowOf(call.query, timezone, question.asOf, period);
     const buckets = bucketsOf(window, timezone, period);
     const days = [...buckets.map((bucket) => daysOf(bucket, timezone).fromDay), daysOf(window, timezone).toDay];
     const today = dayAt(question.asOf, timezone);
-    const sums = await reports.sumForecast(tenant, { ...question, today, bounds: boundsOf(buckets), days });
+    const sums = await read((tense) => reports.sumForecast(tenant, tense, { ...question, today, bounds: boundsOf(buckets), days }));
     return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, exchange: settings, link }) };
   });
 
   cell.read(getMetrics, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo } = await ask(call, tenant);
+    const { question, stages, settings, timezone, link, echo, read, recall } = await ask(call, tenant);
     const { asOf } = question;
     const window = windowOf({}, timezone, asOf);
     const [sums, cohort, customers] = await Promise.all([
-      reports.sumStages(tenant, { ...question, stuckBefore: asOf, today: dayAt(asOf, timezone) }),
-      reports.sumCohort(tenant, { ...question, ...window }),
+      read((tense) => reports.sumStages(tenant, tense, { ...question, stuckBefore: asOf, today: dayAt(asOf, timezone) })),
+      recall(["cohort", window], (tense) => reports.sumCohort(tenant, tense, { ...question, ...window })),
       reports.countCustomers(tenant, question),
     ]);
     return { ...echo, ...metricsOf({ stages, sums, cohort, customers, window, exchange: settings, link }) };
@@ -169,16 +180,41 @@ async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
   const stages = await reports.stagesOf(tenant, query.pipelineId ?? null);
   const pipelineId = stages[0]?.pipelineId;
   if (pipelineId === undefined) throw notFound("Pipeline", { field: "pipelineId" });
+  const numbered = [...stages].sort((one, other) => one.number - other.number);
   const question = {
     pipelineId,
     visibleTo: visibility(call),
     ownerId: (query.ownerId === "me" ? caller.userId : query.ownerId) ?? null,
     currency: query.currency ?? null,
     asOf,
-    stages: stages.map(({ stage }) => stage),
-    positions: stages.map(({ position }) => position),
+    stages: numbered.map(({ stage }) => stage),
+    positions: numbered.map(({ position }) => position),
   };
-  return { question, stages, settings, timezone, link: linksTo(question), echo: { pipelineId, asOf, timezone } };
+  const read: Read = query.asOf === undefined ? (rows) => rows("present") : readAt(tenant, asOf);
+  const { asOf: _, ...lasting } = question;
+  return {
+    question,
+    read,
+    recall: (what, query) =>
+      read((tense) => (tense === "past" ? query(tense) : remembered(tenant, [opportunity.type], [lasting, what], () => query(tense)))),
+    stages,
+    settings,
+    timezone,
+    link: linksTo(question),
+    echo: { pipelineId, asOf, timezone },
+  };
+}
+
+/** Reads what was at a moment: what is, as long as nothing has changed since. */
+function readAt(tenant: TenantDb, asOf: string): Read {
+  return async (query) => {
+    if (!(await reports.hasChangedSince(tenant, asOf))) {
+      const rows = await query("present");
+      // A change that came between the two looks is in these rows.
+      if (!(await reports.hasChangedSince(tenant, asOf))) return rows;
+    }
+    return query("past");
+  };
 }
 
 /** The beginnings of buckets, and the last one's end. */

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { expect } from "vitest";
+import { waysOfHistory } from "../migrations/0009_reports.ts";
 import { inspect } from "../testing.ts";
 
 /** One row of `opportunity_history`, as far as reports depend on it. */
@@ -33,15 +34,16 @@ const historySql = `insert into $tenant.opportunity_history (opportunity_id, seq
     deleted boolean, at timestamptz)`;
 
 const opportunitiesSql = `insert into $tenant.opportunities (opportunity_id, customer_id, name, amount, currency, pipeline_id, stage, status, probability,
-    probability_overridden, expected_close_date, owner_id, closed_at, stage_entered_at, history_seq, created_at, updated_at, deleted_at, version)
+    probability_overridden, expected_close_date, owner_id, closed_at, stage_entered_at, history_seq, entered, created_at, updated_at, deleted_at, version)
   select distinct on (opportunity_id) opportunity_id, customer_id, 'Planted', amount, currency, pipeline_id, stage, stage_type, probability,
-    false, expected_close_date, owner_id, closed_at, max(at) filter (where moved) over w, seq, min(at) over w, at, case when deleted then at end, seq
+    false, expected_close_date, owner_id, closed_at, max(at) filter (where moved) over w, seq, 0, min(at) over w, at, case when deleted then at end, seq
   from $tenant.opportunity_history window w as (partition by opportunity_id) order by opportunity_id, seq desc`;
 
 /** Gives a tenant opportunities with these histories, past any rule: no request could make them at such times. */
 export async function plant(tenantId: string, pasts: readonly Past[], customerId: string): Promise<void> {
   await inspect(tenantId, historySql, [JSON.stringify(pasts), customerId]);
   await inspect(tenantId, opportunitiesSql);
+  for (const text of waysOfHistory) await inspect(tenantId, text.replaceAll('"$tenant"', "$tenant"));
 }
 
 /** A pipeline in a test's hands. */

@@ -3,7 +3,7 @@ import type { Permission, Principal } from "@cell/http";
 import { badField, notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { v7 as uuid } from "uuid";
-import { hashToken } from "../../authenticate.ts";
+import { hashToken } from "../../api-keys.ts";
 import { type Role, roles } from "../../roles.ts";
 import type { Services } from "../../services.ts";
 import { change } from "../../tables.ts";

@@ -1,7 +1,7 @@
 import { sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
 import type { ControlDb, ControlTx } from "../../tables.ts";
-import type { Tenant } from "./schema.ts";
+import type { Tenant, TenantPatch } from "./schema.ts";
 
 /** A tenant's place in one cell. */
 export interface Place {
@@ -13,7 +13,7 @@ export interface Place {
 function select(db: ControlDb) {
   return db
     .selectFrom("gateway.tenants as tenant")
-    .select(["tenant.tenantId", "tenant.name", "tenant.status", "tenant.createdAt"])
+    .select(["tenant.tenantId", "tenant.name", "tenant.status", "tenant.rateLimit", "tenant.createdAt"])
     .select((row) =>
       jsonArrayFrom(
         row
@@ -88,7 +88,7 @@ export async function setProvisioned(tx: ControlTx, tenantId: string, provisione
 }
 
 /** True when there was such a tenant. */
-export async function update(tx: ControlTx, tenantId: string, patch: { name?: string; status?: Tenant["status"] }): Promise<boolean> {
+export async function update(tx: ControlTx, tenantId: string, patch: TenantPatch): Promise<boolean> {
   const { numUpdatedRows } = await tx.updateTable("gateway.tenants").set(patch).where("tenantId", "=", tenantId).executeTakeFirst();
   return numUpdatedRows > 0n;
 }
@@ -96,6 +96,7 @@ export async function update(tx: ControlTx, tenantId: string, patch: { name?: st
 /** Removes the tenant with its keys and places. */
 export async function remove(tx: ControlTx, tenantId: string): Promise<void> {
   await tx.deleteFrom("gateway.apiKeys").where("tenantId", "=", tenantId).execute();
+  await tx.deleteFrom("gateway.moves").where("tenantId", "=", tenantId).execute();
   await tx.deleteFrom("gateway.placements").where("tenantId", "=", tenantId).execute();
   await tx.deleteFrom("gateway.tenants").where("tenantId", "=", tenantId).execute();
 }

@@ -1,5 +1,6 @@
 import { badField, notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import * as moves from "../../moves/repository.ts";
 import type { Services } from "../../services.ts";
 import { change } from "../../tables.ts";
 import { type GatewayEnv, requireOperator } from "../access.ts";
@@ -46,7 +47,7 @@ const patchTenant = createRoute({
   path: "/api/admin/tenants/{tenantId}",
   tags,
   security,
-  summary: "Rename, suspend or resume a tenant",
+  summary: "Rename, suspend or resume a tenant, or limit its rate",
   request: { params, body: { required: true, content: { "application/json": { schema: tenantPatchSchema } } } },
   responses: { 200: answer("The tenant", tenantSchema), ...problems(404) },
 });
@@ -59,7 +60,7 @@ const deleteTenant = createRoute({
   summary: "Drop a tenant with all its data, for good",
   description: "When it fails midway, the same request again finishes it.",
   request: { params, query: z.strictObject({ confirm: z.string().describe("The tenant's id once more") }) },
-  responses: { 200: answer("It is gone", tenantDeletedSchema), ...problems(404) },
+  responses: { 200: answer("It is gone", tenantDeletedSchema), ...problems(404, 409) },
 });
 
 /** The tenants' life: for the operator alone. */
@@ -115,10 +116,11 @@ export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cell
     const { tenantId } = c.req.valid("param");
     if (c.req.valid("query").confirm !== tenantId) throw badField("confirm", "INVALID_FORMAT", "repeat the tenant's id");
     await found(tenantId);
+    if (await moves.isRunning(db, tenantId)) throw new Problem("CONFLICT", "This tenant is being moved; drop it when that has ended");
     // First nobody is sent there any more, then the data goes, and last what says where it was.
     await change(db, (tx) => tenants.setProvisioned(tx, tenantId, false));
     changed();
-    const places = await tenants.places(db, tenantId);
+    const places = [...(await tenants.places(db, tenantId)), ...(await moves.leftovers(db, tenantId))];
     await Promise.all(places.map((place) => cells.drop(place, tenantId)));
     await change(db, (tx) => tenants.remove(tx, tenantId));
     changed();

@@ -7,11 +7,20 @@ const placementSchema = z.strictObject({
   provisioned: z.boolean().describe("False while the cell may lack the tenant: repeat POST to finish its creation, or DELETE"),
 });
 
+const rateLimitSchema = z
+  .int()
+  .min(0)
+  .max(1_000_000)
+  .nullable()
+  .describe("Requests per second, twice as many at once; null: as the gateway is set, 0: no limit")
+  .openapi({ example: null });
+
 export const tenantSchema = z
   .strictObject({
     tenantId: tenantIdSchema,
     name: z.string().openapi({ example: "Example Ltd" }),
     status: z.enum(["active", "suspended"]),
+    rateLimit: rateLimitSchema,
     createdAt: timeSchema,
     placements: z.array(placementSchema).describe("Where the tenant's data is, by cell"),
   })
@@ -25,9 +34,10 @@ export const tenantCreateSchema = z
   .openapi("TenantCreate");
 
 export const tenantPatchSchema = z
-  .strictObject({ name: nameSchema, status: z.enum(["active", "suspended"]) })
+  .strictObject({ name: nameSchema, status: z.enum(["active", "suspended"]), rateLimit: rateLimitSchema })
   .partial()
-  .refine((patch) => Object.keys(patch).length > 0, "name or status")
+  .refine((patch) => Object.keys(patch).length > 0, "name, status or rateLimit")
   .openapi("TenantPatch", { example: { status: "suspended" } });
+export type TenantPatch = z.infer<typeof tenantPatchSchema>;
 
 export const tenantDeletedSchema = z.strictObject({ tenantId: tenantIdSchema, deleted: z.literal(true) }).openapi("TenantDeleted");

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { serverEnv } from "./cluster.ts";
@@ -145,7 +146,12 @@ function settings(fast: boolean): Record<string, string | number> {
   return {
     listen_addresses: "127.0.0.1",
     max_connections: 200,
-    shared_buffers: fast ? "128MB" : "256MB",
+    shared_buffers: fast ? "128MB" : `${Math.min(1_024, Math.floor(totalmem() / 2 ** 22))}MB`,
+    max_wal_size: "4GB",
+    // Any disk of these days: reports are then read from their indexes.
+    random_page_cost: 1.1,
+    // It pays for questions of many seconds, and none here may take that long.
+    jit: "off",
     password_encryption: "scram-sha-256",
     timezone: "UTC",
     log_timezone: "UTC",

@@ -1,10 +1,10 @@
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { stopPostmaster } from "../embedded/postmaster.ts";
 import { commandOf, isAlive } from "../embedded/process.ts";
-import { startEmbedded } from "../embedded.ts";
+import { startTestServer, testFolderPrefix } from "./server.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -13,26 +13,19 @@ declare module "vitest" {
   }
 }
 
-const prefix = "cell-crm-test-";
-
 /** One PostgreSQL per test run, gone with it; returns the teardown. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   await sweep();
-  const dataDir = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
-  chmodSync(dataDir, 0o755);
   // The port of a run must not be the one of a system that runs on this machine meanwhile.
-  const server = await startEmbedded({ dataDir, fast: true, port: 20_432, log: (line) => process.stderr.write(`${line}\n`) });
+  const server = await startTestServer(20_432);
   project.provide("databaseUrl", server.url);
-  return async () => {
-    await server.stop();
-    for (const folder of [server.home, dataDir]) rmSync(folder, { recursive: true, force: true });
-  };
+  return () => server.stop();
 }
 
 /** Ends and removes what test runs left that were killed. */
 async function sweep(): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
-    const pid = Number(new RegExp(`^${prefix}(\\d+)-`).exec(name)?.[1]);
+    const pid = Number(new RegExp(`^${testFolderPrefix}(\\d+)-`).exec(name)?.[1]);
     if (!pid || isAlive(pid)) continue;
     const dataDir = join(tmpdir(), name);
     const lock = join(dataDir, "postgres", "postmaster.pid");

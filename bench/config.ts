@@ -1,0 +1,120 @@
+import { mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+/** How much data the workloads run on. */
+export interface Sizes {
+  /** Customers of the tenant that single records and pages are read from. */
+  customers: number;
+  /** Customers, and as many opportunities, of the tenant that is searched, exported and reported on. */
+  many: number;
+  /** Customers of the tenants that are written to. */
+  written: number;
+  importRows: number;
+  /** Tenants in turn. */
+  tenants: number;
+  /** Tenants in turn where each has a login of its own. */
+  tenantsWithLogin: number;
+  /** Tenants that are provisioned and migrated. */
+  migrated: number;
+}
+
+/** Where things listen, on 127.0.0.1. */
+export interface Ports {
+  gateway: number;
+  crm: number;
+  echo: number;
+  nginx: number;
+  postgres: number;
+  /** For whole systems that are started to be timed, and for peers. */
+  spare: number;
+}
+
+export interface Config {
+  /** Holds data, results and peers; kept between runs. */
+  dir: string;
+  /** The data directory of this run's system. */
+  dataDir: string;
+  resultDir: string;
+  /** Ids such as W4; empty for all. `peers` compares with other products. */
+  workloads: string[];
+  rounds: number;
+  seconds: number;
+  /** Requests under way at once. */
+  connections: number;
+  smoke: boolean;
+  /** Writes CPU profiles of gateway and cell into `<dir>/profiles`. */
+  profile: boolean;
+  sizes: Sizes;
+  ports: Ports;
+}
+
+const fullSizes: Sizes = {
+  customers: 100_000,
+  many: 1_000_000,
+  written: 20_000,
+  importRows: 100_000,
+  tenants: 1_000,
+  tenantsWithLogin: 100,
+  migrated: 1_000,
+};
+const smokeSizes: Sizes = {
+  customers: 2_000,
+  many: 2_000,
+  written: 500,
+  importRows: 6_000,
+  tenants: 6,
+  tenantsWithLogin: 3,
+  migrated: 3,
+};
+
+/**
+ * `[W1 W2 … | peers] [--rounds 5] [--seconds 4] [--smoke] [--profile]`, and the environment: BENCH_DIR (`.bench`), BENCH_PORT (18500, the
+ * first of 50 ports), BENCH_ROWS (1000000, the rows of the large tenant). Throws a sentence about what cannot be understood.
+ */
+export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = process.env): Config {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      rounds: { type: "string" },
+      seconds: { type: "string" },
+      smoke: { type: "boolean", default: false },
+      profile: { type: "boolean", default: false },
+    },
+  });
+  const { smoke, profile } = values;
+  const firstPort = number("BENCH_PORT", env.BENCH_PORT, 18_500, 65_000);
+  const dir = resolve(env.BENCH_DIR || ".bench");
+  const dataDir = join(dir, smoke ? "smoke" : "data");
+  const resultDir = join(dir, "results");
+  for (const folder of [dataDir, resultDir]) mkdirSync(folder, { recursive: true });
+  const sizes = smoke ? smokeSizes : { ...fullSizes, many: number("BENCH_ROWS", env.BENCH_ROWS, fullSizes.many, 100_000_000) };
+  return {
+    dir,
+    dataDir,
+    resultDir,
+    workloads: positionals.map((id) => (id === "peers" ? id : id.toUpperCase())),
+    rounds: number("--rounds", values.rounds, smoke ? 1 : 5, 100),
+    seconds: number("--seconds", values.seconds, smoke ? 1 : 4, 600),
+    connections: smoke ? 8 : 32,
+    smoke,
+    profile,
+    sizes,
+    ports: {
+      gateway: firstPort,
+      crm: firstPort + 1,
+      echo: firstPort + 2,
+      nginx: firstPort + 3,
+      postgres: firstPort + 10,
+      spare: firstPort + 20,
+    },
+  };
+}
+
+function number(name: string, text: string | undefined, fallback: number, max: number): number {
+  if (!text) return fallback;
+  if (!/^\d+$/.test(text) || Number(text) < 1 || Number(text) > max)
+    throw new Error(`${name} must be a whole number from 1 to ${max}, not "${text}"`);
+  return Number(text);
+}

@@ -1,0 +1,185 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { parseAssertionKeys } from "@cell/http";
+import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
+import { schemaOf, tenantLogin } from "@cell/postgres/tenants";
+import pg from "pg";
+import { ensureGatewayRole } from "../../scripts/start/database.ts";
+import { endLeftovers, recordPids } from "../../scripts/start/lock.ts";
+import { gatewayPassword, keepSecrets, type Secrets } from "../../scripts/start/secrets.ts";
+import { runStep, type Service, startService } from "../../scripts/start/service.ts";
+import type { Config } from "../config.ts";
+import type { Pids } from "./processes.ts";
+
+export type ServiceName = "gateway" | "crm" | "echo";
+
+const scripts: Record<ServiceName, string> = {
+  gateway: "gateway/src/main.ts",
+  crm: "cells/crm/src/main.ts",
+  echo: "bench/harness/echo.ts",
+};
+
+/** They count each request as ever, and refuse none. */
+const rateLimits = { RATE_LIMIT_TOKEN: "1000000", RATE_LIMIT_TENANT: "1000000" };
+
+/** The product as a user runs it: PostgreSQL, gateway and cell, each a process of its own; and a cell that only answers. */
+export class Stack {
+  readonly config: Config;
+  readonly secrets: Secrets;
+  /** The database's owner. */
+  readonly owner: pg.Pool;
+  readonly #embedded: Embedded;
+  readonly #services: Partial<Record<ServiceName, Service>> = {};
+  readonly #pids: Record<string, number> = {};
+  readonly #log: (line: string) => void;
+
+  private constructor(config: Config, secrets: Secrets, embedded: Embedded, log: (line: string) => void) {
+    this.config = config;
+    this.secrets = secrets;
+    this.#embedded = embedded;
+    this.#log = log;
+    this.owner = new pg.Pool({ connectionString: embedded.socketUrl, max: 4, options: "-c timezone=UTC" });
+    // Whoever uses a connection that is lost is told by its query.
+    this.owner.on("error", () => undefined);
+  }
+
+  /** Starts all; `stop()` is owed. Rejects with a sentence. */
+  static async start(config: Config, log: (line: string) => void): Promise<Stack> {
+    mkdirSync(join(config.dataDir, "logs"), { recursive: true });
+    await endLeftovers(config.dataDir, log);
+    const secrets = keepSecrets(config.dataDir);
+    const embedded = await startEmbedded({ dataDir: config.dataDir, port: config.ports.postgres, log });
+    const stack = new Stack(config, secrets, embedded, log);
+    try {
+      await ensureGatewayRole({ url: embedded.url, ownerUrl: embedded.socketUrl, gatewayUrl: "", embedded }, secrets);
+      for (const name of ["gateway", "crm"] as const) await stack.migrate(name);
+      for (const name of ["echo", "crm", "gateway"] as const) await stack.run(name);
+    } catch (error) {
+      await stack.stop();
+      throw error;
+    }
+    return stack;
+  }
+
+  get gateway(): string {
+    return this.#url("gateway");
+  }
+
+  get crm(): string {
+    return this.#url("crm");
+  }
+
+  get echo(): string {
+    return this.#url("echo");
+  }
+
+  /** Through the unix socket, as the cell's owner. */
+  get databaseUrl(): string {
+    return this.#embedded.socketUrl;
+  }
+
+  get postgresLog(): string {
+    return join(this.#logDir, "postgres.log");
+  }
+
+  get assertionKeys() {
+    return parseAssertionKeys(this.secrets.assertionKeys);
+  }
+
+  /** The database by a tenant's own login. */
+  urlOf(tenantId: string): string {
+    const { user, password } = tenantLogin(schemaOf(tenantId), this.secrets.tenantLoginSecret);
+    return this.#urlAs(user, password);
+  }
+
+  /** The processes of these names, PostgreSQL always among them. */
+  pids(...names: ServiceName[]): Pids {
+    const wanted = names.map((name) => [name, this.#pids[name] ?? 0] as const);
+    return { ...Object.fromEntries(wanted), postgres: this.#embedded.pid };
+  }
+
+  /** Brings a service's database up to date, which is a step of its own in production too. */
+  async migrate(name: "gateway" | "crm", env: Record<string, string> = {}): Promise<void> {
+    const script = scripts[name].replace("main.ts", "migrate.ts");
+    await runStep(`${name}-migrate`, script, { ...this.#environment(name), ...env }, this.#logDir, AbortSignal.timeout(600_000));
+  }
+
+  /** Starts a service, or starts it again, with settings of its own. */
+  async run(name: ServiceName, env: Record<string, string> = {}): Promise<void> {
+    const { config } = this;
+    await this.#services[name]?.stop();
+    const service = startService({
+      name,
+      script: scripts[name],
+      env: { ...this.#environment(name), ...env },
+      url: this.#url(name),
+      logDir: this.#logDir,
+      log: this.#log,
+      onPid: (pid) => {
+        this.#pids[name] = pid;
+        recordPids(config.dataDir, this.#pids);
+      },
+    });
+    this.#services[name] = service;
+    await service.ready(AbortSignal.timeout(60_000));
+  }
+
+  /** What a service is started with. */
+  environment(name: ServiceName): Record<string, string> {
+    return this.#environment(name);
+  }
+
+  async halt(name: ServiceName): Promise<void> {
+    await this.#services[name]?.stop();
+    delete this.#services[name];
+  }
+
+  async stop(): Promise<void> {
+    for (const name of ["gateway", "crm", "echo"] as const) await this.halt(name);
+    await this.owner.end();
+    await this.#embedded.stop();
+  }
+
+  get #logDir(): string {
+    return join(this.config.dataDir, "logs");
+  }
+
+  #url(name: ServiceName): string {
+    return `http://127.0.0.1:${this.config.ports[name]}`;
+  }
+
+  #urlAs(user: string, password: string): string {
+    return Object.assign(new URL(this.databaseUrl), { username: user, password }).href;
+  }
+
+  #environment(name: ServiceName): Record<string, string> {
+    const { secrets, config } = this;
+    const { dataDir, ports } = config;
+    const profiles = join(config.dir, "profiles", name);
+    const common = {
+      HOST: "127.0.0.1",
+      PORT: String(ports[name]),
+      LOG_LEVEL: "info",
+      ASSERTION_KEYS: secrets.assertionKeys,
+      NODE_COMPILE_CACHE: join(dataDir, "compile-cache"),
+      ...(config.profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` } : {}),
+    };
+    const gatewayUrl = this.#urlAs("gateway", gatewayPassword(secrets));
+    const cells = `crm=${this.#url("crm")},echo=${this.#url("echo")}`;
+    switch (name) {
+      case "gateway":
+        return { ...common, ...rateLimits, DATABASE_URL: gatewayUrl, OPERATOR_KEY: secrets.operatorKey, CELLS: cells };
+      case "crm":
+        return {
+          ...common,
+          DATABASE_URL: this.databaseUrl,
+          TENANT_LOGIN_SECRET: secrets.tenantLoginSecret,
+          SEAL_KEY: secrets.sealKey,
+          SEAL_LOG: join(dataDir, "seals.jsonl"),
+          WEBHOOK_KEYS: secrets.webhookKeys,
+        };
+      case "echo":
+        return common;
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import type { Bench, Workload } from "../harness/bench.ts";
+import { tenants } from "../harness/data.ts";
+import { startNginx } from "../harness/nginx.ts";
+import { atLeast, atMost, compare, type Line } from "../harness/report.ts";
+import { median } from "../harness/statistics.ts";
+import { callerHeaders } from "../harness/tenants.ts";
+
+/**
+ * What the gateway costs: a cell that only answers, behind the gateway with its authentication and placement, and behind nginx, which
+ * keeps its connections, on one worker. Limit: nginx. Goals: 0.60 of it for a small answer, 0.75 for a list of 7 KB, 45 µs of CPU, and
+ * 0.1 ms more than without any gateway where one caller asks alone.
+ */
+export const gatewayHop: Workload = {
+  id: "W1",
+  title: "gateway hop",
+  async run(bench) {
+    const { config, stack, tools } = bench;
+    const nginx = tools.nginx === undefined ? undefined : await startNginx(tools.nginx, config.dataDir, config.ports.nginx, stack.echo);
+    try {
+      return [
+        ...(await hop(bench, "small", "/small", 0.6, nginx)),
+        ...(await hop(bench, "list of 7 KB", "/list", 0.75, nginx)),
+        ...(await alone(bench, nginx)),
+      ];
+    } finally {
+      await nginx?.stop();
+    }
+  },
+};
+
+type Proxy = { url: string; pid: number } | undefined;
+
+function sides(bench: Bench, what: string, path: string, nginx: Proxy, connections?: number) {
+  const { stack } = bench;
+  const headers = callerHeaders(tenants.read);
+  const get = (at: string) => () => [{ method: "GET", path: at, headers }];
+  const echo = stack.pids("echo").echo ?? 0;
+  const gateway = stack.pids("gateway").gateway ?? 0;
+  return {
+    direct: bench.http(`${what}, no gateway`, stack.echo, { echo }, get(path), connections),
+    limit: nginx && bench.http("nginx", nginx.url, { nginx: nginx.pid, echo }, get(path), connections),
+    product: bench.http(`${what}, through the gateway`, stack.gateway, { gateway, echo }, get(`/api/v1/echo${path}`), connections),
+  };
+}
+
+async function hop(bench: Bench, what: string, path: string, goal: number, nginx: Proxy): Promise<Line[]> {
+  const { limit, product, direct } = await bench.measure(sides(bench, what, path, nginx));
+  const line = compare("W1", product, limit, ({ ratio, cpuUs }) => [
+    atLeast("ratio", ratio?.median, goal),
+    atMost("gateway's CPU µs", cpuUs.gateway, 45),
+  ]);
+  return [line, ...(limit ? [compare("W1", { ...limit, name: `${what}, through nginx` }, direct)] : [])];
+}
+
+async function alone(bench: Bench, nginx: Proxy): Promise<Line[]> {
+  const { direct, product } = await bench.measure(sides(bench, "one caller", "/small", nginx, 1));
+  const added = median(product.samples.map(({ p50Ms }, round) => (p50Ms ?? 0) - (direct.samples[round]?.p50Ms ?? 0)));
+  const line = compare("W1", product, direct, () => [atMost("ms added to p50", added, 0.1)], "p50Ms");
+  return [{ ...line, seen: { "ms added": added } }];
+}

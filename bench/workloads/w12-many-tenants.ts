@@ -1,0 +1,63 @@
+import type { Bench, Workload } from "../harness/bench.ts";
+import { ensureSmallTenants } from "../harness/data.ts";
+import { childrenOf, privateMb } from "../harness/processes.ts";
+import { atLeast, atMost, compare, type Line } from "../harness/report.ts";
+import type { Side } from "../harness/rounds.ts";
+import { callerHeaders } from "../harness/tenants.ts";
+
+/**
+ * Many tenants in turn on one cell: 1,000 through one shared login, and 100 with a login each. Limit: the same requests for one tenant alone,
+ * in the same mode. Goals: 0.80 of it, and 60 MB of its own for each backend of the database.
+ */
+export const manyTenants: Workload = {
+  id: "W12",
+  title: "many tenants",
+  async run(bench) {
+    const { sizes } = bench.config;
+    const ids = await ensureSmallTenants(bench.stack, sizes.tenants, bench.log);
+    try {
+      return [
+        ...(await inMode(bench, "shared", "shared login", ids)),
+        ...(await inMode(bench, "own", "a login each", ids.slice(0, sizes.tenantsWithLogin))),
+      ];
+    } finally {
+      await restart(bench, {});
+    }
+  },
+};
+
+async function inMode(bench: Bench, mode: string, name: string, ids: readonly string[]): Promise<Line[]> {
+  await restart(bench, { TENANT_LOGINS: mode });
+  const [first = ""] = ids;
+  const { limit, product } = await bench.measure({
+    limit: lists(bench, `1 tenant, ${name}`, [first]),
+    product: lists(bench, `${ids.length} tenants in turn, ${name}`, ids),
+  });
+  return [
+    compare("W12", product, limit, ({ ratio, seen }) => [
+      atLeast("ratio", ratio?.median, 0.8),
+      atMost("MB in the largest backend", seen["MB in the largest backend"], 60),
+    ]),
+  ];
+}
+
+/** Which logins there are is the migration's to see to. */
+async function restart({ stack }: Bench, env: Record<string, string>): Promise<void> {
+  await stack.migrate("crm", env);
+  await stack.run("crm", env);
+}
+
+/** A page of customers of one tenant after the other. */
+function lists(bench: Bench, name: string, ids: readonly string[]): Side {
+  const { stack } = bench;
+  const requests = ids.map((id) => ({ method: "GET", path: "/api/v1/crm/customers", headers: callerHeaders(id) }));
+  const side = bench.http(name, stack.gateway, stack.pids("gateway", "crm"), () => requests);
+  return {
+    name,
+    async run(seconds, round) {
+      const sample = await side.run(seconds, round);
+      const backends = childrenOf(stack.pids().postgres ?? 0).map(privateMb);
+      return { ...sample, seen: { backends: backends.length, "MB in the largest backend": Math.max(...backends) } };
+    },
+  };
+}

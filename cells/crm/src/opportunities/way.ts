@@ -1,0 +1,54 @@
+import { type RawBuilder, sql } from "kysely";
+import { db } from "../tables.ts";
+
+/** What funnels count by: the stages that an opportunity has been in in its pipeline, and the last one of them that was no lost one. */
+export const wayColumns = ["entered", "lastStage"] as const;
+
+type Way = Record<(typeof wayColumns)[number], RawBuilder<unknown>>;
+type Place = Record<"pipelineId" | "stage" | "status", RawBuilder<unknown>>;
+
+/** A stage's bit; a mask holds the first 63 that a pipeline ever had. */
+const bit = sql<string>`case when number < 63 then 1::bigint << number else 0 end`;
+
+const stagesIn = (pipelineId: RawBuilder<unknown>) =>
+  db.selectFrom("pipelineStages").where(sql<boolean>`pipeline_id = ${pipelineId}::uuid`);
+
+/** The way of a new opportunity that has passed these stages; each is named once, the last one last. */
+export function wayOf(pipelineId: RawBuilder<unknown>, passed: RawBuilder<unknown>): Way {
+  const stages = () => stagesIn(pipelineId).where(sql<boolean>`stage = any(${passed})`);
+  return {
+    entered: sql`(${stages().select(sql`bit_or(${bit})`.as("entered"))})`,
+    lastStage: sql`(${stages()
+      .select("number")
+      .where("type", "<>", sql.lit("lost" as const))
+      .orderBy(sql`array_position(${passed}, stage)`, "desc")
+      .limit(sql.lit(1))})`,
+  };
+}
+
+/** The way of an opportunity that an update brings to a place, be it the one where it is. Out of its history where it comes to another pipeline. */
+export function wayAfter({ pipelineId, stage, status }: Place): Way {
+  const here = stagesIn(pipelineId).where(sql<boolean>`stage = ${stage}`);
+  const before = db
+    .selectFrom("opportunityHistory as move")
+    .innerJoin("pipelineStages", (join) =>
+      join.onRef("pipelineStages.pipelineId", "=", "move.pipelineId").onRef("pipelineStages.stage", "=", "move.stage"),
+    )
+    .where(sql<boolean>`move.opportunity_id = opportunities.opportunity_id and move.pipeline_id = ${pipelineId}::uuid and moved`);
+  const stays = sql`opportunities.pipeline_id = ${pipelineId}::uuid`;
+  const last = before
+    .select("number")
+    .where("stageType", "<>", sql.lit("lost" as const))
+    .orderBy("seq", "desc")
+    .limit(sql.lit(1));
+  return {
+    entered: sql`case when ${stays} then opportunities.entered else (${before.select(sql`coalesce(bit_or(${bit}), 0)`.as("entered"))}) end
+      | (${here.select(bit.as("entered"))})`,
+    lastStage: sql`case when ${status} <> 'lost' then (${here.select("number")}) when ${stays} then opportunities.last_stage else (${last}) end`,
+  };
+}
+
+/** The same, as columns of a select. */
+export function namedWay(way: Way) {
+  return wayColumns.map((name) => way[name].as(name));
+}

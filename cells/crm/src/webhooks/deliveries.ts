@@ -1,0 +1,323 @@
+import { Lists } from "@cell/cell";
+import { type AuditEntry, type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
+import { type RawBuilder, sql } from "kysely";
+import { recordsOf } from "../records.ts";
+import { type DeliveryStatus, db, type Tables, type WebhookAttemptsTable } from "../tables.ts";
+import type { Event } from "./domain.ts";
+import { type Attempt, type Delivery, delivery } from "./schema.ts";
+import type { TrailPosition } from "./trail.ts";
+
+/** A delivery that is to be made. */
+export interface NewDelivery {
+  deliveryId: string;
+  eventId: string;
+  eventType: string;
+  auditSeq: number | null;
+  occurredAt: string;
+}
+
+/** A delivery whose attempt is this process's to make. */
+export interface Claimed extends Event {
+  deliveryId: string;
+  attempts: number;
+  tries: number;
+}
+
+/** How an attempt ended, and what follows. */
+export interface Noted extends Omit<WebhookAttemptsTable, "deliveryId"> {
+  deliveryId: string;
+  status: Delivery["status"];
+  /** From now to the next attempt; null where there is none. */
+  delayMs: number | null;
+}
+
+type WithTrail = Tables & { auditLogs: AuditEntry & { seq: number } };
+const withTrail = tenantTables<WithTrail>();
+
+const columns = [
+  "deliveryId",
+  "webhookId",
+  "eventId",
+  "eventType",
+  "occurredAt",
+  "status",
+  "attempts",
+  "nextAttemptAt",
+  "createdAt",
+  "finishedAt",
+] as const;
+
+const all = () => db.selectFrom("webhookDeliveries").select(columns).$castTo<Delivery>();
+
+const byId = statement((p: Parameters<{ webhookId: string; deliveryId: string }>) =>
+  all().where("deliveryId", "=", p.deliveryId).where("webhookId", "=", p.webhookId),
+);
+
+const attemptsOf = statement((p: Parameters<{ deliveryId: string }>) =>
+  db
+    .selectFrom("webhookAttempts")
+    .select(["attempt", "startedAt", "durationMs", "statusCode", "error"])
+    .where("deliveryId", "=", p.deliveryId)
+    .orderBy("attempt"),
+);
+
+/** The entry that a delivery tells of, as JSON; null for a test event. */
+const entry = sql<Event["entry"]>`json_build_object('id', id, 'seq', seq, 'action', action, 'resourceType', resource_type,
+  'resourceId', resource_id, 'resourceName', resource_name, 'resourceVersion', resource_version, 'changes', changes,
+  'requestId', request_id, 'actorId', actor_id, 'importId', import_id)`;
+
+const entryOf = () =>
+  withTrail.selectFrom("auditLogs").select(entry.as("entry")).whereRef("auditLogs.seq", "=", sql`webhook_deliveries.audit_seq`);
+
+const event = () => sql<Event["entry"]>`(${entryOf()})`.as("entry");
+
+const eventOf = statement((p: Parameters<{ deliveryId: string }>) =>
+  db.selectFrom("webhookDeliveries").select(["eventId", "eventType", "occurredAt", event()]).where("deliveryId", "=", p.deliveryId),
+);
+
+const field = (name: string): RawBuilder<string> => sql<string>`given.${sql.id(name)}`;
+
+// Planned afresh: rows appear faster than the statistics that a kept plan rests on.
+const once = { keep: false };
+
+const inserting = (p: Parameters<{ webhookId: string; rows: string }>) =>
+  db
+    .insertInto("webhookDeliveries")
+    .columns(["deliveryId", "webhookId", "eventId", "eventType", "auditSeq", "occurredAt", "status", "nextAttemptAt"])
+    .expression(
+      db
+        .selectFrom(
+          sql<object>`json_to_recordset(${p.rows}::json)`.as<"given">(
+            sql<never>`given(delivery_id uuid, event_id uuid, event_type text, audit_seq bigint, occurred_at timestamptz)`,
+          ),
+        )
+        .select([
+          field("delivery_id").as("deliveryId"),
+          sql<string>`${p.webhookId}::uuid`.as("webhookId"),
+          field("event_id").as("eventId"),
+          field("event_type").as("eventType"),
+          sql<number>`given.audit_seq`.as("auditSeq"),
+          field("occurred_at").as("occurredAt"),
+          sql<DeliveryStatus>`'pending'`.as("status"),
+          sql<string>`now()`.as("nextAttemptAt"),
+        ]),
+    );
+
+const insertNew = statement(
+  (p: Parameters<{ webhookId: string; rows: string }>) =>
+    inserting(p).onConflict((conflict) => conflict.columns(["webhookId", "eventId"]).doNothing()),
+  once,
+);
+
+const requeued = { status: "pending" as const, tries: 0, nextAttemptAt: sql<string>`now()`, finishedAt: null };
+
+const insertAgain = statement(
+  (p: Parameters<{ webhookId: string; rows: string }>) =>
+    inserting(p).onConflict((conflict) =>
+      conflict
+        .columns(["webhookId", "eventId"])
+        .doUpdateSet(requeued as never)
+        .where(sql<boolean>`webhook_deliveries.status <> 'pending'`),
+    ),
+  once,
+);
+
+const requeueOne = statement((p: Parameters<{ deliveryId: string }>) =>
+  db.updateTable("webhookDeliveries").set(requeued).where("deliveryId", "=", p.deliveryId).where("status", "<>", "pending"),
+);
+
+const lockPosition = statement((p: Parameters<{ webhookId: string }>) =>
+  db
+    .selectFrom("webhooks")
+    .select(["positionTransaction", "positionSeq", "events"])
+    .where("webhookId", "=", p.webhookId)
+    .where("enabled", "=", true)
+    // Leaves room for the foreign keys of a replay that makes the same deliveries: each would wait for the other.
+    .forNoKeyUpdate(),
+);
+
+const setPosition = statement((p: Parameters<{ webhookId: string } & TrailPosition>) =>
+  db
+    .updateTable("webhooks")
+    .set({ positionTransaction: p.positionTransaction, positionSeq: p.positionSeq })
+    .where("webhookId", "=", p.webhookId),
+);
+
+const due = (p: Parameters<{ webhookId: string; limit: number }>) =>
+  db
+    .selectFrom("webhookDeliveries")
+    .select("deliveryId")
+    .where("webhookId", "=", p.webhookId)
+    .where("status", "=", "pending")
+    .where("nextAttemptAt", "<=", sql<string>`now()`)
+    .orderBy("nextAttemptAt")
+    .orderBy("deliveryId")
+    .limit(p.limit)
+    .forUpdate()
+    .skipLocked();
+
+const claimDue = statement(
+  (p: Parameters<{ webhookId: string; limit: number; leaseMs: number }>) =>
+    db
+      .updateTable("webhookDeliveries")
+      .set({
+        attempts: sql<number>`attempts + 1`,
+        tries: sql<number>`tries + 1`,
+        nextAttemptAt: sql<string>`now() + ${p.leaseMs}::int * interval '1 millisecond'`,
+      })
+      .where(sql<boolean>`delivery_id = any(array(${due(p)}))`)
+      .returning(["deliveryId", "eventId", "eventType", "occurredAt", "attempts", "tries", event()]),
+  once,
+);
+
+const noteResult = statement((p: Parameters<Noted>) =>
+  db
+    .updateTable("webhookDeliveries")
+    .set({
+      status: p.status,
+      nextAttemptAt: sql<string>`now() + ${p.delayMs}::int * interval '1 millisecond'`,
+      finishedAt: sql<string>`case when ${p.delayMs}::int is null then now() end`,
+    })
+    .where("deliveryId", "=", p.deliveryId)
+    // One that was taken over, or replayed meanwhile, is another attempt's.
+    .where("attempts", "=", p.attempt),
+);
+
+const insertAttempt = statement((p: Parameters<Noted>) =>
+  db
+    .insertInto("webhookAttempts")
+    .columns(["deliveryId", "attempt", "startedAt", "durationMs", "statusCode", "error"])
+    .expression(
+      db
+        .selectFrom("webhookDeliveries")
+        .select([
+          "deliveryId",
+          sql<number>`${p.attempt}::int`.as("attempt"),
+          sql<string>`${p.startedAt}::timestamptz`.as("startedAt"),
+          sql<number>`${p.durationMs}::int`.as("durationMs"),
+          sql<number | null>`${p.statusCode}::int`.as("statusCode"),
+          sql<string | null>`${p.error}::text`.as("error"),
+        ])
+        .where("deliveryId", "=", p.deliveryId),
+    )
+    .onConflict((conflict) => conflict.doNothing()),
+);
+
+const firstDue = () =>
+  db
+    .selectFrom("webhookDeliveries")
+    .select("nextAttemptAt")
+    .where(sql<boolean>`webhook_deliveries.webhook_id = webhooks.webhook_id`)
+    .where("status", "=", "pending")
+    .orderBy("nextAttemptAt")
+    .limit(sql.lit(1));
+
+const nextDue = statement((_: Parameters<object>) =>
+  db
+    .selectFrom("webhooks")
+    .select(sql<number | null>`(extract(epoch from min((${firstDue()})) - now()) * 1000)::int`.as("dueInMs"))
+    .where("enabled", "=", true),
+);
+
+const rowsOfNobody = sql<boolean>`webhook_id in (${db.selectFrom("webhooks").select("webhookId").where("deletedAt", "is not", null)})`;
+
+const sweepRows = statement(
+  (p: Parameters<{ keptDays: number; limit: number }>) =>
+    db
+      .deleteFrom("webhookDeliveries")
+      .where(
+        sql<boolean>`ctid = any(array(${db
+          .selectFrom("webhookDeliveries")
+          .select(sql`ctid`.as("place"))
+          .where(sql<boolean>`(created_at < now() - ${p.keptDays}::int * interval '1 day' or ${rowsOfNobody})`)
+          .limit(p.limit)
+          .forUpdate()
+          .skipLocked()}))`,
+      )
+      .returning("deliveryId"),
+  once,
+);
+
+const sweepWebhooks = statement((_: Parameters<object>) =>
+  db
+    .deleteFrom("webhooks")
+    .where("deletedAt", "is not", null)
+    .where(
+      sql<boolean>`not exists (${db.selectFrom("webhookDeliveries").select("deliveryId").where(sql<boolean>`webhook_deliveries.webhook_id = webhooks.webhook_id`)})`,
+    ),
+);
+
+export function find(tenant: TenantDb, webhookId: string, deliveryId: string): Promise<Delivery | undefined> {
+  return tenant.first(byId, { webhookId, deliveryId });
+}
+
+/** The attempts at a delivery, first one first. */
+export function attempts(tenant: TenantDb, deliveryId: string): Promise<Attempt[]> {
+  return tenant.query(attemptsOf, { deliveryId });
+}
+
+/** What a delivery tells. */
+export async function eventIn(tenant: TenantDb, deliveryId: string): Promise<Event | undefined> {
+  return tenant.first(eventOf, { deliveryId });
+}
+
+/** How far an enabled endpoint has come in the trail, locked until the transaction ends. Needs `tx.begin()`. */
+export async function lock(tx: TenantTx, webhookId: string) {
+  const [row] = await tx.run(lockPosition, { webhookId });
+  return row;
+}
+
+/** Makes deliveries, those alone that were not made before, and moves the endpoint's place in the trail, now. Needs `tx.begin()`. */
+export async function advance(tx: TenantTx, webhookId: string, rows: readonly NewDelivery[], position: TrailPosition): Promise<void> {
+  if (rows.length > 0) await tx.run(insertNew, { webhookId, rows: recordsOf(rows) });
+  await tx.run(setPosition, { webhookId, ...position });
+}
+
+/** Makes deliveries; those that were made before are made again. */
+export function queue(tx: TenantTx, webhookId: string, rows: readonly NewDelivery[]) {
+  return tx.change(insertAgain, { webhookId, rows: recordsOf(rows) });
+}
+
+/** Makes one delivery again; one that is still to be made stays as it is. */
+export function requeue(tx: TenantTx, deliveryId: string) {
+  return tx.change(requeueOne, { deliveryId });
+}
+
+/** Takes due deliveries for `leaseMs`, now: after that, another process may take them. Needs `tx.begin()`. */
+export function claim(tx: TenantTx, webhookId: string, limit: number, leaseMs: number): Promise<Claimed[]> {
+  return tx.run(claimDue, { webhookId, limit, leaseMs });
+}
+
+/** Writes down how an attempt ended. */
+export function note(tx: TenantTx, noted: Noted) {
+  return [tx.change(noteResult, noted), tx.change(insertAttempt, noted)] as const;
+}
+
+/** In how many milliseconds a delivery to an enabled endpoint is due: below 0 for one that is overdue, null where there is none. */
+export async function dueInMs(tenant: TenantDb): Promise<number | null> {
+  return (await tenant.first(nextDue, {}))?.dueInMs ?? null;
+}
+
+/** Removes old deliveries and those of deleted endpoints, now; resolves to how many, `limit` at most. Needs `tx.begin()`. */
+export async function sweep(tx: TenantTx, keptDays: number, limit: number): Promise<number> {
+  const swept = await tx.run(sweepRows, { keptDays, limit });
+  if (swept.length < limit) await tx.run(sweepWebhooks, {});
+  return swept.length;
+}
+
+export const lists = new Lists<Delivery>({
+  resource: delivery,
+  select: all,
+  id: "deliveryId",
+  defaultSort: "-createdAt",
+  visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+  fields: {
+    deliveryId: { type: "uuid" },
+    eventId: { type: "uuid" },
+    eventType: { type: "text" },
+    status: { type: "text" },
+    attempts: { type: "integer" },
+    occurredAt: { type: "time" },
+    createdAt: { type: "time", sort: true },
+  },
+});

@@ -1,0 +1,178 @@
+import { type AuditDraft, type Cell, endpoint, equals, idParams, listAnswer, listOf, listQuery, resources, settingsOf } from "@cell/cell";
+import type { TenantDb } from "@cell/postgres";
+import { badField, notFound, Problem } from "@cell/problem";
+import { v7 as uuidv7 } from "uuid";
+import { z } from "zod";
+import { instantOf } from "../calendar.ts";
+import { effective } from "../settings/domain.ts";
+import * as deliveries from "./deliveries.ts";
+import { payloadOf, pingType } from "./domain.ts";
+import * as webhooks from "./repository.ts";
+import { type Delivery, delivery, deliveryDetail, deliveryStatuses, replayed, replayInput, type StoredWebhook, webhook } from "./schema.ts";
+import * as trail from "./trail.ts";
+import { newDeliveries } from "./walk.ts";
+
+const tag = "Webhooks";
+const mostReplayed = 10_000;
+
+const deliveryParams = idParams.extend({
+  deliveryId: z.uuid().meta({ description: "The delivery's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c11"] }),
+});
+
+const listDeliveries = endpoint({
+  method: "get",
+  path: "/webhooks/{id}/deliveries",
+  permission: "tenant:admin",
+  tag,
+  summary: "List a webhook's deliveries, newest first",
+  params: idParams,
+  query: listQuery.extend({
+    status: z.enum(deliveryStatuses).optional(),
+    eventType: z
+      .string()
+      .max(100)
+      .optional()
+      .meta({ description: "Only events of this type", examples: ["customer.created"] }),
+  }),
+  status: 200,
+  answer: listOf(delivery, listAnswer(delivery)),
+});
+
+const getDelivery = endpoint({
+  method: "get",
+  path: "/webhooks/{id}/deliveries/{deliveryId}",
+  permission: "tenant:admin",
+  tag,
+  summary: "Read a delivery with its attempts and what is posted",
+  description: "What a receiver answers is not kept but for the status: it may hold anything.",
+  params: deliveryParams,
+  status: 200,
+  answer: deliveryDetail,
+});
+
+const replayDelivery = endpoint({
+  method: "post",
+  path: "/webhooks/{id}/deliveries/{deliveryId}/replay",
+  permission: "tenant:admin",
+  tag,
+  summary: "Make a delivery again, under the same event id",
+  params: deliveryParams,
+  status: 202,
+  answer: delivery,
+});
+
+const replayTime = endpoint({
+  method: "post",
+  path: "/webhooks/{id}/replay",
+  permission: "tenant:admin",
+  tag,
+  summary: "Send the events of a time, again or for the first time",
+  description: `Out of the audit trail: also what happened while the webhook was disabled or not there. A time of at most ${mostReplayed} changes.`,
+  params: idParams,
+  body: replayInput,
+  status: 202,
+  answer: replayed,
+});
+
+const testWebhook = endpoint({
+  method: "post",
+  path: "/webhooks/{id}/test",
+  permission: "tenant:admin",
+  tag,
+  summary: `Send the event ${pingType}`,
+  params: idParams,
+  status: 202,
+  answer: delivery,
+});
+
+/** The routes of webhooks' deliveries. `woken`: the dispatcher, after one was queued. */
+export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): void {
+  cell.list(listDeliveries, deliveries.lists, {
+    conditions: async ({ params, query: { status, eventType }, tenant }) => {
+      await existing(tenant.reader(), params.id);
+      return Object.entries({ webhookId: params.id, status, eventType }).flatMap(([field, value]) =>
+        value === undefined ? [] : [equals(field, value)],
+      );
+    },
+  });
+
+  cell.read(getDelivery, "Delivery", async ({ params: { id, deliveryId } }, tenant) => {
+    await existing(tenant, id);
+    const found = await deliveries.find(tenant, id, deliveryId);
+    const [attemptLog, event] = await Promise.all([deliveries.attempts(tenant, deliveryId), deliveries.eventIn(tenant, deliveryId)]);
+    if (!found || !event) return undefined;
+    const payload = payloadOf(event, tenant.tenantId, resources.get(event.entry?.resourceType ?? ""));
+    return { ...found, attemptLog, payload: { ...payload } };
+  });
+
+  cell.command(replayDelivery, async ({ params: { id, deliveryId }, now }, tx) => {
+    const endpointRow = await sendable(tx, id);
+    const current = await deliveries.find(tx, id, deliveryId);
+    if (!current) throw notFound("Delivery");
+    if (current.status === "pending") return { changes: [], audit: [], body: current, resourceId: deliveryId };
+    return {
+      changes: [deliveries.requeue(tx, deliveryId)],
+      audit: [sentByHand(endpointRow, { deliveryId, eventType: current.eventType })],
+      body: { ...current, status: "pending" as const, nextAttemptAt: now, finishedAt: null },
+      committed: () => woken(tx.tenantId),
+    };
+  });
+
+  cell.command(replayTime, async (call, tx) => {
+    const endpointRow = await sendable(tx, call.params.id);
+    const { timezone } = effective(await settingsOf(call.tenant));
+    const from = instantOf(call.body.from, timezone);
+    const to = call.body.to === undefined ? call.now : instantOf(call.body.to, timezone);
+    const entries = await trail.within(tx, from, to, mostReplayed + 1);
+    if (entries.length > mostReplayed)
+      throw badField("to", "TOO_LONG", `ends a time of more than ${mostReplayed} changes: ask for a shorter one`);
+    const rows = newDeliveries(entries, endpointRow.events);
+    const body = { webhookId: call.params.id, queued: rows.length };
+    if (rows.length === 0) return { changes: [], audit: [], body, resourceId: call.params.id };
+    return {
+      changes: [deliveries.queue(tx, call.params.id, rows)],
+      audit: [sentByHand(endpointRow, { from, to, queued: rows.length })],
+      body,
+      committed: () => woken(tx.tenantId),
+    };
+  });
+
+  cell.command(testWebhook, async ({ params, now }, tx) => {
+    const endpointRow = await sendable(tx, params.id);
+    const made = { deliveryId: uuidv7(), eventId: uuidv7(), eventType: pingType, auditSeq: null, occurredAt: now };
+    const { auditSeq: _none, ...shown } = made;
+    const body: Delivery = {
+      ...shown,
+      webhookId: params.id,
+      status: "pending",
+      attempts: 0,
+      nextAttemptAt: now,
+      createdAt: now,
+      finishedAt: null,
+    };
+    return {
+      changes: [deliveries.queue(tx, params.id, [made])],
+      audit: [sentByHand(endpointRow, { deliveryId: made.deliveryId, eventType: pingType })],
+      body,
+      committed: () => woken(tx.tenantId),
+    };
+  });
+}
+
+async function existing(tenant: TenantDb, webhookId: string): Promise<StoredWebhook> {
+  const found = await webhooks.find(tenant, webhookId);
+  if (!found) throw notFound("Webhook");
+  return found;
+}
+
+async function sendable(tenant: TenantDb, webhookId: string): Promise<StoredWebhook> {
+  const found = await existing(tenant, webhookId);
+  if (!found.enabled) throw new Problem("CONFLICT", "The webhook is disabled: enable it first");
+  return found;
+}
+
+/** What is sent because a person asked for it leaves the house like an export, and is in the trail as one. */
+function sentByHand({ webhookId, url }: StoredWebhook, told: object): AuditDraft {
+  const changes = Object.entries(told).map(([field, after]) => ({ field, before: null, after }));
+  return { action: "export", resourceType: webhook.type, resourceId: webhookId, resourceName: url, resourceVersion: null, changes };
+}

@@ -1,0 +1,74 @@
+import { expect, test } from "vitest";
+import { eventsOf, eventTypes, payloadOf, retryDelaysMs, verdictOf, wants } from "./domain.ts";
+
+const change = (field: string, after: unknown, before: unknown = null) => ({ field, before, after });
+const events = (action: string, resourceType: string, ...changes: ReturnType<typeof change>[]) =>
+  eventsOf({ id: "x", action, resourceType, changes });
+
+test.each([
+  ["customer", "create", [], ["customer.created"]],
+  ["customer", "restore", [], ["customer.restored"]],
+  ["customer", "merge", [], ["customer.merged"]],
+  ["opportunity", "update", [change("name", "x")], ["opportunity.updated"]],
+  ["opportunity", "update", [change("stage", "b", "a")], ["opportunity.updated", "opportunity.stage_changed"]],
+  [
+    "opportunity",
+    "update",
+    [change("stage", "w"), change("status", "won", "open")],
+    ["opportunity.updated", "opportunity.stage_changed", "opportunity.won"],
+  ],
+  [
+    "opportunity",
+    "update",
+    [change("stage", "l"), change("status", "lost", "open")],
+    ["opportunity.updated", "opportunity.stage_changed", "opportunity.lost"],
+  ],
+  ["opportunity", "create", [change("stage", "w"), change("status", "won")], ["opportunity.created", "opportunity.won"]],
+  ["opportunity", "create", [change("stage", "a"), change("status", "open")], ["opportunity.created"]],
+  ["payment", "create", [change("status", "received")], ["payment.registered"]],
+  ["payment", "update", [change("status", "void", "received")], ["payment.voided"]],
+  ["import", "import", [], ["import.completed"]],
+  ["import", "restore", [], ["import.reverted"]],
+  ["settings", "settings", [], ["settings.updated"]],
+  ["customer", "export", [], []],
+  ["customer", "reveal", [], []],
+  ["webhook", "update", [], []],
+] as const)("%s %s of %j is the events %j", (resourceType, action, changes, expected) => {
+  expect(events(action, resourceType, ...changes)).toEqual(expected);
+});
+
+test("a webhook takes what it names, or all", () => {
+  expect([wants(["customer.created"], "customer.created"), wants(["customer.created"], "customer.deleted")]).toEqual([true, false]);
+  for (const type of eventTypes) expect(wants(["*"], type)).toBe(true);
+});
+
+test("retries go on for almost a day, spread by a tenth, and then the delivery has failed", () => {
+  const all = retryDelaysMs.reduce((sum, delay) => sum + delay, 0);
+  expect(all / 3_600_000).toBeGreaterThan(23);
+  expect(all / 3_600_000).toBeLessThan(24);
+  retryDelaysMs.forEach((delay, index) => {
+    expect(verdictOf(500, index + 1, 0, retryDelaysMs)).toEqual({ status: "pending", delayMs: Math.round(delay * 0.9) });
+    expect(verdictOf(null, index + 1, 1, retryDelaysMs)).toEqual({ status: "pending", delayMs: Math.round(delay * 1.1) });
+  });
+  expect(verdictOf(500, retryDelaysMs.length + 1, 0, retryDelaysMs)).toEqual({ status: "failed", disable: undefined });
+});
+
+test.each([200, 201, 204, 299])("%d has delivered it", (status) => {
+  expect(verdictOf(status, 1, 0, retryDelaysMs)).toEqual({ status: "delivered" });
+});
+
+test.each([199, 300, 301, 302, 307, 400, 404, 429, 500])("%d has not", (status) => {
+  expect(verdictOf(status, 1, 0, retryDelaysMs).status).toBe("pending");
+});
+
+test("a payload masks what is sensitive, and all of what it does not know", () => {
+  const entry = {
+    ...{ id: "x", seq: 1, action: "update", resourceType: "r", resourceId: "1", resourceName: null, resourceVersion: 2 },
+    ...{ changes: [change("phone", "13800138000"), change("note", "n")], requestId: "q", actorId: "a", importId: null },
+  };
+  const event = { eventId: "e", eventType: "customer.updated", occurredAt: "2026-01-01T00:00:00.000Z", entry };
+  expect(payloadOf(event, "t", { sensitive: { phone: "phone" } }).data).toMatchObject({
+    changes: [change("phone", "138****8000"), change("note", "n")],
+  });
+  expect(payloadOf(event, "t", undefined).data).toMatchObject({ changes: [change("phone", "****"), change("note", "****")] });
+});

@@ -1,0 +1,181 @@
+import { audited, type Cell, changed, checked, endpoint, idParams, listAnswer, listOf, listQuery } from "@cell/cell";
+import type { Outbound } from "@cell/http";
+import { badField, Problem } from "@cell/problem";
+import { v7 as uuidv7 } from "uuid";
+import { deliveryRoutes } from "./delivery-routes.ts";
+import { eventTypes } from "./domain.ts";
+import * as webhooks from "./repository.ts";
+import { type StoredWebhook, webhook, webhookDeleted, webhookInput, webhookPatch, withSecret } from "./schema.ts";
+import { secretOf, type WebhookKeys } from "./secrets.ts";
+
+export interface WebhookOptions {
+  outbound: Pick<Outbound, "problemOf">;
+  keys: WebhookKeys;
+  /** After a change of a tenant's endpoints or deliveries: the dispatcher is woken here. */
+  changed(tenantId: string): void;
+}
+
+const tag = "Webhooks";
+const mostWebhooks = 20;
+const previousSignsForMs = 24 * 60 * 60 * 1000;
+
+const listWebhooks = endpoint({
+  method: "get",
+  path: "/webhooks",
+  permission: "tenant:admin",
+  tag,
+  summary: "List webhooks",
+  query: listQuery,
+  status: 200,
+  answer: listOf(webhook, listAnswer(webhook)),
+});
+
+const getWebhook = endpoint({
+  method: "get",
+  path: "/webhooks/{id}",
+  permission: "tenant:admin",
+  tag,
+  summary: "Read a webhook",
+  params: idParams,
+  status: 200,
+  answer: webhook,
+  versioned: true,
+});
+
+const changeWebhook = endpoint({
+  method: "patch",
+  path: "/webhooks/{id}",
+  permission: "tenant:admin",
+  tag,
+  summary: "Change a webhook",
+  description: "Enabling one again begins with what is written from then on; what was missed can be replayed.",
+  params: idParams,
+  body: webhookPatch,
+  status: 200,
+  answer: webhook,
+  versioned: true,
+});
+
+const deleteWebhook = endpoint({
+  method: "delete",
+  path: "/webhooks/{id}",
+  permission: "tenant:admin",
+  tag,
+  summary: "Delete a webhook, with its log of deliveries",
+  params: idParams,
+  status: 200,
+  answer: webhookDeleted,
+  versioned: true,
+});
+
+const createDescription = `Events are posted as JSON: \`{id, type, occurredAt, tenantId, data: {resourceType, resourceId, resourceName, resourceVersion,
+changes: [{field, before, after}], requestId, actorId, importId, sequence}}\`, what is sensitive masked: fetch the record for more.
+
+- **Events**: ${eventTypes.map((type) => `\`${type}\``).join(", ")}; \`*\` for all. A change can be several: a won opportunity is
+\`opportunity.updated\`, \`opportunity.stage_changed\` and \`opportunity.won\`.
+- **Signature** by the Standard Webhooks specification: \`webhook-id\`, \`webhook-timestamp\` (seconds) and \`webhook-signature\`, by spaces
+\`v1,\` and the base64 of HMAC-SHA256 over \`id.timestamp.body\`, its key being the base64 behind the secret's \`whsec_\`. Refuse timestamps that
+are minutes old.
+- **At least once**: the same event always has the same \`webhook-id\`. Nothing is said of the order: \`sequence\` grows along each record's changes.
+- Any 2xx within 10 seconds counts as taken. All else, redirects included, is tried again 10 times over almost 24 hours; 410 disables the webhook,
+as do five days of nothing but failures.`;
+
+/** The webhooks' routes, and those of their deliveries. */
+export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions): (cell: Cell) => void {
+  const answerWithSecret = withSecret((tenantId, place) => secretOf(keys, tenantId, place));
+  const createWebhook = endpoint({
+    method: "post",
+    path: "/webhooks",
+    permission: "tenant:admin",
+    tag,
+    summary: "Have events posted to a URL",
+    description: createDescription,
+    body: webhookInput,
+    status: 201,
+    answer: answerWithSecret,
+    versioned: true,
+  });
+  const rotateSecret = endpoint({
+    method: "post",
+    path: "/webhooks/{id}/rotate-secret",
+    permission: "tenant:admin",
+    tag,
+    summary: "Give a webhook another secret",
+    description: "The secret before signs too, for 24 hours: deliveries then carry two signatures.",
+    params: idParams,
+    status: 200,
+    answer: answerWithSecret,
+    versioned: true,
+  });
+  const checkUrl = (url: string | undefined) => {
+    const problem = url === undefined ? undefined : outbound.problemOf(url);
+    if (problem) throw badField("url", "INVALID_FORMAT", problem);
+  };
+
+  return (cell) => {
+    cell.list(listWebhooks, webhooks.lists);
+    cell.read(getWebhook, "Webhook", (call, tenant) => webhooks.find(tenant, call.params.id));
+
+    cell.command(createWebhook, async (call, tx) => {
+      checkUrl(call.body.url);
+      if ((await webhooks.count(tx)) >= mostWebhooks)
+        throw new Problem("CONFLICT", `A tenant can have ${mostWebhooks} webhooks; delete one first`);
+      const created: StoredWebhook = {
+        description: null,
+        enabled: true,
+        ...call.body,
+        webhookId: uuidv7(),
+        disabledReason: null,
+        failingSince: null,
+        secretKeyId: keys[0].id,
+        secretNumber: 1,
+        previousSecretKeyId: null,
+        previousSecretUntil: null,
+        createdAt: call.now,
+        updatedAt: call.now,
+        version: 1,
+      };
+      return {
+        changes: [webhooks.insert(tx, created)],
+        audit: [audited("create", webhook, {}, created)],
+        body: created,
+        committed: () => woken(tx.tenantId),
+      };
+    });
+
+    cell.command(changeWebhook, async (call, tx) => {
+      const current = await checked(call, tx, webhook, await webhooks.find(tx, call.params.id));
+      checkUrl(call.body.url);
+      const enables = call.body.enabled === true && !current.enabled;
+      const begins = enables || (call.body.url !== undefined && call.body.url !== current.url);
+      const patch = begins ? { ...call.body, disabledReason: null, failingSince: null } : call.body;
+      const next = changed<StoredWebhook>(current, patch, call.now);
+      if (next === current) return { changes: [], audit: [], body: current, resourceId: current.webhookId };
+      return {
+        changes: [webhooks.update(tx, next, current.version, enables)],
+        audit: [audited("update", webhook, current, next)],
+        body: next,
+        committed: () => woken(tx.tenantId),
+      };
+    });
+
+    cell.command(rotateSecret, async (call, tx) => {
+      const current = await checked(call, tx, webhook, await webhooks.find(tx, call.params.id));
+      const previousSecretUntil = new Date(Date.parse(call.now) + previousSignsForMs).toISOString();
+      const secret = { secretKeyId: keys[0].id, secretNumber: current.secretNumber + 1, previousSecretKeyId: current.secretKeyId };
+      const next = { ...current, ...secret, previousSecretUntil, updatedAt: call.now, version: current.version + 1 };
+      return { changes: [webhooks.update(tx, next, current.version)], audit: [audited("update", webhook, current, next)], body: next };
+    });
+
+    cell.command(deleteWebhook, async (call, tx) => {
+      const current = await checked(call, tx, webhook, await webhooks.find(tx, call.params.id));
+      return {
+        changes: [webhooks.remove(tx, current.webhookId, current.version, call.now)],
+        audit: [audited("delete", webhook, current, { ...current, version: current.version + 1 })],
+        body: { webhookId: current.webhookId, deleted: true as const },
+      };
+    });
+
+    deliveryRoutes(cell, woken);
+  };
+}

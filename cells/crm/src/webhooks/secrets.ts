@@ -1,0 +1,49 @@
+import { createHmac } from "node:crypto";
+
+/** The keys that the endpoints' secrets follow from; the first one is for new secrets. */
+export type WebhookKeys = readonly [WebhookKey, ...WebhookKey[]];
+
+interface WebhookKey {
+  id: string;
+  bytes: Buffer;
+}
+
+/** What is stored of an endpoint's secret: where it follows from. */
+export interface SecretPlace {
+  webhookId: string;
+  secretKeyId: string;
+  secretNumber: number;
+}
+
+/** Reads `id:base64url[,id:base64url…]`, 32 bytes at least each. Throws an Error that names the fault. */
+export function parseWebhookKeys(text: string): WebhookKeys {
+  const keys = text.split(",").map((part) => {
+    const [id, key] = part.trim().split(":");
+    if (!id || !/^[A-Za-z0-9_-]{1,16}$/.test(id)) throw new Error("a key is written id:key");
+    const bytes = Buffer.from(key ?? "", "base64url");
+    if (bytes.length < 32) throw new Error(`the key "${id}" must be 32 bytes or more, in base64url`);
+    return { id, bytes };
+  });
+  return keys as unknown as WebhookKeys;
+}
+
+/**
+ * The secret of an endpoint, as its receiver is given it: `whsec_` and 32 bytes in base64. It is worked out, not stored, so that neither the
+ * database nor a kept answer holds it, and a repeated create answers the same. Throws an Error where the key is not known any more.
+ */
+export function secretOf(keys: WebhookKeys, tenantId: string, { webhookId, secretKeyId, secretNumber }: SecretPlace): string {
+  const key = keys.find(({ id }) => id === secretKeyId);
+  if (!key) throw new Error(`the webhook key "${secretKeyId}" is not among WEBHOOK_KEYS`);
+  const secret = createHmac("sha256", key.bytes).update(["webhook", tenantId, webhookId, secretNumber].join("\0")).digest("base64");
+  return `whsec_${secret}`;
+}
+
+/** The headers of a delivery by the Standard Webhooks specification: one signature for each secret that is in force. */
+export function signatureHeaders(secrets: readonly string[], eventId: string, body: string, nowMs: number): Record<string, string> {
+  const timestamp = String(Math.floor(nowMs / 1000));
+  const signatures = secrets.map((secret) => {
+    const key = Buffer.from(secret.slice("whsec_".length), "base64");
+    return `v1,${createHmac("sha256", key).update(`${eventId}.${timestamp}.${body}`).digest("base64")}`;
+  });
+  return { "webhook-id": eventId, "webhook-timestamp": timestamp, "webhook-signature": signatures.join(" ") };
+}

@@ -1,0 +1,203 @@
+import { auditEntry, audited, resources } from "@cell/cell";
+import { Counter, type Logger, type Registry as Metrics, newRequestId, type Outbound, OutboundError } from "@cell/http";
+import type { Tenant } from "@cell/postgres";
+import * as deliveries from "./deliveries.ts";
+import { failingForMs, payloadOf, retryDelaysMs, verdictOf } from "./domain.ts";
+import * as webhooks from "./repository.ts";
+import { type StoredWebhook, webhook } from "./schema.ts";
+import { secretOf, signatureHeaders, type WebhookKeys } from "./secrets.ts";
+
+export interface SenderOptions {
+  outbound: Outbound;
+  keys: WebhookKeys;
+  log: Logger;
+  /** After an endpoint was disabled: the sealer is woken here. */
+  committed(tenantId: string): void;
+  /** For one attempt in all; 10 s where nothing is said. */
+  timeoutMs?: number;
+  /** How long a claimed delivery is this process's alone; a minute where nothing is said. */
+  leaseMs?: number;
+  /** After each failed attempt; almost a day in all where nothing is said. */
+  retryDelaysMs?: readonly number[];
+}
+
+/** Requests under way at once: in this process, to one endpoint, and to one that fails, so that who stalls holds up nobody. */
+const mostAtOnce = 256;
+const mostToOne = 8;
+const mostToFailing = 1;
+
+interface Endpoint {
+  inFlight: number;
+  failing: boolean;
+  claiming: boolean;
+  /** More may be due than was taken. */
+  more: boolean;
+}
+
+/** Sends what is due, so many at once to each endpoint, in turns where there is not room for all. */
+export class Sender {
+  readonly #options: SenderOptions;
+  readonly #due: (tenantId: string, inMs: number) => void;
+  readonly #endpoints = new Map<string, Endpoint>();
+  /** What waits for room, first come first served. */
+  readonly #blocked = new Map<string, () => void>();
+  readonly #sending = new Set<Promise<void>>();
+  readonly #attempts = new Counter({
+    name: "crm_webhook_attempts_total",
+    help: "Attempts to deliver an event, by what became of the delivery",
+    labelNames: ["outcome"] as const,
+    registers: [],
+  });
+  #stopping = false;
+
+  /** `due` is told when a delivery that failed is to be tried again. */
+  constructor(options: SenderOptions, due: (tenantId: string, inMs: number) => void) {
+    this.#options = options;
+    this.#due = due;
+  }
+
+  register(metrics: Metrics): void {
+    metrics.registerMetric(this.#attempts);
+  }
+
+  /** Takes no more; resolves when what is under way has ended and is noted. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#blocked.clear();
+    while (this.#sending.size > 0) await Promise.all(this.#sending);
+  }
+
+  /** Sends an endpoint's due deliveries, as far as there is room; goes on by itself as room comes. */
+  async pump(tenant: Tenant, webhookId: string): Promise<void> {
+    const endpoint = this.#endpoints.get(webhookId) ?? { inFlight: 0, failing: false, claiming: false, more: false };
+    this.#endpoints.set(webhookId, endpoint);
+    endpoint.more = true;
+    if (endpoint.claiming) return;
+    endpoint.claiming = true;
+    try {
+      while (endpoint.more && !this.#stopping) {
+        const room = mostAtOnce - this.#sending.size;
+        if (room <= 0) this.#blocked.set(webhookId, () => this.#goOn(tenant, webhookId));
+        const limit = Math.min(room, (endpoint.failing ? mostToFailing : mostToOne) - endpoint.inFlight);
+        if (limit <= 0) return;
+        endpoint.more = false;
+        await this.#claim(tenant, webhookId, endpoint, limit);
+      }
+    } finally {
+      endpoint.claiming = false;
+      if (endpoint.inFlight === 0 && !endpoint.more) this.#endpoints.delete(webhookId);
+    }
+  }
+
+  async #claim(tenant: Tenant, webhookId: string, endpoint: Endpoint, limit: number): Promise<void> {
+    const { leaseMs = 60_000 } = this.#options;
+    const taken = await tenant.write(async (session) => {
+      await session.begin();
+      const target = await webhooks.target(session.tx, webhookId, failingForMs);
+      if (!target) return undefined;
+      const allowed = target.failing ? Math.min(limit, mostToFailing) : limit;
+      const claimed = await deliveries.claim(session.tx, webhookId, allowed, leaseMs);
+      await session.commit(undefined, [], []);
+      return { target, claimed, full: claimed.length === allowed };
+    });
+    if (!taken) return;
+    const { target, claimed, full } = taken;
+    endpoint.failing = target.failing;
+    endpoint.more ||= full;
+    for (const delivery of claimed) {
+      endpoint.inFlight++;
+      const sending = this.#deliver(tenant, target, delivery, endpoint)
+        .catch((err) => this.#options.log.warn({ tenantId: tenant.tenantId, webhookId, err }, "a delivery could not be made or noted"))
+        .finally(() => {
+          endpoint.inFlight--;
+          this.#sending.delete(sending);
+          this.#freed(tenant, webhookId, endpoint);
+        });
+      this.#sending.add(sending);
+    }
+  }
+
+  /** Gives the room that has come to who has waited longest, then to the endpoint itself. */
+  #freed(tenant: Tenant, webhookId: string, endpoint: Endpoint): void {
+    const [first] = this.#blocked;
+    if (first) {
+      const [waiting, goOn] = first;
+      this.#blocked.delete(waiting);
+      if (endpoint.more) this.#blocked.set(webhookId, () => this.#goOn(tenant, webhookId));
+      goOn();
+    } else if (endpoint.more) this.#goOn(tenant, webhookId);
+    else if (endpoint.inFlight === 0 && !endpoint.claiming) this.#endpoints.delete(webhookId);
+  }
+
+  #goOn(tenant: Tenant, webhookId: string): void {
+    if (this.#stopping) return;
+    this.pump(tenant, webhookId).catch((err) =>
+      this.#options.log.warn({ tenantId: tenant.tenantId, webhookId, err }, "due deliveries could not be taken"),
+    );
+  }
+
+  async #deliver(tenant: Tenant, target: webhooks.Target, delivery: deliveries.Claimed, endpoint: Endpoint): Promise<void> {
+    const { retryDelaysMs: delaysMs = retryDelaysMs } = this.#options;
+    const startedMs = Date.now();
+    const { statusCode, error } = await this.#attempt(tenant.tenantId, target, delivery);
+    const verdict = verdictOf(statusCode, delivery.tries, Math.random(), delaysMs);
+    const delivered = verdict.status === "delivered";
+    endpoint.failing = !delivered;
+    const noted = {
+      deliveryId: delivery.deliveryId,
+      attempt: delivery.attempts,
+      startedAt: new Date(startedMs).toISOString(),
+      durationMs: Date.now() - startedMs,
+      statusCode,
+      error,
+      status: verdict.status,
+      delayMs: verdict.status === "pending" ? verdict.delayMs : null,
+    };
+    await tenant.write((session) => {
+      const { tx } = session;
+      return session.commit(undefined, [...deliveries.note(tx, noted), webhooks.noteHealth(tx, target.webhookId, delivered)], []);
+    });
+    if (verdict.status === "pending") this.#due(tenant.tenantId, verdict.delayMs);
+    this.#attempts.inc({ outcome: verdict.status === "pending" ? "retried" : verdict.status });
+    if (verdict.status === "failed" && verdict.disable) await this.#disable(tenant, target.webhookId, verdict.disable);
+    else if (!delivered && target.givenUp) await this.#disable(tenant, target.webhookId, "failing");
+  }
+
+  async #attempt(tenantId: string, target: webhooks.Target, delivery: deliveries.Claimed) {
+    const { keys, outbound, timeoutMs = 10_000 } = this.#options;
+    const body = JSON.stringify(payloadOf(delivery, tenantId, resources.get(delivery.entry?.resourceType ?? "")));
+    const { webhookId, secretNumber, previousSecretKeyId, previousSigns } = target;
+    const secrets = [secretOf(keys, tenantId, target)];
+    if (previousSigns && previousSecretKeyId !== null)
+      secrets.push(secretOf(keys, tenantId, { webhookId, secretKeyId: previousSecretKeyId, secretNumber: secretNumber - 1 }));
+    const headers = {
+      "content-type": "application/json; charset=utf-8",
+      "user-agent": "Cell-CRM-Webhooks/1",
+      ...signatureHeaders(secrets, delivery.eventId, body, Date.now()),
+    };
+    try {
+      return { statusCode: (await outbound.post(target.url, { headers, body, timeoutMs })).status, error: null };
+    } catch (error) {
+      if (error instanceof OutboundError) return { statusCode: null, error: error.reason };
+      throw error;
+    }
+  }
+
+  /** Disables an endpoint, with an entry in the trail in nobody's name but the system's. */
+  async #disable(tenant: Tenant, webhookId: string, disabledReason: StoredWebhook["disabledReason"]): Promise<void> {
+    await tenant.write(async (session) => {
+      const current = await webhooks.find(session.tx, webhookId);
+      if (!current?.enabled) return;
+      const now = new Date().toISOString();
+      const next = { ...current, enabled: false, disabledReason, updatedAt: now, version: current.version + 1 };
+      const caller = { userId: "system", actorType: "service" as const };
+      const entry = auditEntry(
+        { now, requestId: newRequestId(), ip: null, userAgent: null, caller },
+        audited("update", webhook, current, next),
+      );
+      await session.commit(undefined, [webhooks.update(session.tx, next, current.version)], [entry]);
+    });
+    this.#options.committed(tenant.tenantId);
+    this.#options.log.warn({ tenantId: tenant.tenantId, webhookId, disabledReason }, "a webhook was disabled");
+  }
+}

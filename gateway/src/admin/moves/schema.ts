@@ -1,0 +1,36 @@
+import { z } from "@hono/zod-openapi";
+import { page, tenantIdSchema, timeSchema } from "../openapi.ts";
+
+export const moveSchema = z
+  .strictObject({
+    moveId: z.int().openapi({ example: 1 }),
+    tenantId: tenantIdSchema,
+    cell: z.string().openapi({ example: "crm" }),
+    from: z.string().openapi({ example: "crm-1" }),
+    to: z.string().openapi({ example: "crm-2" }),
+    state: z
+      .enum(["copying", "paused", "flipped", "aborting", "done", "failed"])
+      .describe("Writes are refused while paused; from flipped on the tenant is on the new partition; failed: it has stayed where it was"),
+    step: z.string().describe("What is being done, in words").openapi({ example: "copying" }),
+    rows: z.int().describe("Rows copied so far"),
+    pauseMs: z.int().nullable().describe("For how long writes were refused"),
+    startedAt: timeSchema,
+    finishedAt: timeSchema.nullable(),
+    failure: z.string().nullable().describe("Why it was taken back"),
+    leftover: z.string().nullable().describe("The partition that still holds a copy, which is not served: DELETE …/copies drops it"),
+  })
+  .openapi("Move");
+export type MoveAnswer = z.infer<typeof moveSchema>;
+
+export const moveListSchema = page(moveSchema).openapi("MoveList");
+export const moveCreateSchema = z
+  .strictObject({
+    to: z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{0,29}-\d{1,4}$/, "a partition, such as crm-2")
+      .openapi({ example: "crm-2" }),
+  })
+  .openapi("MoveCreate");
+export const copiesDroppedSchema = z
+  .strictObject({ tenantId: tenantIdSchema, dropped: z.array(z.string()).describe("The partitions that held one") })
+  .openapi("CopiesDropped");

@@ -1,0 +1,66 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, expect, test } from "vitest";
+import { Circuit } from "./circuit.ts";
+
+const made: Circuit[] = [];
+afterEach(() => {
+  for (const circuit of made.splice(0)) circuit.stop();
+});
+
+function make(probe: () => Promise<boolean> = async () => false) {
+  const changes: boolean[] = [];
+  const circuit = new Circuit({ probe, changed: (open) => changes.push(open) });
+  made.push(circuit);
+  return { circuit, changes };
+}
+
+test("nine failures in a row leave it closed, the tenth opens it; a success between them starts the count anew", () => {
+  const { circuit } = make();
+  for (const failures of [9, 9]) {
+    for (let count = 0; count < failures; count++) circuit.failed(0);
+    expect(circuit.open).toBe(false);
+    for (let count = 0; count < 100; count++) circuit.succeeded();
+  }
+  for (let count = 0; count < 10; count++) circuit.failed(0);
+  expect(circuit.open).toBe(true);
+});
+
+test("half of twenty within ten seconds open it, fewer or slower ones do not", () => {
+  const alternate = (circuit: Circuit, pairs: number, stepMs: number) => {
+    for (let pair = 0; pair < pairs; pair++) {
+      circuit.failed(pair * stepMs);
+      circuit.succeeded();
+    }
+  };
+  const few = make().circuit;
+  alternate(few, 9, 1);
+  expect(few.open).toBe(false);
+  const slow = make().circuit;
+  alternate(slow, 100, 2_000);
+  expect(slow.open).toBe(false);
+  const half = make().circuit;
+  alternate(half, 11, 100);
+  expect(half.open).toBe(true);
+});
+
+test("it closes when a probe is answered, and a new fault opens it again", async () => {
+  let answers = false;
+  let probes = 0;
+  const { circuit, changes } = make(async () => {
+    probes++;
+    return answers;
+  });
+  const trip = () => {
+    for (let count = 0; count < 10; count++) circuit.failed();
+  };
+  trip();
+  await sleep(400);
+  expect([circuit.open, probes]).toEqual([true, 1]);
+  answers = true;
+  await sleep(900);
+  expect(circuit.open).toBe(false);
+  circuit.failed();
+  expect(circuit.open).toBe(false);
+  trip();
+  expect(changes).toEqual([true, false, true]);
+});

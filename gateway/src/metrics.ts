@@ -1,0 +1,56 @@
+import { Counter, createHttpMetrics, Gauge, type HttpMetrics } from "@cell/http";
+
+/** What the gateway counts besides its requests. No label names a tenant or a caller. */
+export interface GatewayMetrics extends HttpMetrics {
+  rateLimited: Counter<"limit">;
+  refusedTokens: Counter;
+  keysReadAt: Gauge;
+  shed: Counter<"partition" | "reason">;
+  retried: Counter<"partition">;
+  failed: Counter<"partition" | "kind">;
+  circuitOpen: Gauge<"partition">;
+}
+
+export function createGatewayMetrics(): GatewayMetrics {
+  const http = createHttpMetrics();
+  const registers = [http.registry];
+  return {
+    ...http,
+    rateLimited: new Counter({
+      name: "gateway_rate_limited_total",
+      help: "Requests refused with 429, by the limit that they exceeded: token, tenant, or attempts (failed ones of an address)",
+      labelNames: ["limit"],
+      registers,
+    }),
+    refusedTokens: new Counter({ name: "gateway_refused_tokens_total", help: "Tokens refused with 401", registers }),
+    keysReadAt: new Gauge({
+      name: "gateway_identity_provider_keys_read_timestamp_seconds",
+      help: "When the identity provider's keys were last read; 0 when they never were, or when there is no provider",
+      registers,
+    }),
+    shed: new Counter({
+      name: "gateway_shed_total",
+      help: "Requests refused with 503 unsent, by reason: circuit (it is open), partition (it has enough to do) or tenant (its share is used)",
+      labelNames: ["partition", "reason"],
+      registers,
+    }),
+    retried: new Counter({
+      name: "gateway_retries_total",
+      help: "Requests sent to a partition for the second time",
+      labelNames: ["partition"],
+      registers,
+    }),
+    failed: new Counter({
+      name: "gateway_upstream_failures_total",
+      help: "Attempts that a partition left unanswered, by kind: connect, reset, timeout, malformed, or broken (amid the answer)",
+      labelNames: ["partition", "kind"],
+      registers,
+    }),
+    circuitOpen: new Gauge({
+      name: "gateway_circuit_open",
+      help: "1 while requests to a partition are refused because it does not answer",
+      labelNames: ["partition"],
+      registers,
+    }),
+  };
+}

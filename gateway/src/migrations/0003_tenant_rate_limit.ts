@@ -1,0 +1,7 @@
+import type { SchemaMigration } from "@cell/postgres";
+
+export const tenantRateLimit: SchemaMigration = {
+  name: "0003_tenant_rate_limit",
+  // Requests per second; null stands for the gateway's setting, 0 for no limit.
+  sql: ["alter table gateway.tenants add column rate_limit integer check (rate_limit >= 0)"],
+};

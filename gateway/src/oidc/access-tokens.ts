@@ -1,0 +1,113 @@
+import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify, type ProtectedHeaderParameters } from "jose";
+import { type Access, tenantPart } from "../access.ts";
+import type { OidcConfig } from "../config.ts";
+import { Refusal } from "../refusal.ts";
+import type { ControlDb } from "../tables.ts";
+import { rightsOf } from "./claims.ts";
+import type { IdentityProvider } from "./identity-provider.ts";
+
+/** The form of a signed JWT: three parts in base64url. */
+export const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
+const algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
+const toleranceSeconds = 30;
+const tokenLimit = 8_192;
+/** By these a token would say itself what it is to be verified with, or what a verifier has to know. */
+const forbiddenHeaders = ["crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"];
+
+/** The access tokens of one OIDC issuer (RFC 9068, RFC 8725). */
+export class AccessTokens {
+  readonly #config: OidcConfig;
+  readonly #provider: IdentityProvider;
+  readonly #db: ControlDb;
+
+  constructor(config: OidcConfig, provider: IdentityProvider, db: ControlDb) {
+    this.#config = config;
+    this.#provider = provider;
+    this.#db = db;
+  }
+
+  /** What the token gives. Rejects with a Refusal, with UNAVAILABLE while the issuer's keys were never read, or with the database's error. */
+  async verify(token: string): Promise<Access> {
+    if (token.length > tokenLimit) throw refused(`it exceeds ${tokenLimit} characters`);
+    this.#checkHeader(readHeader(token));
+    const payload = await this.#verifySignature(token);
+    const { tenantId, ...rights } = rightsOf(payload, this.#config);
+    const rows = await this.#findTenant(tenantId);
+    if (rows.length === 0) throw new Refusal("The tenant of this token does not exist here", { lasting: false, guess: false });
+    return {
+      operator: false,
+      tokenId: `oidc:${rights.userId}`,
+      principal: { tenantId, ...rights },
+      actAs: false,
+      ...tenantPart(rows),
+      expiresAtMs: (Number(payload.exp) + toleranceSeconds) * 1000,
+    };
+  }
+
+  #checkHeader(header: ProtectedHeaderParameters): void {
+    const forbidden = forbiddenHeaders.find((name) => Object.hasOwn(header, name));
+    if (forbidden) throw refused(`its header must not have ${forbidden}`);
+    if (!algorithms.includes(header.alg ?? "")) throw refused(`its algorithm must be one of ${algorithms.join(", ")}`);
+    const type = typeof header.typ === "string" ? header.typ.toLowerCase().replace(/^application\//, "") : "";
+    if (!this.#config.tokenTypes.includes(type)) throw refused(`its type must be ${this.#config.tokenTypes.join(" or ")}`);
+    if (typeof header.kid !== "string" || header.kid === "") throw refused("its header must name the key, in kid");
+  }
+
+  async #verifySignature(token: string): Promise<JWTPayload> {
+    const { issuer, audience } = this.#config;
+    try {
+      const { payload } = await jwtVerify(token, (header) => this.#provider.key(header), {
+        algorithms,
+        issuer,
+        audience,
+        clockTolerance: toleranceSeconds,
+        requiredClaims: ["iss", "aud", "exp", "iat", "sub"],
+      });
+      if (Number(payload.iat) > Date.now() / 1000 + toleranceSeconds) throw refused("it was issued in the future", { lasting: false });
+      return payload;
+    } catch (error) {
+      // What the library throws besides its own errors is about a published key that is none, or too short a one.
+      if (error instanceof TypeError || error instanceof DOMException)
+        throw refused("the issuer's key for it cannot be used", { lasting: false });
+      throw error instanceof errors.JOSEError ? refusalOf(error) : error;
+    }
+  }
+
+  /** The tenant, once for each cell that it is placed in; no row when there is none. */
+  #findTenant(tenantId: string) {
+    return this.#db
+      .selectFrom("gateway.tenants as tenant")
+      .leftJoin("gateway.placements as placement", (join) =>
+        join.onRef("placement.tenantId", "=", "tenant.tenantId").on("placement.provisioned", "=", true),
+      )
+      .leftJoin("gateway.partitions as partition", (join) =>
+        join.onRef("partition.cell", "=", "placement.cell").onRef("partition.partition", "=", "placement.partition"),
+      )
+      .where("tenant.tenantId", "=", tenantId)
+      .select(["tenant.status", "tenant.rateLimit", "partition.cell", "partition.url"])
+      .execute();
+  }
+}
+
+function readHeader(token: string): ProtectedHeaderParameters {
+  try {
+    return decodeProtectedHeader(token);
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof errors.JOSEError) throw refused("its header cannot be read");
+    throw error;
+  }
+}
+
+/** What the library found, in our words; its own error holds the payload and goes no further. */
+function refusalOf(error: errors.JOSEError): Refusal {
+  if (error instanceof errors.JWTExpired) return refused("it has expired", { lasting: true, guess: false });
+  if (error instanceof errors.JWKSNoMatchingKey) return refused("its key is none of the issuer's", { lasting: false });
+  if (!(error instanceof errors.JWTClaimValidationFailed)) return refused("its signature does not fit");
+  if (error.claim === "nbf") return refused("it is not valid yet", { lasting: false, guess: false });
+  return refused(`its claim ${error.claim} is missing or not the right one`);
+}
+
+function refused(why: string, options: { lasting: boolean; guess?: boolean } = { lasting: true }): Refusal {
+  return new Refusal(`This access token is refused: ${why}`, options);
+}

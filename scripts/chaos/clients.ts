@@ -1,0 +1,133 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Attempt, Write } from "./history.ts";
+import { send } from "./http.ts";
+import type { Workload } from "./workload.ts";
+import type { TenantKeys, World } from "./world.ts";
+
+/** Every so often a client repeats what was acknowledged already. */
+const repeatShare = 0.03;
+
+/** The clients of one tenant: each sends one write after another, and each write until it is acknowledged or refused. */
+export class Clients {
+  readonly writes: Write[] = [];
+  readonly #world: World;
+  readonly #tenant: TenantKeys;
+  readonly #workload: Workload;
+  readonly #random: () => number;
+  readonly #running: Promise<void>[] = [];
+  #acknowledged = 0;
+  #stopping = false;
+  #giveUpMs = Number.POSITIVE_INFINITY;
+
+  constructor(world: World, tenant: TenantKeys, workload: Workload, random: () => number) {
+    this.#world = world;
+    this.#tenant = tenant;
+    this.#workload = workload;
+    this.#random = random;
+  }
+
+  /** Writes acknowledged so far. */
+  get acknowledged(): number {
+    return this.#acknowledged;
+  }
+
+  start(count: number): void {
+    for (let index = 0; index < count; index++) this.#running.push(this.#client(this.#tenant.keys[index % this.#tenant.keys.length] ?? ""));
+  }
+
+  /** Sends one more write beside the others, as the first user. */
+  also(write: Write): void {
+    this.#keyOf.set(write, this.#tenant.keys[0] ?? "");
+    this.writes.push(write);
+    this.#running.push(this.#carryOut(write));
+  }
+
+  /** No new writes from here on; resolves when those under way have ended, or when their time is up. */
+  async stop(patienceMs: number): Promise<void> {
+    this.#stopping = true;
+    this.#giveUpMs = performance.now() + patienceMs;
+    await Promise.all(this.#running);
+  }
+
+  /** Sends a write that has ended once more, and notes when the answer is not the first one. */
+  async repeat(write: Write): Promise<void> {
+    const first = write.acknowledged;
+    const { status, text, replayed } = await this.#send(write);
+    if (first && status !== undefined && status < 300 && (text !== first.text || status !== first.status || !replayed)) {
+      write.differing.push(`${status}${replayed ? "" : ", not marked as a repeat"}: ${text}`);
+    }
+    if (first && status !== undefined && status >= 400 && status < 500 && !isPassing(status, write.attempts.at(-1)?.code)) {
+      write.differing.push(`${status}: ${text}`);
+    }
+    if (!first) this.#settle(write, status, text);
+  }
+
+  async #client(key: string): Promise<void> {
+    while (!this.#stopping) {
+      const write = this.#workload.next();
+      this.#keyOf.set(write, key);
+      this.writes.push(write);
+      await this.#carryOut(write);
+      if (write.acknowledged && this.#random() < repeatShare) await this.repeat(write);
+    }
+  }
+
+  async #carryOut(write: Write): Promise<void> {
+    while (!write.acknowledged && !write.refused) {
+      const { status, text } = await this.#send(write);
+      this.#settle(write, status, text);
+      if (write.acknowledged || write.refused || performance.now() > this.#giveUpMs) return;
+      await sleep(50 + 200 * this.#random());
+    }
+  }
+
+  readonly #keyOf = new WeakMap<Write, string>();
+
+  async #send(write: Write): Promise<{ status: number | undefined; text: string; replayed: boolean }> {
+    const attempt: Attempt = { startedMs: performance.now(), endedMs: 0, status: undefined, code: undefined };
+    const headers: Record<string, string> = {
+      authorization: `Bearer ${this.#keyOf.get(write) ?? ""}`,
+      "x-tenant-id": this.#tenant.tenantId,
+      "x-request-id": write.id,
+    };
+    if (write.ifMatch !== undefined) headers["if-match"] = `"${write.ifMatch}"`;
+    try {
+      const { method, path, body } = write;
+      const answer = await send(`${this.#world.gateway}/api/v1/crm${path}`, { method, headers, body });
+      attempt.status = answer.status;
+      if (answer.status >= 400) attempt.code = codeOf(answer.text);
+      return { status: answer.status, text: answer.text, replayed: answer.headers["idempotency-replayed"] === "true" };
+    } catch (error) {
+      attempt.code = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
+      return { status: undefined, text: "", replayed: false };
+    } finally {
+      attempt.endedMs = performance.now();
+      write.attempts.push(attempt);
+    }
+  }
+
+  #settle(write: Write, status: number | undefined, text: string): void {
+    if (status === undefined || status >= 500 || isPassing(status, write.attempts.at(-1)?.code)) return;
+    if (status < 300) {
+      write.acknowledged = { status, text };
+      this.#acknowledged++;
+      this.#workload.succeeded(write, text);
+    } else {
+      write.refused = { status, code: codeOf(text), text };
+    }
+  }
+}
+
+/** A refusal that says "not now": the same request is to be sent again. */
+function isPassing(status: number, code: string | undefined): boolean {
+  return status === 429 || (status === 409 && code === "IDEMPOTENT_CONFLICT:IN_PROGRESS");
+}
+
+function codeOf(text: string): string {
+  try {
+    const { code, details } = JSON.parse(text) as { code: string; details?: { reason?: string } };
+    return details?.reason ? `${code}:${details.reason}` : code;
+  } catch {
+    return "no JSON";
+  }
+}

@@ -1,0 +1,26 @@
+import { readFileSync } from "node:fs";
+
+// Loaded before a process's program (node --import): its clock then runs apart from the machine's by what a file says.
+// Timers and performance.now() stay as they are, as they do when a machine's clock is set.
+
+const { env } = process;
+const file = env.CHAOS_CLOCK ?? "";
+const RealDate = Date;
+let offsetMs = 0;
+
+function read(): void {
+  offsetMs = Number(readFileSync(file, "utf8"));
+}
+
+class SteppedDate extends RealDate {
+  constructor(...given: []) {
+    super(...(given.length === 0 ? ([RealDate.now() + offsetMs] as unknown as []) : given));
+  }
+  static override now(): number {
+    return RealDate.now() + offsetMs;
+  }
+}
+
+read();
+setInterval(read, 20).unref();
+globalThis.Date = SteppedDate as DateConstructor;

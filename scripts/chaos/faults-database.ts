@@ -1,0 +1,128 @@
+import { closeSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
+import type { Fault } from "./faults.ts";
+import type { World } from "./world.ts";
+
+/** What keeps a database that lives from serving. */
+export const databaseFaults: readonly Fault[] = [
+  {
+    name: "pool",
+    what: "outside sessions take every connection of the server for 4 s, and ours are cut",
+    setup: { crm: { DATABASE_CONNECTIONS: "12", TENANT_CONNECTIONS: "8" } },
+    rounds: 3,
+    restMs: 3_000,
+    async round({ world }) {
+      const taken = new Taken(world.databaseUrl);
+      await taken.fill();
+      world.database.cut();
+      const until = performance.now() + 4_000;
+      // What is cut is free for a moment: it is taken too.
+      while (performance.now() < until) {
+        await taken.fill();
+        await sleep(100);
+      }
+      await taken.end();
+    },
+  },
+  {
+    name: "locks",
+    what: "other sessions lock whole tables and the hot rows for 3 s",
+    setup: { crm: { DATABASE_CONNECTIONS: "12", TENANT_CONNECTIONS: "8" } },
+    rounds: 4,
+    restMs: 3_000,
+    round: ({ world, number }) => lock(world, number, 3_000),
+  },
+  {
+    name: "endless-query",
+    what: "statements that would never end: each waits for a lock longer than the statement timeout",
+    setup: { crm: { STATEMENT_TIMEOUT_MS: "700" } },
+    rounds: 4,
+    restMs: 3_000,
+    round: ({ world, number }) => lock(world, number, 4_000),
+  },
+  {
+    name: "disk-full",
+    what: "the file system of PostgreSQL's data is full for 4 s",
+    setup: { diskMb: 700 },
+    rounds: 3,
+    restMs: 3_000,
+    async round({ world }) {
+      const filler = fill(world.dataDir);
+      await sleep(4_000);
+      rmSync(filler);
+    },
+  },
+];
+
+/** Connections of an outsider. */
+class Taken {
+  readonly #url: string;
+  readonly #clients: pg.Client[] = [];
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  /** Opens connections until the server refuses. */
+  async fill(): Promise<void> {
+    for (;;) {
+      const client = new pg.Client({ connectionString: this.#url, application_name: "chaos" });
+      client.on("error", () => undefined);
+      try {
+        await client.connect();
+      } catch (error) {
+        if ((error as { code?: string }).code === "53300") return;
+        throw error;
+      }
+      this.#clients.push(client);
+    }
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#clients.map((client) => client.end()));
+  }
+}
+
+/** Holds locks of one kind after the other on the tables of every tenant under attack. */
+async function lock(world: World, number: number, holdMs: number): Promise<void> {
+  const client = new pg.Client({ connectionString: world.databaseUrl, application_name: "chaos" });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ schema: string }>("select schema from crm.tenants order by created_at desc limit 1");
+    const schema = `"${rows[0]?.schema}"`;
+    const statements = [
+      `lock table ${schema}.payments in access exclusive mode`,
+      `select from ${schema}.contracts for update`,
+      `lock table ${schema}.audit_logs in access exclusive mode`,
+      `select from ${schema}.opportunities for update`,
+    ];
+    await client.query("begin");
+    await client.query(statements[number % statements.length] ?? "");
+    await sleep(holdMs);
+    await client.query("rollback");
+  } finally {
+    await client.end();
+  }
+}
+
+/** Writes a file until there is no room for another byte. Returns its path. */
+function fill(folder: string): string {
+  const path = join(folder, "filler");
+  const file = openSync(path, "w");
+  try {
+    for (let block = Buffer.alloc(1024 * 1024); ; ) {
+      const { bavail, bsize } = statfsSync(folder);
+      if (bavail === 0) return path;
+      if (bavail * bsize < block.length) block = Buffer.alloc(bavail * bsize);
+      writeSync(file, block);
+    }
+  } catch (error) {
+    // The server writes meanwhile: what was free a moment ago may be taken.
+    if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    return path;
+  } finally {
+    closeSync(file);
+  }
+}

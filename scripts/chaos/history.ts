@@ -1,0 +1,82 @@
+export type Kind = "customer" | "opportunity" | "change" | "contract" | "payment" | "void" | "nonsense" | "import";
+
+/** One sending of a write, and how it ended. Times are of `performance.now()`. */
+export interface Attempt {
+  startedMs: number;
+  endedMs: number;
+  /** Undefined when no answer came. */
+  status: number | undefined;
+  /** The error's code, or the socket's. */
+  code: string | undefined;
+}
+
+/** A write under a request id of its own, and all that became of it. */
+export interface Write {
+  /** Its X-Request-ID, also written into the record wherever that has a place for it. */
+  id: string;
+  kind: Kind;
+  method: "POST" | "PATCH";
+  path: string;
+  body: Record<string, unknown>;
+  ifMatch: number | undefined;
+  /** The record that it changes, or adds to. */
+  subject: string | undefined;
+  /** Statuses with which it may be refused for good. */
+  refusals: readonly number[];
+  attempts: Attempt[];
+  /** The first answer of success. */
+  acknowledged: { status: number; text: string } | undefined;
+  refused: { status: number; code: string; text: string } | undefined;
+  /** Repeats whose answer was not the first one, byte for byte. */
+  differing: string[];
+}
+
+/** When a fault was on; `endMs` is when it was over, for a kill the moment of the kill. */
+export interface Round {
+  what: string;
+  startMs: number;
+  endMs: number;
+}
+
+export interface History {
+  writes: Write[];
+  rounds: Round[];
+}
+
+export function isFailure({ status }: Attempt): boolean {
+  return status === undefined || status >= 500;
+}
+
+/** The longest time in ms from the end of a round to the end of its consequences: the first success after it and the last failure begun after it. */
+export function outageOf({ writes, rounds }: History): number {
+  const attempts = writes.flatMap((write) => write.attempts).sort((a, b) => a.endedMs - b.endedMs);
+  let longest = 0;
+  rounds.forEach(({ endMs }, index) => {
+    const until = rounds[index + 1]?.startMs ?? Number.POSITIVE_INFINITY;
+    const after = attempts.filter((attempt) => attempt.endedMs > endMs && attempt.startedMs < until);
+    const success = after.find((attempt) => !isFailure(attempt));
+    const failure = after.findLast((attempt) => isFailure(attempt) && attempt.endedMs < until);
+    const succeededMs = success ? success.endedMs - endMs : rounds[index + 1] ? until - endMs : Number.POSITIVE_INFINITY;
+    longest = Math.max(longest, succeededMs, failure ? failure.endedMs - endMs : 0);
+  });
+  return longest;
+}
+
+/** The longest time in ms that an attempt took. */
+export function longestOf({ writes }: History): number {
+  return writes.reduce(
+    (most, { attempts }) => attempts.reduce((max, { startedMs, endedMs }) => Math.max(max, endedMs - startedMs), most),
+    0,
+  );
+}
+
+/** Pseudo-random numbers in [0, 1) out of a seed (mulberry32), so that a run's choices can be repeated. */
+export function randomOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

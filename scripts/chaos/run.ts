@@ -1,0 +1,151 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { Clients } from "./clients.ts";
+import type { Fault } from "./faults.ts";
+import { type History, isFailure, randomOf, type Write } from "./history.ts";
+import { call } from "./http.ts";
+import { judge, type Verdict } from "./judge.ts";
+import { Workload } from "./workload.ts";
+import type { TenantKeys, World } from "./world.ts";
+
+export interface RunOptions {
+  clients: number;
+  /** Writes to be acknowledged from the first round on. */
+  acknowledged: number;
+  seed: number;
+  /** At most; undefined: as many as the fault wants and the writes take. */
+  rounds: number | undefined;
+  /** Of the import that runs in the background meanwhile. */
+  importedRows: number;
+  /** Writes that are sent again after the faults: so many of those that met a failure, and of the others. */
+  repeats: number;
+  /** Between rounds at most. */
+  restMs: number;
+}
+
+export interface Result extends Verdict {
+  fault: string;
+  rounds: number;
+  /** From the first round to the last write. */
+  seconds: number;
+}
+
+const users = 4;
+const warmUp = 150;
+const timeLimitMs = 900_000;
+const settleMs = 20_000;
+/** Writes after which a fault counts as over. */
+const recovered = 50;
+const recoveryLimitMs = 30_000;
+const sealedWithinMs = 20_000;
+/** An import looks for work that was left every 30 s. */
+const importedWithinMs = 60_000;
+
+/** Lets clients write while a fault comes and goes, and judges what became of their writes. */
+export async function run(world: World, fault: Fault, options: RunOptions): Promise<Result> {
+  const random = randomOf(options.seed);
+  const suffix = Math.floor(Date.now() / 1000).toString(36);
+  const tenant = await world.tenant(`${fault.name}-${suffix}`, users);
+  const workload = new Workload(`${fault.name}-${suffix}`, random);
+  const clients = new Clients(world, tenant, workload, random);
+  const history: History = { writes: clients.writes, rounds: [] };
+  clients.start(options.clients);
+  while (clients.acknowledged < warmUp) await sleep(20);
+
+  const startedMs = performance.now();
+  const imported = workload.import(options.importedRows);
+  clients.also(imported);
+  await playRounds(world, fault, { ...options, random, clients, history });
+  await clients.stop(settleMs);
+  const seconds = (performance.now() - startedMs) / 1000;
+  const failed = fault.seamless ? seams(history) : [];
+  await repeatSome(clients, options.repeats, random);
+  failed.push(...(await importFaults(world, tenant, imported)));
+  const broken = [...failed, ...(await trailFaults(world, tenant)), ...world.unexpectedEnds().map((name) => `${name} has ended by itself`)];
+  const verdict = await judge(history, world.databaseUrl, tenant.schema);
+  return { fault: fault.name, rounds: history.rounds.length, seconds, ...verdict, broken: [...broken, ...verdict.broken] };
+}
+
+interface Play extends Omit<RunOptions, "clients"> {
+  random: () => number;
+  clients: Clients;
+  history: History;
+}
+
+async function playRounds(world: World, fault: Fault, play: Play): Promise<void> {
+  const { clients, history, random } = play;
+  const before = clients.acknowledged;
+  const deadlineMs = performance.now() + timeLimitMs;
+  const wanted = Math.min(play.rounds ?? fault.rounds, fault.rounds);
+  for (let number = 0; number < wanted || clients.acknowledged - before < play.acknowledged; number++) {
+    if (performance.now() > deadlineMs) throw new Error(`${fault.name}: only ${clients.acknowledged - before} writes in 15 minutes`);
+    const startMs = performance.now();
+    await fault.round({ world, number, random });
+    history.rounds.push({ what: fault.name, startMs, endMs: performance.now() });
+    await recovery(clients);
+    await sleep(Math.min(fault.restMs, play.restMs));
+  }
+}
+
+/** A fault comes back when its last visit is over, or has lasted far longer than it may. */
+async function recovery(clients: Clients): Promise<void> {
+  const enough = clients.acknowledged + recovered;
+  const deadlineMs = performance.now() + recoveryLimitMs;
+  while (clients.acknowledged < enough && performance.now() < deadlineMs) await sleep(20);
+}
+
+/** What failed although nothing may. */
+function seams({ writes }: History): string[] {
+  return writes
+    .flatMap(({ id, kind, attempts }) =>
+      attempts.filter(isFailure).map(({ status, code }) => `${kind} ${id}: ${status ?? "no answer"} ${code}`),
+    )
+    .map((told) => `a request failed, and none may: ${told}`);
+}
+
+/** Brings to an end what has none, and sends some writes again that were acknowledged: those with failed attempts first. */
+async function repeatSome(clients: Clients, repeats: number, random: () => number): Promise<void> {
+  for (const write of clients.writes) {
+    for (let times = 0; !write.acknowledged && !write.refused && times < 20; times++) {
+      await clients.repeat(write);
+      if (!write.acknowledged && !write.refused) await sleep(250);
+    }
+  }
+  const acknowledged = clients.writes.filter((write) => write.acknowledged);
+  const doubtful = acknowledged.filter(({ attempts }) => attempts.some(isFailure));
+  const others = acknowledged.filter(({ attempts }) => !attempts.some(isFailure));
+  const chosen: Write[] = doubtful.slice(-repeats);
+  for (let left = repeats; left > 0 && others.length > 0; left--) chosen.push(others[Math.floor(random() * others.length)] as Write);
+  for (let start = 0; start < chosen.length; start += 16)
+    await Promise.all(chosen.slice(start, start + 16).map((write) => clients.repeat(write)));
+}
+
+/** Lets the import in the background come to its end. */
+async function importFaults(world: World, { tenantId, keys }: TenantKeys, { acknowledged }: Write): Promise<string[]> {
+  if (!acknowledged) return ["the import was never taken"];
+  const { importId } = JSON.parse(acknowledged.text) as { importId: string };
+  const headers = { authorization: `Bearer ${keys[0]}`, "x-tenant-id": tenantId };
+  const url = `${world.gateway}/api/v1/crm/imports/${importId}`;
+  const deadlineMs = performance.now() + importedWithinMs;
+  for (;;) {
+    const { status, failed } = await call<{ status: string; failed: number }>(url, { method: "GET", headers });
+    if (status === "completed") return failed === 0 ? [] : [`${failed} rows of the import failed`];
+    if (performance.now() > deadlineMs) return [`the import is ${status} ${importedWithinMs / 1000} s after the last fault`];
+    await sleep(200);
+  }
+}
+
+/** Lets the sealer catch up, and has the trail verified. */
+async function trailFaults(world: World, { tenantId, keys }: TenantKeys): Promise<string[]> {
+  const headers = { authorization: `Bearer ${keys[0]}`, "x-tenant-id": tenantId };
+  const ask = <Body>(path: string) => call<Body>(`${world.gateway}/api/v1/crm${path}`, { method: "GET", headers });
+  const { total } = await ask<{ total: number }>("/audit-logs?pageSize=1&total=exact");
+  const deadlineMs = performance.now() + sealedWithinMs;
+  for (;;) {
+    const found = await ask<{ ok: boolean; checked: number; firstBroken: unknown }>("/audit-logs/verify");
+    if (!found.ok) return [`the audit trail is broken: ${JSON.stringify(found.firstBroken)}`];
+    if (found.checked >= total) return [];
+    if (performance.now() > deadlineMs)
+      return [`${total - found.checked} of ${total} audit entries were not sealed in ${sealedWithinMs / 1000} s`];
+    await sleep(500);
+  }
+}

@@ -1,0 +1,47 @@
+import type { IncomingMessage } from "node:http";
+import { Problem } from "@cell/problem";
+import { parseJson } from "./json.ts";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** The JSON body of a request. Throws the documented error for anything that is not well-formed JSON in UTF-8, of so many bytes at most. */
+export async function readJson(incoming: IncomingMessage, bytesAtMost: number, keysAtMost?: number): Promise<unknown> {
+  const { "content-type": type, "content-encoding": encoding } = incoming.headers;
+  if (type === undefined || !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(type)) {
+    throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json in UTF-8");
+  }
+  if (encoding !== undefined) throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body without Content-Encoding");
+  if (Number(incoming.headers["content-length"] ?? 0) > bytesAtMost) throw tooLarge(bytesAtMost);
+  const bytes = await readBytes(incoming, bytesAtMost);
+  let text: string;
+  try {
+    text = utf8.decode(bytes);
+  } catch (cause) {
+    throw new Problem("BAD_REQUEST", "The body is not UTF-8", { cause });
+  }
+  return parseJson(text, keysAtMost);
+}
+
+function readBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const take = (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= bytesAtMost) {
+        chunks.push(chunk);
+        return;
+      }
+      // The connection stays: the answer has to go the other way.
+      incoming.off("data", take);
+      reject(tooLarge(bytesAtMost));
+    };
+    incoming.on("data", take);
+    incoming.on("end", () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    incoming.on("error", (cause) => reject(new Problem("BAD_REQUEST", "The body ended before it was complete", { cause })));
+  });
+}
+
+function tooLarge(bytesAtMost: number): Problem {
+  return new Problem("PAYLOAD_TOO_LARGE", `The body may have at most ${bytesAtMost} bytes`);
+}

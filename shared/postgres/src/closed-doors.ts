@@ -1,0 +1,69 @@
+import type pg from "pg";
+import type { SchemaMigration } from "./control.ts";
+
+/**
+ * The functions that a tenant's statements never need and that lead out of a statement's bounds, by pattern:
+ * - `set_config` would change the role on a login that tenants share, and settings for whoever gets the connection next;
+ * - those which run a query given as text would escape what the statement was parsed for;
+ * - large objects belong to no schema; notifications and advisory locks of sessions reach over tenants, and `pg_sleep` holds a connection;
+ * - sizes and statistics tell how much others have.
+ *
+ * On a login of its own a tenant is held by its rights: there this list is a second belt. On a shared login it is the belt, a list of closed
+ * doors and not a wall: whoever could send a statement of its own, not only bend one, would take another tenant's role by SET ROLE.
+ */
+const closedFunctions = [
+  "set_config",
+  "(query|cursor|table|schema|database)_to_xml.*",
+  "ts_stat|ts_rewrite",
+  "lo_.*|lo(read|write)",
+  "pg_notify|pg_logical_emit_message",
+  "pg_(try_)?advisory_(un)?lock.*",
+  "pg_sleep.*",
+  "pg_(relation|table|indexes|total_relation|database|tablespace)_size",
+  "pg_stat_get_.*",
+].join("|");
+const closedViews = ["pg_stat.*", "pg_locks", "pg_cursors", "pg_prepared_statements", "pg_prepared_xacts"].join("|");
+
+const publicFunctions = `
+  select p.oid::regprocedure::text as name
+  from pg_proc p
+  where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '^(${closedFunctions})$' and p.prorettype <> 'trigger'::regtype
+    and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) acl where acl.grantee = 0)`;
+
+/**
+ * Closes those doors for everyone but superusers and members of `pg_monitor`. A step of the cell's own history. An owner who is no superuser
+ * cannot close them: PostgreSQL then says so in a warning, and `openDoors` names what is open.
+ */
+export function closedDoorsMigration(): SchemaMigration {
+  return {
+    name: "closed_doors",
+    sql: [
+      `do $$ declare door record; begin
+        for door in ${publicFunctions} loop
+          execute format('revoke execute on function %s from public', door.name);
+          execute format('grant execute on function %s to pg_monitor', door.name);
+        end loop;
+      end $$`,
+      `do $$ declare door record; begin
+        for door in select c.oid::regclass::text as name from pg_class c
+          where c.relnamespace = 'pg_catalog'::regnamespace and c.relkind = 'v' and c.relname ~ '^(${closedViews})$'
+            and exists (select from aclexplode(c.relacl) acl where acl.grantee = 0) loop
+          execute format('revoke all on %s from public', door.name);
+          execute format('grant select on %s to pg_monitor', door.name);
+        end loop;
+      end $$`,
+      `do $$ begin
+        revoke update on pg_settings from public;
+        revoke select on pg_largeobject_metadata from public;
+        -- functions that are there may still be called; what is closed are DO blocks and new ones
+        revoke usage on language plpgsql, sql from public;
+      end $$`,
+    ],
+  };
+}
+
+/** The functions of that list that everyone may call: all of them where the owner is no superuser. */
+export async function openDoors(client: pg.ClientBase | pg.Pool): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(publicFunctions);
+  return rows.map(({ name }) => name);
+}

@@ -1,0 +1,58 @@
+import type { Duplex } from "node:stream";
+
+/** Types of the server's messages, and the bytes before a message's content: its type and its length. */
+const [copyData, readyForQuery, headLength] = [0x64, 0x5a, 5] as const;
+
+/**
+ * Takes the rows of a COPY TO STDOUT that is about to begin right from the connection, as bytes without the messages around them: the driver
+ * would make an object and an event of each row. All other messages go to the driver, which has the connection back with the last of them.
+ */
+export function takeRows(stream: Duplex, take: (rows: Buffer) => void): void {
+  const driver = stream.listeners("data") as ((bytes: Buffer) => void)[];
+  const tell = (bytes: Buffer) => {
+    for (const listener of driver) listener.call(stream, bytes);
+  };
+  /** Of the row that the last chunk ended in. */
+  let missing = 0;
+  /** The beginning of a message that the last chunk ended in. */
+  let begun: Buffer | undefined;
+
+  function read(chunk: Buffer): void {
+    const bytes = begun ? Buffer.concat([begun, chunk]) : chunk;
+    begun = undefined;
+    let at = Math.min(missing, bytes.length);
+    missing -= at;
+    let [from, to] = [0, at];
+    const flush = () => {
+      if (to > from) take(bytes.subarray(from, to));
+      from = to;
+    };
+    while (at + headLength <= bytes.length) {
+      const end = at + 1 + bytes.readInt32BE(at + 1);
+      if (bytes[at] === copyData) {
+        const there = Math.min(end, bytes.length);
+        // Rows move together over the heads between them.
+        bytes.copyWithin(to, at + headLength, there);
+        to += there - at - headLength;
+        at = there;
+        missing = end - there;
+      } else if (bytes[at] === readyForQuery) {
+        flush();
+        stream.off("data", read);
+        for (const listener of driver) stream.on("data", listener);
+        tell(bytes.subarray(at));
+        return;
+      } else {
+        if (end > bytes.length) break;
+        flush();
+        tell(bytes.subarray(at, end));
+        at = end;
+      }
+    }
+    flush();
+    if (at < bytes.length) begun = bytes.subarray(at);
+  }
+
+  for (const listener of driver) stream.off("data", listener);
+  stream.on("data", read);
+}

@@ -1,0 +1,240 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { CommitWatch, isWhole } from "./commit-watch.ts";
+
+/** What becomes of the answer to a commit: it is passed on, lost together with the connection, or held back until `release`. */
+export type CommitFate = "pass" | "lose" | "hold";
+
+export interface ProxyOptions {
+  /** On 127.0.0.1. */
+  targetPort: number;
+  /** Any free one by default. */
+  port?: number;
+  /** Chooses connections and delays; a seeded one makes them repeatable. */
+  random?: () => number;
+}
+
+interface Delayed {
+  dueMs: number;
+  chunk: Buffer;
+}
+
+/** A TCP proxy that can do to connections what networks do; between a cell and PostgreSQL it also knows a commit when it sees one. */
+export class TcpProxy {
+  /** Port that new connections are passed on to. */
+  targetPort: number;
+  /** Added to the way of each piece, in both directions. */
+  delayMs = 0;
+  jitterMs = 0;
+  /** Asked for each commit after it was passed on; undefined: what goes through is not looked at. */
+  commitFate: (() => CommitFate) | undefined;
+  /** Drops new connections at once. */
+  refusing = false;
+  /** Loses what is sent and tells nobody; what is connected then stays dead. */
+  #swallowing = false;
+  /** Keeps what is sent until `mend`. */
+  #stalled = false;
+  readonly #server: Server;
+  readonly #links = new Set<Link>();
+  readonly #random: () => number;
+
+  private constructor(server: Server, { targetPort, random = Math.random }: ProxyOptions) {
+    this.#server = server;
+    this.targetPort = targetPort;
+    this.#random = random;
+    server.on("connection", (client) => this.#link(client));
+  }
+
+  /** Listens on 127.0.0.1. Rejects when the port is taken. */
+  static async open(options: ProxyOptions): Promise<TcpProxy> {
+    const server = createServer({ noDelay: true, allowHalfOpen: true });
+    server.listen(options.port ?? 0, "127.0.0.1");
+    await once(server, "listening");
+    return new TcpProxy(server, options);
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  get swallowing(): boolean {
+    return this.#swallowing;
+  }
+
+  /** An address with this proxy in the place of host and port. */
+  through(url: string): string {
+    const changed = new URL(url);
+    changed.host = `127.0.0.1:${this.port}`;
+    changed.search = "";
+    return changed.href;
+  }
+
+  /** Resets a share of the connections, at random. Returns how many. */
+  cut(share = 1): number {
+    const chosen = [...this.#links].filter(() => share >= 1 || this.#random() < share);
+    for (const link of chosen) link.reset();
+    return chosen.length;
+  }
+
+  /** From now on everything sent is lost and no end is told; the connections of this time never live again. */
+  swallow(): void {
+    this.#swallowing = true;
+    for (const link of this.#links) link.dead = true;
+  }
+
+  /** From now on everything sent waits, as behind a switch that is away; `mend` delivers it. */
+  stall(): void {
+    this.#stalled = true;
+  }
+
+  /** Ends `swallow` and `stall`. */
+  mend(): void {
+    this.#swallowing = false;
+    this.#stalled = false;
+    for (const link of this.#links) link.mended();
+  }
+
+  /** How long a piece takes now. */
+  wayMs(): number {
+    return this.delayMs + this.jitterMs * this.#random();
+  }
+
+  /** Passes on the answers that are held back. */
+  release(): void {
+    for (const link of this.#links) link.release();
+  }
+
+  async close(): Promise<void> {
+    for (const link of this.#links) link.reset();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+
+  #link(client: Socket): void {
+    if (this.refusing) {
+      client.resetAndDestroy();
+      return;
+    }
+    const link = new Link(this, client, connect({ port: this.targetPort, host: "127.0.0.1", noDelay: true }));
+    link.dead = this.#swallowing;
+    this.#links.add(link);
+    link.closed.then(() => this.#links.delete(link));
+  }
+}
+
+/** One connection: both sockets, and what is on its way between them. */
+class Link {
+  dead = false;
+  readonly closed: Promise<unknown>;
+  readonly #proxy: TcpProxy;
+  readonly #client: Socket;
+  readonly #server: Socket;
+  readonly #there: Way;
+  readonly #back: Way;
+  readonly #watch: CommitWatch | undefined;
+  #fate: CommitFate = "pass";
+  #answer: Buffer[] = [];
+
+  constructor(proxy: TcpProxy, client: Socket, server: Socket) {
+    this.#proxy = proxy;
+    this.#client = client;
+    this.#server = server;
+    this.#watch = proxy.commitFate && new CommitWatch();
+    this.#there = new Way(proxy, client, server);
+    this.#back = new Way(proxy, server, client);
+    client.on("data", (chunk) => this.#sent(chunk));
+    server.on("data", (chunk) => this.#answered(chunk));
+    for (const [from, way] of [
+      [client, this.#there],
+      [server, this.#back],
+    ] as const) {
+      // A reset is told to the other side by the close that follows.
+      from.on("error", () => undefined);
+      for (const ending of ["end", "close"]) from.on(ending, () => this.dead || way.end());
+    }
+    this.closed = Promise.all([client, server].map((socket) => new Promise((resolve) => socket.once("close", resolve))));
+  }
+
+  reset(): void {
+    this.#client.resetAndDestroy();
+    this.#server.resetAndDestroy();
+  }
+
+  mended(): void {
+    if (this.dead && (this.#client.destroyed || this.#server.destroyed)) this.reset();
+    this.#there.pump();
+    this.#back.pump();
+  }
+
+  release(): void {
+    this.#fate = "pass";
+    for (const chunk of this.#answer.splice(0)) this.#back.send(chunk);
+  }
+
+  #sent(chunk: Buffer): void {
+    if (this.dead) return;
+    this.#there.send(chunk);
+    if (this.#watch?.see(chunk) && this.#fate === "pass") this.#fate = this.#proxy.commitFate?.() ?? "pass";
+  }
+
+  #answered(chunk: Buffer): void {
+    if (this.dead) return;
+    if (this.#fate === "pass") {
+      this.#back.send(chunk);
+      return;
+    }
+    this.#answer.push(chunk);
+    if (this.#fate === "lose" && isWhole(chunk)) this.reset();
+  }
+}
+
+/** One direction of a connection. */
+class Way {
+  readonly #proxy: TcpProxy;
+  readonly #from: Socket;
+  readonly #to: Socket;
+  readonly #queue: Delayed[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #ended = false;
+
+  constructor(proxy: TcpProxy, from: Socket, to: Socket) {
+    this.#proxy = proxy;
+    this.#from = from;
+    this.#to = to;
+    to.on("drain", () => from.resume());
+  }
+
+  send(chunk: Buffer): void {
+    const wayMs = this.#proxy.wayMs();
+    if (wayMs === 0 && this.#queue.length === 0 && !this.#proxy.stalled) {
+      this.#write(chunk);
+      return;
+    }
+    // Nothing overtakes on a connection.
+    this.#queue.push({ dueMs: Math.max(performance.now() + wayMs, this.#queue.at(-1)?.dueMs ?? 0), chunk });
+    this.pump();
+  }
+
+  /** The sender has closed: so does the receiver, after what is on the way. */
+  end(): void {
+    this.#ended = true;
+    this.pump();
+  }
+
+  pump(): void {
+    clearTimeout(this.#timer);
+    if (this.#proxy.stalled) return;
+    while (this.#queue[0] && this.#queue[0].dueMs <= performance.now()) this.#write((this.#queue.shift() as Delayed).chunk);
+    if (this.#queue[0]) this.#timer = setTimeout(() => this.pump(), Math.max(1, this.#queue[0].dueMs - performance.now()));
+    else if (this.#ended) this.#to.destroySoon();
+  }
+
+  #write(chunk: Buffer): void {
+    if (this.#to.destroyed) return;
+    if (!this.#to.write(chunk)) this.#from.pause();
+  }
+}
