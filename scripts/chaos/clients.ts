@@ -96,6 +96,7 @@ export class Clients {
       const answer = await send(`${this.#world.gateway}/api/v1/crm${path}`, { method, headers, body });
       attempt.status = answer.status;
       if (answer.status >= 400) attempt.code = codeOf(answer.text);
+      if (answer.status >= 500) attempt.message = answer.text;
       return { status: answer.status, text: answer.text, replayed: answer.headers["idempotency-replayed"] === "true" };
     } catch (error) {
       attempt.code = (error as NodeJS.ErrnoException).code ?? (error as Error).message;

@@ -8,6 +8,8 @@ export interface Attempt {
   status: number | undefined;
   /** The error's code, or the socket's. */
   code: string | undefined;
+  /** What the error said. */
+  message?: string;
 }
 
 /** A write under a request id of its own, and all that became of it. */

@@ -95,11 +95,13 @@ async function recovery(clients: Clients): Promise<void> {
 
 /** What failed although nothing may. */
 function seams({ writes }: History): string[] {
-  return writes
-    .flatMap(({ id, kind, attempts }) =>
-      attempts.filter(isFailure).map(({ status, code }) => `${kind} ${id}: ${status ?? "no answer"} ${code}`),
-    )
-    .map((told) => `a request failed, and none may: ${told}`);
+  return writes.flatMap(({ id, kind, attempts }) =>
+    attempts
+      .filter(isFailure)
+      .map(
+        ({ status, code, message = "" }) => `a request failed, and none may: ${kind} ${id}: ${status ?? "no answer"} ${code} ${message}`,
+      ),
+  );
 }
 
 /** Brings to an end what has none, and sends some writes again that were acknowledged: those with failed attempts first. */

@@ -1,9 +1,26 @@
 import { type RawBuilder, sql } from "kysely";
 
+const columns = new Map<string, string>();
+
+/** The column of a field; imports ask for the same ones a million times. */
+function columnOf(name: string): string {
+  let column = columns.get(name);
+  if (column === undefined) {
+    column = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    columns.set(name, column);
+  }
+  return column;
+}
+
 /** Rows that travel as one parameter of JSON, so that the text does not depend on their number; with the names of the columns. */
 export function recordsOf(rows: readonly object[]): string {
-  const column = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return JSON.stringify(rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [column(name), value]))));
+  return JSON.stringify(
+    rows.map((row) => {
+      const record: Record<string, unknown> = {};
+      for (const name in row) record[columnOf(name)] = (row as Record<string, unknown>)[name];
+      return record;
+    }),
+  );
 }
 
 /** A field of such a row, which goes by the name "row". */

@@ -44,6 +44,7 @@ export class Connection<Lane> {
   /** Queries of readers under way. */
   pending = 0;
   #progressAt = 0;
+  #gathering = false;
   readonly #statements: PreparedStatements;
   readonly #timeoutMs: number;
   readonly #roles = new Set<string>();
@@ -84,6 +85,7 @@ export class Connection<Lane> {
   /** Sends a query in this role among those of others. */
   async read(role: string, query: Query): Promise<pg.QueryArrayResult> {
     if (this.pending++ === 0) this.#progressAt = performance.now();
+    this.#gather();
     try {
       // Where the role is refused, the query behind it finds no rights: the one before has none on this one's tables.
       if (this.#role !== role) this.setRole(role).catch(() => undefined);
@@ -95,6 +97,22 @@ export class Connection<Lane> {
     }
   }
 
+  /** Holds back what is sent until this turn of the event loop ends: the queries of all requests that came in it leave in one write. */
+  #gather(): void {
+    if (this.#gathering) return;
+    this.#gathering = true;
+    const { stream } = this.#wire;
+    stream.cork();
+    setImmediate(() => {
+      this.#gathering = false;
+      stream.uncork();
+    });
+  }
+
+  get #wire(): pg.Connection {
+    return (this.client as pg.Client & { connection: pg.Connection }).connection;
+  }
+
   /** Has the role taken anew at its next use. */
   forgetRole(role: string): void {
     if (this.#role === role) this.#role = undefined;
@@ -102,8 +120,7 @@ export class Connection<Lane> {
 
   /** Says good-bye, and hangs up when nobody says it back. */
   async end(): Promise<void> {
-    const { connection } = this.client as pg.Client & { connection: pg.Connection };
-    const late = setTimeout(() => connection.stream.destroy(), this.#timeoutMs);
+    const late = setTimeout(() => this.#wire.stream.destroy(), this.#timeoutMs);
     // A connection that died refuses the good-bye; that it is gone is all that was wanted.
     await this.client.end().catch(() => undefined);
     clearTimeout(late);

@@ -3,9 +3,9 @@ import pg from "pg";
 import { takeRows } from "./copied-rows.ts";
 
 /** Less is not worth a turn of the consumer, but at the end. */
-const worthReading = 64 * 1024;
+const worthReading = 48 * 1024;
 /** Bytes that may wait for the consumer before the database is made to wait. */
-const waitingAtMost = 128 * 1024;
+const waitingAtMost = 56 * 1024;
 /** What waits and, beyond the limit, the piece that the connection brought last. */
 const blockLength = waitingAtMost + 64 * 1024;
 /** A consumer that takes nothing for this long loses its connection. */

@@ -40,6 +40,8 @@ export class CsvRewriter {
   #rest: Buffer | undefined;
   #out: Buffer = Buffer.alloc(0);
   #to = 0;
+  /** The chunk as a string, one character a byte: a part of it costs less than a string of its own. */
+  #characters: string | undefined;
 
   /** `after` ends each line. */
   constructor(columns: readonly RewrittenColumn[], after: string) {
@@ -58,6 +60,7 @@ export class CsvRewriter {
     // A cell without quotes that begins before this ends before it too, so that nothing need look for the chunk's end.
     const last = bytes.lastIndexOf(lineFeed);
     this.#to = 0;
+    this.#characters = undefined;
     let at = 0;
     let column = this.#column;
     while (at <= last) {
@@ -189,7 +192,12 @@ export class CsvRewriter {
     if (bytes[from] !== quote) {
       let union = 0;
       for (let byte = bytes[at] as number; byte !== comma && byte !== lineFeed; byte = bytes[++at] as number) union |= byte;
-      if (at > from) this.#write(write(bytes.toString(union < 0x80 ? "latin1" : "utf8", from, at)), bytes.length - from);
+      if (at === from) return at;
+      if (union >= 0x80) this.#write(write(bytes.toString("utf8", from, at)), bytes.length - from);
+      else {
+        this.#characters ??= bytes.toString("latin1");
+        this.#write(write(this.#characters.slice(from, at)), bytes.length - from);
+      }
       return at;
     }
     for (at++; ; at++) {

@@ -13,20 +13,32 @@ export async function stage(tenant: Tenant, job: imports.Import, importer: Impor
   let batch: imports.StagedRow[] = [];
   let characters = 0;
   let total = 0;
+  let writing: Promise<unknown> = Promise.resolve();
+  // One batch is written while the next one is read and checked.
   const flush = async () => {
-    await tenant.write((session) => session.commit(undefined, [imports.stage(session.tx, job.importId, batch)], []));
+    await writing;
+    const rows = batch;
+    writing = tenant.write((session) => session.commit(undefined, [imports.stage(session.tx, job.importId, rows)], []));
+    // Told by the next flush, or at the end.
+    writing.catch(() => undefined);
     batch = [];
     characters = 0;
   };
-  for await (const uploaded of upload.rows) {
-    total++;
-    if (total > mostRows) throw tooManyRows();
-    batch.push(stagedRow(total, uploaded, job, importer));
-    for (const cell of uploaded.cells) characters += cell.length;
-    if (batch.length >= rowsAtOnce || characters >= charactersAtOnce) await flush();
+  try {
+    for await (const uploaded of upload.rows) {
+      total++;
+      if (total > mostRows) throw tooManyRows();
+      batch.push(stagedRow(total, uploaded, job, importer));
+      for (const cell of uploaded.cells) characters += cell.length;
+      if (batch.length >= rowsAtOnce || characters >= charactersAtOnce) await flush();
+    }
+    if (batch.length > 0) await flush();
+    await writing;
+    return total;
+  } finally {
+    // Who discards the rows of a refused upload must find all of them.
+    await writing.catch(() => undefined);
   }
-  if (batch.length > 0) await flush();
-  return total;
 }
 
 function stagedRow(row: number, { line, cells, item, problems }: UploadedRow, job: imports.Import, importer: Importer): imports.StagedRow {
