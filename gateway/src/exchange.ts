@@ -18,6 +18,9 @@ export interface ExchangeOptions {
 /** How long a caller whose request was answered early may go on sending: cut off at once, it would not see the answer. */
 const lingerMs = 2_000;
 
+/** Who goes on asking past a limit waits this long for each refusal: at full speed the refusals alone would cost the others their share. */
+const lateRefusalMs = 250;
+
 /** What belongs to one connection and not to the message, and the request's id, which is ours to send. */
 const droppedHeaders = new Set([
   "connection",
@@ -90,7 +93,14 @@ export class Exchange implements AnswerHandler {
     const problem = toProblem(error);
     if (problem.status >= 500) log.warn({ err: problem.cause ?? problem, requestId, route, code: problem.code }, "request failed");
     if (this.#outgoing.headersSent) this.#outgoing.destroy();
+    else if (problem.status === 429) this.#refuseLate(problem);
     else sendProblem(this.#outgoing, problem, requestId);
+  }
+
+  #refuseLate(problem: Problem): void {
+    setTimeout(() => {
+      if (!this.abandoned) sendProblem(this.#outgoing, problem, this.#options.requestId);
+    }, lateRefusalMs);
   }
 
   onSent(): void {
