@@ -90,7 +90,15 @@ export class Dispatcher {
   /** Says that a tenant's endpoints or deliveries have changed. */
   readonly changed = (tenantId: string): void => {
     const known = this.#tenants.get(tenantId);
-    const state = known ?? { timer: undefined, atMs: 0, running: undefined, again: false, heldUp: 0, dueAtMs: undefined, sweptAtMs: 0 };
+    const state = known ?? {
+      timer: undefined,
+      atMs: 0,
+      running: undefined,
+      again: false,
+      heldUp: 0,
+      dueAtMs: undefined,
+      sweptAtMs: Number.NEGATIVE_INFINITY,
+    };
     this.#tenants.set(tenantId, state);
     this.#schedule(tenantId, state, 0);
   };
@@ -107,7 +115,7 @@ export class Dispatcher {
 
   #schedule(tenantId: string, state: State, inMs: number): void {
     if (this.#stopping) return;
-    const atMs = Date.now() + inMs;
+    const atMs = performance.now() + inMs;
     if (state.timer && state.atMs <= atMs) return;
     clearTimeout(state.timer);
     state.atMs = atMs;
@@ -156,11 +164,11 @@ export class Dispatcher {
     state.heldUp = left ? state.heldUp + 1 : 0;
     if (left) this.#schedule(tenantId, state, Math.min(heldUpMs.most, heldUpMs.first * 2 ** state.heldUp));
     const dueInMs = await deliveries.dueInMs(tenant.reader());
-    state.dueAtMs = dueInMs === null ? undefined : Date.now() + dueInMs;
+    state.dueAtMs = dueInMs === null ? undefined : performance.now() + dueInMs;
     if (dueInMs !== null) this.#schedule(tenantId, state, Math.min(lookEveryMs, Math.max(overdueMs, dueInMs)));
-    if (Date.now() - state.sweptAtMs > sweepEveryMs) {
+    if (performance.now() - state.sweptAtMs > sweepEveryMs) {
       await this.#sweep(tenant);
-      state.sweptAtMs = Date.now();
+      state.sweptAtMs = performance.now();
     }
   }
 
@@ -174,7 +182,7 @@ export class Dispatcher {
   }
 
   #lagSeconds(): number {
-    const now = Date.now();
+    const now = performance.now();
     return [...this.#tenants.values()].reduce((most, { dueAtMs }) => Math.max(most, (now - (dueAtMs ?? now)) / 1000), 0);
   }
 }

@@ -138,7 +138,7 @@ export class Sender {
 
   async #deliver(tenant: Tenant, target: webhooks.Target, delivery: deliveries.Claimed, endpoint: Endpoint): Promise<void> {
     const { retryDelaysMs: delaysMs = retryDelaysMs } = this.#options;
-    const startedMs = Date.now();
+    const startedMs = performance.now();
     const { statusCode, error } = await this.#attempt(tenant.tenantId, target, delivery);
     const verdict = verdictOf(statusCode, delivery.tries, Math.random(), delaysMs);
     const delivered = verdict.status === "delivered";
@@ -147,7 +147,7 @@ export class Sender {
       deliveryId: delivery.deliveryId,
       attempt: delivery.attempts,
       startedAt: new Date(startedMs).toISOString(),
-      durationMs: Date.now() - startedMs,
+      durationMs: Math.round(performance.now() - startedMs),
       statusCode,
       error,
       status: verdict.status,

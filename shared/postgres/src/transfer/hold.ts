@@ -76,8 +76,8 @@ const writersNow = `
 export async function awaitWriters(client: pg.ClientBase, schema: string, patienceMs: number): Promise<void> {
   const writers = async () => (await client.query<{ writer: string }>(writersNow, [schema])).rows.map(({ writer }) => writer);
   let left = await writers();
-  for (const deadline = Date.now() + patienceMs; left.length > 0; ) {
-    if (Date.now() > deadline)
+  for (const deadline = performance.now() + patienceMs; left.length > 0; ) {
+    if (performance.now() > deadline)
       throw unavailable("A long write is under way, such as an import of all or nothing; try again when it has ended", 10);
     await sleep(pollMs);
     const now = new Set(await writers());
