@@ -129,8 +129,9 @@ test("npm start in an empty copy: the README's lines work as they stand, and wha
   expect(acknowledged.map((answer) => answer.status)).toEqual(Array(30).fill(201));
   const writing = Promise.allSettled(Array.from({ length: 60 }, (_, index) => create(demo, `Cut off ${index}`, `cut-off-${index}`)));
   const group = running?.pid ?? 0;
-  for (const pid of Object.values(demo.pids)) process.kill(pid, "SIGKILL");
+  // Itself first: it would start again what is killed.
   process.kill(-group, "SIGKILL");
+  for (const pid of Object.values(demo.pids)) process.kill(pid, "SIGKILL");
   const cutOff = await writing;
 
   const again = await start();
