@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Caller, type Logger, methodNotAllowed, type Principal, signAssertion } from "@cell/http";
+import { type Caller, type Logger, methodNotAllowed, signAssertion } from "@cell/http";
 import { badField, notFound, Problem, unavailable } from "@cell/problem";
 import { type Access, principalOf } from "./access.ts";
 import type { Authenticator } from "./authenticate.ts";
@@ -60,7 +60,7 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
     return upstreams.get(url);
   }
 
-  function send(exchange: Exchange, incoming: IncomingMessage, target: Target, principal: Principal, access: Access, id: RequestId): void {
+  function send(exchange: Exchange, incoming: IncomingMessage, target: Target, access: Access, caller: Caller, address: string): void {
     const url = access.placements.get(target.cell);
     if (url === undefined) throw unavailable("This tenant has no place in this service yet", 60);
     const body = readBody(incoming, target);
@@ -69,15 +69,14 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
     const kind = streams ? "streams" : "requests";
     const lane = upstreams.get(url)[kind];
     exchange.relocate = async () => (await relocated(readIdentity(incoming).token ?? "", access, target.cell))[kind];
-    const { tenantId } = principal;
-    const caller: Caller = { principal, ...id };
+    const { tenantId } = caller.principal;
     const request: UpstreamRequest = {
       path: target.path + target.query,
       method: incoming.method ?? "",
       headers: requestHeaders(
         incoming,
-        clientAddress(incoming, config.trustedProxies),
-        id.requestId,
+        address,
+        caller.requestId,
         signAssertion(assertionKeys, target.cell, caller, Math.floor(Date.now() / 1000)),
       ),
       headersMs: slow ? timeouts.slowHeadersMs : timeouts.headersMs,
@@ -104,19 +103,20 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
       metrics,
       log,
     });
-    const proceed = (access: Access, identity: Identity) => {
+    const proceed = (access: Access, identity: Identity, address: string) => {
       if (exchange.abandoned) return;
       exchange.limitHeaders = rateLimits.take(access.tokenId, access.principal.tenantId, access.rateLimit);
-      send(exchange, incoming, target, principalOf(access, identity), access, id);
+      send(exchange, incoming, target, access, { principal: principalOf(access, identity), ...id }, address);
     };
     try {
       if (!methods.includes(incoming.method ?? "")) throw methodNotAllowed(methods);
       if (!routes.has(target.cell)) throw notFound("Service");
       if (incoming.headers.upgrade !== undefined) refuseWebSocket(incoming.headers.upgrade);
       const identity = readIdentity(incoming);
-      const access = authenticator.authenticate(identity.token, clientAddress(incoming, config.trustedProxies));
-      if (access instanceof Promise) access.then((found) => proceed(found, identity)).catch((error) => exchange.fail(error));
-      else proceed(access, identity);
+      const address = clientAddress(incoming, config.trustedProxies);
+      const access = authenticator.authenticate(identity.token, address);
+      if (access instanceof Promise) access.then((found) => proceed(found, identity, address)).catch((error) => exchange.fail(error));
+      else proceed(access, identity, address);
     } catch (error) {
       exchange.fail(error);
     }

@@ -2,7 +2,7 @@ import type { TestCell, TestClient } from "@cell/cell/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCrm } from "../testing.ts";
-import { get, makeTenant, plant, planted, type Tenant } from "./testing.ts";
+import { get, makeTenant, march, paths, plant, planted, type Tenant } from "./testing.ts";
 import { askOf, makeWorld, type Questions, questions } from "./worlds.ts";
 
 let cell: TestCell;
@@ -11,15 +11,6 @@ beforeAll(async () => {
   cell = await startCrm();
 });
 afterAll(() => cell.stop());
-
-const paths = [
-  "/pipeline/summary?from=2026-01-01&",
-  "/pipeline/funnel?",
-  "/reports/funnel?groupBy=owner&",
-  "/opportunities/forecast?",
-  "/metrics?",
-];
-const march = "asOf=2026-03-01T00:00:00Z";
 
 describe("what holds for all histories", () => {
   test("the funnel narrows, its parts make its whole, and the reports agree with each other", async () => {

@@ -112,3 +112,15 @@ export const planted = ({ pipeline }: Tenant, given: readonly (Partial<Past> & {
   given.flatMap(({ moves = [["prospecting", "01-10"]], ...fields }) =>
     movesOf(pipeline, { amount: "100", expectedCloseDate: "2026-04-10" }, moves).map((row) => ({ ...row, ...fields })),
   );
+
+/** Every report, ready for more parameters. */
+export const paths = [
+  "/pipeline/summary?from=2026-01-01&",
+  "/pipeline/funnel?",
+  "/reports/funnel?groupBy=owner&",
+  "/opportunities/forecast?",
+  "/metrics?",
+];
+
+/** The moment that most questions are about. */
+export const march = "asOf=2026-03-01T00:00:00Z";

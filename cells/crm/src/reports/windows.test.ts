@@ -1,7 +1,7 @@
 import type { TestCell } from "@cell/cell/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCrm } from "../testing.ts";
-import { get, makeTenant, plant, planted } from "./testing.ts";
+import { get, makeTenant, march, paths, plant, planted } from "./testing.ts";
 
 let cell: TestCell;
 
@@ -9,15 +9,6 @@ beforeAll(async () => {
   cell = await startCrm();
 });
 afterAll(() => cell.stop());
-
-const paths = [
-  "/pipeline/summary?from=2026-01-01&",
-  "/pipeline/funnel?",
-  "/reports/funnel?groupBy=owner&",
-  "/opportunities/forecast?",
-  "/metrics?",
-];
-const march = "asOf=2026-03-01T00:00:00Z";
 
 describe("windows", () => {
   test("dates are the tenant's: a date-only `to` includes that day, and the resolved window is echoed", async () => {
