@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Principal } from "@cell/http";
-import { type Parameters, type Statement, StatementCache, type TenantDb, tenantTables } from "@cell/postgres";
+import { type Parameters, type Rows, type Statement, StatementCache, type TenantDb, tenantTables } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
 import { type AliasedSelectQueryBuilder, type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import { z } from "zod";
@@ -119,7 +119,7 @@ export function listAnswer(resource: Resource, extra: z.ZodRawShape = {}) {
 }
 
 export interface Page<Row> {
-  rows: Row[];
+  rows: Rows<Row>;
   total: number;
   totalIsLowerBound: boolean;
   page: number;
@@ -187,16 +187,16 @@ export class Lists<Row extends object> {
     const select = this.#pages.get(`${this.#shape(request)}|${position ? "after" : `+${offset > 0}`}|${pageSize}`, (p) =>
       this.#pageQuery(request, p, pageSize, position ? "after" : offset > 0 ? "offset" : "first"),
     );
-    const [rows, count] = await Promise.all([
-      tenant.query(select, { ...values, ...cursorValues, offset }),
+    const [found, count] = await Promise.all([
+      tenant.rows(select, { ...values, ...cursorValues, offset }),
       position ? position : this.#total(tenant, request, query.total === "exact"),
     ]);
-    const more = rows.length > pageSize;
-    if (more) rows.pop();
+    const more = found.length > pageSize;
+    const rows = found.first(pageSize);
     const { total, totalIsLowerBound } = count;
-    const last = rows.at(-1);
+    const last = more ? rows.at(-1) : undefined;
     const next =
-      more && last
+      last !== undefined
         ? encodeCursor({ fingerprint, page: page + 1, total, totalIsLowerBound, values: sort.map(({ field }) => fieldOf(last, field)) })
         : null;
     return { rows, total, totalIsLowerBound, page, pageSize, nextCursor: next };

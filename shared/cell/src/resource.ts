@@ -3,7 +3,7 @@ import { type Clearance, mask, type SensitiveKind, sensitiveFields } from "./mas
 import { formatMoney } from "./money.ts";
 
 /** One field of an answer. */
-interface Field {
+export interface Field {
   name: string;
   kind: SensitiveKind | undefined;
 }
@@ -53,7 +53,7 @@ export function resource<Shape extends z.ZodRawShape>(
   options: ResourceOptions,
 ): Resource<Omit<z.infer<z.ZodObject<Shape>>, "tenantId">> {
   type Row = Omit<z.infer<z.ZodObject<Shape>>, "tenantId">;
-  const fields = fieldsOf(schema);
+  const fields = declaredFields(schema);
   const kinds = fields.flatMap((field) => (field.kind ? [[field.name, field.kind] as const] : []));
   const made = {
     type,
@@ -82,7 +82,7 @@ export const fileAnswer: Presenter = { answer: z.never(), pick: (row) => row, pr
 
 /** An answer that is no record: its declared fields leave, masked where they are sensitive. */
 export function answer<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
-  const fields = fieldsOf(schema);
+  const fields = declaredFields(schema);
   return presenterOf(fields, fields.some((field) => field.kind) ? withMasked(schema) : schema);
 }
 
@@ -106,7 +106,7 @@ function withMaskedWithin(schema: z.ZodType): z.ZodType {
   if (!(schema instanceof z.ZodObject)) return schema;
   const shape = Object.entries(schema.shape).map(([name, field]) => [name, kindOf(field) ? field : withMaskedWithin(field)] as const);
   const inner = z.object(Object.fromEntries(shape));
-  return (fieldsOf(schema).some((field) => field.kind) ? inner.extend({ _masked: maskedNames }) : inner).meta(meta);
+  return (declaredFields(schema).some((field) => field.kind) ? inner.extend({ _masked: maskedNames }) : inner).meta(meta);
 }
 
 function presentWithin(schema: z.ZodType, value: unknown, clearance: Clearance): unknown {
@@ -114,7 +114,7 @@ function presentWithin(schema: z.ZodType, value: unknown, clearance: Clearance):
   if (schema instanceof z.ZodNullable) return presentWithin(schema.unwrap() as z.ZodType, value, clearance);
   if (schema instanceof z.ZodArray) return (value as unknown[]).map((item) => presentWithin(schema.element as z.ZodType, item, clearance));
   if (!(schema instanceof z.ZodObject)) return value;
-  const fields = fieldsOf(schema);
+  const fields = declaredFields(schema);
   const source = value as Record<string, unknown>;
   const isMasked = ({ name, kind }: Field) => kind !== undefined && !clearance.clear.has(kind) && mask(kind, source[name]) !== source[name];
   const masked = fields.filter(isMasked);
@@ -135,7 +135,7 @@ function withMasked(schema: z.ZodObject): z.ZodType {
   return id ? extended.meta({ ...meta, id: String(id) }) : extended;
 }
 
-function fieldsOf(schema: z.ZodObject): Field[] {
+function declaredFields(schema: z.ZodObject): Field[] {
   return Object.entries(schema.shape).map(([name, field]) => ({ name, kind: kindOf(field as z.ZodType) }));
 }
 
@@ -147,10 +147,17 @@ function kindOf(field: z.ZodType): SensitiveKind | undefined {
   return inner ? kindOf(inner) : undefined;
 }
 
+const presented = new WeakMap<Presenter["present"], readonly Field[]>();
+
+/** The fields of a presenter whose answers are its row's declared fields and no more; undefined where it makes something of its own. */
+export function fieldsOf<Row extends object>(presenter: Presenter<Row>): readonly Field[] | undefined {
+  return presented.get(presenter.present as Presenter["present"]);
+}
+
 function presenterOf<Row extends object>(fields: readonly Field[], answerSchema: z.ZodType): Presenter<Row> {
   const names = fields.map((field) => field.name);
   const isSensitive = fields.some((field) => field.kind);
-  return {
+  const made: Presenter<Row> = {
     answer: answerSchema,
     pick(row, tenantId) {
       const source = row as Record<string, unknown>;
@@ -177,4 +184,6 @@ function presenterOf<Row extends object>(fields: readonly Field[], answerSchema:
       return result;
     },
   };
+  presented.set(made.present as Presenter["present"], fields);
+  return made;
 }

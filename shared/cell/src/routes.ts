@@ -38,7 +38,7 @@ export function routesOf({ committed }: CellOptions, register: Register): Cell {
         const streamed = await listOptions.stream?.(call as never, headers);
         if (streamed) return streamed;
         const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, listOptions as ListOptions<never, never>, record);
-        return json(body, 200, headers);
+        return new Response(body as Uint8Array<ArrayBuffer>, { status: 200, headers });
       });
     },
     command(endpoint, work) {

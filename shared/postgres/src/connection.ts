@@ -2,6 +2,8 @@ import pg from "pg";
 import { typeParsers } from "./parsing.ts";
 import { PreparedStatements, type Query } from "./prepared.ts";
 import { isDenied } from "./problems.ts";
+import type { Rows } from "./rows.ts";
+import { handOnRows } from "./wire.ts";
 
 /** A database login: whose name and password a connection is opened with. */
 export interface Login {
@@ -60,6 +62,12 @@ export class Connection<Lane> {
     this.#statements = new PreparedStatements(this.client, settings.preparedStatements);
   }
 
+  /** Opens it. Rejects with the driver's error. */
+  async open(): Promise<void> {
+    await this.client.connect();
+    handOnRows(this.#wire);
+  }
+
   /** How many roles it has served: its backend keeps the catalogue of each one's tables. */
   get served(): number {
     return this.#roles.size;
@@ -72,9 +80,9 @@ export class Connection<Lane> {
   }
 
   /** Sends a query in the role in which the connection stands. */
-  async query(query: Query): Promise<pg.QueryArrayResult> {
+  async query(query: Query): Promise<Rows> {
     try {
-      return await this.client.query(this.#statements.admit(query));
+      return await this.#statements.admit(query).run(this.client);
     } catch (error) {
       // Another process may have dropped the role and made another one of the same name.
       if (isDenied(error)) this.#role = undefined;
@@ -83,7 +91,7 @@ export class Connection<Lane> {
   }
 
   /** Sends a query in this role among those of others. */
-  async read(role: string, query: Query): Promise<pg.QueryArrayResult> {
+  async read(role: string, query: Query): Promise<Rows> {
     if (this.pending++ === 0) this.#progressAt = performance.now();
     this.#gather();
     try {

@@ -2,6 +2,7 @@ import type pg from "pg";
 import { type Access, Connection, type ConnectionSettings, type Login } from "./connection.ts";
 import type { Query } from "./prepared.ts";
 import { isConnectionLoss, isHang } from "./problems.ts";
+import type { Rows } from "./rows.ts";
 import { WaitingLine } from "./waiting.ts";
 
 export interface ConnectionOptions extends ConnectionSettings {
@@ -25,7 +26,7 @@ export interface ConnectionOptions extends ConnectionSettings {
 export interface Lease {
   /** For protocols of their own such as COPY. */
   readonly client: pg.Client;
-  query(query: Query): Promise<pg.QueryArrayResult>;
+  query(query: Query): Promise<Rows>;
   /** Gives it back; `error` is what its use ended in, if it failed. */
   release(error?: unknown): void;
 }
@@ -79,7 +80,7 @@ export class Connections {
   }
 
   /** Runs one statement on a connection shared with other reads. Rejects with the database's error, or UNAVAILABLE. */
-  async read(access: Access, query: Query): Promise<pg.QueryArrayResult> {
+  async read(access: Access, query: Query): Promise<Rows> {
     let reader = await this.#reader(access);
     // It may have been given up since it was chosen, with nothing sent yet.
     while (reader.lost) reader = await this.#reader(access);
@@ -230,7 +231,7 @@ export class Connections {
     connection.client.on("error", () => this.#drop(connection));
     if (slot !== undefined) lane.readers[slot] = connection;
     try {
-      await connection.client.connect();
+      await connection.open();
     } catch (error) {
       void this.#drop(connection);
       throw error;

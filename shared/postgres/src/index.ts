@@ -13,6 +13,7 @@ export {
   type TenantMigration,
   type TenantRow,
 } from "./registry.ts";
+export type { Rows, Shape } from "./rows.ts";
 export type { TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
 export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
 export { assertCurrent, assertServed, schemaOf, Tenant, type TenantState, tenantLogin } from "./tenants.ts";

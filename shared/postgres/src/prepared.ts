@@ -1,12 +1,20 @@
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
+import type { Shape } from "./rows.ts";
+import { RowsQuery } from "./rows-query.ts";
 
 /** A query as it is sent: by the extended protocol alone, which takes one statement and no more. */
-export type Query = pg.QueryArrayConfig & {
+export type Query = pg.QueryConfig & {
   queryMode: "extended";
   /** Milliseconds after which no answer is waited for any more. */
   query_timeout?: number;
 };
+
+/** What a connection knows of a statement. */
+export interface Kept {
+  /** What its rows look like, as soon as they have been described. */
+  shape?: Shape;
+}
 
 /** What the driver's connection can do and its types do not name. */
 interface Wire {
@@ -21,7 +29,7 @@ interface Wire {
  */
 export class PreparedStatements {
   readonly #wire: Wire;
-  readonly #kept: LRUCache<string, true>;
+  readonly #kept: LRUCache<string, Kept>;
   readonly #seen: LRUCache<string, true>;
   readonly #leaving = new Set<string>();
 
@@ -37,19 +45,21 @@ export class PreparedStatements {
   }
 
   /** The query as it is to be sent right now, with its name or without. */
-  admit(query: Query): Query {
+  admit(query: Query): RowsQuery {
     const { name } = query;
-    if (name === undefined) return query;
-    if (this.#kept.get(name)) return query;
+    if (name === undefined) return new RowsQuery(query, {});
+    const known = this.#kept.get(name);
+    if (known) return new RowsQuery(query, known);
     if (!this.#seen.get(name)) {
       this.#seen.set(name, true);
       const { name: _, ...unnamed } = query;
-      return unnamed;
+      return new RowsQuery(unnamed, {});
     }
-    this.#kept.set(name, true);
+    const kept: Kept = {};
+    this.#kept.set(name, kept);
     this.#leaving.delete(name);
     this.#closeLeaving();
-    return query;
+    return new RowsQuery(query, kept);
   }
 
   #closeLeaving(): void {

@@ -1,17 +1,75 @@
 import type pg from "pg";
 import type Cursor from "pg-cursor";
-import type { CompiledStatement } from "./statement.ts";
+import { typeParsers } from "./parsing.ts";
+import type { RawRow } from "./wire.ts";
 
-const rowNames = new WeakMap<CompiledStatement, string[]>();
+type Parser = (text: string) => unknown;
 
-/** Rows as objects with names in camelCase; the names are worked out once for each statement. */
-export function decode<R>(compiled: CompiledStatement, result: pg.QueryArrayResult): R[] {
-  let names = rowNames.get(compiled);
-  if (!names) {
-    names = namesOf(result.fields);
-    rowNames.set(compiled, names);
+/** What the rows of a statement look like: for each column its name in camelCase, its type's OID, and how its values are read from text. */
+export interface Shape {
+  readonly names: readonly string[];
+  readonly types: readonly number[];
+  readonly parsers: readonly Parser[];
+}
+
+const shapes = new Map<string, Shape>();
+
+/** The shape of these columns; the same object for equal ones. */
+export function shapeOf(fields: readonly pg.FieldDef[]): Shape {
+  const key = fields.map(({ name, dataTypeID }) => `${dataTypeID} ${name}`).join("\n");
+  let shape = shapes.get(key);
+  if (!shape) {
+    shape = {
+      names: fields.map(({ name }) => camelCase(name)),
+      types: fields.map(({ dataTypeID }) => dataTypeID),
+      parsers: fields.map(({ dataTypeID }) => typeParsers.getTypeParser(dataTypeID, "text") as Parser),
+    };
+    shapes.set(key, shape);
   }
-  return toObjects<R>(names, result.rows);
+  return shape;
+}
+
+/** Rows as they came, read when they are asked for. */
+export class Rows<R = unknown> {
+  readonly shape: Shape;
+  readonly raw: readonly RawRow[];
+
+  constructor(shape: Shape, raw: readonly RawRow[]) {
+    this.shape = shape;
+    this.raw = raw;
+  }
+
+  get length(): number {
+    return this.raw.length;
+  }
+
+  /** The rows before the n-th. */
+  first(n: number): Rows<R> {
+    return new Rows(this.shape, this.raw.slice(0, n));
+  }
+
+  /** The n-th row as an object with names in camelCase; undefined where there is none. */
+  at(n: number): R | undefined {
+    const row = this.raw.at(n);
+    return row && this.#object(row);
+  }
+
+  objects(): R[] {
+    return this.raw.map((row) => this.#object(row));
+  }
+
+  #object({ bytes, at }: RawRow): R {
+    const { names, parsers } = this.shape;
+    const object: Record<string, unknown> = {};
+    let from = at;
+    for (let index = 0; index < names.length; index++) {
+      const length = bytes.readInt32BE(from);
+      from += 4;
+      object[names[index] as string] = length < 0 ? null : (parsers[index] as Parser)(bytes.toString("utf8", from, from + length));
+      if (length > 0) from += length;
+    }
+    return object as R;
+  }
 }
 
 /** The columns' names in camelCase. */

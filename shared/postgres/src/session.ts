@@ -1,8 +1,7 @@
-import type pg from "pg";
 import type { Lease } from "./connections.ts";
 import type { Query } from "./prepared.ts";
 import { isConnectionLoss } from "./problems.ts";
-import { decode } from "./rows.ts";
+import type { Rows } from "./rows.ts";
 import { bind, type CompiledStatement, type Statement, statement } from "./statement.ts";
 import { type AuditEntry, buildKept, type Change, type Claim, composeWrite, type KeptAnswer, lockNumber, writeValues } from "./write.ts";
 
@@ -17,6 +16,8 @@ export interface TenantDb {
   readonly identity: object;
   /** All rows of a statement. */
   query<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
+  /** All rows of a statement, as they came: for who writes them on. */
+  rows<P extends object, R>(statement: Statement<P, R>, values: P): Promise<Rows<R>>;
   /** The first row, or undefined. */
   first<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R | undefined>;
   /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops. */
@@ -43,14 +44,14 @@ export interface TenantTx extends TenantDb {
 export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: KeptAnswer } | { outcome: "running" };
 
 /** Sends one query on whatever connection the session reads from. */
-export type Send = (query: Query) => Promise<pg.QueryArrayResult>;
+export type Send = (query: Query) => Promise<Rows>;
 
 const keptAnswer = statement(buildKept);
-const lockKey = "select pg_try_advisory_xact_lock($1::bigint)";
+const lockKey = "select pg_try_advisory_xact_lock($1::bigint) as locked";
 
 /** A text that is the same for every tenant. */
 function common(text: string, values: unknown[] = []): Query {
-  return { name: text, text, values, rowMode: "array", queryMode: "extended" };
+  return { name: text, text, values, queryMode: "extended" };
 }
 
 /** What a session needs of its tenant. */
@@ -80,13 +81,16 @@ export class Session {
   }
 
   async query<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {
+    return (await this.rows(query, values)).objects();
+  }
+
+  async rows<P extends object, R>(query: Statement<P, R>, values: P): Promise<Rows<R>> {
     const { compiled } = query;
-    return decode<R>(compiled, await this.send(this.tenant.configure(compiled, bind(compiled, values))));
+    return (await this.send(this.tenant.configure(compiled, bind(compiled, values)))) as Rows<R>;
   }
 
   async first<P extends object, R>(query: Statement<P, R>, values: P): Promise<R | undefined> {
-    const [row] = await this.query(query, values);
-    return row;
+    return (await this.rows(query, values)).at(0);
   }
 
   stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]> {
@@ -135,10 +139,10 @@ export class WriteSession extends Session {
     await guard?.(true);
   }
 
-  override async query<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {
+  override async rows<P extends object, R>(query: Statement<P, R>, values: P): Promise<Rows<R>> {
     const guard = this.#takeGuard();
-    if (!guard) return super.query(query, values);
-    const [looked, rows] = await Promise.allSettled([guard(false), super.query(query, values)]);
+    if (!guard) return super.rows(query, values);
+    const [looked, rows] = await Promise.allSettled([guard(false), super.rows(query, values)]);
     if (looked.status === "rejected") throw looked.reason;
     if (rows.status === "rejected") throw rows.reason;
     return rows.value;
@@ -162,8 +166,8 @@ export class WriteSession extends Session {
 
   /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key runs. */
   async lockKey(key: Buffer): Promise<boolean> {
-    const result = await this.send(this.tenant.timed(common(lockKey, [lockNumber(key)])));
-    return result.rows[0]?.[0] === true;
+    const result = (await this.send(this.tenant.timed(common(lockKey, [lockNumber(key)])))) as Rows<{ locked: boolean }>;
+    return result.at(0)?.locked === true;
   }
 
   /** Claim, changes and audit entries in one statement, and the commit. Rejects with the database's error; then nothing has changed. */
@@ -177,7 +181,7 @@ export class WriteSession extends Session {
     }
     const compiled = composeWrite(claim !== undefined, changes, audit.length > 0);
     const result = await lease.query(this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit))));
-    const [row] = decode<{ claimed: boolean } & KeptAnswer>(compiled, result);
+    const row = (result as Rows<{ claimed: boolean } & KeptAnswer>).at(0);
     if (!row?.claimed) return row?.fingerprint ? { outcome: "kept", kept: row } : { outcome: "running" };
     if (begun) await this.#control("commit");
     return { outcome: "written" };

@@ -167,7 +167,7 @@ export class Tenant {
 
   configure(compiled: CompiledStatement, values: unknown[]): Query {
     const { name, text } = this.text(compiled);
-    const query: Query = { text, values, rowMode: "array", queryMode: "extended" };
+    const query: Query = { text, values, queryMode: "extended" };
     return this.timed(name === undefined ? query : { name, ...query });
   }
 

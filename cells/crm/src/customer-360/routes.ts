@@ -109,7 +109,7 @@ class View {
     const cleared = clearance(this.#call.caller, "list");
     return {
       total,
-      items: rows.map((row) => lists.listing.resource.present(row, cleared, this.#tenant.tenantId)),
+      items: rows.objects().map((row) => lists.listing.resource.present(row, cleared, this.#tenant.tenantId)),
       href: `/api/v1/crm${path}?customerId=${this.#call.params.id}`,
     };
   }

@@ -1,0 +1,79 @@
+import pg from "pg";
+import type { Kept, Query } from "./prepared.ts";
+import { Rows, type Shape, shapeOf } from "./rows.ts";
+import type { RawRow } from "./wire.ts";
+
+/** What the driver has and its types do not name. */
+interface DriverQuery {
+  name: string | undefined;
+  values: readonly unknown[];
+  queryMode: string;
+  callback: (error: unknown, rows?: Rows) => void;
+  submit(connection: pg.Connection): Error | null;
+  handleError(error: unknown): void;
+}
+interface DriverConnection {
+  bind(message: { statement: string; values: readonly unknown[]; valueMapper(value: unknown): unknown }): void;
+  execute(): void;
+  sync(): void;
+}
+const DriverQuery = pg.Query as unknown as new (text: string) => DriverQuery;
+const { prepareValue } = (pg as unknown as { utils: { prepareValue(value: unknown): unknown } }).utils;
+
+const noColumns: Shape = { names: [], types: [], parsers: [] };
+
+/** A query whose rows stay as they come. Of a statement that the connection keeps it asks once what its rows look like. */
+export class RowsQuery extends DriverQuery {
+  /** What the driver reads: when the query is given up, in ms. */
+  readonly query_timeout: number | undefined;
+  readonly #statement: Kept;
+  readonly #rows: RawRow[] = [];
+
+  constructor(query: Query, statement: Kept) {
+    super(query.text);
+    this.name = query.name;
+    this.values = query.values ?? [];
+    this.queryMode = query.queryMode;
+    this.query_timeout = query.query_timeout;
+    this.#statement = statement;
+  }
+
+  /** Sends the query. Rejects with the driver's error. */
+  run(client: pg.Client): Promise<Rows> {
+    return new Promise((resolve, reject) => {
+      this.callback = (error, rows) => (rows ? resolve(rows) : reject(error));
+      client.query(this);
+    });
+  }
+
+  /** The driver calls this and the rest. */
+  override submit(connection: pg.Connection): Error | null {
+    const { name, values } = this;
+    if (name === undefined || !this.#statement.shape) return super.submit(connection);
+    const driver = connection as unknown as DriverConnection;
+    driver.bind({ statement: name, values, valueMapper: prepareValue });
+    driver.execute();
+    driver.sync();
+    return null;
+  }
+
+  handleRowDescription({ fields }: { fields: pg.FieldDef[] }): void {
+    this.#statement.shape = shapeOf(fields);
+  }
+
+  handleDataRow(row: RawRow): void {
+    this.#rows.push(row);
+  }
+
+  handleCommandComplete(): void {
+    this.#statement.shape ??= noColumns;
+  }
+
+  override handleError(error: unknown): void {
+    this.callback(error);
+  }
+
+  handleReadyForQuery(): void {
+    this.callback(undefined, new Rows(this.#statement.shape ?? noColumns, this.#rows));
+  }
+}

@@ -1,0 +1,74 @@
+import type { Duplex } from "node:stream";
+import type pg from "pg";
+
+/** The type of the server's message that holds a row, and the bytes before a message's content: its type and its length. */
+const [dataRow, headLength] = [0x44, 5] as const;
+
+/** A row as the server sent it: how many fields, then for each its length (-1: null) and its bytes. */
+export class RawRow {
+  readonly bytes: Buffer;
+  /** Where the first field's length stands. */
+  readonly at: number;
+
+  constructor(bytes: Buffer, at: number) {
+    this.bytes = bytes;
+    this.at = at;
+  }
+
+  /** The fields as the driver's own queries and cursors expect them. */
+  get fields(): (string | null)[] {
+    const { bytes } = this;
+    const fields = new Array<string | null>(bytes.readInt16BE(this.at - 2));
+    let { at } = this;
+    for (let index = 0; index < fields.length; index++) {
+      const length = bytes.readInt32BE(at);
+      at += 4;
+      fields[index] = length < 0 ? null : bytes.toString("utf8", at, at + length);
+      if (length > 0) at += length;
+    }
+    return fields;
+  }
+}
+
+/** Has a connection hand its rows on as they come, to be read where they are used; the driver would make a string of each field. */
+export function handOnRows(connection: pg.Connection): void {
+  const stream: Duplex = connection.stream;
+  const driver = stream.listeners("data") as ((bytes: Buffer) => void)[];
+  const tell = (bytes: Buffer) => {
+    for (const listener of driver) listener.call(stream, bytes);
+  };
+  /** The pieces of a message that has not come whole yet. */
+  let begun: Buffer[] = [];
+  let missing = 0;
+
+  function read(chunk: Buffer): void {
+    if (missing > chunk.length) {
+      begun.push(chunk);
+      missing -= chunk.length;
+      return;
+    }
+    const bytes = begun.length > 0 ? Buffer.concat([...begun, chunk]) : chunk;
+    let at = 0;
+    // Messages of other types, one behind the other, are the driver's.
+    let others = 0;
+    missing = headLength;
+    while (at + headLength <= bytes.length) {
+      const end = at + 1 + bytes.readInt32BE(at + 1);
+      missing = Math.max(end - bytes.length, 0);
+      if (missing > 0) break;
+      if (bytes[at] === dataRow) {
+        if (others < at) tell(bytes.subarray(others, at));
+        connection.emit("dataRow", new RawRow(bytes, at + headLength + 2));
+        others = end;
+      }
+      at = end;
+      missing = headLength;
+    }
+    if (others < at) tell(bytes.subarray(others, at));
+    begun = at < bytes.length ? [bytes.subarray(at)] : [];
+    if (missing === headLength) missing -= bytes.length - at;
+  }
+
+  for (const listener of driver) stream.off("data", listener);
+  stream.on("data", read);
+}
