@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type HttpMetrics, type Logger, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
+import type { Access } from "./access.ts";
 import type { Lane } from "./lane.ts";
 import type { AnswerHead } from "./transport/answer.ts";
 import { type AnswerHandler, type Connection, TransportError, type UpstreamRequest } from "./transport/connection.ts";
@@ -10,9 +11,18 @@ export interface ExchangeOptions {
   outgoing: ServerResponse;
   requestId: string;
   /** The route's pattern, for the metrics. */
-  route: string;
+  pattern: string;
+  /** Finds out where the tenant is by now, when the cell says that it is elsewhere. */
+  relocate(incoming: IncomingMessage, route: Route): Promise<Lane>;
   metrics: HttpMetrics;
   log: Logger;
+}
+
+/** On what grounds a request goes where it goes. */
+export interface Route {
+  access: Access;
+  cell: string;
+  kind: "requests" | "streams";
 }
 
 /** How long a caller whose request was answered early may go on sending: cut off at once, it would not see the answer. */
@@ -50,8 +60,8 @@ export class Exchange implements AnswerHandler {
   #sent = false;
   #retried = false;
   #misdirected = false;
-  /** Finds out where the tenant is by now, when the cell says that it is elsewhere. */
-  relocate: (() => Promise<Lane>) | undefined;
+  /** How the request was routed; undefined once it was sent elsewhere. */
+  route: Route | undefined;
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
@@ -88,10 +98,10 @@ export class Exchange implements AnswerHandler {
 
   /** Answers with a failure, or breaks the answer off when it has begun: half an answer must not look whole. */
   fail(error: unknown): void {
-    const { log, requestId, route } = this.#options;
+    const { log, requestId, pattern } = this.#options;
     if (this.abandoned) return;
     const problem = toProblem(error);
-    if (problem.status >= 500) log.warn({ err: problem.cause ?? problem, requestId, route, code: problem.code }, "request failed");
+    if (problem.status >= 500) log.warn({ err: problem.cause ?? problem, requestId, route: pattern, code: problem.code }, "request failed");
     if (this.#outgoing.headersSent) this.#outgoing.destroy();
     else if (problem.status === 429) this.#refuseLate(problem);
     else sendProblem(this.#outgoing, problem, requestId);
@@ -137,18 +147,19 @@ export class Exchange implements AnswerHandler {
 
   /** What a cell refused because its tenant is elsewhere has had no effect: it is sent there, once, where its body is still at hand. */
   #redirect(): void {
-    const { relocate } = this;
+    const { route } = this;
+    const { incoming, relocate } = this.#options;
     const request = this.#request;
-    this.relocate = undefined;
+    this.route = undefined;
     this.#misdirected = false;
     this.#lane?.leave(this.#tenantId, this.#retried);
     this.#lane = undefined;
     this.#retried = false;
-    if (!relocate || !request || (request.body && !Buffer.isBuffer(request.body))) {
+    if (!route || !request || (request.body && !Buffer.isBuffer(request.body))) {
       this.fail(unavailable("This tenant is being moved; try again"));
       return;
     }
-    relocate().then(
+    relocate(incoming, route).then(
       (lane) => this.send(lane, this.#tenantId, request),
       (error) => this.fail(error),
     );
@@ -182,11 +193,11 @@ export class Exchange implements AnswerHandler {
 
   #closed(): void {
     this.#lane?.leave(this.#tenantId, this.#retried);
-    const { incoming, metrics, route } = this.#options;
+    const { incoming, metrics, pattern } = this.#options;
     const { writableFinished, statusCode } = this.#outgoing;
     if (!writableFinished) this.#connection?.destroy();
     // 499: the caller left before the answer was out.
-    metrics.finished(incoming.method ?? "", route, writableFinished ? statusCode : 499, (performance.now() - this.#startedAtMs) / 1000);
+    metrics.finished(incoming.method ?? "", pattern, writableFinished ? statusCode : 499, (performance.now() - this.#startedAtMs) / 1000);
     if (!incoming.complete) this.#linger();
   }
 

@@ -5,13 +5,14 @@ import { type Access, principalOf } from "./access.ts";
 import type { Authenticator } from "./authenticate.ts";
 import { clientAddress } from "./client-address.ts";
 import type { Config } from "./config.ts";
-import { connectionHeaders, Exchange } from "./exchange.ts";
+import { connectionHeaders, Exchange, type Route } from "./exchange.ts";
 import { type Identity, type RequestId, readIdentity } from "./identity.ts";
+import type { Lane } from "./lane.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import type { Target } from "./target.ts";
 import type { UpstreamRequest } from "./transport/connection.ts";
-import type { Upstream, Upstreams } from "./upstreams.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardOptions {
   config: Config;
@@ -50,14 +51,15 @@ const fixedHeaders = new Set(["x-tenant-id"]);
 
 /** Makes the function that authenticates a request, finds the partition of its tenant and passes it on. */
 export function createForward({ config, authenticator, rateLimits, upstreams, metrics, log }: ForwardOptions): Forward {
-  const routes = new Map(config.cells.map(({ name }) => [name, `/api/v1/${name}/*`]));
+  const patterns = new Map(config.cells.map(({ name }) => [name, `/api/v1/${name}/*`]));
   const { timeouts, assertionKeys } = config;
 
-  /** Where the tenant is, when it is not where `access` says. */
-  async function relocated(token: string, access: Access, cell: string): Promise<Upstream> {
+  /** Where the tenant of a request is, when it is not where `access` says. */
+  async function relocate(incoming: IncomingMessage, { access, cell, kind }: Route): Promise<Lane> {
+    const { token = "" } = readIdentity(incoming);
     const url = (await authenticator.lookAgain(token, access)).placements.get(cell);
     if (url === undefined || url === access.placements.get(cell)) throw unavailable("This tenant is being moved; try again");
-    return upstreams.get(url);
+    return upstreams.get(url)[kind];
   }
 
   function send(exchange: Exchange, incoming: IncomingMessage, target: Target, access: Access, caller: Caller, address: string): void {
@@ -68,7 +70,7 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
     const streams = slow || body instanceof Upload || incoming.headers.accept === "text/event-stream";
     const kind = streams ? "streams" : "requests";
     const lane = upstreams.get(url)[kind];
-    exchange.relocate = async () => (await relocated(readIdentity(incoming).token ?? "", access, target.cell))[kind];
+    exchange.route = { access, cell: target.cell, kind };
     const { tenantId } = caller.principal;
     const request: UpstreamRequest = {
       path: target.path + target.query,
@@ -99,7 +101,8 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
       incoming,
       outgoing,
       requestId: id.requestId,
-      route: routes.get(target.cell) ?? "/api/v1/*",
+      pattern: patterns.get(target.cell) ?? "/api/v1/*",
+      relocate,
       metrics,
       log,
     });
@@ -110,7 +113,7 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
     };
     try {
       if (!methods.includes(incoming.method ?? "")) throw methodNotAllowed(methods);
-      if (!routes.has(target.cell)) throw notFound("Service");
+      if (!patterns.has(target.cell)) throw notFound("Service");
       if (incoming.headers.upgrade !== undefined) refuseWebSocket(incoming.headers.upgrade);
       const identity = readIdentity(incoming);
       const address = clientAddress(incoming, config.trustedProxies);

@@ -8,11 +8,13 @@ import {
   isConnectionLoss,
   isRetryable,
   type KeptAnswer,
+  type Tenant,
   type TenantTx,
   violatedConstraint,
   type WriteSession,
 } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
+import { LRUCache } from "lru-cache";
 import { type AuditDraft, auditEntry } from "./audit.ts";
 import { canonicalJson } from "./body.ts";
 import type { Call } from "./endpoint.ts";
@@ -65,6 +67,13 @@ const onceMoreWithinMs = 2_000;
 const tooManyText = "Too many writes to the same record at once; try again";
 const conflictText = "This X-Request-ID has already been processed";
 
+/** Answers as they were kept, for repeats that come soon: what was committed under a key stays so for its day. Together some 32 MB at most. */
+const answers = new LRUCache<string, { tenant: Tenant; kept: KeptAnswer }>({
+  maxSize: 16 * 1024 * 1024,
+  maxEntrySize: 64 * 1024,
+  sizeCalculation: ({ kept }) => kept.body.length + 512,
+});
+
 /** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
 const running = new Map<string, Promise<unknown>>();
 
@@ -106,7 +115,9 @@ export async function command<Row extends object>(
 ): Promise<CommandResult<Row>> {
   const identity = options.key === undefined ? undefined : identify(call, options.key, options.bodyDigest);
   if (!identity) return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
-  const name = `${call.tenant.tenantId} ${identity.key.toString("latin1")}`;
+  const name = nameOf(call, identity);
+  const known = answers.get(name);
+  if (known?.tenant === call.tenant && isKept(known.kept)) return replay(known.kept, identity, options);
   const deadlineMs = performance.now() + waitMs;
   const first = running.get(name);
   if (first && !(await settled(first, waitMs))) throw inProgress();
@@ -152,6 +163,10 @@ function identify(call: Call, key: string, bodyDigest: string | undefined): Iden
   return { key: hash("sha256", scope, "buffer"), fingerprint: hash("sha256", [method, path, query, body].join("\0"), "buffer") };
 }
 
+function nameOf({ tenant }: Call, { key }: Identity): string {
+  return `${tenant.tenantId} ${key.toString("latin1")}`;
+}
+
 async function attempts<Row extends object>(
   call: Call,
   answer: Presenter<Row>,
@@ -166,7 +181,12 @@ async function attempts<Row extends object>(
       return await once(call, answer, options, identity, work);
     } catch (error) {
       if (error instanceof AnswerKept && identity) {
-        if (!(await forgotten(call, error.kept, identity.key))) return replay<Row>(error.kept, identity, options);
+        if (isKept(error.kept)) {
+          answers.set(nameOf(call, identity), { tenant: call.tenant, kept: error.kept });
+          return replay<Row>(error.kept, identity, options);
+        }
+        // It has outlived its day, though the sweeper has not come yet.
+        await call.tenant.forgetKept(identity.key);
         continue;
       }
       const again = isRetryable(error) || failedExpectation(error) !== undefined;
@@ -211,6 +231,7 @@ async function once<Row extends object>(
     const entries = audit.map((draft) => auditEntry(call, draft));
     const result = await session.commit(claim, changes, entries).catch((error) => refusedByConstraint(error, outcome.conflicts));
     if (result.outcome === "written") {
+      if (identity && claim) answers.set(nameOf(call, identity), { tenant: call.tenant, kept: claim });
       outcome.committed?.();
       return { status, body, replayed: false };
     }
@@ -240,11 +261,9 @@ function guard(session: WriteSession, key: Buffer): (begun: boolean) => Promise<
   };
 }
 
-/** Whether a kept answer had outlived its day and is gone now, though the sweeper had not come yet. */
-async function forgotten(call: Call, kept: KeptAnswer, key: Buffer): Promise<boolean> {
-  if (Date.now() - Date.parse(kept.createdAt) < keptForMs) return false;
-  await call.tenant.forgetKept(key);
-  return true;
+/** Whether the day of a kept answer lasts. */
+function isKept({ createdAt }: KeptAnswer): boolean {
+  return Date.now() - Date.parse(createdAt) < keptForMs;
 }
 
 function replay<Row extends object>(kept: KeptAnswer, identity: Identity, options: CommandOptions): CommandResult<Row> {
