@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { sendWithAutocannon } from "./autocannon.ts";
@@ -11,12 +11,18 @@ export async function sendLoad(load: Load): Promise<Omit<Sample, "cpuUs">> {
   if (load.wrk === undefined) return sendWithAutocannon(load);
   const follows = load.requests.some((request) => request.follows);
   const script = join(import.meta.dirname, "..", "load", follows ? "updates.lua" : "requests.lua");
-  const file = join(load.dir, "requests");
+  const run = prefix();
+  // Of its own: another load may be sent at the same time.
+  const file = join(load.dir, `requests-${run}`);
   writeFileSync(file, load.requests.map(written).join(""));
   const { host } = new URL(load.url);
   const options = ["-t1", `-c${load.connections}`, `-d${load.seconds}s`, "--timeout", "30s", "-s", script, `http://${host}`];
-  const { stdout } = await promisify(execFile)(load.wrk, [...options, "--", file, prefix()]);
-  return sampleOf(stdout);
+  try {
+    const { stdout } = await promisify(execFile)(load.wrk, [...options, "--", file, run]);
+    return sampleOf(stdout);
+  } finally {
+    rmSync(file);
+  }
 }
 
 /** Raw HTTP, in the form that the scripts of wrk read. */

@@ -68,7 +68,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     webhookLogDays: integer("WEBHOOK_LOG_DAYS", 30),
     outboundAllow: env.OUTBOUND_ALLOW ? parsed("OUTBOUND_ALLOW", env.OUTBOUND_ALLOW, parseNetworks) : undefined,
     logLevel: env.LOG_LEVEL || "info",
-    connections: { total: integer("DATABASE_CONNECTIONS", 80), perTenant: integer("TENANT_CONNECTIONS", 16) },
+    connections: { total: integer("DATABASE_CONNECTIONS", 120), perTenant: integer("TENANT_CONNECTIONS", 16) },
     logins: parsed("TENANT_LOGINS", env.TENANT_LOGINS || "own", parseLogins),
     statementTimeoutMs: integer("STATEMENT_TIMEOUT_MS", 3_000),
     drainDelayMs: integer("DRAIN_DELAY_MS", 0),

@@ -145,7 +145,7 @@ async function launch(place: Place, port: number, logPath: string, fast: boolean
 function settings(fast: boolean): Record<string, string | number> {
   return {
     listen_addresses: "127.0.0.1",
-    max_connections: 200,
+    max_connections: 300,
     shared_buffers: fast ? "128MB" : `${Math.min(1_024, Math.floor(totalmem() / 2 ** 22))}MB`,
     max_wal_size: "4GB",
     // Any disk of these days: reports are then read from their indexes.
