@@ -34,6 +34,7 @@ export const peers: Workload = {
       await ensureCustomers(stack, tenantId, config.sizes.customers, log);
       running.directus = await start(bench, directus, 0);
       running.postgraphile = await start(bench, postgraphile, 1);
+      if (!running.directus && !running.postgraphile) throw new Error("there is nothing to compare with");
       return [...(await getById(bench, running)), ...(await list(bench, running)), ...(await create(bench, running))];
     } finally {
       for (const peer of Object.values(running)) await peer?.stop();
