@@ -1,4 +1,5 @@
 import type { Workload } from "./harness/bench.ts";
+import { peers } from "./workloads/peers.ts";
 import { gatewayHop } from "./workloads/w01-gateway-hop.ts";
 import { getById } from "./workloads/w02-get-by-id.ts";
 import { list } from "./workloads/w03-list.ts";
@@ -15,7 +16,7 @@ import { migrations } from "./workloads/w13-migrations.ts";
 import { noisyNeighbour } from "./workloads/w14-noisy-neighbour.ts";
 import { coldStart } from "./workloads/w15-cold-start.ts";
 
-/** All workloads in their order. */
+/** All workloads in their order; `peers` downloads what it compares with, and is run only when it is named. */
 export const workloads: readonly Workload[] = [
   gatewayHop,
   getById,
@@ -32,4 +33,5 @@ export const workloads: readonly Workload[] = [
   migrations,
   noisyNeighbour,
   coldStart,
+  peers,
 ];

@@ -66,7 +66,8 @@ export async function ensureSmallTenants(stack: Stack, count: number, log: (line
   return ids;
 }
 
-async function ensureCustomers(stack: Stack, tenantId: string, count: number, log: (line: string) => void): Promise<void> {
+/** A tenant with so many customers, unless it has some. */
+export async function ensureCustomers(stack: Stack, tenantId: string, count: number, log: (line: string) => void): Promise<void> {
   await ensureTenant(stack, tenantId);
   if (await isEmpty(stack, tenantId, "customers")) await fill(stack, tenantId, log, ["customers"], count, [customers]);
 }

@@ -1,18 +1,17 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import { type Program, startProgram } from "./program.ts";
+import type { Stack } from "./stack.ts";
 
 /** An nginx with one worker that passes everything on over connections that it keeps. */
-export interface Nginx {
+export interface Nginx extends Program {
   url: string;
-  pid: number;
-  stop(): Promise<void>;
 }
 
-export async function startNginx(program: string, dir: string, port: number, target: string): Promise<Nginx> {
-  const home = join(dir, "nginx");
+/** In front of the cell that only answers. */
+export async function startNginx(program: string, stack: Stack): Promise<Nginx> {
+  const { dataDir, ports } = stack.config;
+  const home = join(dataDir, "nginx");
   mkdirSync(home, { recursive: true });
   writeFileSync(
     join(home, "nginx.conf"),
@@ -25,33 +24,23 @@ http {
   access_log off;
   ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${home}/${name};`).join("\n  ")}
   keepalive_requests 1000000;
-  upstream cell { server ${new URL(target).host}; keepalive 64; keepalive_requests 1000000; }
+  upstream cell { server ${new URL(stack.echo).host}; keepalive 64; keepalive_requests 1000000; }
   server {
-    listen 127.0.0.1:${port};
+    listen 127.0.0.1:${ports.nginx};
     location / { proxy_pass http://cell; proxy_http_version 1.1; proxy_set_header Connection ""; }
   }
 }
 `,
   );
-  const child = spawn(program, ["-p", home, "-c", join(home, "nginx.conf"), "-e", join(home, "error.log")], { stdio: "ignore" });
-  await listening(child, port);
-  return {
-    url: `http://127.0.0.1:${port}`,
-    pid: child.pid ?? 0,
-    async stop() {
-      child.kill("SIGTERM");
-      if (child.exitCode === null) await once(child, "exit");
-    },
-  };
-}
-
-async function listening(child: ChildProcess, port: number): Promise<void> {
-  for (let waitedMs = 0; waitedMs < 5_000; waitedMs += 20) {
-    if (child.exitCode !== null) throw new Error(`nginx ends at once with ${child.exitCode}: is port ${port} taken?`);
-    const answer = await fetch(`http://127.0.0.1:${port}/small`).catch(() => undefined);
-    await answer?.body?.cancel();
-    if (answer?.ok) return;
-    await sleep(20);
-  }
-  throw new Error(`nginx does not answer on port ${port}`);
+  const url = `http://127.0.0.1:${ports.nginx}`;
+  const started = await startProgram({
+    name: "nginx",
+    program,
+    args: ["-p", home, "-c", join(home, "nginx.conf"), "-e", join(home, "error.log")],
+    cwd: home,
+    url: `${url}/small`,
+    logPath: join(home, "output.log"),
+    onPid: (pid) => stack.record("nginx", pid),
+  });
+  return { ...started, url };
 }

@@ -106,7 +106,6 @@ export class Stack {
 
   /** Starts a service, or starts it again, with settings of its own. */
   async run(name: ServiceName, env: Record<string, string> = {}): Promise<void> {
-    const { config } = this;
     await this.#services[name]?.stop();
     const service = startService({
       name,
@@ -115,13 +114,16 @@ export class Stack {
       url: this.#url(name),
       logDir: this.#logDir,
       log: this.#log,
-      onPid: (pid) => {
-        this.#pids[name] = pid;
-        recordPids(config.dataDir, this.#pids);
-      },
+      onPid: (pid) => this.record(name, pid),
     });
     this.#services[name] = service;
     await service.ready(AbortSignal.timeout(60_000));
+  }
+
+  /** Remembers a process, so that the next run ends it if this one is killed before it can. */
+  record(name: string, pid: number): void {
+    this.#pids[name] = pid;
+    recordPids(this.config.dataDir, this.#pids);
   }
 
   /** What a service is started with. */

@@ -14,8 +14,8 @@ export const gatewayHop: Workload = {
   id: "W1",
   title: "gateway hop",
   async run(bench) {
-    const { config, stack, tools } = bench;
-    const nginx = tools.nginx === undefined ? undefined : await startNginx(tools.nginx, config.dataDir, config.ports.nginx, stack.echo);
+    const { stack, tools } = bench;
+    const nginx = tools.nginx === undefined ? undefined : await startNginx(tools.nginx, stack);
     try {
       return [
         ...(await hop(bench, "small", "/small", 0.6, nginx)),

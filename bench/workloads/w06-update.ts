@@ -47,7 +47,7 @@ export const update: Workload = {
     };
     const measured = await bench.measure({
       limit: bench.sql("pgbench, same statements", tenants.limit, restart),
-      product: afterwardsSealed(bench, product),
+      product: afterwardsSealed(bench, tenantId, product),
     });
     return [compare("W6", measured.product, measured.limit, ({ ratio }) => [atLeast("ratio", ratio?.median, 0.45)])];
   },
