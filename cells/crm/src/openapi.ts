@@ -1,5 +1,6 @@
 import { createLogger, Outbound, parseAssertionKeys } from "@cell/http";
-import { createCrm, createRegistry } from "./app.ts";
+import { createCrm } from "./app.ts";
+import { createRegistry } from "./registry.ts";
 import { parseWebhookKeys } from "./webhooks/secrets.ts";
 
 /** The cell's OpenAPI document, made without a database. */
