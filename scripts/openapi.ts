@@ -7,7 +7,7 @@ import { ownDocument } from "../gateway/src/openapi.ts";
 /** Writes the published documents and the typed client of the CRM's. CI compares them with what is committed. */
 const folder = fileURLToPath(new URL("../openapi/", import.meta.url));
 mkdirSync(folder, { recursive: true });
-writeFileSync(`${folder}crm.json`, `${JSON.stringify(crmDocument(), null, 2)}\n`);
+writeFileSync(`${folder}crm.json`, `${JSON.stringify(await crmDocument(), null, 2)}\n`);
 writeFileSync(`${folder}gateway.json`, `${JSON.stringify(await ownDocument(), null, 2)}\n`);
 await createClient({
   input: `${folder}crm.json`,

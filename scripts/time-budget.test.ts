@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { expect, test } from "vitest";
-import { createRegistry } from "../cells/crm/src/app.ts";
 import { readConfig as readCell } from "../cells/crm/src/config.ts";
+import { createRegistry } from "../cells/crm/src/registry.ts";
 import { readConfig as readGateway } from "../gateway/src/config.ts";
 
 test("by default a statement ends before its query is given up, and that before the gateway gives up on the cell", async () => {

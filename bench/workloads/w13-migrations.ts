@@ -1,9 +1,9 @@
 import { migrateSchema, type Registry, type TenantMigration } from "@cell/postgres";
 import { schemaOf, tenantLogin } from "@cell/postgres/tenants";
 import pg from "pg";
-import { createRegistry } from "../../cells/crm/src/app.ts";
 import { cellMigrations } from "../../cells/crm/src/migrations/registry.ts";
 import { tenantMigrations } from "../../cells/crm/src/migrations/tenant.ts";
+import { createRegistry } from "../../cells/crm/src/registry.ts";
 import type { Bench, Workload } from "../harness/bench.ts";
 import { atMost, compare, type Line } from "../harness/report.ts";
 import { type Sample, timed, withCpu } from "../harness/sample.ts";

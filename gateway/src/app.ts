@@ -1,5 +1,5 @@
 import { methodNotAllowed, problemResponse, readJson, toProblem } from "@cell/http";
-import { databaseProblem } from "@cell/postgres";
+import { databaseProblem } from "@cell/postgres/problems";
 import { badFields, Problem, unavailable } from "@cell/problem";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";

@@ -6,9 +6,11 @@ import { type Access, operatorAccess } from "./access.ts";
 import { type ApiKeys, hashToken, keyPattern } from "./api-keys.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
 import type { GatewayMetrics } from "./metrics.ts";
-import { type AccessTokens, tokenPattern } from "./oidc/access-tokens.ts";
+import type { AccessTokens } from "./oidc/access-tokens.ts";
 import { Refusal } from "./refusal.ts";
 
+/** The form of a signed JWT: three parts in base64url. */
+const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** A verdict is as old as this at most, so that what no revision tells, such as an expiry set elsewhere, counts within a minute. */
 const verdictLifetimeMs = 60_000;
 /** A verdict in use is renewed at this age, off the request's path: when the control plane goes away, half its life is left. */

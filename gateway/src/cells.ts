@@ -1,8 +1,9 @@
+import type { IncomingMessage } from "node:http";
+import { json as readJson, text } from "node:stream/consumers";
 import { newRequestId, type Principal, signAssertion } from "@cell/http";
 import { Problem, type ProblemCode, statusOf, unavailable } from "@cell/problem";
-import type { Dispatcher } from "undici";
+import type { Calls } from "./calls.ts";
 import type { Config } from "./config.ts";
-import type { Upstreams } from "./upstreams.ts";
 
 /** A partition of a cell, as far as speaking to it goes. */
 export interface PartitionAddress {
@@ -25,11 +26,11 @@ const tenantRequestTimeoutMs = 30 * 60_000;
 /** What the gateway itself asks of the cells. */
 export class Cells {
   readonly #config: Config;
-  readonly #upstreams: Upstreams;
+  readonly #calls: Calls;
 
-  constructor(config: Config, upstreams: Upstreams) {
+  constructor(config: Config, calls: Calls) {
     this.#config = config;
-    this.#upstreams = upstreams;
+    this.#calls = calls;
   }
 
   /** Makes a tenant's schema in a cell; nothing happens when it is there. Rejects with UNAVAILABLE. */
@@ -44,34 +45,22 @@ export class Cells {
 
   /** A cell's own OpenAPI document. Rejects with UNAVAILABLE. */
   async openapi(url: string): Promise<Record<string, unknown>> {
-    const { statusCode, body } = await this.#request(url, "GET", "/openapi.json", {});
-    if (statusCode !== 200) throw unavailable("The service does not show its document now; try again");
+    const { status, body } = await this.#request(url, "GET", "/openapi.json", {});
+    if (status !== 200) throw unavailable("The service does not show its document now; try again");
     return JSON.parse(body) as Record<string, unknown>;
   }
 
   /** The answer to a request about a tenant, its body still to be read. Rejects with the problem that the cell answers, or UNAVAILABLE. */
-  async ask(
-    { cell, url }: PartitionAddress,
-    tenantId: string,
-    { method, path, json, body }: TenantRequest,
-  ): Promise<Dispatcher.ResponseData> {
+  async ask({ cell, url }: PartitionAddress, tenantId: string, { method, path, json, body }: TenantRequest): Promise<IncomingMessage> {
     const headers = this.#operatorHeaders(cell, tenantId);
     headers["content-type"] = json ? "application/json" : "application/octet-stream";
-    const answer = await this.#upstreams
-      .get(url)
-      .calls.request({
-        path: `/internal/tenants/${tenantId}/${path}`,
-        method,
-        headers,
-        body: json ? JSON.stringify(json) : (body ?? null),
-        headersTimeout: tenantRequestTimeoutMs,
-        bodyTimeout: tenantRequestTimeoutMs,
-      })
-      .catch((error) => {
-        throw unavailable("A service is away for a moment; try again", 1, error);
-      });
-    if (answer.statusCode < 300) return answer;
-    const { code, message } = (await answer.body.json()) as { code: ProblemCode; message: string };
+    const sent = json ? JSON.stringify(json) : body;
+    const call = { path: `/internal/tenants/${tenantId}/${path}`, method, headers, silentMs: tenantRequestTimeoutMs };
+    const answer = await this.#calls.send(url, { ...call, ...(sent === undefined ? {} : { body: sent }) }).catch((error) => {
+      throw unavailable("A service is away for a moment; try again", 1, error);
+    });
+    if (Number(answer.statusCode) < 300) return answer;
+    const { code, message } = (await readJson(answer)) as { code: ProblemCode; message: string };
     throw new Problem(code in statusOf ? code : "UNAVAILABLE", message);
   }
 
@@ -85,15 +74,15 @@ export class Cells {
 
   async #administer({ cell, url }: PartitionAddress, tenantId: string, method: "PUT" | "DELETE"): Promise<void> {
     const headers = this.#operatorHeaders(cell, tenantId);
-    const { statusCode } = await this.#request(url, method, `/internal/tenants/${tenantId}`, headers);
-    const done = statusCode < 300 || (method === "DELETE" && statusCode === 404);
-    if (!done) throw unavailable(`The service ${cell} answered ${statusCode}; send the request again to finish`);
+    const { status } = await this.#request(url, method, `/internal/tenants/${tenantId}`, headers);
+    const done = status < 300 || (method === "DELETE" && status === 404);
+    if (!done) throw unavailable(`The service ${cell} answered ${status}; send the request again to finish`);
   }
 
   async #request(url: string, method: "GET" | "PUT" | "DELETE", path: string, headers: Record<string, string>) {
     try {
-      const { statusCode, body } = await this.#upstreams.get(url).calls.request({ path, method, headers, headersTimeout: 30_000 });
-      return { statusCode, body: await body.text() };
+      const answer = await this.#calls.send(url, { path, method, headers, silentMs: 30_000 });
+      return { status: Number(answer.statusCode), body: await text(answer) };
     } catch (error) {
       throw unavailable("A service is away for a moment; send the request again to finish", 1, error);
     }

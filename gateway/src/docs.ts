@@ -6,7 +6,6 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { notFound } from "@cell/problem";
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import { Scalar } from "@scalar/hono-api-reference";
 import type { Context } from "hono";
 import type { GatewayEnv } from "./admin/access.ts";
 import type { Services } from "./services.ts";
@@ -21,6 +20,7 @@ const scriptPath = "/docs/scalar.js";
 
 /** The page that shows OpenAPI documents. Its policy forbids the browser to load or send anything elsewhere. */
 export async function docsPage(c: Context<GatewayEnv>, title: string, sources: DocumentSource[]): Promise<Response> {
+  const { Scalar } = await import("@scalar/hono-api-reference");
   const nonce = randomBytes(16).toString("base64");
   const page = Scalar<GatewayEnv>({
     pageTitle: title,

@@ -7,9 +7,9 @@ import { identifyRequest } from "./identity.ts";
 import { createServices } from "./services.ts";
 import { readTarget } from "./target.ts";
 
-/** Starts a gateway. Resolves when it listens; rejects when the port is taken. */
+/** Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when the port is taken. */
 export async function startGateway(config: Config, log: Logger): Promise<Server> {
-  const services = createServices(config, log);
+  const services = await createServices(config, log);
   const { metrics, authenticator, rateLimits, upstreams, controlPlane } = services;
   const forward = createForward({ config, authenticator, rateLimits, upstreams, metrics, log });
   const app = createApp(services, () => server.draining);
@@ -35,8 +35,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Server>
   }
 
   services.identityProvider?.start();
-  await controlPlane.start();
-  services.mover.start();
+  const looked = controlPlane.start();
   const server = await serve({
     fetch: app.fetch as Parameters<typeof serve>[0]["fetch"],
     intercept,
@@ -48,5 +47,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Server>
     drainTimeoutMs: config.timeouts.drainMs,
     close: services.close,
   });
+  await looked;
+  services.mover.start();
   return server;
 }

@@ -1,5 +1,5 @@
 import { createLogger } from "@cell/http";
-import { migrateSchema } from "@cell/postgres";
+import { migrateSchema } from "@cell/postgres/control";
 import { readDatabaseUrl } from "./config.ts";
 import { controlPlane } from "./migrations/0001_control_plane.ts";
 import { moves } from "./migrations/0002_moves.ts";

@@ -1,15 +1,14 @@
 import type { Logger } from "@cell/http";
-import { openKysely } from "@cell/postgres";
+import { openKysely } from "@cell/postgres/control";
 import { ApiKeys } from "./api-keys.ts";
 import { Authenticator } from "./authenticate.ts";
 import { Cells } from "./cells.ts";
-import type { Config } from "./config.ts";
+import type { Config, OidcConfig } from "./config.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FailedAttempts } from "./failed-attempts.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { Mover } from "./moves/mover.ts";
-import { AccessTokens } from "./oidc/access-tokens.ts";
-import { IdentityProvider } from "./oidc/identity-provider.ts";
+import type { IdentityProvider } from "./oidc/identity-provider.ts";
 import { RateLimits } from "./rate-limits.ts";
 import type { ControlDb, Tables } from "./tables.ts";
 import { Upstreams } from "./upstreams.ts";
@@ -33,14 +32,13 @@ export interface Services {
   close(): Promise<void>;
 }
 
-export function createServices(config: Config, log: Logger): Services {
+export async function createServices(config: Config, log: Logger): Promise<Services> {
   const db = openKysely<Tables>({ url: config.databaseUrl, applicationName: "gateway", max: 8 });
   const metrics = createGatewayMetrics();
-  const { oidc } = config;
-  const identityProvider = oidc && new IdentityProvider(oidc, metrics, log);
+  const oidc = config.oidc && (await openOidc(config.oidc, db, metrics, log));
   const authenticator = new Authenticator({
     apiKeys: new ApiKeys(db, log),
-    accessTokens: oidc && identityProvider && new AccessTokens(oidc, identityProvider, db),
+    accessTokens: oidc?.accessTokens,
     operatorKey: config.operatorKey,
     attempts: new FailedAttempts(config.failedAttempts, metrics),
     metrics,
@@ -50,15 +48,24 @@ export function createServices(config: Config, log: Logger): Services {
   const controlPlane = new ControlPlane(db, config.cells, changed, log);
   const rateLimits = new RateLimits(config.rateLimits, metrics);
   const upstreams = new Upstreams(config, metrics);
-  const cells = new Cells(config, upstreams);
+  const cells = new Cells(config, upstreams.calls);
   const mover = new Mover({ db, cells, changed, log });
   async function close(): Promise<void> {
     controlPlane.stop();
     const stopped = mover.stop();
-    identityProvider?.stop();
-    await upstreams.close();
+    oidc?.identityProvider.stop();
+    upstreams.close();
     await stopped;
     await db.destroy();
   }
+  const { identityProvider } = oidc ?? {};
   return { config, log, metrics, db, authenticator, identityProvider, rateLimits, controlPlane, upstreams, cells, mover, changed, close };
+}
+
+/** What verifies tokens is loaded only where an identity provider is configured. */
+async function openOidc(config: OidcConfig, db: ControlDb, metrics: GatewayMetrics, log: Logger) {
+  const { AccessTokens } = await import("./oidc/access-tokens.ts");
+  const { IdentityProvider } = await import("./oidc/identity-provider.ts");
+  const identityProvider = new IdentityProvider(config, metrics, log);
+  return { identityProvider, accessTokens: new AccessTokens(config, identityProvider, db) };
 }

@@ -1,4 +1,4 @@
-import { Client, Pool } from "undici";
+import { Calls } from "./calls.ts";
 import { Circuit } from "./circuit.ts";
 import type { Config } from "./config.ts";
 import { Lane } from "./lane.ts";
@@ -10,14 +10,14 @@ export interface Upstream {
   readonly requests: Lane;
   readonly streams: Lane;
   readonly circuit: Circuit;
-  /** For what the gateway itself asks of the cell. */
-  readonly calls: Pool;
 }
 
 const probeTimeoutMs = 1_000;
 
 /** The partitions by address; their connections are opened when first used. */
 export class Upstreams {
+  /** For what the gateway itself asks of the cells. */
+  readonly calls: Calls;
   readonly #byUrl = new Map<string, Upstream>();
   readonly #partitions: ReadonlyMap<string, string>;
   readonly #config: Config;
@@ -26,6 +26,7 @@ export class Upstreams {
   constructor(config: Config, metrics: GatewayMetrics) {
     this.#config = config;
     this.#metrics = metrics;
+    this.calls = new Calls(config.timeouts.connectMs);
     this.#partitions = new Map(config.cells.flatMap(({ name, urls }) => urls.map((url, index) => [url, `${name}-${index + 1}`])));
   }
 
@@ -40,27 +41,23 @@ export class Upstreams {
 
   /** Whether a partition says that it is alive; asked on a new connection, as those that are open may be what is broken. */
   async isAlive(url: string): Promise<boolean> {
-    const client = new Client(url, { connect: { timeout: this.#config.timeouts.connectMs }, headersTimeout: probeTimeoutMs });
     try {
-      const { statusCode, body } = await client.request({ path: "/health", method: "GET", bodyTimeout: probeTimeoutMs });
-      await body.dump();
-      return statusCode === 200;
+      const answer = await this.calls.send(url, { path: "/health", silentMs: probeTimeoutMs });
+      answer.destroy();
+      return answer.statusCode === 200;
     } catch {
       return false;
-    } finally {
-      await client.destroy();
     }
   }
 
   /** Cuts all connections. */
-  async close(): Promise<void> {
-    const upstreams = [...this.#byUrl.values()];
-    for (const { circuit, requests, streams } of upstreams) {
+  close(): void {
+    this.calls.close();
+    for (const { circuit, requests, streams } of this.#byUrl.values()) {
       circuit.stop();
       requests.pool.destroy();
       streams.pool.destroy();
     }
-    await Promise.all(upstreams.map(({ calls }) => calls.destroy()));
   }
 
   #open(url: string): Upstream {
@@ -75,7 +72,6 @@ export class Upstreams {
       requests: this.#openLane(url, requests, circuit, partition),
       streams: this.#openLane(url, streams, circuit, partition),
       circuit,
-      calls: new Pool(url, { connect: { timeout: this.#config.timeouts.connectMs } }),
     };
   }
 

@@ -1,5 +1,4 @@
 import { type CellOptions, createCell, type RunningCell } from "@cell/cell";
-import { Registry, type TenantLogins } from "@cell/postgres";
 import { auditLogRoutes } from "./audit-logs/routes.ts";
 import * as contacts from "./contacts/repository.ts";
 import { contactRoutes } from "./contacts/routes.ts";
@@ -16,7 +15,6 @@ import { customerRoutes } from "./customers/routes.ts";
 import { exportRoutes } from "./exports/routes.ts";
 import type { Importer } from "./imports/importer.ts";
 import { importRoutes } from "./imports/routes.ts";
-import { tenantMigrations } from "./migrations/tenant.ts";
 import { opportunityImport } from "./opportunities/import.ts";
 import { lists as opportunityLists } from "./opportunities/lists.ts";
 import { opportunityParameters } from "./opportunities/query.ts";
@@ -41,36 +39,6 @@ const customerChildren = [
 
 /** What can be imported. */
 export const importers: readonly Importer[] = [customerImport, opportunityImport];
-
-/** The tenants of this cell. */
-export function createRegistry(options: {
-  databaseUrl: string;
-  loginSecret: string;
-  total: number;
-  perTenant: number;
-  /** Own by default. */
-  logins?: TenantLogins;
-  statementTimeoutMs: number;
-}): Registry {
-  return new Registry({
-    cell: "crm",
-    url: options.databaseUrl,
-    loginSecret: options.loginSecret,
-    migrations: tenantMigrations,
-    total: options.total,
-    perTenant: options.perTenant,
-    readersPerTenant: 3,
-    sharedReaders: 16,
-    preparedStatements: 384,
-    tenantsPerConnection: 400,
-    logins: options.logins ?? "own",
-    waitMs: 1_000,
-    idleMs: 30_000,
-    maxAgeMs: 15 * 60_000,
-    statementTimeoutMs: options.statementTimeoutMs,
-    lockTimeoutMs: 1_000,
-  });
-}
 
 export interface CrmOptions
   extends Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed" | "sealWitness" | "adoptTrail"> {

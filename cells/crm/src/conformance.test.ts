@@ -12,6 +12,8 @@ async function prepare(client: TestClient) {
   return { customerId, contractId };
 }
 
+const document = await crmDocument();
+
 describe.each(["own", "shared"] as const)("with logins %s", (logins) => {
-  describeConformance(crmDocument(), () => startCrm({ logins }), prepare);
+  describeConformance(document, () => startCrm({ logins }), prepare);
 });

@@ -10,7 +10,7 @@ import { startCrm, type TestCrm } from "./testing.ts";
 
 const { runs, seed } = readFuzzSettings();
 const known = new Known();
-const operations = fuzzOperations(crmDocument(), known);
+const operations = fuzzOperations(await crmDocument(), known);
 
 let cell: TestCrm;
 let tenantId: string;

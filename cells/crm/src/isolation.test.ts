@@ -19,7 +19,7 @@ import {
 import { crmDocument } from "./openapi.ts";
 import { startCrm, type TestCrm } from "./testing.ts";
 
-const document = crmDocument();
+const document = await crmDocument();
 const operations = operationsOf(document).filter(({ permission }) => permission !== "cell:admin");
 const named = operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const);
 

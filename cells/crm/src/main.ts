@@ -1,9 +1,10 @@
 import { Sealer, SealLog, startSweeper } from "@cell/cell";
 import { createLogger, Outbound, type Server, serve, stopOnSignals } from "@cell/http";
-import { createCrm, createRegistry, importers } from "./app.ts";
+import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
+import { createRegistry } from "./registry.ts";
 import { Dispatcher } from "./webhooks/dispatcher.ts";
 
 const config = readConfig();

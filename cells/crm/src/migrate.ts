@@ -1,8 +1,8 @@
 import { createLogger } from "@cell/http";
 import { migrateSchema, openDoors } from "@cell/postgres";
-import { createRegistry } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { cellMigrations } from "./migrations/registry.ts";
+import { createRegistry } from "./registry.ts";
 
 const config = readConfig();
 const log = createLogger("crm migrate", config.logLevel);

@@ -1,9 +1,10 @@
 import { createLogger, Outbound, parseAssertionKeys } from "@cell/http";
-import { createCrm, createRegistry } from "./app.ts";
+import { createCrm } from "./app.ts";
+import { createRegistry } from "./registry.ts";
 import { parseWebhookKeys } from "./webhooks/secrets.ts";
 
 /** The cell's OpenAPI document, made without a database. */
-export function crmDocument(): object {
+export function crmDocument(): Promise<object> {
   const registry = createRegistry({ databaseUrl: "postgres://unused", loginSecret: "", total: 1, perTenant: 1, statementTimeoutMs: 1 });
   const noKey = `none:${Buffer.alloc(32).toString("base64url")}`;
   const { document } = createCrm({
@@ -18,5 +19,5 @@ export function crmDocument(): object {
     webhooks: { outbound: new Outbound({}), keys: parseWebhookKeys(noKey), changed: () => undefined },
     sealWitness: { publicKeys: new Map(), head: async () => undefined },
   });
-  return document;
+  return document();
 }

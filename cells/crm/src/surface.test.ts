@@ -3,8 +3,9 @@ import { createLogger, Outbound } from "@cell/http";
 import { tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createCrm, createRegistry } from "./app.ts";
+import { createCrm } from "./app.ts";
 import { keyword } from "./keyword.ts";
+import { createRegistry } from "./registry.ts";
 import { inspect, startCrm, testWebhookKeys } from "./testing.ts";
 
 let cell: TestCell;

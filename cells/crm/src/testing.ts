@@ -6,11 +6,12 @@ import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
 import pg from "pg";
 import { inject } from "vitest";
-import { createCrm, createRegistry, importers } from "./app.ts";
+import { createCrm, importers } from "./app.ts";
 import { testLogins } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
 import { cellMigrations } from "./migrations/registry.ts";
+import { createRegistry } from "./registry.ts";
 import { Dispatcher, type DispatcherOptions } from "./webhooks/dispatcher.ts";
 import { parseWebhookKeys } from "./webhooks/secrets.ts";
 

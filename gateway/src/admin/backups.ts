@@ -1,5 +1,5 @@
 import { abortSent, sendStream } from "@cell/http";
-import { type Digest, differingTables } from "@cell/postgres";
+import { type Digest, differingTables } from "@cell/postgres/transfer/digest";
 import { notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { bring, digest, type Place, rowsOf, step, verifyTrail } from "../moves/copying.ts";

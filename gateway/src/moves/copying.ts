@@ -1,5 +1,7 @@
 import type { Readable } from "node:stream";
-import { type BringMode, type Digest, readTransfer, type SequenceState } from "@cell/postgres";
+import { json as readJson, text } from "node:stream/consumers";
+import type { BringMode, Digest, SequenceState } from "@cell/postgres";
+import { readTransfer } from "@cell/postgres/transfer/read";
 import type { Cells, PartitionAddress } from "../cells.ts";
 
 /** A tenant on one partition, and the number under which its steps are told. */
@@ -20,8 +22,8 @@ export const partBytes = 4 * 1024 * 1024;
 
 /** Tells a cell one step; resolves to what it answers. Rejects with the cell's problem, or UNAVAILABLE. */
 export async function step<T = unknown>(cells: Cells, { partition, tenantId, epoch }: Place, name: string, json: object = {}): Promise<T> {
-  const { body } = await cells.ask(partition, tenantId, { method: "POST", path: `${name}?epoch=${epoch}`, json });
-  return (await body.json()) as T;
+  const answer = await cells.ask(partition, tenantId, { method: "POST", path: `${name}?epoch=${epoch}`, json });
+  return (await readJson(answer)) as T;
 }
 
 /** Counts and checksums; with `since` the checksums of what came since that snapshot. */
@@ -40,18 +42,16 @@ export function verifyTrail(cells: Cells, place: Place): Promise<TrailCheck> {
 }
 
 async function look<T>(cells: Cells, { partition, tenantId }: Place, path: string): Promise<T> {
-  const { body } = await cells.ask(partition, tenantId, { method: "GET", path });
-  return (await body.json()) as T;
+  return (await readJson(await cells.ask(partition, tenantId, { method: "GET", path }))) as T;
 }
 
 /** The tenant's rows as `readTransfer` reads them. */
-export async function rowsOf(
+export function rowsOf(
   cells: Cells,
   { partition, tenantId }: Place,
   query: { since?: string; tables?: string; digest?: string },
 ): Promise<Readable> {
-  const { body } = await cells.ask(partition, tenantId, { method: "GET", path: `rows?${new URLSearchParams(query)}` });
-  return body;
+  return cells.ask(partition, tenantId, { method: "GET", path: `rows?${new URLSearchParams(query)}` });
 }
 
 /** Rows of one table to where the tenant arrives. */
@@ -62,8 +62,7 @@ export async function bring(
 ): Promise<void> {
   const { table, columns, mode, rows } = part;
   const query = new URLSearchParams({ epoch: String(epoch), table, columns: columns.join(","), mode });
-  const { body } = await cells.ask(partition, tenantId, { method: "POST", path: `rows?${query}`, body: rows });
-  await body.dump();
+  await text(await cells.ask(partition, tenantId, { method: "POST", path: `rows?${query}`, body: rows }));
 }
 
 export interface Copied {

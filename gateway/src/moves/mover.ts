@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@cell/http";
-import { differingTables } from "@cell/postgres";
+import { differingTables } from "@cell/postgres/transfer/digest";
 import { notFound, Problem } from "@cell/problem";
 import type { Cells } from "../cells.ts";
 import type { ControlDb } from "../tables.ts";

@@ -6,9 +6,6 @@ import type { ControlDb } from "../tables.ts";
 import { rightsOf } from "./claims.ts";
 import type { IdentityProvider } from "./identity-provider.ts";
 
-/** The form of a signed JWT: three parts in base64url. */
-export const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
-
 const algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
 const toleranceSeconds = 30;
 const tokenLimit = 8_192;

@@ -1,14 +1,13 @@
 import { type AssertionKeys, createHttpMetrics, type HttpMetrics, type Logger, methodNotAllowed } from "@cell/http";
 import type { Registry, TenantDb } from "@cell/postgres";
 import type { HttpBindings } from "@hono/node-server";
-import { OpenAPIHono } from "@hono/zod-openapi";
+import { Hono } from "hono";
 import type { AuditDraft } from "./audit.ts";
 import type { Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
 import type { Call, CallOf, Endpoint, RowOf } from "./endpoint.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
 import type { Lists } from "./listing.ts";
-import { describe, documentOf } from "./openapi.ts";
 import { operationalRoutes, prometheusRoute } from "./operational.ts";
 import type { ListOptions } from "./reveal.ts";
 import { routesOf } from "./routes.ts";
@@ -63,19 +62,27 @@ export interface CommandAnswer<Row extends object> {
   replayed: boolean;
 }
 
+export interface CellEnv {
+  Bindings: HttpBindings;
+}
+
+export type CellApp = Hono<CellEnv>;
+
 export interface RunningCell {
-  app: OpenAPIHono<{ Bindings: HttpBindings }>;
-  document: object;
+  app: CellApp;
+  /** The OpenAPI 3.1 document; what makes it is loaded with the first call. */
+  document(): Promise<object>;
   metrics: HttpMetrics;
 }
 
 /** A process's application: the slices' routes with all the policies, health, metrics, documents and the gateway's own routes. */
 export function createCell(options: CellOptions, slices: readonly ((cell: Cell) => void)[]): RunningCell {
-  const app = new OpenAPIHono<{ Bindings: HttpBindings }>({ strict: false });
+  const app: CellApp = new Hono({ strict: false });
   const metrics = createHttpMetrics();
   const handlers = new Handlers(options, metrics);
+  const endpoints: Endpoint[] = [];
   const register = (endpoint: Endpoint, handle: (call: Call, headers: Record<string, string>) => Promise<Response>) => {
-    describe(app as unknown as OpenAPIHono, endpoint);
+    endpoints.push(endpoint);
     const path = endpoint.path.replace(/\{(\w+)\}/g, ":$1");
     app.on(endpoint.method.toUpperCase(), path, (c) => handlers.handle(c, endpoint, handle));
   };
@@ -83,12 +90,11 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
   const cell = routesOf(options, register);
   for (const slice of slices) slice(cell);
 
-  const document = documentOf(app as unknown as OpenAPIHono, {
-    title: options.title,
-    version: options.version,
-    description: options.description,
-    servers: [{ url: `/api/v1/${options.name}` }],
-  });
+  async function document(): Promise<object> {
+    const { documentOf } = await import("./openapi.ts");
+    const { title, version, description, name } = options;
+    return documentOf(endpoints, { title, version, description, servers: [{ url: `/api/v1/${name}` }] });
+  }
   docsRoutes(app, document, options.title);
   operationalRoutes(app, options);
   app.notFound((c) => handlers.refuse(c, methodNotAllowed(allowedMethods(app, c.req.path)), requestIdOf(c), "unknown", performance.now()));
@@ -98,6 +104,6 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
 
 const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
-function allowedMethods(app: OpenAPIHono<{ Bindings: HttpBindings }>, path: string): string[] {
+function allowedMethods(app: CellApp, path: string): string[] {
   return methods.filter((method) => app.router.match(method, path)[0].length > 0);
 }

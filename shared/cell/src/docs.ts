@@ -2,16 +2,17 @@ import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
-import type { HttpBindings } from "@hono/node-server";
-import type { OpenAPIHono } from "@hono/zod-openapi";
-import { Scalar } from "@scalar/hono-api-reference";
+import type { CellApp, CellEnv } from "./cell.ts";
 
 /** The document at /openapi.json and its page at /docs, with nothing loaded from elsewhere. */
-export function docsRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, document: object, title: string): void {
-  const text = JSON.stringify(document);
+export function docsRoutes(app: CellApp, document: () => Promise<object>, title: string): void {
+  let text: Promise<string> | undefined;
   const policy =
     "default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:";
-  app.get("/openapi.json", () => new Response(text, { headers: { "content-type": "application/json; charset=utf-8" } }));
+  app.get("/openapi.json", async () => {
+    text ??= document().then(JSON.stringify);
+    return new Response(await text, { headers: { "content-type": "application/json; charset=utf-8" } });
+  });
   app.get(
     "/docs/scalar.js",
     () =>
@@ -23,10 +24,11 @@ export function docsRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, documen
     c.header("content-security-policy", policy);
     await next();
   });
-  app.get(
-    "/docs",
-    Scalar({ url: "openapi.json", cdn: "docs/scalar.js", pageTitle: title, withDefaultFonts: false, telemetry: false, favicon: "data:," }),
-  );
+  app.get("/docs", async (c, next) => {
+    const { Scalar } = await import("@scalar/hono-api-reference");
+    const page = { url: "openapi.json", cdn: "docs/scalar.js", pageTitle: title, favicon: "data:," };
+    return Scalar<CellEnv>({ ...page, withDefaultFonts: false, telemetry: false })(c, next);
+  });
 }
 
 function scalarScript(): string {

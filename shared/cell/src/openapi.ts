@@ -1,5 +1,5 @@
 import { statusOf } from "@cell/problem";
-import { createRoute, type OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
+import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import type { Endpoint } from "./endpoint.ts";
 import { fileAnswer } from "./resource.ts";
@@ -39,7 +39,7 @@ const requestIdHeader = z
   .meta({ description: "Correlates, and makes a POST or PATCH idempotent", examples: ["req-uuid-001"] });
 
 /** Puts a route into the document: its parameters, bodies and every status that it can answer. */
-export function describe(app: OpenAPIHono, definition: Endpoint): void {
+function describe(app: OpenAPIHono, definition: Endpoint): void {
   const { method, path, body, files, versioned } = definition;
   const writes = method === "post" || method === "patch";
   const headers: Record<string, z.ZodType> = {
@@ -108,9 +108,11 @@ function responsesOf(definition: Endpoint): RouteConfig["responses"] {
 
 /** The cell's OpenAPI 3.1 document. */
 export function documentOf(
-  app: OpenAPIHono,
+  endpoints: readonly Endpoint[],
   about: { title: string; version: string; description: string; servers: { url: string }[] },
 ): object {
+  const app = new OpenAPIHono();
+  for (const endpoint of endpoints) describe(app, endpoint);
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",

@@ -1,16 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type HttpMetrics, readRequestId, verifyAssertion } from "@cell/http";
 import { Problem } from "@cell/problem";
-import type { HttpBindings } from "@hono/node-server";
-import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import type { CellOptions } from "./cell.ts";
+import type { CellApp, CellOptions } from "./cell.ts";
 import { requirePermission } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 import { placementRoutes } from "./placement.ts";
 
 /** The process's own figures, for who asks as Prometheus does and speaks for no tenant; a tenant's figures on the same path are a slice's. */
-export function prometheusRoute(app: OpenAPIHono<{ Bindings: HttpBindings }>, metrics: HttpMetrics): void {
+export function prometheusRoute(app: CellApp, metrics: HttpMetrics): void {
   app.get("/metrics", async (c, next) => {
     if (c.req.header("x-cell-assertion") !== undefined || !/text\/plain/.test(c.req.header("accept") ?? "")) return next();
     return new Response(await metrics.registry.metrics(), { headers: { "content-type": metrics.registry.contentType } });
@@ -33,7 +31,7 @@ async function withinMs(promise: Promise<void>, ms: number): Promise<void> {
 }
 
 /** Routes without a tenant: for load balancers, Prometheus and the gateway's control plane. */
-export function operationalRoutes(app: OpenAPIHono<{ Bindings: HttpBindings }>, options: CellOptions): void {
+export function operationalRoutes(app: CellApp, options: CellOptions): void {
   const { registry, name, assertionKeys } = options;
   const headers = { "content-type": "application/json; charset=utf-8" };
   app.get("/health", (c) => new Response('{"status":"ok"}', { headers: { ...headers, "x-request-id": requestIdOf(c) } }));

@@ -1,14 +1,11 @@
 import { abortSent, newRequestId, problemResponse, sendStream, toProblem } from "@cell/http";
 import { type BringMode, bringModes, databaseProblem, Placement, type SequenceState } from "@cell/postgres";
 import { badField } from "@cell/problem";
-import type { HttpBindings } from "@hono/node-server";
-import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { z } from "zod";
-import type { CellOptions } from "./cell.ts";
+import type { CellApp, CellOptions } from "./cell.ts";
 import { verifyTrail } from "./verify.ts";
 
-type App = OpenAPIHono<{ Bindings: HttpBindings }>;
 type Step = (tenantId: string, epoch: number, c: Context) => Promise<unknown>;
 
 /** More than a part that the gateway sends, whose last row may be long. */
@@ -23,7 +20,7 @@ const completeBody = z.strictObject({
  * The steps by which a tenant comes to this partition or leaves it, for the gateway alone. Each names the move's number as `epoch`: one of an
  * earlier move is refused with CONFLICT. `operator` tells whose tenant the assertion speaks of, or throws.
  */
-export function placementRoutes(app: App, options: CellOptions, operator: (c: Context) => string): void {
+export function placementRoutes(app: CellApp, options: CellOptions, operator: (c: Context) => string): void {
   const { registry, log } = options;
   const placement = new Placement(registry);
   const path = (step: string) => `/internal/tenants/:tenantId/${step}`;

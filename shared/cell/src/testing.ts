@@ -71,11 +71,12 @@ export async function serveTestCell(name: string, cell: RunningCell, registry: R
     drainTimeoutMs: 5_000,
     close: () => registry.close(),
   });
-  const check = responseChecker(cell.document);
+  const document = await cell.document();
+  const check = responseChecker(document);
   return {
     url: server.url,
     registry,
-    document: cell.document,
+    document,
     client: (tenantId, principal = {}) => testClient(name, server.url, check, { ...fullPrincipal(tenantId), ...principal }),
     async tenant() {
       const tenantId = `t-${randomBytes(6).toString("hex")}`;

@@ -1,7 +1,9 @@
 import { text } from "node:stream/consumers";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import type { TenantLogins } from "@cell/postgres";
-import { createRegistry } from "../app.ts";
+// The records' schemas come with it: without them everything in an event is masked.
+import "../app.ts";
+import { createRegistry } from "../registry.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { parseWebhookKeys } from "./secrets.ts";
 

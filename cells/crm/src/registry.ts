@@ -1,0 +1,32 @@
+import { Registry, type TenantLogins } from "@cell/postgres";
+import { tenantMigrations } from "./migrations/tenant.ts";
+
+/** The tenants of this cell. */
+export function createRegistry(options: {
+  databaseUrl: string;
+  loginSecret: string;
+  total: number;
+  perTenant: number;
+  /** Own by default. */
+  logins?: TenantLogins;
+  statementTimeoutMs: number;
+}): Registry {
+  return new Registry({
+    cell: "crm",
+    url: options.databaseUrl,
+    loginSecret: options.loginSecret,
+    migrations: tenantMigrations,
+    total: options.total,
+    perTenant: options.perTenant,
+    readersPerTenant: 3,
+    sharedReaders: 16,
+    preparedStatements: 384,
+    tenantsPerConnection: 400,
+    logins: options.logins ?? "own",
+    waitMs: 1_000,
+    idleMs: 30_000,
+    maxAgeMs: 15 * 60_000,
+    statementTimeoutMs: options.statementTimeoutMs,
+    lockTimeoutMs: 1_000,
+  });
+}

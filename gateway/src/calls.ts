@@ -1,0 +1,39 @@
+import { Agent, type IncomingMessage, request } from "node:http";
+
+export interface Call {
+  method?: "GET" | "PUT" | "POST" | "DELETE";
+  /** With its query. */
+  path: string;
+  headers?: Record<string, string>;
+  body?: string | Buffer;
+  /** How long the cell may be silent, before its answer begins and within it. */
+  silentMs: number;
+}
+
+/** What the gateway itself asks of the cells: seldom, so that each call has a connection of its own. */
+export class Calls {
+  readonly #connectMs: number;
+  readonly #agent = new Agent();
+
+  constructor(connectMs: number) {
+    this.#connectMs = connectMs;
+  }
+
+  /** The answer of the cell at `url`, its body still to be read. Rejects when none begins in time; a body that stops ends with an error. */
+  send(url: string, { path, body, silentMs, ...options }: Call): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const sent = request(url + path, { ...options, agent: this.#agent }, resolve);
+      sent.on("error", reject);
+      sent.on("socket", (socket) => {
+        socket.setTimeout(this.#connectMs, () => socket.destroy(new Error("no answer in time")));
+        socket.once("connect", () => socket.setTimeout(silentMs));
+      });
+      sent.end(body);
+    });
+  }
+
+  /** Cuts all connections. */
+  close(): void {
+    this.#agent.destroy();
+  }
+}
