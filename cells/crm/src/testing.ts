@@ -149,6 +149,18 @@ export function auditOf(tenantId: string, resourceId: string): Promise<StoredEnt
   return inspect(tenantId, "select * from $tenant.audit_logs where resource_id = $1 order by seq", [resourceId]);
 }
 
+/** How many rows of uploads are put aside, or kept as failed: a whole batch and its failures, or nothing of it. */
+export async function stagedRows(tenantId: string): Promise<number> {
+  const [row] = await inspect<{ staged: number; failed: number; kept: number }>(
+    tenantId,
+    `select (select coalesce(sum(last_row - first_row + 1), 0)::int from $tenant.import_batches) as staged,
+       (select coalesce(sum(failed), 0)::int from $tenant.import_batches) as failed,
+       (select count(*)::int from $tenant.import_failures where by_itself) as kept`,
+  );
+  if (row?.failed !== row?.kept) throw new Error(`${row?.failed} rows failed, ${row?.kept} are kept`);
+  return row?.staged ?? 0;
+}
+
 /** How many answers are kept. */
 export async function keptAnswers(tenantId: string): Promise<number> {
   return (await inspect<{ kept: number }>(tenantId, "select count(*)::int as kept from $tenant.idempotency_keys"))[0]?.kept ?? 0;

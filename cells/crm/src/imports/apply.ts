@@ -1,11 +1,9 @@
 import { type AuditDraft, auditEntry } from "@cell/cell";
 import type { AuditEntry, TenantTx } from "@cell/postgres";
-import { type Counts, counted, duplicateInFile, importChanges, reported, reportedProblems } from "./domain.ts";
-import type { Importer, Row, RowOutcome, RowProblem } from "./importer.ts";
-import * as imports from "./repository.ts";
-
-/** Rows of one step: as many as pass before others on this process and on the same records have waited long. */
-export const rowsAtOnce = 1_000;
+import * as batches from "./batches.ts";
+import { type Counts, counted, importChanges, reported, reportedProblems } from "./domain.ts";
+import type { Importer, RowProblem } from "./importer.ts";
+import type * as imports from "./repository.ts";
 
 /** What a step came to. */
 export interface Step {
@@ -15,7 +13,7 @@ export interface Step {
   audit: AuditDraft[];
 }
 
-/** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept with the row. */
+/** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept. */
 export async function applyNext(
   tx: TenantTx,
   importer: Importer,
@@ -24,37 +22,21 @@ export async function applyNext(
   now: string,
   write: boolean,
 ): Promise<Step> {
-  const rows = await imports.nextRows(tx, job.importId, done, rowsAtOnce);
-  const counts: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
-  const outcomes: RowOutcome[] = [];
-  const valid: Row<unknown>[] = [];
-  for (const row of rows) {
-    const repeated = row.valid ? repeatedIn(row, importer) : [];
-    if (!row.valid) counts.failed++;
-    else if (repeated.length === 0) valid.push(row);
-    else if (job.options.onDuplicate === "skip") counts.skipped++;
-    else outcomes.push({ row: row.row, outcome: "failed", problems: repeated });
-  }
+  const batch = await batches.next(tx, job.importId, done);
+  if (!batch && done < job.total) throw new Error(`Import ${job.importId} has lost the rows behind ${done}`);
+  if (!batch) return { counts: nothing, done, audit: [] };
+  const { rows, lastRow, skipped, failed } = batch;
+  const counts: Counts = { created: 0, updated: 0, skipped, failed };
   const context = { importId: job.importId, options: job.options, actor: job.origin.actor, now, requestId: job.origin.requestId };
-  outcomes.push(...(await importer.apply(tx, valid, context, write)));
-
   const audit: AuditDraft[] = [];
-  const failed: { row: number; errors: RowProblem[] }[] = [];
-  for (const outcome of outcomes) {
+  const errors = new Map<number, RowProblem[]>();
+  for (const outcome of await importer.apply(tx, rows, context, write)) {
     counts[outcome.outcome]++;
-    if (outcome.outcome === "failed") failed.push({ row: outcome.row, errors: outcome.problems });
+    if (outcome.outcome === "failed") errors.set(outcome.row, outcome.problems);
     else if (outcome.outcome !== "skipped" && write) audit.push({ ...outcome.audit, importId: job.importId });
   }
-  await imports.markFailed(tx, job.importId, failed);
-  return { counts, done: rows.at(-1)?.row ?? done, audit };
-}
-
-/** What is wrong with a row whose like came before it. */
-function repeatedIn(row: imports.RowToApply, { keys }: Importer): RowProblem[] {
-  const problems: RowProblem[] = [];
-  if (row.firstOfName !== null && row.firstOfName < row.row) problems.push(duplicateInFile(keys.name, row.firstOfName));
-  if (row.firstOfId !== null && row.firstOfId < row.row) problems.push(duplicateInFile(keys.id, row.firstOfId));
-  return problems;
+  await batches.markFailed(tx, job.importId, batch, errors);
+  return { counts, done: lastRow, audit };
 }
 
 export const nothing: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
@@ -71,7 +53,7 @@ export async function finish(
   now: string,
 ): Promise<{ job: imports.Import; audit: AuditDraft[] }> {
   const final = counted(counts, job.total, job.options);
-  const { errors, errorsTruncated } = reported(final.failed > 0 ? await imports.firstFailed(tx, job.importId, reportedProblems + 1) : []);
+  const { errors, errorsTruncated } = reported(final.failed > 0 ? await batches.firstFailed(tx, job.importId, reportedProblems + 1) : []);
   const { dryRun, ...options } = job.options;
   const entry: AuditDraft = {
     action: "import",

@@ -1,6 +1,6 @@
 import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, inspect, startCrm } from "../testing.ts";
+import { auditOf, inspect, stagedRows, startCrm } from "../testing.ts";
 import { mostJsonBytes } from "./upload.ts";
 
 let cell: TestCell;
@@ -77,7 +77,7 @@ describe("a CSV file", () => {
     const wrong = await csv(gbk);
     expect([wrong.status, wrong.body.code]).toEqual([400, "BAD_REQUEST"]);
     expect(await count("$tenant.imports")).toBe(2);
-    expect(await count("$tenant.import_rows")).toBe(2);
+    expect(await stagedRows(tenantId)).toBe(2);
   });
 
   test("that is no such file is refused as a whole, and leaves nothing", async () => {
@@ -90,7 +90,7 @@ describe("a CSV file", () => {
     const other = await admin.post("/customers/import", { raw: "x", headers: { "content-type": "text/csv; charset=utf-16" } });
     expect(other.status).toBe(415);
     expect(await count("$tenant.imports")).toBe(0);
-    expect(await count("$tenant.import_rows")).toBe(0);
+    expect(await stagedRows(tenantId)).toBe(0);
     expect(counts(await csv("name\n"))).toEqual([0, 0, 0, 0, 0]);
   });
 
@@ -287,7 +287,7 @@ describe("an import", () => {
     for (const boundary of ["one", "two"]) expect((await admin.post("/customers/import", wrapped(boundary))).text).toBe(first.text);
     const other = await csv(`${mixed}D,\n`, "", admin, "import-1");
     expect([other.status, other.body.details.reason]).toEqual([409, "PAYLOAD_MISMATCH"]);
-    expect([await count("$tenant.imports"), await count("$tenant.import_rows"), await count("$tenant.customers")]).toEqual([1, 4, 2]);
+    expect([await count("$tenant.imports"), await stagedRows(tenantId), await count("$tenant.customers")]).toEqual([1, 4, 2]);
   });
 
   test("shows the first 100 errors, the rest in its file", async () => {

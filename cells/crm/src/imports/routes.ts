@@ -16,6 +16,7 @@ import { v7 as uuidv7 } from "uuid";
 import { csvLine, unguard } from "../csv.ts";
 import { visibility } from "../visibility.ts";
 import { add, applyNext, finish, nothing, type Step } from "./apply.ts";
+import { streamFailed } from "./batches.ts";
 import { synchronousRows } from "./domain.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
 import * as imports from "./repository.ts";
@@ -319,7 +320,7 @@ function revertOf({ importId, resourceType, status, reverted, kept }: imports.Im
 async function* errorFile(call: Call, job: imports.Import): AsyncGenerator<string> {
   yield `\uFEFF${csvLine([...job.columns.filter((heading) => heading !== "errors"), "errors"])}`;
   const places = job.columns.flatMap((heading, index) => (heading === "errors" ? [] : index));
-  for await (const rows of imports.streamFailed(call.tenant.reader(), job.importId)) {
+  for await (const rows of streamFailed(call.tenant.reader(), job.importId)) {
     yield rows
       .map(({ cells, errors }) => {
         const told = errors.map(({ field, code, message }) => `${field ?? "row"}: ${code} ${message}`).join(" | ");

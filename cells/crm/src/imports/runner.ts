@@ -4,6 +4,7 @@ import type { Logger } from "@cell/http";
 import { databaseProblem, type Registry, type Tenant, type WriteSession } from "@cell/postgres";
 import { Problem } from "@cell/problem";
 import { add, applyNext, entriesOf, finish, nothing } from "./apply.ts";
+import * as batches from "./batches.ts";
 import type { Importer } from "./importer.ts";
 import * as imports from "./repository.ts";
 import { revertNext } from "./revert.ts";
@@ -19,7 +20,6 @@ export interface RunnerOptions {
 const lookEveryMs = 30_000;
 const tenantsAtOnce = 2;
 const attempts = 5;
-const rowsRemovedAtOnce = 5_000;
 
 /**
  * Carries out the imports that were too large to be answered at once, and large reverts: step by step, each step one transaction that also
@@ -170,7 +170,7 @@ async function recheck(tenant: Tenant, importId: string): Promise<void> {
     await session.begin();
     const job = await imports.lock(session.tx, importId);
     if (!job) return;
-    await imports.clearErrors(session.tx, importId);
+    await batches.clearErrors(session.tx, importId);
     await session.commit(undefined, [imports.save(session.tx, { ...job, ...nothing, done: 0, phase: "check" })], []);
   });
 }
@@ -196,9 +196,9 @@ export async function discard(tenant: Tenant, importId: string, whole: boolean):
   for (let left = true; left; ) {
     left = await tenant.write(async (session) => {
       await session.begin();
-      const removed = await imports.removeRows(session.tx, importId, rowsRemovedAtOnce);
+      const more = await batches.removeSome(session.tx, importId);
       await session.commit(undefined, [], []);
-      return removed === rowsRemovedAtOnce;
+      return more;
     });
   }
   await tenant.write((session) => session.commit(undefined, [(whole ? imports.remove : imports.sweep)(session.tx, importId)], []));
