@@ -1,8 +1,9 @@
 import { type AuditDraft, auditEntry } from "@cell/cell";
 import type { AuditEntry, TenantTx } from "@cell/postgres";
+import { unavailable } from "@cell/problem";
 import * as batches from "./batches.ts";
 import { type Counts, counted, importChanges, reported, reportedProblems } from "./domain.ts";
-import type { Importer, RowProblem } from "./importer.ts";
+import type { ImportContext, Importer, Plan, Row, RowOutcome, RowProblem } from "./importer.ts";
 import type * as imports from "./repository.ts";
 
 /** What a step came to. */
@@ -10,8 +11,11 @@ export interface Step {
   counts: Counts;
   /** How many rows have been seen, the earlier ones included. */
   done: number;
-  audit: AuditDraft[];
 }
+
+/** Rows that are planned and written together: as many as keep others on this process from their turn for some milliseconds. */
+const rowsAtOnce = 250;
+const attempts = 5;
 
 /** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept. */
 export async function applyNext(
@@ -24,19 +28,77 @@ export async function applyNext(
 ): Promise<Step> {
   const batch = await batches.next(tx, job.importId, done);
   if (!batch && done < job.total) throw new Error(`Import ${job.importId} has lost the rows behind ${done}`);
-  if (!batch) return { counts: nothing, done, audit: [] };
-  const { rows, lastRow, skipped, failed } = batch;
-  const counts: Counts = { created: 0, updated: 0, skipped, failed };
-  const context = { importId: job.importId, options: job.options, actor: job.origin.actor, now, requestId: job.origin.requestId };
-  const audit: AuditDraft[] = [];
+  if (!batch) return { counts: nothing, done };
+  const counts: Counts = { created: 0, updated: 0, skipped: batch.skipped, failed: batch.failed };
   const errors = new Map<number, RowProblem[]>();
-  for (const outcome of await importer.apply(tx, rows, context, write)) {
+  for (const outcome of await new RowsToApply(tx, importer, job, now, write).all(batch.rows)) {
     counts[outcome.outcome]++;
     if (outcome.outcome === "failed") errors.set(outcome.row, outcome.problems);
-    else if (outcome.outcome !== "skipped" && write) audit.push({ ...outcome.audit, importId: job.importId });
   }
   await batches.markFailed(tx, job.importId, batch, errors);
-  return { counts, done: lastRow, audit };
+  return { counts, done: batch.lastRow };
+}
+
+/** Rows on their way: looked up, planned, written, and told to the audit trail. */
+class RowsToApply {
+  readonly #tx: TenantTx;
+  readonly #importer: Importer;
+  readonly #context: ImportContext;
+  readonly #origin: imports.ImportOrigin;
+  readonly #write: boolean;
+
+  constructor(tx: TenantTx, importer: Importer, { importId, options, origin }: imports.Import, now: string, write: boolean) {
+    this.#tx = tx;
+    this.#importer = importer;
+    this.#context = { importId, options, actor: origin.actor, now, requestId: origin.requestId };
+    this.#origin = origin;
+    this.#write = write;
+  }
+
+  /** While the database writes some rows, the next ones are planned and the entries of the ones before are made. One outcome for each. */
+  async all(rows: readonly Row<unknown>[]): Promise<RowOutcome[]> {
+    const known = await this.#importer.look(this.#tx, rows, this.#context.actor);
+    const planAt = async (at: number) => this.#importer.plan(rows.slice(at, at + rowsAtOnce), known, this.#context);
+    const outcomes: RowOutcome[] = [];
+    let last: RowOutcome[] = [];
+    let plans = await planAt(0);
+    for (let at = 0; at < rows.length; at += rowsAtOnce) {
+      const [missed, next] = await Promise.all([this.#written(plans), planAt(at + rowsAtOnce), this.#record(last)]);
+      last = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
+      outcomes.push(...last);
+      plans = next;
+    }
+    await this.#record(last);
+    return outcomes;
+  }
+
+  /** Rows that someone else wrote meanwhile: what is to become of them depends on what is there now. */
+  async #again(rows: readonly Row<unknown>[]): Promise<RowOutcome[]> {
+    const outcomes: RowOutcome[] = [];
+    for (let [attempt, pending] = [2, rows]; pending.length > 0; attempt++) {
+      if (attempt > attempts) throw unavailable("Others write the same records just now; try again");
+      const plans = this.#importer.plan(pending, await this.#importer.look(this.#tx, pending, this.#context.actor), this.#context);
+      const missed = await this.#written(plans);
+      outcomes.push(...outcomesOf(plans, missed));
+      pending = pending.filter(({ row }) => missed.has(row));
+    }
+    return outcomes;
+  }
+
+  async #written(plans: readonly Plan[]): Promise<ReadonlySet<number>> {
+    return this.#write ? this.#importer.write(this.#tx, plans, this.#context.importId) : new Set();
+  }
+
+  async #record(outcomes: readonly RowOutcome[]): Promise<void> {
+    if (!this.#write) return;
+    const { importId, now } = this.#context;
+    const drafts = outcomes.flatMap((outcome) => ("audit" in outcome ? { ...outcome.audit, importId } : []));
+    await this.#tx.record(entriesOf(drafts, this.#origin, now));
+  }
+}
+
+function outcomesOf(plans: readonly Plan[], missed: ReadonlySet<number>): RowOutcome[] {
+  return plans.flatMap(({ outcome }) => (missed.has(outcome.row) ? [] : outcome));
 }
 
 export const nothing: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };

@@ -254,17 +254,17 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
   }
   const finished = await finish(tx, job, result.counts, call.now);
   const body = reportOf(finished.job);
-  const [entry, ...more] = [...finished.audit, ...result.audit];
-  if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry, ...more], body };
+  const [entry] = finished.audit;
+  if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry], body };
   await imports.saveNow(tx, finished.job);
   return { changes: [], audit: [], body, resourceId: job.importId };
 }
 
 async function applyAll(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean): Promise<Step> {
-  let all: Step = { counts: nothing, done: 0, audit: [] };
+  let all: Step = { counts: nothing, done: 0 };
   while (all.done < job.total) {
     const step = await applyNext(tx, importer, job, all.done, now, write);
-    all = { counts: add(all.counts, step.counts), done: step.done, audit: [...all.audit, ...step.audit] };
+    all = { counts: add(all.counts, step.counts), done: step.done };
   }
   return all;
 }

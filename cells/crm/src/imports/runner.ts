@@ -136,16 +136,16 @@ async function revertStep(session: WriteSession, importer: Importer, job: import
 
 async function applyStep(session: WriteSession, importer: Importer, job: imports.Import, now: string): Promise<boolean> {
   const { tx } = session;
-  const { counts, done, audit } = await applyNext(tx, importer, job, job.done, now, job.phase === "apply" && !job.options.dryRun);
+  const { counts, done } = await applyNext(tx, importer, job, job.done, now, job.phase === "apply" && !job.options.dryRun);
   const next: imports.Import = { ...job, ...add(job, counts), done, status: "running" };
   const isLast = done >= job.total;
   const isChecked = isLast && job.phase === "check" && next.failed === 0;
   if (!isLast || isChecked) {
-    await session.commit(undefined, [imports.save(tx, isChecked ? { ...next, phase: "apply" } : next)], entriesOf(audit, job.origin, now));
+    await session.commit(undefined, [imports.save(tx, isChecked ? { ...next, phase: "apply" } : next)], []);
     return true;
   }
   const finished = await finish(tx, next, next, now);
-  await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf([...audit, ...finished.audit], job.origin, now));
+  await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf(finished.audit, job.origin, now));
   return false;
 }
 
@@ -158,7 +158,6 @@ async function applyWhole(session: WriteSession, importer: Importer, job: import
     if (next.counts.failed > 0) throw new RecheckNeeded();
     counts = add(counts, next.counts);
     done = next.done;
-    await session.record(entriesOf(next.audit, job.origin, now));
   }
   const finished = await finish(tx, job, counts, now);
   await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf(finished.audit, job.origin, now));
