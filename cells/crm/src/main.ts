@@ -30,7 +30,7 @@ const committed = (tenantId: string) => {
   sealer.wake(tenantId);
   dispatcher.wake(tenantId);
 };
-const importRunner = new ImportRunner({ registry, importers, log, committed });
+const importRunner = new ImportRunner({ registry, importers, log, hasOthers: () => metrics.running > 0, committed });
 let server: Server | undefined;
 const { app, metrics } = createCrm({
   registry,

@@ -4,6 +4,8 @@ export { Counter, Gauge, Registry };
 
 export interface HttpMetrics {
   registry: Registry;
+  /** Requests being answered. */
+  readonly running: number;
   started(): void;
   /** `route` is the pattern of the route, never the path: labels stay few and free of ids. */
   finished(method: string, route: string, status: number, seconds: number): void;
@@ -22,12 +24,25 @@ export function createHttpMetrics(): HttpMetrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [registry],
   });
-  const running = new Gauge({ name: "http_requests_running", help: "Requests being answered", registers: [registry] });
+  let running = 0;
+  new Gauge({
+    name: "http_requests_running",
+    help: "Requests being answered",
+    registers: [registry],
+    collect() {
+      this.set(running);
+    },
+  });
   return {
     registry,
-    started: () => running.inc(),
+    get running() {
+      return running;
+    },
+    started() {
+      running++;
+    },
     finished(method, route, status, seconds) {
-      running.dec();
+      running--;
       requests.inc({ method, route, status: String(status) });
       durations.observe({ method, route }, seconds);
     },

@@ -1,6 +1,8 @@
 import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { customerImport } from "../customers/import.ts";
+import { importsMigration } from "../migrations/0003_imports.ts";
+import { rowsTakenOver } from "../migrations/0011_imports.ts";
 import { inspect, stagedRows, startCrm } from "../testing.ts";
 import { discard, step } from "./runner.ts";
 
@@ -109,6 +111,50 @@ describe("an import of many rows", () => {
     const taken = await admin.post("/customers/import", { body: { items: [{ name: "A" }], async: true } });
     expect([taken.status, taken.body.status]).toEqual([202, "queued"]);
     expect((await finished(taken.body.importId)).body).toMatchObject({ status: "completed", total: 1, done: 1, created: 1 });
+  });
+
+  test("without any row is completed", async () => {
+    const { body } = await finished((await upload("name\n", "?async=true")).body.importId);
+    expect(body).toMatchObject({ status: "completed", total: 0, done: 0, created: 0, failed: 0 });
+  });
+
+  test("that was put aside row by row is taken over where it stood", async () => {
+    await admin.post("/customers", { body: { name: "Taken" } });
+    const text = `${rows(1_100)}row 5,\nTaken,13800138000\nLast,\n`;
+    const taken = await upload(text, "?async=true&dryRun=true");
+    await finished(taken.body.importId);
+    const other = await cell.registry.tenant(tenantId);
+    const [createRows] = importsMigration.sql.filter((sql) => sql.includes("create table") && sql.includes("import_rows"));
+    await inspect(tenantId, createRows?.replaceAll('"$tenant"', "$tenant") ?? "");
+    await inspect(
+      tenantId,
+      `insert into $tenant.import_rows
+       select import_id, (entry ->> 'row')::int, (entry ->> 'line')::int, md5(lower(entry -> 'data' ->> 'name')), null, true, entry -> 'data',
+         (select came -> 'cells' from json_array_elements(batch.cells::json) as came where came ->> 'row' = entry ->> 'row'), null
+       from $tenant.import_batches as batch, json_array_elements(batch.rows::json) as entry`,
+    );
+    await inspect(
+      tenantId,
+      `insert into $tenant.import_rows
+       select import_id, row, line, case when row = 1101 then md5('row 5') end, null, row = 1101, case when row = 1101 then '{"name": "row 5"}'::json end,
+         cells, case when row <> 1101 then errors end from $tenant.import_failures where by_itself`,
+    );
+    await inspect(
+      tenantId,
+      "update $tenant.imports set status = 'queued', done = 1000, created = 990, failed = 10, options = options || '{\"dryRun\": false}'",
+    );
+    const before = await stagedRows(tenantId);
+    await inspect(tenantId, "delete from $tenant.import_batches; delete from $tenant.import_failures");
+    for (const sql of rowsTakenOver) await inspect(tenantId, sql.replaceAll('"$tenant"', "$tenant"));
+    expect(await stagedRows(tenantId)).toBe(before);
+    expect(await step(other, taken.body.importId, customerImport)).toBe(false);
+    const { body } = await finished(taken.body.importId);
+    expect(body).toMatchObject({ status: "completed", total: 1_103, done: 1_103, created: 1_090, failed: 13 });
+    expect(body.errors.slice(-2)).toMatchObject([
+      { row: 1_101, code: "DUPLICATE_IN_FILE", field: "name", duplicateOf: 6 },
+      { row: 1_102, code: "DUPLICATE_NAME" },
+    ]);
+    expect(await count("$tenant.customers")).toBe(101);
   });
 
   test("of more than a million rows is refused, and leaves nothing", async () => {

@@ -7,10 +7,10 @@ import type { Row, RowProblem } from "./importer.ts";
 export interface UploadedBatch {
   firstRow: number;
   lastRow: number;
-  /** Those that are to be carried out. */
-  rows: readonly Row<unknown>[];
-  /** Their cells as they came, in the same order. */
-  cells: readonly CellsOfRow[];
+  /** Those that are to be carried out, each a `Row` in JSON. */
+  rows: readonly string[];
+  /** Their cells as they came, each a `CellsOfRow` in JSON. */
+  cells: readonly string[];
   /** How many others are left out because their like came before them. */
   skipped: number;
   /** The others: they fail whatever is stored already. */
@@ -131,7 +131,7 @@ const deleteFailures = statement(
 /** Puts rows of an upload aside. */
 export function stage(tx: TenantTx, importId: string, { firstRow, lastRow, rows, cells, skipped, failures }: UploadedBatch) {
   const failed = failures.length;
-  const batch = { importId, firstRow, lastRow, skipped, failed, rows: JSON.stringify(rows), cells: JSON.stringify(cells) };
+  const batch = { importId, firstRow, lastRow, skipped, failed, rows: `[${rows.join(",")}]`, cells: `[${cells.join(",")}]` };
   const changes = [tx.change(insertBatch, batch)];
   if (failed > 0) changes.push(tx.change(insertFailures, { importId, byItself: true, failures: recordsOf(failures) }));
   return changes;

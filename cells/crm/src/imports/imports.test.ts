@@ -290,6 +290,40 @@ describe("an import", () => {
     expect([await count("$tenant.imports"), await stagedRows(tenantId), await count("$tenant.customers")]).toEqual([1, 4, 2]);
   });
 
+  test("tells the audit trail what the records hold, whatever the characters, before its own entry", async () => {
+    const notes = 'a\\b\t"c"\\n\nd\r\\N';
+    const { body } = await json({ items: [{ name: "A\\N", notes }] });
+    const [row] = await stored();
+    expect(row).toMatchObject({ name: "A\\N", notes });
+    const [entry] = await auditOf(tenantId, String(row?.customer_id));
+    expect(entry?.changes).toEqual(expect.arrayContaining([{ field: "notes", before: null, after: notes }]));
+    expect(await inspect(tenantId, "select action, resource_name, import_id::text from $tenant.audit_logs order by seq")).toEqual([
+      { action: "create", resource_name: "A\\N", import_id: body.importId },
+      { action: "import", resource_name: null, import_id: body.importId },
+    ]);
+  });
+
+  test("of the same names at the same time has each of them once: in the others, they fail", async () => {
+    const names = (from: number) => ({ items: Array.from({ length: 700 }, (_, index) => ({ name: `Same ${from + index}` })) });
+    const answers = await Promise.all([json(names(0)), json(names(300)), json(names(300))]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect(answers.reduce((sum, { body }) => sum + body.created, 0)).toBe(1_000);
+    expect(await count("$tenant.customers where deleted_at is null")).toBe(1_000);
+    expect(await count("$tenant.audit_logs where action = 'create'")).toBe(1_000);
+    for (const { body } of answers) {
+      expect(body.failed).toBe(700 - body.created);
+      expect(body.errors.every(({ code }: { code: string }) => code === "DUPLICATE_NAME")).toBe(true);
+    }
+  });
+
+  test("keeps the cells of rows that fail by what is stored, as they came", async () => {
+    await json({ items: [{ name: "Known" }] });
+    const { body } = await csv("name,notes,errors\nNew,x,\n Known , y ,old\n");
+    expect(codes({ body } as TestAnswer)).toEqual([[2, "name", "DUPLICATE_NAME"]]);
+    const errors = await file(body.errorFileUrl);
+    expect(errors.text.split("\r\n")[1]).toBe(" Known , y ,name: DUPLICATE_NAME is the name of a customer that exists");
+  });
+
   test("shows the first 100 errors, the rest in its file", async () => {
     const answer = await csv(`name,contactPhone\n${Array.from({ length: 150 }, (_, index) => `N${index},?\n`).join("")}`);
     expect([answer.body.errors.length, answer.body.errorsTruncated]).toEqual([100, true]);

@@ -111,8 +111,9 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
   return (cell: Cell): void => {
     for (const importer of importers) {
       cell.upload(importRecords(importer), async (call, commit) => {
-        const { upload, options, isAsync } = await open(call, importer);
-        return receive(call, importer, upload, options, isAsync, commit, wake);
+        const given = await open(call, importer);
+        // This one is being answered too.
+        return receive(call, importer, { ...given, hasOthers: () => cell.running() > 1 }, commit, wake);
       });
     }
 
@@ -141,11 +142,14 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
   };
 }
 
+interface Uploaded {
+  upload: Upload;
+  options: ImportOptions;
+  isAsync: boolean;
+}
+
 /** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
-async function open(
-  call: Call<unknown, ImportQuery>,
-  importer: Importer,
-): Promise<{ upload: Upload; options: ImportOptions; isAsync: boolean }> {
+async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promise<Uploaded> {
   const { req, env } = call.context;
   const head: UploadHead = {
     contentType: req.header("content-type") ?? "",
@@ -207,9 +211,7 @@ type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<Impor
 async function receive(
   call: Call,
   importer: Importer,
-  upload: Upload,
-  options: ImportOptions,
-  isAsync: boolean,
+  { upload, options, isAsync, hasOthers }: Uploaded & { hasOthers(): boolean },
   commit: Commit,
   wake: (tenantId: string) => void,
 ): Promise<CommandAnswer<ImportAnswer>> {
@@ -218,7 +220,7 @@ async function receive(
   let taken = false;
   await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
   try {
-    const total = await stage(tenant, begun, importer, upload);
+    const total = await stage(tenant, begun, importer, upload, hasOthers);
     const job: imports.Import = { ...begun, columns: [...upload.headings()], total, status: "queued" };
     const isPutOff = isAsync || total > synchronousRows;
     const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, call)));

@@ -6,6 +6,7 @@ import { Problem } from "@cell/problem";
 import { add, applyNext, entriesOf, finish, nothing } from "./apply.ts";
 import * as batches from "./batches.ts";
 import type { Importer } from "./importer.ts";
+import { Pace } from "./pace.ts";
 import * as imports from "./repository.ts";
 import { revertNext } from "./revert.ts";
 
@@ -13,6 +14,8 @@ export interface RunnerOptions {
   registry: Registry;
   importers: readonly Importer[];
   log: Logger;
+  /** Whether requests are being answered: they go first. */
+  hasOthers(): boolean;
   /** After each step has committed: the sealer is woken here. */
   committed(tenantId: string): void;
 }
@@ -86,12 +89,14 @@ export class ImportRunner {
 
   /** Step after step until the import is done, or until another process has it. */
   async #import(tenant: Tenant, importId: string, importer: Importer): Promise<void> {
+    const pace = new Pace({ hasOthers: this.#options.hasOthers, portionMs: 0, pieceMs: 500 });
     for (let failures = 0; !this.#stopping; ) {
       try {
         const more = await step(tenant, importId, importer);
         this.#options.committed(tenant.tenantId);
         if (!more) return;
         failures = 0;
+        await pace.done();
       } catch (error) {
         // Where the tenant goes on, the import goes on.
         const { state } = await this.#options.registry.refresh(tenant.tenantId).catch(() => tenant);

@@ -3,6 +3,7 @@ import * as batches from "./batches.ts";
 import { duplicateInFile, mostRows } from "./domain.ts";
 import { FirstRows } from "./first-rows.ts";
 import type { Importer, Row, RowProblem } from "./importer.ts";
+import { Pace } from "./pace.ts";
 import type { Import } from "./repository.ts";
 import { tooManyRows, type Upload, type UploadedRow } from "./upload.ts";
 
@@ -11,8 +12,9 @@ const rowsAtOnce = 1_000;
 const charactersAtOnce = 1024 * 1024;
 
 /** Checks the rows of an upload and puts them aside as they come; no connection is held meanwhile. Resolves to how many there are. */
-export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload): Promise<number> {
+export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload, hasOthers: () => boolean): Promise<number> {
   const staging = new Staging(job, importer);
+  const pace = new Pace({ hasOthers, portionMs: 2, pieceMs: 5 });
   let batch = new StagedBatch(1);
   let writing: Promise<unknown> = Promise.resolve();
   // One batch is written while the next one is read and checked.
@@ -29,6 +31,8 @@ export async function stage(tenant: Tenant, job: Import, importer: Importer, upl
       if (batch.lastRow === mostRows) throw tooManyRows();
       staging.add(uploaded, batch);
       if (batch.isFull) await flush();
+      const rest = pace.done();
+      if (rest) await rest;
     }
     if (batch.lastRow >= batch.firstRow) await flush();
     await writing;
@@ -42,8 +46,8 @@ export async function stage(tenant: Tenant, job: Import, importer: Importer, upl
 class StagedBatch implements batches.UploadedBatch {
   readonly firstRow: number;
   lastRow: number;
-  readonly rows: Row<unknown>[] = [];
-  readonly cells: batches.CellsOfRow[] = [];
+  readonly rows: string[] = [];
+  readonly cells: string[] = [];
   skipped = 0;
   readonly failures: batches.Failure[] = [];
   #characters = 0;
@@ -57,6 +61,12 @@ class StagedBatch implements batches.UploadedBatch {
   count(cells: readonly string[]): number {
     for (const cell of cells) this.#characters += cell.length;
     return ++this.lastRow;
+  }
+
+  /** Takes a row that is to be carried out. As JSON at once: for all rows together, others would wait for milliseconds. */
+  add(row: Row<unknown>, cells: batches.CellsOfRow): void {
+    this.rows.push(JSON.stringify(row));
+    this.cells.push(JSON.stringify(cells));
   }
 
   get isFull(): boolean {
@@ -87,8 +97,7 @@ class Staging {
     }
     const repeated = this.#repeated(row, read);
     if (repeated.length === 0) {
-      batch.rows.push({ row, data: read.data });
-      batch.cells.push({ row, line, cells });
+      batch.add({ row, data: read.data }, { row, line, cells });
     } else if (options.onDuplicate === "skip") batch.skipped++;
     else fail(repeated);
   }
