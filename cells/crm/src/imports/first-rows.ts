@@ -1,4 +1,4 @@
-import { hash } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 
 const wordsPerSlot = 4;
 
@@ -10,10 +10,12 @@ export class FirstRows {
   /** Open addressing: the digest in three words, and the row; none is 0. */
   #slots = new Uint32Array(wordsPerSlot * 1_024);
   #count = 0;
+  /** Nobody can choose keys that all meet in one place. */
+  readonly #salt = randomBytes(16).toString("base64url");
 
   /** The row that had the key before; undefined when this one, from 1, is the first. */
   note(key: string, row: number): number | undefined {
-    const digest = hash("sha256", key, "buffer");
+    const digest = hash("sha256", this.#salt + key, "buffer");
     const found = this.#put(digest.readUInt32LE(0), digest.readUInt32LE(4), digest.readUInt32LE(8), row);
     if (found === undefined && ++this.#count * wordsPerSlot * 2 > this.#slots.length) this.#grow();
     return found;
