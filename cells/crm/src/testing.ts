@@ -85,7 +85,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     sealer.wake(given);
     dispatcher.wake(given);
   };
-  const importRunner = new ImportRunner({ registry, importers, log, hasOthers: () => cell.metrics.running > 0, committed });
+  const importRunner = new ImportRunner({ registry, importers, log, requests: () => cell.metrics.begun, committed });
   const cell = createCrm({
     registry,
     assertionKeys: testAssertionKeys,

@@ -4,8 +4,8 @@ export { Counter, Gauge, Registry };
 
 export interface HttpMetrics {
   registry: Registry;
-  /** Requests being answered. */
-  readonly running: number;
+  /** How many requests have come so far. */
+  readonly begun: number;
   started(): void;
   /** `route` is the pattern of the route, never the path: labels stay few and free of ids. */
   finished(method: string, route: string, status: number, seconds: number): void;
@@ -24,25 +24,19 @@ export function createHttpMetrics(): HttpMetrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [registry],
   });
-  let running = 0;
-  new Gauge({
-    name: "http_requests_running",
-    help: "Requests being answered",
-    registers: [registry],
-    collect() {
-      this.set(running);
-    },
-  });
+  const running = new Gauge({ name: "http_requests_running", help: "Requests being answered", registers: [registry] });
+  let begun = 0;
   return {
     registry,
-    get running() {
-      return running;
+    get begun() {
+      return begun;
     },
     started() {
-      running++;
+      begun++;
+      running.inc();
     },
     finished(method, route, status, seconds) {
-      running--;
+      running.dec();
       requests.inc({ method, route, status: String(status) });
       durations.observe({ method, route }, seconds);
     },

@@ -112,8 +112,7 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
     for (const importer of importers) {
       cell.upload(importRecords(importer), async (call, commit) => {
         const given = await open(call, importer);
-        // This one is being answered too.
-        return receive(call, importer, { ...given, hasOthers: () => cell.running() > 1 }, commit, wake);
+        return receive(call, importer, { ...given, requests: cell.requests }, commit, wake);
       });
     }
 
@@ -211,7 +210,7 @@ type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<Impor
 async function receive(
   call: Call,
   importer: Importer,
-  { upload, options, isAsync, hasOthers }: Uploaded & { hasOthers(): boolean },
+  { upload, options, isAsync, requests }: Uploaded & { requests(): number },
   commit: Commit,
   wake: (tenantId: string) => void,
 ): Promise<CommandAnswer<ImportAnswer>> {
@@ -220,7 +219,7 @@ async function receive(
   let taken = false;
   await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
   try {
-    const total = await stage(tenant, begun, importer, upload, hasOthers);
+    const total = await stage(tenant, begun, importer, upload, requests);
     const job: imports.Import = { ...begun, columns: [...upload.headings()], total, status: "queued" };
     const isPutOff = isAsync || total > synchronousRows;
     const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, call)));

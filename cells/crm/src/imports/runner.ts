@@ -14,8 +14,8 @@ export interface RunnerOptions {
   registry: Registry;
   importers: readonly Importer[];
   log: Logger;
-  /** Whether requests are being answered: they go first. */
-  hasOthers(): boolean;
+  /** How many requests have come so far: they go first. */
+  requests(): number;
   /** After each step has committed: the sealer is woken here. */
   committed(tenantId: string): void;
 }
@@ -89,7 +89,7 @@ export class ImportRunner {
 
   /** Step after step until the import is done, or until another process has it. */
   async #import(tenant: Tenant, importId: string, importer: Importer): Promise<void> {
-    const pace = new Pace({ hasOthers: this.#options.hasOthers, portionMs: 0, pieceMs: 500 });
+    const pace = new Pace({ requests: this.#options.requests, portionMs: 0, pieceMs: 500 });
     for (let failures = 0; !this.#stopping; ) {
       try {
         const more = await step(tenant, importId, importer);

@@ -12,9 +12,9 @@ const rowsAtOnce = 1_000;
 const charactersAtOnce = 1024 * 1024;
 
 /** Checks the rows of an upload and puts them aside as they come; no connection is held meanwhile. Resolves to how many there are. */
-export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload, hasOthers: () => boolean): Promise<number> {
+export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload, requests: () => number): Promise<number> {
   const staging = new Staging(job, importer);
-  const pace = new Pace({ hasOthers, portionMs: 2, pieceMs: 5 });
+  const pace = new Pace({ requests, portionMs: 2, pieceMs: 5 });
   let batch = new StagedBatch(1);
   let writing: Promise<unknown> = Promise.resolve();
   // One batch is written while the next one is read and checked.
