@@ -31,7 +31,7 @@ const committed = (tenantId: string) => {
   sealer.wake(tenantId);
   dispatcher.wake(tenantId);
 };
-const importRunner = new ImportRunner({ registry, importers, log, committed });
+const importRunner = new ImportRunner({ registry, importers, log, requests: () => metrics.begun, committed });
 let server: Server | undefined;
 const { app, metrics } = createCrm({
   registry,

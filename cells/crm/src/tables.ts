@@ -11,7 +11,8 @@ export interface Tables {
   contracts: ContractsTable;
   payments: PaymentsTable;
   imports: ImportsTable;
-  importRows: ImportRowsTable;
+  importBatches: ImportBatchesTable;
+  importFailures: ImportFailuresTable;
   webhooks: WebhooksTable;
   webhookDeliveries: WebhookDeliveriesTable;
   webhookAttempts: WebhookAttemptsTable;
@@ -236,20 +237,30 @@ export interface ImportsTable {
 
 export type ImportStatus = "receiving" | "queued" | "running" | "completed" | "failed" | "reverted";
 
-/** The rows of uploads, as they came and as they were read: until a day after the import. */
-export interface ImportRowsTable {
+/** The rows of uploads that are to be carried out, in their order: until a day after the import. */
+export interface ImportBatchesTable {
+  importId: string;
+  firstRow: number;
+  lastRow: number;
+  /** Rows between these that are skipped, and that failed, whatever is stored already. */
+  skipped: number;
+  failed: number;
+  /** JSON: what the other rows say. */
+  rows: string;
+  /** JSON: the cells of these rows as they came. */
+  cells: string;
+}
+
+/** The rows of uploads that failed: until a day after the import. */
+export interface ImportFailuresTable {
   importId: string;
   row: number;
   line: number | null;
-  /** Digests of what must not occur twice in one upload. */
-  nameKey: string | null;
-  idKey: string | null;
-  /** Whether it was valid by itself, whatever became of it. */
-  valid: boolean;
-  data: unknown;
   /** The cells as they came, in the order of the header. */
   cells: unknown;
   errors: unknown;
+  /** Whether the upload alone tells that it fails, whatever is stored already. */
+  byItself: boolean;
 }
 
 export interface WebhooksTable {

@@ -86,7 +86,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     sealer.wake(given);
     dispatcher.wake(given);
   };
-  const importRunner = new ImportRunner({ registry, importers, log, committed });
+  const importRunner = new ImportRunner({ registry, importers, log, requests: () => cell.metrics.begun, committed });
   const cell = createCrm({
     registry,
     assertionKeys: testAssertionKeys,
@@ -148,6 +148,18 @@ export interface StoredEntry {
 /** The audit entries of a record, oldest first. */
 export function auditOf(tenantId: string, resourceId: string): Promise<StoredEntry[]> {
   return inspect(tenantId, "select * from $tenant.audit_logs where resource_id = $1 order by seq", [resourceId]);
+}
+
+/** How many rows of uploads are put aside, or kept as failed: a whole batch and its failures, or nothing of it. */
+export async function stagedRows(tenantId: string): Promise<number> {
+  const [row] = await inspect<{ staged: number; failed: number; kept: number }>(
+    tenantId,
+    `select (select coalesce(sum(last_row - first_row + 1), 0)::int from $tenant.import_batches) as staged,
+       (select coalesce(sum(failed), 0)::int from $tenant.import_batches) as failed,
+       (select count(*)::int from $tenant.import_failures where by_itself) as kept`,
+  );
+  if (row?.failed !== row?.kept) throw new Error(`${row?.failed} rows failed, ${row?.kept} are kept`);
+  return row?.staged ?? 0;
 }
 
 /** How many answers are kept. */

@@ -46,6 +46,8 @@ export interface Cell {
   stream<E extends Endpoint>(endpoint: E, answer: (call: CallOf<E>, headers: Record<string, string>) => Promise<Response>): void;
   /** Writes audit entries of what changes no record, such as an export: before anything leaves. */
   record(call: Call, drafts: AuditDraft[]): Promise<void>;
+  /** How many requests have come to this process so far. */
+  requests(): number;
   /** Takes a file: like a command, but the handler reads the body and says what its digest is. */
   upload<E extends Endpoint>(
     endpoint: E,
@@ -87,7 +89,7 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
     app.on(endpoint.method.toUpperCase(), path, (c) => handlers.handle(c, endpoint, handle));
   };
   prometheusRoute(app, metrics);
-  const cell = routesOf(options, register);
+  const cell = routesOf(options, () => metrics.begun, register);
   for (const slice of slices) slice(cell);
 
   async function document(): Promise<object> {

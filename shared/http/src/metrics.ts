@@ -4,6 +4,8 @@ export { Counter, Gauge, Registry };
 
 export interface HttpMetrics {
   registry: Registry;
+  /** How many requests have come so far. */
+  readonly begun: number;
   started(): void;
   /** `route` is the pattern of the route, never the path: labels stay few and free of ids. */
   finished(method: string, route: string, status: number, seconds: number): void;
@@ -23,9 +25,16 @@ export function createHttpMetrics(): HttpMetrics {
     registers: [registry],
   });
   const running = new Gauge({ name: "http_requests_running", help: "Requests being answered", registers: [registry] });
+  let begun = 0;
   return {
     registry,
-    started: () => running.inc(),
+    get begun() {
+      return begun;
+    },
+    started() {
+      begun++;
+      running.inc();
+    },
     finished(method, route, status, seconds) {
       running.dec();
       requests.inc({ method, route, status: String(status) });

@@ -105,15 +105,17 @@ export class CopyIn {
   readonly #text: string;
   readonly #rows: Buffer;
   readonly ended: Promise<void>;
-  #resolve: () => void = () => undefined;
-  #reject: (error: Error) => void = () => undefined;
+  /** For the driver, which ends its waiting by the callback. */
+  readonly query_timeout: number | undefined;
+  callback: (error: Error | null) => void = () => undefined;
 
-  constructor(text: string, rows: Buffer) {
+  /** `timeoutMs`: after which no answer is waited for any more. */
+  constructor(text: string, rows: Buffer, timeoutMs?: number) {
     this.#text = text;
     this.#rows = rows;
+    this.query_timeout = timeoutMs;
     this.ended = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
+      this.callback = (error) => (error ? reject(error) : resolve());
     });
   }
 
@@ -128,14 +130,21 @@ export class CopyIn {
   }
 
   handleError(error: Error): void {
-    this.#reject(error);
+    this.callback(error);
   }
 
   handleCommandComplete(): void {}
 
   handleReadyForQuery(): void {
-    this.#resolve();
+    this.callback(null);
   }
+}
+
+const escapes: Readonly<Record<string, string>> = { "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+
+/** A row as a line of COPY's text format. */
+export function copyLine(values: readonly (string | number | null)[]): string {
+  return `${values.map((value) => (value === null ? "\\N" : typeof value === "number" ? value : value.replace(/[\\\t\n\r]/g, (found) => escapes[found] ?? found))).join("\t")}\n`;
 }
 
 /** What the driver's connection can do and its types do not name. */

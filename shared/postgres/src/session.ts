@@ -1,9 +1,21 @@
 import type { Lease } from "./connections.ts";
+import { CopyIn } from "./copy.ts";
 import type { Query } from "./prepared.ts";
 import { isConnectionLoss } from "./problems.ts";
 import type { Rows } from "./rows.ts";
 import { bind, type CompiledStatement, type Statement, statement } from "./statement.ts";
-import { type AuditEntry, buildKept, type Change, type Claim, composeWrite, type KeptAnswer, lockNumber, writeValues } from "./write.ts";
+import {
+  type AuditEntry,
+  auditCopied,
+  auditLines,
+  buildKept,
+  type Change,
+  type Claim,
+  composeWrite,
+  type KeptAnswer,
+  lockNumber,
+  writeValues,
+} from "./write.ts";
 
 declare const reading: unique symbol;
 declare const writing: unique symbol;
@@ -38,6 +50,8 @@ export interface TenantTx extends TenantDb {
   begin(): Promise<void>;
   /** Carries out a statement now, inside the transaction that `begin` opened. */
   run<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
+  /** Writes audit entries now, inside the transaction that `begin` opened: for work whose entries are too many to be kept until its commit. */
+  record(audit: readonly AuditEntry[]): Promise<void>;
 }
 
 /** What a write ended in: it was carried out, an earlier one with the same key was found, or that one still runs. */
@@ -58,7 +72,9 @@ function common(text: string, values: unknown[] = []): Query {
 export interface SessionTenant {
   readonly tenantId: string;
   configure(compiled: CompiledStatement, values: unknown[]): Query;
-  /** The query with the time after which it is given up. */
+  readonly schema: string;
+  /** The time after which a query is given up, and a query with it. */
+  readonly queryTimeoutMs: number;
   timed(query: Query): Query;
   stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
   copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer>;
@@ -187,11 +203,11 @@ export class WriteSession extends Session {
     return { outcome: "written" };
   }
 
-  /** Writes audit entries now, inside the transaction that `begin` opened: for work whose entries are too many to be kept until its commit. */
   async record(audit: readonly AuditEntry[]): Promise<void> {
     if (audit.length === 0) return;
-    const compiled = composeWrite(false, [], true);
-    await this.#transaction().query(this.tenant.configure(compiled, bind(compiled, writeValues(undefined, [], audit))));
+    const { schema, queryTimeoutMs } = this.tenant;
+    const copy = new CopyIn(`copy "${schema}".${auditCopied} from stdin`, Buffer.from(auditLines(audit)), queryTimeoutMs);
+    await this.#transaction().client.query(copy).ended;
   }
 
   /** Gives the connection back; a transaction that was not committed is rolled back. */

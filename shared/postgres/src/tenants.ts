@@ -171,8 +171,12 @@ export class Tenant {
     return this.timed(name === undefined ? query : { name, ...query });
   }
 
+  get queryTimeoutMs(): number {
+    return this.#connections.queryTimeoutMs;
+  }
+
   timed(query: Query): Query {
-    return { ...query, query_timeout: this.#connections.queryTimeoutMs };
+    return { ...query, query_timeout: this.queryTimeoutMs };
   }
 }
 

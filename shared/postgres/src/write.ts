@@ -12,6 +12,7 @@ import {
   ValuesNode,
   WhereNode,
 } from "kysely";
+import { copyLine } from "./copy.ts";
 import { type CompiledStatement, compileNode, nodeOf, Parameter, type Parameters, type Statement, tenantTables } from "./statement.ts";
 
 /** What a write leaves beside its change: who did what to which record. One row of the tenant's `audit_logs`. */
@@ -86,6 +87,16 @@ const auditColumns = {
 const auditNames = Object.keys(auditColumns) as (keyof AuditEntry)[];
 const auditRecord = sql<never>`entry(id uuid, occurred_at timestamptz, actor_id text, actor_type text, action text, resource_type text,
   resource_id text, resource_name text, resource_version int, changes json, request_id text, import_id uuid, ip text, user_agent text)`;
+
+/** Takes entries by COPY. */
+export const auditCopied = `audit_logs (${Object.values(auditColumns).join(", ")})`;
+
+/** The entries as COPY takes them. */
+export function auditLines(entries: readonly AuditEntry[]): string {
+  return entries
+    .map((entry) => copyLine(auditNames.map((name) => (name === "changes" ? JSON.stringify(entry.changes) : entry[name]))))
+    .join("");
+}
 
 /** The entries as JSON with the names of the columns. */
 function auditRecords(entries: readonly AuditEntry[]): string {

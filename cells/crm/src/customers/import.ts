@@ -1,5 +1,5 @@
 import { type AuditDraft, audited, changed, fieldProblems, withoutMasked } from "@cell/cell";
-import { type TenantTx, violatedConstraint } from "@cell/postgres";
+import { violatedConstraint } from "@cell/postgres";
 import { type FieldProblem, Problem, unavailable } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
@@ -42,7 +42,7 @@ const uuid = z.uuid();
 const inRow = (found: FieldProblem) => rowProblem(found, "TOO_LONG");
 
 /** How customers are imported. */
-export const customerImport: Importer<CustomerRow> = {
+export const customerImport: Importer<CustomerRow, Known, Plan> = {
   type: customer.type,
   path: "/customers",
   columns,
@@ -74,18 +74,40 @@ export const customerImport: Importer<CustomerRow> = {
     return { data, nameKey: data.name === undefined ? null : nameKey(data.name), idKey: data.customerId ?? null };
   },
 
-  async apply(tx, rows, context, write) {
-    const outcomes: RowOutcome[] = [];
-    let pending = rows;
-    for (let attempt = 1; pending.length > 0; attempt++) {
-      if (attempt > 5) throw unavailable("Others write the same customers just now; try again");
-      const plans = plan(pending, await knownTo(tx, pending), context);
-      const missed = write ? await carryOut(tx, plans, context.importId) : new Set<number>();
-      for (const { outcome } of plans) if (!missed.has(outcome.row)) outcomes.push(outcome);
-      // Written by someone else meanwhile: what is to become of them depends on what is there now.
-      pending = pending.filter(({ row }) => missed.has(row));
-    }
-    return outcomes;
+  async look(tx, rows) {
+    const ids = rows.flatMap(({ data }) => data.customerId ?? []);
+    const found = await bulk.live(
+      tx,
+      ids,
+      rows.flatMap(({ data }) => (data.name === undefined ? [] : nameKey(data.name))),
+    );
+    return {
+      byId: new Map(found.map((one) => [one.customerId, one])),
+      byName: new Map(found.map((one) => [nameKey(one.name), one])),
+      touchedBy: new Map(),
+    };
+  },
+
+  plan(rows, known, context) {
+    return rows.map((row) => {
+      const planned = planRow(row, known, context);
+      if (planned.write?.kind !== "update") return planned;
+      const { customerId } = planned.write.after;
+      const first = known.touchedBy.get(customerId);
+      if (first !== undefined) return failed(row, duplicateInFile("customerId", first));
+      known.touchedBy.set(customerId, row.row);
+      return planned;
+    });
+  },
+
+  async write(tx, plans, importId) {
+    const writes = (kind: "insert" | "update") => plans.flatMap((planned) => (planned.write?.kind === kind ? planned.write.after : []));
+    const inserted = await bulk.insert(tx, writes("insert"), importId);
+    const updated = await write(() => bulk.update(tx, writes("update")));
+    const missed = plans.filter(
+      (planned) => planned.write && !(planned.write.kind === "insert" ? inserted : updated).has(planned.write.after.customerId),
+    );
+    return new Set(missed.map((planned) => planned.outcome.row));
   },
 
   async revert(tx, changes, { now }) {
@@ -149,35 +171,14 @@ export const customerImport: Importer<CustomerRow> = {
 interface Known {
   byId: ReadonlyMap<string, Customer>;
   byName: ReadonlyMap<string, Customer>;
-}
-
-async function knownTo(tx: TenantTx, rows: readonly Row<CustomerRow>[]): Promise<Known> {
-  const ids = rows.flatMap(({ data }) => data.customerId ?? []);
-  const found = await bulk.live(
-    tx,
-    ids,
-    rows.flatMap(({ data }) => (data.name === undefined ? [] : nameKey(data.name))),
-  );
-  return { byId: new Map(found.map((one) => [one.customerId, one])), byName: new Map(found.map((one) => [nameKey(one.name), one])) };
+  /** Which row has updated a customer. */
+  touchedBy: Map<string, number>;
 }
 
 /** What is to become of a row; `write` is what it takes. */
 interface Plan {
   outcome: RowOutcome;
   write: { kind: "insert" | "update"; after: Customer } | undefined;
-}
-
-function plan(rows: readonly Row<CustomerRow>[], known: Known, context: ImportContext): Plan[] {
-  const touched = new Map<string, number>();
-  return rows.map((row) => {
-    const planned = planRow(row, known, context);
-    if (planned.write?.kind !== "update") return planned;
-    const { customerId } = planned.write.after;
-    const first = touched.get(customerId);
-    if (first !== undefined) return failed(row, duplicateInFile("customerId", first));
-    touched.set(customerId, row.row);
-    return planned;
-  });
 }
 
 function planRow(row: Row<CustomerRow>, { byId, byName }: Known, context: ImportContext): Plan {
@@ -255,17 +256,6 @@ function skipped({ row }: Row<CustomerRow>): Plan {
 
 function failed({ row }: Row<CustomerRow>, ...problems: RowProblem[]): Plan {
   return { outcome: { row, outcome: "failed", problems }, write: undefined };
-}
-
-/** Writes what is planned. The rows for which someone else was faster. */
-async function carryOut(tx: TenantTx, plans: readonly Plan[], importId: string): Promise<Set<number>> {
-  const writes = (kind: "insert" | "update") => plans.flatMap((planned) => (planned.write?.kind === kind ? planned.write.after : []));
-  const inserted = await bulk.insert(tx, writes("insert"), importId);
-  const updated = await write(() => bulk.update(tx, writes("update")));
-  const missed = plans.filter(
-    (planned) => planned.write && !(planned.write.kind === "insert" ? inserted : updated).has(planned.write.after.customerId),
-  );
-  return new Set(missed.map((planned) => planned.outcome.row));
 }
 
 /** A name that someone took between the look and the write: all is to be done again. */

@@ -1,21 +1,23 @@
 import { type AuditDraft, auditEntry } from "@cell/cell";
 import type { AuditEntry, TenantTx } from "@cell/postgres";
-import { type Counts, counted, duplicateInFile, importChanges, reported, reportedProblems } from "./domain.ts";
-import type { Importer, Row, RowOutcome, RowProblem } from "./importer.ts";
-import * as imports from "./repository.ts";
-
-/** Rows of one step: as many as pass before others on this process and on the same records have waited long. */
-export const rowsAtOnce = 1_000;
+import { unavailable } from "@cell/problem";
+import * as batches from "./batches.ts";
+import { type Counts, counted, importChanges, reported, reportedProblems } from "./domain.ts";
+import type { ImportContext, Importer, Plan, Row, RowOutcome, RowProblem } from "./importer.ts";
+import type * as imports from "./repository.ts";
 
 /** What a step came to. */
 export interface Step {
   counts: Counts;
   /** How many rows have been seen, the earlier ones included. */
   done: number;
-  audit: AuditDraft[];
 }
 
-/** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept with the row. */
+/** Rows that are planned and written together: as many as keep others on this process from their turn for some milliseconds. */
+const rowsAtOnce = 250;
+const attempts = 5;
+
+/** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept. */
 export async function applyNext(
   tx: TenantTx,
   importer: Importer,
@@ -24,37 +26,79 @@ export async function applyNext(
   now: string,
   write: boolean,
 ): Promise<Step> {
-  const rows = await imports.nextRows(tx, job.importId, done, rowsAtOnce);
-  const counts: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
-  const outcomes: RowOutcome[] = [];
-  const valid: Row<unknown>[] = [];
-  for (const row of rows) {
-    const repeated = row.valid ? repeatedIn(row, importer) : [];
-    if (!row.valid) counts.failed++;
-    else if (repeated.length === 0) valid.push(row);
-    else if (job.options.onDuplicate === "skip") counts.skipped++;
-    else outcomes.push({ row: row.row, outcome: "failed", problems: repeated });
-  }
-  const context = { importId: job.importId, options: job.options, actor: job.origin.actor, now, requestId: job.origin.requestId };
-  outcomes.push(...(await importer.apply(tx, valid, context, write)));
-
-  const audit: AuditDraft[] = [];
-  const failed: { row: number; errors: RowProblem[] }[] = [];
-  for (const outcome of outcomes) {
+  const batch = await batches.next(tx, job.importId, done);
+  if (!batch && done < job.total) throw new Error(`Import ${job.importId} has lost the rows behind ${done}`);
+  if (!batch) return { counts: nothing, done };
+  const counts: Counts = { created: 0, updated: 0, skipped: batch.skipped, failed: batch.failed };
+  const errors = new Map<number, RowProblem[]>();
+  for (const outcome of await new RowsToApply(tx, importer, job, now, write).all(batch.rows)) {
     counts[outcome.outcome]++;
-    if (outcome.outcome === "failed") failed.push({ row: outcome.row, errors: outcome.problems });
-    else if (outcome.outcome !== "skipped" && write) audit.push({ ...outcome.audit, importId: job.importId });
+    if (outcome.outcome === "failed") errors.set(outcome.row, outcome.problems);
   }
-  await imports.markFailed(tx, job.importId, failed);
-  return { counts, done: rows.at(-1)?.row ?? done, audit };
+  await batches.markFailed(tx, job.importId, batch, errors);
+  return { counts, done: batch.lastRow };
 }
 
-/** What is wrong with a row whose like came before it. */
-function repeatedIn(row: imports.RowToApply, { keys }: Importer): RowProblem[] {
-  const problems: RowProblem[] = [];
-  if (row.firstOfName !== null && row.firstOfName < row.row) problems.push(duplicateInFile(keys.name, row.firstOfName));
-  if (row.firstOfId !== null && row.firstOfId < row.row) problems.push(duplicateInFile(keys.id, row.firstOfId));
-  return problems;
+/** Rows on their way: looked up, planned, written, and told to the audit trail. */
+class RowsToApply {
+  readonly #tx: TenantTx;
+  readonly #importer: Importer;
+  readonly #context: ImportContext;
+  readonly #origin: imports.ImportOrigin;
+  readonly #write: boolean;
+
+  constructor(tx: TenantTx, importer: Importer, { importId, options, origin }: imports.Import, now: string, write: boolean) {
+    this.#tx = tx;
+    this.#importer = importer;
+    this.#context = { importId, options, actor: origin.actor, now, requestId: origin.requestId };
+    this.#origin = origin;
+    this.#write = write;
+  }
+
+  /** While the database writes some rows, the next ones are planned and the entries of the ones before are made. One outcome for each. */
+  async all(rows: readonly Row<unknown>[]): Promise<RowOutcome[]> {
+    const known = await this.#importer.look(this.#tx, rows, this.#context.actor);
+    const planAt = async (at: number) => this.#importer.plan(rows.slice(at, at + rowsAtOnce), known, this.#context);
+    const outcomes: RowOutcome[] = [];
+    let last: RowOutcome[] = [];
+    let plans = await planAt(0);
+    for (let at = 0; at < rows.length; at += rowsAtOnce) {
+      const [missed, next] = await Promise.all([this.#written(plans), planAt(at + rowsAtOnce), this.#record(last)]);
+      last = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
+      outcomes.push(...last);
+      plans = next;
+    }
+    await this.#record(last);
+    return outcomes;
+  }
+
+  /** Rows that someone else wrote meanwhile: what is to become of them depends on what is there now. */
+  async #again(rows: readonly Row<unknown>[]): Promise<RowOutcome[]> {
+    const outcomes: RowOutcome[] = [];
+    for (let [attempt, pending] = [2, rows]; pending.length > 0; attempt++) {
+      if (attempt > attempts) throw unavailable("Others write the same records just now; try again");
+      const plans = this.#importer.plan(pending, await this.#importer.look(this.#tx, pending, this.#context.actor), this.#context);
+      const missed = await this.#written(plans);
+      outcomes.push(...outcomesOf(plans, missed));
+      pending = pending.filter(({ row }) => missed.has(row));
+    }
+    return outcomes;
+  }
+
+  async #written(plans: readonly Plan[]): Promise<ReadonlySet<number>> {
+    return this.#write ? this.#importer.write(this.#tx, plans, this.#context.importId) : new Set();
+  }
+
+  async #record(outcomes: readonly RowOutcome[]): Promise<void> {
+    if (!this.#write) return;
+    const { importId, now } = this.#context;
+    const drafts = outcomes.flatMap((outcome) => ("audit" in outcome ? { ...outcome.audit, importId } : []));
+    await this.#tx.record(entriesOf(drafts, this.#origin, now));
+  }
+}
+
+function outcomesOf(plans: readonly Plan[], missed: ReadonlySet<number>): RowOutcome[] {
+  return plans.flatMap(({ outcome }) => (missed.has(outcome.row) ? [] : outcome));
 }
 
 export const nothing: Counts = { created: 0, updated: 0, skipped: 0, failed: 0 };
@@ -71,7 +115,7 @@ export async function finish(
   now: string,
 ): Promise<{ job: imports.Import; audit: AuditDraft[] }> {
   const final = counted(counts, job.total, job.options);
-  const { errors, errorsTruncated } = reported(final.failed > 0 ? await imports.firstFailed(tx, job.importId, reportedProblems + 1) : []);
+  const { errors, errorsTruncated } = reported(final.failed > 0 ? await batches.firstFailed(tx, job.importId, reportedProblems + 1) : []);
   const { dryRun, ...options } = job.options;
   const entry: AuditDraft = {
     action: "import",

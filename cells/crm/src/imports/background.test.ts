@@ -1,7 +1,9 @@
 import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { customerImport } from "../customers/import.ts";
-import { inspect, startCrm } from "../testing.ts";
+import { importsMigration } from "../migrations/0003_imports.ts";
+import { rowsTakenOver } from "../migrations/0011_imports.ts";
+import { inspect, stagedRows, startCrm } from "../testing.ts";
 import { discard, step } from "./runner.ts";
 
 let cell: TestCell;
@@ -50,7 +52,7 @@ describe("an import of many rows", () => {
     expect(await count("$tenant.audit_logs where import_id is not null")).toBe(5_941);
     const again = await upload(rows(6_000), "", "large-1");
     expect([again.status, again.text]).toEqual([202, taken.text]);
-    expect([await count("$tenant.imports"), await count("$tenant.import_rows")]).toEqual([1, 6_000]);
+    expect([await count("$tenant.imports"), await stagedRows(tenantId)]).toEqual([1, 6_000]);
   });
 
   test("that was interrupted goes on where it stood, without a row twice", async () => {
@@ -65,7 +67,7 @@ describe("an import of many rows", () => {
       tenantId,
       "update $tenant.imports set status = 'queued', done = 0, created = 0, failed = 0, options = options || '{\"dryRun\": false}'",
     );
-    await inspect(tenantId, "update $tenant.import_rows set errors = null where valid");
+    await inspect(tenantId, "delete from $tenant.import_failures where not by_itself");
     expect(await step(other, taken.body.importId, customerImport)).toBe(true);
     expect(await count("$tenant.customers")).toBe(990);
     // Two processes find it at once.
@@ -111,10 +113,54 @@ describe("an import of many rows", () => {
     expect((await finished(taken.body.importId)).body).toMatchObject({ status: "completed", total: 1, done: 1, created: 1 });
   });
 
+  test("without any row is completed", async () => {
+    const { body } = await finished((await upload("name\n", "?async=true")).body.importId);
+    expect(body).toMatchObject({ status: "completed", total: 0, done: 0, created: 0, failed: 0 });
+  });
+
+  test("that was put aside row by row is taken over where it stood", async () => {
+    await admin.post("/customers", { body: { name: "Taken" } });
+    const text = `${rows(1_100)}row 5,\nTaken,13800138000\nLast,\n`;
+    const taken = await upload(text, "?async=true&dryRun=true");
+    await finished(taken.body.importId);
+    const other = await cell.registry.tenant(tenantId);
+    const [createRows] = importsMigration.sql.filter((sql) => sql.includes("create table") && sql.includes("import_rows"));
+    await inspect(tenantId, createRows?.replaceAll('"$tenant"', "$tenant") ?? "");
+    await inspect(
+      tenantId,
+      `insert into $tenant.import_rows
+       select import_id, (entry ->> 'row')::int, (entry ->> 'line')::int, md5(lower(entry -> 'data' ->> 'name')), null, true, entry -> 'data',
+         (select came -> 'cells' from json_array_elements(batch.cells::json) as came where came ->> 'row' = entry ->> 'row'), null
+       from $tenant.import_batches as batch, json_array_elements(batch.rows::json) as entry`,
+    );
+    await inspect(
+      tenantId,
+      `insert into $tenant.import_rows
+       select import_id, row, line, case when row = 1101 then md5('row 5') end, null, row = 1101, case when row = 1101 then '{"name": "row 5"}'::json end,
+         cells, case when row <> 1101 then errors end from $tenant.import_failures where by_itself`,
+    );
+    await inspect(
+      tenantId,
+      "update $tenant.imports set status = 'queued', done = 1000, created = 990, failed = 10, options = options || '{\"dryRun\": false}'",
+    );
+    const before = await stagedRows(tenantId);
+    await inspect(tenantId, "delete from $tenant.import_batches; delete from $tenant.import_failures");
+    for (const sql of rowsTakenOver) await inspect(tenantId, sql.replaceAll('"$tenant"', "$tenant"));
+    expect(await stagedRows(tenantId)).toBe(before);
+    expect(await step(other, taken.body.importId, customerImport)).toBe(false);
+    const { body } = await finished(taken.body.importId);
+    expect(body).toMatchObject({ status: "completed", total: 1_103, done: 1_103, created: 1_090, failed: 13 });
+    expect(body.errors.slice(-2)).toMatchObject([
+      { row: 1_101, code: "DUPLICATE_IN_FILE", field: "name", duplicateOf: 6 },
+      { row: 1_102, code: "DUPLICATE_NAME" },
+    ]);
+    expect(await count("$tenant.customers")).toBe(101);
+  });
+
   test("of more than a million rows is refused, and leaves nothing", async () => {
     const answer = await admin.post("/customers/import", { body: { items: Array(1_000_001).fill(0) } });
     expect([answer.status, answer.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
-    expect([await count("$tenant.imports"), await count("$tenant.import_rows")]).toEqual([0, 0]);
+    expect([await count("$tenant.imports"), await stagedRows(tenantId)]).toEqual([0, 0]);
   });
 
   test("that cannot go on has failed: what it has done stays, and can be taken back", async () => {
@@ -146,7 +192,7 @@ describe("an import of many rows", () => {
   test("leaves its rows for a day, then the file of errors is gone but the report stays", async () => {
     const { body } = await upload(rows(10));
     await discard(await cell.registry.tenant(tenantId), body.importId, false);
-    expect(await count("$tenant.import_rows")).toBe(0);
+    expect(await stagedRows(tenantId)).toBe(0);
     expect((await admin.get(`/imports/${body.importId}/errors.csv`)).status).toBe(404);
     expect((await admin.get(`/imports/${body.importId}`)).body).toMatchObject({ failed: 1, errorFileUrl: null, errors: [{ row: 8 }] });
   });

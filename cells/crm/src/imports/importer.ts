@@ -85,8 +85,13 @@ export interface RevertOutcome {
   kept: { id: string; reason: string }[];
 }
 
-/** What the imports have to know of a resource. */
-export interface Importer<Data = unknown> {
+/** What is to become of a row; an importer adds what that takes. */
+export interface Plan {
+  outcome: RowOutcome;
+}
+
+/** What the imports have to know of a resource. Known: what is stored that rows are about. */
+export interface Importer<Data = unknown, Known = unknown, Planned extends Plan = Plan> {
   /** As in the audit trail. */
   type: string;
   /** The path of its collection. */
@@ -96,8 +101,12 @@ export interface Importer<Data = unknown> {
   keys: { name: string; id: string };
   /** Checks one row by itself; every problem is told. */
   read(item: Readonly<Record<string, unknown>>, options: ImportOptions, actor: ImportActor): ReadRow<Data>;
-  /** Carries out rows that are valid by themselves, or only finds out what would become of them. One outcome for each. */
-  apply(tx: TenantTx, rows: readonly Row<Data>[], context: ImportContext, write: boolean): Promise<RowOutcome[]>;
+  /** Looks up all that rows are about. */
+  look(tx: TenantTx, rows: readonly Row<Data>[], actor: ImportActor): Promise<Known>;
+  /** Finds out what is to become of rows that are valid by themselves: one plan for each. */
+  plan(rows: readonly Row<Data>[], known: Known, context: ImportContext): Planned[];
+  /** Carries out plans. Resolves to the rows for which someone else was faster: those are to be looked up and planned again. */
+  write(tx: TenantTx, plans: readonly Planned[], importId: string): Promise<ReadonlySet<number>>;
   /** Takes back what an import did, where nobody has touched it since. */
   revert(tx: TenantTx, changes: readonly ImportedChange[], by: RevertContext): Promise<RevertOutcome>;
 }

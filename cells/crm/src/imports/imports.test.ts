@@ -1,6 +1,6 @@
 import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, inspect, startCrm } from "../testing.ts";
+import { auditOf, inspect, stagedRows, startCrm } from "../testing.ts";
 import { mostJsonBytes } from "./upload.ts";
 
 let cell: TestCell;
@@ -77,7 +77,7 @@ describe("a CSV file", () => {
     const wrong = await csv(gbk);
     expect([wrong.status, wrong.body.code]).toEqual([400, "BAD_REQUEST"]);
     expect(await count("$tenant.imports")).toBe(2);
-    expect(await count("$tenant.import_rows")).toBe(2);
+    expect(await stagedRows(tenantId)).toBe(2);
   });
 
   test("that is no such file is refused as a whole, and leaves nothing", async () => {
@@ -90,7 +90,7 @@ describe("a CSV file", () => {
     const other = await admin.post("/customers/import", { raw: "x", headers: { "content-type": "text/csv; charset=utf-16" } });
     expect(other.status).toBe(415);
     expect(await count("$tenant.imports")).toBe(0);
-    expect(await count("$tenant.import_rows")).toBe(0);
+    expect(await stagedRows(tenantId)).toBe(0);
     expect(counts(await csv("name\n"))).toEqual([0, 0, 0, 0, 0]);
   });
 
@@ -287,7 +287,41 @@ describe("an import", () => {
     for (const boundary of ["one", "two"]) expect((await admin.post("/customers/import", wrapped(boundary))).text).toBe(first.text);
     const other = await csv(`${mixed}D,\n`, "", admin, "import-1");
     expect([other.status, other.body.details.reason]).toEqual([409, "PAYLOAD_MISMATCH"]);
-    expect([await count("$tenant.imports"), await count("$tenant.import_rows"), await count("$tenant.customers")]).toEqual([1, 4, 2]);
+    expect([await count("$tenant.imports"), await stagedRows(tenantId), await count("$tenant.customers")]).toEqual([1, 4, 2]);
+  });
+
+  test("tells the audit trail what the records hold, whatever the characters, before its own entry", async () => {
+    const notes = 'a\\b\t"c"\\n\nd\r\\N';
+    const { body } = await json({ items: [{ name: "A\\N", notes }] });
+    const [row] = await stored();
+    expect(row).toMatchObject({ name: "A\\N", notes });
+    const [entry] = await auditOf(tenantId, String(row?.customer_id));
+    expect(entry?.changes).toEqual(expect.arrayContaining([{ field: "notes", before: null, after: notes }]));
+    expect(await inspect(tenantId, "select action, resource_name, import_id::text from $tenant.audit_logs order by seq")).toEqual([
+      { action: "create", resource_name: "A\\N", import_id: body.importId },
+      { action: "import", resource_name: null, import_id: body.importId },
+    ]);
+  });
+
+  test("of the same names at the same time has each of them once: in the others, they fail", async () => {
+    const names = (from: number) => ({ items: Array.from({ length: 700 }, (_, index) => ({ name: `Same ${from + index}` })) });
+    const answers = await Promise.all([json(names(0)), json(names(300)), json(names(300))]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect(answers.reduce((sum, { body }) => sum + body.created, 0)).toBe(1_000);
+    expect(await count("$tenant.customers where deleted_at is null")).toBe(1_000);
+    expect(await count("$tenant.audit_logs where action = 'create'")).toBe(1_000);
+    for (const { body } of answers) {
+      expect(body.failed).toBe(700 - body.created);
+      expect(body.errors.every(({ code }: { code: string }) => code === "DUPLICATE_NAME")).toBe(true);
+    }
+  });
+
+  test("keeps the cells of rows that fail by what is stored, as they came", async () => {
+    await json({ items: [{ name: "Known" }] });
+    const { body } = await csv("name,notes,errors\nNew,x,\n Known , y ,old\n");
+    expect(codes({ body } as TestAnswer)).toEqual([[2, "name", "DUPLICATE_NAME"]]);
+    const errors = await file(body.errorFileUrl);
+    expect(errors.text.split("\r\n")[1]).toBe(" Known , y ,name: DUPLICATE_NAME is the name of a customer that exists");
   });
 
   test("shows the first 100 errors, the rest in its file", async () => {

@@ -3,7 +3,7 @@ import { type Parameters, statement, type TenantDb, type TenantTx, tenantTables 
 import { sql } from "kysely";
 import { db, type ImportStatus, type ImportsTable } from "../tables.ts";
 import type { ReportedProblem } from "./domain.ts";
-import type { ImportActor, ImportedChange, ImportOptions, RowProblem } from "./importer.ts";
+import type { ImportActor, ImportedChange, ImportOptions } from "./importer.ts";
 
 /** An import as it is kept. */
 export interface Import extends Omit<ImportsTable, "options" | "origin" | "columns" | "errors" | "kept" | "revertOrigin"> {
@@ -17,28 +17,6 @@ export interface Import extends Omit<ImportsTable, "options" | "origin" | "colum
 
 /** Who asked for what goes on in the background, for the audit trail. */
 export type ImportOrigin = Omit<AuditOrigin, "now"> & { actor: ImportActor };
-
-/** A row of an upload to be staged. */
-export interface StagedRow {
-  row: number;
-  line: number | null;
-  nameKey: string | null;
-  idKey: string | null;
-  valid: boolean;
-  data: unknown;
-  cells: unknown;
-  errors: RowProblem[] | null;
-}
-
-/** A staged row, with the first valid rows of the upload that have its name and its id. */
-export interface RowToApply {
-  row: number;
-  valid: boolean;
-  data: unknown;
-  errors: RowProblem[] | null;
-  firstOfName: number | null;
-  firstOfId: number | null;
-}
 
 // Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
 const once = { keep: false };
@@ -57,28 +35,7 @@ const insertImport = statement(
     } as never),
 );
 
-const insertRows = statement((p: Parameters<{ importId: string; rows: string }>) =>
-  db
-    .insertInto("importRows")
-    .columns(["importId", "row", "line", "nameKey", "idKey", "valid", "data", "cells", "errors"])
-    .expression(
-      sql`select ${p.importId}::uuid, given.* from json_to_recordset(${p.rows}::json) as given("row" int, "line" int, "nameKey" text, "idKey" text,
-        "valid" boolean, "data" json, "cells" json, "errors" json)`,
-    ),
-);
-
 const deleteImport = statement((p: Parameters<{ importId: string }>) => db.deleteFrom("imports").where("importId", "=", p.importId));
-const deleteRows = statement(
-  (p: Parameters<{ importId: string; limit: number }>) =>
-    db
-      .deleteFrom("importRows")
-      .where(
-        sql<boolean>`(import_id, row) in (${db.selectFrom("importRows").select(["importId", "row"]).where("importId", "=", p.importId).limit(p.limit)})`,
-      )
-      .returning("row"),
-  once,
-);
-
 const byId = statement((p: Parameters<{ importId: string; actorId: string | null }>) =>
   db
     .selectFrom("imports")
@@ -150,83 +107,6 @@ const update = statement((p: Parameters<Saved>) =>
     .where("importId", "=", p.importId),
 );
 
-const rowsAfter = statement(
-  (p: Parameters<{ importId: string; after: number; limit: number }>) =>
-    db
-      .selectFrom("importRows as staged")
-      .select([
-        "row",
-        "valid",
-        "data",
-        "errors",
-        (eb) =>
-          eb
-            .selectFrom("importRows as other")
-            .select((of) => of.fn.min("other.row").as("first"))
-            .where(sql<boolean>`other.import_id = staged.import_id and other.name_key = staged.name_key and other.valid`)
-            .as("firstOfName"),
-        (eb) =>
-          eb
-            .selectFrom("importRows as other")
-            .select((of) => of.fn.min("other.row").as("first"))
-            .where(sql<boolean>`other.import_id = staged.import_id and other.id_key = staged.id_key and other.valid`)
-            .as("firstOfId"),
-      ])
-      .$castTo<RowToApply>()
-      .where("importId", "=", p.importId)
-      .where("row", ">", p.after)
-      .orderBy("row")
-      .limit(p.limit),
-  once,
-);
-
-const setErrors = statement(
-  (p: Parameters<{ importId: string; rows: string }>) =>
-    db
-      .updateTable("importRows")
-      .from(sql<object>`json_to_recordset(${p.rows}::json)`.as<"given">(sql<never>`given("row" int, "errors" json)`))
-      .set({ errors: sql`given.errors` } as never)
-      .where("importId", "=", p.importId)
-      .where(sql<boolean>`import_rows.row = given.row`),
-  once,
-);
-
-const clearRows = statement(
-  (p: Parameters<{ importId: string }>) =>
-    db
-      .updateTable("importRows")
-      .set({ errors: null })
-      .where("importId", "=", p.importId)
-      .where("errors", "is not", null)
-      .where("valid", "=", true),
-  once,
-);
-
-const failedRows = statement(
-  (p: Parameters<{ importId: string; limit: number }>) =>
-    db
-      .selectFrom("importRows")
-      .select(["row", "line", "errors"])
-      .$castTo<{ row: number; line: number | null; errors: RowProblem[] }>()
-      .where("importId", "=", p.importId)
-      .where("errors", "is not", null)
-      .orderBy("row")
-      .limit(p.limit),
-  once,
-);
-
-const failedCells = statement(
-  (p: Parameters<{ importId: string }>) =>
-    db
-      .selectFrom("importRows")
-      .select(["cells", "errors"])
-      .$castTo<{ cells: string[]; errors: RowProblem[] }>()
-      .where("importId", "=", p.importId)
-      .where("errors", "is not", null)
-      .orderBy("row"),
-  once,
-);
-
 const staleOnes = statement((_: Parameters<object>) =>
   db
     .selectFrom("imports")
@@ -278,18 +158,8 @@ export function insert(tx: TenantTx, { importId, resourceType, actorId, options,
   });
 }
 
-/** Rows of an upload. */
-export function stage(tx: TenantTx, importId: string, rows: readonly StagedRow[]) {
-  return tx.change(insertRows, { importId, rows: JSON.stringify(rows) });
-}
-
 export function remove(tx: TenantTx, importId: string) {
   return tx.change(deleteImport, { importId });
-}
-
-/** Removes some of an import's rows, now. Resolves to how many there were. */
-export async function removeRows(tx: TenantTx, importId: string, limit: number): Promise<number> {
-  return (await tx.run(deleteRows, { importId, limit })).length;
 }
 
 /** An import whose upload has been taken; `actorId` narrows to one's own. */
@@ -331,31 +201,6 @@ function saved(job: Import): Saved {
     kept: JSON.stringify(kept),
     revertOrigin: revertOrigin && JSON.stringify(revertOrigin),
   };
-}
-
-/** The next rows of an upload, in their order. */
-export function nextRows(tx: TenantTx, importId: string, after: number, limit: number): Promise<RowToApply[]> {
-  return tx.query(rowsAfter, { importId, after, limit });
-}
-
-/** Forgets what was found out about rows that are valid by themselves. */
-export async function clearErrors(tx: TenantTx, importId: string): Promise<void> {
-  await tx.run(clearRows, { importId });
-}
-
-/** Keeps what is wrong with rows. */
-export async function markFailed(tx: TenantTx, importId: string, rows: readonly { row: number; errors: RowProblem[] }[]): Promise<void> {
-  if (rows.length > 0) await tx.run(setErrors, { importId, rows: JSON.stringify(rows) });
-}
-
-/** The first rows that failed. */
-export function firstFailed(tx: TenantDb, importId: string, limit: number) {
-  return tx.query(failedRows, { importId, limit });
-}
-
-/** All rows that failed, as they came. */
-export function streamFailed(tenant: TenantDb, importId: string) {
-  return tenant.stream(failedCells, { importId }, 500);
 }
 
 /** Imports whose rows are of no use any more: a day old, or never received whole. */

@@ -16,6 +16,7 @@ import { v7 as uuidv7 } from "uuid";
 import { csvLine, unguard } from "../csv.ts";
 import { visibility } from "../visibility.ts";
 import { add, applyNext, finish, nothing, type Step } from "./apply.ts";
+import { streamFailed } from "./batches.ts";
 import { synchronousRows } from "./domain.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
 import * as imports from "./repository.ts";
@@ -110,8 +111,8 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
   return (cell: Cell): void => {
     for (const importer of importers) {
       cell.upload(importRecords(importer), async (call, commit) => {
-        const { upload, options, isAsync } = await open(call, importer);
-        return receive(call, importer, upload, options, isAsync, commit, wake);
+        const given = await open(call, importer);
+        return receive(call, importer, { ...given, requests: cell.requests }, commit, wake);
       });
     }
 
@@ -140,11 +141,14 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
   };
 }
 
+interface Uploaded {
+  upload: Upload;
+  options: ImportOptions;
+  isAsync: boolean;
+}
+
 /** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
-async function open(
-  call: Call<unknown, ImportQuery>,
-  importer: Importer,
-): Promise<{ upload: Upload; options: ImportOptions; isAsync: boolean }> {
+async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promise<Uploaded> {
   const { req, env } = call.context;
   const head: UploadHead = {
     contentType: req.header("content-type") ?? "",
@@ -206,9 +210,7 @@ type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<Impor
 async function receive(
   call: Call,
   importer: Importer,
-  upload: Upload,
-  options: ImportOptions,
-  isAsync: boolean,
+  { upload, options, isAsync, requests }: Uploaded & { requests(): number },
   commit: Commit,
   wake: (tenantId: string) => void,
 ): Promise<CommandAnswer<ImportAnswer>> {
@@ -217,7 +219,7 @@ async function receive(
   let taken = false;
   await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
   try {
-    const total = await stage(tenant, begun, importer, upload);
+    const total = await stage(tenant, begun, importer, upload, requests);
     const job: imports.Import = { ...begun, columns: [...upload.headings()], total, status: "queued" };
     const isPutOff = isAsync || total > synchronousRows;
     const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, call)));
@@ -253,17 +255,17 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
   }
   const finished = await finish(tx, job, result.counts, call.now);
   const body = reportOf(finished.job);
-  const [entry, ...more] = [...finished.audit, ...result.audit];
-  if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry, ...more], body };
+  const [entry] = finished.audit;
+  if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry], body };
   await imports.saveNow(tx, finished.job);
   return { changes: [], audit: [], body, resourceId: job.importId };
 }
 
 async function applyAll(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean): Promise<Step> {
-  let all: Step = { counts: nothing, done: 0, audit: [] };
+  let all: Step = { counts: nothing, done: 0 };
   while (all.done < job.total) {
     const step = await applyNext(tx, importer, job, all.done, now, write);
-    all = { counts: add(all.counts, step.counts), done: step.done, audit: [...all.audit, ...step.audit] };
+    all = { counts: add(all.counts, step.counts), done: step.done };
   }
   return all;
 }
@@ -319,7 +321,7 @@ function revertOf({ importId, resourceType, status, reverted, kept }: imports.Im
 async function* errorFile(call: Call, job: imports.Import): AsyncGenerator<string> {
   yield `\uFEFF${csvLine([...job.columns.filter((heading) => heading !== "errors"), "errors"])}`;
   const places = job.columns.flatMap((heading, index) => (heading === "errors" ? [] : index));
-  for await (const rows of imports.streamFailed(call.tenant.reader(), job.importId)) {
+  for await (const rows of streamFailed(call.tenant.reader(), job.importId)) {
     yield rows
       .map(({ cells, errors }) => {
         const told = errors.map(({ field, code, message }) => `${field ?? "row"}: ${code} ${message}`).join(" | ");

@@ -4,7 +4,9 @@ import type { Logger } from "@cell/http";
 import { databaseProblem, type Registry, type Tenant, type WriteSession } from "@cell/postgres";
 import { Problem } from "@cell/problem";
 import { add, applyNext, entriesOf, finish, nothing } from "./apply.ts";
+import * as batches from "./batches.ts";
 import type { Importer } from "./importer.ts";
+import { Pace } from "./pace.ts";
 import * as imports from "./repository.ts";
 import { revertNext } from "./revert.ts";
 
@@ -12,6 +14,8 @@ export interface RunnerOptions {
   registry: Registry;
   importers: readonly Importer[];
   log: Logger;
+  /** How many requests have come so far: they go first. */
+  requests(): number;
   /** After each step has committed: the sealer is woken here. */
   committed(tenantId: string): void;
 }
@@ -19,7 +23,6 @@ export interface RunnerOptions {
 const lookEveryMs = 30_000;
 const tenantsAtOnce = 2;
 const attempts = 5;
-const rowsRemovedAtOnce = 5_000;
 
 /**
  * Carries out the imports that were too large to be answered at once, and large reverts: step by step, each step one transaction that also
@@ -86,12 +89,14 @@ export class ImportRunner {
 
   /** Step after step until the import is done, or until another process has it. */
   async #import(tenant: Tenant, importId: string, importer: Importer): Promise<void> {
+    const pace = new Pace({ requests: this.#options.requests, portionMs: 0, pieceMs: 500 });
     for (let failures = 0; !this.#stopping; ) {
       try {
         const more = await step(tenant, importId, importer);
         this.#options.committed(tenant.tenantId);
         if (!more) return;
         failures = 0;
+        await pace.done();
       } catch (error) {
         // Where the tenant goes on, the import goes on.
         const { state } = await this.#options.registry.refresh(tenant.tenantId).catch(() => tenant);
@@ -136,16 +141,16 @@ async function revertStep(session: WriteSession, importer: Importer, job: import
 
 async function applyStep(session: WriteSession, importer: Importer, job: imports.Import, now: string): Promise<boolean> {
   const { tx } = session;
-  const { counts, done, audit } = await applyNext(tx, importer, job, job.done, now, job.phase === "apply" && !job.options.dryRun);
+  const { counts, done } = await applyNext(tx, importer, job, job.done, now, job.phase === "apply" && !job.options.dryRun);
   const next: imports.Import = { ...job, ...add(job, counts), done, status: "running" };
   const isLast = done >= job.total;
   const isChecked = isLast && job.phase === "check" && next.failed === 0;
   if (!isLast || isChecked) {
-    await session.commit(undefined, [imports.save(tx, isChecked ? { ...next, phase: "apply" } : next)], entriesOf(audit, job.origin, now));
+    await session.commit(undefined, [imports.save(tx, isChecked ? { ...next, phase: "apply" } : next)], []);
     return true;
   }
   const finished = await finish(tx, next, next, now);
-  await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf([...audit, ...finished.audit], job.origin, now));
+  await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf(finished.audit, job.origin, now));
   return false;
 }
 
@@ -158,7 +163,6 @@ async function applyWhole(session: WriteSession, importer: Importer, job: import
     if (next.counts.failed > 0) throw new RecheckNeeded();
     counts = add(counts, next.counts);
     done = next.done;
-    await session.record(entriesOf(next.audit, job.origin, now));
   }
   const finished = await finish(tx, job, counts, now);
   await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf(finished.audit, job.origin, now));
@@ -170,7 +174,7 @@ async function recheck(tenant: Tenant, importId: string): Promise<void> {
     await session.begin();
     const job = await imports.lock(session.tx, importId);
     if (!job) return;
-    await imports.clearErrors(session.tx, importId);
+    await batches.clearErrors(session.tx, importId);
     await session.commit(undefined, [imports.save(session.tx, { ...job, ...nothing, done: 0, phase: "check" })], []);
   });
 }
@@ -196,9 +200,9 @@ export async function discard(tenant: Tenant, importId: string, whole: boolean):
   for (let left = true; left; ) {
     left = await tenant.write(async (session) => {
       await session.begin();
-      const removed = await imports.removeRows(session.tx, importId, rowsRemovedAtOnce);
+      const more = await batches.removeSome(session.tx, importId);
       await session.commit(undefined, [], []);
-      return removed === rowsRemovedAtOnce;
+      return more;
     });
   }
   await tenant.write((session) => session.commit(undefined, [(whole ? imports.remove : imports.sweep)(session.tx, importId)], []));

@@ -1,61 +1,115 @@
-import { hash } from "node:crypto";
 import type { Tenant } from "@cell/postgres";
-import { mostRows } from "./domain.ts";
-import type { Importer } from "./importer.ts";
-import * as imports from "./repository.ts";
+import * as batches from "./batches.ts";
+import { duplicateInFile, mostRows } from "./domain.ts";
+import { FirstRows } from "./first-rows.ts";
+import type { Importer, Row, RowProblem } from "./importer.ts";
+import { Pace } from "./pace.ts";
+import type { Import } from "./repository.ts";
 import { tooManyRows, type Upload, type UploadedRow } from "./upload.ts";
 
+/** Rows of one batch: as many as are carried out before others on this process and on the same records have waited long. */
 const rowsAtOnce = 1_000;
 const charactersAtOnce = 1024 * 1024;
 
 /** Checks the rows of an upload and puts them aside as they come; no connection is held meanwhile. Resolves to how many there are. */
-export async function stage(tenant: Tenant, job: imports.Import, importer: Importer, upload: Upload): Promise<number> {
-  let batch: imports.StagedRow[] = [];
-  let characters = 0;
-  let total = 0;
+export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload, requests: () => number): Promise<number> {
+  const staging = new Staging(job, importer);
+  const pace = new Pace({ requests, portionMs: 2, pieceMs: 5 });
+  let batch = new StagedBatch(1);
   let writing: Promise<unknown> = Promise.resolve();
   // One batch is written while the next one is read and checked.
   const flush = async () => {
     await writing;
-    const rows = batch;
-    writing = tenant.write((session) => session.commit(undefined, [imports.stage(session.tx, job.importId, rows)], []));
+    const full = batch;
+    writing = tenant.write((session) => session.commit(undefined, batches.stage(session.tx, job.importId, full), []));
     // Told by the next flush, or at the end.
     writing.catch(() => undefined);
-    batch = [];
-    characters = 0;
+    batch = new StagedBatch(full.lastRow + 1);
   };
   try {
     for await (const uploaded of upload.rows) {
-      total++;
-      if (total > mostRows) throw tooManyRows();
-      batch.push(stagedRow(total, uploaded, job, importer));
-      for (const cell of uploaded.cells) characters += cell.length;
-      if (batch.length >= rowsAtOnce || characters >= charactersAtOnce) await flush();
+      if (batch.lastRow === mostRows) throw tooManyRows();
+      staging.add(uploaded, batch);
+      if (batch.isFull) await flush();
+      const rest = pace.done();
+      if (rest) await rest;
     }
-    if (batch.length > 0) await flush();
+    if (batch.lastRow >= batch.firstRow) await flush();
     await writing;
-    return total;
+    return batch.lastRow;
   } finally {
     // Who discards the rows of a refused upload must find all of them.
     await writing.catch(() => undefined);
   }
 }
 
-function stagedRow(row: number, { line, cells, item, problems }: UploadedRow, job: imports.Import, importer: Importer): imports.StagedRow {
-  const read = importer.read(item, job.options, job.origin.actor);
-  const errors = "problems" in read ? [...problems, ...read.problems] : problems;
-  if ("problems" in read || errors.length > 0) {
-    return { row, line, nameKey: null, idKey: null, valid: false, data: null, cells: cells.map(storable), errors };
+class StagedBatch implements batches.UploadedBatch {
+  readonly firstRow: number;
+  lastRow: number;
+  readonly rows: string[] = [];
+  readonly cells: string[] = [];
+  skipped = 0;
+  readonly failures: batches.Failure[] = [];
+  #characters = 0;
+
+  constructor(firstRow: number) {
+    this.firstRow = firstRow;
+    this.lastRow = firstRow - 1;
   }
-  return { row, line, nameKey: digest(read.nameKey), idKey: digest(read.idKey), valid: true, data: read.data, cells, errors: null };
+
+  /** The number of one more row, with these cells. */
+  count(cells: readonly string[]): number {
+    for (const cell of cells) this.#characters += cell.length;
+    return ++this.lastRow;
+  }
+
+  /** Takes a row that is to be carried out. As JSON at once: for all rows together, others would wait for milliseconds. */
+  add(row: Row<unknown>, cells: batches.CellsOfRow): void {
+    this.rows.push(JSON.stringify(row));
+    this.cells.push(JSON.stringify(cells));
+  }
+
+  get isFull(): boolean {
+    return this.lastRow - this.firstRow + 1 >= rowsAtOnce || this.#characters >= charactersAtOnce;
+  }
 }
 
-/** A cell that is only kept to be shown again; PostgreSQL stores no NUL. */
-function storable(cell: string): string {
-  return cell.includes("\0") ? cell.replaceAll("\0", "\uFFFD") : cell;
-}
+/** Finds out of each row of one upload whether it is to be carried out. */
+class Staging {
+  readonly #job: Import;
+  readonly #importer: Importer;
+  readonly #names = new FirstRows();
+  readonly #ids = new FirstRows();
 
-/** Of one length, whatever the key's: an index takes no long ones. */
-function digest(key: string | null): string | null {
-  return key && hash("sha256", key, "base64url").slice(0, 22);
+  constructor(job: Import, importer: Importer) {
+    this.#job = job;
+    this.#importer = importer;
+  }
+
+  add({ line, cells, item, problems }: UploadedRow, batch: StagedBatch): void {
+    const { options, origin } = this.#job;
+    const row = batch.count(cells);
+    const read = this.#importer.read(item, options, origin.actor);
+    const fail = (errors: RowProblem[]) => batch.failures.push({ row, line, cells, errors });
+    if ("problems" in read || problems.length > 0) {
+      fail("problems" in read ? [...problems, ...read.problems] : problems);
+      return;
+    }
+    const repeated = this.#repeated(row, read);
+    if (repeated.length === 0) {
+      batch.add({ row, data: read.data }, { row, line, cells });
+    } else if (options.onDuplicate === "skip") batch.skipped++;
+    else fail(repeated);
+  }
+
+  /** What is wrong with a row whose like came before it. */
+  #repeated(row: number, { nameKey, idKey }: { nameKey: string | null; idKey: string | null }): RowProblem[] {
+    const { keys } = this.#importer;
+    const sameName = nameKey === null ? undefined : this.#names.note(nameKey, row);
+    const sameId = idKey === null ? undefined : this.#ids.note(idKey, row);
+    const problems: RowProblem[] = [];
+    if (sameName !== undefined) problems.push(duplicateInFile(keys.name, sameName));
+    if (sameId !== undefined) problems.push(duplicateInFile(keys.id, sameId));
+    return problems;
+  }
 }

@@ -8,6 +8,7 @@ import { opportunitiesMigration } from "./0006_opportunities.ts";
 import { contractsPaymentsMigration } from "./0007_contracts_payments.ts";
 import { webhooksMigration } from "./0008_webhooks.ts";
 import { reportsMigration } from "./0009_reports.ts";
+import { importBatchesMigration } from "./0011_imports.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -20,4 +21,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   contractsPaymentsMigration,
   webhooksMigration,
   reportsMigration,
+  importBatchesMigration,
 ];

@@ -2,11 +2,11 @@ import { type AuditDraft, audited, fieldProblems } from "@cell/cell";
 import { type TenantTx, violatedConstraint } from "@cell/postgres";
 import { unavailable } from "@cell/problem";
 import { problem } from "../imports/domain.ts";
-import type { Importer, ReadRow, RevertContext, RowOutcome, RowProblem } from "../imports/importer.ts";
+import type { Importer, ReadRow, RevertContext, RowProblem } from "../imports/importer.ts";
 import * as pipelines from "../pipelines/repository.ts";
 import * as bulk from "./bulk.ts";
 import { deletedOpportunity, type HistoryRow, historyOf, restoredOpportunity, type TrackedOpportunity } from "./domain.ts";
-import { inRow, knownTo, type OpportunityRow, type Plan, planned, rowSchema } from "./plan.ts";
+import { inRow, type Known, knownTo, type OpportunityRow, type Plan, planned, rowSchema } from "./plan.ts";
 import { type Opportunity, opportunity } from "./schema.ts";
 
 const text = (...aliases: string[]) => ({ aliases, form: "text" as const });
@@ -40,7 +40,7 @@ const columns = {
 };
 
 /** How opportunities are imported. */
-export const opportunityImport: Importer<OpportunityRow> = {
+export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
   type: opportunity.type,
   path: "/opportunities",
   columns,
@@ -63,19 +63,24 @@ export const opportunityImport: Importer<OpportunityRow> = {
     return { data: parsed.data, nameKey: null, idKey: parsed.data.opportunityId?.toLowerCase() ?? null };
   },
 
-  async apply(tx, rows, context, write) {
-    const outcomes: RowOutcome[] = [];
-    let pending = rows;
-    for (let attempt = 1; pending.length > 0; attempt++) {
-      if (attempt > 5) throw busy();
-      const known = await knownTo(tx, pending, context.actor);
-      const plans = pending.map((row) => planned(row, known, context));
-      const missed = write ? await carryOut(tx, plans, context.importId) : new Set<number>();
-      for (const { outcome } of plans) if (!missed.has(outcome.row)) outcomes.push(outcome);
-      // Written by someone else meanwhile: what is to become of them depends on what is there now.
-      pending = pending.filter(({ row }) => missed.has(row));
-    }
-    return outcomes;
+  look: knownTo,
+
+  plan(rows, known, context) {
+    return rows.map((row) => planned(row, known, context));
+  },
+
+  async write(tx, plans, importId) {
+    const writes = plans.flatMap(({ write }) => write ?? []);
+    const added = writes.flatMap(({ kind, after, history }) => (kind === "insert" ? { ...after, way: passed(history) } : []));
+    const changed = writes.flatMap(({ kind, after }) => (kind === "update" ? after : []));
+    const written = await stagesKept(async () => [...(await bulk.insert(tx, added, importId)), ...(await bulk.update(tx, changed))]);
+    const done = new Set(written);
+    const missed = new Set(plans.flatMap(({ outcome, write }) => (write && !done.has(write.after.opportunityId) ? outcome.row : [])));
+    await bulk.track(
+      tx,
+      plans.flatMap(({ outcome, write }) => (write && !missed.has(outcome.row) ? write.history : [])),
+    );
+    return missed;
   },
 
   async revert(tx, changes, by) {
@@ -100,25 +105,6 @@ export const opportunityImport: Importer<OpportunityRow> = {
     return takeBack(tx, taken, kept, by);
   },
 };
-
-function busy(cause?: unknown) {
-  return unavailable("Others write the same opportunities just now; try again", 1, cause);
-}
-
-/** Writes what is planned. The rows for which someone else was faster. */
-async function carryOut(tx: TenantTx, plans: readonly Plan[], importId: string): Promise<Set<number>> {
-  const writes = plans.flatMap(({ write }) => write ?? []);
-  const added = writes.flatMap(({ kind, after, history }) => (kind === "insert" ? { ...after, way: passed(history) } : []));
-  const changed = writes.flatMap(({ kind, after }) => (kind === "update" ? after : []));
-  const written = await stagesKept(async () => [...(await bulk.insert(tx, added, importId)), ...(await bulk.update(tx, changed))]);
-  const done = new Set(written);
-  const missed = new Set(plans.flatMap(({ outcome, write }) => (write && !done.has(write.after.opportunityId) ? outcome.row : [])));
-  await bulk.track(
-    tx,
-    plans.flatMap(({ outcome, write }) => (write && !missed.has(outcome.row) ? write.history : [])),
-  );
-  return missed;
-}
 
 /** The stages of a history, each where it was entered last. */
 function passed(history: readonly HistoryRow[]): string[] {
@@ -158,6 +144,6 @@ async function stagesKept<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw violatedConstraint(error) ? busy(error) : error;
+    throw violatedConstraint(error) ? unavailable("Others write the same opportunities just now; try again", 1, error) : error;
   }
 }
