@@ -2,6 +2,8 @@
 FROM node:24-bookworm-slim
 WORKDIR /app
 ENV NODE_ENV=production
+# A half of V8's young generation, in MB: Node's own limit costs a busy process 100 MB more and saves it no time.
+ENV NODE_OPTIONS=--max-semi-space-size=16
 COPY package.json package-lock.json .npmrc ./
 COPY shared/problem/package.json shared/problem/
 COPY shared/http/package.json shared/http/

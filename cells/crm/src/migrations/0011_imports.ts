@@ -39,6 +39,8 @@ export const importBatchesMigration: TenantMigration = {
       import_id uuid not null, row int not null, line int, cells json not null, errors json not null, by_itself boolean not null,
       primary key (import_id, row))`,
     `grant select, insert, delete on "$tenant".import_failures to "$login"`,
+    // An upload that is being taken commits its rows before they are read here.
+    `lock table "$tenant".import_rows in access exclusive mode`,
     ...rowsTakenOver,
     // In a hash index, all entries of one request hang in one chain, which each further one would walk to its end.
     `drop index "$tenant".audit_logs_request`,
