@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { sql } from "kysely";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { withLogin } from "./connection.ts";
@@ -185,6 +186,24 @@ describe("connections", () => {
       expect(own.connections.open).toBeLessThanOrEqual(2);
     } finally {
       await own.close();
+    }
+  });
+
+  test("carry a read behind slow ones for as long as those may take, and after one that timed out", async () => {
+    const slow = statement((p: Parameters<{ seconds: number }>) =>
+      db.selectNoFrom(sql<string>`pg_sleep(${p.seconds}::float8)::text`.as("slept")),
+    );
+    const single = open({ readersPerTenant: 1, sharedReaders: 1, statementTimeoutMs: 700 });
+    try {
+      const reader = (await single.tenant(one)).reader();
+      const reads = [0.6, 0.6, 5, 0.6].map((seconds) => reader.query(slow, { seconds }));
+      const [late] = [reader.query(all, {})];
+      const outcomes = (await Promise.allSettled(reads)).map(({ status }) => status);
+      expect(outcomes).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
+      expect(await late).toHaveLength(1);
+      await expect(reads[2]).rejects.toMatchObject({ code: "TIMEOUT" });
+    } finally {
+      await single.close();
     }
   });
 
