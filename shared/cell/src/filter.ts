@@ -8,6 +8,8 @@ export interface Condition {
   shape: string;
   values: unknown[];
   sql(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
+  /** The same for records that are at hand: without what is there for an index alone. */
+  holds?(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
   /** Where the rows come from instead of the list's own select, with the same columns. */
   from?(): Compilable;
 }

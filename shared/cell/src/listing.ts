@@ -3,6 +3,7 @@ import type { Principal } from "@cell/http";
 import { type Parameters, type Rows, type Statement, StatementCache, type TenantDb, tenantTables } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
 import { type AliasedSelectQueryBuilder, type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
+import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { type Condition, parseFilter } from "./filter.ts";
 import { type Exposure, readableKinds } from "./masking.ts";
@@ -49,11 +50,21 @@ export interface ListRequest {
   conditions: Condition[];
   sort: SortKey[];
   values: Record<string, unknown>;
+  /** The keyword's condition, where the list's own order is asked for: then an index gives the records in which it is looked for. */
+  sought?: Condition | undefined;
 }
 
 const sizes = { fallback: 20, most: 200 };
 /** Past this many matches a total is a bound. */
 export const countedAtMost = 10_000;
+/** How many more are counted: so many records may change before the bound is in doubt. */
+const spare = 1_000;
+/** A keyword is looked for in so many records of the page's beginning before an index is asked for all that hold it. */
+const lookedAt = 2_000;
+/** With at most so many matches a keyword's index is the shorter way. */
+const few = 1_000;
+/** A keyword that so many of `lookedAt` records hold is counted in the records themselves, in so many at most. */
+const common = { among: lookedAt / 10, scanned: 150_000 };
 
 /** The query parameters that every list takes. */
 export const listQuery = z.strictObject({
@@ -128,6 +139,8 @@ export interface Page<Row> {
 }
 
 type Values = Record<string, unknown>;
+/** How a page's rows are found: as PostgreSQL likes, among the latest alone, or out of all that match. */
+type Way = "any" | "latest" | "matches";
 
 const counting = tenantTables<object>();
 
@@ -135,11 +148,15 @@ const counting = tenantTables<object>();
 export class Lists<Row extends object> {
   readonly listing: Listing<Row>;
   readonly #pages = new StatementCache<Values, Row>(200);
-  readonly #counts = new StatementCache<Values, { total: number }>(200);
+  readonly #counts: StatementCache<Values, { total: number }>;
   readonly #aggregates = new StatementCache<Values, unknown>(200);
+  /** Questions whose matches were few when they were asked last. */
+  readonly #scarce = new LRUCache<string, true>({ max: 10_000 });
 
   constructor(listing: Listing<Row>) {
     this.listing = listing;
+    // Counts that are remembered are planned for their values, each time: how common a keyword is decides which way is short.
+    this.#counts = new StatementCache(listing.countsDependOn ? 0 : 200);
   }
 
   /** The conditions and the order that a query asks for, its visibility included. Throws BAD_REQUEST and FIELD_MASKED. */
@@ -159,10 +176,10 @@ export class Lists<Row extends object> {
     if (caller.scope === "own") conditions.push(this.#visibleTo(caller.userId));
     const { keyword } = listing;
     const term = query.keyword?.normalize("NFC").trim();
-    if (term) {
-      if (!keyword) throw badField("keyword", "UNKNOWN_FIELD", "is not known here");
-      conditions.push(keyword(term));
-    }
+    if (term && !keyword) throw badField("keyword", "UNKNOWN_FIELD", "is not known here");
+    const sought = term ? keyword?.(term) : undefined;
+    const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? listing.defaultSort) === listing.defaultSort;
+    if (sought) conditions.push(sought);
     const sort = parseSort(query.sort ?? listing.defaultSort, listing.fields, listing.id);
     for (const { field } of sort) if (maskedKind(field)) throw masked(field);
     const values: Values = {};
@@ -171,7 +188,7 @@ export class Lists<Row extends object> {
         values[`c${index}_${at}`] = value;
       });
     });
-    return { conditions, sort, values };
+    return { conditions, sort, values, sought: isPlain ? sought : undefined };
   }
 
   /** One page, with the total of all matches. */
@@ -184,16 +201,24 @@ export class Lists<Row extends object> {
     const page = position?.page ?? query.page ?? 1;
     const offset = position ? 0 : (page - 1) * pageSize;
     const cursorValues = position ? Object.fromEntries(position.values.map((value, index) => [`k${index}`, value])) : {};
-    const select = this.#pages.get(`${this.#shape(request)}|${position ? "after" : `+${offset > 0}`}|${pageSize}`, (p) =>
-      this.#pageQuery(request, p, pageSize, position ? "after" : offset > 0 ? "offset" : "first"),
-    );
-    const [found, count] = await Promise.all([
-      tenant.rows(select, { ...values, ...cursorValues, offset }),
-      position ? position : this.#total(tenant, request, query.total === "exact"),
-    ]);
+    const start = position ? "after" : offset > 0 ? "offset" : "first";
+    const read = (way: Way) => {
+      const select = this.#pages.get(`${this.#shape(request)}|${start}|${way}|${pageSize}`, (p) =>
+        this.#pageQuery(request, p, pageSize, start, way),
+      );
+      return tenant.rows(select, { ...values, ...cursorValues, offset });
+    };
+    const find = async () => {
+      if (!request.sought || start === "offset") return read("any");
+      const latest = this.#scarce.has(fingerprint) ? undefined : await read("latest");
+      return latest && latest.length > pageSize ? latest : read("matches");
+    };
+    const [found, count] = await Promise.all([find(), position ? position : this.#total(tenant, request, query.total === "exact")]);
     const more = found.length > pageSize;
     const rows = found.first(pageSize);
     const { total, totalIsLowerBound } = count;
+    if (total <= few) this.#scarce.set(fingerprint, true);
+    else this.#scarce.delete(fingerprint);
     const last = more ? rows.at(-1) : undefined;
     const next =
       last !== undefined
@@ -233,18 +258,56 @@ export class Lists<Row extends object> {
 
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {
     const shape = `${this.#conditionShape(request)}|${exact}`;
-    const statement = this.#counts.get(shape, (p) => countQuery(this.#matching(request, p), exact));
-    const count = () => tenant.query(statement, request.values);
+    const count = () => this.#count(tenant, request, exact);
     const { countsDependOn } = this.listing;
-    const [row] = await (countsDependOn ? remembered(tenant, countsDependOn, [shape, request.values], count) : count());
+    const [row] = await (countsDependOn
+      ? remembered(tenant, countsDependOn, [shape, request.values], count, ([found]) => this.#bears(found?.total ?? 0, exact))
+      : count());
     const counted = row?.total ?? 0;
     const isBound = !exact && counted > countedAtMost;
     return { total: isBound ? countedAtMost : counted, totalIsLowerBound: isBound };
   }
 
-  #pageQuery(request: ListRequest, p: Parameters<Values>, pageSize: number, start: "first" | "offset" | "after"): Compilable<Row> {
-    let query = this.#matching(request, p) as Query;
+  /** Counts the matches. Which way is the shorter depends on how common a keyword is, which is tried out on a few records. */
+  async #count(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number }[]> {
+    const { sought } = request;
+    if (sought && !exact) {
+      const within = async (scanned: number) => {
+        const statement = this.#counts.get(`${this.#conditionShape(request)}|${scanned}`, (p) => {
+          const records = (this.#matching(request, p, sought) as unknown as Query).clearSelect().limit(sql.lit(scanned) as never);
+          return countQuery(this.#holding(records, request, sought, p) as never, false);
+        });
+        return (await tenant.first(statement, request.values))?.total ?? 0;
+      };
+      const total = (await within(lookedAt)) > common.among ? await within(common.scanned) : 0;
+      if (total > countedAtMost + spare) return [{ total }];
+    }
+    const statement = this.#counts.get(`${this.#conditionShape(request)}|${exact}`, (p) => countQuery(this.#matching(request, p), exact));
+    return tenant.query(statement, request.values);
+  }
+
+  /** How many records may change before a count no longer tells what it told. */
+  #bears(counted: number, exact: boolean): number {
+    const { countsDependOn = [], resource } = this.listing;
+    // A record of another type may decide over many of this one.
+    const isAlone = countsDependOn.every((type) => type === resource.type);
+    return isAlone && !exact ? Math.max(0, counted - countedAtMost - 1) : 0;
+  }
+
+  #pageQuery(
+    request: ListRequest,
+    p: Parameters<Values>,
+    pageSize: number,
+    start: "first" | "offset" | "after",
+    way: Way,
+  ): Compilable<Row> {
+    const { sought } = request;
+    let query = this.#matching(request, p, way === "latest" ? sought : undefined) as unknown as Query;
     if (start === "after") query = query.where(keysetCondition(request.sort, this.listing.fields, p) as never);
+    if (way === "latest" && sought) {
+      const latest = this.#ordered(query as never, request) as unknown as Query;
+      query = this.#holding(latest.limit(sql.lit(lookedAt) as never), request, sought, p).select(this.#columns);
+    } else if (way === "matches") query = from(query.offset(sql.lit(0) as never)).select(this.#columns);
     query = this.#ordered(query as never, request) as unknown as Query;
     // A literal limit: as a parameter it would keep PostgreSQL from ever using a generic plan.
     query = query.limit(sql.lit(pageSize + 1) as never);
@@ -252,12 +315,28 @@ export class Lists<Row extends object> {
     return query as unknown as Compilable<Row>;
   }
 
-  #matching(request: ListRequest, p: Parameters<Values>): Compilable<Row> {
-    const from = request.conditions.find((condition) => condition.from);
-    let query = (from?.from?.() ?? this.listing.select()) as unknown as Query;
-    request.conditions.forEach((condition, index) => {
-      query = query.where(condition.sql(condition.values.map((_, at) => p[`c${index}_${at}`] as RawBuilder<unknown>)) as never);
-    });
+  /** Those of some records that hold the keyword. */
+  #holding(records: Query, request: ListRequest, sought: Condition, p: Parameters<Values>): Query {
+    const values = this.#given(request, sought, p);
+    return from(records.select("search" as never)).where((sought.holds?.(values) ?? sought.sql(values)) as never);
+  }
+
+  get #columns(): never {
+    return this.listing.resource.fields.filter((field) => field !== "tenantId") as never;
+  }
+
+  #given(request: ListRequest, condition: Condition, p: Parameters<Values>): RawBuilder<unknown>[] {
+    const index = request.conditions.indexOf(condition);
+    return condition.values.map((_, at) => p[`c${index}_${at}`] as RawBuilder<unknown>);
+  }
+
+  /** The select with all conditions, or all but one. */
+  #matching(request: ListRequest, p: Parameters<Values>, without?: Condition): Compilable<Row> {
+    const source = request.conditions.find((condition) => condition.from);
+    let query = (source?.from?.() ?? this.listing.select()) as unknown as Query;
+    for (const condition of request.conditions) {
+      if (condition !== without) query = query.where(condition.sql(this.#given(request, condition, p)) as never);
+    }
     return query as unknown as Compilable<Row>;
   }
 
@@ -282,10 +361,15 @@ export class Lists<Row extends object> {
   }
 }
 
+/** A select out of another, whose limit or offset PostgreSQL's planner does not look behind: no plan takes another way. */
+function from(rows: Query): Query {
+  return counting.selectFrom((rows as unknown as SelectQueryBuilder<object, never, object>).as("records")) as unknown as Query;
+}
+
 /** How many rows match, without their columns and their order. */
 function countQuery(matching: Compilable, exact: boolean): Compilable<{ total: number }> {
   const bare = (matching as unknown as Query).clearSelect().select(sql`1`.as("one") as never);
-  const limited = exact ? bare : bare.limit(sql.lit(countedAtMost + 1) as never);
+  const limited = exact ? bare : bare.limit(sql.lit(countedAtMost + 1 + spare) as never);
   return counting
     .selectFrom((limited as unknown as SelectQueryBuilder<object, never, { one: number }>).as("matches"))
     .select((eb) => eb.fn.countAll<number>().as("total"));

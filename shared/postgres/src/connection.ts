@@ -48,6 +48,7 @@ export class Connection<Lane> {
   #progressAt = 0;
   #gathering = false;
   readonly #statements: PreparedStatements;
+  readonly #statementTimeoutMs: number;
   readonly #timeoutMs: number;
   readonly #roles = new Set<string>();
   #role: string | undefined;
@@ -58,6 +59,7 @@ export class Connection<Lane> {
     this.lane = lane;
     this.slot = slot;
     this.#role = login.user;
+    this.#statementTimeoutMs = settings.statementTimeoutMs;
     this.#timeoutMs = settings.statementTimeoutMs + 1_000;
     this.#statements = new PreparedStatements(this.client, settings.preparedStatements);
   }
@@ -92,13 +94,15 @@ export class Connection<Lane> {
 
   /** Sends a query in this role among those of others. */
   async read(role: string, query: Query): Promise<Rows> {
+    // Each of those in front may take its whole time before this one's begins.
+    const timeoutMs = this.#timeoutMs + this.pending * this.#statementTimeoutMs;
     if (this.pending++ === 0) this.#progressAt = performance.now();
     this.#gather();
     try {
       // Where the role is refused, the query behind it finds no rights: the one before has none on this one's tables.
-      if (this.#role !== role) this.setRole(role).catch(() => undefined);
+      if (this.#role !== role) this.setRole(role, timeoutMs).catch(() => undefined);
       this.#roles.add(role);
-      return await this.query(query);
+      return await this.query({ ...query, query_timeout: timeoutMs });
     } finally {
       this.pending--;
       this.freeSince = this.#progressAt = performance.now();
@@ -135,13 +139,13 @@ export class Connection<Lane> {
   }
 
   /** Makes the connection this role's. Rejects with the database's error. */
-  async setRole(role: string): Promise<void> {
+  async setRole(role: string, timeoutMs = this.#timeoutMs): Promise<void> {
     if (this.#role === role) return;
     this.#role = role;
     this.#roles.add(role);
     try {
       // One message instead of five; there is nothing of any caller's in it.
-      const query = { text: `set role "${role}"`, query_timeout: this.#timeoutMs };
+      const query = { text: `set role "${role}"`, query_timeout: timeoutMs };
       await this.client.query(query);
     } catch (error) {
       this.#role = undefined;

@@ -188,6 +188,32 @@ describe("connections", () => {
     }
   });
 
+  test("outlive reads that time out, and carry those behind them for as long as it takes", async () => {
+    const single = open({ readersPerTenant: 1, sharedReaders: 1, statementTimeoutMs: 500, lockTimeoutMs: 10_000 });
+    const owner = await registry.owner.connect();
+    try {
+      const tenant = await single.tenant(one);
+      const reader = tenant.reader();
+      // Asked for more than once, it is kept.
+      for (let times = 0; times < 3; times++) await reader.query(all, {});
+      await owner.query("begin");
+      await owner.query(`lock table "${tenant.schema}".notes`);
+      const reads = Array.from({ length: 5 }, () => reader.query(all, {}));
+      const last = Promise.allSettled(reads).then(async (outcomes) => {
+        const behind = reader.query(all, {});
+        await owner.query("rollback");
+        return [...outcomes, ...(await Promise.allSettled([behind]))];
+      });
+      const timedOut = { status: "rejected", reason: expect.objectContaining({ code: "TIMEOUT" }) };
+      expect(await last).toEqual([...reads.map(() => timedOut), { status: "fulfilled", value: expect.any(Array) }]);
+      expect(single.connections.open).toBe(1);
+    } finally {
+      await owner.query("rollback");
+      owner.release();
+      await single.close();
+    }
+  });
+
   test("with a transaction left open by a failed work are rolled back before anyone else gets them", async () => {
     const tenant = await registry.tenant(one);
     const session = tenant.writer();

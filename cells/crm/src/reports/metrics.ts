@@ -1,11 +1,11 @@
 import { type FunnelInput, funnelOf } from "./funnel.ts";
 import { countOf, percent } from "./money.ts";
-import type { StageSums } from "./repository.ts";
+import type { TypeCounts } from "./repository.ts";
 
 export interface MetricsInput extends Omit<FunnelInput, "sums" | "mode"> {
   customers: number;
   /** Of all times. */
-  sums: readonly StageSums[];
+  sums: readonly TypeCounts[];
   /** Of the window. */
   cohort: FunnelInput["sums"];
 }

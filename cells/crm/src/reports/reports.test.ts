@@ -126,6 +126,8 @@ test("what was acknowledged is in every report that is asked for after it, which
           const client = clients[(writer + turn) % 2] ?? admin;
           expect((await get(client, "/pipeline/funnel")).cohort).toBeGreaterThanOrEqual(least);
           expect((await get(client, "/reports/funnel")).totals.created).toBeGreaterThanOrEqual(least);
+          expect((await get(client, "/metrics")).opportunities.open).toBeGreaterThanOrEqual(least);
+          expect((await get(client, "/opportunities/forecast")).undated.count).toBeGreaterThanOrEqual(least);
         }
       }),
     );

@@ -2,6 +2,7 @@ import { type Call, type Cell, clearance, endpoint, remembered, settingsOf } fro
 import type { TenantDb } from "@cell/postgres";
 import { notFound } from "@cell/problem";
 import { dayAt } from "../calendar.ts";
+import { customer } from "../customers/schema.ts";
 import { opportunity } from "../opportunities/schema.ts";
 import { effective } from "../settings/domain.ts";
 import type { Settings } from "../settings/schema.ts";
@@ -149,26 +150,29 @@ export function reportRoutes(cell: Cell): void {
   });
 
   cell.read(getForecast, "Pipeline", async (call, tenant) => {
-    const { question, settings, timezone, link, echo, read } = await ask(call, tenant);
+    const { question, settings, timezone, link, echo, recall } = await ask(call, tenant);
     const { period } = call.query;
     const window = forecastWindowOf(call.query, timezone, question.asOf, period);
     const buckets = bucketsOf(window, timezone, period);
     const days = [...buckets.map((bucket) => daysOf(bucket, timezone).fromDay), daysOf(window, timezone).toDay];
     const today = dayAt(question.asOf, timezone);
-    const sums = await read((tense) => reports.sumForecast(tenant, tense, { ...question, today, bounds: boundsOf(buckets), days }));
+    const times = { today, bounds: boundsOf(buckets), days };
+    const sums = await recall(["forecast", times], (tense) => reports.sumForecast(tenant, tense, { ...question, ...times }));
     return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, exchange: settings, link }) };
   });
 
   cell.read(getMetrics, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo, read, recall } = await ask(call, tenant);
-    const { asOf } = question;
+    const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
+    const { asOf, visibleTo, ownerId } = question;
     const window = windowOf({}, timezone, asOf);
+    // Of what is, none is left out for a clock that runs ahead.
+    const counted = () => reports.countCustomers(tenant, { ...question, asOf: call.query.asOf === undefined ? "infinity" : asOf });
     const [sums, cohort, customers] = await Promise.all([
-      read((tense) => reports.sumStages(tenant, tense, { ...question, stuckBefore: asOf, today: dayAt(asOf, timezone) })),
+      recall(["types"], (tense) => reports.countTypes(tenant, tense, question)),
       recall(["cohort", window], (tense) => reports.sumCohort(tenant, tense, { ...question, ...window })),
-      reports.countCustomers(tenant, question),
+      call.query.asOf === undefined ? remembered(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
     ]);
-    return { ...echo, ...metricsOf({ stages, sums, cohort, customers, window, exchange: settings, link }) };
+    return { ...echo, ...metricsOf({ stages, sums, cohort, customers: customers[0]?.count ?? 0, window, exchange: settings, link }) };
   });
 }
 
