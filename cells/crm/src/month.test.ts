@@ -40,13 +40,13 @@ type Entry = [requestId: string, action: string, resourceType: string, actorId: 
 const trail: Entry[] = [];
 const repeats: { again(): Promise<TestAnswer>; first: TestAnswer }[] = [];
 
-/** A request that is audited, by default with one entry; `made`: the entries of an import's records. */
+/** A request that is audited, by default with one entry; `made`: those of an import's records, which stand before its own. */
 async function done(client: TestClient, method: string, path: string, request: object, entry: string, made: string[] = []) {
   const key = `month-${trail.length + 1}`;
   const again = () => client.send(method, path, { ...request, key });
   const first = await again();
   expect([200, 201], first.text).toContain(first.status);
-  for (const told of [entry, ...made]) {
+  for (const told of [...made, entry]) {
     const [action = "", type = ""] = told.split(" ");
     trail.push([key, action, type, client.principal.userId]);
   }
