@@ -101,8 +101,8 @@ function stayFigures(row: StaySums | undefined) {
     still,
     advanceRate: percent(advanced, settled),
     avgDays: averageDays(row?.seconds ?? 0, settled),
-    medianDays: percentileDays(row?.medianSeconds),
-    p90Days: percentileDays(row?.p90Seconds),
+    medianDays: percentileDays(row?.percentileSeconds?.[0]),
+    p90Days: percentileDays(row?.percentileSeconds?.[1]),
   };
 }
 

@@ -110,7 +110,7 @@ const ended = (p: Parameters<Grouped>, tense: Tense) =>
     .select(["opportunityId as stayId", "fromStageType as type", "fromEnteredAt as arrivedAt"])
     .select([
       sql<string>`from_stage`.as("stage"),
-      epoch(sql`at - from_entered_at`).as("seconds"),
+      sql<string>`at - from_entered_at`.as("span"),
       sql<string>`case when pipeline_id <> from_pipeline_id then 'movedPipeline' when stage_type = 'lost' then 'lost'
         when stage_type = 'won' or ${positionOf(p, sql`stage`)} > ${positionOf(p, sql`from_stage`)} then 'advanced' else 'regressed' end`.as(
         "outcome",
@@ -126,14 +126,14 @@ const stayColumns = (p: Parameters<Grouped>, grouping: Grouping) => groupKeys[gr
 const stays = (p: Parameters<Grouped>, tense: Tense, grouping: Grouping) =>
   everywhere(p, tense)
     .innerJoin(ended(p, tense).as("stay"), "stay.stayId", "state.opportunityId")
-    .select(["stayId", "stay.stage as stage", "outcome", "seconds", stayColumns(p, grouping)])
+    .select(["stayId", "stay.stage as stage", "outcome", "span", stayColumns(p, grouping)])
     .where("stay.type", "=", sql.lit("open" as const))
     .unionAll(
       everywhere(p, tense)
         .innerJoinLateral(sql<{ arrivedAt: string }>`(values (entered_at))`.as<"arrival">(sql`arrival(arrived_at)`), (join) =>
           join.onTrue(),
         )
-        .select(["opportunityId as stayId", "stage", sql<string>`'still'`.as("outcome"), sql<null>`null::numeric`.as("seconds")])
+        .select(["opportunityId as stayId", "stage", sql<string>`'still'`.as("outcome"), sql<null>`null::interval`.as("span")])
         .select(stayColumns(p, grouping))
         .where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid and stage_type = 'open'`)
         .where(sql<boolean>`entered_at >= ${p.from}::timestamptz and entered_at < ${p.to}::timestamptz`) as never,
@@ -145,17 +145,19 @@ const staySums = (grouping: Grouping) =>
       .selectFrom(stays(p, tense, grouping).as("stay"))
       .select(["stage", "group"])
       .select([
-        sql<boolean>`grouping(stage, "group") = 0`.as("isGroup"),
+        sql<boolean>`${grouping === "none" ? sql`false` : sql`grouping("group") = 0`}`.as("isGroup"),
         count.as("entries"),
         sql<number>`count(distinct stay_id)`.as("opportunities"),
         ...(["advanced", "lost", "regressed", "movedPipeline", "still"] as const).map((outcome) =>
           sql<number>`count(*) filter (where outcome = ${sql.lit(outcome)})`.as(outcome),
         ),
-        sql<string | null>`sum(seconds)`.as("seconds"),
-        sql<number | null>`percentile_cont(0.5) within group (order by seconds::float8)`.as("medianSeconds"),
-        sql<number | null>`percentile_cont(0.9) within group (order by seconds::float8)`.as("p90Seconds"),
+        epoch(sql`sum(span)`).as("seconds"),
+        // Both out of one sort.
+        sql<[number, number] | null>`percentile_cont(array[0.5, 0.9]) within group (order by date_part('epoch', span))`.as(
+          "percentileSeconds",
+        ),
       ])
-      .groupBy(sql`grouping sets ((stage), (stage, "group"))`),
+      .groupBy(grouping === "none" ? sql`stage, "group"` : sql`grouping sets ((stage), (stage, "group"))`),
   );
 
 const forecastSums = inEachTense((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, tense) =>
