@@ -140,9 +140,11 @@ function valueAt({ parsers }: Shape, bytes: Buffer, index: number): unknown {
   return length < 0 ? null : parsers[index]?.(bytes.toString("utf8", from, from + length));
 }
 
+const usualLength = 256 * 1024;
+
 /** Bytes that grow as they are written; one for all answers, which are written without a pause. */
 class Writer {
-  #out = Buffer.allocUnsafeSlow(64 * 1024);
+  #out = Buffer.allocUnsafeSlow(usualLength);
   #to = 0;
 
   begin(text: string): void {
@@ -152,7 +154,10 @@ class Writer {
 
   /** What was written, as the caller's own. */
   end(): Buffer {
-    return Buffer.from(this.#out.subarray(0, this.#to));
+    const written = this.#out.subarray(0, this.#to);
+    if (this.#out.length === usualLength) return Buffer.from(written);
+    this.#out = Buffer.allocUnsafeSlow(usualLength);
+    return written;
   }
 
   byte(byte: number): void {

@@ -1,15 +1,16 @@
 import { hash } from "node:crypto";
 import type { Principal } from "@cell/http";
-import { type Parameters, type Rows, type Statement, StatementCache, type TenantDb, tenantTables } from "@cell/postgres";
+import { type Rows, type Statement, StatementCache, type TenantDb } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
-import { type AliasedSelectQueryBuilder, type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
+import { type AliasedSelectQueryBuilder, type Compilable, type SelectQueryBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { type Condition, parseFilter } from "./filter.ts";
+import { conditionShape, countedAtMost, ListQueries, lookedAt, type Start, shapeOf, spare, type Way } from "./list-queries.ts";
 import { type Exposure, readableKinds } from "./masking.ts";
 import { remembered } from "./remembered.ts";
 import type { Resource } from "./resource.ts";
-import { decodeCursor, encodeCursor, keysetCondition, parseSort, type SortKey } from "./sort.ts";
+import { decodeCursor, encodeCursor, parseSort, type SortKey } from "./sort.ts";
 
 /** How a field's values are compared: the type decides what a filter's value must look like. */
 export type FieldType = "text" | "time" | "date" | "number" | "integer" | "boolean" | "uuid" | "texts";
@@ -21,8 +22,6 @@ export interface ListField {
   /** It may be null, which an order has to reckon with. */
   nullable?: boolean;
 }
-
-type Query = SelectQueryBuilder<never, never, object>;
 
 /** What a resource's list can do. */
 export interface Listing<Row extends object> {
@@ -55,12 +54,6 @@ export interface ListRequest {
 }
 
 const sizes = { fallback: 20, most: 200 };
-/** Past this many matches a total is a bound. */
-export const countedAtMost = 10_000;
-/** How many more are counted: so many records may change before the bound is in doubt. */
-const spare = 1_000;
-/** A keyword is looked for in so many records of the page's beginning before an index is asked for all that hold it. */
-const lookedAt = 2_000;
 /** With at most so many matches a keyword's index is the shorter way. */
 const few = 1_000;
 /** A keyword that so many of `lookedAt` records hold is counted in the records themselves, in so many at most. */
@@ -138,15 +131,13 @@ export interface Page<Row> {
   nextCursor: string | null;
 }
 
-type Values = Record<string, unknown>;
-/** How a page's rows are found: as PostgreSQL likes, among the latest alone, or out of all that match. */
-type Way = "any" | "latest" | "matches";
-
-const counting = tenantTables<object>();
+/** A statement's values by name. */
+export type Values = Record<string, unknown>;
 
 /** Runs the lists of one resource: their statements are compiled once for each shape of a request. */
 export class Lists<Row extends object> {
   readonly listing: Listing<Row>;
+  readonly #queries: ListQueries<Row>;
   readonly #pages = new StatementCache<Values, Row>(200);
   readonly #counts: StatementCache<Values, { total: number }>;
   readonly #aggregates = new StatementCache<Values, unknown>(200);
@@ -155,6 +146,7 @@ export class Lists<Row extends object> {
 
   constructor(listing: Listing<Row>) {
     this.listing = listing;
+    this.#queries = new ListQueries(listing);
     // Counts that are remembered are planned for their values, each time: how common a keyword is decides which way is short.
     this.#counts = new StatementCache(listing.countsDependOn ? 0 : 200);
   }
@@ -201,10 +193,10 @@ export class Lists<Row extends object> {
     const page = position?.page ?? query.page ?? 1;
     const offset = position ? 0 : (page - 1) * pageSize;
     const cursorValues = position ? Object.fromEntries(position.values.map((value, index) => [`k${index}`, value])) : {};
-    const start = position ? "after" : offset > 0 ? "offset" : "first";
+    const start: Start = position ? "after" : offset > 0 ? "offset" : "first";
     const read = (way: Way) => {
-      const select = this.#pages.get(`${this.#shape(request)}|${start}|${way}|${pageSize}`, (p) =>
-        this.#pageQuery(request, p, pageSize, start, way),
+      const select = this.#pages.get(`${shapeOf(request)}|${start}|${way}|${pageSize}`, (p) =>
+        this.#queries.page(request, p, pageSize, start, way),
       );
       return tenant.rows(select, { ...values, ...cursorValues, offset });
     };
@@ -217,8 +209,8 @@ export class Lists<Row extends object> {
     const more = found.length > pageSize;
     const rows = found.first(pageSize);
     const { total, totalIsLowerBound } = count;
-    if (total <= few) this.#scarce.set(fingerprint, true);
-    else this.#scarce.delete(fingerprint);
+    if (request.sought && total <= few) this.#scarce.set(fingerprint, true);
+    else if (request.sought) this.#scarce.delete(fingerprint);
     const last = more ? rows.at(-1) : undefined;
     const next =
       last !== undefined
@@ -230,7 +222,7 @@ export class Lists<Row extends object> {
   /** The statement for all matches in their order, for exports. */
   all(request: ListRequest): { statement: Statement<Values, Row>; values: Values } {
     return {
-      statement: this.#pages.get(`${this.#shape(request)}|all`, (p) => this.#ordered(this.#matching(request, p), request)),
+      statement: this.#pages.get(`${shapeOf(request)}|all`, (p) => this.#queries.all(request, p)),
       values: request.values,
     };
   }
@@ -242,8 +234,8 @@ export class Lists<Row extends object> {
     name: string,
     build: (matches: AliasedSelectQueryBuilder<Row, "matches">) => Compilable<Result>,
   ): Promise<Result[]> {
-    const statement = this.#aggregates.get(`${name}|${this.#conditionShape(request)}`, (p) => {
-      const matching = this.#matching(request, p) as unknown as SelectQueryBuilder<object, never, Row>;
+    const statement = this.#aggregates.get(`${name}|${conditionShape(request)}`, (p) => {
+      const matching = this.#queries.matching(request, p) as unknown as SelectQueryBuilder<object, never, Row>;
       return build(matching.as("matches"));
     });
     return tenant.query(statement as Statement<Values, Result>, request.values);
@@ -257,7 +249,7 @@ export class Lists<Row extends object> {
   }
 
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {
-    const shape = `${this.#conditionShape(request)}|${exact}`;
+    const shape = `${conditionShape(request)}|${exact}`;
     const count = () => this.#count(tenant, request, exact);
     const { countsDependOn } = this.listing;
     const [row] = await (countsDependOn
@@ -273,16 +265,15 @@ export class Lists<Row extends object> {
     const { sought } = request;
     if (sought && !exact) {
       const within = async (scanned: number) => {
-        const statement = this.#counts.get(`${this.#conditionShape(request)}|${scanned}`, (p) => {
-          const records = (this.#matching(request, p, sought) as unknown as Query).clearSelect().limit(sql.lit(scanned) as never);
-          return countQuery(this.#holding(records, request, sought, p) as never, false);
-        });
+        const statement = this.#counts.get(`${conditionShape(request)}|${scanned}`, (p) =>
+          this.#queries.countWithin(request, p, sought, scanned),
+        );
         return (await tenant.first(statement, request.values))?.total ?? 0;
       };
       const total = (await within(lookedAt)) > common.among ? await within(common.scanned) : 0;
       if (total > countedAtMost + spare) return [{ total }];
     }
-    const statement = this.#counts.get(`${this.#conditionShape(request)}|${exact}`, (p) => countQuery(this.#matching(request, p), exact));
+    const statement = this.#counts.get(`${conditionShape(request)}|${exact}`, (p) => this.#queries.count(request, p, exact));
     return tenant.query(statement, request.values);
   }
 
@@ -294,85 +285,11 @@ export class Lists<Row extends object> {
     return isAlone && !exact ? Math.max(0, counted - countedAtMost - 1) : 0;
   }
 
-  #pageQuery(
-    request: ListRequest,
-    p: Parameters<Values>,
-    pageSize: number,
-    start: "first" | "offset" | "after",
-    way: Way,
-  ): Compilable<Row> {
-    const { sought } = request;
-    let query = this.#matching(request, p, way === "latest" ? sought : undefined) as unknown as Query;
-    if (start === "after") query = query.where(keysetCondition(request.sort, this.listing.fields, p) as never);
-    if (way === "latest" && sought) {
-      const latest = this.#ordered(query as never, request) as unknown as Query;
-      query = this.#holding(latest.limit(sql.lit(lookedAt) as never), request, sought, p).select(this.#columns);
-    } else if (way === "matches") query = from(query.offset(sql.lit(0) as never)).select(this.#columns);
-    query = this.#ordered(query as never, request) as unknown as Query;
-    // A literal limit: as a parameter it would keep PostgreSQL from ever using a generic plan.
-    query = query.limit(sql.lit(pageSize + 1) as never);
-    if (start === "offset") query = query.offset(sql`${p.offset}::bigint` as never);
-    return query as unknown as Compilable<Row>;
-  }
-
-  /** Those of some records that hold the keyword. */
-  #holding(records: Query, request: ListRequest, sought: Condition, p: Parameters<Values>): Query {
-    const values = this.#given(request, sought, p);
-    return from(records.select("search" as never)).where((sought.holds?.(values) ?? sought.sql(values)) as never);
-  }
-
-  get #columns(): never {
-    return this.listing.resource.fields.filter((field) => field !== "tenantId") as never;
-  }
-
-  #given(request: ListRequest, condition: Condition, p: Parameters<Values>): RawBuilder<unknown>[] {
-    const index = request.conditions.indexOf(condition);
-    return condition.values.map((_, at) => p[`c${index}_${at}`] as RawBuilder<unknown>);
-  }
-
-  /** The select with all conditions, or all but one. */
-  #matching(request: ListRequest, p: Parameters<Values>, without?: Condition): Compilable<Row> {
-    const source = request.conditions.find((condition) => condition.from);
-    let query = (source?.from?.() ?? this.listing.select()) as unknown as Query;
-    for (const condition of request.conditions) {
-      if (condition !== without) query = query.where(condition.sql(this.#given(request, condition, p)) as never);
-    }
-    return query as unknown as Compilable<Row>;
-  }
-
-  #ordered(matching: Compilable<Row>, request: ListRequest): Compilable<Row> {
-    let query = matching as unknown as Query;
-    for (const { field, descending } of request.sort) query = query.orderBy(sql.ref(field) as never, descending ? "desc" : "asc");
-    return query as unknown as Compilable<Row>;
-  }
-
-  #conditionShape(request: ListRequest): string {
-    return request.conditions.map((condition) => condition.shape).join("&");
-  }
-
-  #shape(request: ListRequest): string {
-    return `${this.#conditionShape(request)}|${request.sort.map((key) => `${key.descending ? "-" : ""}${key.field}`).join(",")}`;
-  }
-
   /** What a cursor is good for: this tenant, this list, this question. */
   #fingerprint(tenant: TenantDb, query: ListQuery): string {
     const { page: _page, cursor: _cursor, pageSize: _size, total: _total, reveal: _reveal, ...question } = query;
     return hash("sha256", JSON.stringify([tenant.tenantId, this.listing.resource.type, question]), "base64url").slice(0, 16);
   }
-}
-
-/** A select out of another, whose limit or offset PostgreSQL's planner does not look behind: no plan takes another way. */
-function from(rows: Query): Query {
-  return counting.selectFrom((rows as unknown as SelectQueryBuilder<object, never, object>).as("records")) as unknown as Query;
-}
-
-/** How many rows match, without their columns and their order. */
-function countQuery(matching: Compilable, exact: boolean): Compilable<{ total: number }> {
-  const bare = (matching as unknown as Query).clearSelect().select(sql`1`.as("one") as never);
-  const limited = exact ? bare : bare.limit(sql.lit(countedAtMost + 1 + spare) as never);
-  return counting
-    .selectFrom((limited as unknown as SelectQueryBuilder<object, never, { one: number }>).as("matches"))
-    .select((eb) => eb.fn.countAll<number>().as("total"));
 }
 
 function fieldOf(row: object, field: string): unknown {

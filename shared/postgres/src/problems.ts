@@ -56,6 +56,9 @@ export function databaseProblem(error: unknown): unknown {
     case "40P01":
     case "55P03":
       return unavailable("Too many writes to the same record at once; try again", 1, error);
+    // A statement of that name was to be prepared right before, and was not.
+    case "26000":
+      return unavailable("The database is busy; try again", 1, error);
     case "57014":
       return new Problem("TIMEOUT", "The query took too long; narrow it down", { cause: error });
     // The disk or the memory is full; files cannot be written or read; the server has become a standby.
