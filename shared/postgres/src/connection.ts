@@ -82,9 +82,9 @@ export class Connection<Lane> {
   }
 
   /** Sends a query in the role in which the connection stands. */
-  async query(query: Query): Promise<Rows> {
+  async query(query: Query, timeoutMs = this.#timeoutMs): Promise<Rows> {
     try {
-      return await this.#statements.admit(query).run(this.client);
+      return await this.#statements.admit(query, timeoutMs).run(this.client);
     } catch (error) {
       // Another process may have dropped the role and made another one of the same name.
       if (isDenied(error)) this.#role = undefined;
@@ -102,7 +102,7 @@ export class Connection<Lane> {
       // Where the role is refused, the query behind it finds no rights: the one before has none on this one's tables.
       if (this.#role !== role) this.setRole(role, timeoutMs).catch(() => undefined);
       this.#roles.add(role);
-      return await this.query({ ...query, query_timeout: timeoutMs });
+      return await this.query(query, timeoutMs);
     } finally {
       this.pending--;
       this.freeSince = this.#progressAt = performance.now();

@@ -4,11 +4,7 @@ import type { Shape } from "./rows.ts";
 import { RowsQuery } from "./rows-query.ts";
 
 /** A query as it is sent: by the extended protocol alone, which takes one statement and no more. */
-export type Query = pg.QueryConfig & {
-  queryMode: "extended";
-  /** Milliseconds after which no answer is waited for any more. */
-  query_timeout?: number;
-};
+export type Query = pg.QueryConfig & { queryMode: "extended" };
 
 /** What a connection knows of a statement. */
 export interface Kept {
@@ -44,22 +40,22 @@ export class PreparedStatements {
     this.#seen = new LRUCache({ max: limit * 2 });
   }
 
-  /** The query as it is to be sent right now, with its name or without. */
-  admit(query: Query): RowsQuery {
+  /** The query as it is to be sent right now, with its name or without; after `timeoutMs` no answer is waited for any more. */
+  admit(query: Query, timeoutMs: number): RowsQuery {
     const { name } = query;
-    if (name === undefined) return new RowsQuery(query, {});
+    if (name === undefined) return new RowsQuery(query, {}, timeoutMs);
     const known = this.#kept.get(name);
-    if (known) return new RowsQuery(query, known);
+    if (known) return new RowsQuery(query, known, timeoutMs);
     if (!this.#seen.get(name)) {
       this.#seen.set(name, true);
       const { name: _, ...unnamed } = query;
-      return new RowsQuery(unnamed, {});
+      return new RowsQuery(unnamed, {}, timeoutMs);
     }
     const kept: Kept = {};
     this.#kept.set(name, kept);
     this.#leaving.delete(name);
     this.#closeLeaving();
-    return new RowsQuery(query, kept);
+    return new RowsQuery(query, kept, timeoutMs);
   }
 
   #closeLeaving(): void {

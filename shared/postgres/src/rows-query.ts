@@ -25,16 +25,16 @@ const noColumns: Shape = { names: [], types: [], parsers: [] };
 /** A query whose rows stay as they come. Of a statement that the connection keeps it asks once what its rows look like. */
 export class RowsQuery extends DriverQuery {
   /** What the driver reads: when the query is given up, in ms. */
-  readonly query_timeout: number | undefined;
+  readonly query_timeout: number;
   readonly #statement: Kept;
   readonly #rows: RawRow[] = [];
 
-  constructor(query: Query, statement: Kept) {
+  constructor(query: Query, statement: Kept, timeoutMs: number) {
     super(query.text);
     this.name = query.name;
     this.values = query.values ?? [];
     this.queryMode = query.queryMode;
-    this.query_timeout = query.query_timeout;
+    this.query_timeout = timeoutMs;
     this.#statement = statement;
   }
 

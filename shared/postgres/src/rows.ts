@@ -58,23 +58,15 @@ export class Rows<R = unknown> {
     return this.raw.map((row) => this.#object(row));
   }
 
-  #object({ bytes, at }: RawRow): R {
+  #object({ fields }: RawRow): R {
     const { names, parsers } = this.shape;
     const object: Record<string, unknown> = {};
-    let from = at;
     for (let index = 0; index < names.length; index++) {
-      const length = bytes.readInt32BE(from);
-      from += 4;
-      object[names[index] as string] = length < 0 ? null : (parsers[index] as Parser)(bytes.toString("utf8", from, from + length));
-      if (length > 0) from += length;
+      const text = fields[index] ?? null;
+      object[names[index] as string] = text === null ? null : (parsers[index] as Parser)(text);
     }
     return object as R;
   }
-}
-
-/** The columns' names in camelCase. */
-export function namesOf(fields: pg.FieldDef[]): string[] {
-  return fields.map((field) => camelCase(field.name));
 }
 
 function camelCase(name: string): string {
@@ -87,7 +79,7 @@ export function columnOf(name: string): string {
 }
 
 /** Rows as objects with these names. */
-export function toObjects<R>(names: string[], rows: unknown[][]): R[] {
+export function toObjects<R>(names: readonly string[], rows: unknown[][]): R[] {
   return rows.map((row) => {
     const object: Record<string, unknown> = {};
     for (let index = 0; index < names.length; index++) object[names[index] as string] = row[index];

@@ -73,9 +73,8 @@ export interface SessionTenant {
   readonly tenantId: string;
   configure(compiled: CompiledStatement, values: unknown[]): Query;
   readonly schema: string;
-  /** The time after which a query is given up, and a query with it. */
+  /** The time after which a query is given up. */
   readonly queryTimeoutMs: number;
-  timed(query: Query): Query;
   stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
   copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer>;
 }
@@ -182,7 +181,7 @@ export class WriteSession extends Session {
 
   /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key runs. */
   async lockKey(key: Buffer): Promise<boolean> {
-    const result = (await this.send(this.tenant.timed(common(lockKey, [lockNumber(key)])))) as Rows<{ locked: boolean }>;
+    const result = (await this.send(common(lockKey, [lockNumber(key)]))) as Rows<{ locked: boolean }>;
     return result.at(0)?.locked === true;
   }
 
@@ -226,6 +225,6 @@ export class WriteSession extends Session {
   }
 
   async #control(text: "begin" | "commit" | "rollback"): Promise<void> {
-    await this.#transaction().query(this.tenant.timed(common(text)));
+    await this.#transaction().query(common(text));
   }
 }

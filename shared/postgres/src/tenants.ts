@@ -7,7 +7,7 @@ import type { Connections } from "./connections.ts";
 import { CopyOut, withLiterals } from "./copy.ts";
 import type { Query } from "./prepared.ts";
 import { databaseProblem } from "./problems.ts";
-import { columnOf, namesOf, readBatch, toObjects } from "./rows.ts";
+import { columnOf, readBatch, shapeOf, toObjects } from "./rows.ts";
 import { type Send, Session, type TenantDb, WriteSession } from "./session.ts";
 import { bind, type CompiledStatement, type Statement, statement, textFor } from "./statement.ts";
 import { buildDeleteKept } from "./write.ts";
@@ -116,7 +116,7 @@ export class Tenant {
       const cursor = client.query(new Cursor<unknown[]>(this.text(compiled).text, bind(compiled, values), { rowMode: "array" }));
       for (;;) {
         const { rows, fields } = await readBatch(cursor, batchSize);
-        if (rows.length > 0) yield toObjects<R>(namesOf(fields), rows);
+        if (rows.length > 0) yield toObjects<R>(shapeOf(fields).names, rows);
         if (rows.length < batchSize) break;
       }
       await client.query("commit");
@@ -168,15 +168,11 @@ export class Tenant {
   configure(compiled: CompiledStatement, values: unknown[]): Query {
     const { name, text } = this.text(compiled);
     const query: Query = { text, values, queryMode: "extended" };
-    return this.timed(name === undefined ? query : { name, ...query });
+    return name === undefined ? query : { name, ...query };
   }
 
   get queryTimeoutMs(): number {
     return this.#connections.queryTimeoutMs;
-  }
-
-  timed(query: Query): Query {
-    return { ...query, query_timeout: this.queryTimeoutMs };
   }
 }
 

@@ -15,7 +15,7 @@ export class RawRow {
     this.at = at;
   }
 
-  /** The fields as the driver's own queries and cursors expect them. */
+  /** The fields as text, which the driver's own queries and cursors expect too. */
   get fields(): (string | null)[] {
     const { bytes } = this;
     const fields = new Array<string | null>(bytes.readInt16BE(this.at - 2));
