@@ -20,7 +20,17 @@ export {
   listAnswer,
   listQuery,
 } from "./listing.ts";
-export { type Clearance, clearance, looksMasked, mask, readableKinds, type SensitiveKind, sensitive, withoutMasked } from "./masking.ts";
+export {
+  type Clearance,
+  clearance,
+  isHidden,
+  looksMasked,
+  mask,
+  readableKinds,
+  type SensitiveKind,
+  sensitive,
+  withoutMasked,
+} from "./masking.ts";
 export { chassisMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
 export { remembered } from "./remembered.ts";

@@ -1,5 +1,5 @@
 import type { Rows, Shape } from "@cell/postgres";
-import { type Clearance, mask } from "./masking.ts";
+import { type Clearance, isHidden, mask } from "./masking.ts";
 import { formatMoney } from "./money.ts";
 import { type Field, fieldsOf, type Presenter } from "./resource.ts";
 
@@ -107,7 +107,7 @@ function writeRow(plan: Plan, shape: Shape, bytes: Buffer, at: number, clearance
       writer.ascii("null");
     } else if (kind !== undefined && length > 0) {
       const value = valueAt(shape, bytes, index);
-      if (!clearance.clear.has(kind) && !clearance.revealed.has(name)) {
+      if (isHidden(clearance, name, kind)) {
         writer.json(JSON.stringify(mask(kind, value)));
         masked.push(name);
       } else {

@@ -43,6 +43,11 @@ export function clearance(principal: Principal, exposure: Exposure, revealed: Re
   return known;
 }
 
+/** Whether a sensitive field is masked under a clearance. */
+export function isHidden({ clear, revealed }: Clearance, field: string, kind: SensitiveKind): boolean {
+  return !clear.has(kind) && !revealed.has(field);
+}
+
 /** The kinds that a caller may read at all; the others are masked for it everywhere. */
 export function readableKinds(principal: Principal): ReadonlySet<SensitiveKind> {
   const kinds = Object.keys(readPermission) as SensitiveKind[];

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Clearance, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
+import { type Clearance, isHidden, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
 import { formatMoney } from "./money.ts";
 
 /** One field of an answer. */
@@ -173,7 +173,7 @@ function presenterOf<Row extends object>(fields: readonly Field[], answerSchema:
       const masked: string[] = [];
       for (const { name, kind } of fields) {
         const value = source[name];
-        if (kind && value !== null && value !== undefined && value !== "" && !clearance.clear.has(kind) && !clearance.revealed.has(name)) {
+        if (kind && value !== null && value !== undefined && value !== "" && isHidden(clearance, name, kind)) {
           result[name] = mask(kind, value);
           masked.push(name);
         } else if (kind === "amount" && value !== null && value !== undefined)

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Clearance, type FieldType, mask, type Resource } from "@cell/cell";
+import { type Clearance, type FieldType, isHidden, mask, type Resource } from "@cell/cell";
 import { isoTime } from "@cell/postgres";
 import { csvCell, csvLine, csvText } from "../csv.ts";
 import { type CellForm, CsvRewriter, type RewrittenColumn } from "./rewriter.ts";
@@ -67,7 +67,7 @@ function rewriterOf(options: CopiedOptions): CsvRewriter {
 /** How a field's cells are written. */
 function formOf(field: string, { resource, types, clearance }: CopiedOptions): { form: CellForm; otherwise?: (value: string) => string } {
   const kind = resource.sensitive[field];
-  if (kind && !clearance.clear.has(kind) && !clearance.revealed.has(field)) return { form: (value) => csvCell(mask(kind, value)) };
+  if (kind && isHidden(clearance, field, kind)) return { form: (value) => csvCell(mask(kind, value)) };
   switch (types[field]) {
     case "uuid":
     case "integer":
