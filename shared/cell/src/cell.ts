@@ -1,11 +1,11 @@
 import { type AssertionKeys, createHttpMetrics, type HttpMetrics, type Logger, methodNotAllowed } from "@cell/http";
-import type { Registry, TenantDb } from "@cell/postgres";
-import type { HttpBindings } from "@hono/node-server";
+import type { Registry, Rows, TenantDb } from "@cell/postgres";
 import { Hono } from "hono";
 import type { AuditDraft } from "./audit.ts";
+import { CellRouter } from "./cell-router.ts";
 import type { Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
-import type { Call, CallOf, Endpoint, RowOf } from "./endpoint.ts";
+import type { Call, CallOf, CellEnv, Endpoint, RowOf } from "./endpoint.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
 import type { Lists } from "./listing.ts";
 import { operationalRoutes, prometheusRoute } from "./operational.ts";
@@ -36,8 +36,12 @@ export interface CellOptions {
 
 /** How a slice makes its routes. There is no other way, so that none can forget a policy. */
 export interface Cell {
-  /** Answers one record or report; `read` returns undefined where there is nothing to see. */
-  read<E extends Endpoint>(endpoint: E, what: string, read: (call: CallOf<E>, tenant: TenantDb) => Promise<RowOf<E> | undefined>): void;
+  /** Answers one record or report; `read` returns undefined, or no rows, where there is nothing to see. A row as it came is the faster way. */
+  read<E extends Endpoint>(
+    endpoint: E,
+    what: string,
+    read: (call: CallOf<E>, tenant: TenantDb) => Promise<RowOf<E> | Rows<RowOf<E>> | undefined>,
+  ): void;
   /** Answers a page of a list. */
   list<E extends Endpoint, Row extends object>(endpoint: E, lists: Lists<Row>, options?: ListOptions<CallOf<E>, Row>): void;
   /** Carries out a write as one transaction with its claim, audit and kept answer. */
@@ -64,10 +68,6 @@ export interface CommandAnswer<Row extends object> {
   replayed: boolean;
 }
 
-export interface CellEnv {
-  Bindings: HttpBindings;
-}
-
 export type CellApp = Hono<CellEnv>;
 
 export interface RunningCell {
@@ -79,7 +79,7 @@ export interface RunningCell {
 
 /** A process's application: the slices' routes with all the policies, health, metrics, documents and the gateway's own routes. */
 export function createCell(options: CellOptions, slices: readonly ((cell: Cell) => void)[]): RunningCell {
-  const app: CellApp = new Hono({ strict: false });
+  const app: CellApp = new Hono({ strict: false, router: new CellRouter() });
   const metrics = createHttpMetrics();
   const handlers = new Handlers(options, metrics);
   const endpoints: Endpoint[] = [];

@@ -2,7 +2,8 @@ import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
-import type { CellApp, CellEnv } from "./cell.ts";
+import type { CellApp } from "./cell.ts";
+import type { CellEnv } from "./endpoint.ts";
 
 /** The document at /openapi.json and its page at /docs, with nothing loaded from elsewhere. */
 export function docsRoutes(app: CellApp, document: () => Promise<object>, title: string): void {
@@ -20,11 +21,8 @@ export function docsRoutes(app: CellApp, document: () => Promise<object>, title:
         headers: { "content-type": "text/javascript; charset=utf-8", "cache-control": "max-age=86400" },
       }),
   );
-  app.use("/docs", async (c, next) => {
-    c.header("content-security-policy", policy);
-    await next();
-  });
   app.get("/docs", async (c, next) => {
+    c.header("content-security-policy", policy);
     const { Scalar } = await import("@scalar/hono-api-reference");
     const page = { url: "openapi.json", cdn: "docs/scalar.js", pageTitle: title, favicon: "data:," };
     return Scalar<CellEnv>({ ...page, withDefaultFonts: false, telemetry: false })(c, next);

@@ -1,7 +1,8 @@
-import type { Permission, Principal } from "@cell/http";
+import type { HttpBindings, Permission, Principal } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import { badFields, notFound, Problem } from "@cell/problem";
 import type { Context } from "hono";
+import { getQueryParams } from "hono/utils/url";
 import { z } from "zod";
 import { fieldProblems } from "./fields.ts";
 import type { Presenter } from "./resource.ts";
@@ -45,6 +46,11 @@ export interface Endpoint<
   versioned?: boolean;
 }
 
+/** What Hono is told of a cell's application. */
+export interface CellEnv {
+  Bindings: HttpBindings;
+}
+
 /** One request, as its handler sees it. */
 export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   params: Params;
@@ -53,6 +59,8 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   caller: Principal;
   tenant: Tenant;
   requestId: string;
+  /** The id came from the client: it may serve as an idempotency key. */
+  requestIdIsKey: boolean;
   /** When the request was taken up: RFC 3339, UTC, milliseconds. */
   now: string;
   /** The version that If-Match names; undefined without one. */
@@ -60,7 +68,13 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   ip: string | null;
   userAgent: string | null;
   /** For streams alone: everything else is above. */
-  context: Context;
+  context: Context<CellEnv>;
+}
+
+/** A header of the request; lines of the same name are joined by commas, but for those that may come once. */
+export function headerOf({ env }: Context<CellEnv>, name: string): string | undefined {
+  const value = env.incoming.headers[name];
+  return Array.isArray(value) ? value.join(", ") : value;
 }
 
 export type CallOf<E> =
@@ -87,6 +101,16 @@ export function parseParams<S extends Schema>(schema: S, params: Record<string, 
 }
 
 const noQuery = z.strictObject({});
+
+/** What a request without a query gives. */
+const nothing: Record<string, string[]> = {};
+
+/** The parameters of a request's query, as often as each was given. */
+export function queryOf({ env }: Context<CellEnv>): Record<string, string[]> {
+  const { url = "" } = env.incoming;
+  // Hono looks for the query behind a scheme.
+  return url.includes("?") ? (getQueryParams(`http://-${url}`) as Record<string, string[]>) : nothing;
+}
 
 /** The query's parameters, each once, none unknown. */
 export function parseQuery<S extends Schema>(schema: S, given: Record<string, string[]>): Output<S> {

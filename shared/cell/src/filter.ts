@@ -131,10 +131,7 @@ export function hasForm(type: FieldType, value: string): boolean {
 
 /** Whether the date that a text begins with exists: no 30 February. */
 export function existingDay(value: string): boolean {
-  const day = value.slice(0, 10);
-  const time = Date.parse(`${day}T00:00:00Z`);
-  // PostgreSQL knows no year 0.
-  return (
-    !day.startsWith("0000") && !Number.isNaN(time) && new Date(time).toISOString().slice(0, 10) === day && !Number.isNaN(Date.parse(value))
-  );
+  const [year, month, day] = [Number(value.slice(0, 4)), Number(value.slice(5, 7)), Number(value.slice(8, 10))];
+  // PostgreSQL knows no year 0, and Date.UTC takes the years up to 99 for those of another century; leap years repeat.
+  return year > 0 && new Date(Date.UTC(year + 2_000, month - 1, day)).getUTCDate() === day && !Number.isNaN(Date.parse(value));
 }

@@ -3,7 +3,18 @@ import { assertCurrent, assertServed, databaseProblem, isDenied, type Tenant } f
 import { Problem, unavailable } from "@cell/problem";
 import type { Context } from "hono";
 import type { CellOptions } from "./cell.ts";
-import { type Call, type Endpoint, parseBody, parseIfMatch, parseParams, parseQuery, requirePermission } from "./endpoint.ts";
+import {
+  type Call,
+  type CellEnv,
+  type Endpoint,
+  headerOf,
+  parseBody,
+  parseIfMatch,
+  parseParams,
+  parseQuery,
+  queryOf,
+  requirePermission,
+} from "./endpoint.ts";
 
 /** How many bytes a JSON body may have, where a route does not say otherwise. */
 const mostBodyBytes = 1024 * 1024;
@@ -19,7 +30,7 @@ export class Handlers {
   }
 
   async handle(
-    c: Context,
+    c: Context<CellEnv>,
     endpoint: Endpoint,
     handle: (call: Call, headers: Record<string, string>) => Promise<Response>,
   ): Promise<Response> {
@@ -28,11 +39,11 @@ export class Handlers {
     let requestId = newRequestIdLater;
     let tenant: { handle: Tenant; epoch: number } | undefined;
     try {
-      requestId = readRequestId("X-Request-ID", c.req.header("x-request-id")) ?? newRequestIdLater;
+      requestId = readRequestId("X-Request-ID", headerOf(c, "x-request-id")) ?? newRequestIdLater;
       const call = await this.#call(c, endpoint, requestId);
       tenant = { handle: call.tenant, epoch: call.tenant.epoch };
       const response = await handle(call, answerHeaders(requestId));
-      this.#finished(c, requestId, endpoint.path, response.status, startedAt);
+      this.#finished(c, requestId, endpoint.path, c.env.outgoing.headersSent ? c.env.outgoing.statusCode : response.status, startedAt);
       return response;
     } catch (error) {
       const cause = tenant && isDenied(error) ? await this.#whyDenied(tenant.handle, tenant.epoch, error) : error;
@@ -52,18 +63,18 @@ export class Handlers {
   }
 
   /** The answer to a request that no route takes. */
-  refuse(c: Context, error: unknown, requestId: string, route: string, startedAt: number): Response {
+  refuse(c: Context<CellEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
     this.#metrics.started();
     return this.#refused(c, error, requestId, route, startedAt);
   }
 
-  #refused(c: Context, error: unknown, requestId: string, route: string, startedAt: number): Response {
+  #refused(c: Context<CellEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
     const problem = toProblem(databaseProblem(error));
     if (problem.code === "INTERNAL") this.#options.log.error({ requestId, route, err: problem.cause ?? problem }, problem.message);
     else if (problem.status >= 500)
       this.#options.log.warn({ requestId, route, code: problem.code, cause: String(problem.cause ?? "") }, problem.message);
     this.#finished(c, requestId, route, problem.status, startedAt);
-    const cut = c.env?.outgoing && abortSent(c.env.outgoing);
+    const cut = abortSent(c.env.outgoing);
     if (cut) return cut;
     return new Response(problemBody(problem, requestId), {
       status: problem.status,
@@ -71,42 +82,42 @@ export class Handlers {
     });
   }
 
-  #finished(c: Context, requestId: string, route: string, status: number, startedAt: number): void {
+  #finished(c: Context<CellEnv>, requestId: string, route: string, status: number, startedAt: number): void {
     const ms = performance.now() - startedAt;
     this.#metrics.finished(c.req.method, route, status, ms / 1000);
     if (this.#options.log.isLevelEnabled("debug"))
       this.#options.log.debug({ requestId, method: c.req.method, route, status, ms }, "answered");
   }
 
-  async #call(c: Context, endpoint: Endpoint, requestId: string): Promise<Call> {
+  async #call(c: Context<CellEnv>, endpoint: Endpoint, requestId: string): Promise<Call> {
     const { assertionKeys, name, registry } = this.#options;
     const nowMs = Date.now();
     const { principal, requestIdIsKey } = verifyAssertion(
       assertionKeys,
       name,
-      c.req.header("x-cell-assertion"),
+      headerOf(c, "x-cell-assertion"),
       requestId,
       Math.floor(nowMs / 1000),
     );
-    const tenantHeader = c.req.header("x-tenant-id");
+    const tenantHeader = headerOf(c, "x-tenant-id");
     if (tenantHeader !== undefined && tenantHeader !== principal.tenantId)
       throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the token's tenant");
     requirePermission(principal, endpoint.permission);
     const tenant = await registry.tenant(principal.tenantId);
     assertServed(tenant, endpoint.method !== "get");
     assertCurrent(tenant, registry.version);
-    c.set("requestIdIsKey", requestIdIsKey);
     return {
       caller: principal,
       tenant,
       requestId,
+      requestIdIsKey,
       now: new Date(nowMs).toISOString(),
-      params: parseParams(endpoint.params, c.req.param()),
-      query: parseQuery(endpoint.query, c.req.queries()),
+      params: endpoint.params && parseParams(endpoint.params, c.req.param()),
+      query: parseQuery(endpoint.query, queryOf(c)),
       body: endpoint.body && !endpoint.files ? parseBody(endpoint.body, await readJson(c.env.incoming, mostBodyBytes)) : undefined,
-      ifMatch: endpoint.versioned && endpoint.method !== "get" ? parseIfMatch(c.req.header("if-match")) : undefined,
-      ip: c.req.header("x-forwarded-for") ?? null,
-      userAgent: c.req.header("user-agent")?.slice(0, 255) ?? null,
+      ifMatch: endpoint.versioned && endpoint.method !== "get" ? parseIfMatch(headerOf(c, "if-match")) : undefined,
+      ip: headerOf(c, "x-forwarded-for") ?? null,
+      userAgent: headerOf(c, "user-agent")?.slice(0, 255) ?? null,
       context: c,
     };
   }
@@ -125,8 +136,8 @@ function answerHeaders(requestId: string): Record<string, string> {
 }
 
 /** The caller's request id, or one of ours where it sent none or a malformed one. */
-export function requestIdOf(c: Context): string {
-  const given = c.req.header("x-request-id");
+export function requestIdOf(c: Context<CellEnv>): string {
+  const given = headerOf(c, "x-request-id");
   try {
     return readRequestId("X-Request-ID", given) ?? newRequestId();
   } catch {

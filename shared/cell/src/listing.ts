@@ -211,11 +211,10 @@ export class Lists<Row extends object> {
     const { total, totalIsLowerBound } = count;
     if (request.sought && total <= few) this.#scarce.set(fingerprint, true);
     else if (request.sought) this.#scarce.delete(fingerprint);
-    const last = more ? rows.at(-1) : undefined;
-    const next =
-      last !== undefined
-        ? encodeCursor({ fingerprint, page: page + 1, total, totalIsLowerBound, values: sort.map(({ field }) => fieldOf(last, field)) })
-        : null;
+    const last = pageSize - 1;
+    const next = more
+      ? encodeCursor({ fingerprint, page: page + 1, total, totalIsLowerBound, values: sort.map(({ field }) => rows.value(last, field)) })
+      : null;
     return { rows, total, totalIsLowerBound, page, pageSize, nextCursor: next };
   }
 
@@ -290,10 +289,6 @@ export class Lists<Row extends object> {
     const { page: _page, cursor: _cursor, pageSize: _size, total: _total, reveal: _reveal, ...question } = query;
     return hash("sha256", JSON.stringify([tenant.tenantId, this.listing.resource.type, question]), "base64url").slice(0, 16);
   }
-}
-
-function fieldOf(row: object, field: string): unknown {
-  return (row as Record<string, unknown>)[field];
 }
 
 /** A condition that a field equals a value. */

@@ -58,7 +58,7 @@ export function readableKinds(principal: Principal): ReadonlySet<SensitiveKind> 
 const countryCode = /^\+(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|\d{3})/;
 
 function maskPhone(phone: string): string {
-  const compact = phone.replace(/[^+\d]/g, "");
+  const compact = /^\+?\d*$/.test(phone) ? phone : phone.replace(/[^+\d]/g, "");
   const prefix = countryCode.exec(compact)?.[0] ?? "";
   const digits = compact.slice(prefix.length).replaceAll("+", "");
   if (digits.length >= 11) return `${prefix}${digits.slice(0, 3)}****${digits.slice(-4)}`;

@@ -16,13 +16,13 @@ export interface ListOptions<C, Row> {
   extra?(call: C, page: Rows<Row>, request: ListRequest): Promise<object>;
 }
 
-/** A page of a list in JSON, as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
+/** A page of a list in JSON and Latin-1, as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
 export async function answerList<Row extends object>(
   call: Call<unknown, ListQuery, unknown>,
   lists: Lists<Row>,
   options: ListOptions<Call<unknown, ListQuery, unknown>, Row>,
   record: (call: Call, drafts: AuditDraft[]) => Promise<void>,
-): Promise<Buffer> {
+): Promise<string> {
   const { resource } = lists.listing;
   const revealed = revealedFields(call, resource.sensitive);
   const request = lists.resolve(call.query, call.caller, (await options.conditions?.(call)) ?? []);

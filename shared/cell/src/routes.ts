@@ -1,9 +1,12 @@
-import { readRequestId } from "@cell/http";
+import type { ServerResponse } from "node:http";
+import { latin1, readRequestId, sendWhole } from "@cell/http";
+import { Rows } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "./audit.ts";
 import type { Cell, CellOptions, CommandAnswer } from "./cell.ts";
 import { type CommandOptions, command } from "./command.ts";
-import type { Call, Endpoint } from "./endpoint.ts";
+import { type Call, type Endpoint, headerOf } from "./endpoint.ts";
+import { rowJson } from "./json-rows.ts";
 import type { ListQuery } from "./listing.ts";
 import { clearance } from "./masking.ts";
 import { answerList, type ListOptions } from "./reveal.ts";
@@ -24,14 +27,18 @@ export function routesOf({ committed }: CellOptions, requests: () => number, reg
     requests,
     read(endpoint, what, read) {
       register(endpoint, async (call, headers) => {
-        const row = await read(call as never, call.tenant.reader());
-        if (!row) throw new Problem("NOT_FOUND", `${what} not found`);
+        const found = await read(call as never, call.tenant.reader());
+        if (!found || (found instanceof Rows && found.length === 0)) throw new Problem("NOT_FOUND", `${what} not found`);
         if (endpoint.versioned) {
-          const tag = etag(row);
+          const tag = etag(found instanceof Rows ? found.value(0, "version") : (found as { version?: number }).version);
           headers.etag = tag;
-          if (call.context.req.header("if-none-match") === tag) return new Response(null, { status: 304, headers });
+          if (headerOf(call.context, "if-none-match") === tag) return new Response(null, { status: 304, headers });
         }
-        return json(endpoint.answer.present(row, clearance(call.caller, "detail"), call.tenant.tenantId), endpoint.status, headers);
+        const cleared = clearance(call.caller, "detail");
+        const { tenantId } = call.tenant;
+        const { answer, status } = endpoint;
+        if (found instanceof Rows) return sendWhole(outgoingOf(call), status, headers, rowJson(answer, found, cleared, tenantId));
+        return json(call, answer.present(found, cleared, tenantId), status, headers);
       });
     },
     list(endpoint, lists, listOptions = {}) {
@@ -39,7 +46,7 @@ export function routesOf({ committed }: CellOptions, requests: () => number, reg
         const streamed = await listOptions.stream?.(call as never, headers);
         if (streamed) return streamed;
         const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, listOptions as ListOptions<never, never>, record);
-        return new Response(body as Uint8Array<ArrayBuffer>, { status: 200, headers });
+        return sendWhole(outgoingOf(call), 200, headers, body);
       });
     },
     command(endpoint, work) {
@@ -76,7 +83,7 @@ async function commandOptions(call: Call, endpoint: Endpoint): Promise<CommandOp
   if (key === undefined && settings.requireRequestId === true) {
     throw badField("X-Request-ID", "REQUIRED", "is required by this tenant, so that no retry makes a thing twice");
   }
-  const mode = call.context.req.header("x-idempotency-mode");
+  const mode = headerOf(call.context, "x-idempotency-mode");
   if (mode !== undefined && mode !== "reject" && mode !== "replay")
     throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
   return { key, rejectRepeats: (mode ?? settings.idempotencyMode) === "reject", status, turn: turnOf(call, endpoint) };
@@ -88,10 +95,7 @@ function turnOf({ body }: Call, { turn }: Endpoint): string | undefined {
 
 /** The caller's key: `Idempotency-Key`, else its X-Request-ID. An id that the gateway made is none. */
 function idempotencyKey(call: Call): string | undefined {
-  return (
-    readRequestId("Idempotency-Key", call.context.req.header("idempotency-key")) ??
-    (call.context.get("requestIdIsKey") === true ? call.requestId : undefined)
-  );
+  return readRequestId("Idempotency-Key", headerOf(call.context, "idempotency-key")) ?? (call.requestIdIsKey ? call.requestId : undefined);
 }
 
 function answerCommand(
@@ -103,14 +107,18 @@ function answerCommand(
 ): Response {
   if (result.replayed) headers["idempotency-replayed"] = "true";
   else committed(call.tenant.tenantId);
-  if (endpoint.versioned && "version" in result.body) headers.etag = etag(result.body);
-  return json(endpoint.answer.present(result.body, clearance(call.caller, "list"), call.tenant.tenantId), result.status, headers);
+  if (endpoint.versioned && "version" in result.body) headers.etag = etag(result.body.version);
+  return json(call, endpoint.answer.present(result.body, clearance(call.caller, "list"), call.tenant.tenantId), result.status, headers);
 }
 
-function etag(row: object): string {
-  return `"${(row as { version?: number }).version}"`;
+function etag(version: unknown): string {
+  return `"${version}"`;
 }
 
-function json(body: object, status: number, headers: Record<string, string>): Response {
-  return new Response(JSON.stringify(body), { status, headers });
+function json(call: Call, body: object, status: number, headers: Record<string, string>): Response {
+  return sendWhole(outgoingOf(call), status, headers, latin1(JSON.stringify(body)));
+}
+
+function outgoingOf({ context }: Call): ServerResponse {
+  return context.env.outgoing;
 }

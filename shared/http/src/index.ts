@@ -18,4 +18,4 @@ export { Outbound, OutboundError, type OutboundFailure, outboundFailures } from 
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";
 export { newRequestId, readRequestId, requestIdPattern } from "./request-id.ts";
 export { type HttpBindings, type Server, serve, stopOnSignals } from "./serve.ts";
-export { abortSent, sendStream } from "./stream.ts";
+export { abortSent, latin1, sendStream, sendWhole } from "./stream.ts";

@@ -1,6 +1,18 @@
 import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 
+/** A text's UTF-8 as Latin-1, byte for byte. */
+export function latin1(text: string): string {
+  return Buffer.from(text).toString("latin1");
+}
+
+/** Sends a whole answer in one write together with its head, `body` as Latin-1: a text would be encoded, and bytes would need a write of their own. */
+export function sendWhole(outgoing: ServerResponse, status: number, headers: Record<string, string>, body: string): Response {
+  outgoing.writeHead(status, { ...headers, "content-length": body.length });
+  outgoing.end(body, "latin1");
+  return RESPONSE_ALREADY_SENT;
+}
+
 /**
  * Sends chunks as they come, no faster than the client reads; a client that leaves ends the iteration. A chunk may be overwritten when the
  * next one is asked for. Written to Node's response, since a

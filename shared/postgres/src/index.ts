@@ -13,7 +13,7 @@ export {
   type TenantMigration,
   type TenantRow,
 } from "./registry.ts";
-export type { Rows, Shape } from "./rows.ts";
+export { Rows, type Shape } from "./rows.ts";
 export type { TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
 export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
 export { assertCurrent, assertServed, schemaOf, Tenant, type TenantState, tenantLogin } from "./tenants.ts";
@@ -23,4 +23,5 @@ export { Placement } from "./transfer/placement.ts";
 export { readTransfer, type TransferPiece } from "./transfer/read.ts";
 export { type BringMode, bringModes } from "./transfer/rows.ts";
 export type { SequenceState } from "./transfer/tables.ts";
+export type { RawRow } from "./wire.ts";
 export type { AuditEntry, Change, Claim, KeptAnswer } from "./write.ts";

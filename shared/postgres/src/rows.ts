@@ -54,6 +54,13 @@ export class Rows<R = unknown> {
     return row && this.#object(row);
   }
 
+  /** A field of the n-th row, by its name in camelCase; undefined where there is no such row or field. */
+  value(n: number, name: string): unknown {
+    const index = this.shape.names.indexOf(name);
+    const text = this.raw.at(n)?.field(index);
+    return typeof text === "string" ? this.shape.parsers[index]?.(text) : text;
+  }
+
   objects(): R[] {
     return this.raw.map((row) => this.#object(row));
   }

@@ -1,5 +1,5 @@
 import { Lists, likePattern } from "@cell/cell";
-import { type Parameters, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
 import { keptLive } from "../customers/repository.ts";
@@ -96,6 +96,11 @@ export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
 /** A live contact, if the visibility covers its customer. */
 export function find(tenant: TenantDb, contactId: string, owner: Visibility): Promise<Contact | undefined> {
   return tenant.first(byId, { contactId, owner });
+}
+
+/** The same as its row came, none or one: for who passes it on. */
+export function findRow(tenant: TenantDb, contactId: string, owner: Visibility): Promise<Rows<Contact>> {
+  return tenant.rows(byId, { contactId, owner });
 }
 
 export function insert(tx: TenantTx, row: Contact) {

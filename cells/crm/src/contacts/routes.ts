@@ -94,7 +94,7 @@ export function contactRoutes(cell: Cell): void {
     };
   });
 
-  cell.read(getContact, "Contact", (call, tenant) => contacts.find(tenant, call.params.id, visibility(call)));
+  cell.read(getContact, "Contact", (call, tenant) => contacts.findRow(tenant, call.params.id, visibility(call)));
 
   cell.command(changeContact, async (call, tx) => {
     const current = await checked(call, tx, contact, await contacts.find(tx, call.params.id, visibility(call)));

@@ -1,5 +1,5 @@
 import { type ListRequest, Lists } from "@cell/cell";
-import { type Parameters, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
 import { nameKey } from "../customers/domain.ts";
@@ -119,6 +119,11 @@ const keyed = (row: WrittenContract): Stored => ({ ...row, numberKey: nameKey(ro
 /** A live contract, if the visibility covers its customer. */
 export function find(tenant: TenantDb, contractId: string, owner: Visibility): Promise<Contract | undefined> {
   return tenant.first(byId, { contractId, owner });
+}
+
+/** The same as its row came, none or one: for who passes it on. */
+export function findRow(tenant: TenantDb, contractId: string, owner: Visibility): Promise<Rows<Contract>> {
+  return tenant.rows(byId, { contractId, owner });
 }
 
 /** A live contract that nobody else writes until the transaction ends. Needs `tx.begin()`. */

@@ -111,7 +111,7 @@ export function contractRoutes(cell: Cell): void {
 
   cell.command(createContract, create);
 
-  cell.read(getContract, "Contract", (call, tenant) => contracts.find(tenant, call.params.id, visibility(call)));
+  cell.read(getContract, "Contract", (call, tenant) => contracts.findRow(tenant, call.params.id, visibility(call)));
 
   cell.command(changeContract, change);
 

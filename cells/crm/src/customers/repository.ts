@@ -1,5 +1,5 @@
 import { Lists } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
@@ -89,6 +89,11 @@ export const stored = (row: Customer): Stored => ({ ...row, nameKey: nameKey(row
 /** A live customer, if the visibility covers it. */
 export function find(tenant: TenantDb, customerId: string, owner: Visibility): Promise<Customer | undefined> {
   return tenant.first(byId, { customerId, owner });
+}
+
+/** The same as its row came, none or one: for who passes it on. */
+export function findRow(tenant: TenantDb, customerId: string, owner: Visibility): Promise<Rows<Customer>> {
+  return tenant.rows(byId, { customerId, owner });
 }
 
 /** A customer whether live or deleted. */

@@ -129,8 +129,8 @@ export function customerRoutes(cell: Cell, children: readonly MoveChildren[]): v
   });
 
   cell.read(getCustomer, "Customer", async (call, tenant) => {
-    const found = await customers.find(tenant, call.params.id, visibility(call));
-    if (!found) throw await goneProblem(tenant, call.params.id, visibility(call));
+    const found = await customers.findRow(tenant, call.params.id, visibility(call));
+    if (found.length === 0) throw await goneProblem(tenant, call.params.id, visibility(call));
     return found;
   });
 

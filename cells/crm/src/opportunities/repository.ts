@@ -1,4 +1,4 @@
-import { type Parameters, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
 import { keptLive } from "../customers/repository.ts";
@@ -140,6 +140,11 @@ const trackAll = statement((p: Parameters<{ ids: string[]; actorId: string; requ
 /** A live opportunity, if the visibility covers it. */
 export function find(tenant: TenantDb, opportunityId: string, owner: Visibility): Promise<TrackedOpportunity | undefined> {
   return tenant.first(byId, { opportunityId, owner });
+}
+
+/** The same as its row came, none or one: for who passes it on. */
+export function findRow(tenant: TenantDb, opportunityId: string, owner: Visibility): Promise<Rows<TrackedOpportunity>> {
+  return tenant.rows(byId, { opportunityId, owner });
 }
 
 export function insert(tx: TenantTx, row: TrackedOpportunity) {

@@ -130,7 +130,7 @@ export function opportunityRoutes(cell: Cell): void {
     };
   });
 
-  cell.read(getOpportunity, "Opportunity", (call, tenant) => opportunities.find(tenant, call.params.id, visibility(call)));
+  cell.read(getOpportunity, "Opportunity", (call, tenant) => opportunities.findRow(tenant, call.params.id, visibility(call)));
 
   cell.command(changeOpportunity, async (call, tx) => {
     const current = await checked(call, tx, opportunity, await opportunities.find(tx, call.params.id, visibility(call)));

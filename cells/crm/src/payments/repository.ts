@@ -1,5 +1,5 @@
 import { type ListRequest, Lists } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
 import { keyword } from "../keyword.ts";
@@ -63,6 +63,11 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
 /** A payment, if the visibility covers its customer. */
 export function find(tenant: TenantDb, paymentId: string, owner: Visibility): Promise<Payment | undefined> {
   return tenant.first(byId, { paymentId, owner });
+}
+
+/** The same as its row came, none or one: for who passes it on. */
+export function findRow(tenant: TenantDb, paymentId: string, owner: Visibility): Promise<Rows<Payment>> {
+  return tenant.rows(byId, { paymentId, owner });
 }
 
 /** The id of the payment with this reference on a contract, void ones aside. */

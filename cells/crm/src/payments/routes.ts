@@ -96,7 +96,7 @@ export function paymentRoutes(cell: Cell): void {
 
   cell.command(registerPayment, register);
 
-  cell.read(getPayment, "Payment", (call, tenant) => payments.find(tenant, call.params.id, visibility(call)));
+  cell.read(getPayment, "Payment", (call, tenant) => payments.findRow(tenant, call.params.id, visibility(call)));
 
   cell.command(voidPayment, async (call, tx) => {
     const { overpay } = effective(await settingsOf(call.tenant)).payments;

@@ -1,4 +1,5 @@
 import { type Call, type Cell, clearance, endpoint, remembered, settingsOf } from "@cell/cell";
+import { latin1, sendWhole } from "@cell/http";
 import type { TenantDb } from "@cell/postgres";
 import { notFound } from "@cell/problem";
 import { dayAt } from "../calendar.ts";
@@ -144,9 +145,10 @@ export function reportRoutes(cell: Cell): void {
     ]);
     const row = { ...echo, ...funnelReportOf({ stages, stays, events, groupBy, window, months, exchange: settings, link }) };
     const body = funnelReport.present(row, clearance(call.caller, "detail"), call.tenant.tenantId);
-    if (format === "json") return new Response(JSON.stringify(body), { headers });
     const file = { "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="funnel.csv"' };
-    return new Response(funnelCsv(body as typeof row), { headers: { ...headers, ...file } });
+    const isFile = format === "csv";
+    const text = isFile ? funnelCsv(body as typeof row) : JSON.stringify(body);
+    return sendWhole(call.context.env.outgoing, 200, isFile ? { ...headers, ...file } : headers, latin1(text));
   });
 
   cell.read(getForecast, "Pipeline", async (call, tenant) => {

@@ -1,0 +1,151 @@
+const [quote, comma, backslash, plus, dot, zero] = [0x22, 0x2c, 0x5c, 0x2b, 0x2e, 0x30] as const;
+const [openBrace, openBracket, closeBracket] = [0x7b, 0x5b, 0x5d] as const;
+const [letterN, letterT, letterZ, firstVisible, lastAscii] = [0x4e, 0x54, 0x5a, 0x20, 0x7e] as const;
+
+/** `2026-11-21 08:00:00`, as PostgreSQL writes a time up to its fraction. */
+const secondsLength = 19;
+const usualLength = 256 * 1024;
+
+/** How many bytes of JSON one byte of a value may become: a control character becomes six. */
+export const mostForOne = 6;
+
+/** How PostgreSQL's bytes become JSON: as they are, as a string, as an array of strings, as a time in RFC 3339, or by way of the value that their parser makes of them. */
+export type Form = "plain" | "text" | "texts" | "time" | "parsed";
+
+/** JSON in bytes. What is written has room by `reserve`, where nothing else is said. */
+export class JsonWriter {
+  #out = Buffer.allocUnsafeSlow(usualLength);
+  #to = 0;
+
+  begin(): void {
+    this.#to = 0;
+  }
+
+  /** What was written, as Latin-1. */
+  end(): string {
+    const written = this.#out.toString("latin1", 0, this.#to);
+    if (this.#out.length > usualLength) this.#out = Buffer.allocUnsafeSlow(usualLength);
+    return written;
+  }
+
+  /** Makes room for so many bytes more. */
+  reserve(length: number): void {
+    if (this.#to + length <= this.#out.length) return;
+    const grown = Buffer.allocUnsafeSlow(2 * (this.#to + length));
+    grown.set(this.#out.subarray(0, this.#to));
+    this.#out = grown;
+  }
+
+  bytes(bytes: Buffer): void {
+    this.#out.set(bytes, this.#to);
+    this.#to += bytes.length;
+  }
+
+  /** A text that is JSON already, of any length. */
+  encoded(text: string): void {
+    this.reserve(3 * text.length);
+    this.#to += this.#out.write(text, this.#to);
+  }
+
+  string(text: string): void {
+    const out = this.#out;
+    let to = this.#to;
+    out[to++] = quote;
+    for (let at = 0; at < text.length; at++) {
+      const code = text.charCodeAt(at);
+      if (code < firstVisible || code > lastAscii || code === quote || code === backslash) {
+        this.encoded(JSON.stringify(text));
+        return;
+      }
+      out[to++] = code;
+    }
+    out[to++] = quote;
+    this.#to = to;
+  }
+
+  /** A value in its form. False, with nothing written, where it has to be parsed. */
+  value(form: Form, bytes: Buffer, from: number, length: number): boolean {
+    switch (form) {
+      case "plain":
+        this.#to = copy(bytes, from, from + length, this.#out, this.#to);
+        return true;
+      case "text":
+        return this.#text(bytes, from, from + length);
+      case "texts":
+        return this.#texts(bytes, from, from + length);
+      case "time":
+        return this.#time(bytes, from, from + length);
+      case "parsed":
+        return false;
+    }
+  }
+
+  /** A string without anything that JSON escapes. */
+  #text(bytes: Buffer, from: number, end: number): boolean {
+    const out = this.#out;
+    let to = this.#to;
+    out[to++] = quote;
+    for (let at = from; at < end; at++) {
+      const byte = bytes[at] as number;
+      if (byte < firstVisible || byte === quote || byte === backslash) return false;
+      out[to++] = byte;
+    }
+    out[to++] = quote;
+    this.#to = to;
+    return true;
+  }
+
+  /** An array of texts, `{vip,"a \\"b\\", c"}`: what PostgreSQL escapes in it, it escapes as JSON does. */
+  #texts(bytes: Buffer, from: number, end: number): boolean {
+    const out = this.#out;
+    const last = end - 1;
+    let to = this.#to;
+    if (bytes[from] !== openBrace) return false;
+    out[to++] = openBracket;
+    for (let at = from + 1; at < last; at++) {
+      if (at > from + 1) out[to++] = comma;
+      out[to++] = quote;
+      const isQuoted = bytes[at] === quote;
+      // Without quotes, a brace begins an array within the array, and NULL is none of the texts.
+      if (bytes[at] === openBrace || bytes[at] === letterN) return false;
+      if (isQuoted) at++;
+      for (const closing = isQuoted ? quote : comma; at < last && bytes[at] !== closing; at++) {
+        const byte = bytes[at] as number;
+        if (byte < firstVisible) return false;
+        out[to++] = byte;
+        if (byte === backslash) out[to++] = bytes[++at] as number;
+      }
+      if (isQuoted) at++;
+      out[to++] = quote;
+    }
+    out[to++] = closeBracket;
+    this.#to = to;
+    return true;
+  }
+
+  /** A time of a session in UTC, `2026-11-21 08:00:00.5+00`, with milliseconds. */
+  #time(bytes: Buffer, from: number, end: number): boolean {
+    const seconds = from + secondsLength;
+    const zone = end - 3;
+    const isFraction = bytes[seconds] === dot;
+    if (bytes[zone] !== plus || bytes[zone + 1] !== zero || bytes[zone + 2] !== zero || !(isFraction || zone === seconds)) return false;
+    const out = this.#out;
+    const day = this.#to + 1;
+    out[day - 1] = quote;
+    let to = copy(bytes, from, seconds, out, day);
+    out[day + 10] = letterT;
+    out[to++] = dot;
+    for (let digit = seconds + 1; digit <= seconds + 3; digit++) out[to++] = digit < zone ? (bytes[digit] as number) : zero;
+    out[to++] = letterZ;
+    out[to++] = quote;
+    this.#to = to;
+    return true;
+  }
+}
+
+/** Copies what is too short for a call of `Buffer.copy` to be worth it; returns where the copy ends. */
+function copy(bytes: Buffer, from: number, end: number, out: Buffer, start: number): number {
+  let to = start;
+  for (let at = from; at < end; at++) out[to++] = bytes[at] as number;
+  return to;
+}
