@@ -4,6 +4,7 @@ import { parseAssertionKeys } from "@cell/http";
 import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
 import { schemaOf, tenantLogin } from "@cell/postgres/tenants";
 import pg from "pg";
+import { build, fileOf } from "../../scripts/build.ts";
 import { ensureGatewayRole } from "../../scripts/start/database.ts";
 import { endLeftovers, recordPids } from "../../scripts/start/lock.ts";
 import { gatewayPassword, keepSecrets, type Secrets } from "../../scripts/start/secrets.ts";
@@ -13,11 +14,7 @@ import type { Pids } from "./processes.ts";
 
 export type ServiceName = "gateway" | "crm" | "echo";
 
-const scripts: Record<ServiceName, string> = {
-  gateway: "gateway/src/main.ts",
-  crm: "cells/crm/src/main.ts",
-  echo: "bench/harness/echo.ts",
-};
+const scripts: Record<ServiceName, string> = { gateway: fileOf("gateway"), crm: fileOf("crm"), echo: "bench/harness/echo.ts" };
 
 /** They count each request as ever, and refuse none. */
 const rateLimits = { RATE_LIMIT_TOKEN: "1000000", RATE_LIMIT_TENANT: "1000000" };
@@ -47,6 +44,7 @@ export class Stack {
   static async start(config: Config, log: (line: string) => void): Promise<Stack> {
     mkdirSync(join(config.dataDir, "logs"), { recursive: true });
     await endLeftovers(config.dataDir, log);
+    await build();
     const secrets = keepSecrets(config.dataDir);
     const embedded = await startEmbedded({ dataDir: config.dataDir, port: config.ports.postgres, log });
     const stack = new Stack(config, secrets, embedded, log);
@@ -100,8 +98,13 @@ export class Stack {
 
   /** Brings a service's database up to date, which is a step of its own in production too. */
   async migrate(name: "gateway" | "crm", env: Record<string, string> = {}): Promise<void> {
-    const script = scripts[name].replace("main.ts", "migrate.ts");
-    await runStep(`${name}-migrate`, script, { ...this.#environment(name), ...env }, this.#logDir, AbortSignal.timeout(600_000));
+    await runStep(
+      `${name}-migrate`,
+      fileOf(`${name}-migrate`),
+      { ...this.#environment(name), ...env },
+      this.#logDir,
+      AbortSignal.timeout(600_000),
+    );
   }
 
   /** Starts a service, or starts it again, with settings of its own. */

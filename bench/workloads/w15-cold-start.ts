@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileOf } from "../../scripts/build.ts";
 import type { Bench, Workload } from "../harness/bench.ts";
 import { atMost, compare, type Line } from "../harness/report.ts";
 import type { Sample } from "../harness/sample.ts";
@@ -18,10 +19,10 @@ export const coldStart: Workload = {
   async run(bench) {
     const { stack, config } = bench;
     const rounds = config.smoke ? 1 : Math.max(3, config.rounds);
-    const service = (name: "gateway" | "crm", script: string) => async () => {
+    const service = (name: "gateway" | "crm") => async () => {
       const url = `http://127.0.0.1:${config.ports[name]}/health`;
       await stack.halt(name);
-      const ms = await firstAnswer(process.execPath, [script], stack.environment(name), url);
+      const ms = await firstAnswer(process.execPath, [fileOf(name)], stack.environment(name), url);
       return ms;
     };
     const lines: Line[] = [];
@@ -36,8 +37,8 @@ export const coldStart: Workload = {
     };
     await add("node -e 0", undefined, nothing);
     try {
-      await add("gateway", 150, service("gateway", "gateway/src/main.ts"));
-      await add("cell", 300, service("crm", "cells/crm/src/main.ts"));
+      await add("gateway", 150, service("gateway"));
+      await add("cell", 300, service("crm"));
       const whole = () => npmStart(bench);
       // The first start prepares the machine.
       await whole();
