@@ -133,10 +133,14 @@ export class Exchange implements AnswerHandler {
     else this.#outgoing.end(body, "latin1");
   }
 
-  onData(piece: Buffer): boolean {
-    if (this.#misdirected || this.#outgoing.write(piece)) return true;
-    this.#outgoing.once("drain", () => this.#connection?.resume());
-    return false;
+  onData(piece: Buffer): void {
+    const connection = this.#connection;
+    const proceed = () => {
+      // By then it may be another request's.
+      if (connection === this.#connection) connection?.resume();
+    };
+    if (this.#misdirected) proceed();
+    else this.#outgoing.write(piece, proceed);
   }
 
   onEnd(): void {

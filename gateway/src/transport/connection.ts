@@ -31,8 +31,8 @@ export interface AnswerHandler {
   onHead(head: AnswerHead): void;
   /** The whole body, as Latin-1: byte for byte. */
   onWhole(body: string): void;
-  /** A piece of the body; false asks for `pause` until `resume`. The piece is the handler's to keep. */
-  onData(piece: Buffer): boolean;
+  /** A piece of the body, the handler's until it calls `resume`: before that, no other one comes. */
+  onData(piece: Buffer): void;
   onEnd(): void;
   onError(error: Error): void;
 }
@@ -51,6 +51,8 @@ export interface ConnectionOptions {
 }
 
 const headLimit = 64 * 1024;
+/** Everything is read into this; what is not used up at once is copied. Node would make room anew for each read. */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 /** Without a word from the cell about how long it keeps idle connections, this is safe. */
 const defaultIdleMs = 4_000;
 /** A request that is sent in the last moment of a connection's life meets its end. */
@@ -70,6 +72,8 @@ export class Connection {
   #pending: Buffer | undefined;
   #left = 0;
   #dechunker: Dechunker | undefined;
+  /** Holds the piece of a body that the handler has. */
+  #piece: Buffer | undefined;
   #sending = false;
   #deadlineMs = 0;
   #idleUntilMs = 0;
@@ -77,14 +81,16 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     const { host, port } = options;
-    this.#socket = connect({ host, port, noDelay: true, keepAlive: true });
+    const onread = { buffer: readBuffer, callback: (length: number) => this.#read(readBuffer.subarray(0, length)) };
+    this.#socket = connect({ host, port, noDelay: true, keepAlive: true, onread });
     this.#socket.on("connect", () => this.#whenConnected());
-    this.#socket.on("data", (piece: Buffer) => this.#read(piece));
     this.#socket.on("error", (error) => {
       this.#failure = error;
     });
     this.#socket.on("close", () => this.#whenClosed());
     this.#socket.on("end", () => this.#socket.destroy());
+    // Only what flows tells of its end.
+    this.#socket.resume();
   }
 
   /** Whether a request may still be sent on it. */
@@ -107,10 +113,7 @@ export class Connection {
     else this.#fail(new TransportError("timeout", this.#head ? "the answer has stopped" : "no answer in time"));
   }
 
-  pause(): void {
-    this.#socket.pause();
-  }
-
+  /** Has the next piece come, once the handler has used up the last one. */
   resume(): void {
     this.#deadlineMs = performance.now() + this.#options.bodyIdleMs;
     this.#socket.resume();
@@ -197,12 +200,13 @@ export class Connection {
     });
   }
 
-  #read(piece: Buffer): void {
+  /** Returns whether to go on reading. */
+  #read(piece: Buffer): boolean {
     const handler = this.#handler;
     // What comes unasked belongs to no request.
     if (!handler || !this.#request) {
       this.#socket.destroy();
-      return;
+      return false;
     }
     try {
       if (this.#head) this.#readBody(piece, handler);
@@ -210,13 +214,14 @@ export class Connection {
     } catch (error) {
       this.#fail(new TransportError("malformed", (error as Error).message));
     }
+    return !this.#socket.isPaused();
   }
 
   #readHead(piece: Buffer, handler: AnswerHandler): void {
     const text = piece.toString("latin1");
     const end = text.indexOf("\r\n\r\n");
     if (end < 0 && piece.length <= headLimit) {
-      this.#pending = piece;
+      this.#pending = Buffer.from(piece);
       return;
     }
     if (end < 0 || end > headLimit) throw new Error("a head without an end");
@@ -243,20 +248,27 @@ export class Connection {
 
   #readBody(piece: Buffer, handler: AnswerHandler): void {
     this.#deadlineMs = performance.now() + this.#options.bodyIdleMs;
+    const own = this.#piece && this.#piece.length >= piece.length ? this.#piece : Buffer.allocUnsafeSlow(piece.length);
+    this.#piece = own;
+    let length = 0;
+    const take = (data: Buffer) => {
+      own.set(data, length);
+      length += data.length;
+    };
     let used = piece.length;
     if (this.#dechunker) {
-      used = this.#dechunker.read(piece, (data) => this.#hand(data, handler));
+      used = this.#dechunker.read(piece, take);
     } else {
       used = Math.min(this.#left, piece.length);
       this.#left -= used;
-      this.#hand(piece.subarray(0, used), handler);
+      take(piece.subarray(0, used));
     }
     if (used < piece.length) throw new Error("more than an answer");
+    if (length > 0) {
+      this.#socket.pause();
+      handler.onData(own.subarray(0, length));
+    }
     if (this.#dechunker ? this.#dechunker.ended : this.#left === 0) this.#finish(() => handler.onEnd());
-  }
-
-  #hand(data: Buffer, handler: AnswerHandler): void {
-    if (this.#handler === handler && !handler.onData(data)) this.pause();
   }
 
   #finish(tell: () => void): void {
@@ -267,6 +279,8 @@ export class Connection {
     this.#handler = undefined;
     this.#head = undefined;
     this.#dechunker = undefined;
+    // The handler may still have it, and a connection that rests needs none.
+    this.#piece = undefined;
     if (isReusable) {
       this.#idleUntilMs = performance.now() + idleMs - idleMarginMs;
       if (this.#socket.isPaused()) this.#socket.resume();

@@ -31,7 +31,8 @@ interface Taken {
 function ask(from: ConnectionPool, request: Partial<UpstreamRequest> = {}): Promise<Taken> {
   return new Promise((resolve) => {
     const taken: Taken = { head: undefined, body: "", error: undefined };
-    from.send(
+    let hasEnded = false;
+    const connection = from.send(
       { method: "GET", path: "/", headers: [], body: undefined, headersMs: 300, ...request },
       {
         onSent() {},
@@ -42,11 +43,15 @@ function ask(from: ConnectionPool, request: Partial<UpstreamRequest> = {}): Prom
           resolve({ ...taken, body });
         },
         onData(piece) {
-          taken.body += piece.toString("latin1");
-          return true;
+          // As late as it may be read: nothing has overwritten it by then.
+          setImmediate(() => {
+            taken.body += piece.toString("latin1");
+            if (!hasEnded) connection.resume();
+          });
         },
         onEnd() {
-          resolve(taken);
+          hasEnded = true;
+          setImmediate(() => resolve(taken));
         },
         onError(error) {
           resolve({ ...taken, error });
