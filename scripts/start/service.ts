@@ -35,7 +35,9 @@ const stopPatienceMs = 30_000;
 const maxBackoffMs = 5_000;
 const boundLogMs = 10_000;
 /** A half of V8's young generation, in MB: Node's own limit costs a busy process 100 MB more and saves it no time. */
-const youngGeneration = "--max-semi-space-size=16";
+const youngGeneration = "--max-semi-space-size=8";
+/** One heap of the C library for all threads: each one's own would keep what it has given back. */
+const oneHeap = { MALLOC_ARENA_MAX: "1" };
 /** A process that ran for this long has not failed at once: it is started again without delay. */
 const steadyMs = 3_000;
 
@@ -56,7 +58,7 @@ export function startService({ name, script, env, url, logDir, log, onPid }: Ser
     // A session of its own: Ctrl-C in the terminal is for the parent, which stops everything in order.
     const child = spawn(process.execPath, [youngGeneration, script], {
       cwd: root,
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...oneHeap, ...env },
       detached: true,
       stdio: ["ignore", output, output],
     });
@@ -113,7 +115,7 @@ export async function runStep(
   try {
     const child = spawn(process.execPath, [youngGeneration, script], {
       cwd: root,
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...oneHeap, ...env },
       signal,
       stdio: ["ignore", output, output],
     });

@@ -34,6 +34,7 @@ export {
 export { chassisMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
 export { remembered } from "./remembered.ts";
+export { type Parts, rememberedParts } from "./remembered-parts.ts";
 export { answer, fileAnswer, listOf, type Presenter, type Resource, report, resource, resources } from "./resource.ts";
 export { answerList, type ListOptions } from "./reveal.ts";
 export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./seal.ts";

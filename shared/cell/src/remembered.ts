@@ -1,9 +1,9 @@
 import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 
 const tables = tenantTables<{
-  auditLogs: { resourceType: string };
+  auditLogs: { resourceType: string; resourceId: string };
   auditSeals: { seal: number; transactionOffset: string };
 }>();
 
@@ -20,29 +20,58 @@ const kept = new LRUCache<string, Remembered>({ max: 2_000 });
 const offset = tables.selectFrom("auditSeals").select("transactionOffset").orderBy("seal", "desc").limit(sql.lit(1));
 
 /** More changes than these are not told apart. */
-const mostChanges = 2_000;
+export const mostChanges = 2_000;
+
+type Since = { types: readonly string[]; snapshot: string | null };
+
+/** The entries about records of the types by transactions that a snapshot did not see, up to `mostChanges`. */
+const entriesSince = (p: Parameters<Since>, transactionOffset: RawBuilder<unknown>) =>
+  tables
+    .selectFrom("auditLogs")
+    .where(sql<boolean>`resource_type = any(${p.types}::text[])`)
+    .where(sql<boolean>`transaction_id >= pg_snapshot_xmin(${p.snapshot}::pg_snapshot)::text::bigint + ${transactionOffset}`)
+    .where(sql<boolean>`not pg_visible_in_snapshot((transaction_id - ${transactionOffset})::text::xid8, ${p.snapshot}::pg_snapshot)`)
+    .limit(sql.lit(mostChanges));
 
 /** How many records of the types were written by transactions that a snapshot did not see: each has written to the audit trail. */
-const news = statement((p: Parameters<{ types: readonly string[]; snapshot: string | null }>) =>
+const news = statement((p: Parameters<Since>) =>
   tables
     .selectFrom(sql<{ transactionOffset: string }>`(select coalesce((${offset}), 0) as transaction_offset)`.as("counted"))
     .select([sql<string>`pg_current_snapshot()::text`.as("snapshot"), sql<string>`transaction_offset::text`.as("transactionOffset")])
     .select((eb) =>
       eb
-        .selectFrom(
-          tables
-            .selectFrom("auditLogs")
-            .select(sql`1`.as("one"))
-            .where(sql<boolean>`resource_type = any(${p.types}::text[])`)
-            .where(sql<boolean>`transaction_id >= pg_snapshot_xmin(${p.snapshot}::pg_snapshot)::text::bigint + transaction_offset`)
-            .where(sql<boolean>`not pg_visible_in_snapshot((transaction_id - transaction_offset)::text::xid8, ${p.snapshot}::pg_snapshot)`)
-            .limit(sql.lit(mostChanges))
-            .as("change"),
-        )
+        .selectFrom(entriesSince(p, sql`transaction_offset`).select(sql`1`.as("one")).as("change"))
         .select(eb.fn.countAll<number>().as("count"))
         .as("changes"),
     ),
 );
+
+const changedIds = statement((p: Parameters<Since & { transactionOffset: string }>) =>
+  entriesSince(p, sql`${p.transactionOffset}::bigint`).select("resourceId").distinct(),
+);
+
+/** What has been written so far, and how many records of some types since a snapshot: 0 where none is given. */
+export interface News {
+  snapshot: string;
+  transactionOffset: string;
+  changes: number;
+}
+
+/** Looks into the audit trail: whatever was committed before is in it. */
+export async function newsOf(tenant: TenantDb, types: readonly string[], snapshot: string | null): Promise<News> {
+  const now = await tenant.first(news, { types, snapshot });
+  if (!now) throw new Error("a statement without a row");
+  return { ...now, changes: now.changes ?? 0 };
+}
+
+/** The ids of the records of some types that were written since `since`, of fewer than `mostChanges`; others among them, such as an export's. */
+export async function changedSince(
+  tenant: TenantDb,
+  types: readonly string[],
+  since: Pick<News, "snapshot" | "transactionOffset">,
+): Promise<string[]> {
+  return (await tenant.query(changedIds, { types, ...since })).map(({ resourceId }) => resourceId);
+}
 
 /**
  * The rows that `read` finds about records of these types as they are, from this process's memory where none of them has been written
@@ -60,10 +89,7 @@ export async function remembered<Row>(
   const name = JSON.stringify([tenantId, types, question]);
   const found = kept.get(name);
   const known = found?.identity === identity ? found : undefined;
-  const now = await tenant.first(news, { types, snapshot: known?.snapshot ?? null });
-  if (!now) throw new Error("a statement without a row");
-  const { snapshot, transactionOffset } = now;
-  const changes = now.changes ?? 0;
+  const { snapshot, transactionOffset, changes } = await newsOf(tenant, types, known?.snapshot ?? null);
   const isSame = known?.transactionOffset === transactionOffset;
   if (isSame && changes > 0 && changes < mostChanges) {
     // What has changed goes on to count against the snapshot that did not see it.

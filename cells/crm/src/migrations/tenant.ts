@@ -9,6 +9,7 @@ import { contractsPaymentsMigration } from "./0007_contracts_payments.ts";
 import { webhooksMigration } from "./0008_webhooks.ts";
 import { reportsMigration } from "./0009_reports.ts";
 import { importBatchesMigration } from "./0011_imports.ts";
+import { cohortDaysMigration } from "./0012_cohort_days.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -22,4 +23,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   webhooksMigration,
   reportsMigration,
   importBatchesMigration,
+  cohortDaysMigration,
 ];

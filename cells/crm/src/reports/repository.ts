@@ -72,12 +72,48 @@ const typeCounts = inEachTense((p: Parameters<Question>, tense) =>
     .groupBy("stageType"),
 );
 
-const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) =>
+/** What a funnel distinguishes. */
+const cohortKeys = ["stage", "stageType", "currency", "entered", "lastStage"] as const;
+const cohort = (p: Parameters<Question>, tense: Tense) =>
   states(p, tense)
-    .select(["stage", "stageType", "currency", "entered", "lastStage"])
+    .select(cohortKeys)
     .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
-    .where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`)
-    .groupBy(["stage", "stageType", "currency", "entered", "lastStage"]),
+    .groupBy(cohortKeys);
+
+const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) =>
+  cohort(p, tense).where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`),
+);
+
+// PostgreSQL keeps statistics on this very expression, by which it knows that the days are few.
+const createdDay = sql<string>`(created_at at time zone 'UTC')::date`;
+
+const cohortRange = statement(
+  (p: Parameters<Question & Between>) =>
+    cohort(p, "present")
+      .select(createdDay.as("day"))
+      .where(
+        sql<boolean>`created_at >= ${p.from}::date::timestamp at time zone 'UTC' and created_at < ${p.to}::date::timestamp at time zone 'UTC'`,
+      )
+      .groupBy(createdDay),
+  once,
+);
+
+const cohortDays = statement(
+  (p: Parameters<Question & { days: readonly string[] }>) =>
+    db
+      .selectFrom(sql<{ day: string }>`unnest(${p.days}::date[])`.as<"days">(sql`days(day)`))
+      .innerJoinLateral(
+        cohort(p, "present")
+          .where(sql<boolean>`created_at >= day::timestamp at time zone 'UTC' and created_at < (day + 1)::timestamp at time zone 'UTC'`)
+          .as("sums"),
+        (join) => join.onTrue(),
+      )
+      .select(["day", ...cohortKeys, "count", "amount"]),
+  once,
+);
+
+const daysOfIds = statement((p: Parameters<{ ids: readonly string[] }>) =>
+  db.selectFrom("opportunities").select(createdDay.as("day")).distinct().where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[])`),
 );
 
 const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknown>) => RawBuilder<string | null>> = {
@@ -199,6 +235,7 @@ type RowsOf<S> = S extends Record<Tense, Statement<never, infer Row>> ? Row : ne
 export type StageSums = RowsOf<typeof stageSums>;
 export type TypeCounts = RowsOf<typeof typeCounts>;
 export type CohortSums = RowsOf<typeof cohortSums>;
+export type CohortDay = CohortSums & { day: string };
 export type EventSums = RowsOf<(typeof events)["none"]>;
 export type StaySums = RowsOf<(typeof staysBy)["none"]>;
 export type ForecastSums = RowsOf<typeof forecastSums>;
@@ -221,6 +258,21 @@ export function countTypes(tenant: TenantDb, tense: Tense, question: Question) {
 /** What was created in the window, by all that a funnel distinguishes. */
 export function sumCohort(tenant: TenantDb, tense: Tense, question: Question & Between) {
   return tenant.query(cohortSums[tense], question);
+}
+
+/** The same of what there is, by the day of its creation, in UTC: from the first day on, up to but without the last. */
+export function sumCohortRange(tenant: TenantDb, question: Question & Between): Promise<CohortDay[]> {
+  return tenant.query(cohortRange, question);
+}
+
+/** The same for single days. */
+export function sumCohortDays(tenant: TenantDb, question: Question & { days: readonly string[] }): Promise<CohortDay[]> {
+  return tenant.query(cohortDays, question);
+}
+
+/** The days on which opportunities were created, in UTC. */
+export async function createdDaysOf(tenant: TenantDb, ids: readonly string[]): Promise<string[]> {
+  return (await tenant.query(daysOfIds, { ids })).map(({ day }) => day);
 }
 
 /** What was created, won and lost in the window. `bounds`: the beginnings of the months, and the window's end. */

@@ -8,6 +8,7 @@ import { opportunity } from "../opportunities/schema.ts";
 import { effective } from "../settings/domain.ts";
 import type { Settings } from "../settings/schema.ts";
 import { visibility } from "../visibility.ts";
+import { cohortOf } from "./cohort.ts";
 import { funnelCsv } from "./csv.ts";
 import { forecastOf } from "./forecast.ts";
 import { funnelOf } from "./funnel.ts";
@@ -128,7 +129,7 @@ export function reportRoutes(cell: Cell): void {
   cell.read(getFunnel, "Pipeline", async (call, tenant) => {
     const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
     const window = windowOf(call.query, timezone, question.asOf);
-    const sums = await recall(["cohort", window], (tense) => reports.sumCohort(tenant, tense, { ...question, ...window }));
+    const sums = await recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window));
     return { ...echo, ...funnelOf({ stages, sums, mode: call.query.mode, window, exchange: settings, link }) };
   });
 
@@ -171,7 +172,7 @@ export function reportRoutes(cell: Cell): void {
     const counted = () => reports.countCustomers(tenant, { ...question, asOf: call.query.asOf === undefined ? "infinity" : asOf });
     const [sums, cohort, customers] = await Promise.all([
       recall(["types"], (tense) => reports.countTypes(tenant, tense, question)),
-      recall(["cohort", window], (tense) => reports.sumCohort(tenant, tense, { ...question, ...window })),
+      recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window)),
       call.query.asOf === undefined ? remembered(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
     ]);
     return { ...echo, ...metricsOf({ stages, sums, cohort, customers: customers[0]?.count ?? 0, window, exchange: settings, link }) };

@@ -1,0 +1,89 @@
+import type { TenantDb } from "@cell/postgres";
+import { LRUCache } from "lru-cache";
+import { changedSince, mostChanges, type News, newsOf } from "./remembered.ts";
+
+/** Sums over records of one type by the part that each stays in for good, such as the day on which it was made. Parts are in the order of their names. */
+export interface Parts<Row> {
+  /** The records' type, in the audit trail. */
+  type: string;
+  /** What the sums depend on beside the records. */
+  question: unknown;
+  partOf(row: Row): string;
+  /** The rows of all parts from the first on, up to but without the last. */
+  readRange(first: string, last: string): Promise<Row[]>;
+  /** The rows of these parts. */
+  readParts(parts: readonly string[]): Promise<Row[]>;
+  /** The parts that these records are in; what is none of them is passed over. */
+  partsOf(ids: readonly string[]): Promise<string[]>;
+}
+
+interface Held<Row> extends Pick<News, "snapshot" | "transactionOffset"> {
+  identity: object;
+  first: string;
+  last: string;
+  rows: Map<string, Row[]>;
+}
+
+/** Rows in all: some 50 MB of them. */
+const mostRows = 200_000;
+const kept = new LRUCache<string, Promise<Held<unknown>>>({ maxSize: mostRows });
+
+/**
+ * The rows of the parts from `first` on, up to but without `last`, as they are: never stale. What is in memory is read again for those
+ * parts alone whose records were written since, and for parts that nobody has asked for yet. Rejects as the reads do.
+ */
+export async function rememberedParts<Row>(tenant: TenantDb, parts: Parts<Row>, first: string, last: string): Promise<Row[]> {
+  const name = JSON.stringify([tenant.tenantId, parts.type, parts.question]);
+  const before = kept.get(name) as Promise<Held<Row>> | undefined;
+  // One after the other: each looks at what the one before has left.
+  const found = heldBy(tenant, parts, first, last, before);
+  kept.set(name, found, { size: 1 });
+  try {
+    const held = await found;
+    const rows = [...held.rows].flatMap(([part, rows]) => (part >= first && part < last ? rows : []));
+    if (kept.get(name) === found) kept.set(name, found, { size: 1 + held.rows.size + rows.length });
+    return rows;
+  } catch (error) {
+    if (kept.get(name) === found) kept.delete(name);
+    throw error;
+  }
+}
+
+async function heldBy<Row>(
+  tenant: TenantDb,
+  parts: Parts<Row>,
+  first: string,
+  last: string,
+  before: Promise<Held<Row>> | undefined,
+): Promise<Held<Row>> {
+  const { identity } = tenant;
+  // What failed for the one before may succeed now.
+  const known = await before?.catch(() => undefined);
+  const held = known?.identity === identity ? known : undefined;
+  const { snapshot, transactionOffset, changes } = await newsOf(tenant, [parts.type], held?.snapshot ?? null);
+  if (!held || held.transactionOffset !== transactionOffset || changes >= mostChanges) {
+    const rows = await parts.readRange(first, last);
+    return { identity, snapshot, transactionOffset, first, last, rows: Map.groupBy(rows, parts.partOf) };
+  }
+  const rows = new Map(held.rows);
+  const put = (read: Row[]) => {
+    for (const [part, its] of Map.groupBy(read, parts.partOf)) rows.set(part, its);
+  };
+  if (changes > 0) {
+    const changed = await parts.partsOf(await changedSince(tenant, [parts.type], held));
+    const ours = changed.filter((part) => part >= held.first && part < held.last);
+    const read = ours.length > 0 ? await parts.readParts(ours) : [];
+    for (const part of ours) rows.delete(part);
+    put(read);
+  }
+  if (first < held.first) put(await parts.readRange(first, held.first));
+  if (last > held.last) put(await parts.readRange(held.last, last));
+  return {
+    identity,
+    snapshot,
+    transactionOffset,
+    first: first < held.first ? first : held.first,
+    last: last > held.last ? last : held.last,
+    rows,
+  };
+}
