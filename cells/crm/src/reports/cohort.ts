@@ -16,9 +16,9 @@ export async function cohortOf(tenant: TenantDb, tense: Tense, question: Questio
   const [first, last] = [dayFrom(window.from, Math.ceil), dayFrom(window.to, Math.floor)];
   if (tense === "past" || first >= last) return between(window.from, window.to);
   const [before, days, after] = await Promise.all([
-    between(window.from, startOf(first)),
+    between(window.from, first),
     rememberedParts(tenant, daysOf(tenant, question), first, last),
-    between(startOf(last), window.to),
+    between(last, window.to),
   ]);
   return added([...before, ...days, ...after]);
 }
@@ -54,13 +54,9 @@ function tenThousandths(amount: string): bigint {
   return BigInt(whole + fraction.padEnd(4, "0"));
 }
 
-/** A day in UTC at a time, or the one before or after it. */
+/** The beginning of a day in UTC that is next to a time. */
 function dayFrom(time: string, round: (days: number) => number): string {
-  return new Date(round(Date.parse(time) / dayMs) * dayMs).toISOString().slice(0, 10);
-}
-
-function startOf(day: string): string {
-  return `${day}T00:00:00.000Z`;
+  return new Date(round(Date.parse(time) / dayMs) * dayMs).toISOString();
 }
 
 /** Among the ids of a type's entries are those of exports, which are no record's. */

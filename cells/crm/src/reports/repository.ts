@@ -85,15 +85,13 @@ const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) =>
 );
 
 // PostgreSQL keeps statistics on this very expression, by which it knows that the days are few.
-const createdDay = sql<string>`(created_at at time zone 'UTC')::date`;
+const createdDay = sql<string>`date_bin('1 day', created_at, timestamptz '2000-01-01 00:00:00+00')`;
 
 const cohortRange = statement(
   (p: Parameters<Question & Between>) =>
     cohort(p, "present")
       .select(createdDay.as("day"))
-      .where(
-        sql<boolean>`created_at >= ${p.from}::date::timestamp at time zone 'UTC' and created_at < ${p.to}::date::timestamp at time zone 'UTC'`,
-      )
+      .where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`)
       .groupBy(createdDay),
   once,
 );
@@ -101,11 +99,9 @@ const cohortRange = statement(
 const cohortDays = statement(
   (p: Parameters<Question & { days: readonly string[] }>) =>
     db
-      .selectFrom(sql<{ day: string }>`unnest(${p.days}::date[])`.as<"days">(sql`days(day)`))
+      .selectFrom(sql<{ day: string }>`unnest(${p.days}::timestamptz[])`.as<"days">(sql`days(day)`))
       .innerJoinLateral(
-        cohort(p, "present")
-          .where(sql<boolean>`created_at >= day::timestamp at time zone 'UTC' and created_at < (day + 1)::timestamp at time zone 'UTC'`)
-          .as("sums"),
+        cohort(p, "present").where(sql<boolean>`created_at >= day and created_at < day + interval '24 hours'`).as("sums"),
         (join) => join.onTrue(),
       )
       .select(["day", ...cohortKeys, "count", "amount"]),
@@ -260,7 +256,7 @@ export function sumCohort(tenant: TenantDb, tense: Tense, question: Question & B
   return tenant.query(cohortSums[tense], question);
 }
 
-/** The same of what there is, by the day of its creation, in UTC: from the first day on, up to but without the last. */
+/** The same of what there is, by the beginning of the day of its creation, in UTC: from the first day on, up to but without the last. */
 export function sumCohortRange(tenant: TenantDb, question: Question & Between): Promise<CohortDay[]> {
   return tenant.query(cohortRange, question);
 }
@@ -270,7 +266,7 @@ export function sumCohortDays(tenant: TenantDb, question: Question & { days: rea
   return tenant.query(cohortDays, question);
 }
 
-/** The days on which opportunities were created, in UTC. */
+/** The beginnings of the days on which opportunities were created, in UTC. */
 export async function createdDaysOf(tenant: TenantDb, ids: readonly string[]): Promise<string[]> {
   return (await tenant.query(daysOfIds, { ids })).map(({ day }) => day);
 }
