@@ -25,6 +25,8 @@ export interface Ports {
   crm: number;
   echo: number;
   nginx: number;
+  bareCell: number;
+  bareGateway: number;
   postgres: number;
   /** For whole systems that are started to be timed, and for peers. */
   spare: number;
@@ -106,6 +108,8 @@ export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = pro
       crm: firstPort + 1,
       echo: firstPort + 2,
       nginx: firstPort + 3,
+      bareCell: firstPort + 4,
+      bareGateway: firstPort + 5,
       postgres: firstPort + 10,
       spare: firstPort + 20,
     },

@@ -73,7 +73,7 @@ export class Bench {
     name: string,
     tenantId: string,
     script: Script | ((round: number) => Promise<Script>),
-    options: { connections?: number; latencies?: boolean } = {},
+    options: { connections?: number; latencies?: boolean; url?: string } = {},
   ): Side | undefined {
     const { config, tools, stack } = this;
     const { pgbench } = tools;
@@ -84,7 +84,7 @@ export class Bench {
         const run = {
           program: pgbench,
           script: typeof script === "function" ? await script(round) : script,
-          url: stack.urlOf(tenantId),
+          url: options.url ?? stack.urlOf(tenantId),
           connections: options.connections ?? config.connections,
           seconds,
           dir: config.dataDir,

@@ -8,6 +8,8 @@ import { percentile } from "./statistics.ts";
 /** SQL that pgbench runs over and over, and the values of the variables that it starts with. */
 export interface Script {
   text: string;
+  /** Others, of which each transaction takes one by chance; 127 at most. */
+  others?: readonly string[];
   variables: Readonly<Record<string, string>>;
 }
 
@@ -29,15 +31,19 @@ const longestSeconds = 16;
 /** Runs a script with prepared statements, each connection as fast as it can. */
 export async function runPgbench(run: PgbenchRun): Promise<Omit<Sample, "cpuUs">> {
   const { program, script, url, connections, seconds, dir, latencies } = run;
-  const file = join(dir, "pgbench.sql");
-  writeFileSync(file, script.text);
+  const files = [script.text, ...(script.others ?? [])].map((text, index) => {
+    const file = join(dir, `pgbench-${index}.sql`);
+    writeFileSync(file, text);
+    return file;
+  });
   const { username, password, pathname, searchParams } = new URL(url);
   const logDir = join(dir, "pgbench-log");
   rmSync(logDir, { recursive: true, force: true });
   mkdirSync(logDir);
   const args = [
     ...["-h", searchParams.get("host") ?? "", "-p", searchParams.get("port") ?? "", "-U", decodeURIComponent(username), "-n"],
-    ...["-M", "prepared", "-c", String(connections), "-j", "1", "-T", String(seconds), "-f", file],
+    ...["-M", "prepared", "-c", String(connections), "-j", "1", "-T", String(seconds)],
+    ...files.flatMap((file) => ["-f", file]),
     ...Object.entries(script.variables).flatMap(([name, value]) => ["-D", `${name}=${value}`]),
     ...(latencies ? ["-l", `--log-prefix=${join(logDir, "log")}`] : []),
     pathname.slice(1),

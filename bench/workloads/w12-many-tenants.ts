@@ -1,4 +1,7 @@
+import { schemaOf } from "@cell/postgres/tenants";
 import type { Bench, Workload } from "../harness/bench.ts";
+import { capture, scriptOf } from "../harness/capture.ts";
+import { call } from "../harness/client.ts";
 import { ensureSmallTenants } from "../harness/data.ts";
 import { childrenOf, privateMb } from "../harness/processes.ts";
 import { atLeast, atMost, compare, type Line } from "../harness/report.ts";
@@ -8,6 +11,7 @@ import { callerHeaders } from "../harness/tenants.ts";
 /**
  * Many tenants in turn on one cell: 1,000 through one shared login, and 100 with a login each. Limit: the same requests for one tenant alone,
  * in the same mode. Each was asked some times before, so that connections keep its statements. Goals: 0.80 of it, and 60 MB of its own for each backend of the database.
+ * For comparison, what PostgreSQL itself loses when pgbench reads the page of 100 tenants by chance instead of one's.
  */
 export const manyTenants: Workload = {
   id: "W12",
@@ -19,6 +23,7 @@ export const manyTenants: Workload = {
       return [
         ...(await inMode(bench, "shared", "shared login", ids)),
         ...(await inMode(bench, "own", "a login each", ids.slice(0, sizes.tenantsWithLogin))),
+        ...(await byDatabaseAlone(bench, ids.slice(0, sizes.tenantsWithLogin))),
       ];
     } finally {
       await restart(bench, {});
@@ -41,6 +46,24 @@ async function inMode(bench: Bench, mode: string, name: string, ids: readonly st
       atMost("MB in the largest backend", seen["MB in the largest backend"], 60),
     ]),
   ];
+}
+
+async function byDatabaseAlone(bench: Bench, ids: readonly string[]): Promise<Line[]> {
+  const { stack } = bench;
+  const [first = ""] = ids;
+  const captured = await capture(stack, first, () => call(stack, first, "/customers"));
+  const { text, variables } = scriptOf(captured.slice(0, 1), new Map(), "");
+  const [one = "", ...others] = ids.map((id) => text.replaceAll(schemaOf(first), schemaOf(id)));
+  // Each connection prepares each tenant's statement first: few connections, and a longer time.
+  const options = { url: stack.databaseUrl, connections: 4 };
+  const { limit, many } = await bench.measure(
+    {
+      limit: bench.sql("pgbench, page of 1 tenant", first, { text: one, variables }, options),
+      many: bench.sql(`pgbench, page of ${ids.length} tenants by chance`, first, { text: one, others, variables }, options),
+    },
+    2 * bench.config.seconds,
+  );
+  return many ? [compare("W12", many, limit)] : [];
 }
 
 /** Sends so many requests at least. */

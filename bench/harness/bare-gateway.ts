@@ -1,0 +1,21 @@
+import { createServer } from "node:http";
+import { ConnectionPool } from "../../gateway/src/transport/pool.ts";
+
+/** The least that a gateway of Node does: node:http on one side, the product's transport on the other, and nothing in between. */
+const { PORT, HOST, CELL = "" } = process.env as NodeJS.ProcessEnv & Record<string, string>;
+const pool = new ConnectionPool(CELL, { connectMs: 1_000, bodyIdleMs: 60_000 });
+
+const server = createServer((incoming, outgoing) => {
+  const request = { method: incoming.method ?? "", path: incoming.url ?? "", headers: [], body: undefined, headersMs: 60_000 };
+  const connection = pool.send(request, {
+    onSent() {},
+    onHead: ({ status, length }) => outgoing.writeHead(status, { "content-type": "application/json", "content-length": length ?? 0 }),
+    onWhole: (body) => outgoing.end(body, "latin1"),
+    onData: (piece) => outgoing.write(piece, () => connection.resume()),
+    onEnd: () => outgoing.end(),
+    onError: () => outgoing.destroy(),
+  });
+});
+server.keepAliveTimeout = 65_000;
+server.listen(Number(PORT), HOST);
+process.once("SIGTERM", () => process.exit(0));
