@@ -3,7 +3,7 @@ import type { Registry, Rows, TenantDb } from "@cell/postgres";
 import { Hono } from "hono";
 import type { AuditDraft } from "./audit.ts";
 import { CellRouter } from "./cell-router.ts";
-import type { Work } from "./command.ts";
+import type { CommandResult, Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
 import type { Call, CallOf, CellEnv, Endpoint, RowOf } from "./endpoint.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
@@ -62,11 +62,7 @@ export interface Cell {
 /** Commits what an upload came to, under the caller's key. */
 export type CommitUpload<Row extends object> = (bodyDigest: string, work: Work<Row>) => Promise<CommandAnswer<Row>>;
 
-export interface CommandAnswer<Row extends object> {
-  status: number;
-  body: Row;
-  replayed: boolean;
-}
+export type CommandAnswer<Row extends object> = CommandResult<Row>;
 
 export type CellApp = Hono<CellEnv>;
 

@@ -18,6 +18,7 @@ import { LRUCache } from "lru-cache";
 import { type AuditDraft, auditEntry } from "./audit.ts";
 import { canonicalJson } from "./body.ts";
 import type { Call } from "./endpoint.ts";
+import type { Clearance } from "./masking.ts";
 import type { Presenter } from "./resource.ts";
 
 /** What a command's work comes to: the changes, their audit entries and the answer, or the answer alone where nothing is to change. */
@@ -40,8 +41,18 @@ export type Work<Row extends object> = (tx: TenantTx) => Promise<Outcome<Row>>;
 /** A command's answer: unmasked, as it was kept or would be. */
 export interface CommandResult<Row extends object> {
   status: number;
-  body: Row;
+  readonly body: Row;
   replayed: boolean;
+  /** Of a replay out of memory: how it was written last. */
+  written?: Written;
+}
+
+/** An answer as it was written for a clearance, for who writes it again. */
+export interface Written {
+  clearance?: Clearance;
+  headers?: Readonly<Record<string, string>>;
+  /** In Latin-1, byte for byte. */
+  text?: string;
 }
 
 export interface CommandOptions {
@@ -67,11 +78,21 @@ const onceMoreWithinMs = 2_000;
 const tooManyText = "Too many writes to the same record at once; try again";
 const conflictText = "This X-Request-ID has already been processed";
 
+/** An answer in memory. */
+interface KeptHere {
+  tenant: Tenant;
+  kept: KeptAnswer;
+  /** The digest of the body's bytes, of a request without a query: the same ones need not be parsed to be known for the same. */
+  sent: Buffer | undefined;
+  written: Written;
+}
+
 /** Answers as they were kept, for repeats that come soon: what was committed under a key stays so for its day. Together some 32 MB at most. */
-const answers = new LRUCache<string, { tenant: Tenant; kept: KeptAnswer }>({
+const answers = new LRUCache<string, KeptHere>({
   maxSize: 16 * 1024 * 1024,
   maxEntrySize: 64 * 1024,
-  sizeCalculation: ({ kept }) => kept.body.length + 512,
+  // The text, and the one that is written.
+  sizeCalculation: ({ kept }) => 2 * kept.body.length + 768,
 });
 
 /** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
@@ -113,11 +134,17 @@ export async function command<Row extends object>(
   options: CommandOptions,
   work: Work<Row>,
 ): Promise<CommandResult<Row>> {
-  const identity = options.key === undefined ? undefined : identify(call, options.key, options.bodyDigest);
-  if (!identity) return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
-  const name = nameOf(call, identity);
+  if (options.key === undefined) {
+    validate(call);
+    return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
+  }
+  const key = keyOf(call, options.key);
+  const name = nameOf(call, key);
   const known = answers.get(name);
-  if (known?.tenant === call.tenant && isKept(known.kept)) return replay(known.kept, identity, options);
+  const isKnown = known?.tenant === call.tenant && isKept(known.kept);
+  if (isKnown && known.sent && sentOf(call)?.equals(known.sent)) return replayed(known.kept, options, known.written);
+  const identity = { key, fingerprint: fingerprintOf(call, options.bodyDigest) };
+  if (isKnown) return replay(known.kept, identity, options, known.written);
   const deadlineMs = performance.now() + waitMs;
   const first = running.get(name);
   if (first && !(await settled(first, waitMs))) throw inProgress();
@@ -154,17 +181,34 @@ interface Identity {
   fingerprint: Buffer;
 }
 
-function identify(call: Call, key: string, bodyDigest: string | undefined): Identity {
-  const { method } = call.context.req;
-  const path = call.context.req.path.replace(/\/+$/, "");
-  const scope = [call.caller.userId, method, path, key].join("\0");
-  const query = call.context.req.url.split("?")[1] ?? "";
-  const body = bodyDigest ?? canonicalJson(call.body ?? null);
-  return { key: hash("sha256", scope, "buffer"), fingerprint: hash("sha256", [method, path, query, body].join("\0"), "buffer") };
+/** Throws what is wrong with the body, be it looked at or not. */
+function validate(call: Call): unknown {
+  return call.body;
 }
 
-function nameOf({ tenant }: Call, { key }: Identity): string {
+function keyOf({ context: { req }, caller }: Call, key: string): Buffer {
+  return hash("sha256", [caller.userId, req.method, pathOf(req), key].join("\0"), "buffer");
+}
+
+function fingerprintOf({ context: { req }, body }: Call, bodyDigest: string | undefined): Buffer {
+  const query = req.url.split("?")[1] ?? "";
+  return hash("sha256", [req.method, pathOf(req), query, bodyDigest ?? canonicalJson(body ?? null)].join("\0"), "buffer");
+}
+
+function pathOf({ path }: { path: string }): string {
+  return path.replace(/\/+$/, "");
+}
+
+function sentOf({ context: { env }, bytes }: Call): Buffer | undefined {
+  return bytes && !env.incoming.url?.includes("?") ? hash("sha256", bytes, "buffer") : undefined;
+}
+
+function nameOf({ tenant }: Call, key: Buffer): string {
   return `${tenant.tenantId} ${key.toString("latin1")}`;
+}
+
+function keepHere(call: Call, key: Buffer, kept: KeptAnswer): void {
+  answers.set(nameOf(call, key), { tenant: call.tenant, kept, sent: sentOf(call), written: {} });
 }
 
 async function attempts<Row extends object>(
@@ -182,8 +226,9 @@ async function attempts<Row extends object>(
     } catch (error) {
       if (error instanceof AnswerKept && identity) {
         if (isKept(error.kept)) {
-          answers.set(nameOf(call, identity), { tenant: call.tenant, kept: error.kept });
-          return replay<Row>(error.kept, identity, options);
+          const answered = replay<Row>(error.kept, identity, options);
+          keepHere(call, identity.key, error.kept);
+          return answered;
         }
         // It has outlived its day, though the sweeper has not come yet.
         await call.tenant.forgetKept(identity.key);
@@ -231,7 +276,7 @@ async function once<Row extends object>(
     const entries = audit.map((draft) => auditEntry(call, draft));
     const result = await session.commit(claim, changes, entries).catch((error) => refusedByConstraint(error, outcome.conflicts));
     if (result.outcome === "written") {
-      if (identity && claim) answers.set(nameOf(call, identity), { tenant: call.tenant, kept: claim });
+      if (identity && claim) keepHere(call, identity.key, claim);
       outcome.committed?.();
       return { status, body, replayed: false };
     }
@@ -266,16 +311,32 @@ function isKept({ createdAt }: KeptAnswer): boolean {
   return Date.now() - Date.parse(createdAt) < keptForMs;
 }
 
-function replay<Row extends object>(kept: KeptAnswer, identity: Identity, options: CommandOptions): CommandResult<Row> {
+function replay<Row extends object>(
+  kept: KeptAnswer,
+  identity: Identity,
+  options: CommandOptions,
+  written: Written = {},
+): CommandResult<Row> {
   if (!identity.fingerprint.equals(kept.fingerprint)) {
     throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
       details: { reason: "PAYLOAD_MISMATCH" },
     });
   }
+  return replayed(kept, options, written);
+}
+
+function replayed<Row extends object>(kept: KeptAnswer, options: CommandOptions, written: Written): CommandResult<Row> {
   if (options.rejectRepeats) {
     throw new Problem("IDEMPOTENT_CONFLICT", conflictText, { details: { reason: "ALREADY_PROCESSED", resourceId: kept.resourceId } });
   }
-  return { status: kept.status, body: JSON.parse(kept.body) as Row, replayed: true };
+  return {
+    status: kept.status,
+    get body() {
+      return JSON.parse(kept.body) as Row;
+    },
+    replayed: true,
+    written,
+  };
 }
 
 function inProgress(): Problem {

@@ -55,7 +55,10 @@ export interface CellEnv {
 export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   params: Params;
   query: Query;
-  body: Body;
+  /** Parsed when it is first asked for: throws BAD_REQUEST then. */
+  readonly body: Body;
+  /** The JSON body as it came; undefined where there is none, or it is a file. */
+  bytes: Buffer | undefined;
   caller: Principal;
   tenant: Tenant;
   requestId: string;

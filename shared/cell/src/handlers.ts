@@ -1,4 +1,14 @@
-import { abortSent, type HttpMetrics, newRequestId, problemBody, readJson, readRequestId, toProblem, verifyAssertion } from "@cell/http";
+import {
+  abortSent,
+  type HttpMetrics,
+  newRequestId,
+  parseJsonBytes,
+  problemBody,
+  readJsonBytes,
+  readRequestId,
+  toProblem,
+  verifyAssertion,
+} from "@cell/http";
 import { assertCurrent, assertServed, databaseProblem, isDenied, type Tenant } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
 import type { Context } from "hono";
@@ -106,6 +116,8 @@ export class Handlers {
     const tenant = await registry.tenant(principal.tenantId);
     assertServed(tenant, endpoint.method !== "get");
     assertCurrent(tenant, registry.version);
+    const bytes = endpoint.body && !endpoint.files ? await readJsonBytes(c.env.incoming, mostBodyBytes) : undefined;
+    let body: { parsed: unknown } | undefined;
     return {
       caller: principal,
       tenant,
@@ -114,7 +126,11 @@ export class Handlers {
       now: new Date(nowMs).toISOString(),
       params: endpoint.params && parseParams(endpoint.params, c.req.param()),
       query: parseQuery(endpoint.query, queryOf(c)),
-      body: endpoint.body && !endpoint.files ? parseBody(endpoint.body, await readJson(c.env.incoming, mostBodyBytes)) : undefined,
+      bytes,
+      get body() {
+        body ??= { parsed: bytes && parseBody(endpoint.body, parseJsonBytes(bytes)) };
+        return body.parsed;
+      },
       ifMatch: endpoint.versioned && endpoint.method !== "get" ? parseIfMatch(headerOf(c, "if-match")) : undefined,
       ip: headerOf(c, "x-forwarded-for") ?? null,
       userAgent: headerOf(c, "user-agent")?.slice(0, 255) ?? null,

@@ -89,8 +89,8 @@ async function commandOptions(call: Call, endpoint: Endpoint): Promise<CommandOp
   return { key, rejectRepeats: (mode ?? settings.idempotencyMode) === "reject", status, turn: turnOf(call, endpoint) };
 }
 
-function turnOf({ body }: Call, { turn }: Endpoint): string | undefined {
-  return turn === undefined ? undefined : (body as Record<string, string>)[turn];
+function turnOf(call: Call, { turn }: Endpoint): string | undefined {
+  return turn === undefined ? undefined : (call.body as Record<string, string>)[turn];
 }
 
 /** The caller's key: `Idempotency-Key`, else its X-Request-ID. An id that the gateway made is none. */
@@ -107,8 +107,15 @@ function answerCommand(
 ): Response {
   if (result.replayed) headers["idempotency-replayed"] = "true";
   else committed(call.tenant.tenantId);
-  if (endpoint.versioned && "version" in result.body) headers.etag = etag(result.body.version);
-  return json(call, endpoint.answer.present(result.body, clearance(call.caller, "list"), call.tenant.tenantId), result.status, headers);
+  const cleared = clearance(call.caller, "list");
+  const { written = {} } = result;
+  if (written.clearance !== cleared || written.text === undefined) {
+    const { body } = result;
+    written.clearance = cleared;
+    written.headers = endpoint.versioned && "version" in body ? { etag: etag(body.version) } : {};
+    written.text = latin1(JSON.stringify(endpoint.answer.present(body, cleared, call.tenant.tenantId)));
+  }
+  return sendWhole(outgoingOf(call), result.status, { ...headers, ...written.headers }, written.text);
 }
 
 function etag(version: unknown): string {

@@ -6,13 +6,22 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 /** The JSON body of a request. Throws the documented error for anything that is not well-formed JSON in UTF-8, of so many bytes at most. */
 export async function readJson(incoming: IncomingMessage, bytesAtMost: number, keysAtMost?: number): Promise<unknown> {
+  return parseJsonBytes(await readJsonBytes(incoming, bytesAtMost), keysAtMost);
+}
+
+/** The bytes of a request's JSON body. Throws the documented error for a body of another type, and for more than so many bytes. */
+export async function readJsonBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer> {
   const { "content-type": type, "content-encoding": encoding } = incoming.headers;
   if (type === undefined || !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(type)) {
     throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json in UTF-8");
   }
   if (encoding !== undefined) throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body without Content-Encoding");
   if (Number(incoming.headers["content-length"] ?? 0) > bytesAtMost) throw tooLarge(bytesAtMost);
-  const bytes = await readBytes(incoming, bytesAtMost);
+  return readBytes(incoming, bytesAtMost);
+}
+
+/** What the bytes of a JSON body say. Throws the documented error for anything that is not well-formed JSON in UTF-8. */
+export function parseJsonBytes(bytes: Buffer, keysAtMost?: number): unknown {
   let text: string;
   try {
     text = utf8.decode(bytes);

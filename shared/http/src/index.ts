@@ -9,7 +9,7 @@ export {
   signAssertion,
   verifyAssertion,
 } from "./assertion.ts";
-export { readJson } from "./body.ts";
+export { parseJsonBytes, readJson, readJsonBytes } from "./body.ts";
 export { checkTarget } from "./head.ts";
 export { parseJson } from "./json.ts";
 export { createLogger, type Logger } from "./log.ts";

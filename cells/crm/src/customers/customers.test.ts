@@ -52,6 +52,29 @@ describe("creating a customer", () => {
     expect(second.body).toMatchObject({ code: "DUPLICATE_NAME", details: { existingId: first.customerId } });
   });
 
+  test("a repeat is known by what its body says, however it is written, and a malformed one is refused all the same", async () => {
+    const headers = { "content-type": "application/json" };
+    const send = (raw: string) => admin.post("/customers", { raw, headers, key: "one-meaning" });
+    const first = await send('{"name":"One meaning","tags":["a"]}');
+    expect(first.status, first.text).toBe(201);
+    for (const raw of [
+      '{"name":"One meaning","tags":["a"]}',
+      '{ "tags": ["a"], "name": "  One meaning " }',
+      '{"name":"One meaning","tags":["a"]}',
+    ]) {
+      const again = await send(raw);
+      expect([again.status, again.headers.get("idempotency-replayed"), again.headers.get("etag")]).toEqual([
+        201,
+        "true",
+        first.headers.get("etag"),
+      ]);
+      expect(again.text).toBe(first.text);
+    }
+    expect((await send('{"name":"One meaning","tags":["b"]}')).body.details).toEqual({ reason: "PAYLOAD_MISMATCH" });
+    for (const raw of ['{"name":"One meaning","name":"Two"}', '{"name":"One meaning"', '{"nam":"One meaning"}', "[]", ""])
+      expect((await send(raw)).status).toBe(400);
+  });
+
   test("every bad field is named at once, and nothing is written", async () => {
     const answer = await admin.post("/customers", {
       body: { name: "  ", contactPhone: "abc", status: "gone", level: 7, colour: "red" },
