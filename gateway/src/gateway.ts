@@ -1,18 +1,27 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Logger, newRequestId, type Server, securityHeaders, sendProblem, serve, toProblem } from "@cell/http";
-import { createApp } from "./app.ts";
+import { type Logger, newRequestId, type ServeOptions, type Server, securityHeaders, sendProblem, serve, toProblem } from "@cell/http";
 import type { Config } from "./config.ts";
 import { createForward } from "./forward.ts";
+import { createHealth, isHealth } from "./health.ts";
 import { identifyRequest } from "./identity.ts";
 import { createServices } from "./services.ts";
 import { readTarget } from "./target.ts";
+
+type Fetch = ServeOptions["fetch"];
 
 /** Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when the port is taken. */
 export async function startGateway(config: Config, log: Logger): Promise<Server> {
   const services = await createServices(config, log);
   const { metrics, authenticator, rateLimits, upstreams, controlPlane } = services;
   const forward = createForward({ config, authenticator, rateLimits, upstreams, metrics, log });
-  const app = createApp(services, () => server.draining);
+  const health = createHealth(services, () => server.draining);
+  let app: Promise<{ fetch: Fetch }> | undefined;
+  /** What administration and documents need is loaded with their first request: no other waits for it. */
+  const fetch: Fetch = async (request, env) => {
+    if (isHealth(env.incoming.url ?? "")) return health.fetch(request, env);
+    app ??= import("./app.ts").then(({ createApp }) => createApp(services));
+    return (await app).fetch(request, env);
+  };
 
   /** Requests to the cells are answered right here; what remains for `app` has its id on the answer. */
   function intercept(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
@@ -37,7 +46,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Server>
   services.identityProvider?.start();
   const looked = controlPlane.start();
   const server = await serve({
-    fetch: app.fetch as Parameters<typeof serve>[0]["fetch"],
+    fetch,
     intercept,
     host: config.host,
     port: config.port,

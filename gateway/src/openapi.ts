@@ -9,7 +9,7 @@ export async function ownDocument(): Promise<object> {
   // The document depends on no setting; these only let the gateway be put together. It is not started.
   const config = readConfig({ DATABASE_URL: "postgres://none", ASSERTION_KEYS: `a:${"A".repeat(43)}`, CELLS: "crm=http://127.0.0.1:1" });
   const services = await createServices(config, createLogger("openapi", "silent"));
-  const document = gatewayDocument(createApp(services, () => false));
+  const document = gatewayDocument(createApp(services));
   await services.close();
   return document;
 }

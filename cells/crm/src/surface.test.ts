@@ -2,7 +2,7 @@ import { serveTestCell, type TestCell, type TestClient, testAssertionKeys } from
 import { createLogger, Outbound } from "@cell/http";
 import { tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { createCrm } from "./app.ts";
 import { keyword } from "./keyword.ts";
 import { createRegistry } from "./registry.ts";
@@ -31,6 +31,28 @@ test("health, readiness, Prometheus' metrics and the documents need no tenant an
   expect([document.status, await document.json()]).toMatchObject([200, { openapi: expect.stringMatching(/^3\.1\./) }]);
   const docs = await bare("/docs");
   expect([docs.status, docs.headers.get("content-type")]).toEqual([200, expect.stringMatching(/^text\/html/)]);
+});
+
+test("HEAD is answered with the head of GET, on a connection that goes on, and no fault is noted", async () => {
+  const faults = vi.spyOn(console, "error");
+  const { customerId } = (await admin.post("/customers", { body: { name: "Heads" } })).body;
+  for (const path of [
+    `/customers/${customerId}`,
+    "/customers",
+    "/customers/export?format=csv",
+    "/pipeline/funnel",
+    "/reports/funnel?format=csv",
+  ]) {
+    const head = await fetch(cell.url + path, { method: "HEAD", headers: admin.headers() });
+    const whole = await fetch(cell.url + path, { headers: admin.headers() });
+    const text = await whole.text();
+    expect([head.status, await head.text()]).toEqual([200, ""]);
+    for (const name of ["content-type", "etag", "content-disposition", "cache-control"])
+      expect(head.headers.get(name)).toBe(whole.headers.get(name));
+    const length = head.headers.get("content-length");
+    if (length !== null && !path.includes("unnel")) expect(Number(length)).toBe(Buffer.byteLength(text));
+  }
+  expect(faults).not.toHaveBeenCalled();
 });
 
 test("Prometheus' metrics hold no tenant and no personal data", async () => {

@@ -14,7 +14,7 @@ interface Document {
 
 const config = readConfig({ DATABASE_URL: "postgres://none", ASSERTION_KEYS: assertionKeys, CELLS: "crm=http://127.0.0.1:1" });
 /** The document that every answer is held to. */
-export const document = gatewayDocument(createApp(await createServices(config, createLogger("test", "silent")), () => false)) as Document;
+export const document = gatewayDocument(createApp(await createServices(config, createLogger("test", "silent")))) as Document;
 const ajv = new Ajv2020({ strict: false, allErrors: true });
 addFormats.default(ajv);
 ajv.addSchema(document, "document");

@@ -5,12 +5,10 @@ import { type Clearance, isHidden, mask } from "./masking.ts";
 import { formatMoney } from "./money.ts";
 import { type Field, fieldsOf, type Presenter } from "./resource.ts";
 
-const [nullBytes, beforeRows, betweenRows, afterRows] = ["null", '{"data":[', ",", "],"].map((text) => Buffer.from(text)) as [
-  Buffer,
-  Buffer,
-  Buffer,
-  Buffer,
-];
+const nullBytes = Buffer.from("null");
+const beforeRows = Buffer.from('{"data":[');
+const betweenRows = Buffer.from(",");
+const afterRows = Buffer.from("],");
 /** What a value may have around it, or in its place, and what ends its row say of it. */
 const beside = 64;
 const writer = new JsonWriter();

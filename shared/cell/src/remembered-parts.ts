@@ -1,6 +1,6 @@
 import type { TenantDb } from "@cell/postgres";
 import { LRUCache } from "lru-cache";
-import { changedSince, mostChanges, type News, newsOf } from "./remembered.ts";
+import { changedSince, type News, newsOf } from "./remembered.ts";
 
 /** Sums over records of one type by the part that each stays in for good, such as the day on which it was made. Parts are in the order of their names. */
 export interface Parts<Row> {
@@ -40,9 +40,9 @@ export async function rememberedParts<Row>(tenant: TenantDb, parts: Parts<Row>, 
   kept.set(name, found, { size: 1 });
   try {
     const held = await found;
-    const rows = [...held.rows].flatMap(([part, rows]) => (part >= first && part < last ? rows : []));
-    if (kept.get(name) === found) kept.set(name, found, { size: 1 + held.rows.size + rows.length });
-    return rows;
+    const size = [...held.rows.values()].reduce((sum, its) => sum + its.length, 1);
+    if (kept.get(name) === found) kept.set(name, found, { size });
+    return [...held.rows].flatMap(([part, its]) => (part >= first && part < last ? its : []));
   } catch (error) {
     if (kept.get(name) === found) kept.delete(name);
     throw error;
@@ -61,7 +61,9 @@ async function heldBy<Row>(
   const known = await before?.catch(() => undefined);
   const held = known?.identity === identity ? known : undefined;
   const { snapshot, transactionOffset, changes } = await newsOf(tenant, [parts.type], held?.snapshot ?? null);
-  if (!held || held.transactionOffset !== transactionOffset || changes >= mostChanges) {
+  const isSame = held?.transactionOffset === transactionOffset;
+  const changed = isSame && changes > 0 ? await changedSince(tenant, [parts.type], held) : [];
+  if (!isSame || !changed) {
     const rows = await parts.readRange(first, last);
     return { identity, snapshot, transactionOffset, first, last, rows: Map.groupBy(rows, parts.partOf) };
   }
@@ -69,9 +71,8 @@ async function heldBy<Row>(
   const put = (read: Row[]) => {
     for (const [part, its] of Map.groupBy(read, parts.partOf)) rows.set(part, its);
   };
-  if (changes > 0) {
-    const changed = await parts.partsOf(await changedSince(tenant, [parts.type], held));
-    const ours = changed.filter((part) => part >= held.first && part < held.last);
+  if (changed.length > 0) {
+    const ours = (await parts.partsOf(changed)).filter((part) => part >= held.first && part < held.last);
     const read = ours.length > 0 ? await parts.readParts(ours) : [];
     for (const part of ours) rows.delete(part);
     put(read);

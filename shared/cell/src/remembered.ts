@@ -20,7 +20,7 @@ const kept = new LRUCache<string, Remembered>({ max: 2_000 });
 const offset = tables.selectFrom("auditSeals").select("transactionOffset").orderBy("seal", "desc").limit(sql.lit(1));
 
 /** More changes than these are not told apart. */
-export const mostChanges = 2_000;
+const mostChanges = 2_000;
 
 type Since = { types: readonly string[]; snapshot: string | null };
 
@@ -47,7 +47,7 @@ const news = statement((p: Parameters<Since>) =>
 );
 
 const changedIds = statement((p: Parameters<Since & { transactionOffset: string }>) =>
-  entriesSince(p, sql`${p.transactionOffset}::bigint`).select("resourceId").distinct(),
+  entriesSince(p, sql`${p.transactionOffset}::bigint`).select("resourceId"),
 );
 
 /** What has been written so far, and how many records of some types since a snapshot: 0 where none is given. */
@@ -64,13 +64,17 @@ export async function newsOf(tenant: TenantDb, types: readonly string[], snapsho
   return { ...now, changes: now.changes ?? 0 };
 }
 
-/** The ids of the records of some types that were written since `since`, of fewer than `mostChanges`; others among them, such as an export's. */
+/**
+ * The ids of the records of some types that were written since `since`, others such as an export's among them; undefined where there are too
+ * many of them to be told apart.
+ */
 export async function changedSince(
   tenant: TenantDb,
   types: readonly string[],
   since: Pick<News, "snapshot" | "transactionOffset">,
-): Promise<string[]> {
-  return (await tenant.query(changedIds, { types, ...since })).map(({ resourceId }) => resourceId);
+): Promise<string[] | undefined> {
+  const entries = await tenant.query(changedIds, { types, ...since });
+  return entries.length < mostChanges ? [...new Set(entries.map(({ resourceId }) => resourceId))] : undefined;
 }
 
 /**

@@ -17,5 +17,5 @@ export { Counter, createHttpMetrics, Gauge, type HttpMetrics, Registry } from ".
 export { Outbound, OutboundError, type OutboundFailure, outboundFailures } from "./outbound.ts";
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";
 export { newRequestId, readRequestId, requestIdPattern } from "./request-id.ts";
-export { type HttpBindings, type Server, serve, stopOnSignals } from "./serve.ts";
+export { type HttpBindings, type ServeOptions, type Server, serve, stopOnSignals } from "./serve.ts";
 export { abortSent, latin1, sendStream, sendWhole } from "./stream.ts";

@@ -1,0 +1,31 @@
+import { Problem, unavailable } from "@cell/problem";
+import { Hono } from "hono";
+import type { GatewayEnv } from "./admin/access.ts";
+import { answerAsOurs } from "./answers.ts";
+import type { Services } from "./services.ts";
+
+/** Whether a path is one of these. */
+export function isHealth(url: string): boolean {
+  return /^\/(?:health|ready|metrics)\/?(?:\?|$)/.test(url);
+}
+
+/** Health, readiness and metrics: what load balancers and Prometheus ask from the first moment on. `draining`: the server is about to stop. */
+export function createHealth(services: Services, draining: () => boolean): Hono<GatewayEnv> {
+  const { controlPlane, identityProvider, metrics } = services;
+  const app = new Hono<GatewayEnv>({ strict: false });
+  answerAsOurs(app, services);
+  app.get("/health", (c) => c.json({ status: "ok" }));
+  app.get("/ready", (c) => {
+    const checks = {
+      database: controlPlane.reachable ? "ok" : "away",
+      // Its absence makes nobody unready: keys are taken all the same.
+      identityProvider: identityProvider?.state ?? "none",
+      draining: draining(),
+    };
+    if (checks.database === "ok" && !checks.draining) return c.json({ status: "ready", checks });
+    const { code, message, headers } = unavailable(checks.draining ? "Shutting down" : "The control plane's database is away");
+    throw new Problem(code, message, { details: { checks }, ...(headers ? { headers } : {}) });
+  });
+  app.get("/metrics", async (c) => c.body(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType }));
+  return app;
+}
