@@ -1,4 +1,3 @@
-import { hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Change,
@@ -8,17 +7,25 @@ import {
   isConnectionLoss,
   isRetryable,
   type KeptAnswer,
-  type Tenant,
   type TenantTx,
   violatedConstraint,
   type WriteSession,
 } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
-import { LRUCache } from "lru-cache";
 import { type AuditDraft, auditEntry } from "./audit.ts";
-import { canonicalJson } from "./body.ts";
 import type { Call } from "./endpoint.ts";
-import type { Clearance } from "./masking.ts";
+import {
+  type CommandResult,
+  conflictText,
+  fingerprintOf,
+  type Identity,
+  isKept,
+  keepHere,
+  keyOf,
+  nameOf,
+  replay,
+  replayHere,
+} from "./kept-answers.ts";
 import type { Presenter } from "./resource.ts";
 
 /** What a command's work comes to: the changes, their audit entries and the answer, or the answer alone where nothing is to change. */
@@ -38,23 +45,6 @@ export type Outcome<Row extends object> = {
 
 export type Work<Row extends object> = (tx: TenantTx) => Promise<Outcome<Row>>;
 
-/** A command's answer: unmasked, as it was kept or would be. */
-export interface CommandResult<Row extends object> {
-  status: number;
-  readonly body: Row;
-  replayed: boolean;
-  /** Of a replay out of memory: how it was written last. */
-  written?: Written;
-}
-
-/** An answer as it was written for a clearance, for who writes it again. */
-export interface Written {
-  clearance?: Clearance;
-  headers?: Readonly<Record<string, string>>;
-  /** In Latin-1, byte for byte. */
-  text?: string;
-}
-
 export interface CommandOptions {
   /** The caller's idempotency key; undefined runs without one. */
   key: string | undefined;
@@ -67,8 +57,6 @@ export interface CommandOptions {
   turn?: string | undefined;
 }
 
-/** How long an answer is kept. */
-export const keptForMs = 24 * 60 * 60 * 1000;
 const waitMs = 2_000;
 const maxAttempts = 5;
 /** How long a command waits for those before it on its record, less than a gateway waits for us: behind one that hangs, a crowd is refused instead of piling up. */
@@ -76,24 +64,6 @@ const turnMs = 4_000;
 /** A lost connection is worth another try this long after the start; later, the caller's own repeat comes sooner than our answer would. */
 const onceMoreWithinMs = 2_000;
 const tooManyText = "Too many writes to the same record at once; try again";
-const conflictText = "This X-Request-ID has already been processed";
-
-/** An answer in memory. */
-interface KeptHere {
-  tenant: Tenant;
-  kept: KeptAnswer;
-  /** The digest of the body's bytes, of a request without a query: the same ones need not be parsed to be known for the same. */
-  sent: Buffer | undefined;
-  written: Written;
-}
-
-/** Answers as they were kept, for repeats that come soon: what was committed under a key stays so for its day. Together some 32 MB at most. */
-const answers = new LRUCache<string, KeptHere>({
-  maxSize: 16 * 1024 * 1024,
-  maxEntrySize: 64 * 1024,
-  // The text, and the one that is written.
-  sizeCalculation: ({ kept }) => 2 * kept.body.length + 768,
-});
 
 /** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
 const running = new Map<string, Promise<unknown>>();
@@ -139,12 +109,11 @@ export async function command<Row extends object>(
     return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
   }
   const key = keyOf(call, options.key);
+  const identify = () => ({ key, fingerprint: fingerprintOf(call, options.bodyDigest) });
+  const answered = replayHere<Row>(call, key, options.rejectRepeats, identify);
+  if (answered) return answered;
+  const identity = identify();
   const name = nameOf(call, key);
-  const known = answers.get(name);
-  const isKnown = known?.tenant === call.tenant && isKept(known.kept);
-  if (isKnown && known.sent && sentOf(call)?.equals(known.sent)) return replayed(known.kept, options, known.written);
-  const identity = { key, fingerprint: fingerprintOf(call, options.bodyDigest) };
-  if (isKnown) return replay(known.kept, identity, options, known.written);
   const deadlineMs = performance.now() + waitMs;
   const first = running.get(name);
   if (first && !(await settled(first, waitMs))) throw inProgress();
@@ -176,39 +145,9 @@ class AnswerKept extends Error {
   }
 }
 
-interface Identity {
-  key: Buffer;
-  fingerprint: Buffer;
-}
-
 /** Throws what is wrong with the body, be it looked at or not. */
 function validate(call: Call): unknown {
   return call.body;
-}
-
-function keyOf({ context: { req }, caller }: Call, key: string): Buffer {
-  return hash("sha256", [caller.userId, req.method, pathOf(req), key].join("\0"), "buffer");
-}
-
-function fingerprintOf({ context: { req }, body }: Call, bodyDigest: string | undefined): Buffer {
-  const query = req.url.split("?")[1] ?? "";
-  return hash("sha256", [req.method, pathOf(req), query, bodyDigest ?? canonicalJson(body ?? null)].join("\0"), "buffer");
-}
-
-function pathOf({ path }: { path: string }): string {
-  return path.replace(/\/+$/, "");
-}
-
-function sentOf({ context: { env }, bytes }: Call): Buffer | undefined {
-  return bytes && !env.incoming.url?.includes("?") ? hash("sha256", bytes, "buffer") : undefined;
-}
-
-function nameOf({ tenant }: Call, key: Buffer): string {
-  return `${tenant.tenantId} ${key.toString("latin1")}`;
-}
-
-function keepHere(call: Call, key: Buffer, kept: KeptAnswer): void {
-  answers.set(nameOf(call, key), { tenant: call.tenant, kept, sent: sentOf(call), written: {} });
 }
 
 async function attempts<Row extends object>(
@@ -226,7 +165,7 @@ async function attempts<Row extends object>(
     } catch (error) {
       if (error instanceof AnswerKept && identity) {
         if (isKept(error.kept)) {
-          const answered = replay<Row>(error.kept, identity, options);
+          const answered = replay<Row>(error.kept, identity, options.rejectRepeats);
           keepHere(call, identity.key, error.kept);
           return answered;
         }
@@ -303,39 +242,6 @@ function guard(session: WriteSession, key: Buffer): (begun: boolean) => Promise<
     if (begun && !(await session.lockKey(key))) throw new RunsElsewhere();
     const kept = await session.findKept(key);
     if (kept) throw new AnswerKept(kept);
-  };
-}
-
-/** Whether the day of a kept answer lasts. */
-function isKept({ createdAt }: KeptAnswer): boolean {
-  return Date.now() - Date.parse(createdAt) < keptForMs;
-}
-
-function replay<Row extends object>(
-  kept: KeptAnswer,
-  identity: Identity,
-  options: CommandOptions,
-  written: Written = {},
-): CommandResult<Row> {
-  if (!identity.fingerprint.equals(kept.fingerprint)) {
-    throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
-      details: { reason: "PAYLOAD_MISMATCH" },
-    });
-  }
-  return replayed(kept, options, written);
-}
-
-function replayed<Row extends object>(kept: KeptAnswer, options: CommandOptions, written: Written): CommandResult<Row> {
-  if (options.rejectRepeats) {
-    throw new Problem("IDEMPOTENT_CONFLICT", conflictText, { details: { reason: "ALREADY_PROCESSED", resourceId: kept.resourceId } });
-  }
-  return {
-    status: kept.status,
-    get body() {
-      return JSON.parse(kept.body) as Row;
-    },
-    replayed: true,
-    written,
   };
 }
 

@@ -3,10 +3,11 @@ export { type Background, repeat } from "./background.ts";
 export { canonicalJson } from "./body.ts";
 export { type Cell, type CellOptions, type CommandAnswer, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
-export { keptForMs, type Outcome } from "./command.ts";
+export type { Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
 export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
 export { type Condition, hasForm } from "./filter.ts";
+export { keptForMs } from "./kept-answers.ts";
 export {
   equals,
   type FieldType,

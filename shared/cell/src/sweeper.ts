@@ -1,7 +1,7 @@
 import type { Logger } from "@cell/http";
 import { type Registry, schemaOf } from "@cell/postgres";
 import { type Background, repeat } from "./background.ts";
-import { keptForMs } from "./command.ts";
+import { keptForMs } from "./kept-answers.ts";
 
 const everyMs = 5 * 60_000;
 const keysPerStatement = 500;
