@@ -1,10 +1,10 @@
 import { type Bench, gets, type Workload } from "../harness/bench.ts";
 import { call } from "../harness/client.ts";
 import { ensureMany, idOf, tenants } from "../harness/data.ts";
+import { oneByOne } from "../harness/one-by-one.ts";
 import { atMost, compare, type Line } from "../harness/report.ts";
 import type { Side } from "../harness/rounds.ts";
 import { timed, withCpu } from "../harness/sample.ts";
-import { percentile } from "../harness/statistics.ts";
 
 const tenantId = tenants.many;
 
@@ -37,6 +37,7 @@ export const funnel: Workload = {
           // Another window is another question.
           cold: oneByOne(
             bench,
+            tenantId,
             `${name}, never asked before, after a write`,
             () => `${path}?from=${new Date(yearAgo + asked).toISOString()}`,
             write,
@@ -80,30 +81,6 @@ function firstOfAll(bench: Bench, name: string, path: string): Side {
         return timed(1, ms, { p50Ms: ms });
       });
     },
-  };
-}
-
-/** Requests that differ, one after the other. */
-function oneByOne(bench: Bench, name: string, path: () => string, before: () => Promise<void>): Side {
-  return {
-    name,
-    run: (seconds) =>
-      withCpu(bench.stack.pids("gateway", "crm"), async () => {
-        const ms: number[] = [];
-        let errors = 0;
-        const startedAt = performance.now();
-        while (ms.length === 0 || performance.now() - startedAt < seconds * 1000) {
-          await before();
-          const sentAt = performance.now();
-          await call(bench.stack, tenantId, path()).catch((error: Error) => {
-            if (errors++ === 0) bench.log(error.message.slice(0, 200));
-          });
-          ms.push(performance.now() - sentAt);
-        }
-        const total = performance.now() - startedAt;
-        const latencies = { p50Ms: percentile(ms, 0.5), p99Ms: percentile(ms, 0.99), maxMs: Math.max(...ms) };
-        return { count: ms.length, perSecond: ms.length / (total / 1000), errors, ...latencies };
-      }),
   };
 }
 
