@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import pg from "pg";
 
 /**
- * The least that Node does for a read: node:http, one pipelined connection, one named statement, and its rows as JSON. No token, tenant,
+ * The least that Node does for a read: node:http, two pipelined connections, one named statement, and its rows as JSON. No token, tenant,
  * permission, validation, masking, audit, metrics or limits. The statement has one parameter, the path's last segment.
  */
 const { PORT, HOST, DATABASE_URL, STATEMENT = "" } = process.env as NodeJS.ProcessEnv & Record<string, string>;

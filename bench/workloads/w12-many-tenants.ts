@@ -48,6 +48,7 @@ async function inMode(bench: Bench, mode: string, name: string, ids: readonly st
   ];
 }
 
+/** PostgreSQL without the product: the page of one tenant against those of many, by the product's own statement. */
 async function byDatabaseAlone(bench: Bench, ids: readonly string[]): Promise<Line[]> {
   const { stack } = bench;
   const [first = ""] = ids;

@@ -7,7 +7,7 @@ import type { Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
 import type { Call, CallOf, CellEnv, Endpoint, RowOf } from "./endpoint.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
-import type { CommandResult } from "./kept-answers.ts";
+import type { CommandAnswer } from "./kept-answers.ts";
 import type { Lists } from "./listing.ts";
 import { operationalRoutes, prometheusRoute } from "./operational.ts";
 import type { ListOptions } from "./reveal.ts";
@@ -62,8 +62,6 @@ export interface Cell {
 
 /** Commits what an upload came to, under the caller's key. */
 export type CommitUpload<Row extends object> = (bodyDigest: string, work: Work<Row>) => Promise<CommandAnswer<Row>>;
-
-export type CommandAnswer<Row extends object> = CommandResult<Row>;
 
 export type CellApp = Hono<CellEnv>;
 

@@ -15,7 +15,7 @@ import { Problem, unavailable } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "./audit.ts";
 import type { Call } from "./endpoint.ts";
 import {
-  type CommandResult,
+  type CommandAnswer,
   conflictText,
   fingerprintOf,
   type Identity,
@@ -103,7 +103,7 @@ export async function command<Row extends object>(
   answer: Presenter<Row>,
   options: CommandOptions,
   work: Work<Row>,
-): Promise<CommandResult<Row>> {
+): Promise<CommandAnswer<Row>> {
   if (options.key === undefined) {
     validate(call);
     return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
@@ -156,7 +156,7 @@ async function attempts<Row extends object>(
   options: CommandOptions,
   identity: Identity | undefined,
   work: Work<Row>,
-): Promise<CommandResult<Row>> {
+): Promise<CommandAnswer<Row>> {
   const startedMs = performance.now();
   let lost = false;
   for (let attempt = 1; ; attempt++) {
@@ -195,7 +195,7 @@ async function once<Row extends object>(
   options: CommandOptions,
   identity: Identity | undefined,
   work: Work<Row>,
-): Promise<CommandResult<Row>> {
+): Promise<CommandAnswer<Row>> {
   const session = call.tenant.writer();
   let failure: unknown;
   try {

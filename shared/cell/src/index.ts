@@ -1,13 +1,13 @@
 export { type AuditAction, type AuditDraft, type AuditOrigin, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
 export { type Background, repeat } from "./background.ts";
 export { canonicalJson } from "./body.ts";
-export { type Cell, type CellOptions, type CommandAnswer, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
+export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
 export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
 export { type Condition, hasForm } from "./filter.ts";
-export { keptForMs } from "./kept-answers.ts";
+export { type CommandAnswer, keptForMs } from "./kept-answers.ts";
 export {
   equals,
   type FieldType,

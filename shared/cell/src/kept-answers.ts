@@ -11,7 +11,7 @@ export const keptForMs = 24 * 60 * 60 * 1000;
 export const conflictText = "This X-Request-ID has already been processed";
 
 /** A command's answer: unmasked, as it was kept or would be. */
-export interface CommandResult<Row extends object> {
+export interface CommandAnswer<Row extends object> {
   status: number;
   readonly body: Row;
   replayed: boolean;
@@ -83,7 +83,7 @@ export function replayHere<Row extends object>(
   key: Buffer,
   rejectRepeats: boolean,
   identity: () => Identity,
-): CommandResult<Row> | undefined {
+): CommandAnswer<Row> | undefined {
   const known = answers.get(nameOf(call, key));
   if (known?.tenant !== call.tenant || !isKept(known.kept)) return undefined;
   if (known.sent && sentOf(call)?.equals(known.sent)) return replayed(known.kept, rejectRepeats, known.written);
@@ -106,7 +106,7 @@ export function replay<Row extends object>(
   identity: Identity,
   rejectRepeats: boolean,
   written: Written = {},
-): CommandResult<Row> {
+): CommandAnswer<Row> {
   if (!identity.fingerprint.equals(kept.fingerprint)) {
     throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
       details: { reason: "PAYLOAD_MISMATCH" },
@@ -115,7 +115,7 @@ export function replay<Row extends object>(
   return replayed(kept, rejectRepeats, written);
 }
 
-function replayed<Row extends object>(kept: KeptAnswer, rejectRepeats: boolean, written: Written): CommandResult<Row> {
+function replayed<Row extends object>(kept: KeptAnswer, rejectRepeats: boolean, written: Written): CommandAnswer<Row> {
   if (rejectRepeats) {
     throw new Problem("IDEMPOTENT_CONFLICT", conflictText, { details: { reason: "ALREADY_PROCESSED", resourceId: kept.resourceId } });
   }
