@@ -137,6 +137,8 @@ export interface OpportunityHistoryTable {
   fromPipelineId: string | null;
   fromStageType: StageType | null;
   fromEnteredAt: string | null;
+  /** Its last arrival in this stage before, while that was an open one; null where there is none. */
+  arrivedBeforeAt: string | null;
   pipelineId: string;
   stage: string;
   stageType: StageType;

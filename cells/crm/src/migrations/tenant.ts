@@ -10,6 +10,7 @@ import { webhooksMigration } from "./0008_webhooks.ts";
 import { reportsMigration } from "./0009_reports.ts";
 import { importBatchesMigration } from "./0011_imports.ts";
 import { cohortDaysMigration } from "./0012_cohort_days.ts";
+import { staysMigration } from "./0013_stays.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -24,4 +25,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   reportsMigration,
   importBatchesMigration,
   cohortDaysMigration,
+  staysMigration,
 ];

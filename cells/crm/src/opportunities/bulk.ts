@@ -5,7 +5,7 @@ import { field, fieldsOf, recordsOf } from "../records.ts";
 import { db } from "../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
 import { changing, columns, historyColumns, probability, stored } from "./repository.ts";
-import { namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
+import { arrivedBefore, namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
 
 // Planned afresh at each run: a plan from when the table was small would read all of it.
 const once = { keep: false };
@@ -63,11 +63,24 @@ const updateRows = statement(
   once,
 );
 
+const arrival = {
+  opportunityId: field("opportunityId"),
+  seq: field("seq"),
+  moved: field("moved"),
+  pipelineId: field("pipelineId"),
+  stage: field("stage"),
+  stageType: field("stageType"),
+};
+const arrivedInGiven = sql`max("row".at) filter (where "row".moved and "row".stage_type = 'open') over (
+  partition by "row".opportunity_id, "row".pipeline_id, "row".stage order by "row".seq rows between unbounded preceding and 1 preceding)`;
+
 const insertHistory = statement((p: Parameters<{ rows: string }>) =>
   db
     .insertInto("opportunityHistory")
-    .columns(historyColumns)
-    .expression(sql`select ${sql.join(historyColumns.map(field))} from ${givenHistory(p.rows)}`),
+    .columns([...historyColumns, "arrivedBeforeAt"])
+    .expression(
+      sql`select ${sql.join([...historyColumns.map(field), arrivedBefore(arrival, arrivedInGiven)])} from ${givenHistory(p.rows)}`,
+    ),
 );
 
 /** The live opportunities with these ids. */

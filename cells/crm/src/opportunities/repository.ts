@@ -5,7 +5,7 @@ import { keptLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
-import { namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
+import { arrivedBefore, namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
 
 /** The columns of an answer but for the probability, which leaves as a number. */
 export const columns = [
@@ -90,7 +90,9 @@ const updateRow = statement((p: Parameters<TrackedOpportunity & { read: number; 
     .where("deletedAt", "is", null),
 );
 
-const insertHistory = statement((p: Parameters<HistoryRow>) => db.insertInto("opportunityHistory").values(valuesOf(p, historyColumns)));
+const insertHistory = statement((p: Parameters<HistoryRow>) =>
+  db.insertInto("opportunityHistory").values({ ...(valuesOf(p, historyColumns) as object), arrivedBeforeAt: arrivedBefore(p) } as never),
+);
 
 const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
   db

@@ -52,3 +52,21 @@ export function wayAfter({ pipelineId, stage, status }: Place): Way {
 export function namedWay(way: Way) {
   return wayColumns.map((name) => way[name].as(name));
 }
+
+type Arrival = Record<"opportunityId" | "seq" | "moved" | "pipelineId" | "stage" | "stageType", RawBuilder<unknown>>;
+
+/**
+ * When an opportunity that arrives in an open stage was there last; null where it never was, and for what is no arrival. By the history that is
+ * stored, unless `unstored` knows better: the same of rows that come in the same statement.
+ */
+export function arrivedBefore(
+  { opportunityId, seq, moved, pipelineId, stage, stageType }: Arrival,
+  unstored: RawBuilder<unknown> = sql`null`,
+) {
+  const stored = db
+    .selectFrom("opportunityHistory as earlier")
+    .select(sql<string | null>`max(earlier.at)`.as("at"))
+    .where(sql<boolean>`earlier.opportunity_id = ${opportunityId} and earlier.pipeline_id = ${pipelineId} and earlier.stage = ${stage}`)
+    .where(sql<boolean>`earlier.stage_type = 'open' and earlier.moved`);
+  return sql<string | null>`case when ${seq} > 1 and ${moved} and ${stageType} = 'open' then coalesce(${unstored}, (${stored})) end`;
+}

@@ -12,9 +12,11 @@ import {
   plainAmounts,
   totalOf,
 } from "./money.ts";
-import type { EventSums, Grouping, StageRow, StaySums } from "./repository.ts";
+import type { EventSums, StageRow } from "./repository.ts";
 import { isFrom, openStages, shownStage } from "./stages.ts";
+import type { StaySums } from "./stays.ts";
 import { eventLinks, eventsOf, ratesOf } from "./summary.ts";
+import type { Grouping } from "./sums.ts";
 import type { Bucket, Window } from "./window.ts";
 
 export interface FunnelReportInput {

@@ -1,7 +1,8 @@
 import { type Parameters, type Statement, statement, type TenantDb } from "@cell/postgres";
-import { type Compilable, type RawBuilder, sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { db, type StageType } from "../tables.ts";
-import { everywhere, type Question, states, type Tense } from "./states.ts";
+import { type Question, states, type Tense } from "./states.ts";
+import { type Between, count, epoch, type Grouped, type Grouping, groupKeys, inEachTense, once, windowOf, within } from "./sums.ts";
 
 /** A stage of a pipeline, removed ones included. */
 export interface StageRow {
@@ -17,14 +18,6 @@ export interface StageRow {
   number: number;
 }
 
-interface Between {
-  from: string;
-  to: string;
-}
-
-export type Grouping = "none" | "owner" | "month";
-type Grouped = Question & Between & { bounds: string[] };
-
 const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
   db
     .selectFrom("pipelines")
@@ -38,22 +31,9 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
     .orderBy("position"),
 );
 
-// Planned afresh at each run, for the moment, the window and the filters that are asked for.
-const once = { keep: false };
-const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
-  sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
-const epoch = (span: RawBuilder<unknown>) => sql<string>`extract(epoch from ${span})`;
-const count = sql<number>`count(*)`;
-
-/** A statement for each tense. */
-function inEachTense<P, R>(build: (p: Parameters<P>, tense: Tense) => Compilable<R>): Record<Tense, Statement<P, R>> {
-  const of = (tense: Tense) => statement((p: Parameters<P>) => build(p, tense), once);
-  return { present: of("present"), past: of("past") };
-}
-
 const stageSums = inEachTense((p: Parameters<Question & { stuckBefore: string; today: string }>, tense) =>
   states(p, tense)
-    .select(["stage", "stageType", "currency"])
+    .select(["stage", "currency"])
     .select([
       count.as("count"),
       sql<string>`sum(amount)`.as("amount"),
@@ -63,7 +43,8 @@ const stageSums = inEachTense((p: Parameters<Question & { stuckBefore: string; t
       sql<number>`count(*) filter (where entered_at < ${p.stuckBefore}::timestamptz)`.as("stuck"),
       sql<number>`count(*) filter (where expected_close_date < ${p.today}::date)`.as("overdue"),
     ])
-    .groupBy(["stage", "stageType", "currency"]),
+    .where("stageType", "=", sql.lit("open" as const))
+    .groupBy(["stage", "currency"]),
 );
 
 const typeCounts = inEachTense((p: Parameters<Question>, tense) =>
@@ -80,9 +61,7 @@ const cohort = (p: Parameters<Question>, tense: Tense) =>
     .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
     .groupBy(cohortKeys);
 
-const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) =>
-  cohort(p, tense).where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`),
-);
+const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) => cohort(p, tense).where(within(sql`created_at`, windowOf(p))));
 
 // PostgreSQL keeps statistics on this very expression, by which it knows that the days are few.
 const createdDay = sql<string>`date_bin('1 day', created_at, timestamptz '2000-01-01 00:00:00+00')`;
@@ -91,7 +70,7 @@ const cohortRange = statement(
   (p: Parameters<Question & Between>) =>
     cohort(p, "present")
       .select(createdDay.as("day"))
-      .where(sql<boolean>`created_at >= ${p.from}::timestamptz and created_at < ${p.to}::timestamptz`)
+      .where(within(sql`created_at`, windowOf(p)))
       .groupBy(createdDay),
   once,
 );
@@ -112,85 +91,22 @@ const daysOfIds = statement((p: Parameters<{ ids: readonly string[] }>) =>
   db.selectFrom("opportunities").select(createdDay.as("day")).distinct().where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[])`),
 );
 
-const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknown>) => RawBuilder<string | null>> = {
-  none: () => sql<null>`null::text`,
-  owner: () => sql<string>`state.owner_id`,
-  month: (p, at) => sql<string>`width_bucket(${at}, ${p.bounds}::timestamptz[])::text`,
-};
+type Happening = "created" | "won" | "lost";
 
 /** What began and what was closed in the window. */
 const eventSums = (grouping: Grouping) =>
-  inEachTense((p: Parameters<Grouped>, tense) =>
-    states(p, tense)
-      .innerJoinLateral(
-        sql<{
-          kind: "created" | "won" | "lost";
-          happenedAt: string;
-        }>`(values ('created', created_at), (stage_type, closed_at))`.as<"event">(sql`event(kind, happened_at)`),
-        (join) => join.onTrue(),
-      )
-      .select(["kind", "currency", groupKeys[grouping](p, sql`happened_at`).as("group")])
-      .select([count.as("count"), sql<string>`sum(amount)`.as("amount"), epoch(sql`sum(closed_at - created_at)`).as("cycleSeconds")])
-      .where(sql<boolean>`happened_at >= ${p.from}::timestamptz and happened_at < ${p.to}::timestamptz`)
-      .groupBy(["kind", "currency", sql`3`]),
-  );
-
-/** The stays in stages of the pipeline that ended up to the moment: each departure tells of its arrival. */
-const ended = (p: Parameters<Grouped>, tense: Tense) =>
-  db
-    .selectFrom("opportunityHistory")
-    .select(["opportunityId as stayId", "fromStageType as type", "fromEnteredAt as arrivedAt"])
-    .select([
-      sql<string>`from_stage`.as("stage"),
-      sql<string>`at - from_entered_at`.as("span"),
-      sql<string>`case when pipeline_id <> from_pipeline_id then 'movedPipeline' when stage_type = 'lost' then 'lost'
-        when stage_type = 'won' or ${positionOf(p, sql`stage`)} > ${positionOf(p, sql`from_stage`)} then 'advanced' else 'regressed' end`.as(
-        "outcome",
-      ),
-    ])
-    .where(sql<boolean>`from_pipeline_id = ${p.pipelineId}::uuid`)
-    .$if(tense === "past", (query) => query.where(sql<boolean>`at <= ${p.asOf}::timestamptz`))
-    .where(sql<boolean>`from_entered_at >= ${p.from}::timestamptz and from_entered_at < ${p.to}::timestamptz`);
-
-const stayColumns = (p: Parameters<Grouped>, grouping: Grouping) => groupKeys[grouping](p, sql`arrived_at`).as("group");
-
-/** The stays that began in the window, of the opportunities that the question is about. */
-const stays = (p: Parameters<Grouped>, tense: Tense, grouping: Grouping) =>
-  everywhere(p, tense)
-    .innerJoin(ended(p, tense).as("stay"), "stay.stayId", "state.opportunityId")
-    .select(["stayId", "stay.stage as stage", "outcome", "span", stayColumns(p, grouping)])
-    .where("stay.type", "=", sql.lit("open" as const))
-    .unionAll(
-      everywhere(p, tense)
-        .innerJoinLateral(sql<{ arrivedAt: string }>`(values (entered_at))`.as<"arrival">(sql`arrival(arrived_at)`), (join) =>
-          join.onTrue(),
-        )
-        .select(["opportunityId as stayId", "stage", sql<string>`'still'`.as("outcome"), sql<null>`null::interval`.as("span")])
-        .select(stayColumns(p, grouping))
-        .where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid and stage_type = 'open'`)
-        .where(sql<boolean>`entered_at >= ${p.from}::timestamptz and entered_at < ${p.to}::timestamptz`) as never,
+  inEachTense((p: Parameters<Grouped>, tense) => {
+    const happened = (kind: RawBuilder<Happening>, at: RawBuilder<unknown>, cycle: RawBuilder<string | null>) =>
+      states(p, tense)
+        .select([kind.as("kind"), "currency", groupKeys[grouping](p, at).as("group")])
+        .select([count.as("count"), sql<string>`sum(amount)`.as("amount"), cycle.as("cycleSeconds")])
+        .where(within(at, windowOf(p)))
+        .groupBy([sql`1`, "currency", sql`3`]);
+    // Each reads a stretch of the index on its own time.
+    return happened(sql`'created'`, sql`created_at`, sql`null::numeric`).unionAll(
+      happened(sql`stage_type`, sql`closed_at`, epoch(sql`sum(closed_at - created_at)`)),
     );
-
-const staySums = (grouping: Grouping) =>
-  inEachTense((p: Parameters<Grouped>, tense) =>
-    db
-      .selectFrom(stays(p, tense, grouping).as("stay"))
-      .select(["stage", "group"])
-      .select([
-        sql<boolean>`${grouping === "none" ? sql`false` : sql`grouping("group") = 0`}`.as("isGroup"),
-        count.as("entries"),
-        sql<number>`count(distinct stay_id)`.as("opportunities"),
-        ...(["advanced", "lost", "regressed", "movedPipeline", "still"] as const).map((outcome) =>
-          sql<number>`count(*) filter (where outcome = ${sql.lit(outcome)})`.as(outcome),
-        ),
-        epoch(sql`sum(span)`).as("seconds"),
-        // Both out of one sort.
-        sql<[number, number] | null>`percentile_cont(array[0.5, 0.9]) within group (order by date_part('epoch', span))`.as(
-          "percentileSeconds",
-        ),
-      ])
-      .groupBy(grouping === "none" ? sql`stage, "group"` : sql`grouping sets ((stage), (stage, "group"))`),
-  );
+  });
 
 const forecastSums = inEachTense((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, tense) =>
   states(p, tense)
@@ -225,7 +141,6 @@ const later = statement((p: Parameters<{ asOf: string }>) =>
 );
 
 const events = { none: eventSums("none"), owner: eventSums("owner"), month: eventSums("month") };
-const staysBy = { none: staySums("none"), owner: staySums("owner"), month: staySums("month") };
 
 type RowsOf<S> = S extends Record<Tense, Statement<never, infer Row>> ? Row : never;
 export type StageSums = RowsOf<typeof stageSums>;
@@ -233,7 +148,6 @@ export type TypeCounts = RowsOf<typeof typeCounts>;
 export type CohortSums = RowsOf<typeof cohortSums>;
 export type CohortDay = CohortSums & { day: string };
 export type EventSums = RowsOf<(typeof events)["none"]>;
-export type StaySums = RowsOf<(typeof staysBy)["none"]>;
 export type ForecastSums = RowsOf<typeof forecastSums>;
 
 /** The stages of a pipeline, the live ones first, in their order; of the default one for null. None: there is no such pipeline. */
@@ -241,7 +155,7 @@ export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<S
   return tenant.query(allStages, { pipelineId });
 }
 
-/** By stage and currency: what was there, how old, how long in its stage, how much of it stuck and overdue. */
+/** By stage and currency: what was open, how old, how long in its stage, how much of it stuck and overdue. */
 export function sumStages(tenant: TenantDb, tense: Tense, question: Question & { stuckBefore: string; today: string }) {
   return tenant.query(stageSums[tense], question);
 }
@@ -271,14 +185,9 @@ export async function createdDaysOf(tenant: TenantDb, ids: readonly string[]): P
   return (await tenant.query(daysOfIds, { ids })).map(({ day }) => day);
 }
 
-/** What was created, won and lost in the window. `bounds`: the beginnings of the months, and the window's end. */
+/** What was created, won and lost in the window. */
 export function sumEvents(tenant: TenantDb, tense: Tense, grouping: Grouping, question: Grouped) {
   return tenant.query(events[grouping][tense], question);
-}
-
-/** What became of the arrivals of the window, by stage in all, and by stage and group. */
-export function sumStays(tenant: TenantDb, tense: Tense, grouping: Grouping, question: Grouped) {
-  return tenant.query(staysBy[grouping][tense], question);
 }
 
 /** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: what is open and what was won. */

@@ -29,6 +29,7 @@ import {
   summaryQuery,
 } from "./schema.ts";
 import type { Question, Tense } from "./states.ts";
+import { sumStays } from "./stays.ts";
 import { summaryOf } from "./summary.ts";
 import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
 
@@ -119,11 +120,11 @@ export function reportRoutes(cell: Cell): void {
     const window = hasWindow ? windowOf(call.query, timezone, question.asOf) : null;
     const stuckBefore = new Date(Date.parse(question.asOf) - settings.stuckAfterDays * dayMs).toISOString();
     const today = dayAt(question.asOf, timezone);
-    const [sums, events] = await Promise.all([
+    const [open, events] = await Promise.all([
       read((tense) => reports.sumStages(tenant, tense, { ...question, stuckBefore, today })),
       window ? read((tense) => reports.sumEvents(tenant, tense, "none", { ...question, ...window, bounds: [] })) : [],
     ]);
-    return { ...echo, ...summaryOf({ stages, sums, events, window, stuckBefore, today, exchange: settings, link }) };
+    return { ...echo, ...summaryOf({ stages, open, events, window, stuckBefore, today, exchange: settings, link }) };
   });
 
   cell.read(getFunnel, "Pipeline", async (call, tenant) => {
@@ -141,7 +142,7 @@ export function reportRoutes(cell: Cell): void {
     const months = groupBy === "month" ? bucketsOf(window, timezone, "month") : [];
     const grouped = { ...question, ...window, bounds: boundsOf(months) };
     const [stays, events] = await Promise.all([
-      recall(["stays", groupBy, grouped.bounds, window], (tense) => reports.sumStays(tenant, tense, groupBy, grouped)),
+      recall(["stays", groupBy, grouped.bounds, window], (tense) => sumStays(tenant, tense, groupBy, grouped)),
       recall(["events", groupBy, grouped.bounds, window], (tense) => reports.sumEvents(tenant, tense, groupBy, grouped)),
     ]);
     const row = { ...echo, ...funnelReportOf({ stages, stays, events, groupBy, window, months, exchange: settings, link }) };

@@ -37,7 +37,8 @@ const sumOf = (rows: readonly StageSums[], name: "stuck" | "overdue") => rows.re
 
 export interface SummaryInput {
   stages: readonly StageRow[];
-  sums: readonly StageSums[];
+  /** What is open. */
+  open: readonly StageSums[];
   events: readonly EventSums[];
   window: Window | null;
   /** Who entered a stage before this is stuck there. */
@@ -49,8 +50,7 @@ export interface SummaryInput {
 }
 
 /** What is open, by stage, and what happened in the window. */
-export function summaryOf({ stages, sums, events, window, stuckBefore, today, exchange, link }: SummaryInput) {
-  const open = sums.filter(({ stageType }) => stageType === "open");
+export function summaryOf({ stages, open, events, window, stuckBefore, today, exchange, link }: SummaryInput) {
   const closed = events.filter(({ kind }) => kind !== "created");
   const basis = basisOf([...open, ...closed], exchange);
   const stuck = [`stageEnteredAt[lt]:${stuckBefore}`];

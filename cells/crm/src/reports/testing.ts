@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { expect } from "vitest";
 import { waysOfHistory } from "../migrations/0009_reports.ts";
+import { returnsOfHistory } from "../migrations/0013_stays.ts";
 import { inspect } from "../testing.ts";
 
 /** One row of `opportunity_history`, as far as reports depend on it. */
@@ -43,7 +44,7 @@ const opportunitiesSql = `insert into $tenant.opportunities (opportunity_id, cus
 export async function plant(tenantId: string, pasts: readonly Past[], customerId: string): Promise<void> {
   await inspect(tenantId, historySql, [JSON.stringify(pasts), customerId]);
   await inspect(tenantId, opportunitiesSql);
-  for (const text of waysOfHistory) await inspect(tenantId, text.replaceAll('"$tenant"', "$tenant"));
+  for (const text of [...waysOfHistory, returnsOfHistory]) await inspect(tenantId, text.replaceAll('"$tenant"', "$tenant"));
 }
 
 /** A pipeline in a test's hands. */
@@ -118,6 +119,7 @@ export const paths = [
   "/pipeline/summary?from=2026-01-01&",
   "/pipeline/funnel?",
   "/reports/funnel?groupBy=owner&",
+  "/reports/funnel?groupBy=month&",
   "/opportunities/forecast?",
   "/metrics?",
 ];

@@ -1,0 +1,187 @@
+import type { Parameters, TenantDb } from "@cell/postgres";
+import { type Expression, type RawBuilder, sql } from "kysely";
+import { db } from "../tables.ts";
+import { everywhere, type Question, type Tense } from "./states.ts";
+import { type Bounds, count, epoch, type Grouped, type Grouping, groupKeys, inEachTense, positionOf, windowOf, within } from "./sums.ts";
+
+/** What became of the arrivals in a stage: of all in the window, or of a group of them. */
+export interface StaySums {
+  stage: string;
+  /** An owner's id, or a month's number from 1. */
+  group: string | null;
+  isGroup: boolean;
+  entries: number;
+  /** Those that arrived, each counted once. */
+  opportunities: number;
+  advanced: number;
+  lost: number;
+  regressed: number;
+  movedPipeline: number;
+  still: number;
+  /** How long those that have left stayed, in all; null where none has. */
+  seconds: string | null;
+  /** The median and the ninth decile of the same. */
+  percentileSeconds: [number, number] | null;
+}
+
+const departureNames = ["departures", "advanced", "lost", "movedPipeline", "seconds", "percentileSeconds"] as const;
+const sumNames = [...departureNames, "still", "again"] as const;
+type Sums = Partial<Record<(typeof sumNames)[number], RawBuilder<unknown>>>;
+
+const named = (sums: Sums, names: readonly (keyof Sums)[]) => names.map((name) => (sums[name] ?? sql`null`).as(name));
+const countWhere = (condition: RawBuilder<unknown>) => sql<number>`count(*) filter (where ${condition})`;
+
+/** Out of columns of these names; `again` are arrivals that were not the first ones of their opportunity. */
+const figures = [
+  ...(["advanced", "lost", "movedPipeline", "still"] as const).map((name) => sql<number>`coalesce(${sql.ref(name)}, 0)`.as(name)),
+  sql<number>`coalesce(departures, 0) + coalesce(still, 0)`.as("entries"),
+  sql<number>`coalesce(departures, 0) + coalesce(still, 0) - coalesce(again, 0)`.as("opportunities"),
+  sql<number>`coalesce(departures - advanced - lost - moved_pipeline, 0)`.as("regressed"),
+  sql<StaySums["seconds"]>`seconds`.as("seconds"),
+  sql<StaySums["percentileSeconds"]>`percentile_seconds`.as("percentileSeconds"),
+];
+
+const isKnown = (p: Parameters<Question>, at: string) => sql<boolean>`${sql.ref(at)} <= ${p.asOf}::timestamptz`;
+
+/** The stays in the pipeline's open stages that began in a time and have ended: each departure tells of its arrival. */
+const departures = (p: Parameters<Question>, bounds: Bounds) =>
+  db
+    .selectFrom("opportunityHistory")
+    .where("fromStageType", "=", sql.lit("open" as const))
+    .where(sql<boolean>`from_pipeline_id = ${p.pipelineId}::uuid`)
+    .where(within(sql`from_entered_at`, bounds));
+
+/** What they came to; `isLater`: that the stage entered lies behind the one that was left. */
+const departureSums = (isLater: RawBuilder<unknown>): Sums => ({
+  departures: count,
+  advanced: countWhere(sql`pipeline_id = from_pipeline_id and (stage_type = 'won' or stage_type = 'open' and ${isLater})`),
+  lost: countWhere(sql`pipeline_id = from_pipeline_id and stage_type = 'lost'`),
+  movedPipeline: countWhere(sql`pipeline_id <> from_pipeline_id`),
+  seconds: epoch(sql`sum(at - from_entered_at)`),
+  // Both out of one sort.
+  percentileSeconds: sql`percentile_cont(array[0.5, 0.9]) within group (order by date_part('epoch', at - from_entered_at))`,
+});
+
+/** The arrivals of a time in open stages of the pipeline that were not their opportunity's first ones of that time. */
+const returns = (p: Parameters<Question>, bounds: Bounds) =>
+  db
+    .selectFrom("opportunityHistory")
+    .where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid`)
+    .where(within(sql`at`, bounds))
+    .where(sql<boolean>`arrived_before_at >= ${bounds.from}`);
+
+/** The stages, with those that lie behind each. */
+const places = (p: Parameters<Question>) => {
+  const stages = sql`unnest(${p.stages}::text[], ${p.positions}::float8[])`;
+  return sql<{ stage: string; later: string[] }>`(
+    select stage, array(select other.stage from ${stages} as other(stage, position) where other.position > place.position) as later
+    from ${stages} as place(stage, position))`;
+};
+
+type Sliced = Question & { starts: string[]; ends: string[] };
+
+/** Of all opportunities, by stage and slice of the window, each out of one stretch of an index. The first slice is the whole window. */
+const allStays = inEachTense((p: Parameters<Sliced>, tense) => {
+  const bounds = { from: sql`slice.start`, to: sql`slice.stop` };
+  const isPast = tense === "past";
+  const gone = db
+    .selectFrom("opportunities as gone")
+    .select("gone.opportunityId")
+    .where(sql<boolean>`gone.opportunity_id = opportunity_history.opportunity_id and gone.deleted_at is not null`)
+    .$if(isPast, (query) => query.where(isKnown(p, "gone.deletedAt")));
+  const isThere = sql<boolean>`not exists (${gone})`;
+  const left = departures(p, bounds).where(sql<boolean>`from_stage = place.stage`).where(isThere);
+  const ended = left
+    .$if(isPast, (query) => query.where(isKnown(p, "at")))
+    .select(named(departureSums(sql`stage = any(later)`), departureNames));
+  const again = returns(p, bounds)
+    .where(sql<boolean>`stage = place.stage`)
+    .where(isThere)
+    .$if(isPast, (query) => query.where(isKnown(p, "at")))
+    .select(count.as("again"));
+  const open = db
+    .selectFrom("opportunities")
+    .where("status", "=", sql.lit("open" as const))
+    .where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid and stage = place.stage`)
+    .where(within(sql`stage_entered_at`, bounds))
+    .$if(isPast, (query) => query.where(isKnown(p, "stageEnteredAt")))
+    .select(count.as("still"));
+  const now = open.where("deletedAt", "is", null);
+  const deletedSince = open.where(sql<boolean>`deleted_at > ${p.asOf}::timestamptz`);
+  const leftSince = left.where(isKnown(p, "fromEnteredAt")).where(sql<boolean>`at > ${p.asOf}::timestamptz`).select(count.as("still"));
+  const parts = isPast ? now.unionAll(deletedSince).unionAll(leftSince) : now;
+  const still = db.selectFrom(parts.as("part")).select(sql<number>`sum(still)::bigint`.as("still"));
+  const slices = sql<{
+    start: string;
+    stop: string;
+    n: number;
+  }>`unnest(${p.starts}::timestamptz[], ${p.ends}::timestamptz[]) with ordinality`;
+  return db
+    .selectFrom(places(p).as("place"))
+    .innerJoin(slices.as<"slice">(sql`slice(start, stop, n)`), (join) => join.onTrue())
+    .innerJoinLateral(ended.as("ended"), (join) => join.onTrue())
+    .innerJoinLateral(still.as("there"), (join) => join.onTrue())
+    .innerJoinLateral(again.as("returned"), (join) => join.onTrue())
+    .select(["place.stage", ...figures])
+    .select([sql<string | null>`nullif(n - 1, 0)::text`.as("group"), sql<boolean>`n > 1`.as("isGroup")])
+    .where(sql<boolean>`departures + still > 0`)
+    .$castTo<StaySums>();
+});
+
+/** Of the opportunities that a question is about, by stage in all, and by stage and group. */
+const someStays = (grouping: Grouping) =>
+  inEachTense((p: Parameters<Grouped>, tense) => {
+    const window = windowOf(p);
+    const isPast = tense === "past";
+    const owners = () => everywhere(p, tense).select(["opportunityId", "ownerId"]).as("state");
+    const groupAt = (at: string) => groupKeys[grouping](p, sql.ref(at));
+    const isGroup = grouping === "none" ? sql<boolean>`false` : sql<boolean>`grouping("group") = 0`;
+    /** Sums over rows with a `group`, by the column of their stage, in all and in groups. */
+    const summed = (rows: Expression<unknown>, stage: string, sums: Sums) =>
+      db
+        .selectFrom(sql<{ group: string | null }>`(${rows})`.as<"stay">(sql`stay`))
+        .select([sql.ref<string>(stage).as("stage"), "group", isGroup.as("isGroup"), ...named(sums, sumNames)])
+        .groupBy(grouping === "none" ? sql`1, 2` : sql`grouping sets ((${sql.ref(stage)}), (${sql.ref(stage)}, "group"))`);
+    const ended = departures(p, window)
+      .innerJoin(owners(), "state.opportunityId", "opportunityHistory.opportunityId")
+      .$if(isPast, (query) => query.where(isKnown(p, "at")))
+      .select(["fromStage", "at", "fromEnteredAt", "pipelineId", "fromPipelineId", "stage", "stageType"])
+      .select(groupAt("fromEnteredAt").as("group"));
+    const still = everywhere(p, tense)
+      .where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid and stage_type = 'open'`)
+      .where(within(sql`entered_at`, window))
+      .select(["stage", groupAt("enteredAt").as("group")]);
+    const again = returns(p, window)
+      .innerJoin(owners(), "state.opportunityId", "opportunityHistory.opportunityId")
+      .$if(isPast, (query) => query.where(isKnown(p, "at")))
+      .select(["stage", groupAt("at").as("group"), groupAt("arrivedBeforeAt").as("groupBefore")]);
+    const none = sql`null::bigint`;
+    const isLater = sql`${positionOf(p, sql`stage`)} > ${positionOf(p, sql`from_stage`)}`;
+    const parts = summed(ended, "fromStage", { ...departureSums(isLater), still: none, again: none })
+      .unionAll(summed(still, "stage", { still: count }))
+      // What is no first arrival of the window may be the first one of its group.
+      .unionAll(
+        summed(again, "stage", {
+          again: sql`case when ${isGroup} then ${countWhere(sql`group_before = "group"`)} else ${count} end`,
+        }),
+      );
+    const together = db
+      .selectFrom(parts.as("part"))
+      .select(["stage", "group", "isGroup"])
+      .select(sumNames.map((name) => sql`max(${sql.ref(name)})`.as(name)))
+      .groupBy(["stage", "group", "isGroup"]);
+    return db
+      .selectFrom(together.as("sums"))
+      .select(["stage", "group", "isGroup", ...figures])
+      .$castTo<StaySums>();
+  });
+
+const staysBy = { none: someStays("none"), owner: someStays("owner"), month: someStays("month") };
+
+/** What became of the arrivals of the window, by stage in all, and by stage and group. */
+export function sumStays(tenant: TenantDb, tense: Tense, grouping: Grouping, question: Grouped): Promise<StaySums[]> {
+  const { from, to, bounds, visibleTo, ownerId, currency } = question;
+  const isOfAll = visibleTo === null && ownerId === null && currency === null;
+  if (!isOfAll || grouping === "owner") return tenant.query(staysBy[grouping][tense], question);
+  return tenant.query(allStays[tense], { ...question, starts: [from, ...bounds.slice(0, -1)], ends: [to, ...bounds.slice(1)] });
+}

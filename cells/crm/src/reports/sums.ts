@@ -1,0 +1,35 @@
+import { type Parameters, type Statement, statement } from "@cell/postgres";
+import { type Compilable, type RawBuilder, sql } from "kysely";
+import type { Question, Tense } from "./states.ts";
+
+/** What reports count and add up by. */
+export interface Between {
+  from: string;
+  to: string;
+}
+
+export type Grouping = "none" | "owner" | "month";
+/** `bounds`: the beginnings of the months, and the window's end; none where nothing is grouped by month. */
+export type Grouped = Question & Between & { bounds: string[] };
+
+// Planned afresh at each run, for the moment, the window and the filters that are asked for.
+export const once = { keep: false };
+export const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
+  sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
+export type Bounds = Record<"from" | "to", RawBuilder<unknown>>;
+export const within = (at: RawBuilder<unknown>, { from, to }: Bounds) => sql<boolean>`${at} >= ${from} and ${at} < ${to}`;
+export const windowOf = (p: Parameters<Between>): Bounds => ({ from: sql`${p.from}::timestamptz`, to: sql`${p.to}::timestamptz` });
+export const epoch = (span: RawBuilder<unknown>) => sql<string>`extract(epoch from ${span})`;
+export const count = sql<number>`count(*)`;
+
+/** A statement for each tense. */
+export function inEachTense<P, R>(build: (p: Parameters<P>, tense: Tense) => Compilable<R>): Record<Tense, Statement<P, R>> {
+  const of = (tense: Tense) => statement((p: Parameters<P>) => build(p, tense), once);
+  return { present: of("present"), past: of("past") };
+}
+
+export const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknown>) => RawBuilder<string | null>> = {
+  none: () => sql<null>`null::text`,
+  owner: () => sql<string>`state.owner_id`,
+  month: (p, at) => sql<string>`width_bucket(${at}, ${p.bounds}::timestamptz[])::text`,
+};
