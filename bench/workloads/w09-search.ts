@@ -16,6 +16,7 @@ const keywords = {
   "two characters, some match": "a7",
   "two characters, none match": "qz",
   "none match": "xylophone",
+  "of a space and single characters, none match": "g m",
 } as const;
 
 /**

@@ -57,7 +57,7 @@ const sizes = { fallback: 20, most: 200 };
 /** With at most so many matches a keyword's index is the shorter way. */
 const few = 1_000;
 /** A keyword that so many of `lookedAt` records hold is counted in the records themselves, in so many at most. */
-const common = { among: lookedAt / 10, scanned: 150_000 };
+const common = { among: lookedAt / 5, scanned: 80_000 };
 
 /** The query parameters that every list takes. */
 export const listQuery = z.strictObject({

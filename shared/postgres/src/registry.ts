@@ -207,7 +207,10 @@ export class Registry {
     });
   }
 
-  /** Brings every tenant up to date; one that fails is recorded and reported, and stops no other. */
+  /**
+   * Brings every tenant up to date, each for as long as its data need, but waiting 2 s at most for who uses them; one that fails is recorded
+   * and reported, and stops no other.
+   */
   async migrate(): Promise<MigrationReport> {
     const report: MigrationReport = { migrated: [], failed: [] };
     await inTransaction(this.owner, (client) => this.#logins.renew(client));
@@ -217,17 +220,24 @@ export class Registry {
         and state not in ('arriving', 'moved') order by tenant_id`,
       [this.version, key],
     );
+    let client: pg.Client | undefined;
     for (const { tenantId } of rows) {
       try {
-        await inTransaction(this.owner, (client) => this.#upgrade(client, tenantId));
+        client ??= await this.openOwner("migrate");
+        await client.query("begin; set local lock_timeout = '2s'");
+        await this.#upgrade(client, tenantId);
+        await client.query("commit");
         report.migrated.push(tenantId);
       } catch (error) {
+        await client?.end();
+        client = undefined;
         const message = error instanceof Error ? error.message : String(error);
         await this.owner.query(`update ${this.#options.cell}.tenants set failure = $2 where tenant_id = $1`, [tenantId, message]);
         report.failed.push({ tenantId, message });
       }
       this.#tenants.delete(tenantId);
     }
+    await client?.end();
     return report;
   }
 

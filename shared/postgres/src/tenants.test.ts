@@ -114,6 +114,17 @@ describe("a tenant", () => {
       await expect(registry.provision(tenantId)).rejects.toThrow("tenant's id");
   });
 
+  test("is migrated for as long as its data need, but waits for nobody's lock for long", async () => {
+    const asked = `do $$ begin raise '% %', current_setting('statement_timeout'), current_setting('lock_timeout'); end $$`;
+    const asking = open({ migrations: [...migrations, { name: "2", sql: [asked] }] });
+    try {
+      const { failed } = await asking.migrate();
+      expect(failed).toEqual(expect.arrayContaining([one, two].map((tenantId) => ({ tenantId, message: "0 2s" }))));
+    } finally {
+      await asking.close();
+    }
+  });
+
   test("whose migration fails is reported, and stops no other", async () => {
     const broken = open({
       migrations: [

@@ -72,3 +72,18 @@ test("a bound stays one only as long as it holds, also when another process writ
   expect(await count()).toEqual([9_999, undefined]);
   expect((await admin.get("/customers?keyword=counted&total=exact")).body.total).toBe(9_999);
 });
+
+test("a keyword of spaces, signs and what lies outside the basic plane finds what holds it side by side, and nothing else", async () => {
+  const { admin } = await filled("(array['a - - b', 'a -- b', 'met at', '😀a', '😀 a', 'x...', 'x. ..', '讯 通', '讯通'])[n]", 9);
+  const found = async (term: string) => (await walk(admin, `keyword=${encodeURIComponent(term)}`)).sort();
+  expect(await found("- -")).toEqual(["a - - b"]);
+  expect(await found("--")).toEqual(["a -- b"]);
+  expect(await found("tt")).toEqual([]);
+  expect(await found("t a")).toEqual(["met at"]);
+  expect(await found("😀a")).toEqual(["😀a"]);
+  expect(await found("😀")).toEqual(["😀 a", "😀a"]);
+  expect(await found("...")).toEqual(["x..."]);
+  expect(await found(". .")).toEqual(["x. .."]);
+  expect(await found("讯 通")).toEqual(["讯 通"]);
+  expect(await found("讯通")).toEqual(["讯通"]);
+});

@@ -20,4 +20,16 @@ export const cellMigrations: SchemaMigration[] = [
   },
   placementMigration("crm"),
   closedDoorsMigration(),
+  {
+    name: "grams_with_spaces",
+    sql: [
+      // What stands next to each other in the text and nothing else: a term of two characters is in a text that has it among its grams.
+      `create or replace function public.crm_grams(searched text) returns text[] language plpgsql immutable parallel safe as $$
+        declare
+          letters text[] := string_to_array(searched, null);
+        begin
+          return letters || array(select one || other from unnest(letters, letters[2:]) as pairs(one, other) where other is not null);
+        end $$`,
+    ],
+  },
 ];

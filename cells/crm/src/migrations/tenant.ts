@@ -11,6 +11,7 @@ import { reportsMigration } from "./0009_reports.ts";
 import { importBatchesMigration } from "./0011_imports.ts";
 import { cohortDaysMigration } from "./0012_cohort_days.ts";
 import { staysMigration } from "./0013_stays.ts";
+import { gramsMigration } from "./0014_grams.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -26,4 +27,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   importBatchesMigration,
   cohortDaysMigration,
   staysMigration,
+  gramsMigration,
 ];
