@@ -44,6 +44,13 @@ export async function ensureTenant(stack: Stack, tenantId: string): Promise<void
   );
 }
 
+/** Makes an empty tenant and resolves to its id: one that no other ever had, for the trail of a dropped one stays known and is missed. */
+export async function newTenant(stack: Stack, name: string): Promise<string> {
+  const tenantId = `${name}-${Date.now().toString(36)}`;
+  await ensureTenant(stack, tenantId);
+  return tenantId;
+}
+
 /** Drops a tenant with all its data. */
 export async function dropTenant(stack: Stack, tenantId: string): Promise<void> {
   // One that was hidden has to be known again to be dropped.

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { type AuditDraft, auditEntry } from "@cell/cell";
 import type { AuditEntry, TenantTx } from "@cell/postgres";
 import { unavailable } from "@cell/problem";
@@ -13,8 +14,8 @@ export interface Step {
   done: number;
 }
 
-/** Rows that are planned and written together: as many as keep others on this process from their turn for some milliseconds. */
-const rowsAtOnce = 250;
+/** Rows that are planned and written together: as many as keep others on this process from their turn for some two milliseconds. */
+const rowsAtOnce = 125;
 const attempts = 5;
 
 /** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept. */
@@ -58,12 +59,19 @@ class RowsToApply {
   /** While the database writes some rows, the next ones are planned and the entries of the ones before are made. One outcome for each. */
   async all(rows: readonly Row<unknown>[]): Promise<RowOutcome[]> {
     const known = await this.#importer.look(this.#tx, rows, this.#context.actor);
-    const planAt = async (at: number) => this.#importer.plan(rows.slice(at, at + rowsAtOnce), known, this.#context);
+    const planAt = (at: number) => this.#importer.plan(rows.slice(at, at + rowsAtOnce), known, this.#context);
     const outcomes: RowOutcome[] = [];
     let last: RowOutcome[] = [];
-    let plans = await planAt(0);
+    let plans = planAt(0);
     for (let at = 0; at < rows.length; at += rowsAtOnce) {
-      const [missed, next] = await Promise.all([this.#written(plans), planAt(at + rowsAtOnce), this.#record(last)]);
+      const meanwhile = async () => {
+        await turn();
+        const planned = planAt(at + rowsAtOnce);
+        await turn();
+        await this.#record(last);
+        return planned;
+      };
+      const [missed, next] = await Promise.all([this.#written(plans), meanwhile()]);
       last = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
       outcomes.push(...last);
       plans = next;
