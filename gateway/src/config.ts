@@ -30,6 +30,8 @@ export interface LaneSizes {
   streams: number;
   /** What one tenant may have of each. */
   tenantPercent: number;
+  /** How many requests of one tenant are with a partition at once while other tenants ask; streams have no turns. */
+  tenantTurns: number;
 }
 
 /** A cell and where its partitions are, in the order in which they are named `<cell>-1`, `<cell>-2`, … */
@@ -103,6 +105,7 @@ export function readConfig(env: Environment = process.env): Config {
       requests: positive(env, "LANE_REQUESTS", 512),
       streams: positive(env, "LANE_STREAMS", 256),
       tenantPercent: integer(env, "LANE_TENANT_PERCENT", 25, 100),
+      tenantTurns: positive(env, "LANE_TENANT_TURNS", 8),
     },
     cells: named("CELLS", () => parseCells(required(env, "CELLS"))),
     keyEnvironment: named("KEY_ENVIRONMENT", () => parseKeyEnvironment(env.KEY_ENVIRONMENT ?? "live")),

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type HttpMetrics, type Logger, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
 import type { Access } from "./access.ts";
-import type { Lane } from "./lane.ts";
+import type { Lane, Turn } from "./lane.ts";
 import type { AnswerHead } from "./transport/answer.ts";
 import { type AnswerHandler, type Connection, TransportError, type UpstreamRequest } from "./transport/connection.ts";
 
@@ -53,6 +53,7 @@ export class Exchange implements AnswerHandler {
   readonly #outgoing: ServerResponse;
   readonly #startedAtMs = performance.now();
   #lane: Lane | undefined;
+  #turn: Turn | undefined;
   #tenantId = "";
   #limitHeaders: readonly string[] = [];
   #request: UpstreamRequest | undefined;
@@ -92,8 +93,9 @@ export class Exchange implements AnswerHandler {
     this.#tenantId = tenantId;
     this.#request = request;
     this.#sent = false;
-    lane.enter(tenantId);
-    this.#connection = lane.pool.send(request, this);
+    this.#turn = lane.enter(tenantId, () => {
+      this.#connection = lane.pool.send(request, this);
+    });
   }
 
   /** Answers with a failure, or breaks the answer off when it has begun: half an answer must not look whole. */
@@ -156,8 +158,7 @@ export class Exchange implements AnswerHandler {
     const request = this.#request;
     this.route = undefined;
     this.#misdirected = false;
-    this.#lane?.leave(this.#tenantId, this.#retried);
-    this.#lane = undefined;
+    this.#leave();
     this.#retried = false;
     if (!route || !request || (request.body && !Buffer.isBuffer(request.body))) {
       this.fail(unavailable("This tenant is being moved; try again"));
@@ -196,13 +197,19 @@ export class Exchange implements AnswerHandler {
   }
 
   #closed(): void {
-    this.#lane?.leave(this.#tenantId, this.#retried);
+    this.#leave();
     const { incoming, metrics, pattern } = this.#options;
     const { writableFinished, statusCode } = this.#outgoing;
     if (!writableFinished) this.#connection?.destroy();
     // 499: the caller left before the answer was out.
     metrics.finished(incoming.method ?? "", pattern, writableFinished ? statusCode : 499, (performance.now() - this.#startedAtMs) / 1000);
     if (!incoming.complete) this.#linger();
+  }
+
+  #leave(): void {
+    if (this.#turn) this.#lane?.leave(this.#turn, this.#retried);
+    this.#turn = undefined;
+    this.#lane = undefined;
   }
 
   #linger(): void {

@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import { Circuit } from "./circuit.ts";
-import { Lane } from "./lane.ts";
+import { Lane, type Turn } from "./lane.ts";
 import { createGatewayMetrics } from "./metrics.ts";
 import { ConnectionPool } from "./transport/pool.ts";
 
@@ -11,34 +12,84 @@ afterAll(() => {
   pool.destroy();
 });
 
-function make(limit: number, tenantLimit: number): Lane {
-  return new Lane({ pool, circuit, partition: "crm-1", limit, tenantLimit, metrics: createGatewayMetrics() });
+function make(limit: number, tenantLimit: number, tenantTurns = 100): Lane {
+  return new Lane({ pool, circuit, partition: "crm-1", limit, tenantLimit, tenantTurns, metrics: createGatewayMetrics() });
 }
+
+const enter = (lane: Lane, tenantId: string) => lane.enter(tenantId, () => undefined);
 
 const granted = (lane: Lane) => Array.from({ length: 100 }, () => lane.tryRetry()).filter(Boolean).length;
 
 test("what is sent again is a fifth of what runs at most, but three always may", () => {
   const lane = make(512, 512);
   expect(granted(lane)).toBe(3);
-  for (let count = 0; count < 100; count++) lane.enter("tenant");
+  const turns = Array.from({ length: 100 }, () => enter(lane, "tenant"));
   expect(granted(lane)).toBe(17);
-  for (let count = 0; count < 5; count++) lane.leave("tenant", true);
+  for (const turn of turns.slice(0, 5)) lane.leave(turn, true);
   expect(granted(lane)).toBe(4);
 });
 
 test("a tenant's share and the whole are let in, one more is not, and each end makes room for another", () => {
   const lane = make(4, 2);
+  const turns: Record<string, Turn> = {};
   const admit = (tenantId: string) => {
     const refusal = lane.refusal(tenantId);
-    if (!refusal) lane.enter(tenantId);
+    if (!refusal) turns[tenantId] = enter(lane, tenantId);
     return refusal?.message;
   };
+  const leave = (tenantId: string) => lane.leave(turns[tenantId] as Turn, false);
   expect([admit("a"), admit("a")]).toEqual([undefined, undefined]);
   expect(admit("a")).toMatch(/tenant has 2 requests running/);
   expect([admit("b"), admit("c")]).toEqual([undefined, undefined]);
   expect(admit("d")).toMatch(/more to do/);
-  lane.leave("a", false);
+  leave("a");
   expect(admit("d")).toBeUndefined();
-  lane.leave("b", false);
+  leave("b");
   expect(admit("a")).toBeUndefined();
+});
+
+/** Lets requests in, and tells which of them have begun. */
+function crowd(lane: Lane) {
+  const begun: string[] = [];
+  const turns: Record<string, Turn> = {};
+  const ask = (...names: string[]) => {
+    for (const name of names) turns[name] = lane.enter(name.slice(0, 1), () => begun.push(name));
+  };
+  const end = (...names: string[]) => {
+    for (const name of names) lane.leave(turns[name] as Turn, false);
+  };
+  return { begun, ask, end };
+}
+
+test("while others ask, a tenant has its turns alone with the partition, and what waits comes in its order as those before end", () => {
+  const { begun, ask, end } = crowd(make(100, 100, 2));
+  ask("a1", "a2", "a3");
+  expect(begun).toEqual(["a1", "a2", "a3"]);
+  ask("b1", "a4", "a5", "a6", "b2", "b3");
+  expect(begun).toEqual(["a1", "a2", "a3", "b1", "b2"]);
+  end("a1");
+  expect(begun.length).toBe(5);
+  // One that leaves while it waits gives its place to who stands behind it.
+  end("a4", "a2");
+  expect(begun.slice(5)).toEqual(["a5"]);
+  end("b1", "a3");
+  expect(begun.slice(6)).toEqual(["b3", "a6"]);
+  end("a5", "a6", "b2", "b3");
+  ask("a7", "b4");
+  expect(begun.slice(8)).toEqual(["a7", "b4"]);
+});
+
+test("a turn comes after a second at the latest, and who has been alone for that long waits for none", async () => {
+  const { begun, ask } = crowd(make(100, 100, 1));
+  ask("a1", "b1");
+  await sleep(500);
+  ask("a2");
+  expect(begun).toEqual(["a1", "b1"]);
+  await sleep(550);
+  ask("a3", "a4");
+  expect(begun.slice(2)).toEqual(["a2", "a3", "a4"]);
+  ask("b2", "b3");
+  expect(begun.slice(5)).toEqual([]);
+  await sleep(1_050);
+  expect(begun.slice(5)).toEqual(["b2", "b3"]);
 });

@@ -13,6 +13,8 @@ export interface LaneOptions {
   limit: number;
   /** How many of them one tenant may have. */
   tenantLimit: number;
+  /** How many of a tenant's are with the partition at once while other tenants ask; the others wait for their turn. */
+  tenantTurns: number;
   metrics: GatewayMetrics;
 }
 
@@ -20,13 +22,35 @@ export interface LaneOptions {
 const retryShare = 0.2;
 const leastRetries = 3;
 
+/** Others ask as long as one of them came within this time. */
+const othersMs = 1_000;
+/** A turn comes after this time at the latest: what a tenant waits for may itself be slow. */
+const longestWaitMs = 1_000;
+
+/** A tenant's requests in a lane. */
+interface Share {
+  /** With those that wait. */
+  running: number;
+  sent: number;
+  readonly waiting: Set<Turn>;
+}
+
+/** A request in a lane, from its entry on. */
+export interface Turn {
+  readonly tenantId: string;
+  readonly begin: () => void;
+  timer: NodeJS.Timeout | undefined;
+}
+
 /** The requests of one kind to one partition: how many there are, whose, and what is let in. */
 export class Lane {
   readonly pool: ConnectionPool;
   readonly #options: LaneOptions;
-  readonly #byTenant = new Map<string, number>();
+  readonly #byTenant = new Map<string, Share>();
   #running = 0;
   #retrying = 0;
+  /** Whose request came last, when it came, and when the last one before came of any other tenant. */
+  #latest = { tenantId: "", atMs: Number.NEGATIVE_INFINITY, otherAtMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: LaneOptions) {
     this.pool = options.pool;
@@ -38,22 +62,68 @@ export class Lane {
     const { circuit, limit, tenantLimit } = this.#options;
     if (circuit.open) return this.#refuse("circuit", "The service is away for a moment; try again");
     if (this.#running >= limit) return this.#refuse("partition", "The service has more to do than it can; try again");
-    if ((this.#byTenant.get(tenantId) ?? 0) < tenantLimit) return undefined;
+    if ((this.#byTenant.get(tenantId)?.running ?? 0) < tenantLimit) return undefined;
     return this.#refuse("tenant", `This tenant has ${tenantLimit} requests running already, which is its share; try again`);
   }
 
-  /** A request begins; `leave` ends it. */
-  enter(tenantId: string): void {
+  /**
+   * A request comes in; `begin` is called when it is its turn: at once, or when its tenant has enough with the partition already while others
+   * ask, as soon as one of those has left. `leave` ends it, begun or not.
+   */
+  enter(tenantId: string, begin: () => void): Turn {
+    let share = this.#byTenant.get(tenantId);
+    if (!share) {
+      share = { running: 0, sent: 0, waiting: new Set() };
+      this.#byTenant.set(tenantId, share);
+    }
     this.#running++;
-    this.#byTenant.set(tenantId, (this.#byTenant.get(tenantId) ?? 0) + 1);
+    share.running++;
+    const turn: Turn = { tenantId, begin, timer: undefined };
+    const othersAsk = this.#othersAsk(tenantId);
+    if (!othersAsk) for (const waiting of share.waiting) this.#begin(share, waiting);
+    if (share.sent < this.#options.tenantTurns || !othersAsk) {
+      share.sent++;
+      begin();
+    } else {
+      share.waiting.add(turn);
+      turn.timer = setTimeout(() => this.#begin(share, turn), longestWaitMs);
+      this.#options.metrics.waited.inc({ partition: this.#options.partition });
+    }
+    return turn;
   }
 
-  leave(tenantId: string, retried: boolean): void {
+  leave(turn: Turn, retried: boolean): void {
+    const { tenantId } = turn;
     this.#running--;
     if (retried) this.#retrying--;
-    const others = (this.#byTenant.get(tenantId) ?? 0) - 1;
-    if (others > 0) this.#byTenant.set(tenantId, others);
-    else this.#byTenant.delete(tenantId);
+    const share = this.#byTenant.get(tenantId);
+    if (!share) return;
+    if (--share.running === 0) this.#byTenant.delete(tenantId);
+    if (share.waiting.delete(turn)) {
+      clearTimeout(turn.timer);
+      return;
+    }
+    share.sent--;
+    const [next] = share.waiting;
+    if (next && share.sent < this.#options.tenantTurns) this.#begin(share, next);
+  }
+
+  #begin(share: Share, turn: Turn): void {
+    share.waiting.delete(turn);
+    clearTimeout(turn.timer);
+    share.sent++;
+    turn.begin();
+  }
+
+  /** Notes a request of a tenant. Tells whether any other tenant's came lately. */
+  #othersAsk(tenantId: string): boolean {
+    const latest = this.#latest;
+    if (latest.tenantId !== tenantId) {
+      latest.otherAtMs = latest.atMs;
+      latest.tenantId = tenantId;
+    }
+    latest.atMs = performance.now();
+    return latest.atMs - latest.otherAtMs < othersMs;
   }
 
   /** True when the budget allows one more request to be sent a second time; it then counts until it leaves. */

@@ -6,6 +6,7 @@ export interface GatewayMetrics extends HttpMetrics {
   refusedTokens: Counter;
   keysReadAt: Gauge;
   shed: Counter<"partition" | "reason">;
+  waited: Counter<"partition">;
   retried: Counter<"partition">;
   failed: Counter<"partition" | "kind">;
   circuitOpen: Gauge<"partition">;
@@ -32,6 +33,12 @@ export function createGatewayMetrics(): GatewayMetrics {
       name: "gateway_shed_total",
       help: "Requests refused with 503 unsent, by reason: circuit (it is open), partition (it has enough to do) or tenant (its share is used)",
       labelNames: ["partition", "reason"],
+      registers,
+    }),
+    waited: new Counter({
+      name: "gateway_waited_total",
+      help: "Requests that waited for their turn: their tenant had enough with the partition already while other tenants asked",
+      labelNames: ["partition"],
       registers,
     }),
     retried: new Counter({

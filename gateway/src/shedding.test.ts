@@ -9,6 +9,7 @@ type TenantId = (typeof tenants)[number];
 
 let cell: TestCell;
 let gateway: TestGateway;
+let database: string;
 const keys = {} as Record<TenantId, string>;
 let release = Promise.withResolvers<void>();
 let held = 0;
@@ -16,7 +17,8 @@ let held = 0;
 beforeAll(async () => {
   cell = await startTestCell();
   const lanes = { LANE_REQUESTS: "16", LANE_STREAMS: "8" };
-  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`, lanes);
+  database = await createDatabase(inject("databaseUrl"));
+  gateway = await startTestGateway(database, `crm=${cell.url}`, lanes);
   for (const tenantId of tenants) keys[tenantId] = (await createTenant(gateway, tenantId)).key;
   for (const path of ["/slow", "/customers/export"]) {
     cell.on(path, async (_incoming, outgoing) => {
@@ -107,4 +109,29 @@ test("callers who leave take their place with them", async () => {
   }
   expect((await ask("tenant-a")).status).toBe(200);
   release.resolve();
+});
+
+test("while another tenant asks, one that floods has two requests with the cell at a time; the others come in turn, but for who has left", async () => {
+  const fair = await startTestGateway(database, `crm=${cell.url}`, { LANE_TENANT_TURNS: "2" });
+  try {
+    const call = (tenantId: TenantId, path: string) => fair.call(`/api/v1/crm${path}`, { key: keys[tenantId], tenantId });
+    expect((await call("tenant-b", "/customers")).status).toBe(200);
+    const leaving = new AbortController();
+    const headers = { authorization: `Bearer ${keys["tenant-a"]}`, "x-tenant-id": "tenant-a" };
+    const flooding = [1, 2].map(() => call("tenant-a", "/slow"));
+    while (held < 2) await sleep(5);
+    const left = fetch(`${fair.url}/api/v1/crm/slow`, { headers, signal: leaving.signal }).catch((error: Error) => error.name);
+    while ((await readMetric(fair, 'gateway_waited_total{partition="crm-1"}')) < 1) await sleep(5);
+    flooding.push(...[3, 4].map(() => call("tenant-a", "/slow")));
+    while ((await readMetric(fair, 'gateway_waited_total{partition="crm-1"}')) < 3) await sleep(5);
+    leaving.abort();
+    expect(await left).toBe("AbortError");
+    expect((await call("tenant-b", "/customers")).status).toBe(200);
+    expect(held).toBe(2);
+    release.resolve();
+    expect((await Promise.all(flooding)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    expect(held).toBe(4);
+  } finally {
+    await fair.stop();
+  }
 });

@@ -1,7 +1,7 @@
 import { Calls } from "./calls.ts";
 import { Circuit } from "./circuit.ts";
 import type { Config } from "./config.ts";
-import { Lane } from "./lane.ts";
+import { Lane, type LaneOptions } from "./lane.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import { ConnectionPool } from "./transport/pool.ts";
 
@@ -61,7 +61,7 @@ export class Upstreams {
   }
 
   #open(url: string): Upstream {
-    const { requests, streams } = this.#config.lanes;
+    const { requests, streams, tenantTurns } = this.#config.lanes;
     const partition = this.#partitions.get(url) ?? new URL(url).host;
     this.#metrics.circuitOpen.set({ partition }, 0);
     const circuit = new Circuit({
@@ -69,16 +69,16 @@ export class Upstreams {
       changed: (open) => this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0),
     });
     return {
-      requests: this.#openLane(url, requests, circuit, partition),
-      streams: this.#openLane(url, streams, circuit, partition),
+      requests: this.#openLane(url, { limit: requests, tenantTurns }, circuit, partition),
+      streams: this.#openLane(url, { limit: streams, tenantTurns: Number.POSITIVE_INFINITY }, circuit, partition),
       circuit,
     };
   }
 
-  #openLane(url: string, limit: number, circuit: Circuit, partition: string): Lane {
+  #openLane(url: string, sizes: Pick<LaneOptions, "limit" | "tenantTurns">, circuit: Circuit, partition: string): Lane {
     const { timeouts, lanes } = this.#config;
     const pool = new ConnectionPool(url, { connectMs: timeouts.connectMs, bodyIdleMs: timeouts.bodyIdleMs });
-    const tenantLimit = Math.max(1, Math.floor((limit * lanes.tenantPercent) / 100));
-    return new Lane({ pool, circuit, partition, limit, tenantLimit, metrics: this.#metrics });
+    const tenantLimit = Math.max(1, Math.floor((sizes.limit * lanes.tenantPercent) / 100));
+    return new Lane({ ...sizes, pool, circuit, partition, tenantLimit, metrics: this.#metrics });
   }
 }
