@@ -121,6 +121,7 @@ export class Session {
 export class WriteSession extends Session {
   readonly #acquire: () => Promise<Lease>;
   #lease: Lease | undefined;
+  #ended = false;
 
   constructor(tenant: SessionTenant, send: Send, acquire: () => Promise<Lease>) {
     super(tenant, send);
@@ -148,7 +149,7 @@ export class WriteSession extends Session {
     if (this.#lease) return;
     const lease = await this.#acquire();
     this.#lease = lease;
-    this.send = (query) => lease.query(query);
+    this.send = async (query) => this.#transaction().query(query);
     await this.#control("begin");
     const guard = this.#takeGuard();
     await guard?.(true);
@@ -168,9 +169,10 @@ export class WriteSession extends Session {
     return this.query(query, values);
   }
 
-  /** The transaction's connection. */
+  /** The transaction's connection; none for what comes after its end, when the connection may be another's. */
   #transaction(): Lease {
     if (!this.#lease) throw new Error("There is no transaction before begin()");
+    if (this.#ended) throw new Error("There is no transaction after end()");
     return this.#lease;
   }
 
@@ -189,7 +191,7 @@ export class WriteSession extends Session {
   async commit(claim: Claim | undefined, changes: readonly Change[], audit: readonly AuditEntry[]): Promise<WriteResult> {
     const begun = this.#lease !== undefined;
     this.#lease ??= await this.#acquire();
-    const lease = this.#lease;
+    const lease = this.#transaction();
     if (!claim && changes.length === 0 && audit.length === 0) {
       if (begun) await this.#control("commit");
       return { outcome: "written" };
@@ -211,10 +213,12 @@ export class WriteSession extends Session {
 
   /** Gives the connection back; a transaction that was not committed is rolled back. */
   async end(error?: unknown): Promise<void> {
-    if (!this.#lease) return;
-    const { client, release } = this.#lease;
+    const lease = this.#lease;
+    if (!lease || this.#ended) return;
+    this.#ended = true;
+    const { client, release } = lease;
     // A rollback that fails leaves the connection outside of "I", and so closed; on one that is lost or hangs it would only be waited for.
-    if (client.getTransactionStatus() !== "I" && !isConnectionLoss(error)) await this.#control("rollback").catch(() => undefined);
+    if (client.getTransactionStatus() !== "I" && !isConnectionLoss(error)) await lease.query(common("rollback")).catch(() => undefined);
     release(error);
   }
 
@@ -224,7 +228,7 @@ export class WriteSession extends Session {
     return guard;
   }
 
-  async #control(text: "begin" | "commit" | "rollback"): Promise<void> {
+  async #control(text: "begin" | "commit"): Promise<void> {
     await this.#transaction().query(common(text));
   }
 }

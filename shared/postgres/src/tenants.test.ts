@@ -185,6 +185,19 @@ describe("connections", () => {
     }
   });
 
+  test("are lent no longer than a transaction lasts: what comes late is refused, and writes nothing", async () => {
+    const tenant = await registry.tenant(one);
+    const session = tenant.writer();
+    await session.begin();
+    await session.end();
+    const late = "There is no transaction after end()";
+    await expect(session.query(all, {})).rejects.toThrow(late);
+    await expect(session.run(add, { noteId: 77, body: "late" })).rejects.toThrow(late);
+    await expect(session.commit(undefined, [session.change(add, { noteId: 77, body: "late" })], [])).rejects.toThrow(late);
+    await session.end();
+    expect((await tenant.reader().query(all, {})).map(({ noteId }) => noteId)).not.toContain(77);
+  });
+
   test("that are all kept for writing make room for the one that reads", async () => {
     const own = open({ perTenant: 2 });
     try {

@@ -64,14 +64,13 @@ class RowsToApply {
     let last: RowOutcome[] = [];
     let plans = planAt(0);
     for (let at = 0; at < rows.length; at += rowsAtOnce) {
-      const meanwhile = async () => {
-        await turn();
-        const planned = planAt(at + rowsAtOnce);
-        await turn();
-        await this.#record(last);
-        return planned;
-      };
-      const [missed, next] = await Promise.all([this.#written(plans), meanwhile()]);
+      const writing = this.#written(plans);
+      // Told below: what fails must not end the transaction before the last entries are on their way.
+      writing.catch(() => undefined);
+      await turn();
+      const next = planAt(at + rowsAtOnce);
+      await turn();
+      const [missed] = await Promise.all([writing, this.#record(last)]);
       last = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
       outcomes.push(...last);
       plans = next;

@@ -170,6 +170,7 @@ describe("an import of many rows", () => {
     expect(body).toMatchObject({ status: "failed", total: 1_201, created: body.done });
     expect(body.done).toBeGreaterThan(0);
     expect(await count("$tenant.customers")).toBe(body.done);
+    expect(await count("$tenant.audit_logs where import_id is not null and action = 'create'")).toBe(body.done);
     const revert = await admin.post(`/imports/${taken.body.importId}/revert`);
     expect(revert.body).toMatchObject({ status: "reverted", reverted: body.done });
     expect(await count("$tenant.customers where deleted_at is null")).toBe(0);
