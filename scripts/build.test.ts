@@ -1,4 +1,4 @@
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -15,6 +15,11 @@ test("programs are built once, and again when one of their modules has changed",
   const madeAt = () => Object.keys(programs).map((program) => statSync(join(root, fileOf(program as Program))).mtimeMs);
 
   await build(root);
+  const files = readdirSync(join(root, "dist")).filter((name) => name.endsWith(".js"));
+  const text = files.map((name) => readFileSync(join(root, "dist", name), "utf8")).join("\n");
+  expect(text).not.toMatch(/[^\0-\x7f]/);
+  expect(text).toContain('"\\u516c\\u53f8"');
+  expect(text).not.toMatch(/^import .* from "(?:node:)?(?:http|fs|util|crypto)"/m);
   const first = madeAt();
   await build(root);
   expect(madeAt()).toEqual(first);
