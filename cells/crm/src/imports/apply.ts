@@ -14,25 +14,31 @@ export interface Step {
   done: number;
 }
 
-/** Rows that are planned and written together: as many as keep others on this process from their turn for some two milliseconds. */
-const rowsAtOnce = 125;
+/** Rows that are planned and written together; while others ask, as many as keep them from their turn for a millisecond or two. */
+export const portion = { alone: 250, besideOthers: 60 };
 const attempts = 5;
 
-/** Carries out the next rows of an import, or with `write: false` only finds out what would become of them; what fails is kept. */
+export interface ApplyOptions {
+  /** False: only to find out what would become of the rows. */
+  write: boolean;
+  rowsAtOnce: number;
+}
+
+/** Carries out the next rows of an import; what fails is kept. */
 export async function applyNext(
   tx: TenantTx,
   importer: Importer,
   job: imports.Import,
   done: number,
   now: string,
-  write: boolean,
+  { write, rowsAtOnce }: ApplyOptions,
 ): Promise<Step> {
   const batch = await batches.next(tx, job.importId, done);
   if (!batch && done < job.total) throw new Error(`Import ${job.importId} has lost the rows behind ${done}`);
   if (!batch) return { counts: nothing, done };
   const counts: Counts = { created: 0, updated: 0, skipped: batch.skipped, failed: batch.failed };
   const errors = new Map<number, RowProblem[]>();
-  for (const outcome of await new RowsToApply(tx, importer, job, now, write).all(batch.rows)) {
+  for (const outcome of await new RowsToApply(tx, importer, job, now, write).all(batch.rows, rowsAtOnce)) {
     counts[outcome.outcome]++;
     if (outcome.outcome === "failed") errors.set(outcome.row, outcome.problems);
   }
@@ -57,7 +63,7 @@ class RowsToApply {
   }
 
   /** While the database writes some rows, the next ones are planned and the entries of the ones before are made. One outcome for each. */
-  async all(rows: readonly Row<unknown>[]): Promise<RowOutcome[]> {
+  async all(rows: readonly Row<unknown>[], rowsAtOnce: number): Promise<RowOutcome[]> {
     const known = await this.#importer.look(this.#tx, rows, this.#context.actor);
     const planAt = (at: number) => this.#importer.plan(rows.slice(at, at + rowsAtOnce), known, this.#context);
     const outcomes: RowOutcome[] = [];

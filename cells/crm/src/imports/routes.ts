@@ -15,7 +15,7 @@ import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { csvLine, unguard } from "../csv.ts";
 import { visibility } from "../visibility.ts";
-import { add, applyNext, finish, nothing, type Step } from "./apply.ts";
+import { add, applyNext, finish, nothing, portion, type Step } from "./apply.ts";
 import { streamFailed } from "./batches.ts";
 import { synchronousRows } from "./domain.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
@@ -264,7 +264,7 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
 async function applyAll(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean): Promise<Step> {
   let all: Step = { counts: nothing, done: 0 };
   while (all.done < job.total) {
-    const step = await applyNext(tx, importer, job, all.done, now, write);
+    const step = await applyNext(tx, importer, job, all.done, now, { write, rowsAtOnce: portion.besideOthers });
     all = { counts: add(all.counts, step.counts), done: step.done };
   }
   return all;

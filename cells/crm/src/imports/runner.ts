@@ -3,7 +3,7 @@ import { type Background, repeat } from "@cell/cell";
 import type { Logger } from "@cell/http";
 import { databaseProblem, type Registry, type Tenant, type WriteSession } from "@cell/postgres";
 import { Problem } from "@cell/problem";
-import { add, applyNext, entriesOf, finish, nothing } from "./apply.ts";
+import { add, applyNext, entriesOf, finish, nothing, portion } from "./apply.ts";
 import * as batches from "./batches.ts";
 import type { Importer } from "./importer.ts";
 import { Pace } from "./pace.ts";
@@ -23,6 +23,8 @@ export interface RunnerOptions {
 const lookEveryMs = 30_000;
 const tenantsAtOnce = 2;
 const attempts = 5;
+/** Whoever sees to an import asks how far it is, which is nobody's wait: so many requests during a step are nobody. */
+const few = 10;
 
 /**
  * Carries out the imports that were too large to be answered at once, and large reverts: step by step, each step one transaction that also
@@ -89,10 +91,14 @@ export class ImportRunner {
 
   /** Step after step until the import is done, or until another process has it. */
   async #import(tenant: Tenant, importId: string, importer: Importer): Promise<void> {
-    const pace = new Pace({ requests: this.#options.requests, portionMs: 0, pieceMs: 500 });
+    const { requests } = this.#options;
+    const pace = new Pace({ requests, portionMs: 0, pieceMs: 500 });
+    let seen = requests();
     for (let failures = 0; !this.#stopping; ) {
       try {
-        const more = await step(tenant, importId, importer);
+        const asked = requests() - seen;
+        seen += asked;
+        const more = await step(tenant, importId, importer, asked > few ? portion.besideOthers : portion.alone);
         this.#options.committed(tenant.tenantId);
         if (!more) return;
         failures = 0;
@@ -115,7 +121,7 @@ export class ImportRunner {
 class RecheckNeeded extends Error {}
 
 /** Carries out the next step of an import. Resolves to whether there is more to do here. */
-export async function step(tenant: Tenant, importId: string, importer: Importer): Promise<boolean> {
+export async function step(tenant: Tenant, importId: string, importer: Importer, rowsAtOnce = portion.alone): Promise<boolean> {
   try {
     return await tenant.write(async (session) => {
       await session.begin();
@@ -123,8 +129,8 @@ export async function step(tenant: Tenant, importId: string, importer: Importer)
       if (!job) return false;
       const now = new Date().toISOString();
       if (job.phase === "revert") return revertStep(session, importer, job, now);
-      if (job.phase === "apply" && job.options.atomic && !job.options.dryRun) return applyWhole(session, importer, job, now);
-      return applyStep(session, importer, job, now);
+      if (job.phase === "apply" && job.options.atomic && !job.options.dryRun) return applyWhole(session, importer, job, now, rowsAtOnce);
+      return applyStep(session, importer, job, now, rowsAtOnce);
     });
   } catch (error) {
     if (!(error instanceof RecheckNeeded)) throw error;
@@ -139,9 +145,18 @@ async function revertStep(session: WriteSession, importer: Importer, job: import
   return next.status !== "reverted";
 }
 
-async function applyStep(session: WriteSession, importer: Importer, job: imports.Import, now: string): Promise<boolean> {
+async function applyStep(
+  session: WriteSession,
+  importer: Importer,
+  job: imports.Import,
+  now: string,
+  rowsAtOnce: number,
+): Promise<boolean> {
   const { tx } = session;
-  const { counts, done } = await applyNext(tx, importer, job, job.done, now, job.phase === "apply" && !job.options.dryRun);
+  const { counts, done } = await applyNext(tx, importer, job, job.done, now, {
+    write: job.phase === "apply" && !job.options.dryRun,
+    rowsAtOnce,
+  });
   const next: imports.Import = { ...job, ...add(job, counts), done, status: "running" };
   const isLast = done >= job.total;
   const isChecked = isLast && job.phase === "check" && next.failed === 0;
@@ -155,11 +170,17 @@ async function applyStep(session: WriteSession, importer: Importer, job: imports
 }
 
 /** All rows of a checked import, in one transaction. */
-async function applyWhole(session: WriteSession, importer: Importer, job: imports.Import, now: string): Promise<boolean> {
+async function applyWhole(
+  session: WriteSession,
+  importer: Importer,
+  job: imports.Import,
+  now: string,
+  rowsAtOnce: number,
+): Promise<boolean> {
   const { tx } = session;
   let counts = nothing;
   for (let done = 0; done < job.total; ) {
-    const next = await applyNext(tx, importer, job, done, now, true);
+    const next = await applyNext(tx, importer, job, done, now, { write: true, rowsAtOnce });
     if (next.counts.failed > 0) throw new RecheckNeeded();
     counts = add(counts, next.counts);
     done = next.done;
