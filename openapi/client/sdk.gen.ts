@@ -37,7 +37,7 @@ export const postCustomersImport = <ThrowOnError extends boolean = false>(option
 });
 
 /**
- * Import opportunitys
+ * Import opportunities
  *
  * As JSON (up to 16 MB), or as a CSV file by itself or in the form field `file` (UTF-8, or GBK with charset=gbk; up to 64 MB and
  * 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
@@ -98,7 +98,7 @@ export const getCustomersExport = <ThrowOnError extends boolean = false>(options
 });
 
 /**
- * Export opportunitys
+ * Export opportunities
  *
  * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
  * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail.

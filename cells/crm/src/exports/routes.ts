@@ -51,7 +51,7 @@ export function exportRoutes<Row extends object>(
     path: `${path}/export`,
     permission: "crm:export",
     tag: "Exports",
-    summary: `Export ${resource.type}s`,
+    summary: `Export ${path.slice(1)}`,
     description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
 meanwhile; a text that begins like a formula gets a quote in front, tags are separated by \`;\`. Every export is in the audit trail.`,
     query: own ? (exportQuery.extend(own.shape) as unknown as typeof exportQuery) : exportQuery,
@@ -76,7 +76,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       bom: bom !== "false",
       ended: (sent, completed) => cell.record(call, [draftOf(call, resource.type, resource.fields, sent, completed)]),
     });
-    const disposition = `attachment; filename="${resource.type}s-${call.now.slice(0, 10)}.csv"`;
+    const disposition = `attachment; filename="${path.slice(1)}-${call.now.slice(0, 10)}.csv"`;
     return sendStream(
       call.context.env.outgoing,
       200,

@@ -41,13 +41,13 @@ type Accepted = Pick<ImportReport, "importId" | "status">;
 type ImportAnswer = Accepted & Partial<ImportReport>;
 type RevertAnswer = Accepted & Partial<ImportRevert>;
 
-const importRecords = ({ type, path, columns }: Importer) =>
+const importRecords = ({ path, columns }: Importer) =>
   endpoint({
     method: "post",
     path: `${path}/import`,
     permission: "crm:import",
     tag,
-    summary: `Import ${type}s`,
+    summary: `Import ${path.slice(1)}`,
     description: `${howToImport} Columns: ${headingsOf(columns)}.`,
     query: importQuery,
     body: importBody,

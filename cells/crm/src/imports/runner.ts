@@ -120,6 +120,15 @@ export class ImportRunner {
 /** A row of an atomic import that was found to be good fails after all. */
 class RecheckNeeded extends Error {}
 
+/** A step of an import, in its transaction. */
+interface Work {
+  session: WriteSession;
+  importer: Importer;
+  job: imports.Import;
+  now: string;
+  rowsAtOnce: number;
+}
+
 /** Carries out the next step of an import. Resolves to whether there is more to do here. */
 export async function step(tenant: Tenant, importId: string, importer: Importer, rowsAtOnce = portion.alone): Promise<boolean> {
   try {
@@ -128,9 +137,9 @@ export async function step(tenant: Tenant, importId: string, importer: Importer,
       const job = await imports.lock(session.tx, importId);
       if (!job) return false;
       const now = new Date().toISOString();
-      if (job.phase === "revert") return revertStep(session, importer, job, now);
-      if (job.phase === "apply" && job.options.atomic && !job.options.dryRun) return applyWhole(session, importer, job, now, rowsAtOnce);
-      return applyStep(session, importer, job, now, rowsAtOnce);
+      const work = { session, importer, job, now, rowsAtOnce };
+      if (job.phase === "revert") return revertStep(work);
+      return job.phase === "apply" && job.options.atomic && !job.options.dryRun ? applyWhole(work) : applyStep(work);
     });
   } catch (error) {
     if (!(error instanceof RecheckNeeded)) throw error;
@@ -139,19 +148,13 @@ export async function step(tenant: Tenant, importId: string, importer: Importer,
   }
 }
 
-async function revertStep(session: WriteSession, importer: Importer, job: imports.Import, now: string): Promise<boolean> {
+async function revertStep({ session, importer, job, now }: Work): Promise<boolean> {
   const { job: next, audit } = await revertNext(session.tx, importer, job, now);
   await session.commit(undefined, [imports.save(session.tx, next)], entriesOf(audit, job.revertOrigin ?? job.origin, now));
   return next.status !== "reverted";
 }
 
-async function applyStep(
-  session: WriteSession,
-  importer: Importer,
-  job: imports.Import,
-  now: string,
-  rowsAtOnce: number,
-): Promise<boolean> {
+async function applyStep({ session, importer, job, now, rowsAtOnce }: Work): Promise<boolean> {
   const { tx } = session;
   const { counts, done } = await applyNext(tx, importer, job, job.done, now, {
     write: job.phase === "apply" && !job.options.dryRun,
@@ -170,13 +173,7 @@ async function applyStep(
 }
 
 /** All rows of a checked import, in one transaction. */
-async function applyWhole(
-  session: WriteSession,
-  importer: Importer,
-  job: imports.Import,
-  now: string,
-  rowsAtOnce: number,
-): Promise<boolean> {
+async function applyWhole({ session, importer, job, now, rowsAtOnce }: Work): Promise<boolean> {
   const { tx } = session;
   let counts = nothing;
   for (let done = 0; done < job.total; ) {

@@ -2,7 +2,7 @@ import { type Parameters, type Statement, statement } from "@cell/postgres";
 import { type Compilable, type RawBuilder, sql } from "kysely";
 import type { Question, Tense } from "./states.ts";
 
-/** What reports count and add up by. */
+/** From `from` on, up to but without `to`. */
 export interface Between {
   from: string;
   to: string;
@@ -14,11 +14,14 @@ export type Grouped = Question & Between & { bounds: string[] };
 
 // Planned afresh at each run, for the moment, the window and the filters that are asked for.
 export const once = { keep: false };
+/** Where a stage stands in the pipeline; null for one that is none of it. */
 export const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
   sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
+/** A window's two ends, as expressions. */
 export type Bounds = Record<"from" | "to", RawBuilder<unknown>>;
 export const within = (at: RawBuilder<unknown>, { from, to }: Bounds) => sql<boolean>`${at} >= ${from} and ${at} < ${to}`;
 export const windowOf = (p: Parameters<Between>): Bounds => ({ from: sql`${p.from}::timestamptz`, to: sql`${p.to}::timestamptz` });
+/** A span in seconds, exactly. */
 export const epoch = (span: RawBuilder<unknown>) => sql<string>`extract(epoch from ${span})`;
 export const count = sql<number>`count(*)`;
 
@@ -28,6 +31,7 @@ export function inEachTense<P, R>(build: (p: Parameters<P>, tense: Tense) => Com
   return { present: of("present"), past: of("past") };
 }
 
+/** What rows are grouped by, out of the time that counts for them: nothing, their owner, or their month's number from 1. */
 export const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknown>) => RawBuilder<string | null>> = {
   none: () => sql<null>`null::text`,
   owner: () => sql<string>`state.owner_id`,
