@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { builtinModules } from "node:module";
+import { isBuiltin } from "node:module";
 import { join, relative } from "node:path";
 import type { Plugin } from "rolldown";
 
@@ -81,10 +81,6 @@ const ascii: Plugin = {
         file.code = file.code.replace(/[^\0-\x7f]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
   },
 };
-
-function isBuiltin(id: string): boolean {
-  return id.startsWith("node:") || builtinModules.includes(id);
-}
 
 /** Whether no module has changed since the last build. */
 function isCurrent(root: string): boolean {

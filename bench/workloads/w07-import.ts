@@ -69,7 +69,7 @@ interface Job {
   failed?: number;
 }
 
-/** Sends the file and waits for the end; `meanwhile` is told when the rows are on their way. */
+/** Sends the file and waits for the end. */
 export async function importOnce(bench: Bench, csv: Uint8Array<ArrayBuffer>, rows: number, tenant: string) {
   const { stack } = bench;
   const pids = stack.pids("gateway", "crm");

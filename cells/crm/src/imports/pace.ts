@@ -18,6 +18,8 @@ export interface PaceOptions {
 export class Pace {
   readonly #options: PaceOptions;
   #requests: number;
+  /** How many requests came from the rest before the last one to the last one. */
+  lately = 0;
   #workedMs = 0;
   #sinceMs = performance.now();
 
@@ -37,7 +39,8 @@ export class Pace {
   /** The event loop turns in any case. */
   async #rest(): Promise<void> {
     const requests = this.#options.requests();
-    const restMs = Math.min((requests - this.#requests) * msPerRequest, this.#workedMs * restsPerWork);
+    this.lately = requests - this.#requests;
+    const restMs = Math.min(this.lately * msPerRequest, this.#workedMs * restsPerWork);
     await (restMs > 0 ? sleep(restMs) : setImmediate());
     this.#requests = requests;
     this.#workedMs = 0;

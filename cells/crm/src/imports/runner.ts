@@ -91,14 +91,10 @@ export class ImportRunner {
 
   /** Step after step until the import is done, or until another process has it. */
   async #import(tenant: Tenant, importId: string, importer: Importer): Promise<void> {
-    const { requests } = this.#options;
-    const pace = new Pace({ requests, portionMs: 0, pieceMs: 500 });
-    let seen = requests();
+    const pace = new Pace({ requests: this.#options.requests, portionMs: 0, pieceMs: 500 });
     for (let failures = 0; !this.#stopping; ) {
       try {
-        const asked = requests() - seen;
-        seen += asked;
-        const more = await step(tenant, importId, importer, asked > few ? portion.besideOthers : portion.alone);
+        const more = await step(tenant, importId, importer, pace.lately > few ? portion.besideOthers : portion.alone);
         this.#options.committed(tenant.tenantId);
         if (!more) return;
         failures = 0;

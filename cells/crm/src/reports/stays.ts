@@ -2,7 +2,7 @@ import type { Parameters, TenantDb } from "@cell/postgres";
 import { type Expression, type RawBuilder, sql } from "kysely";
 import { db } from "../tables.ts";
 import { everywhere, type Question, type Tense } from "./states.ts";
-import { type Bounds, count, epoch, type Grouped, type Grouping, groupKeys, inEachTense, positionOf, windowOf, within } from "./sums.ts";
+import { type Bounds, count, epoch, type Grouped, type Grouping, groupKeys, inEachTense, windowOf, within } from "./sums.ts";
 
 /** What became of the arrivals in a stage: of all in the window, or of a group of them. */
 export interface StaySums {
@@ -127,6 +127,10 @@ const allStays = inEachTense((p: Parameters<Sliced>, tense) => {
     .where(sql<boolean>`departures + still > 0`)
     .$castTo<StaySums>();
 });
+
+/** Where a stage stands in the pipeline; null for one that is none of it. */
+const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
+  sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
 
 /** Of the opportunities that a question is about, by stage in all, and by stage and group. */
 const someStays = (grouping: Grouping) =>

@@ -14,9 +14,6 @@ export type Grouped = Question & Between & { bounds: string[] };
 
 // Planned afresh at each run, for the moment, the window and the filters that are asked for.
 export const once = { keep: false };
-/** Where a stage stands in the pipeline; null for one that is none of it. */
-export const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
-  sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
 /** A window's two ends, as expressions. */
 export type Bounds = Record<"from" | "to", RawBuilder<unknown>>;
 export const within = (at: RawBuilder<unknown>, { from, to }: Bounds) => sql<boolean>`${at} >= ${from} and ${at} < ${to}`;
