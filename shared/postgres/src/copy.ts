@@ -122,12 +122,13 @@ export class CopyIn {
   /** The driver calls this and the rest. */
   submit(connection: pg.Connection): void {
     connection.query(this.#text);
+    const rows = connection as pg.Connection & CopyInConnection;
+    // Without waiting for the answer: the server passes over the rows of a COPY that it has refused.
+    rows.sendCopyFromChunk(this.#rows);
+    rows.endCopyFrom();
   }
 
-  handleCopyInResponse(connection: CopyInConnection): void {
-    connection.sendCopyFromChunk(this.#rows);
-    connection.endCopyFrom();
-  }
+  handleCopyInResponse(): void {}
 
   handleError(error: Error): void {
     this.callback(error);

@@ -14,75 +14,111 @@ export interface Step {
   done: number;
 }
 
-/** Rows that are planned and written together; while others ask, as many as keep them from their turn for a millisecond or two. */
-export const portion = { alone: 250, besideOthers: 60 };
-const attempts = 5;
-
-export interface ApplyOptions {
-  /** False: only to find out what would become of the rows. */
-  write: boolean;
+/** How much of an import is done at a time. */
+export interface Share {
+  /** Batches of one step, which is one transaction. */
+  batches: number;
+  /** Rows that are planned and written together. */
   rowsAtOnce: number;
 }
 
-/** Carries out the next rows of an import; what fails is kept. */
+/** While others ask, so little that they wait for their turn a millisecond or two, and for a record a step at most. */
+export const share = {
+  alone: { batches: 4, rowsAtOnce: 125 },
+  besideOthers: { batches: 1, rowsAtOnce: 60 },
+  /** In the transaction of whoever waits for the answer. */
+  whole: { batches: Number.POSITIVE_INFINITY, rowsAtOnce: 60 },
+} satisfies Record<string, Share>;
+const attempts = 5;
+
+/** Carries out the next rows of an import, behind those that are done; what fails is kept. `write` false: only to find out what would become of them. */
 export async function applyNext(
   tx: TenantTx,
   importer: Importer,
   job: imports.Import,
   done: number,
   now: string,
-  { write, rowsAtOnce }: ApplyOptions,
+  { write, batches: most, rowsAtOnce }: Share & { write: boolean },
 ): Promise<Step> {
-  const batch = await batches.next(tx, job.importId, done);
-  if (!batch && done < job.total) throw new Error(`Import ${job.importId} has lost the rows behind ${done}`);
-  if (!batch) return { counts: nothing, done };
-  const counts: Counts = { created: 0, updated: 0, skipped: batch.skipped, failed: batch.failed };
-  const errors = new Map<number, RowProblem[]>();
-  for (const outcome of await new RowsToApply(tx, importer, job, now, write).all(batch.rows, rowsAtOnce)) {
-    counts[outcome.outcome]++;
-    if (outcome.outcome === "failed") errors.set(outcome.row, outcome.problems);
+  const rows = new RowsToApply(tx, importer, job, now, write);
+  try {
+    for (let taken = 0; taken < most && done < job.total; taken++) {
+      done = await rows.take(done, rowsAtOnce);
+    }
+    return { counts: await rows.settled(), done };
+  } finally {
+    // Who ends the transaction must find nothing on its way.
+    await rows.settled().catch(() => undefined);
   }
-  await batches.markFailed(tx, job.importId, batch, errors);
-  return { counts, done: batch.lastRow };
 }
 
-/** Rows on their way: looked up, planned, written, and told to the audit trail. */
+/**
+ * Rows on their way: looked up, planned, written, and told to the audit trail. While the database writes some, the next ones are planned and
+ * wait their turn, and the entries of the ones before are made.
+ */
 class RowsToApply {
   readonly #tx: TenantTx;
   readonly #importer: Importer;
+  readonly #job: imports.Import;
   readonly #context: ImportContext;
-  readonly #origin: imports.ImportOrigin;
   readonly #write: boolean;
+  readonly #counts = { ...nothing };
+  #writing: Promise<unknown> = Promise.resolve();
+  #settled: Promise<void> = Promise.resolve();
 
-  constructor(tx: TenantTx, importer: Importer, { importId, options, origin }: imports.Import, now: string, write: boolean) {
+  constructor(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean) {
+    const { importId, options, origin } = job;
     this.#tx = tx;
     this.#importer = importer;
+    this.#job = job;
     this.#context = { importId, options, actor: origin.actor, now, requestId: origin.requestId };
-    this.#origin = origin;
     this.#write = write;
   }
 
-  /** While the database writes some rows, the next ones are planned and the entries of the ones before are made. One outcome for each. */
-  async all(rows: readonly Row<unknown>[], rowsAtOnce: number): Promise<RowOutcome[]> {
+  /** Takes the batch behind a row. Resolves to its last row, when the last ones have yet to be written. */
+  async take(done: number, rowsAtOnce: number): Promise<number> {
+    const batch = await batches.next(this.#tx, this.#job.importId, done);
+    if (!batch) throw new Error(`Import ${this.#job.importId} has lost the rows behind ${done}`);
+    const { rows, skipped, failed, lastRow } = batch;
     const known = await this.#importer.look(this.#tx, rows, this.#context.actor);
-    const planAt = (at: number) => this.#importer.plan(rows.slice(at, at + rowsAtOnce), known, this.#context);
-    const outcomes: RowOutcome[] = [];
-    let last: RowOutcome[] = [];
-    let plans = planAt(0);
+    const errors = new Map<number, RowProblem[]>();
     for (let at = 0; at < rows.length; at += rowsAtOnce) {
+      const portion = rows.slice(at, at + rowsAtOnce);
+      const plans = this.#importer.plan(portion, known, this.#context);
+      await turn();
+      const before = this.#writing;
       const writing = this.#written(plans);
-      // Told below: what fails must not end the transaction before the last entries are on their way.
-      writing.catch(() => undefined);
+      this.#writing = writing;
+      this.#then(async () => this.#settle(portion, plans, await writing, errors));
       await turn();
-      const next = planAt(at + rowsAtOnce);
-      await turn();
-      const [missed] = await Promise.all([writing, this.#record(last)]);
-      last = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
-      outcomes.push(...last);
-      plans = next;
+      await before;
     }
-    await this.#record(last);
-    return outcomes;
+    this.#counts.skipped += skipped;
+    this.#counts.failed += failed;
+    this.#then(() => batches.markFailed(this.#tx, this.#job.importId, batch, errors));
+    return lastRow;
+  }
+
+  /** Resolves to what has become of the rows that were taken. */
+  async settled(): Promise<Counts> {
+    await this.#settled;
+    return this.#counts;
+  }
+
+  /** One after the other. What fails is told by `settled`, and must not end the process before. */
+  #then(next: () => Promise<void>): void {
+    this.#settled = this.#settled.then(next);
+    for (const promise of [this.#settled, this.#writing]) promise.catch(() => undefined);
+  }
+
+  async #settle(rows: readonly Row<unknown>[], plans: readonly Plan[], missed: ReadonlySet<number>, errors: Map<number, RowProblem[]>) {
+    await turn();
+    const outcomes = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
+    for (const outcome of outcomes) {
+      this.#counts[outcome.outcome]++;
+      if (outcome.outcome === "failed") errors.set(outcome.row, outcome.problems);
+    }
+    await this.#record(outcomes);
   }
 
   /** Rows that someone else wrote meanwhile: what is to become of them depends on what is there now. */
@@ -106,7 +142,7 @@ class RowsToApply {
     if (!this.#write) return;
     const { importId, now } = this.#context;
     const drafts = outcomes.flatMap((outcome) => ("audit" in outcome ? { ...outcome.audit, importId } : []));
-    await this.#tx.record(entriesOf(drafts, this.#origin, now));
+    await this.#tx.record(entriesOf(drafts, this.#job.origin, now));
   }
 }
 

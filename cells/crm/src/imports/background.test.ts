@@ -4,6 +4,7 @@ import { customerImport } from "../customers/import.ts";
 import { importsMigration } from "../migrations/0003_imports.ts";
 import { rowsTakenOver } from "../migrations/0011_imports.ts";
 import { inspect, stagedRows, startCrm } from "../testing.ts";
+import { share } from "./apply.ts";
 import { discard, step } from "./runner.ts";
 
 let cell: TestCell;
@@ -68,11 +69,11 @@ describe("an import of many rows", () => {
       "update $tenant.imports set status = 'queued', done = 0, created = 0, failed = 0, options = options || '{\"dryRun\": false}'",
     );
     await inspect(tenantId, "delete from $tenant.import_failures where not by_itself");
-    expect(await step(other, taken.body.importId, customerImport)).toBe(true);
+    expect(await step(other, taken.body.importId, customerImport, share.besideOthers)).toBe(true);
     expect(await count("$tenant.customers")).toBe(990);
     // Two processes find it at once.
     const runner = async () => {
-      while (await step(other, taken.body.importId, customerImport));
+      while (await step(other, taken.body.importId, customerImport, share.besideOthers));
     };
     await Promise.all([runner(), runner()]);
     await runner();
@@ -147,7 +148,7 @@ describe("an import of many rows", () => {
     await inspect(tenantId, "delete from $tenant.import_batches; delete from $tenant.import_failures");
     for (const sql of rowsTakenOver) await inspect(tenantId, sql.replaceAll('"$tenant"', "$tenant"));
     expect(await stagedRows(tenantId)).toBe(before);
-    expect(await step(other, taken.body.importId, customerImport)).toBe(false);
+    expect(await step(other, taken.body.importId, customerImport, share.besideOthers)).toBe(false);
     const { body } = await finished(taken.body.importId);
     expect(body).toMatchObject({ status: "completed", total: 1_103, done: 1_103, created: 1_090, failed: 13 });
     expect(body.errors.slice(-2)).toMatchObject([

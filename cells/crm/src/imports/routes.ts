@@ -15,7 +15,7 @@ import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { csvLine, unguard } from "../csv.ts";
 import { visibility } from "../visibility.ts";
-import { add, applyNext, finish, nothing, portion, type Step } from "./apply.ts";
+import { applyNext, finish, nothing, share } from "./apply.ts";
 import { streamFailed } from "./batches.ts";
 import { synchronousRows } from "./domain.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
@@ -247,27 +247,19 @@ async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<Import
 async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, call: Call): Promise<Outcome<ImportAnswer>> {
   await tx.begin();
   const { atomic, dryRun } = job.options;
-  let result = await applyAll(tx, importer, job, call.now, !atomic && !dryRun);
-  if (atomic && !dryRun && result.counts.failed === 0) {
-    result = await applyAll(tx, importer, job, call.now, true);
-    if (result.counts.failed > 0)
+  const apply = (write: boolean) => applyNext(tx, importer, job, 0, call.now, { ...share.whole, write });
+  let { counts } = await apply(!atomic && !dryRun);
+  if (atomic && !dryRun && counts.failed === 0) {
+    ({ counts } = await apply(true));
+    if (counts.failed > 0)
       throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
   }
-  const finished = await finish(tx, job, result.counts, call.now);
+  const finished = await finish(tx, job, counts, call.now);
   const body = reportOf(finished.job);
   const [entry] = finished.audit;
   if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry], body };
   await imports.saveNow(tx, finished.job);
   return { changes: [], audit: [], body, resourceId: job.importId };
-}
-
-async function applyAll(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean): Promise<Step> {
-  let all: Step = { counts: nothing, done: 0 };
-  while (all.done < job.total) {
-    const step = await applyNext(tx, importer, job, all.done, now, { write, rowsAtOnce: portion.besideOthers });
-    all = { counts: add(all.counts, step.counts), done: step.done };
-  }
-  return all;
 }
 
 /** Takes an import back, or has that done where it is much. */

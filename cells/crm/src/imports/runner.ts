@@ -3,7 +3,7 @@ import { type Background, repeat } from "@cell/cell";
 import type { Logger } from "@cell/http";
 import { databaseProblem, type Registry, type Tenant, type WriteSession } from "@cell/postgres";
 import { Problem } from "@cell/problem";
-import { add, applyNext, entriesOf, finish, nothing, portion } from "./apply.ts";
+import { add, applyNext, entriesOf, finish, nothing, type Share, share } from "./apply.ts";
 import * as batches from "./batches.ts";
 import type { Importer } from "./importer.ts";
 import { Pace } from "./pace.ts";
@@ -94,7 +94,7 @@ export class ImportRunner {
     const pace = new Pace({ requests: this.#options.requests, portionMs: 0, pieceMs: 500 });
     for (let failures = 0; !this.#stopping; ) {
       try {
-        const more = await step(tenant, importId, importer, pace.lately > few ? portion.besideOthers : portion.alone);
+        const more = await step(tenant, importId, importer, pace.lately > few ? share.besideOthers : share.alone);
         this.#options.committed(tenant.tenantId);
         if (!more) return;
         failures = 0;
@@ -122,18 +122,18 @@ interface Work {
   importer: Importer;
   job: imports.Import;
   now: string;
-  rowsAtOnce: number;
+  share: Share;
 }
 
 /** Carries out the next step of an import. Resolves to whether there is more to do here. */
-export async function step(tenant: Tenant, importId: string, importer: Importer, rowsAtOnce = portion.alone): Promise<boolean> {
+export async function step(tenant: Tenant, importId: string, importer: Importer, part: Share): Promise<boolean> {
   try {
     return await tenant.write(async (session) => {
       await session.begin();
       const job = await imports.lock(session.tx, importId);
       if (!job) return false;
       const now = new Date().toISOString();
-      const work = { session, importer, job, now, rowsAtOnce };
+      const work = { session, importer, job, now, share: part };
       if (job.phase === "revert") return revertStep(work);
       return job.phase === "apply" && job.options.atomic && !job.options.dryRun ? applyWhole(work) : applyStep(work);
     });
@@ -150,12 +150,10 @@ async function revertStep({ session, importer, job, now }: Work): Promise<boolea
   return next.status !== "reverted";
 }
 
-async function applyStep({ session, importer, job, now, rowsAtOnce }: Work): Promise<boolean> {
+async function applyStep({ session, importer, job, now, share }: Work): Promise<boolean> {
   const { tx } = session;
-  const { counts, done } = await applyNext(tx, importer, job, job.done, now, {
-    write: job.phase === "apply" && !job.options.dryRun,
-    rowsAtOnce,
-  });
+  const write = job.phase === "apply" && !job.options.dryRun;
+  const { counts, done } = await applyNext(tx, importer, job, job.done, now, { ...share, write });
   const next: imports.Import = { ...job, ...add(job, counts), done, status: "running" };
   const isLast = done >= job.total;
   const isChecked = isLast && job.phase === "check" && next.failed === 0;
@@ -169,15 +167,10 @@ async function applyStep({ session, importer, job, now, rowsAtOnce }: Work): Pro
 }
 
 /** All rows of a checked import, in one transaction. */
-async function applyWhole({ session, importer, job, now, rowsAtOnce }: Work): Promise<boolean> {
+async function applyWhole({ session, importer, job, now, share }: Work): Promise<boolean> {
   const { tx } = session;
-  let counts = nothing;
-  for (let done = 0; done < job.total; ) {
-    const next = await applyNext(tx, importer, job, done, now, { write: true, rowsAtOnce });
-    if (next.counts.failed > 0) throw new RecheckNeeded();
-    counts = add(counts, next.counts);
-    done = next.done;
-  }
+  const { counts } = await applyNext(tx, importer, job, 0, now, { ...share, batches: Number.POSITIVE_INFINITY, write: true });
+  if (counts.failed > 0) throw new RecheckNeeded();
   const finished = await finish(tx, job, counts, now);
   await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf(finished.audit, job.origin, now));
   return false;
