@@ -3,7 +3,7 @@ import { type RawBuilder, sql } from "kysely";
 const columns = new Map<string, string>();
 
 /** The column of a field; imports ask for the same ones a million times. */
-function columnOf(name: string): string {
+export function columnOf(name: string): string {
   let column = columns.get(name);
   if (column === undefined) {
     column = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

@@ -18,8 +18,13 @@ export function withLiterals(text: string, values: readonly unknown[]): string {
 
 function literal(value: unknown): string {
   if (value === null || value === undefined) return "null";
-  if (Array.isArray(value)) return pg.escapeLiteral(`{${value.map((item) => `"${String(item).replace(/["\\]/g, "\\$&")}"`).join(",")}}`);
+  if (Array.isArray(value)) return pg.escapeLiteral(arrayText(value));
   return pg.escapeLiteral(String(value));
+}
+
+/** An array of texts as PostgreSQL reads it. */
+export function arrayText(items: readonly unknown[]): string {
+  return `{${items.map((item) => `"${String(item).replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
 }
 
 /** A running COPY TO STDOUT; its rows are taken with `read`. */

@@ -2,6 +2,7 @@ export { closedDoorsMigration, openDoors } from "./closed-doors.ts";
 export { type Login, withLogin } from "./connection.ts";
 export { type ConnectionOptions, Connections } from "./connections.ts";
 export { type ControlOptions, inTransaction, migrateSchema, openKysely, openPool, type SchemaMigration } from "./control.ts";
+export { arrayText } from "./copy.ts";
 export type { TenantLogins } from "./logins.ts";
 export { isoTime } from "./parsing.ts";
 export { databaseProblem, failedExpectation, isConnectionLoss, isDenied, isRetryable, violatedConstraint } from "./problems.ts";
@@ -14,7 +15,7 @@ export {
   type TenantRow,
 } from "./registry.ts";
 export { Rows, type Shape } from "./rows.ts";
-export type { TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
+export type { NewRows, TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
 export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
 export { assertCurrent, assertServed, schemaOf, Tenant, type TenantState, tenantLogin } from "./tenants.ts";
 export { type Digest, differingTables } from "./transfer/digest.ts";

@@ -1,7 +1,7 @@
 import type { Lease } from "./connections.ts";
-import { CopyIn } from "./copy.ts";
+import { CopyIn, copyLine } from "./copy.ts";
 import type { Query } from "./prepared.ts";
-import { isConnectionLoss } from "./problems.ts";
+import { isConnectionLoss, violatedConstraint } from "./problems.ts";
 import type { Rows } from "./rows.ts";
 import { bind, type CompiledStatement, type Statement, statement } from "./statement.ts";
 import {
@@ -50,8 +50,20 @@ export interface TenantTx extends TenantDb {
   begin(): Promise<void>;
   /** Carries out a statement now, inside the transaction that `begin` opened. */
   run<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
+  /** Inserts many rows now, inside the transaction that `begin` opened: all, or none where one is there already. Resolves to whether they are in. */
+  insertAll(rows: NewRows): Promise<boolean>;
   /** Writes audit entries now, inside the transaction that `begin` opened: for work whose entries are too many to be kept until its commit. */
   record(audit: readonly AuditEntry[]): Promise<void>;
+}
+
+/** Rows that a table is to get, by the names of its columns. */
+export interface NewRows {
+  table: string;
+  columns: readonly string[];
+  /** In the order of the columns, each as PostgreSQL reads it. */
+  values: readonly (readonly (string | number | null)[])[];
+  /** The index that finds the ones that are there already. */
+  uniqueIndex: string;
 }
 
 /** What a write ended in: it was carried out, an earlier one with the same key was found, or that one still runs. */
@@ -122,6 +134,8 @@ export class WriteSession extends Session {
   readonly #acquire: () => Promise<Lease>;
   #lease: Lease | undefined;
   #ended = false;
+  /** Rows that may yet be refused: until the transaction has them or has gone back behind them, nothing else can be sent. */
+  #inserting: Promise<unknown> = Promise.resolve();
 
   constructor(tenant: SessionTenant, send: Send, acquire: () => Promise<Lease>) {
     super(tenant, send);
@@ -149,7 +163,7 @@ export class WriteSession extends Session {
     if (this.#lease) return;
     const lease = await this.#acquire();
     this.#lease = lease;
-    this.send = async (query) => this.#transaction().query(query);
+    this.send = (query) => this.#inTurn((lease) => lease.query(query));
     await this.#control("begin");
     const guard = this.#takeGuard();
     await guard?.(true);
@@ -191,24 +205,51 @@ export class WriteSession extends Session {
   async commit(claim: Claim | undefined, changes: readonly Change[], audit: readonly AuditEntry[]): Promise<WriteResult> {
     const begun = this.#lease !== undefined;
     this.#lease ??= await this.#acquire();
-    const lease = this.#transaction();
     if (!claim && changes.length === 0 && audit.length === 0) {
       if (begun) await this.#control("commit");
       return { outcome: "written" };
     }
     const compiled = composeWrite(claim !== undefined, changes, audit.length > 0);
-    const result = await lease.query(this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit))));
+    const write = this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit)));
+    const result = await this.#inTurn((lease) => lease.query(write));
     const row = (result as Rows<{ claimed: boolean } & KeptAnswer>).at(0);
     if (!row?.claimed) return row?.fingerprint ? { outcome: "kept", kept: row } : { outcome: "running" };
     if (begun) await this.#control("commit");
     return { outcome: "written" };
   }
 
+  insertAll({ table, columns, values, uniqueIndex }: NewRows): Promise<boolean> {
+    const into = `copy "${this.tenant.schema}"."${table}" (${columns.map((column) => `"${column}"`).join(", ")}) from stdin`;
+    const copy = this.#copyIn(`savepoint rows; ${into}; release savepoint rows`, values.map(copyLine).join(""));
+    const inserting = this.#inTurn(async (lease) => {
+      try {
+        await lease.client.query(copy).ended;
+        return true;
+      } catch (error) {
+        if (violatedConstraint(error) !== uniqueIndex) throw error;
+        await lease.query(common("rollback to savepoint rows"));
+        return false;
+      }
+    });
+    this.#inserting = inserting.catch(() => undefined);
+    return inserting;
+  }
+
   async record(audit: readonly AuditEntry[]): Promise<void> {
     if (audit.length === 0) return;
-    const { schema, queryTimeoutMs } = this.tenant;
-    const copy = new CopyIn(`copy "${schema}".${auditCopied} from stdin`, Buffer.from(auditLines(audit)), queryTimeoutMs);
-    await this.#transaction().client.query(copy).ended;
+    const copy = this.#copyIn(`copy "${this.tenant.schema}".${auditCopied} from stdin`, auditLines(audit));
+    await this.#inTurn(({ client }) => client.query(copy).ended);
+  }
+
+  #copyIn(text: string, lines: string): CopyIn {
+    return new CopyIn(text, Buffer.from(lines), this.tenant.queryTimeoutMs);
+  }
+
+  /** Work on the transaction's connection, behind the rows that may yet be refused. */
+  async #inTurn<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
+    this.#transaction();
+    await this.#inserting;
+    return work(this.#transaction());
   }
 
   /** Gives the connection back; a transaction that was not committed is rolled back. */
@@ -229,6 +270,6 @@ export class WriteSession extends Session {
   }
 
   async #control(text: "begin" | "commit"): Promise<void> {
-    await this.#transaction().query(common(text));
+    await this.#inTurn((lease) => lease.query(common(text)));
   }
 }

@@ -198,6 +198,32 @@ describe("connections", () => {
     expect((await tenant.reader().query(all, {})).map(({ noteId }) => noteId)).not.toContain(77);
   });
 
+  test("insert many rows or, where one is there already, none; what was sent behind them finds the transaction as it was", async () => {
+    const tenant = await registry.tenant(one);
+    const session = tenant.writer();
+    const rows = (from: number) => ({
+      table: "notes",
+      columns: ["note_id", "body"],
+      values: [from, from + 1].map((noteId) => [noteId, 'tab\t, line\n, \\N, "}']),
+      uniqueIndex: "notes_pkey",
+    });
+    await session.begin();
+    const sent = [session.tx.insertAll(rows(501)), session.tx.insertAll(rows(502)), session.tx.insertAll(rows(503))] as const;
+    const behind = session.query(all, {});
+    expect(await Promise.all(sent)).toEqual([true, false, true]);
+    expect((await behind).filter(({ noteId }) => noteId > 500).map(({ noteId }) => noteId)).toEqual([501, 502, 503, 504]);
+    await expect(session.tx.insertAll({ ...rows(510), uniqueIndex: "another" })).resolves.toBe(true);
+    await session.commit(undefined, [], []);
+    await session.end();
+    const kept = (await tenant.reader().query(all, {})).filter(({ noteId }) => noteId > 500);
+    expect(kept.map(({ noteId }) => noteId)).toEqual([501, 502, 503, 504, 510, 511]);
+    expect(kept.map(({ body }) => body)).toEqual(kept.map(() => 'tab\t, line\n, \\N, "}'));
+    const other = tenant.writer();
+    await other.begin();
+    await expect(other.tx.insertAll({ ...rows(510), uniqueIndex: "another" })).rejects.toMatchObject({ code: "23505" });
+    await other.end();
+  });
+
   test("that are all kept for writing make room for the one that reads", async () => {
     const own = open({ perTenant: 2 });
     try {

@@ -1,6 +1,6 @@
-import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { arrayText, type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
-import { field, fieldsOf, recordsOf } from "../records.ts";
+import { columnOf, fieldsOf, recordsOf } from "../records.ts";
 import { db } from "../tables.ts";
 import { changing, columns, stored, storedColumns } from "./repository.ts";
 import type { Customer } from "./schema.ts";
@@ -24,14 +24,7 @@ const given = (rows: unknown) =>
     contact_phone text, contact_email text, industry text, level text, source text, status text, owner_id text, address text,
     tags text[], notes text, custom_fields jsonb, created_at timestamptz, updated_at timestamptz, version int)`);
 
-const insertRows = statement((p: Parameters<{ rows: string; importId: string }>) =>
-  db
-    .insertInto("customers")
-    .columns([...storedColumns, "importId"])
-    .expression(sql`select ${sql.join(storedColumns.map(field))}, ${p.importId}::uuid from ${given(p.rows)}`)
-    .onConflict((conflict) => conflict.column("nameKey").where("deletedAt", "is", null).doNothing())
-    .returning("customerId"),
-);
+const copiedColumns = [...storedColumns, "importId"].map(columnOf);
 
 const updateRows = statement(
   (p: Parameters<{ rows: string }>) =>
@@ -63,10 +56,15 @@ export async function live(tenant: TenantDb, customerIds: readonly string[], nam
   return tenant.query(liveOnes, { customerIds: [...customerIds], nameKeys: [...nameKeys] });
 }
 
-/** Inserts new customers. Resolves to the ids of those whose name was free. */
+/** Inserts new customers: all, or none where one of their names is taken. Resolves to the ids of those that are in. */
 export async function insert(tx: TenantTx, rows: readonly Customer[], importId: string): Promise<Set<string>> {
   if (rows.length === 0) return new Set();
-  return ids(await tx.run(insertRows, { rows: recordsOf(rows.map(stored)), importId }));
+  const values = rows.map((row) => {
+    const written = { ...stored(row), tags: arrayText(row.tags), customFields: JSON.stringify(row.customFields) };
+    return [...storedColumns.map((column) => written[column]), importId];
+  });
+  const inserted = await tx.insertAll({ table: "customers", columns: copiedColumns, values, uniqueIndex: "customers_name_key" });
+  return new Set(inserted ? rows.map(({ customerId }) => customerId) : []);
 }
 
 /** Writes customers as they are at their new version. Resolves to the ids of those that were at the version before. */

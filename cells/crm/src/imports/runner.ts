@@ -94,7 +94,9 @@ export class ImportRunner {
     const pace = new Pace({ requests: this.#options.requests, portionMs: 0, pieceMs: 500 });
     for (let failures = 0; !this.#stopping; ) {
       try {
-        const more = await step(tenant, importId, importer, pace.lately > few ? share.besideOthers : share.alone);
+        // What failed is tried again in little, so that all before it is done.
+        const part = failures > 0 || pace.lately > few ? share.besideOthers : share.alone;
+        const more = await step(tenant, importId, importer, part);
         this.#options.committed(tenant.tenantId);
         if (!more) return;
         failures = 0;
