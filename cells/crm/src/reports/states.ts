@@ -21,56 +21,73 @@ export type Tense = "present" | "past";
 
 export const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 
-const columns = ["opportunityId", "pipelineId", "stage", "amount", "currency", "probability"] as const;
-const times = ["expectedCloseDate", "closedAt", "ownerId", "createdAt"] as const;
-
 /** The opportunities as they are. */
 const present = () =>
   db
     .selectFrom("opportunities")
-    .select([...columns, "status as stageType", ...times, "stageEnteredAt as enteredAt", "entered", "lastStage"])
+    .select(["opportunityId", "pipelineId", "stage", "amount", "currency", "probability"])
+    .select(["status as stageType", "expectedCloseDate", "closedAt", "ownerId", "createdAt"])
+    .select(["stageEnteredAt as enteredAt", "entered", "lastStage"])
     .where("deletedAt", "is", null);
 
-/** Those that have changed since the moment, in what a report depends on. */
-const changedSince = (p: Parameters<Question>) =>
-  db.selectFrom("opportunityHistory").select("opportunityId").where(sql<boolean>`at > ${p.asOf}::timestamptz`);
+/** The rows of an opportunity's history up to the moment. */
+const historyOf = (p: Parameters<Question>) =>
+  db
+    .selectFrom("opportunityHistory")
+    .where(sql<boolean>`opportunity_history.opportunity_id = opportunities.opportunity_id`)
+    .where(sql<boolean>`at <= ${p.asOf}::timestamptz`);
 
-const history = sql`(partition by opportunity_id)`;
 const isMove = (p: Parameters<Question>) => sql`moved and pipeline_id = ${p.pipelineId}::uuid`;
 
-/** What they were then, out of their history up to the moment. */
+/** What those were then that have been written since, out of their history up to the moment. */
 const formerly = (p: Parameters<Question>) =>
   db
-    .selectFrom(
-      db
-        .selectFrom("opportunityHistory")
-        .select([...columns, "stageType", "expectedCloseDate", "closedAt", "ownerId", "deleted"])
+    .selectFrom("opportunities")
+    .innerJoinLateral(
+      historyOf(p)
         .select([
-          sql<string>`min(at) over ${history}`.as("createdAt"),
-          sql<string>`max(at) filter (where moved) over ${history}`.as("enteredAt"),
-          sql<
-            string | null
-          >`bit_or(case when ${bitOf(p)} < 63 then 1::bigint << ${bitOf(p)} end) filter (where ${isMove(p)}) over ${history}`.as("entered"),
+          "pipelineId",
+          "stage",
+          "amount",
+          "currency",
+          "probability",
+          "stageType",
+          "expectedCloseDate",
+          "closedAt",
+          "ownerId",
+          "deleted",
+        ])
+        .orderBy("seq", "desc")
+        .limit(1)
+        .as("last"),
+      (join) => join.onTrue(),
+    )
+    .innerJoinLateral(
+      historyOf(p)
+        .select([
+          sql<string>`max(at) filter (where moved)`.as("enteredAt"),
+          sql<string | null>`bit_or(case when ${bitOf(p)} < 63 then 1::bigint << ${bitOf(p)} end) filter (where ${isMove(p)})`.as(
+            "entered",
+          ),
           // The later row wins: its number stands in front of the stage's.
           sql<
             number | null
-          >`(max(seq::bigint * 1024 + ${bitOf(p)}) filter (where ${isMove(p)} and stage_type <> 'lost') over ${history} % 1024)::smallint`.as(
-            "lastStage",
-          ),
-          sql<boolean>`seq = max(seq) over ${history}`.as("isLast"),
+          >`(max(seq::bigint * 1024 + ${bitOf(p)}) filter (where ${isMove(p)} and stage_type <> 'lost') % 1024)::smallint`.as("lastStage"),
         ])
-        .where(sql<boolean>`at <= ${p.asOf}::timestamptz`)
-        .where("opportunityId", "in", changedSince(p))
-        .as("past"),
+        .as("way"),
+      (join) => join.onTrue(),
     )
-    .select([...columns, "stageType", ...times, "enteredAt", "entered", "lastStage"])
-    .where(sql<boolean>`is_last and not deleted`);
+    .select(["opportunities.opportunityId", "last.pipelineId", "last.stage", "last.amount", "last.currency", "last.probability"])
+    .select(["last.stageType", "last.expectedCloseDate", "last.closedAt", "last.ownerId", "opportunities.createdAt"])
+    .select(["way.enteredAt", "way.entered", "way.lastStage"])
+    .where(sql<boolean>`updated_at > ${p.asOf}::timestamptz and created_at <= ${p.asOf}::timestamptz`)
+    .where("last.deleted", "=", false);
 
 const ofTense: Record<Tense, (p: Parameters<Question>) => ReturnType<typeof present>> = {
   present,
   past: (p) =>
     present()
-      .where("opportunityId", "not in", changedSince(p))
+      .where(sql<boolean>`updated_at <= ${p.asOf}::timestamptz`)
       .unionAll(formerly(p) as never),
 };
 
