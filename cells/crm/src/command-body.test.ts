@@ -39,6 +39,7 @@ beforeAll(async () => {
       committed() {},
       sealWitness: new SealLog(new Map(), undefined, log),
       adoptTrail: async () => undefined,
+      endTrail: async () => undefined,
       resumed() {},
     },
     [(made) => made.command(careless, async () => ({ changes: [], audit: [], body: { done: true as const } }))],

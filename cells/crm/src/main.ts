@@ -41,6 +41,7 @@ const { app, metrics } = createCrm({
   committed,
   sealWitness: sealLog,
   adoptTrail: (tenantId) => sealer.adopt(tenantId),
+  endTrail: (tenantId) => sealer.end(tenantId),
   readConversations: readConversationsAt(config.messagingUrl, config.assertionKeys),
   wakeImports: (tenantId) => importRunner.wake(tenantId),
   webhooks: { outbound, keys: config.webhookKeys, changed: dispatcher.changed },

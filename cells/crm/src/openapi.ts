@@ -14,6 +14,7 @@ export function crmDocument(): Promise<object> {
     draining: () => false,
     committed: () => undefined,
     adoptTrail: () => Promise.reject(new Error("There is no trail")),
+    endTrail: () => Promise.reject(new Error("There is no trail")),
     readConversations: () => Promise.reject(new Error("There is no messaging cell")),
     wakeImports: () => undefined,
     webhooks: { outbound: new Outbound({}), keys: parseWebhookKeys(noKey), changed: () => undefined },

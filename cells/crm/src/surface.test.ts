@@ -81,6 +81,7 @@ test("while the database is away the cell is alive and not ready", async () => {
       committed: () => undefined,
       sealWitness: { publicKeys: new Map(), head: async () => undefined },
       adoptTrail: unused,
+      endTrail: unused,
       readConversations: unused,
       wakeImports: () => undefined,
       webhooks: { outbound: new Outbound({}), keys: testWebhookKeys, changed: () => undefined },

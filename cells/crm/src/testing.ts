@@ -95,6 +95,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     committed,
     sealWitness: sealLog,
     adoptTrail: (tenantId) => sealer.adopt(tenantId),
+    endTrail: (tenantId) => sealer.end(tenantId),
     readConversations: readConversationsAt(options.messagingUrl, testAssertionKeys),
     wakeImports: (given) => importRunner.wake(given),
     webhooks: { outbound, keys: testWebhookKeys, changed: dispatcher.changed },

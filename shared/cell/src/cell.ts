@@ -31,6 +31,8 @@ export interface CellOptions {
   sealWitness: SealWitness;
   /** Lets the trail of a tenant go on that was copied here: see `Sealer.adopt`. */
   adoptTrail(tenantId: string): Promise<void>;
+  /** Says that the trail of a tenant has ended that was dropped: see `Sealer.end`. */
+  endTrail(tenantId: string): Promise<void>;
   /** A tenant takes writes again, or for the first time here: what was put off goes on. */
   resumed(tenantId: string): void;
 }

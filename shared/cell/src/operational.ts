@@ -66,7 +66,10 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
   });
   app.delete("/internal/tenants/:tenantId", async (c) => {
     const tenantId = operator(c);
-    return c.json({ tenantId, ...(await registry.drop(tenantId)) });
+    const { dropped } = await registry.drop(tenantId);
+    // Also where an earlier attempt ended between the two.
+    await options.endTrail(tenantId);
+    return c.json({ tenantId, dropped });
   });
   placementRoutes(app, options, operator);
 }

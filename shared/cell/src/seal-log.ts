@@ -1,10 +1,10 @@
-import { createReadStream, existsSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { open, stat } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { Logger } from "@cell/http";
-import { isSigned, type SealHead, type SealNotice, type SealWitness } from "./seal.ts";
+import { isEndSigned, isSigned, type SealHead, type SealNotice, type SealWitness, type TrailEnd } from "./seal.ts";
 
-interface Line {
+interface SealLine {
   tenantId: string;
   seal: number;
   entries: number;
@@ -14,14 +14,27 @@ interface Line {
   sealedAt: string;
 }
 
+interface EndLine {
+  tenantId: string;
+  last: SealHead;
+  keyId: string;
+  signature: string;
+  endedAt: string;
+}
+
+type Line = SealLine | EndLine;
+
 /** What is known of the seals outside of the database: in this process, in the log and, where there is one, in a file of JSON lines. */
 export class SealLog implements SealWitness {
   readonly publicKeys: SealWitness["publicKeys"];
   readonly #file: string | undefined;
   readonly #log: Logger;
-  #heads: Promise<Map<string, SealHead>> | undefined;
+  readonly #heads = new Map<string, SealHead>();
+  /** Up to where the file was read, and which one. */
+  #read = { inode: 0n, bytes: 0 };
+  #reading: Promise<void> = Promise.resolve();
 
-  /** `file` may be rotated or copied away at any time: it is opened anew for each append. */
+  /** `file` may be rotated or copied away at any time, and other processes may append to it: it is opened anew for each append and each look. */
   constructor(publicKeys: SealWitness["publicKeys"], file: string | undefined, log: Logger) {
     this.publicKeys = publicKeys;
     this.#file = file;
@@ -29,52 +42,104 @@ export class SealLog implements SealWitness {
   }
 
   async head(tenantId: string): Promise<SealHead | undefined> {
-    return (await this.#known()).get(tenantId);
+    await this.#catchUp();
+    return this.#heads.get(tenantId);
   }
 
   /** Hands seals out, oldest first; resolves when they are on disk. Rejects with the file's error; then they are known to this process alone. */
   async add(seals: readonly SealNotice[]): Promise<void> {
-    const heads = await this.#known();
+    await this.#catchUp();
     const lines = seals.map(lineOf);
     for (const line of lines) {
-      if (line.seal > (heads.get(line.tenantId)?.seal ?? 0)) heads.set(line.tenantId, { seal: line.seal, root: line.root });
+      this.#note(line);
       this.#log.info(line, "sealed");
     }
+    await this.#append(lines);
+  }
+
+  /** Hands out that a trail has ended, and forgets its seals; resolves when that is on disk. Rejects with the file's error. */
+  async end({ signature, ...end }: TrailEnd): Promise<void> {
+    const line: EndLine = { ...end, signature: signature.toString("hex") };
+    this.#log.info(line, "a sealed trail has ended");
+    await this.#append([line]);
+    this.#heads.delete(line.tenantId);
+  }
+
+  async #append(lines: readonly Line[]): Promise<void> {
     if (this.#file === undefined) return;
     const file = await open(this.#file, "a", 0o600);
     try {
-      await file.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+      const { bytesWritten } = await file.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
       await file.datasync();
+      const { ino: inode, size } = await file.stat({ bigint: true });
+      const bytes = this.#read.bytes + bytesWritten;
+      // Nobody else has appended since: there is nothing to read.
+      if (Number(size) === bytes) this.#read = { inode, bytes };
     } finally {
       await file.close();
     }
   }
 
-  #known(): Promise<Map<string, SealHead>> {
-    this.#heads ??= this.#read();
-    return this.#heads;
+  /** Reads what has been appended since the last look, by whomever. */
+  #catchUp(): Promise<void> {
+    const before = this.#reading.catch(() => undefined);
+    this.#reading = before.then(() => this.#readOn());
+    return this.#reading;
   }
 
-  async #read(): Promise<Map<string, SealHead>> {
-    const last = new Map<string, Line>();
-    if (this.#file === undefined || !existsSync(this.#file)) return last;
-    for await (const text of createInterface({ input: createReadStream(this.#file), crlfDelay: Number.POSITIVE_INFINITY })) {
+  async #readOn(): Promise<void> {
+    if (this.#file === undefined) return;
+    const { ino: inode, size } = await stat(this.#file, { bigint: true }).catch(absent);
+    const end = Number(size);
+    const start = inode === this.#read.inode && end >= this.#read.bytes ? this.#read.bytes : 0;
+    if (start === end) return;
+    // A tenant's last seal alone is worth verifying: it stands on the ones before.
+    const last = new Map<string, SealLine>();
+    const settle = (tenantId: string) => {
+      const line = last.get(tenantId);
+      if (line && line.root !== this.#heads.get(tenantId)?.root && this.#isSigned(line)) this.#note(line);
+      last.delete(tenantId);
+    };
+    const input = createReadStream(this.#file, { start, end: end - 1 });
+    for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
       const line = parseLine(text);
-      if (line && line.seal >= (last.get(line.tenantId)?.seal ?? 0)) last.set(line.tenantId, line);
+      if (!line) continue;
+      if ("last" in line) {
+        settle(line.tenantId);
+        this.#endBy(line);
+      } else if (line.seal >= (last.get(line.tenantId)?.seal ?? 0)) last.set(line.tenantId, line);
     }
-    const signed = [...last.values()].filter((line) => {
-      const known = isSigned(
-        { keyId: line.keyId, root: Buffer.from(line.root, "hex"), signature: Buffer.from(line.signature, "hex") },
-        this.publicKeys,
-      );
-      if (!known) this.#log.error({ tenantId: line.tenantId, seal: line.seal }, "a line of the seal log is not signed by a known key");
-      return known;
-    });
-    return new Map(signed.map(({ tenantId, seal, root }) => [tenantId, { seal, root }]));
+    for (const tenantId of [...last.keys()]) settle(tenantId);
+    this.#read = { inode, bytes: end };
+  }
+
+  #note({ tenantId, seal, root }: SealLine): void {
+    if (seal > (this.#heads.get(tenantId)?.seal ?? 0)) this.#heads.set(tenantId, { seal, root });
+  }
+
+  /** Of the trail that is known, and no other: an old line put there again ends nothing. */
+  #endBy(line: EndLine): void {
+    const { tenantId, last, signature } = line;
+    if (this.#heads.get(tenantId)?.root !== last.root) return;
+    if (isEndSigned({ ...line, signature: Buffer.from(signature, "hex") }, this.publicKeys)) this.#heads.delete(tenantId);
+    else this.#log.error({ tenantId, seal: last.seal }, unknownKey);
+  }
+
+  #isSigned({ tenantId, seal, keyId, root, signature }: SealLine): boolean {
+    const known = isSigned({ keyId, root: Buffer.from(root, "hex"), signature: Buffer.from(signature, "hex") }, this.publicKeys);
+    if (!known) this.#log.error({ tenantId, seal }, unknownKey);
+    return known;
   }
 }
 
-function lineOf({ tenantId, seal, entries, root, keyId, signature, sealedAt }: SealNotice): Line {
+const unknownKey = "a line of the seal log is not signed by a known key";
+
+function absent(error: NodeJS.ErrnoException): { ino: bigint; size: bigint } {
+  if (error.code !== "ENOENT") throw error;
+  return { ino: 0n, size: 0n };
+}
+
+function lineOf({ tenantId, seal, entries, root, keyId, signature, sealedAt }: SealNotice): SealLine {
   return { tenantId, seal, entries, root: root.toString("hex"), keyId, signature: signature.toString("hex"), sealedAt };
 }
 

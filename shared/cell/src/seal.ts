@@ -50,6 +50,9 @@ export interface SealHead {
   root: string;
 }
 
+/** The end of a trail whose tenant was dropped: what its id is used for next begins anew. */
+export type TrailEnd = Pick<Seal, "tenantId" | "keyId" | "signature"> & { last: SealHead; endedAt: string };
+
 /** What can be said of a tenant's seals without its database. */
 export interface SealWitness {
   readonly publicKeys: ReadonlyMap<string, KeyObject>;
@@ -136,6 +139,21 @@ export function isSigned(
 ): boolean {
   const key = publicKeys.get(keyId);
   return key !== undefined && verify(null, root, key, signature);
+}
+
+/** Says of a trail that it ends with its last seal. */
+export function ended(tenantId: string, last: SealHead, { keyId, privateKey }: SealKeys): TrailEnd {
+  const end = { tenantId, last, keyId, endedAt: new Date().toISOString() };
+  return { ...end, signature: sign(null, endBytes(end), privateKey) };
+}
+
+export function isEndSigned(end: TrailEnd, publicKeys: ReadonlyMap<string, KeyObject>): boolean {
+  const key = publicKeys.get(end.keyId);
+  return key !== undefined && verify(null, endBytes(end), key, end.signature);
+}
+
+function endBytes({ tenantId, last, keyId, endedAt }: Omit<TrailEnd, "signature">): Buffer {
+  return Buffer.from(JSON.stringify(["cell seal end 1", tenantId, last.seal, last.root, keyId, endedAt]));
 }
 
 /** Whether position `a` comes before `b`. */

@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Logger, type Registry as Metrics } from "@cell/http";
 import { inTransaction, isConnectionLoss, type Registry } from "@cell/postgres";
 import { type Background, repeat } from "./background.ts";
-import type { SealKeys } from "./seal.ts";
+import { ended, type SealKeys } from "./seal.ts";
 import type { SealLog } from "./seal-log.ts";
 import { continueTrail, sealFinished } from "./sealing.ts";
 
@@ -109,6 +109,13 @@ export class Sealer {
   async adopt(tenantId: string): Promise<void> {
     const { keys, registry, sealLog } = this.#options;
     await sealLog.add(await inTransaction(registry.owner, (client) => continueTrail(client, { keys, witness: sealLog }, tenantId)));
+  }
+
+  /** Hands out that the trail of a tenant has ended, which was dropped: what its id is used for next is no trail that was tampered with. */
+  async end(tenantId: string): Promise<void> {
+    const { keys, sealLog } = this.#options;
+    const head = await sealLog.head(tenantId);
+    if (head) await sealLog.end(ended(tenantId, head, keys));
   }
 
   async #round(): Promise<void> {

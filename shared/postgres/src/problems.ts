@@ -27,9 +27,9 @@ export function isRetryable(error: unknown): boolean {
   return code === "40001" || code === "40P01";
 }
 
-/** The login lacks a right: a fault of ours, or the tenant is being moved. */
+/** The login lacks a right, or what it should find is not there: a fault of ours, or the tenant is being moved or dropped. */
 export function isDenied(error: unknown): boolean {
-  return (error as DatabaseError | null)?.code === "42501";
+  return /^(42501|42P01|42704|3F000|28000|28P01)$/.test((error as DatabaseError | null)?.code ?? "");
 }
 
 /** The connection is gone or useless; what it was doing may or may not have happened. */

@@ -117,6 +117,64 @@ describe("the sealer", () => {
     await restarted.stop();
   });
 
+  describe("of a tenant that is dropped", () => {
+    const provision = (method: "PUT" | "DELETE") => {
+      const operator = cell.client(tenantId, { userId: "operator", actorType: "operator", permissions: ["cell:admin"] });
+      return fetch(`${cell.url}/internal/tenants/${tenantId}`, { method, headers: operator.headers() });
+    };
+    const dropped = async () => {
+      for (const name of ["one", "two"]) {
+        await create(name);
+        await cell.sealAll(tenantId);
+      }
+      expect(await (await provision("DELETE")).json()).toEqual({ tenantId, dropped: true });
+    };
+    const sealedAgain = async (by: TestCrm) => {
+      await create("anew");
+      await until(() => by.sealer.seal(tenantId));
+      return (await by.client(tenantId).get("/audit-logs/verify")).body;
+    };
+
+    test("says so, once, and begins anew with what its id is used for next; so does who reads the file, now or later", async () => {
+      const other = await startCrm({ sealLog });
+      await create("known to the other, too");
+      await cell.sealAll(tenantId);
+      expect((await other.client(tenantId).get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 1 });
+      await dropped();
+      expect(await (await provision("DELETE")).json()).toEqual({ tenantId, dropped: false });
+      const ends = lines().filter((line) => "last" in line);
+      expect(ends).toMatchObject([{ tenantId, last: { seal: 3, root: lines()[2].root }, keyId: lines()[2].keyId }]);
+      expect((await provision("PUT")).status).toBe(201);
+      await other.registry.refresh(tenantId);
+      expect(await sealedAgain(other)).toMatchObject({ ok: true, checked: 1 });
+      expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 1 });
+      await other.stop();
+      const restarted = await startCrm({ sealLog });
+      expect((await restarted.client(tenantId).get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 1 });
+      await restarted.stop();
+    });
+
+    test("is not believed to be dropped by a line that is not signed, or was written for an earlier trail", async () => {
+      await dropped();
+      const [end] = lines().filter((line) => "last" in line);
+      await provision("PUT");
+      await sealedAgain(cell);
+      await create("removed");
+      await cell.sealAll(tenantId);
+      const { seal, root } = lines().at(-1);
+      await inspect(tenantId, "delete from $tenant.audit_seals where seal = 2");
+      await inspect(tenantId, "delete from $tenant.audit_logs where resource_name = 'removed'");
+      for (const forged of [end, { ...end, last: { seal, root } }]) {
+        const file = join(folder, "forged.jsonl");
+        writeFileSync(file, `${readFileSync(sealLog, "utf8")}${JSON.stringify(forged)}\n`);
+        const restarted = await startCrm({ sealLog: file });
+        const { body } = await restarted.client(tenantId).get("/audit-logs/verify");
+        expect(body).toMatchObject({ ok: false, checked: 1, firstBroken: { seal: 2, reason: "tail_removed" } });
+        await restarted.stop();
+      }
+    });
+  });
+
   /** Entries from here on are written as on a database server whose transactions have come further. */
   async function countHigher(): Promise<void> {
     const [ahead] = await inspect<{ transaction: string }>(

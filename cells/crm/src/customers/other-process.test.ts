@@ -48,3 +48,19 @@ test("a repeat that waits gets through when the other process ends in time", asy
   await other.query("rollback");
   expect((await waiting).status).toBe(201);
 });
+
+test.each(["own", "shared"] as const)("a tenant that another process has dropped is not found (logins: %s)", async (logins) => {
+  const [here, elsewhere] = await Promise.all([startCrm({ logins }), startCrm({ logins })]);
+  const gone = await here.tenant();
+  const client = here.client(gone);
+  const { body } = await client.post("/customers", { body: { name: "Soon gone" } });
+  const path = `/customers/${body.customerId}`;
+  expect((await client.get(path)).status).toBe(200);
+  expect(await elsewhere.registry.drop(gone)).toEqual({ dropped: true });
+  const answers = [await client.patch(path, { body: { name: "Late" } }), await client.get(path)];
+  expect(answers.map(({ status, body }) => [status, body.code])).toEqual([
+    [404, "NOT_FOUND"],
+    [404, "NOT_FOUND"],
+  ]);
+  await Promise.all([here.stop(), elsewhere.stop()]);
+});
