@@ -35,7 +35,7 @@ const stopPatienceMs = 30_000;
 const maxBackoffMs = 5_000;
 const boundLogMs = 10_000;
 /** A half of V8's young generation, in MB: Node's own limit costs a busy process 100 MB more and saves it no time. */
-const youngGeneration = "--max-semi-space-size=8";
+const youngGeneration = "--max-semi-space-size=4";
 /** One heap of the C library for all threads: each one's own would keep what it has given back. */
 const oneHeap = { MALLOC_ARENA_MAX: "1" };
 /** A process that ran for this long has not failed at once: it is started again without delay. */

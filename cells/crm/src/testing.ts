@@ -73,7 +73,12 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   // Other test files have tenants on the same server, and keys of their own.
   const list = async () => (await registry.list()).filter(({ tenantId }) => tenantIds.has(tenantId));
   const sealer = new Sealer({
-    registry: { owner: registry.owner, list, mayWrite: (client, tenantId) => registry.mayWrite(client, tenantId) },
+    registry: {
+      owner: registry.owner,
+      list,
+      mayWrite: (client, tenantId) => registry.mayWrite(client, tenantId),
+      tenantsWhere: async (condition) => (await registry.tenantsWhere(condition)).filter((tenantId) => tenantIds.has(tenantId)),
+    },
     keys: sealKeys,
     sealLog,
     log,

@@ -3,10 +3,10 @@ import { inTransaction, isConnectionLoss, type Registry } from "@cell/postgres";
 import { type Background, repeat } from "./background.ts";
 import { ended, type SealKeys } from "./seal.ts";
 import type { SealLog } from "./seal-log.ts";
-import { continueTrail, sealFinished } from "./sealing.ts";
+import { continueTrail, isUnsealed, sealFinished } from "./sealing.ts";
 
 export interface SealerOptions {
-  registry: Pick<Registry, "owner" | "list" | "mayWrite">;
+  registry: Pick<Registry, "owner" | "list" | "mayWrite" | "tenantsWhere">;
   keys: SealKeys;
   sealLog: SealLog;
   log: Logger;
@@ -39,7 +39,7 @@ export class Sealer {
   });
   #nextPassMs = 0;
   /** How many entries each trail had ever got when this process looked last, by schema. */
-  #inserted: ReadonlyMap<string, string> = new Map();
+  #inserted: ReadonlyMap<string, string> | undefined;
   #background: Background | undefined;
 
   constructor(options: SealerOptions) {
@@ -126,7 +126,7 @@ export class Sealer {
     await this.#sealWaiting();
   }
 
-  /** Wakes for what another process wrote, or one that died before it sealed; a look at the statistics, so that no tenant's tables are touched. */
+  /** Wakes for what another process wrote, or one that died before it sealed. But for the first time, a look at the statistics: no tenant's tables are touched. */
   async #wakeGrown(): Promise<void> {
     const { registry } = this.#options;
     const { rows } = await registry.owner.query<{ schema: string; inserted: string }>(
@@ -134,9 +134,11 @@ export class Sealer {
        from pg_class c join pg_namespace n on n.oid = c.relnamespace where relname = 'audit_logs' and relkind = 'r'`,
     );
     const inserted = new Map(rows.map((row) => [row.schema, row.inserted]));
-    for (const { tenantId, schema } of await registry.list()) {
-      if (inserted.get(schema) !== this.#inserted.get(schema)) this.wake(tenantId);
-    }
+    const before = this.#inserted;
+    const grown = before
+      ? (await registry.list()).flatMap(({ tenantId, schema }) => (inserted.get(schema) === before.get(schema) ? [] : tenantId))
+      : await registry.tenantsWhere(isUnsealed);
+    for (const tenantId of grown) this.wake(tenantId);
     this.#inserted = inserted;
   }
 

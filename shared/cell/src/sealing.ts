@@ -38,6 +38,11 @@ export interface Sealing {
 
 const [entryTextSql] = (entryText.toOperationNode() as RawNode).sqlFragments;
 
+/** Whether a tenant's trail has entries behind its last seal. */
+export const isUnsealed = `exists (select from "$tenant".audit_logs where (transaction_id, seq) >= (
+  coalesce((select to_transaction from "$tenant".audit_seals order by seal desc limit 1), 0),
+  coalesce((select to_seq from "$tenant".audit_seals order by seal desc limit 1), 0)))`;
+
 /** The last seal, as far as the next one builds on it. */
 type Last = Pick<Seal, "seal" | "to" | "transactionOffset" | "root">;
 
