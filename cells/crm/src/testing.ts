@@ -77,7 +77,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
       owner: registry.owner,
       list,
       mayWrite: (client, tenantId) => registry.mayWrite(client, tenantId),
-      tenantsWhere: async (condition) => (await registry.tenantsWhere(condition)).filter((tenantId) => tenantIds.has(tenantId)),
+      tenantsWhere: async (...given) => (await registry.tenantsWhere(...given)).filter((tenantId) => tenantIds.has(tenantId)),
     },
     keys: sealKeys,
     sealLog,

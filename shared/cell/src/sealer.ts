@@ -137,7 +137,7 @@ export class Sealer {
     const before = this.#inserted;
     const grown = before
       ? (await registry.list()).flatMap(({ tenantId, schema }) => (inserted.get(schema) === before.get(schema) ? [] : tenantId))
-      : await registry.tenantsWhere(isUnsealed);
+      : await registry.tenantsWhere(isUnsealed, { once: true });
     for (const tenantId of grown) this.wake(tenantId);
     this.#inserted = inserted;
   }

@@ -17,7 +17,8 @@ import {
 } from "./seal.ts";
 
 const entriesPerSeal = 2_000;
-const entriesPerRead = 500;
+/** As few as keep others on this process from their turn for a millisecond. */
+const entriesPerRead = 100;
 const sealsPerTransaction = 50;
 
 /** Who seals, and what is known of the seals made before. */

@@ -227,7 +227,7 @@ export class WriteSession extends Session {
         return true;
       } catch (error) {
         if (violatedConstraint(error) !== uniqueIndex) throw error;
-        await lease.query(common("rollback to savepoint rows"));
+        for (const text of ["rollback to savepoint rows", "release savepoint rows"]) await lease.query(common(text));
         return false;
       }
     });

@@ -22,7 +22,7 @@ export interface Share {
   rowsAtOnce: number;
 }
 
-/** While others ask, so little that they wait for their turn a millisecond or two, and for a record a step at most. */
+/** While others ask, so little that they wait a millisecond or two for their turn, and for a record that is imported not longer than one batch takes. */
 export const share = {
   alone: { batches: 4, rowsAtOnce: 125 },
   besideOthers: { batches: 1, rowsAtOnce: 60 },
@@ -42,8 +42,8 @@ export async function applyNext(
 ): Promise<Step> {
   const rows = new RowsToApply(tx, importer, job, now, write);
   try {
-    for (let taken = 0; taken < most && done < job.total; taken++) {
-      done = await rows.take(done, rowsAtOnce);
+    for (let left = most; left > 0 && done < job.total; left--) {
+      done = await rows.take(done, rowsAtOnce, left > 1);
     }
     return { counts: await rows.settled(), done };
   } finally {
@@ -63,6 +63,8 @@ class RowsToApply {
   readonly #context: ImportContext;
   readonly #write: boolean;
   readonly #counts = { ...nothing };
+  /** The batch that is taken next, read while the one before is written. */
+  #coming: Promise<batches.Batch | undefined> | undefined;
   #writing: Promise<unknown> = Promise.resolve();
   #settled: Promise<void> = Promise.resolve();
 
@@ -75,9 +77,10 @@ class RowsToApply {
     this.#write = write;
   }
 
-  /** Takes the batch behind a row. Resolves to its last row, when the last ones have yet to be written. */
-  async take(done: number, rowsAtOnce: number): Promise<number> {
-    const batch = await batches.next(this.#tx, this.#job.importId, done);
+  /** Takes the batch behind a row; `isMore`: one more will be. Resolves to its last row, when the last ones have yet to be written. */
+  async take(done: number, rowsAtOnce: number, isMore: boolean): Promise<number> {
+    const batch = await (this.#coming ?? this.#batchAfter(done));
+    this.#coming = undefined;
     if (!batch) throw new Error(`Import ${this.#job.importId} has lost the rows behind ${done}`);
     const { rows, skipped, failed, lastRow } = batch;
     const known = await this.#importer.look(this.#tx, rows, this.#context.actor);
@@ -90,6 +93,7 @@ class RowsToApply {
       const writing = this.#written(plans);
       this.#writing = writing;
       this.#then(async () => this.#settle(portion, plans, await writing, errors));
+      if (isMore && lastRow < this.#job.total) this.#coming ??= this.#batchAfter(lastRow);
       await turn();
       await before;
     }
@@ -103,6 +107,12 @@ class RowsToApply {
   async settled(): Promise<Counts> {
     await this.#settled;
     return this.#counts;
+  }
+
+  #batchAfter(row: number): Promise<batches.Batch | undefined> {
+    const batch = batches.next(this.#tx, this.#job.importId, row);
+    batch.catch(() => undefined);
+    return batch;
   }
 
   /** One after the other. What fails is told by `settled`, and must not end the process before. */
