@@ -14,6 +14,8 @@ export interface SealerOptions {
 
 const everyMs = 1_000;
 const everyTenantMs = 60_000;
+/** What an earlier process left has waited already: the first requests to this one go first. */
+const firstLookMs = 3_000;
 
 /** A tenant that was written to since its last seal. */
 interface Waiting {
@@ -58,6 +60,7 @@ export class Sealer {
   };
 
   start(): void {
+    this.#nextPassMs = performance.now() + firstLookMs;
     this.#background = repeat(everyMs, () => this.#round(), this.#options.log, "sealing");
   }
 
