@@ -148,8 +148,7 @@ export function ended(tenantId: string, last: SealHead, { keyId, privateKey }: S
 }
 
 export function isEndSigned(end: TrailEnd, publicKeys: ReadonlyMap<string, KeyObject>): boolean {
-  const key = publicKeys.get(end.keyId);
-  return key !== undefined && verify(null, endBytes(end), key, end.signature);
+  return isSigned({ ...end, root: endBytes(end) }, publicKeys);
 }
 
 function endBytes({ tenantId, last, keyId, endedAt }: Omit<TrailEnd, "signature">): Buffer {

@@ -181,26 +181,22 @@ export class Registry {
    * connection for each of them. `once`: who does not ask again leaves no connection that remembers all their tables.
    */
   async tenantsWhere(condition: string, { once = false } = {}): Promise<string[]> {
-    const client = await this.owner.connect();
-    try {
-      const found = await this.#whichWhere(client, condition);
-      client.release(once);
-      return found;
-    } catch (error) {
-      client.release(true);
-      throw error;
-    }
-  }
-
-  async #whichWhere(client: pg.PoolClient, condition: string): Promise<string[]> {
     const current = (await this.list()).filter(({ version, state }) => version === this.version && state === "active");
     const found: string[] = [];
-    for (let start = 0; start < current.length; start += 100) {
-      const selects = current
-        .slice(start, start + 100)
-        .map(({ tenantId, schema }) => `select '${tenantId}' as "tenantId" where ${condition.replaceAll('"$tenant"', `"${schema}"`)}`);
-      const { rows } = await client.query<{ tenantId: string }>(selects.join(" union all "));
-      found.push(...rows.map(({ tenantId }) => tenantId));
+    // Only now: who holds a connection and waits for another one keeps those from it that do the same.
+    const client = await this.owner.connect();
+    let failed = true;
+    try {
+      for (let start = 0; start < current.length; start += 100) {
+        const selects = current
+          .slice(start, start + 100)
+          .map(({ tenantId, schema }) => `select '${tenantId}' as "tenantId" where ${condition.replaceAll('"$tenant"', `"${schema}"`)}`);
+        const { rows } = await client.query<{ tenantId: string }>(selects.join(" union all "));
+        found.push(...rows.map(({ tenantId }) => tenantId));
+      }
+      failed = false;
+    } finally {
+      client.release(once || failed);
     }
     return found;
   }
