@@ -53,6 +53,8 @@ export interface Cell {
   stream<E extends Endpoint>(endpoint: E, answer: (call: CallOf<E>, headers: Record<string, string>) => Promise<Response>): void;
   /** Writes audit entries of what changes no record, such as an export: before anything leaves. */
   record(call: Call, drafts: AuditDraft[]): Promise<void>;
+  /** Does work that no answer waits for; what it rejects with is logged. */
+  later(what: string, work: () => Promise<void>): void;
   /** How many requests have come to this process so far. */
   requests(): number;
   /** Takes a file: like a command, but the handler reads the body and says what its digest is. */

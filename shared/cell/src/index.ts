@@ -32,7 +32,7 @@ export {
   sensitive,
   withoutMasked,
 } from "./masking.ts";
-export { chassisMigration } from "./migrations.ts";
+export { chassisMigration, keptPartsMigration } from "./migrations.ts";
 export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
 export { remembered } from "./remembered.ts";
 export { type Parts, rememberedParts } from "./remembered-parts.ts";

@@ -38,3 +38,14 @@ export const chassisMigration: TenantMigration = {
     `grant select, update on "$tenant".settings to "$login"`,
   ],
 };
+
+/** What reports have summed, for processes that start. It can be made again at any time: neither logged nor copied elsewhere. */
+export const keptPartsMigration: TenantMigration = {
+  name: "0015_kept_parts",
+  sql: [
+    `create unlogged table "$tenant".kept_parts (
+      question text primary key, snapshot pg_snapshot not null, transaction_offset bigint not null, first text not null, last text not null,
+      rows text not null, kept_at timestamptz not null)`,
+    `grant select, insert, update, delete on "$tenant".kept_parts to "$login"`,
+  ],
+};

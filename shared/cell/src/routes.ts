@@ -17,7 +17,7 @@ import { settingsOf } from "./settings.ts";
 export type Register = (endpoint: Endpoint, handle: (call: Call, headers: Record<string, string>) => Promise<Response>) => void;
 
 /** The ways in which a slice can make routes, each with its policies. */
-export function routesOf({ committed }: CellOptions, requests: () => number, register: Register): Cell {
+export function routesOf({ committed, log }: CellOptions, requests: () => number, register: Register): Cell {
   const record = async (call: Call, drafts: AuditDraft[]): Promise<void> => {
     const entries = drafts.map((draft) => auditEntry(call, draft));
     await call.tenant.write((session) => session.commit(undefined, [], entries));
@@ -25,6 +25,9 @@ export function routesOf({ committed }: CellOptions, requests: () => number, reg
   };
   return {
     record,
+    later(what, work) {
+      void work().catch((err) => log.warn({ err }, `${what} failed`));
+    },
     requests,
     read(endpoint, what, read) {
       register(endpoint, async (call, headers) => {

@@ -24,6 +24,8 @@ declare const writing: unique symbol;
 export interface TenantDb {
   readonly [reading]: true;
   readonly tenantId: string;
+  /** How many migrations its schema has seen. */
+  readonly version: number;
   /** The same object for as long as this process knows the tenant at this place: what is remembered of it holds no longer. */
   readonly identity: object;
   /** All rows of a statement. */
@@ -83,6 +85,7 @@ function common(text: string, values: unknown[] = []): Query {
 /** What a session needs of its tenant. */
 export interface SessionTenant {
   readonly tenantId: string;
+  readonly version: number;
   configure(compiled: CompiledStatement, values: unknown[]): Query;
   readonly schema: string;
   /** The time after which a query is given up. */
@@ -105,6 +108,10 @@ export class Session {
 
   get identity(): object {
     return this.tenant;
+  }
+
+  get version(): number {
+    return this.tenant.version;
   }
 
   async query<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {

@@ -1,4 +1,4 @@
-import { chassisMigration } from "@cell/cell";
+import { chassisMigration, keptPartsMigration } from "@cell/cell";
 import type { TenantMigration } from "@cell/postgres";
 import { customersMigration } from "./0002_customers.ts";
 import { importsMigration } from "./0003_imports.ts";
@@ -28,4 +28,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   cohortDaysMigration,
   staysMigration,
   gramsMigration,
+  keptPartsMigration,
 ];

@@ -1,7 +1,7 @@
 import { type Parts, rememberedParts } from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { opportunity } from "../opportunities/schema.ts";
-import { type CohortDay, type CohortSums, createdDaysOf, sumCohort, sumCohortDays, sumCohortRange } from "./repository.ts";
+import { type CohortDay, type CohortSums, cohortShape, createdDaysOf, sumCohort, sumCohortDays, sumCohortRange } from "./repository.ts";
 import type { Question, Tense } from "./states.ts";
 import type { Window } from "./window.ts";
 
@@ -9,15 +9,21 @@ const dayMs = 24 * 60 * 60 * 1000;
 
 /**
  * What was created in the window, by all that a funnel distinguishes. Of what is, whole days are remembered: another window, or one in which
- * something has changed, costs the days that are new or changed, and not a look at each opportunity.
+ * something has changed, costs the days that are new or changed, and not a look at each opportunity. `later`: see `rememberedParts`.
  */
-export async function cohortOf(tenant: TenantDb, tense: Tense, question: Question, window: Window): Promise<CohortSums[]> {
+export async function cohortOf(
+  tenant: TenantDb,
+  tense: Tense,
+  question: Question,
+  window: Window,
+  later: (work: () => Promise<void>) => void,
+): Promise<CohortSums[]> {
   const between = (from: string, to: string) => (from < to ? sumCohort(tenant, tense, { ...question, from, to }) : []);
   const [first, last] = [dayFrom(window.from, Math.ceil), dayFrom(window.to, Math.floor)];
   if (tense === "past" || first >= last) return between(window.from, window.to);
   const [before, days, after] = await Promise.all([
     between(window.from, first),
-    rememberedParts(tenant, daysOf(tenant, question), first, last),
+    rememberedParts(tenant, daysOf(tenant, question), first, last, later),
     between(last, window.to),
   ]);
   return added([...before, ...days, ...after]);
@@ -28,6 +34,7 @@ function daysOf(tenant: TenantDb, question: Question): Parts<CohortDay> {
   return {
     type: opportunity.type,
     question: [pipelineId, visibleTo, ownerId, currency],
+    shape: cohortShape(),
     partOf: ({ day }) => day,
     readRange: (from, to) => sumCohortRange(tenant, { ...question, from, to }),
     readParts: (days) => sumCohortDays(tenant, { ...question, days }),

@@ -175,6 +175,11 @@ export function sumCohortRange(tenant: TenantDb, question: Question & Between): 
   return tenant.query(cohortRange, question);
 }
 
+/** What `sumCohortRange` asks: its rows are of another kind where this is another text. */
+export function cohortShape(): string {
+  return cohortRange.compiled.text;
+}
+
 /** The same for single days. */
 export function sumCohortDays(tenant: TenantDb, question: Question & { days: readonly string[] }): Promise<CohortDay[]> {
   return tenant.query(cohortDays, question);

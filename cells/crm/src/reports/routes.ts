@@ -114,6 +114,8 @@ interface Asked {
  * import that brings a past along is part of that past.
  */
 export function reportRoutes(cell: Cell): void {
+  const later = (work: () => Promise<void>) => cell.later("keeping a report's sums", work);
+
   cell.read(getSummary, "Pipeline", async (call, tenant) => {
     const { question, stages, settings, timezone, link, echo, read } = await ask(call, tenant);
     const hasWindow = call.query.from !== undefined || call.query.to !== undefined;
@@ -130,7 +132,7 @@ export function reportRoutes(cell: Cell): void {
   cell.read(getFunnel, "Pipeline", async (call, tenant) => {
     const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
     const window = windowOf(call.query, timezone, question.asOf);
-    const sums = await recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window));
+    const sums = await recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window, later));
     return { ...echo, ...funnelOf({ stages, sums, mode: call.query.mode, window, exchange: settings, link }) };
   });
 
@@ -173,7 +175,7 @@ export function reportRoutes(cell: Cell): void {
     const counted = () => reports.countCustomers(tenant, { ...question, asOf: call.query.asOf === undefined ? "infinity" : asOf });
     const [sums, cohort, customers] = await Promise.all([
       recall(["types"], (tense) => reports.countTypes(tenant, tense, question)),
-      recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window)),
+      recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window, later)),
       call.query.asOf === undefined ? remembered(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
     ]);
     return { ...echo, ...metricsOf({ stages, sums, cohort, customers: customers[0]?.count ?? 0, window, exchange: settings, link }) };

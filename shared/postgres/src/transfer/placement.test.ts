@@ -17,8 +17,10 @@ const first: TenantMigration = {
       body text, loud text generated always as (upper(body)) stored, data jsonb, raw bytea)`,
     'create index notes_body on "$tenant".notes (body)',
     "insert into \"$tenant\".people (person_id, name) values (0, 'made with the schema')",
+    'create unlogged table "$tenant".sums (people int not null)',
     'grant select, insert, update, delete on "$tenant".people to "$login"',
     'grant select, insert (person_id, body, data, raw) on "$tenant".notes to "$login"',
+    'grant select, insert on "$tenant".sums to "$login"',
   ],
 };
 const second: TenantMigration = { name: "2", sql: ['alter table "$tenant".notes add column checked boolean not null default false'] };
@@ -82,6 +84,7 @@ async function filled(tenantId: string): Promise<void> {
      update ${schema(tenantId)}.people set chief = 301 - person_id where person_id > 0;
      insert into ${schema(tenantId)}.notes (person_id, body, data, raw)
        select n, E'a tab\\t, a \\\\ and\\na line ' || n, '{"a": [1, null]}', decode('00ff', 'hex') from generate_series(1, 300) n;
+     insert into ${schema(tenantId)}.sums values (300);
      insert into ${schema(tenantId)}.notes (person_id, body) values (1, null), (2, ''), (3, E'\\\\.'), (4, E'x\\n\\\\.\\n')`,
   );
 }
@@ -117,6 +120,7 @@ test("rows arrive as they were: awkward text, nulls, generated columns, keys tha
   await there.placement.complete("whole", 1, sequences);
   await there.placement.resume("whole", 1);
   await there.placement.settle("whole");
+  expect(await sql(there.url, `select from ${schema("whole")}.sums`)).toEqual([]);
   const all = `select * from ${schema("whole")}.notes order by note_id`;
   expect(await sql(there.url, all)).toEqual(await sql(here.url, all));
   await asTenant(there, "whole", `insert into ${schema("whole")}.notes (person_id, body) values (5, 'next')`);

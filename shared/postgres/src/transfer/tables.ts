@@ -17,7 +17,7 @@ export interface SequenceState {
   isCalled: boolean;
 }
 
-/** The tables of a schema by name. */
+/** The tables of a schema by name, without those that are made again out of the others: they are unlogged. */
 export async function tablesOf(client: pg.ClientBase, schema: string): Promise<TransferTable[]> {
   const { rows } = await client.query<TransferTable>(
     `select c.relname as "table",
@@ -26,7 +26,7 @@ export async function tablesOf(client: pg.ClientBase, schema: string): Promise<T
        array(select a.attname::text from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
          where i.indrelid = c.oid and i.indisprimary order by a.attnum) as key
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition order by c.relname`,
+     where n.nspname = $1 and c.relkind in ('r', 'p') and c.relpersistence = 'p' and not c.relispartition order by c.relname`,
     [schema],
   );
   return rows;
