@@ -22,6 +22,8 @@ import type { Bucket, Window } from "./window.ts";
 export interface FunnelReportInput {
   stages: readonly StageRow[];
   stays: readonly StaySums[];
+  /** The stays of each group. */
+  grouped: readonly StaySums[];
   events: readonly EventSums[];
   groupBy: Grouping;
   window: Window;
@@ -38,7 +40,7 @@ interface Part {
 }
 
 /** What happened in the window. */
-export function funnelReportOf({ stages, stays, events, groupBy, window, months, exchange, link }: FunnelReportInput) {
+export function funnelReportOf({ stages, stays, grouped, events, groupBy, window, months, exchange, link }: FunnelReportInput) {
   const basis = basisOf(
     events.filter(({ kind }) => kind !== "created"),
     exchange,
@@ -62,18 +64,14 @@ export function funnelReportOf({ stages, stays, events, groupBy, window, months,
     missingRates,
     window,
     groupBy,
-    ...figures(
-      stays.filter(({ isGroup }) => !isGroup),
-      events,
-      { window },
-    ),
+    ...figures(stays, events, { window }),
     groups:
       groupBy === "none"
         ? null
-        : groupsOf(groupBy, stays, events, months).map(({ key, group }) => ({
+        : groupsOf(groupBy, grouped, events, months).map(({ key, group }) => ({
             group,
             ...figures(
-              stays.filter((row) => row.isGroup && row.group === key),
+              grouped.filter((row) => row.group === key),
               events.filter((row) => row.group === key),
               groupBy === "owner" ? { window, ownerId: group } : { window: months[Number(key) - 1] ?? window },
             ),

@@ -31,6 +31,7 @@ import {
 import type { Question, Tense } from "./states.ts";
 import { sumStays } from "./stays.ts";
 import { summaryOf } from "./summary.ts";
+import type { Grouping } from "./sums.ts";
 import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
 
 const common = { method: "get", permission: "report:read", status: 200, refusals: [404] } as const;
@@ -142,12 +143,16 @@ export function reportRoutes(cell: Cell): void {
     const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
     const window = windowOf(call.query, timezone, question.asOf);
     const months = groupBy === "month" ? bucketsOf(window, timezone, "month") : [];
-    const grouped = { ...question, ...window, bounds: boundsOf(months) };
+    const asked = { ...question, ...window, bounds: boundsOf(months) };
+    const staysBy = (grouping: Grouping, bounds: string[]) =>
+      recall(["stays", grouping, bounds, window], (tense) => sumStays(tenant, tense, grouping, asked));
     const [stays, events] = await Promise.all([
-      recall(["stays", groupBy, grouped.bounds, window], (tense) => sumStays(tenant, tense, groupBy, grouped)),
-      recall(["events", groupBy, grouped.bounds, window], (tense) => reports.sumEvents(tenant, tense, groupBy, grouped)),
+      staysBy("none", []),
+      recall(["events", groupBy, asked.bounds, window], (tense) => reports.sumEvents(tenant, tense, groupBy, asked)),
     ]);
-    const row = { ...echo, ...funnelReportOf({ stages, stays, events, groupBy, window, months, exchange: settings, link }) };
+    // One after the other: of very many opportunities both would take each other's time.
+    const grouped = groupBy === "none" ? [] : await staysBy(groupBy, asked.bounds);
+    const row = { ...echo, ...funnelReportOf({ stages, stays, grouped, events, groupBy, window, months, exchange: settings, link }) };
     const body = funnelReport.present(row, clearance(call.caller, "detail"), call.tenant.tenantId);
     const file = { "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="funnel.csv"' };
     const isFile = format === "csv";

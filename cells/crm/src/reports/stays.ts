@@ -7,9 +7,8 @@ import { type Bounds, count, epoch, type Grouped, type Grouping, groupKeys, inEa
 /** What became of the arrivals in a stage: of all in the window, or of a group of them. */
 export interface StaySums {
   stage: string;
-  /** An owner's id, or a month's number from 1. */
+  /** An owner's id, or a month's number from 1; of no meaning where nothing is grouped. */
   group: string | null;
-  isGroup: boolean;
   entries: number;
   /** Those that arrived, each counted once. */
   opportunities: number;
@@ -80,7 +79,7 @@ const places = (p: Parameters<Question>) => {
 
 type Sliced = Question & { starts: string[]; ends: string[] };
 
-/** Of all opportunities, by stage and slice of the window, each out of one stretch of an index. The first slice is the whole window. */
+/** Of all opportunities, by stage and slice of the window, each out of one stretch of an index. */
 const allStays = inEachTense((p: Parameters<Sliced>, tense) => {
   const bounds = { from: sql`slice.start`, to: sql`slice.stop` };
   const isPast = tense === "past";
@@ -123,7 +122,7 @@ const allStays = inEachTense((p: Parameters<Sliced>, tense) => {
     .innerJoinLateral(still.as("there"), (join) => join.onTrue())
     .innerJoinLateral(again.as("returned"), (join) => join.onTrue())
     .select(["place.stage", ...figures])
-    .select([sql<string | null>`nullif(n - 1, 0)::text`.as("group"), sql<boolean>`n > 1`.as("isGroup")])
+    .select(sql<string>`n::text`.as("group"))
     .where(sql<boolean>`departures + still > 0`)
     .$castTo<StaySums>();
 });
@@ -132,20 +131,19 @@ const allStays = inEachTense((p: Parameters<Sliced>, tense) => {
 const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
   sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
 
-/** Of the opportunities that a question is about, by stage in all, and by stage and group. */
+/** Of the opportunities that a question is about, by stage and group. */
 const someStays = (grouping: Grouping) =>
   inEachTense((p: Parameters<Grouped>, tense) => {
     const window = windowOf(p);
     const isPast = tense === "past";
     const owners = () => everywhere(p, tense).select(["opportunityId", "ownerId"]).as("state");
     const groupAt = (at: string) => groupKeys[grouping](p, sql.ref(at));
-    const isGroup = grouping === "none" ? sql<boolean>`false` : sql<boolean>`grouping("group") = 0`;
-    /** Sums over rows with a `group`, by the column of their stage, in all and in groups. */
+    /** Sums over rows with a `group`, by the column of their stage. */
     const summed = (rows: Expression<unknown>, stage: string, sums: Sums) =>
       db
         .selectFrom(sql<{ group: string | null }>`(${rows})`.as<"stay">(sql`stay`))
-        .select([sql.ref<string>(stage).as("stage"), "group", isGroup.as("isGroup"), ...named(sums, sumNames)])
-        .groupBy(grouping === "none" ? sql`1, 2` : sql`grouping sets ((${sql.ref(stage)}), (${sql.ref(stage)}, "group"))`);
+        .select([sql.ref<string>(stage).as("stage"), "group", ...named(sums, Object.keys(sums) as (keyof Sums)[])])
+        .groupBy(sql`1, 2`);
     const ended = departures(p, window)
       .innerJoin(owners(), "state.opportunityId", "opportunityHistory.opportunityId")
       .$if(isPast, (query) => query.where(isKnown(p, "at")))
@@ -159,33 +157,47 @@ const someStays = (grouping: Grouping) =>
       .innerJoin(owners(), "state.opportunityId", "opportunityHistory.opportunityId")
       .$if(isPast, (query) => query.where(isKnown(p, "at")))
       .select(["stage", groupAt("at").as("group"), groupAt("arrivedBeforeAt").as("groupBefore")]);
-    const none = sql`null::bigint`;
     const isLater = sql`${positionOf(p, sql`stage`)} > ${positionOf(p, sql`from_stage`)}`;
-    const parts = summed(ended, "fromStage", { ...departureSums(isLater), still: none, again: none })
-      .unionAll(summed(still, "stage", { still: count }))
-      // What is no first arrival of the window may be the first one of its group.
-      .unionAll(
-        summed(again, "stage", {
-          again: sql`case when ${isGroup} then ${countWhere(sql`group_before = "group"`)} else ${count} end`,
-        }),
-      );
+    const none = sql`null::bigint`;
+    // Each part is planned by itself, with all the processes that it is worth: within one plan the first would be one process's work.
     const together = db
-      .selectFrom(parts.as("part"))
-      .select(["stage", "group", "isGroup"])
+      .with(
+        (cte) => cte("ended").materialized(),
+        () => summed(ended, "fromStage", departureSums(isLater)),
+      )
+      .with(
+        (cte) => cte("present").materialized(),
+        () => summed(still, "stage", { still: count }),
+      )
+      // What is no first arrival of the window may be the first one of its group.
+      .with(
+        (cte) => cte("returned").materialized(),
+        () => summed(again, "stage", { again: grouping === "none" ? count : countWhere(sql`group_before = "group"`) }),
+      )
+      .selectFrom((eb) =>
+        eb
+          .selectFrom("ended")
+          .select(["stage", "group", ...departureNames.map((name) => sql.ref(name).as(name)), none.as("still"), none.as("again")])
+          .unionAll(eb.selectFrom("present").select(["stage", "group", ...named({ still: sql`still` }, sumNames)]))
+          .unionAll(eb.selectFrom("returned").select(["stage", "group", ...named({ again: sql`again` }, sumNames)]))
+          .as("part"),
+      )
+      .select(["stage", "group"])
       .select(sumNames.map((name) => sql`max(${sql.ref(name)})`.as(name)))
-      .groupBy(["stage", "group", "isGroup"]);
+      .groupBy(["stage", "group"]);
     return db
       .selectFrom(together.as("sums"))
-      .select(["stage", "group", "isGroup", ...figures])
+      .select(["stage", "group", ...figures])
       .$castTo<StaySums>();
   });
 
 const staysBy = { none: someStays("none"), owner: someStays("owner"), month: someStays("month") };
 
-/** What became of the arrivals of the window, by stage in all, and by stage and group. */
+/** What became of the arrivals of the window, by stage and group. */
 export function sumStays(tenant: TenantDb, tense: Tense, grouping: Grouping, question: Grouped): Promise<StaySums[]> {
   const { from, to, bounds, visibleTo, ownerId, currency } = question;
   const isOfAll = visibleTo === null && ownerId === null && currency === null;
   if (!isOfAll || grouping === "owner") return tenant.query(staysBy[grouping][tense], question);
-  return tenant.query(allStays[tense], { ...question, starts: [from, ...bounds.slice(0, -1)], ends: [to, ...bounds.slice(1)] });
+  const [starts, ends] = grouping === "month" ? [bounds.slice(0, -1), bounds.slice(1)] : [[from], [to]];
+  return tenant.query(allStays[tense], { ...question, starts, ends });
 }
