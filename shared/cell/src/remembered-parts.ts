@@ -9,7 +9,7 @@ export interface Parts<Row> {
   type: string;
   /** What the sums depend on beside the records. */
   question: unknown;
-  /** Of what kind the rows are, such as the text of the statement that reads them: those that an older program has kept are none of them. */
+  /** Of what kind the rows are: the text of the statement that reads them. What an older program has kept is of another. */
   shape: string;
   partOf(row: Row): string;
   /** The rows of all parts from the first on, up to but without the last. */
@@ -53,7 +53,7 @@ export async function rememberedParts<Row>(
   last: string,
   later: (work: () => Promise<void>) => void,
 ): Promise<Row[]> {
-  const name = JSON.stringify([tenant.tenantId, parts.type, parts.question]);
+  const name = JSON.stringify([tenant.tenantId, parts.type, parts.question, parts.shape]);
   const before = kept.get(name) as Promise<Held<Row>> | undefined;
   // One after the other: each looks at what the one before has left.
   const found = heldBy(tenant, parts, first, last, before);

@@ -1,72 +1,47 @@
-import { type Parts, rememberedParts } from "@cell/cell";
-import type { TenantDb } from "@cell/postgres";
-import { opportunity } from "../opportunities/schema.ts";
-import { type CohortDay, type CohortSums, cohortShape, createdDaysOf, sumCohort, sumCohortDays, sumCohortRange } from "./repository.ts";
-import type { Question, Tense } from "./states.ts";
+import { type Parameters, statement, type TenantDb } from "@cell/postgres";
+import { sql } from "kysely";
+import { db } from "../tables.ts";
+import { added, type Days, dayOf, type Later, onDays, sumDays } from "./days.ts";
+import { type Question, states, type Tense } from "./states.ts";
+import { type Between, count, inEachTense, once, type RowsOf, windowOf, within } from "./sums.ts";
 import type { Window } from "./window.ts";
 
-const dayMs = 24 * 60 * 60 * 1000;
+/** What a funnel distinguishes. */
+const keys = ["stage", "stageType", "currency", "entered", "lastStage"] as const;
+const cohort = (p: Parameters<Question>, tense: Tense) =>
+  states(p, tense)
+    .select(keys)
+    .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
+    .groupBy(keys);
 
-/**
- * What was created in the window, by all that a funnel distinguishes. Of what is, whole days are remembered: another window, or one in which
- * something has changed, costs the days that are new or changed, and not a look at each opportunity. `later`: see `rememberedParts`.
- */
-export async function cohortOf(
-  tenant: TenantDb,
-  tense: Tense,
-  question: Question,
-  window: Window,
-  later: (work: () => Promise<void>) => void,
-): Promise<CohortSums[]> {
-  const between = (from: string, to: string) => (from < to ? sumCohort(tenant, tense, { ...question, from, to }) : []);
-  const [first, last] = [dayFrom(window.from, Math.ceil), dayFrom(window.to, Math.floor)];
-  if (tense === "past" || first >= last) return between(window.from, window.to);
-  const [before, days, after] = await Promise.all([
-    between(window.from, first),
-    rememberedParts(tenant, daysOf(tenant, question), first, last, later),
-    between(last, window.to),
-  ]);
-  return added([...before, ...days, ...after]);
-}
+const createdAt = sql<string>`created_at`;
+const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) => cohort(p, tense).where(within(createdAt, windowOf(p))));
 
-function daysOf(tenant: TenantDb, question: Question): Parts<CohortDay> {
-  const { pipelineId, visibleTo, ownerId, currency } = question;
-  return {
-    type: opportunity.type,
-    question: [pipelineId, visibleTo, ownerId, currency],
-    shape: cohortShape(),
-    partOf: ({ day }) => day,
-    readRange: (from, to) => sumCohortRange(tenant, { ...question, from, to }),
-    readParts: (days) => sumCohortDays(tenant, { ...question, days }),
-    partsOf: (ids) => createdDaysOf(tenant, ids.filter(isUuid)),
-  };
-}
+export type CohortSums = RowsOf<typeof cohortSums>;
 
-/** Rows with the same keys as one: their counts, and their amounts to the ten-thousandth, as they are stored. */
-function added(rows: readonly CohortSums[]): CohortSums[] {
-  const sums = new Map<string, { row: CohortSums; count: number; amount: bigint }>();
-  for (const row of rows) {
-    const name = `${row.stage} ${row.stageType} ${row.currency} ${row.entered} ${row.lastStage}`;
-    const sum = sums.get(name);
-    if (sum) {
-      sum.count += row.count;
-      sum.amount += tenThousandths(row.amount);
-    } else sums.set(name, { row, count: row.count, amount: tenThousandths(row.amount) });
-  }
-  return [...sums.values()].map(({ row, count, amount }) => ({ ...row, count, amount: `${amount}e-4` }));
-}
+/** By the day of creation. */
+export const cohortDays: Days<Question, CohortSums> = {
+  range: statement(
+    (p) =>
+      cohort(p, "present")
+        .select(dayOf(createdAt).as("day"))
+        .where(within(createdAt, windowOf(p)))
+        .groupBy(dayOf(createdAt)),
+    once,
+  ),
+  single: onDays((p, from, to) => cohort(p, "present").where(within(createdAt, { from, to }))),
+  of: statement((p) =>
+    db
+      .selectFrom("opportunities")
+      .select(dayOf(createdAt).as("day"))
+      .distinct()
+      .where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[])`),
+  ),
+};
 
-function tenThousandths(amount: string): bigint {
-  const [whole = "", fraction = ""] = amount.split(".");
-  return BigInt(whole + fraction.padEnd(4, "0"));
-}
-
-/** The beginning of a day in UTC that is next to a time. */
-function dayFrom(time: string, round: (days: number) => number): string {
-  return new Date(round(Date.parse(time) / dayMs) * dayMs).toISOString();
-}
-
-/** Among the ids of a type's entries are those of exports, which are no record's. */
-function isUuid(id: string): boolean {
-  return /^[0-9a-f-]{36}$/.test(id);
+/** What was created in the window, by all that a funnel distinguishes. Of what is, whole days are remembered: see `sumDays`. */
+export async function cohortOf(tenant: TenantDb, tense: Tense, question: Question, window: Window, later: Later): Promise<CohortSums[]> {
+  const between = (from: string, to: string) => tenant.query(cohortSums[tense], { ...question, from, to });
+  if (tense === "past") return between(window.from, window.to);
+  return added(await sumDays(tenant, cohortDays, question, window, between, later), keys, ["count", "amount"]);
 }

@@ -1,4 +1,5 @@
 import Big from "big.js";
+import type { EventSums } from "./events.ts";
 import { type Link, slugs } from "./links.ts";
 import {
   averageDays,
@@ -12,7 +13,7 @@ import {
   plainAmounts,
   totalOf,
 } from "./money.ts";
-import type { EventSums, StageRow } from "./repository.ts";
+import type { StageRow } from "./repository.ts";
 import { isFrom, openStages, shownStage } from "./stages.ts";
 import type { StaySums } from "./stays.ts";
 import { eventLinks, eventsOf, ratesOf } from "./summary.ts";

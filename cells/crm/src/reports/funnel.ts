@@ -1,7 +1,8 @@
 import Big from "big.js";
+import type { CohortSums } from "./cohort.ts";
 import { type Link, slugs, within } from "./links.ts";
 import { basisOf, byCurrency, countOf, type Exchange, percent, plainAmounts } from "./money.ts";
-import type { CohortSums, StageRow } from "./repository.ts";
+import type { StageRow } from "./repository.ts";
 import type { FunnelMode } from "./schema.ts";
 import { funnelStages, isFrom, shownStage } from "./stages.ts";
 import type { Window } from "./window.ts";

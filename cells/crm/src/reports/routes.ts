@@ -10,11 +10,14 @@ import type { Settings } from "../settings/schema.ts";
 import { visibility } from "../visibility.ts";
 import { cohortOf } from "./cohort.ts";
 import { funnelCsv } from "./csv.ts";
+import type { Later } from "./days.ts";
+import { sumEvents } from "./events.ts";
 import { forecastOf } from "./forecast.ts";
 import { funnelOf } from "./funnel.ts";
 import { funnelReportOf } from "./funnel-report.ts";
 import { type Link, linksTo } from "./links.ts";
 import { metricsOf } from "./metrics.ts";
+import { sumStages, sumStagesNow } from "./open.ts";
 import * as reports from "./repository.ts";
 import {
   forecast,
@@ -115,17 +118,20 @@ interface Asked {
  * import that brings a past along is part of that past.
  */
 export function reportRoutes(cell: Cell): void {
-  const later = (work: () => Promise<void>) => cell.later("keeping a report's sums", work);
+  const later: Later = (work) => cell.later("keeping a report's sums", work);
 
   cell.read(getSummary, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo, read } = await ask(call, tenant);
+    const { question, stages, settings, timezone, link, echo, read, recall } = await ask(call, tenant);
     const hasWindow = call.query.from !== undefined || call.query.to !== undefined;
     const window = hasWindow ? windowOf(call.query, timezone, question.asOf) : null;
     const stuckBefore = new Date(Date.parse(question.asOf) - settings.stuckAfterDays * dayMs).toISOString();
     const today = dayAt(question.asOf, timezone);
+    const asked = { ...question, stuckBefore, today };
     const [open, events] = await Promise.all([
-      read((tense) => reports.sumStages(tenant, tense, { ...question, stuckBefore, today })),
-      window ? read((tense) => reports.sumEvents(tenant, tense, "none", { ...question, ...window, bounds: [] })) : [],
+      call.query.asOf === undefined ? sumStagesNow(tenant, asked, later) : read((tense) => sumStages(tenant, tense, asked)),
+      window
+        ? recall(["events", "none", [], window], (tense) => sumEvents(tenant, tense, "none", { ...question, ...window, bounds: [] }, later))
+        : [],
     ]);
     return { ...echo, ...summaryOf({ stages, open, events, window, stuckBefore, today, exchange: settings, link }) };
   });
@@ -148,7 +154,7 @@ export function reportRoutes(cell: Cell): void {
       recall(["stays", grouping, bounds, window], (tense) => sumStays(tenant, tense, grouping, asked));
     const [stays, events] = await Promise.all([
       staysBy("none", []),
-      recall(["events", groupBy, asked.bounds, window], (tense) => reports.sumEvents(tenant, tense, groupBy, asked)),
+      recall(["events", groupBy, asked.bounds, window], (tense) => sumEvents(tenant, tense, groupBy, asked, later)),
     ]);
     // One after the other: of very many opportunities both would take each other's time.
     const grouped = groupBy === "none" ? [] : await staysBy(groupBy, asked.bounds);

@@ -1,4 +1,5 @@
 import Big from "big.js";
+import type { EventSums } from "./events.ts";
 import { type Link, within } from "./links.ts";
 import {
   averageDays,
@@ -12,7 +13,8 @@ import {
   type Sums,
   totalOf,
 } from "./money.ts";
-import type { EventSums, StageRow, StageSums } from "./repository.ts";
+import type { StageSums } from "./open.ts";
+import type { StageRow } from "./repository.ts";
 import { openStages, shownStage } from "./stages.ts";
 import type { Window } from "./window.ts";
 

@@ -28,6 +28,9 @@ export function inEachTense<P, R>(build: (p: Parameters<P>, tense: Tense) => Com
   return { present: of("present"), past: of("past") };
 }
 
+/** The rows of a statement that is there for each tense. */
+export type RowsOf<S> = S extends Record<Tense, Statement<never, infer Row>> ? Row : never;
+
 /** What rows are grouped by, out of the time that counts for them: nothing, their owner, or their month's number from 1. */
 export const groupKeys: Record<Grouping, (p: Parameters<Grouped>, at: RawBuilder<unknown>) => RawBuilder<string | null>> = {
   none: () => sql<null>`null::text`,

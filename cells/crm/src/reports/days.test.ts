@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { quiet, recordStatements } from "../isolation-testing.ts";
 import { inspect, startCrm, type TestCrm } from "../testing.ts";
-import { cohortShape } from "./repository.ts";
+import { cohortDays } from "./cohort.ts";
 
 /** One that remembers what it was asked, and one that is started anew whenever it is asked: what is kept in the database it may know, or not. */
 let cell: TestCrm;
@@ -29,22 +29,30 @@ const times = fc.tuple(fc.integer({ min: 0, max: 10 }), fc.constantFrom(0, 1, da
 const windows = fc.tuple(times, times).map(([one, other]) => ({ from: at(Math.min(one, other)), to: at(Math.max(one, other) + 1) }));
 const writes = fc.oneof(
   fc.record({ what: fc.constant("create" as const), createdAt: times, amount: fc.constantFrom("0", "7.25", "1000000.10", "0.0001") }),
-  fc.record({ what: fc.constantFrom("move" as const, "delete" as const, "give" as const, "export" as const), which: fc.nat(20) }),
+  fc.record({
+    what: fc.constantFrom("move" as const, "win" as const, "delete" as const, "give" as const, "export" as const),
+    which: fc.nat(20),
+  }),
 );
 type Write = typeof writes extends fc.Arbitrary<infer W> ? W : never;
 const steps = fc.array(fc.tuple(fc.array(writes, { maxLength: 3 }), windows), { minLength: 3, maxLength: 8 });
 
-/** An answer without what says when it was asked. */
-function figuresOf({ stages, cohort, won, lost, open }: { stages: object[]; [name: string]: unknown }): unknown {
-  return { cohort, won, lost, open, stages: stages.map((stage) => ({ ...stage, links: undefined })) };
+/** An answer without what says when it was asked: ages are told to the tenth of a day, and here to the day. */
+function figuresOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(figuresOf);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).filter(([name]) => !["links", "asOf", "window"].includes(name));
+  return Object.fromEntries(entries.map(([name, inner]) => [name, name.startsWith("avg") ? Math.round(inner) : figuresOf(inner)]));
 }
+
+const tomorrow = new Date(Date.now() + dayMs).toISOString().slice(0, 10);
 
 async function importOne(client: TestClient, customerId: string, name: string, createdAt: string, amount: string) {
   const answer = await client.post("/opportunities/import", { body: { items: [{ customerId, name, createdAt, amount }], mode: "create" } });
   expect(answer.body, answer.text).toMatchObject({ created: 1 });
 }
 
-test("a funnel is the same out of memory, whatever was written between two questions, as for a process that was never asked", async () => {
+test("reports are the same out of memory, whatever was written between two questions, as from a process that was never asked", async () => {
   const check = async (given: readonly [Write[], { from: string; to: string }][]) => {
     const tenantId = await cell.tenant();
     const client = cell.client(tenantId);
@@ -61,10 +69,15 @@ test("a funnel is the same out of memory, whatever was written between two quest
           if (id === undefined) continue;
           if (write.what === "delete") await client.delete(`/opportunities/${id}`);
           else if (write.what === "give") await client.patch(`/opportunities/${id}`, { body: { ownerId: "user-002" } });
-          else await client.patch(`/opportunities/${id}`, { body: { stage: "negotiation", amount: "3.5" } });
+          else await client.patch(`/opportunities/${id}`, { body: { stage: write.what === "win" ? "won" : "negotiation", amount: "3.5" } });
         }
       }
       for (const owner of ["", "&ownerId=user-002"]) {
+        for (const path of [
+          `/pipeline/summary?from=${at(0)}&to=${tomorrow}${owner}`,
+          `/reports/funnel?from=${from}&to=${tomorrow}${owner}`,
+        ])
+          answers.push({ path, figures: figuresOf((await client.get(path)).body) });
         const path = `/pipeline/funnel?from=${from}&to=${to}${owner}`;
         const { body } = await client.get(path);
         answers.push({ path, figures: figuresOf(body) });
@@ -74,7 +87,7 @@ test("a funnel is the same out of memory, whatever was written between two quest
         expect(rows.total).toBe(body.cohort);
       }
     }
-    const last = answers.slice(-2);
+    const last = answers.slice(-6);
     await quiet();
     for (const forget of ["", "delete from $tenant.kept_parts"]) {
       if (forget) await inspect(tenantId, forget);
@@ -106,7 +119,7 @@ async function askedOfNew(tenantId: string): Promise<{ amount: string; readAll: 
   const { sent, stop } = recordStatements();
   try {
     const { body } = await fresh((other) => other.client(tenantId).get(year));
-    const all = cohortShape().replaceAll('"$tenant"', `"tenant_${tenantId.replaceAll("-", "_")}"`);
+    const all = cohortDays.range.compiled.text.replaceAll('"$tenant"', `"tenant_${tenantId.replaceAll("-", "_")}"`);
     return { amount: body.stages[0].amount, readAll: sent.some(({ text }) => text === all) };
   } finally {
     stop();
@@ -145,4 +158,36 @@ test("of many questions those that were asked last are kept", async () => {
     "select count(*)::int as all, count(*) filter (where rows <> '[]')::int as known from $tenant.kept_parts",
   );
   expect(kept).toEqual({ all: 101, known: 1 });
+});
+
+test("what comes to be stuck in the course of a day is, though its sums are remembered for the day", async () => {
+  const client = cell.client(await cell.tenant());
+  const { body: customer } = await client.post("/customers", { body: { name: "Stuck" } });
+  const stuckNow = Date.now() - 14 * dayMs;
+  const yesterday = stuckNow - (stuckNow % dayMs) - 1;
+  const stuck = async () => (await client.get("/pipeline/summary")).body.attention.stuck;
+  const add = (name: string, createdMs: number) => importOne(client, customer.customerId, name, new Date(createdMs).toISOString(), "1");
+  await add("before the day", yesterday);
+  await add("on the day", Math.max(yesterday + 1, stuckNow - 1_000));
+  await add("not yet", stuckNow + 3_000);
+  expect(await stuck()).toBe(2);
+  await expect.poll(stuck, { timeout: 10_000, interval: 200 }).toBe(3);
+});
+
+test("another day, be it another timezone's, and another number of days are other questions", async () => {
+  const client = cell.client(await cell.tenant());
+  const { body: customer } = await client.post("/customers", { body: { name: "Days" } });
+  const dayIn = (timezone: string) => new Date().toLocaleDateString("sv-SE", { timeZone: timezone });
+  const [west, east] = ["Pacific/Pago_Pago", "Pacific/Kiritimati"] as const;
+  const createdAt = new Date(Date.now() - 10 * dayMs).toISOString();
+  const item = { customerId: customer.customerId, name: "Due", createdAt, expectedCloseDate: dayIn(west) };
+  expect((await client.post("/opportunities/import", { body: { items: [item], mode: "create" } })).body).toMatchObject({ created: 1 });
+  const attention = async (settings: object) => {
+    expect(await client.patch("/settings", { body: settings })).toMatchObject({ status: 200 });
+    const { overdue, stuck } = (await client.get("/pipeline/summary")).body.attention;
+    return { overdue, stuck };
+  };
+  expect(await attention({ timezone: west })).toEqual({ overdue: 0, stuck: 0 });
+  expect(await attention({ timezone: east })).toEqual({ overdue: 1, stuck: 0 });
+  expect(await attention({ stuckAfterDays: 5 })).toEqual({ overdue: 1, stuck: 1 });
 });

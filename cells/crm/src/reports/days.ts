@@ -1,0 +1,124 @@
+import { type Parts, rememberedParts } from "@cell/cell";
+import { type Parameters, type Statement, statement, type TenantDb } from "@cell/postgres";
+import Big from "big.js";
+import { type Compilable, type RawBuilder, sql } from "kysely";
+import { opportunity } from "../opportunities/schema.ts";
+import { db } from "../tables.ts";
+import type { Question } from "./states.ts";
+import { type Between, once } from "./sums.ts";
+import type { Window } from "./window.ts";
+
+/** A sum over opportunities by a day of theirs, in UTC: its beginning. */
+export type Daily<Row> = Row & { day: string };
+
+/** Sums over opportunities as they are, by day. */
+export interface Days<P, Row> {
+  /** All days in a range at once, from its first on, up to but without its last. */
+  range: Statement<P & Between, Daily<Row>>;
+  /** Single days. */
+  single: Statement<P & { days: readonly string[] }, Daily<Row>>;
+  /** The days on which opportunities are, or have ever been. */
+  of: Statement<{ ids: readonly string[] }, { day: string }>;
+}
+
+/** Gives away work that no answer waits for. */
+export type Later = (work: () => Promise<void>) => void;
+
+const dayMs = 24 * 60 * 60 * 1000;
+
+/** The day of a time. PostgreSQL keeps statistics on this very expression of `created_at`, by which it knows that the days are few. */
+export const dayOf = (at: RawBuilder<unknown>) => sql<string>`date_bin('1 day', ${at}, timestamptz '2000-01-01 00:00:00+00')`;
+
+/** Statements for single days, of what `build` makes for a time between two expressions. */
+export function onDays<P extends object, Row>(
+  build: (p: Parameters<P>, from: RawBuilder<unknown>, to: RawBuilder<unknown>) => Compilable<Row>,
+): Statement<P & { days: readonly string[] }, Daily<Row>> {
+  return statement((p: Parameters<P & { days: readonly string[] }>) => {
+    const sums = sql<Row>`(${build(p as Parameters<P>, sql`day`, sql`day + interval '24 hours'`)})`;
+    return db
+      .selectFrom(sql<{ day: string }>`unnest(${p.days}::timestamptz[])`.as<"days">(sql`days(day)`))
+      .innerJoinLateral(sums.as<"sums">(sql`sums`), (join) => join.onTrue())
+      .selectAll()
+      .$castTo<Daily<Row>>();
+  }, once);
+}
+
+/** The whole days of a window, from memory where they have not changed: one that has costs itself and not a look at each opportunity. */
+export function rememberedDays<P extends Question, Row>(
+  tenant: TenantDb,
+  { range, single, of }: Days<P, Row>,
+  question: P,
+  dependsOn: unknown,
+  { from, to }: Window,
+  later: Later,
+): Promise<Daily<Row>[]> {
+  const { pipelineId, visibleTo, ownerId, currency } = question;
+  const parts: Parts<Daily<Row>> = {
+    type: opportunity.type,
+    question: [pipelineId, visibleTo, ownerId, currency, dependsOn],
+    shape: range.compiled.text,
+    partOf: ({ day }) => day,
+    readRange: (first, last) => tenant.query(range, { ...question, from: first, to: last }),
+    readParts: (days) => tenant.query(single, { ...question, days }),
+    partsOf: async (ids) => (await tenant.query(of, { ids: ids.filter(isUuid) })).map(({ day }) => day),
+  };
+  return rememberedParts(tenant, parts, from, to, later);
+}
+
+/** A window's sums: of its whole days out of memory, `between` of what is left at its ends. */
+export async function sumDays<P extends Question, Row>(
+  tenant: TenantDb,
+  days: Days<P, Row>,
+  question: P,
+  window: Window,
+  between: (from: string, to: string) => Promise<Row[]>,
+  later: Later,
+): Promise<Row[]> {
+  const [first, last] = [dayFrom(window.from, Math.ceil), dayFrom(window.to, Math.floor)];
+  if (first >= last) return between(window.from, window.to);
+  const [before, whole, after] = await Promise.all([
+    window.from < first ? between(window.from, first) : [],
+    rememberedDays(tenant, days, question, undefined, { from: first, to: last }, later),
+    last < window.to ? between(last, window.to) : [],
+  ]);
+  return [...before, ...whole, ...after];
+}
+
+/** Rows whose `keys` are the same as one. What is summed are counts, as numbers, and decimals, as texts; exactly, and null is nothing. */
+export function added<Row extends object>(rows: readonly Row[], keys: readonly (keyof Row)[], summed: readonly (keyof Row)[]): Row[] {
+  const sums = new Map<string, { row: Row; sums: (number | bigint)[] }>();
+  for (const row of rows) {
+    const name = JSON.stringify(keys.map((key) => row[key]));
+    const values = summed.map((key) => scaled(row[key] as number | string | null));
+    const sum = sums.get(name);
+    if (sum) sum.sums = sum.sums.map((value, index) => plus(value, values[index] ?? 0));
+    else sums.set(name, { row, sums: values });
+  }
+  return [...sums.values()].map(({ row, sums }) => {
+    const shown = sums.map((value) => (typeof value === "bigint" ? new Big(`${value}e-${digits}`).toFixed() : value));
+    return { ...row, ...Object.fromEntries(summed.map((key, index) => [key, shown[index]])) };
+  });
+}
+
+/** Of decimals: amounts have four digits, percents of them two more, and so have seconds. */
+const digits = 6;
+
+function scaled(value: number | string | null): number | bigint {
+  if (typeof value === "number") return value;
+  const [whole = "", fraction = ""] = (value ?? "0").split(".");
+  return BigInt(whole + fraction.padEnd(digits, "0"));
+}
+
+function plus(one: number | bigint, other: number | bigint): number | bigint {
+  return typeof one === "bigint" ? one + BigInt(other) : one + Number(other);
+}
+
+/** The beginning of a day in UTC that is next to a time. */
+export function dayFrom(time: string, round: (days: number) => number): string {
+  return new Date(round(Date.parse(time) / dayMs) * dayMs).toISOString();
+}
+
+/** Among the ids of a type's entries are those of exports, which are no record's. */
+function isUuid(id: string): boolean {
+  return /^[0-9a-f-]{36}$/.test(id);
+}

@@ -1,0 +1,96 @@
+import { type Parameters, statement, type TenantDb } from "@cell/postgres";
+import Big from "big.js";
+import { sql } from "kysely";
+import { cohortDays } from "./cohort.ts";
+import { added, type Days, dayFrom, dayOf, type Later, onDays, rememberedDays } from "./days.ts";
+import { type Question, states, type Tense } from "./states.ts";
+import { type Between, count, epoch, inEachTense, once, type RowsOf, windowOf, within } from "./sums.ts";
+
+type Asked = Question & { stuckBefore: string; today: string };
+
+const keys = ["stage", "currency"] as const;
+const isOpen = sql.lit("open" as const);
+
+const open = (p: Parameters<Asked>, tense: Tense) =>
+  states(p, tense)
+    .select(keys)
+    .select([
+      count.as("count"),
+      sql<string>`sum(amount)`.as("amount"),
+      sql<string>`sum(amount * probability)`.as("weighted"),
+      sql<number>`count(*) filter (where entered_at < ${p.stuckBefore}::timestamptz)`.as("stuck"),
+      sql<number>`count(*) filter (where expected_close_date < ${p.today}::date)`.as("overdue"),
+    ])
+    .where("stageType", "=", isOpen)
+    .groupBy(keys);
+
+const stageSums = inEachTense((p: Parameters<Asked>, tense) =>
+  open(p, tense).select([
+    epoch(sql`sum(${p.asOf}::timestamptz - created_at)`).as("ageSeconds"),
+    epoch(sql`sum(${p.asOf}::timestamptz - entered_at)`).as("stageSeconds"),
+  ]),
+);
+
+export type StageSums = RowsOf<typeof stageSums>;
+
+/** Times as their sums in seconds from 1970 on: how long ago they were follows for any moment. */
+type TimedSums = Omit<StageSums, "ageSeconds" | "stageSeconds"> & { createdSeconds: string; enteredSeconds: string };
+
+const timed = (p: Parameters<Asked>) =>
+  open(p, "present").select([
+    sql<string>`sum(${epoch(sql`created_at`)})`.as("createdSeconds"),
+    sql<string>`sum(${epoch(sql`entered_at`)})`.as("enteredSeconds"),
+  ]);
+
+const createdAt = sql<string>`created_at`;
+
+/** By the day of creation. */
+const openDays: Days<Asked, TimedSums> = {
+  range: statement(
+    (p) =>
+      timed(p)
+        .select(dayOf(createdAt).as("day"))
+        .where(within(createdAt, windowOf(p)))
+        .groupBy(dayOf(createdAt)),
+    once,
+  ),
+  single: onDays((p, from, to) => timed(p).where(within(createdAt, { from, to }))),
+  of: cohortDays.of,
+};
+
+/** Those that came to be stuck in a time. */
+const stuckSince = statement((p: Parameters<Question & Between>) =>
+  states(p, "present")
+    .select(keys)
+    .select(count.as("count"))
+    .where("stageType", "=", isOpen)
+    .where(within(sql`entered_at`, windowOf(p)))
+    .groupBy(keys),
+);
+
+/** Before and after all days. */
+const ever = { from: "0001-01-01T00:00:00.000Z", to: "9999-01-01T00:00:00.000Z" };
+
+/** By stage and currency: what was open at a moment, how old, how long in its stage, how much of it stuck and overdue. */
+export function sumStages(tenant: TenantDb, tense: Tense, question: Asked): Promise<StageSums[]> {
+  return tenant.query(stageSums[tense], question);
+}
+
+/**
+ * The same of what is open now. Whole days are remembered, with what was stuck when the day began from which on it would be now: what has come
+ * to be stuck since is counted, and time is added to ages.
+ */
+export async function sumStagesNow(tenant: TenantDb, question: Asked, later: Later): Promise<StageSums[]> {
+  const { asOf, stuckBefore, today } = question;
+  const stuckDay = dayFrom(stuckBefore, Math.floor);
+  const [days, since] = await Promise.all([
+    rememberedDays(tenant, openDays, { ...question, stuckBefore: stuckDay }, [stuckDay, today], ever, later),
+    stuckDay < stuckBefore ? tenant.query(stuckSince, { ...question, from: stuckDay, to: stuckBefore }) : [],
+  ]);
+  const sums = added(days, keys, ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"]);
+  return sums.map(({ createdSeconds, enteredSeconds, stuck, ...row }) => {
+    const ago = (seconds: string) => new Big(Date.parse(asOf)).div(1000).times(row.count).minus(seconds).toFixed();
+    const more = since.find(({ stage, currency }) => stage === row.stage && currency === row.currency);
+    return { ...row, ageSeconds: ago(createdSeconds), stageSeconds: ago(enteredSeconds), stuck: stuck + (more?.count ?? 0) };
+  });
+}
