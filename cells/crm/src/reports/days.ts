@@ -24,6 +24,9 @@ export interface Days<P, Row> {
 /** Gives away work that no answer waits for. */
 export type Later = (work: () => Promise<void>) => void;
 
+/** Before and after all days. */
+export const ever: Window = { from: "0001-01-01T00:00:00.000Z", to: "9999-01-01T00:00:00.000Z" };
+
 const dayMs = 24 * 60 * 60 * 1000;
 
 /** The day of a time. PostgreSQL keeps statistics on this very expression of `created_at`, by which it knows that the days are few. */

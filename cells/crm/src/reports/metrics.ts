@@ -1,11 +1,10 @@
 import { type FunnelInput, funnelOf } from "./funnel.ts";
 import { countOf, percent } from "./money.ts";
-import type { TypeCounts } from "./repository.ts";
 
 export interface MetricsInput extends Omit<FunnelInput, "sums" | "mode"> {
   customers: number;
   /** Of all times. */
-  sums: readonly TypeCounts[];
+  sums: FunnelInput["sums"];
   /** Of the window. */
   cohort: FunnelInput["sums"];
 }

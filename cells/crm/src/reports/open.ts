@@ -2,7 +2,7 @@ import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import Big from "big.js";
 import { sql } from "kysely";
 import { cohortDays } from "./cohort.ts";
-import { added, type Days, dayFrom, dayOf, type Later, onDays, rememberedDays } from "./days.ts";
+import { added, type Days, dayFrom, dayOf, ever, type Later, onDays, rememberedDays } from "./days.ts";
 import { type Question, states, type Tense } from "./states.ts";
 import { type Between, count, epoch, inEachTense, once, type RowsOf, windowOf, within } from "./sums.ts";
 
@@ -68,8 +68,7 @@ const stuckSince = statement((p: Parameters<Question & Between>) =>
     .groupBy(keys),
 );
 
-/** Before and after all days. */
-const ever = { from: "0001-01-01T00:00:00.000Z", to: "9999-01-01T00:00:00.000Z" };
+const summed = ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"] as const;
 
 /** By stage and currency: what was open at a moment, how old, how long in its stage, how much of it stuck and overdue. */
 export function sumStages(tenant: TenantDb, tense: Tense, question: Asked): Promise<StageSums[]> {
@@ -78,16 +77,23 @@ export function sumStages(tenant: TenantDb, tense: Tense, question: Asked): Prom
 
 /**
  * The same of what is open now. Whole days are remembered, with what was stuck when the day began from which on it would be now: what has come
- * to be stuck since is counted, and time is added to ages.
+ * to be stuck since is counted, and time is added to ages. `recall` finds what was added up before, if it still holds.
  */
-export async function sumStagesNow(tenant: TenantDb, question: Asked, later: Later): Promise<StageSums[]> {
+export async function sumStagesNow(
+  tenant: TenantDb,
+  question: Asked,
+  later: Later,
+  recall: <Row>(what: unknown[], read: () => Promise<Row[]>) => Promise<Row[]>,
+): Promise<StageSums[]> {
   const { asOf, stuckBefore, today } = question;
   const stuckDay = dayFrom(stuckBefore, Math.floor);
-  const [days, since] = await Promise.all([
-    rememberedDays(tenant, openDays, { ...question, stuckBefore: stuckDay }, [stuckDay, today], ever, later),
+  const onDay = { ...question, stuckBefore: stuckDay };
+  const [sums, since] = await Promise.all([
+    recall(["open", stuckDay, today], async () =>
+      added(await rememberedDays(tenant, openDays, onDay, [stuckDay, today], ever, later), keys, summed),
+    ),
     stuckDay < stuckBefore ? tenant.query(stuckSince, { ...question, from: stuckDay, to: stuckBefore }) : [],
   ]);
-  const sums = added(days, keys, ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"]);
   return sums.map(({ createdSeconds, enteredSeconds, stuck, ...row }) => {
     const ago = (seconds: string) => new Big(Date.parse(asOf)).div(1000).times(row.count).minus(seconds).toFixed();
     const more = since.find(({ stage, currency }) => stage === row.stage && currency === row.currency);

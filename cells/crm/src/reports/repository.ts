@@ -31,12 +31,6 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
     .orderBy("position"),
 );
 
-const typeCounts = inEachTense((p: Parameters<Question>, tense) =>
-  states(p, tense)
-    .select(["stageType", count.as("count")])
-    .groupBy("stageType"),
-);
-
 const forecastSums = inEachTense((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, tense) =>
   states(p, tense)
     .select("currency")
@@ -69,17 +63,11 @@ const later = statement((p: Parameters<{ asOf: string }>) =>
   db.selectFrom("opportunityHistory").select(sql<boolean | null>`max(at) > ${p.asOf}::timestamptz`.as("isLater")),
 );
 
-export type TypeCounts = RowsOf<typeof typeCounts>;
 export type ForecastSums = RowsOf<typeof forecastSums>;
 
 /** The stages of a pipeline, the live ones first, in their order; of the default one for null. None: there is no such pipeline. */
 export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<StageRow[]> {
   return tenant.query(allStages, { pipelineId });
-}
-
-/** How many were open, won and lost. */
-export function countTypes(tenant: TenantDb, tense: Tense, question: Question) {
-  return tenant.query(typeCounts[tense], question);
 }
 
 /** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: what is open and what was won. */

@@ -10,7 +10,7 @@ import type { Settings } from "../settings/schema.ts";
 import { visibility } from "../visibility.ts";
 import { cohortOf } from "./cohort.ts";
 import { funnelCsv } from "./csv.ts";
-import type { Later } from "./days.ts";
+import { ever, type Later } from "./days.ts";
 import { sumEvents } from "./events.ts";
 import { forecastOf } from "./forecast.ts";
 import { funnelOf } from "./funnel.ts";
@@ -128,7 +128,7 @@ export function reportRoutes(cell: Cell): void {
     const today = dayAt(question.asOf, timezone);
     const asked = { ...question, stuckBefore, today };
     const [open, events] = await Promise.all([
-      call.query.asOf === undefined ? sumStagesNow(tenant, asked, later) : read((tense) => sumStages(tenant, tense, asked)),
+      call.query.asOf === undefined ? sumStagesNow(tenant, asked, later, recall) : read((tense) => sumStages(tenant, tense, asked)),
       window
         ? recall(["events", "none", [], window], (tense) => sumEvents(tenant, tense, "none", { ...question, ...window, bounds: [] }, later))
         : [],
@@ -185,7 +185,7 @@ export function reportRoutes(cell: Cell): void {
     // Of what is, none is left out for a clock that runs ahead.
     const counted = () => reports.countCustomers(tenant, { ...question, asOf: call.query.asOf === undefined ? "infinity" : asOf });
     const [sums, cohort, customers] = await Promise.all([
-      recall(["types"], (tense) => reports.countTypes(tenant, tense, question)),
+      recall(["cohort", ever], (tense) => cohortOf(tenant, tense, question, ever, later)),
       recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window, later)),
       call.query.asOf === undefined ? remembered(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
     ]);
