@@ -3,7 +3,7 @@ import { LRUCache } from "lru-cache";
 import { findParts, keepParts } from "./kept-parts.ts";
 import { changedSince, type News, newsOf } from "./remembered.ts";
 
-/** Sums over records of one type by the part that each stays in for good, such as the day on which it was made. Parts are in the order of their names. */
+/** Sums over records of one type by the part that each is in, such as the day on which it was made. Parts are in the order of their names. */
 export interface Parts<Row> {
   /** The records' type, in the audit trail. */
   type: string;
@@ -16,7 +16,7 @@ export interface Parts<Row> {
   readRange(first: string, last: string): Promise<Row[]>;
   /** The rows of these parts. */
   readParts(parts: readonly string[]): Promise<Row[]>;
-  /** The parts that these records are in; what is none of them is passed over. */
+  /** The parts that these records are in, or were in before they were changed; what is none of them is passed over. */
   partsOf(ids: readonly string[]): Promise<string[]>;
 }
 

@@ -17,7 +17,7 @@ export interface Days<P, Row> {
   range: Statement<P & Between, Daily<Row>>;
   /** Single days. */
   single: Statement<P & { days: readonly string[] }, Daily<Row>>;
-  /** The days on which opportunities are, or have ever been. */
+  /** The days that these opportunities count for, or have ever counted for. */
   of: Statement<{ ids: readonly string[] }, { day: string }>;
 }
 
