@@ -44,7 +44,7 @@ export async function ensureTenant(stack: Stack, tenantId: string): Promise<void
   );
 }
 
-/** Makes an empty tenant and resolves to its id: one that no other ever had, for the trail of a dropped one stays known and is missed. */
+/** Makes an empty tenant and resolves to its id: one that no other ever had, so that nothing of an earlier run is in its way. */
 export async function newTenant(stack: Stack, name: string): Promise<string> {
   const tenantId = `${name}-${Date.now().toString(36)}`;
   await ensureTenant(stack, tenantId);

@@ -13,7 +13,7 @@ import type { Peer, Product } from "../peers/peer.ts";
 import { postgraphile } from "../peers/postgraphile.ts";
 import { afterwardsSealed, newCustomer } from "./w04-create.ts";
 
-// Its own in each run: the trail of a dropped tenant stays known, and is missed.
+// Its own in each run: what an earlier one has left is not in its way.
 const tenantId = `bench-peers-${Date.now().toString(36)}`;
 const fields = JSON.parse(newCustomer(unique)) as Record<string, unknown>;
 
