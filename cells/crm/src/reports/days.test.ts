@@ -168,10 +168,11 @@ test("what comes to be stuck in the course of a day is, though its sums are reme
   const stuck = async () => (await client.get("/pipeline/summary")).body.attention.stuck;
   const add = (name: string, createdMs: number) => importOne(client, customer.customerId, name, new Date(createdMs).toISOString(), "1");
   await add("before the day", yesterday);
+  await add("at its beginning", yesterday + 1);
   await add("on the day", Math.max(yesterday + 1, stuckNow - 1_000));
   await add("not yet", stuckNow + 3_000);
-  expect(await stuck()).toBe(2);
-  await expect.poll(stuck, { timeout: 10_000, interval: 200 }).toBe(3);
+  expect(await stuck()).toBe(3);
+  await expect.poll(stuck, { timeout: 10_000, interval: 200 }).toBe(4);
 });
 
 test("another day, be it another timezone's, and another number of days are other questions", async () => {

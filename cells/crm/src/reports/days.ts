@@ -27,7 +27,8 @@ export type Later = (work: () => Promise<void>) => void;
 /** Before and after all days. */
 export const ever: Window = { from: "0001-01-01T00:00:00.000Z", to: "9999-01-01T00:00:00.000Z" };
 
-const dayMs = 24 * 60 * 60 * 1000;
+const hourMs = 60 * 60 * 1000;
+const dayMs = 24 * hourMs;
 
 /** The day of a time. PostgreSQL keeps statistics on this very expression of `created_at`, by which it knows that the days are few. */
 export const dayOf = (at: RawBuilder<unknown>) => sql<string>`date_bin('1 day', ${at}, timestamptz '2000-01-01 00:00:00+00')`;
@@ -77,7 +78,7 @@ export async function sumDays<P extends Question, Row>(
   between: (from: string, to: string) => Promise<Row[]>,
   later: Later,
 ): Promise<Row[]> {
-  const [first, last] = [dayFrom(window.from, Math.ceil), dayFrom(window.to, Math.floor)];
+  const [first, last] = [roundTo(dayMs, window.from, Math.ceil), roundTo(dayMs, window.to, Math.floor)];
   if (first >= last) return between(window.from, window.to);
   const [before, whole, after] = await Promise.all([
     window.from < first ? between(window.from, first) : [],
@@ -116,9 +117,18 @@ function plus(one: number | bigint, other: number | bigint): number | bigint {
   return typeof one === "bigint" ? one + BigInt(other) : one + Number(other);
 }
 
-/** The beginning of a day in UTC that is next to a time. */
-export function dayFrom(time: string, round: (days: number) => number): string {
-  return new Date(round(Date.parse(time) / dayMs) * dayMs).toISOString();
+/** When the hour of a time began. */
+export function startOfUtcHour(time: string): string {
+  return roundTo(hourMs, time, Math.floor);
+}
+
+/** When the day of a time began, in UTC. */
+export function startOfUtcDay(time: string): string {
+  return roundTo(dayMs, time, Math.floor);
+}
+
+function roundTo(ms: number, time: string, round: (count: number) => number): string {
+  return new Date(round(Date.parse(time) / ms) * ms).toISOString();
 }
 
 /** Among the ids of a type's entries are those of exports, which are no record's. */

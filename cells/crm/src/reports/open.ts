@@ -2,7 +2,8 @@ import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import Big from "big.js";
 import { sql } from "kysely";
 import { cohortDays } from "./cohort.ts";
-import { added, type Days, dayFrom, dayOf, ever, type Later, onDays, rememberedDays } from "./days.ts";
+import { added, type Days, dayOf, ever, type Later, onDays, rememberedDays, startOfUtcDay, startOfUtcHour } from "./days.ts";
+import { countOf } from "./money.ts";
 import { type Question, states, type Tense } from "./states.ts";
 import { type Between, count, epoch, inEachTense, once, type RowsOf, windowOf, within } from "./sums.ts";
 
@@ -58,8 +59,8 @@ const openDays: Days<Asked, TimedSums> = {
   of: cohortDays.of,
 };
 
-/** Those that came to be stuck in a time. */
-const stuckSince = statement((p: Parameters<Question & Between>) =>
+/** Those that entered their stage in a time. */
+const enteredSums = statement((p: Parameters<Question & Between>) =>
   states(p, "present")
     .select(keys)
     .select(count.as("count"))
@@ -76,27 +77,29 @@ export function sumStages(tenant: TenantDb, tense: Tense, question: Asked): Prom
 }
 
 /**
- * The same of what is open now. Whole days are remembered, with what was stuck when the day began from which on it would be now: what has come
- * to be stuck since is counted, and time is added to ages. `recall` finds what was added up before, if it still holds.
+ * The same of what is open now. Whole days are remembered, with what had entered its stage before the day of `stuckBefore`: what entered it
+ * later is counted, up to the hour once and then each time, and ages follow from the moment. `recall` finds what was read before, if it still holds.
  */
 export async function sumStagesNow(
   tenant: TenantDb,
   question: Asked,
-  later: Later,
+  keep: Later,
   recall: <Row>(what: unknown[], read: () => Promise<Row[]>) => Promise<Row[]>,
 ): Promise<StageSums[]> {
   const { asOf, stuckBefore, today } = question;
-  const stuckDay = dayFrom(stuckBefore, Math.floor);
+  const [stuckDay, stuckHour] = [startOfUtcDay(stuckBefore), startOfUtcHour(stuckBefore)];
   const onDay = { ...question, stuckBefore: stuckDay };
-  const [sums, since] = await Promise.all([
+  const entered = async (from: string, to: string) => (from < to ? tenant.query(enteredSums, { ...question, from, to }) : []);
+  const [sums, ...since] = await Promise.all([
     recall(["open", stuckDay, today], async () =>
-      added(await rememberedDays(tenant, openDays, onDay, [stuckDay, today], ever, later), keys, summed),
+      added(await rememberedDays(tenant, openDays, onDay, [stuckDay, today], ever, keep), keys, summed),
     ),
-    stuckDay < stuckBefore ? tenant.query(stuckSince, { ...question, from: stuckDay, to: stuckBefore }) : [],
+    recall(["entered", stuckDay, stuckHour], () => entered(stuckDay, stuckHour)),
+    entered(stuckHour, stuckBefore),
   ]);
   return sums.map(({ createdSeconds, enteredSeconds, stuck, ...row }) => {
     const ago = (seconds: string) => new Big(Date.parse(asOf)).div(1000).times(row.count).minus(seconds).toFixed();
-    const more = since.find(({ stage, currency }) => stage === row.stage && currency === row.currency);
-    return { ...row, ageSeconds: ago(createdSeconds), stageSeconds: ago(enteredSeconds), stuck: stuck + (more?.count ?? 0) };
+    const more = countOf(since.flat().filter(({ stage, currency }) => stage === row.stage && currency === row.currency));
+    return { ...row, ageSeconds: ago(createdSeconds), stageSeconds: ago(enteredSeconds), stuck: stuck + more };
   });
 }
