@@ -1,7 +1,7 @@
 import pg from "pg";
 import { typeParsers } from "./parsing.ts";
 import { PreparedStatements, type Query } from "./prepared.ts";
-import { isDenied } from "./problems.ts";
+import { hangMessage, isDenied } from "./problems.ts";
 import type { Rows } from "./rows.ts";
 import { handOnRows } from "./wire.ts";
 
@@ -46,6 +46,7 @@ export class Connection<Lane> {
   /** Queries of readers under way. */
   pending = 0;
   #progressAt = 0;
+  #watch: NodeJS.Timeout | undefined;
   #gathering = false;
   readonly #statements: PreparedStatements;
   readonly #statementTimeoutMs: number;
@@ -98,6 +99,7 @@ export class Connection<Lane> {
     const timeoutMs = this.#timeoutMs + this.pending * this.#statementTimeoutMs;
     if (this.pending++ === 0) this.#progressAt = performance.now();
     this.#gather();
+    this.#expectProgress();
     try {
       // Where the role is refused, the query behind it finds no rights: the one before has none on this one's tables.
       if (this.#role !== role) this.setRole(role, timeoutMs).catch(() => undefined);
@@ -107,6 +109,21 @@ export class Connection<Lane> {
       this.pending--;
       this.freeSince = this.#progressAt = performance.now();
     }
+  }
+
+  /** Ends the connection when it has been silent for longer than a query may take: that each in front of one may take its time is no reason to wait. */
+  #expectProgress(): void {
+    if (this.#watch || this.pending === 0) return;
+    const leftMs = this.#progressAt + this.#timeoutMs - performance.now();
+    if (leftMs <= 0) {
+      this.#wire.stream.destroy(new Error(hangMessage));
+      return;
+    }
+    this.#watch = setTimeout(() => {
+      this.#watch = undefined;
+      this.#expectProgress();
+    }, leftMs);
+    this.#watch.unref();
   }
 
   /** Holds back what is sent until this turn of the event loop ends: the queries of all requests that came in it leave in one write. */

@@ -40,10 +40,13 @@ export function isConnectionLoss(error: unknown): boolean {
   return /^(08|57P0|25P0[34]|40003|53300|E(CONN|PIPE|TIMEDOUT|HOST|NET|NOENT|AI_AGAIN))/.test(code);
 }
 
+/** What the driver says when nothing came back in time. */
+export const hangMessage = "Query read timeout";
+
 /** Nothing came back in time: the connection may be dead without either side knowing. */
 export function isHang(error: unknown): boolean {
   const { code, message } = (error ?? {}) as DatabaseError;
-  return code === undefined && message === "Query read timeout";
+  return code === undefined && message === hangMessage;
 }
 
 /** What an error of the database means for the caller; errors that are ours stay as they are. */
