@@ -1,9 +1,9 @@
 import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
-import { added, type Days, dayOf, type Later, onDays, sumDays } from "./days.ts";
+import { added, byDay, dayOf, type Later, sumDays } from "./days.ts";
 import { type Question, states, type Tense } from "./states.ts";
-import { type Between, count, inEachTense, once, type RowsOf, windowOf, within } from "./sums.ts";
+import { type Between, count, inEachTense, type RowsOf, windowOf, within } from "./sums.ts";
 import type { Window } from "./window.ts";
 
 /** What a funnel distinguishes. */
@@ -20,24 +20,17 @@ const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) => coh
 export type CohortSums = RowsOf<typeof cohortSums>;
 
 /** By the day of creation. */
-export const cohortDays: Days<Question, CohortSums> = {
-  range: statement(
-    (p) =>
-      cohort(p, "present")
-        .select(dayOf(createdAt).as("day"))
-        .where(within(createdAt, windowOf(p)))
-        .groupBy(dayOf(createdAt)),
-    once,
-  ),
-  single: onDays((p, from, to) => cohort(p, "present").where(within(createdAt, { from, to }))),
-  of: statement((p) =>
+export const cohortDays = byDay<Question, CohortSums>(
+  createdAt,
+  (p) => cohort(p, "present"),
+  statement((p) =>
     db
       .selectFrom("opportunities")
       .select(dayOf(createdAt).as("day"))
       .distinct()
       .where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[])`),
   ),
-};
+);
 
 /** What was created in the window, by all that a funnel distinguishes. Of what is, whole days are remembered: see `sumDays`. */
 export async function cohortOf(tenant: TenantDb, tense: Tense, question: Question, window: Window, later: Later): Promise<CohortSums[]> {

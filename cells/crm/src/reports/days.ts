@@ -1,11 +1,11 @@
 import { type Parts, rememberedParts } from "@cell/cell";
 import { type Parameters, type Statement, statement, type TenantDb } from "@cell/postgres";
 import Big from "big.js";
-import { type Compilable, type RawBuilder, sql } from "kysely";
+import { type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import { opportunity } from "../opportunities/schema.ts";
 import { db } from "../tables.ts";
 import type { Question } from "./states.ts";
-import { type Between, once } from "./sums.ts";
+import { type Between, once, windowOf, within } from "./sums.ts";
 import type { Window } from "./window.ts";
 
 /** A sum over opportunities by a day of theirs, in UTC: its beginning. */
@@ -21,6 +21,9 @@ export interface Days<P, Row> {
   of: Statement<{ ids: readonly string[] }, { day: string }>;
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: what a query selects from is of no interest here, and Kysely's types are invariant in it.
+type Summed<Row> = SelectQueryBuilder<any, any, Row>;
+
 /** Gives away work that no answer waits for. */
 export type Later = (work: () => Promise<void>) => void;
 
@@ -33,18 +36,25 @@ const dayMs = 24 * hourMs;
 /** The day of a time. PostgreSQL keeps statistics on this very expression of `created_at`, by which it knows that the days are few. */
 export const dayOf = (at: RawBuilder<unknown>) => sql<string>`date_bin('1 day', ${at}, timestamptz '2000-01-01 00:00:00+00')`;
 
-/** Statements for single days, of what `build` makes for a time between two expressions. */
-export function onDays<P extends object, Row>(
-  build: (p: Parameters<P>, from: RawBuilder<unknown>, to: RawBuilder<unknown>) => Compilable<Row>,
-): Statement<P & { days: readonly string[] }, Daily<Row>> {
-  return statement((p: Parameters<P & { days: readonly string[] }>) => {
-    const sums = sql<Row>`(${build(p as Parameters<P>, sql`day`, sql`day + interval '24 hours'`)})`;
+/** Sums over the opportunities whose time `at` lies in a day: of `build`'s rows, which may be narrowed and grouped further. */
+export function byDay<P extends object, Row>(
+  at: RawBuilder<unknown>,
+  build: (p: Parameters<P>) => Summed<Row>,
+  of: Days<P, Row>["of"],
+): Days<P, Row> {
+  const range = statement<P & Between, Daily<Row>>((p) => {
+    const narrowed = build(p).where(within(at, windowOf(p)));
+    return narrowed.select(dayOf(at).as("day")).groupBy(dayOf(at)).$castTo<Daily<Row>>();
+  }, once);
+  const single = statement<P & { days: readonly string[] }, Daily<Row>>((p) => {
+    const inDay = build(p).where(within(at, { from: sql`day`, to: sql`day + interval '24 hours'` }));
     return db
       .selectFrom(sql<{ day: string }>`unnest(${p.days}::timestamptz[])`.as<"days">(sql`days(day)`))
-      .innerJoinLateral(sums.as<"sums">(sql`sums`), (join) => join.onTrue())
+      .innerJoinLateral(inDay.as("sums"), (join) => join.onTrue())
       .selectAll()
       .$castTo<Daily<Row>>();
   }, once);
+  return { range, single, of };
 }
 
 /** The whole days of a window, from memory where they have not changed: one that has costs itself and not a look at each opportunity. */

@@ -2,7 +2,7 @@ import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { db } from "../tables.ts";
 import { cohortOf } from "./cohort.ts";
-import { added, type Days, dayOf, type Later, onDays, sumDays } from "./days.ts";
+import { added, byDay, dayOf, type Later, sumDays } from "./days.ts";
 import { type Question, states, type Tense } from "./states.ts";
 import {
   type Between,
@@ -60,25 +60,18 @@ const closedBetween = statement(
 );
 
 /** By the day of closing. */
-const closedDays: Days<Question, EventSums> = {
-  range: statement(
-    (p) =>
-      closed(p, "present", none)
-        .select(dayOf(closedAt).as("day"))
-        .where(within(closedAt, windowOf(p)))
-        .groupBy(dayOf(closedAt)),
-    once,
-  ),
-  single: onDays((p, from, to) => closed(p, "present", none).where(within(closedAt, { from, to }))),
+const closedDays = byDay<Question, EventSums>(
+  closedAt,
+  (p) => closed(p, "present", none),
   // Whatever it was closed on before: it may have been opened again, or another time have been given.
-  of: statement((p) =>
+  statement((p) =>
     db
       .selectFrom("opportunityHistory")
       .select(dayOf(closedAt).as("day"))
       .distinct()
       .where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[]) and closed_at is not null`),
   ),
-};
+);
 
 /** What was created, won and lost in the window, by currency and group. Of what is, whole days are remembered where nothing is grouped: see `sumDays`. */
 export async function sumEvents(tenant: TenantDb, tense: Tense, grouping: Grouping, question: Grouped, later: Later): Promise<EventSums[]> {

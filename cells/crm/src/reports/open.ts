@@ -2,10 +2,10 @@ import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import Big from "big.js";
 import { sql } from "kysely";
 import { cohortDays } from "./cohort.ts";
-import { added, type Days, dayOf, ever, type Later, onDays, rememberedDays, startOfUtcDay, startOfUtcHour } from "./days.ts";
+import { added, byDay, ever, type Later, rememberedDays, startOfUtcDay, startOfUtcHour } from "./days.ts";
 import { countOf } from "./money.ts";
 import { type Question, states, type Tense } from "./states.ts";
-import { type Between, count, epoch, inEachTense, once, type RowsOf, windowOf, within } from "./sums.ts";
+import { type Between, count, epoch, inEachTense, type RowsOf, windowOf, within } from "./sums.ts";
 
 type Asked = Question & { stuckBefore: string; today: string };
 
@@ -43,21 +43,8 @@ const timed = (p: Parameters<Asked>) =>
     sql<string>`sum(${epoch(sql`entered_at`)})`.as("enteredSeconds"),
   ]);
 
-const createdAt = sql<string>`created_at`;
-
 /** By the day of creation. */
-const openDays: Days<Asked, TimedSums> = {
-  range: statement(
-    (p) =>
-      timed(p)
-        .select(dayOf(createdAt).as("day"))
-        .where(within(createdAt, windowOf(p)))
-        .groupBy(dayOf(createdAt)),
-    once,
-  ),
-  single: onDays((p, from, to) => timed(p).where(within(createdAt, { from, to }))),
-  of: cohortDays.of,
-};
+const openDays = byDay<Asked, TimedSums>(sql`created_at`, timed, cohortDays.of);
 
 /** Those that entered their stage in a time. */
 const enteredSums = statement((p: Parameters<Question & Between>) =>
