@@ -50,7 +50,7 @@ export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): object {
     openapi: "3.1.0",
     info: {
       title: "Cell CRM gateway",
-      version: "1.0.0",
+      version: "2.0.0",
       description:
         "Tenants, keys and cells. What the cells do is below `/api/v1/{cell}`, each with a document of its own at `/openapi/{cell}.json`.",
     },

@@ -63,7 +63,7 @@ export function createCrm(options: CrmOptions): RunningCell {
       name: "crm",
       title: "Cell CRM",
       description: "Customers and their audit trail. Every path is below the gateway's /api/v1/crm.",
-      version: "1.0.0",
+      version: "2.0.0",
     },
     // Their paths win over /customers/{id}.
     [
