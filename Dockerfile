@@ -1,5 +1,5 @@
 # One image for every program; the command says which.
-FROM node:24-bookworm-slim AS build
+FROM node:26.10.0-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 COPY shared/problem/package.json shared/problem/
@@ -15,7 +15,7 @@ COPY cells cells
 COPY scripts/build.ts scripts/
 RUN node scripts/build.ts
 
-FROM node:24-bookworm-slim
+FROM node:26.10.0-bookworm-slim
 WORKDIR /app
 ENV NODE_ENV=production
 # A half of V8's young generation, in MB: Node's own limit costs a busy process 100 MB more and saves it no time.

