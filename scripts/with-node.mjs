@@ -12,6 +12,14 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const lockFile = join(root, "package-lock.json");
 const stampFile = join(root, "node_modules", ".lock-hash");
 
+/** The oldest minor version of each release line: undici and type stripping need 22.19, 24.11 is the first with long-term support. */
+const oldestServed = new Map([
+  [22, 19],
+  [24, 11],
+  [26, 0],
+]);
+const newestServed = Math.max(...oldestServed.keys());
+
 const [command, ...args] = process.argv.slice(2);
 if (!command) fail("usage: node scripts/with-node.mjs <script.ts | script.mjs | script.js | command> [arguments]", 2);
 await installDependencies();
@@ -89,13 +97,23 @@ function alive(file) {
 }
 
 function findNode() {
-  const [major, minor] = process.versions.node.split(".").map(Number);
-  if (major >= 24 || (major === 22 && minor >= 18)) return process.execPath;
+  if (isRecentEnough(process.versions.node)) return process.execPath;
   for (const name of [`node-${process.platform}-${process.arch}`, `node-bin-${process.platform}-${process.arch}`]) {
     const packaged = join(root, "node_modules", name, "bin", "node");
     if (existsSync(packaged)) return packaged;
   }
-  fail(`Node ${process.versions.node} is too old (22.18 or newer is needed), and no packaged Node is installed for this platform.`);
+  const served = [...oldestServed].map(([major, minor]) => `${major} from ${major}.${minor}`).join(", ");
+  fail(
+    `Node ${process.versions.node} is not served (served are ${served}, and all later lines), and node_modules holds no Node for ` +
+      `${process.platform}-${process.arch}: install a served one from https://nodejs.org.`,
+  );
+}
+
+/** The release lines 23 and 25 have ended, so no version of them is served. */
+function isRecentEnough(version) {
+  const [major, minor] = version.split(".").map(Number);
+  if (major > newestServed) return true;
+  return minor >= (oldestServed.get(major) ?? Number.POSITIVE_INFINITY);
 }
 
 function run(node) {
