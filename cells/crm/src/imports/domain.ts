@@ -1,7 +1,7 @@
 import type { FieldChange } from "@cell/cell";
 import { parseJson } from "@cell/http";
 import { badField, badFields, type FieldProblem, Problem } from "@cell/problem";
-import { splitList, unguard } from "../csv.ts";
+import { isBlank, splitList, unguard } from "../csv.ts";
 import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
 /** Rows up to which the answer waits for the outcome. */
@@ -54,7 +54,7 @@ export function readHeader(headings: readonly string[], columns: Readonly<Record
   return { headings, fields, problems: unknown.map(unknownColumn) };
 }
 
-/** The item that the cells of a line stand for, an empty cell being no field, with the problems of the line's form. */
+/** The item that the cells of a line stand for, a cell of blanks being no field, with the problems of the line's form. */
 export function itemOf(
   cells: readonly string[],
   { headings, fields, problems: unknown }: Header,
@@ -63,33 +63,64 @@ export function itemOf(
   const item: Record<string, unknown> = {};
   const problems = [...unknown];
   for (let index = 0; index < cells.length; index++) {
-    const cell = cells[index] as string;
-    if (cell === "") continue;
+    const cell = unguard(cells[index] as string);
+    if (isBlank(cell)) continue;
     const field = fields[index];
     const column = field === undefined ? undefined : columns[field];
     if (!column || field === undefined) {
       // A line of a million cells has no million problems.
       if (!headings[index]?.trim() && problems.length < mostColumns)
         problems.push(problem(null, "INVALID_FORMAT", "has a value under no heading: a comma in a value needs quotes around it"));
-    } else if (column.form === "text") item[field] = unguard(cell);
-    else if (column.form === "list") item[field] = splitList(unguard(cell));
-    else {
-      const parsed = parseCell(field, cell);
-      if ("fault" in parsed) problems.push(parsed.fault);
-      else item[field] = parsed.value;
+      continue;
     }
+    const parsed = column.ignored ? noValue : parseCell(cell, column.form);
+    if ("fault" in parsed) problems.push(problem(field, "INVALID_FORMAT", parsed.fault));
+    else if (parsed.value !== undefined) item[field] = parsed.value;
   }
   return { item, problems };
 }
 
-/** The value of a cell in JSON, or what is wrong with it. */
-function parseCell(field: string, cell: string): { value: unknown } | { fault: RowProblem } {
+/** The value of a cell, or what is wrong with it. */
+type ParsedCell = { value: unknown } | { fault: string };
+
+const noValue: ParsedCell = { value: undefined };
+
+function parseCell(cell: string, form: ImportColumn["form"]): ParsedCell {
+  switch (form) {
+    case "text":
+      return { value: cell };
+    case "list": {
+      const texts = splitList(cell);
+      return texts.length === 0 ? noValue : { value: texts };
+    }
+    case "boolean":
+      return parseBoolean(cell);
+    case "json":
+      return parseJsonCell(cell);
+  }
+}
+
+/** The words for truth values that spreadsheets and people write, in lower case. */
+const booleans = new Map(
+  [
+    ["true", "yes", "y", "1", "是", "真"],
+    ["false", "no", "n", "0", "否", "假"],
+  ].flatMap((words, index) => words.map((word) => [word, index === 0] as const)),
+);
+
+function parseBoolean(cell: string): ParsedCell {
+  const value = booleans.get(cell.trim().toLowerCase());
+  return value === undefined ? { fault: "must be true or false; yes, no, 1, 0, 是 and 否 are read too" } : { value };
+}
+
+function parseJsonCell(cell: string): ParsedCell {
   try {
     return { value: parseJson(cell) };
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     const [named] = (error.details?.fields ?? []) as FieldProblem[];
-    return { fault: problem(field, "INVALID_FORMAT", named ? `${named.path}: ${named.message}` : "is not well-formed JSON") };
+    if (!named) return { fault: 'must be a JSON object such as {"region":"east"}' };
+    return { fault: named.path === "" ? named.message : `${named.path}: ${named.message}` };
   }
 }
 

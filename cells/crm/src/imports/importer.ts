@@ -35,8 +35,8 @@ export interface RowProblem {
 export interface ImportColumn {
   /** Other headings that it is known by. */
   aliases: readonly string[];
-  /** How a cell stands for a value: as it is, as texts separated by `;`, or as JSON. */
-  form: "text" | "list" | "json";
+  /** How a cell stands for a value: as it is, as texts separated by `;`, as a truth value, or as JSON. */
+  form: "text" | "list" | "boolean" | "json";
   /** Taken, since exports have it, but without a meaning here. */
   ignored?: true;
 }

@@ -1,12 +1,13 @@
-import { createHash, type Hash, hash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { pipeline, type Readable } from "node:stream";
 import { canonicalJson } from "@cell/cell";
 import { readJson } from "@cell/http";
 import { badField, Problem } from "@cell/problem";
 import { CsvError, parse } from "csv-parse";
-import { csvCell } from "../csv.ts";
+import { csvCell, isBlank } from "../csv.ts";
 import { type Header, itemOf, mostColumns, mostRows, problem, readHeader } from "./domain.ts";
+import { decoded, encodingOf } from "./encoding.ts";
 import type { ImportColumn, RowProblem } from "./importer.ts";
 import { openFilePart } from "./multipart.ts";
 
@@ -88,7 +89,7 @@ export async function uploadOfFile(incoming: Readable, head: UploadHead, columns
   const boundary = /^multipart\/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))/i.exec(head.contentType);
   if (!boundary && /^multipart/i.test(head.contentType)) throw badField("Content-Type", "INVALID_FORMAT", "names no boundary");
   const part = boundary ? await openFilePart(limited, boundary[1] ?? boundary[2] ?? "") : { contentType: head.contentType, bytes: limited };
-  const encoding = charsetOf(part.contentType, head.charset);
+  const encoding = encodingOf(part.contentType, head.charset);
   const digest = createHash("sha256");
   let header: Header | undefined;
   async function* rows(): AsyncGenerator<UploadedRow> {
@@ -120,7 +121,7 @@ async function* linesOf(source: AsyncIterable<string | Buffer>): AsyncGenerator<
   try {
     for await (const cells of parser as AsyncIterable<string[]>) {
       if (++read > mostLines) throw tooManyRows();
-      if (cells.some((cell) => cell.trim() !== "")) yield { line, cells };
+      if (!cells.every(isBlank)) yield { line, cells };
       line += 1;
       for (const cell of cells) line += breaksIn(cell);
     }
@@ -134,33 +135,6 @@ async function* linesOf(source: AsyncIterable<string | Buffer>): AsyncGenerator<
 function breaksIn(cell: string): number {
   if (!cell.includes("\n") && !cell.includes("\r")) return 0;
   return cell.match(/\r\n|\n|\r/g)?.length ?? 0;
-}
-
-/** Bytes whose encoding is found to be what it is said to be; other encodings than UTF-8 come out as text. */
-async function* decoded(bytes: AsyncIterable<Buffer>, encoding: "utf-8" | "gbk", digest: Hash): AsyncGenerator<string | Buffer> {
-  const decoder = new TextDecoder(encoding, { fatal: true, ignoreBOM: true });
-  const decode = (chunk?: Buffer) => {
-    try {
-      return decoder.decode(chunk, { stream: chunk !== undefined });
-    } catch (cause) {
-      const hint = encoding === "utf-8" ? "; a file from a Chinese Excel may need charset=gbk" : "";
-      throw new Problem("BAD_REQUEST", `The file is not in ${encoding}${hint}`, { cause });
-    }
-  };
-  for await (const chunk of bytes) {
-    digest.update(chunk);
-    const text = decode(chunk);
-    yield encoding === "utf-8" ? chunk : text;
-  }
-  const rest = decode();
-  if (encoding !== "utf-8" && rest !== "") yield rest;
-}
-
-function charsetOf(contentType: string, otherwise: string | undefined): "utf-8" | "gbk" {
-  const given = (/;\s*charset="?([^\s;"]+)/i.exec(contentType)?.[1] ?? otherwise ?? "utf-8").toLowerCase();
-  if (["utf-8", "utf8", "us-ascii"].includes(given)) return "utf-8";
-  if (["gbk", "gb2312", "gb18030", "cp936"].includes(given)) return "gbk";
-  throw new Problem("UNSUPPORTED_MEDIA_TYPE", "The file can be in UTF-8 or, with charset=gbk, in GBK");
 }
 
 /** The chunks of a request's body. The answer still has to go the other way, so the connection stays when the reader stops. */

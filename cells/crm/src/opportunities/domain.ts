@@ -94,7 +94,8 @@ export function changedOpportunity(
   const stage = targetStage(current, patch, pipeline);
   const moved = stage.stage !== current.stage || pipeline.pipelineId !== current.pipelineId;
   const entered = stage.type !== current.status;
-  const { probability, lostReason, ...rest } = patch;
+  const { probability, lostReason = current.lostReason, ...rest } = patch;
+  const reason = lostReasonIn(stage, lostReason, entered || Boolean(current.lostReason));
   const fields: Opportunity = {
     ...current,
     ...rest,
@@ -104,7 +105,8 @@ export function changedOpportunity(
     ...(moved || probability !== undefined
       ? probabilityIn(stage, probability ?? undefined)
       : { probability: current.probability, probabilityOverridden: current.probabilityOverridden }),
-    lostReason: lostReasonIn(stage, lostReason === undefined ? current.lostReason : lostReason, entered || current.lostReason !== null),
+    // An empty text that is stored is no reason either.
+    lostReason: reason === (current.lostReason || null) ? current.lostReason : reason,
     stageEnteredAt: moved ? at : current.stageEnteredAt,
     closedAt: stage.type === "open" ? null : entered ? at : current.closedAt,
   };
@@ -230,5 +232,5 @@ function probabilityIn(stage: Stage, given: number | undefined): Pick<Opportunit
 function lostReasonIn(stage: Stage, reason: string | null, required: boolean): string | null {
   if (stage.type !== "lost") return null;
   if (!reason && required) throw badField("lostReason", "REQUIRED", "is required for a lost opportunity");
-  return reason;
+  return reason || null;
 }

@@ -6,11 +6,11 @@ import type { Importer, ReadRow, RevertContext, RowProblem } from "../imports/im
 import * as pipelines from "../pipelines/repository.ts";
 import * as bulk from "./bulk.ts";
 import { deletedOpportunity, type HistoryRow, historyOf, restoredOpportunity, type TrackedOpportunity } from "./domain.ts";
+import { ambiguousPercent, isAmbiguousPercent, readPercent } from "./percent.ts";
 import { inRow, type Known, knownTo, type OpportunityRow, type Plan, planned, rowSchema } from "./plan.ts";
 import { type Opportunity, opportunity } from "./schema.ts";
 
 const text = (...aliases: string[]) => ({ aliases, form: "text" as const });
-const json = (...aliases: string[]) => ({ aliases, form: "json" as const });
 const ignored = { aliases: [], form: "text" as const, ignored: true as const };
 
 const columns = {
@@ -22,8 +22,8 @@ const columns = {
   currency: text("币种", "货币"),
   pipelineId: text("管道编号", "管道ID"),
   stage: text("阶段"),
-  probability: json("概率", "赢率"),
-  probabilityOverridden: json(),
+  probability: text("概率", "赢率"),
+  probabilityOverridden: { aliases: [], form: "boolean" as const },
   expectedCloseDate: text("预计成交日期", "预计关闭日期"),
   ownerId: text("负责人", "负责人ID"),
   lostReason: text("丢单原因", "输单原因"),
@@ -48,10 +48,14 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
 
   read(item, options, actor): ReadRow<OpportunityRow> {
     const isIgnored = (field: string) => Object.hasOwn(columns, field) && "ignored" in columns[field as keyof typeof columns];
-    const parsed = rowSchema.safeParse(Object.fromEntries(Object.entries(item).filter(([field]) => !isIgnored(field))), {
-      reportInput: true,
-    });
+    const values = Object.fromEntries(Object.entries(item).filter(([field]) => !isIgnored(field)));
+    const percent = readPercent(item.probability);
+    if (percent) values.probability = percent.value;
+    const parsed = rowSchema.safeParse(values, { reportInput: true });
     const problems: RowProblem[] = parsed.success ? [] : fieldProblems(parsed.error, "").map(inRow);
+    // What is stored may be so little: where the row names a record, that is compared first.
+    const isAmbiguous = parsed.success && !percent?.isExact && isAmbiguousPercent(parsed.data);
+    if (isAmbiguous && parsed.data.opportunityId === undefined) problems.push(ambiguousPercent);
     const required = (field: string) => problems.push(problem(field, "REQUIRED", "is required"));
     const isNew = options.mode === "create" || (options.mode === "upsert" && item.opportunityId === undefined);
     if (isNew && item.name === undefined) required("name");
@@ -60,7 +64,8 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
     if (actor.ownOnly && item.ownerId !== undefined && item.ownerId !== actor.userId)
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     if (problems.length > 0 || !parsed.success) return { problems };
-    return { data: parsed.data, nameKey: null, idKey: parsed.data.opportunityId?.toLowerCase() ?? null };
+    const data = isAmbiguous ? { ...parsed.data, isAmbiguous } : parsed.data;
+    return { data, nameKey: null, idKey: parsed.data.opportunityId?.toLowerCase() ?? null };
   },
 
   look: knownTo,

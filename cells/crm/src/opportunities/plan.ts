@@ -16,6 +16,7 @@ import * as settings from "../settings/repository.ts";
 import * as bulk from "./bulk.ts";
 import { changedOpportunity, type HistoryRow, historyOf, importedOpportunity, type TrackedOpportunity } from "./domain.ts";
 import { type GivenPast, pastOf, sameTime } from "./past.ts";
+import { ambiguousPercent } from "./percent.ts";
 import { type OpportunityPatch, opportunity, opportunityPatch } from "./schema.ts";
 
 /** `proposal@2026-01-20`, or the same as an object. */
@@ -37,7 +38,10 @@ export const rowSchema = opportunityPatch.extend({
   closedAt: moment().nullable().optional(),
   stageHistory: z.array(pastStage).max(200).optional(),
 });
-export type OpportunityRow = z.infer<typeof rowSchema>;
+export type OpportunityRow = z.infer<typeof rowSchema> & {
+  /** The probability may be a fraction of 1. */
+  isAmbiguous?: boolean;
+};
 
 /** What is wrong with a field, as what is wrong with its row. */
 export const inRow = (found: FieldProblem) => rowProblem(found, "INVALID_FORMAT");
@@ -103,7 +107,7 @@ function fieldsOf({ details }: Problem): FieldProblem[] {
 
 function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportContext): Plan {
   const { mode, onDuplicate } = context.options;
-  const { opportunityId, customerName, probabilityOverridden, createdAt, closedAt, stageHistory, ...patch } = data;
+  const { opportunityId, customerName, probabilityOverridden, createdAt, closedAt, stageHistory, isAmbiguous, ...patch } = data;
   const past: GivenPast = { stage: patch.stage, createdAt, closedAt, stageHistory };
   // A probability that comes beside the word that it is the stage's says nothing of its own.
   if (probabilityOverridden === false) delete patch.probability;
@@ -113,6 +117,7 @@ function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportC
   const buyer =
     patch.customerId !== undefined ? known.customersById.get(patch.customerId) : known.customersByName.get(nameKey(customerName ?? ""));
   const same = opportunityId === undefined ? undefined : known.opportunities.get(opportunityId.toLowerCase());
+  if (isAmbiguous && patch.probability !== same?.probability) return { outcome: { row, outcome: "failed", problems: [ambiguousPercent] } };
   const field = patch.customerId === undefined ? "customerName" : "customerId";
   // The customer that it has already may be gone, or another's.
   const isSame = patch.customerId !== undefined && patch.customerId === same?.customerId;
