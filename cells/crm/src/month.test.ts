@@ -157,10 +157,11 @@ async function moneyComesIn(): Promise<string> {
   const pay = (amount: string, more: object = {}) => create(anna, "payment", { contractId, amount, paidAt: yesterday, ...more });
   await refused(anna, "POST", "/payments", { contractId, amount: "1", paidAt: yesterday }, 409);
   await change(anna, `/contracts/${contractId}`, { status: "active", signedAt: yesterday });
-  expect(await pay("30000.10")).toMatchObject({ amount: "****", overpaid: false });
+  expect(await pay("30000.10")).toMatchObject({ amount: "****", overpaid: "****" });
   await pay("49999.90");
   expect(await contract()).toMatchObject({ receivedAmount: "80000.00", outstandingAmount: "20000.00", paidRatio: 80, overpaid: false });
-  expect(await pay("30000")).toMatchObject({ overpaid: true });
+  const { paymentId: last } = await pay("30000");
+  expect(await get(anna, `/payments/${last}`)).toMatchObject({ overpaid: true });
   expect(await contract()).toMatchObject({ receivedAmount: "110000.00", outstandingAmount: "0.00", paidRatio: 110, overpaid: true });
   await pay("10000", { kind: "refund" });
   const { paymentId } = await pay("500");

@@ -22,6 +22,7 @@ export {
   listQuery,
 } from "./listing.ts";
 export {
+  amountFigure,
   type Clearance,
   clearance,
   isHidden,

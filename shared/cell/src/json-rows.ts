@@ -130,21 +130,18 @@ function writeRow(plan: Plan, shape: Shape, { bytes, at }: RawRow, clearance: Cl
   const end = locate(bytes, at, shape.names.length);
   writer.reserve(plan.fixed + tenant.length + mostForOne * (end - at));
   let masked = 0;
-  for (const { name, kind, bit, before, index, form } of plan.columns) {
+  for (const { name, kind, isMoney, bit, before, index, form } of plan.columns) {
     writer.bytes(before);
     const length = lengths[index] as number;
     if (index < 0) {
       writer.bytes(tenant);
     } else if (length < 0) {
       writer.bytes(nullBytes);
-    } else if (kind !== undefined && length > 0) {
-      const value = valueAt(shape, bytes, index);
-      if (isHidden(clearance, name, kind)) {
-        writer.string(String(mask(kind, value)));
-        masked |= bit;
-      } else {
-        writer.string(kind === "amount" ? formatMoney(String(value), String(valueAt(shape, bytes, plan.currency))) : String(value));
-      }
+    } else if (kind !== undefined && length > 0 && isHidden(clearance, name, kind)) {
+      writer.string(String(mask(kind, valueAt(shape, bytes, index))));
+      masked |= bit;
+    } else if (isMoney) {
+      writer.string(formatMoney(String(valueAt(shape, bytes, index)), String(valueAt(shape, bytes, plan.currency))));
     } else if (!writer.value(form, bytes, starts[index] as number, length)) {
       writer.encoded(JSON.stringify(valueAt(shape, bytes, index)));
     }

@@ -6,13 +6,25 @@ import { z } from "zod";
 export type SensitiveKind = "phone" | "email" | "amount";
 
 /** The kinds of sensitive fields, by their schemas. A schema that is in here cannot leave unmasked (`crm.md`, section 5). */
-export const sensitiveFields = z.registry<{ kind: SensitiveKind }>();
+export const sensitiveFields = z.registry<{ kind: SensitiveKind; isMoney?: boolean }>();
 
-/** Declares a schema sensitive, for answers and for the document (`x-sensitive`). */
-export function sensitive<S extends z.ZodType>(kind: SensitiveKind, schema: S): S {
+/** Declares a schema sensitive, for answers and for the document (`x-sensitive`). `isMoney`: an answer gives it with the decimals of its currency. */
+export function sensitive<S extends z.ZodType>(kind: SensitiveKind, schema: S, { isMoney = false } = {}): S {
   const declared = schema.meta({ ...schema.meta(), "x-sensitive": kind }) as S;
-  sensitiveFields.add(declared, { kind });
+  sensitiveFields.add(declared, isMoney ? { kind, isMoney } : { kind });
   return declared;
+}
+
+const amountMask = "****";
+
+/**
+ * A figure that follows from an amount and is no amount itself, such as a ratio or a flag: it is as sensitive as the amount, since it would
+ * tell it. Its masked form is a text, whatever its own type.
+ */
+export function amountFigure<S extends z.ZodType>(figure: S): z.ZodType<z.output<S>> {
+  const { description = "", ...meta } = figure.meta() ?? {};
+  const documented = { ...meta, description: `${description}${description && ". "}\`${amountMask}\` where it is masked` };
+  return sensitive("amount", z.union([figure, z.literal(amountMask)]).meta(documented)) as z.ZodType<z.output<S>>;
 }
 
 /** The permission to read a kind in the clear, in the detail. */
@@ -84,7 +96,7 @@ export function mask(kind: SensitiveKind, value: unknown): unknown {
     case "email":
       return maskEmail(String(value));
     case "amount":
-      return "****";
+      return amountMask;
   }
 }
 

@@ -27,6 +27,7 @@ export function money(options: { positive?: boolean } = {}) {
       })
       .transform((value) => (isMasked(value) ? String(value) : new Big(value).toFixed()))
       .meta({ type: "string", examples: ["120000.00"] }),
+    { isMoney: true },
   );
 }
 

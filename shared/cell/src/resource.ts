@@ -6,6 +6,8 @@ import { formatMoney } from "./money.ts";
 export interface Field {
   name: string;
   kind: SensitiveKind | undefined;
+  /** An amount that leaves with the decimals of the row's currency. */
+  isMoney: boolean;
 }
 
 /**
@@ -104,7 +106,9 @@ function withMaskedWithin(schema: z.ZodType): z.ZodType {
       .meta(meta);
   if (schema instanceof z.ZodArray) return z.array(withMaskedWithin(schema.element as z.ZodType)).meta(meta);
   if (!(schema instanceof z.ZodObject)) return schema;
-  const shape = Object.entries(schema.shape).map(([name, field]) => [name, kindOf(field) ? field : withMaskedWithin(field)] as const);
+  const shape = Object.entries(schema.shape).map(
+    ([name, field]) => [name, sensitivityOf(field) ? field : withMaskedWithin(field)] as const,
+  );
   const inner = z.object(Object.fromEntries(shape));
   return (declaredFields(schema).some((field) => field.kind) ? inner.extend({ _masked: maskedNames }) : inner).meta(meta);
 }
@@ -136,15 +140,18 @@ function withMasked(schema: z.ZodObject): z.ZodType {
 }
 
 function declaredFields(schema: z.ZodObject): Field[] {
-  return Object.entries(schema.shape).map(([name, field]) => ({ name, kind: kindOf(field as z.ZodType) }));
+  return Object.entries(schema.shape).map(([name, field]) => {
+    const { kind, isMoney = false } = sensitivityOf(field as z.ZodType) ?? {};
+    return { name, kind, isMoney };
+  });
 }
 
-/** The kind of a field, also behind `nullable` and its like. */
-function kindOf(field: z.ZodType): SensitiveKind | undefined {
-  const kind = sensitiveFields.get(field)?.kind;
-  if (kind) return kind;
+/** What makes a field sensitive, also behind `nullable` and its like. */
+function sensitivityOf(field: z.ZodType): { kind: SensitiveKind; isMoney?: boolean } | undefined {
+  const own = sensitiveFields.get(field);
+  if (own) return own;
   const inner = (field.def as { innerType?: z.ZodType }).innerType;
-  return inner ? kindOf(inner) : undefined;
+  return inner ? sensitivityOf(inner) : undefined;
 }
 
 const presented = new WeakMap<Presenter["present"], readonly Field[]>();
@@ -171,13 +178,12 @@ function presenterOf<Row extends object>(fields: readonly Field[], answerSchema:
         return result;
       }
       const masked: string[] = [];
-      for (const { name, kind } of fields) {
+      for (const { name, kind, isMoney } of fields) {
         const value = source[name];
         if (kind && value !== null && value !== undefined && value !== "" && isHidden(clearance, name, kind)) {
           result[name] = mask(kind, value);
           masked.push(name);
-        } else if (kind === "amount" && value !== null && value !== undefined)
-          result[name] = formatMoney(String(value), String(source.currency));
+        } else if (isMoney && value !== null && value !== undefined) result[name] = formatMoney(String(value), String(source.currency));
         else result[name] = name === "tenantId" ? tenantId : value;
       }
       result._masked = masked;

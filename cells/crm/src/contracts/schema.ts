@@ -1,4 +1,4 @@
-import { answer, currencyCode, money, nameText, resource, sensitive, text } from "@cell/cell";
+import { amountFigure, answer, currencyCode, money, nameText, resource, text } from "@cell/cell";
 import { z } from "zod";
 import { day, moment } from "../calendar.ts";
 
@@ -44,10 +44,10 @@ const contractSchema = z
       .datetime()
       .nullable()
       .meta({ examples: ["2026-01-15T00:00:00.000Z"] }),
-    receivedAmount: sensitive("amount", money().meta({ description: "Its payments without the refunds; void ones aside" })),
-    outstandingAmount: sensitive("amount", money().meta({ description: "What is still to come; not below 0" })),
-    paidRatio: z.number().meta({ description: "What was received, in percent of the amount", examples: [33.33] }),
-    overpaid: z.boolean().meta({ description: "More was received than the amount" }),
+    receivedAmount: money().meta({ description: "Its payments without the refunds; void ones aside" }),
+    outstandingAmount: money().meta({ description: "What is still to come; not below 0" }),
+    paidRatio: amountFigure(z.number().meta({ description: "What was received, in percent of the amount", examples: [33.33] })),
+    overpaid: amountFigure(z.boolean().meta({ description: "More was received than the amount" })),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
     version: z.int().meta({ description: "Payments count it up too" }),

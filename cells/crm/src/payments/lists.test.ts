@@ -31,7 +31,7 @@ afterAll(() => cell.stop());
 
 test("totals are those of the whole filter, by currency to its minor unit; void payments are counted and add nothing", async () => {
   const { data, totals, total } = (await own.get("/payments?pageSize=2")).body;
-  expect([total, data[0].amount, data[0]._masked]).toEqual([10, "****", ["amount"]]);
+  expect([total, data[0].amount, data[0]._masked]).toEqual([10, "****", ["amount", "overpaid"]]);
   expect(byCurrency({ totals })).toEqual({
     JPY: { count: 5, received: "12", refunded: "5", net: "7", _masked: [] },
     KWD: { count: 5, received: "16.502", refunded: "0.000", net: "16.502", _masked: [] },

@@ -1,4 +1,4 @@
-import { answer, currencyCode, money, resource, text } from "@cell/cell";
+import { amountFigure, answer, currencyCode, money, resource, text } from "@cell/cell";
 import { z } from "zod";
 import { moment } from "../calendar.ts";
 
@@ -35,7 +35,7 @@ const paymentSchema = z
     amount: money(),
     paidAt: z.iso.datetime().meta({ examples: ["2026-01-31T00:00:00.000Z"] }),
     status: z.enum(paymentStatuses).meta({ examples: ["received"] }),
-    overpaid: z.boolean().meta({ description: "With it, more was received than the contract's amount" }),
+    overpaid: amountFigure(z.boolean().meta({ description: "With it, more was received than the contract's amount" })),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
     version: z.int(),

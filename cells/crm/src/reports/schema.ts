@@ -1,4 +1,4 @@
-import { currencyCode, report, sensitive, text } from "@cell/cell";
+import { amountFigure, currencyCode, report, sensitive, text } from "@cell/cell";
 import { z } from "zod";
 
 const moment = (what: string) =>
@@ -76,10 +76,9 @@ const amount = () =>
   );
 /** A share of amounts is as sensitive as they are. */
 const amountShare = () =>
-  sensitive(
-    "amount",
+  amountFigure(
     z
-      .union([z.number(), z.string()])
+      .number()
       .nullable()
       .meta({ description: "In percent with two decimals", examples: [52.63] }),
   );
