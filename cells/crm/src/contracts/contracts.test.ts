@@ -68,7 +68,7 @@ test("a contract is created masked, replayed, read in the clear, changed and del
   expect(await read(contractId)).toMatchObject({
     amount: "120000.50",
     receivedAmount: "0.00",
-    outstandingAmount: "120000.50",
+    outstandingAmount: "0.00",
     _masked: [],
   });
   const changed = await admin.patch(`/contracts/${contractId}`, { body: { status: "active", amount: "****" } });
@@ -272,5 +272,78 @@ test("the tenant's settings give the currency and the timezone", async () => {
     currency: "JPY",
     amount: "1001",
     signedAt: "2026-03-31T15:00:00.000Z",
+  });
+});
+
+describe("a contract that is no agreement", () => {
+  test.each(["draft", "void"])(
+    "owes nothing while it is %s: in its detail, in lists, totals, filters, sorts and the 360 view",
+    async (status) => {
+      const own = cell.client(await cell.tenant());
+      const of = await customer("Owes nothing", own);
+      const made = await own.post("/contracts", { body: { customerId: of, name: "Agreed", amount: "300", status: "active" } });
+      const { contractId } = (await own.post("/contracts", { body: { customerId: of, name: "Not agreed", amount: "100", status } })).body;
+      expect((await own.get(`/contracts/${contractId}`)).body).toMatchObject({ amount: "100.00", outstandingAmount: "0.00" });
+      const { data, totals } = (await own.get("/contracts?reveal=amount,outstandingAmount&sort=outstandingAmount")).body;
+      expect(data.map((row: { outstandingAmount: string }) => row.outstandingAmount)).toEqual(["0.00", "300.00"]);
+      expect(totals.byCurrency[0]).toMatchObject({ amount: "400.00", outstanding: "300.00" });
+      const owing = (await own.get("/contracts?filter=outstandingAmount[gt]:0")).body.data;
+      expect(owing.map((row: { contractId: string }) => row.contractId)).toEqual([made.body.contractId]);
+      const { contracts } = (await own.get(`/customers/${of}/360`)).body;
+      expect(contracts).toMatchObject({ total: 2, amount: "300.00", received: "0.00", outstanding: "300.00" });
+    },
+  );
+
+  test("owed until it was made void, and owes again when a draft becomes active; what it received stays", async () => {
+    const { contractId } = await create({ amount: "100" });
+    expect((await read(contractId)).outstandingAmount).toBe("0.00");
+    await admin.patch(`/contracts/${contractId}`, { body: { status: "active" } });
+    await pay(contractId, "30");
+    expect((await read(contractId)).outstandingAmount).toBe("70.00");
+    await admin.patch(`/contracts/${contractId}`, { body: { status: "void" } });
+    expect(await read(contractId)).toMatchObject({ receivedAmount: "30.00", outstandingAmount: "0.00", paidRatio: 30 });
+  });
+});
+
+describe("where the tenant rejects overpaying", () => {
+  const rejecting = async () => {
+    const own = cell.client(await cell.tenant());
+    await own.patch("/settings", { body: { payments: { overpay: "reject" } } });
+    const of = await customer("To the cent", own);
+    const { contractId } = (await own.post("/contracts", { body: { customerId: of, name: "Paid", amount: "100", status: "active" } })).body;
+    const register = (amount: string) => own.post("/payments", { body: { contractId, amount, paidAt: "2026-01-31" } });
+    return { own, contractId, register, change: (body: object) => own.patch(`/contracts/${contractId}`, { body }) };
+  };
+
+  test("an amount is not made less than what was received, and nothing changes", async () => {
+    const { own, contractId, register, change } = await rejecting();
+    await register("80");
+    const refused = await change({ amount: "79.99", name: "Less" });
+    expect([refused.status, refused.body.code]).toEqual([409, "CONFLICT"]);
+    expect(refused.body.details).toEqual({ field: "amount", setting: "payments.overpay" });
+    expect(refused.text).not.toMatch(/80|79/);
+    expect((await own.get(`/contracts/${contractId}`)).body).toMatchObject({ name: "Paid", amount: "100.00", version: 2 });
+    expect((await change({ amount: "80" })).status).toBe(200);
+  });
+
+  test("a contract that was overpaid before can be renamed and made more, not less", async () => {
+    const { own, register, change } = await rejecting();
+    await own.patch("/settings", { body: { payments: { overpay: "accept" } } });
+    await register("150");
+    await own.patch("/settings", { body: { payments: { overpay: "reject" } } });
+    expect((await change({ name: "Renamed" })).status).toBe(200);
+    expect((await change({ amount: "120" })).status).toBe(200);
+    expect((await change({ amount: "110" })).status).toBe(409);
+  });
+
+  test("payments and lower amounts at once never come to more received than the amount", async () => {
+    const { own, contractId, register, change } = await rejecting();
+    const answers = await Promise.all(
+      Array.from({ length: 30 }, (_, index) => (index % 3 ? register("5") : change({ amount: String(100 - index) }))),
+    );
+    expect(new Set(answers.map(({ status }) => status)).isSubsetOf(new Set([200, 201, 409]))).toBe(true);
+    const { amount, receivedAmount, overpaid } = (await own.get(`/contracts/${contractId}`)).body;
+    expect([Number(receivedAmount) <= Number(amount), overpaid]).toEqual([true, false]);
+    expect(answers.some(({ status }) => status === 409)).toBe(true);
   });
 });

@@ -3,19 +3,25 @@ import Big from "big.js";
 import { instantOf } from "../calendar.ts";
 import type { Contract, ContractInput, ContractPatch, ContractStatus } from "./schema.ts";
 
+/** What a tenant does with more than a contract's amount. */
+export type Overpay = "accept" | "reject";
+
 /** What follows from a contract's amount and its payments. */
 type Computed = Pick<Contract, "outstandingAmount" | "paidRatio" | "overpaid">;
 
 /** A contract as it is written: without what is computed. */
 export type WrittenContract = Omit<Contract, keyof Computed | "receivedAmount">;
 
-/** A contract with what follows from its amount and what was received. */
-export function settled<Row extends Pick<Contract, "amount" | "receivedAmount">>(row: Row): Row & Computed {
+/** The statuses in which a contract owes nothing, whatever its amount: it is not agreed yet, or not any more. */
+export const owingNothing: readonly ContractStatus[] = ["draft", "void"];
+
+/** A contract with what follows from its amount, its status and what was received. */
+export function settled<Row extends Pick<Contract, "amount" | "receivedAmount" | "status">>(row: Row): Row & Computed {
   const [amount, received] = [new Big(row.amount), new Big(row.receivedAmount)];
   const overpaid = received.gt(amount);
   return {
     ...row,
-    outstandingAmount: overpaid ? "0" : amount.minus(received).toFixed(),
+    outstandingAmount: overpaid || owingNothing.includes(row.status) ? "0" : amount.minus(received).toFixed(),
     paidRatio: received.times(100).div(amount).round(2, Big.roundHalfUp).toNumber(),
     overpaid,
   };
@@ -73,6 +79,19 @@ export function checkChange(current: WrittenContract, next: WrittenContract): vo
     });
   }
   checkDates(next);
+}
+
+/** Throws CONFLICT for an amount made less than what was received, where the tenant rejects overpaying. */
+export function checkOverpaid(current: Contract, next: Contract, overpay: Overpay): void {
+  const isLess = new Big(next.amount).lt(current.amount);
+  if (overpay === "reject" && isLess && new Big(next.receivedAmount).gt(next.amount)) throw overpaidProblem("amount");
+}
+
+/** The refusal of a change by which a contract would have received more than its amount. It tells neither figure. */
+export function overpaidProblem(field: string): Problem {
+  return new Problem("CONFLICT", "The contract would have received more than its amount, which the tenant's settings reject", {
+    details: { field, setting: "payments.overpay" },
+  });
 }
 
 function checkDates({ startDate, endDate }: Pick<Contract, "startDate" | "endDate">): void {

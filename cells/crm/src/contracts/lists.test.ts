@@ -34,9 +34,9 @@ test("amounts are masked in the rows, and clear in the totals", async () => {
   const { data, totals } = (await own.get("/contracts?sort=number&pageSize=1")).body;
   expect(data[0]).toMatchObject({ number: "N-00", amount: "****", receivedAmount: "****", outstandingAmount: "****" });
   expect(byCurrency({ totals })).toEqual({
-    CNY: { count: 4, amount: "419.34", received: "211.50", outstanding: "232.01", _masked: [] },
-    JPY: { count: 4, amount: "423", received: "272", outstanding: "195", _masked: [] },
-    KWD: { count: 4, amount: "427.340", received: "331.500", outstanding: "163.170", _masked: [] },
+    CNY: { count: 4, amount: "419.34", received: "211.50", outstanding: "122.67", _masked: [] },
+    JPY: { count: 4, amount: "423", received: "272", outstanding: "85", _masked: [] },
+    KWD: { count: 4, amount: "427.340", received: "331.500", outstanding: "51.835", _masked: [] },
   });
 });
 
@@ -99,7 +99,7 @@ test.each([
   ["status=draft", 3],
   ["filter=status[in]:draft,active", 12],
   ["filter=overpaid[eq]:true", 4],
-  ["filter=outstandingAmount[gt]:0", 8],
+  ["filter=outstandingAmount[gt]:0", 5],
   ["filter=receivedAmount[eq]:10.5", 1],
   ["filter=paidRatio[gte]:100", 4],
   ["sort=-outstandingAmount,paidRatio", 12],

@@ -1,4 +1,4 @@
-import { type ListRequest, Lists } from "@cell/cell";
+import { type Condition, type ListRequest, Lists } from "@cell/cell";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
@@ -7,7 +7,7 @@ import { keptLive } from "../customers/repository.ts";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
-import type { WrittenContract } from "./domain.ts";
+import { owingNothing, type WrittenContract } from "./domain.ts";
 import { type Contract, contract } from "./schema.ts";
 
 const columns = [
@@ -207,6 +207,13 @@ export const lists = new Lists<Contract>({
   },
   keyword,
 });
+
+/** The contracts that count for what a customer owes and is worth: neither drafts nor void ones. */
+export const agreed: Condition = {
+  shape: "agreed",
+  values: [owingNothing],
+  sql: ([statuses]) => sql<boolean>`status <> all(${statuses}::text[])`,
+};
 
 /** What the matches of a list come to, by currency. */
 export function totals(tenant: TenantDb, request: ListRequest) {

@@ -24,7 +24,7 @@ import * as opportunities from "../opportunities/repository.ts";
 import { effective } from "../settings/domain.ts";
 import { presentTotals, totalsAnswer } from "../totals.ts";
 import { type Visibility, visibility } from "../visibility.ts";
-import { checkChange, datedIn, generatedNumber, newContract, settled, written } from "./domain.ts";
+import { checkChange, checkOverpaid, datedIn, generatedNumber, newContract, settled, written } from "./domain.ts";
 import * as contracts from "./repository.ts";
 import { type Contract, contract, contractDeleted, contractInput, contractPatch, contractStatuses, contractTotal } from "./schema.ts";
 
@@ -77,7 +77,8 @@ const changeContract = endpoint({
   permission: "crm:write",
   tag,
   summary: "Change a contract",
-  description: "An illegal move of the status is 409 CONFLICT naming the legal ones; so is another currency once there are payments.",
+  description:
+    "An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.",
   params: idParams,
   body: contractPatch,
   status: 200,
@@ -150,12 +151,13 @@ async function create(call: CallOf<typeof createContract>, tx: TenantTx) {
 }
 
 async function change(call: CallOf<typeof changeContract>, tx: TenantTx) {
-  const { timezone } = effective(await settingsOf(call.tenant));
+  const { timezone, payments: policy } = effective(await settingsOf(call.tenant));
   const current = await lockedForChange(call, tx);
   const patch = datedIn(timezone, withoutMasked(contract.sensitive, current, call.body));
   const next = changed<Contract>(current, patch, call.now);
   if (next === current) return { changes: [] as const, audit: [] as const, body: current, resourceId: current.contractId };
   checkChange(current, next);
+  checkOverpaid(current, next, policy.overpay);
   if (next.opportunityId && next.opportunityId !== current.opportunityId)
     await checkOpportunity(tx, next.opportunityId, current.customerId, visibility(call));
   if (next.currency !== current.currency && (await contracts.hasPayments(tx, current.contractId)))

@@ -45,7 +45,7 @@ const contractSchema = z
       .nullable()
       .meta({ examples: ["2026-01-15T00:00:00.000Z"] }),
     receivedAmount: money().meta({ description: "Its payments without the refunds; void ones aside" }),
-    outstandingAmount: money().meta({ description: "What is still to come; not below 0" }),
+    outstandingAmount: money().meta({ description: "What is still to come: not below 0, and 0 for a draft or void contract" }),
     paidRatio: amountFigure(z.number().meta({ description: "What was received, in percent of the amount", examples: [33.33] })),
     overpaid: amountFigure(z.boolean().meta({ description: "More was received than the amount" })),
     createdAt: z.iso.datetime(),

@@ -1,4 +1,15 @@
-import { type Call, type Cell, clearance, endpoint, equals, idParams, type Lists, readableKinds, settingsOf } from "@cell/cell";
+import {
+  type Call,
+  type Cell,
+  type Condition,
+  clearance,
+  endpoint,
+  equals,
+  idParams,
+  type Lists,
+  readableKinds,
+  settingsOf,
+} from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import Big from "big.js";
@@ -139,7 +150,7 @@ class View {
     const request = this.#request(contracts.lists);
     const [section, totals, active] = await Promise.all([
       this.section("/contracts", contracts.lists),
-      contracts.totals(this.#tenant, request),
+      contracts.totals(this.#tenant, this.#request(contracts.lists, contracts.agreed)),
       contracts.lists.aggregate(this.#tenant, request, "active", (matches) =>
         db.selectFrom(matches).select(sql<number>`count(*) filter (where status = 'active')`.as("active")),
       ),
@@ -193,8 +204,8 @@ class View {
     };
   }
 
-  #request<Row extends object>(lists: Lists<Row>) {
-    return lists.resolve({}, this.#call.caller, [equals("customerId", this.#call.params.id)]);
+  #request<Row extends object>(lists: Lists<Row>, ...more: Condition[]) {
+    return lists.resolve({}, this.#call.caller, [equals("customerId", this.#call.params.id), ...more]);
   }
 
   /** Plain amounts and those by currency, hidden from who may not read amounts. */

@@ -71,7 +71,9 @@ export const customer360 = answer(
         lost: z.int(),
         ...amounts(["openAmount", "weightedAmount", "wonAmount"]),
       }).optional(),
-      contracts: section(contract.answer, { active: z.int(), ...amounts(["amount", "received", "outstanding"]) }).optional(),
+      contracts: section(contract.answer, { active: z.int(), ...amounts(["amount", "received", "outstanding"]) })
+        .optional()
+        .meta({ description: "Its amounts are those of the contracts that are neither drafts nor void" }),
       payments: section(payment.answer).optional(),
       timeline: z
         .union([z.object({ items: z.array(timelineItem), nextCursor: z.string().nullable() }), forbidden])

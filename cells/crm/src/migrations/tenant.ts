@@ -12,6 +12,7 @@ import { importBatchesMigration } from "./0011_imports.ts";
 import { cohortDaysMigration } from "./0012_cohort_days.ts";
 import { staysMigration } from "./0013_stays.ts";
 import { gramsMigration } from "./0014_grams.ts";
+import { owedAndVoidsMigration } from "./0016_owed_and_voids.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -29,4 +30,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   staysMigration,
   gramsMigration,
   keptPartsMigration,
+  owedAndVoidsMigration,
 ];

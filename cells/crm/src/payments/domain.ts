@@ -1,11 +1,9 @@
 import { badField, Problem } from "@cell/problem";
 import Big from "big.js";
 import { instantOf } from "../calendar.ts";
+import { type Overpay, overpaidProblem } from "../contracts/domain.ts";
 import type { Contract } from "../contracts/schema.ts";
 import type { Payment, PaymentInput } from "./schema.ts";
-
-/** What a tenant does with more than a contract's amount. */
-export type Overpay = "accept" | "reject";
 
 type PaidContract = Pick<Contract, "contractId" | "customerId" | "amount" | "currency" | "status" | "receivedAmount">;
 
@@ -74,9 +72,6 @@ function received({ amount, receivedAmount }: PaidContract, change: Big, overpay
   const after = change.plus(receivedAmount);
   if (after.lt(0)) throw new Problem("CONFLICT", belowZero);
   const overpaid = after.gt(amount);
-  if (overpaid && change.gt(0) && overpay === "reject")
-    throw new Problem("CONFLICT", "This would be more than the contract's amount, which the tenant's settings reject", {
-      details: { field: "amount", setting: "payments.overpay" },
-    });
+  if (overpaid && change.gt(0) && overpay === "reject") throw overpaidProblem("amount");
   return { receivedAmount: after.toFixed(), overpaid };
 }
