@@ -36,12 +36,12 @@ const describedStatus: Record<number, string> = {
 const requestIdHeader = z
   .string()
   .optional()
-  .meta({ description: "Correlates, and makes a POST or PATCH idempotent", examples: ["req-uuid-001"] });
+  .meta({ description: "Correlates, and makes a write idempotent", examples: ["req-uuid-001"] });
 
 /** Puts a route into the document: its parameters, bodies and every status that it can answer. */
 function describe(app: OpenAPIHono, definition: Endpoint): void {
   const { method, path, body, files, versioned } = definition;
-  const writes = method === "post" || method === "patch";
+  const writes = method !== "get";
   const headers: Record<string, z.ZodType> = {
     "x-tenant-id": z.string().meta({ examples: ["tenant-001"] }),
     "x-request-id": requestIdHeader,
@@ -70,7 +70,7 @@ function describe(app: OpenAPIHono, definition: Endpoint): void {
       headers: z.object(headers),
       ...(definition.params ? { params: definition.params as z.ZodObject } : {}),
       ...(definition.query ? { query: definition.query as z.ZodObject } : {}),
-      ...(Object.keys(content).length > 0 ? { body: { required: true, content } } : {}),
+      ...(Object.keys(content).length > 0 ? { body: { required: !definition.bodyOptional, content } } : {}),
     },
     responses: responsesOf(definition),
   };
@@ -81,7 +81,7 @@ function responsesOf(definition: Endpoint): RouteConfig["responses"] {
   const { method, params, body, files, versioned, status, answer } = definition;
   const refusals = new Set([400, 401, 403, 408, 429, 431, 500, 503, 504, ...(definition.refusals ?? [])]);
   if (params) refusals.add(404);
-  if (method === "post" || method === "patch") refusals.add(409);
+  if (method !== "get") refusals.add(409);
   if (body || files) refusals.add(413).add(415);
   if (versioned && method !== "get") refusals.add(412);
   const requestId = { "x-request-id": { schema: { type: "string" as const }, description: "The request's id" } };

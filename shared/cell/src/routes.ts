@@ -80,8 +80,6 @@ export function routesOf({ committed, log }: CellOptions, requests: () => number
 
 async function commandOptions(call: Call, endpoint: Endpoint): Promise<CommandOptions> {
   const { status } = endpoint;
-  // DELETE is idempotent by itself: a request id only correlates there.
-  if (endpoint.method === "delete") return { key: undefined, rejectRepeats: false, status };
   const settings = await settingsOf(call.tenant);
   const key = idempotencyKey(call);
   if (key === undefined && settings.requireRequestId === true) {

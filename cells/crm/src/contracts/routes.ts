@@ -97,7 +97,6 @@ const deleteContract = endpoint({
   status: 200,
   answer: contractDeleted,
   versioned: true,
-  refusals: [409],
 });
 
 /** The contracts' routes. */

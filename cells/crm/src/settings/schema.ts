@@ -40,7 +40,7 @@ const fields = {
   payments: z.strictObject({
     overpay: z.enum(["accept", "reject"]).meta({ description: "Whether more than a contract's amount may be paid" }),
   }),
-  requireRequestId: z.boolean().meta({ description: "Refuse POST and PATCH without a request id of the caller's" }),
+  requireRequestId: z.boolean().meta({ description: "Refuse writes without a request id of the caller's" }),
   idempotencyMode: z.enum(["replay", "reject"]).meta({ description: "What a repeated request id gets: the first answer again, or 409" }),
 };
 

@@ -115,7 +115,9 @@ describe("what they bring about, at once", () => {
     expect([refused.status, refused.body.details.fields[0].path]).toEqual([400, "X-Request-ID"]);
     expect((await admin.post("/customers", { body: { name: "with" }, key: "k1" })).status).toBe(201);
     expect((await admin.post("/customers", { body: { name: "header" }, headers: { "idempotency-key": "k2" } })).status).toBe(201);
-    expect((await admin.get("/customers")).body.total).toBe(3);
+    const { data, total } = (await admin.get("/customers")).body;
+    expect(total).toBe(3);
+    expect((await admin.delete(`/customers/${data[0].customerId}`)).body.details.fields[0].path).toBe("X-Request-ID");
     expect((await admin.patch("/settings", { body: { requireRequestId: false }, key: "k3" })).status).toBe(200);
     expect((await admin.post("/customers", { body: { name: "without" } })).status).toBe(201);
   });
