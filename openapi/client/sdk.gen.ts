@@ -468,7 +468,7 @@ export const getContractsById = <ThrowOnError extends boolean = false>(options: 
 /**
  * Change a contract
  *
- * An illegal move of the status is 409 CONFLICT naming the legal ones; so is another currency once there are payments.
+ * An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.
  */
 export const patchContractsById = <ThrowOnError extends boolean = false>(options: Options<PatchContractsByIdData, ThrowOnError>): RequestResult<PatchContractsByIdResponses, PatchContractsByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchContractsByIdResponses, PatchContractsByIdErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -521,7 +521,11 @@ export const getPaymentsById = <ThrowOnError extends boolean = false>(options: O
 export const postPaymentsByIdVoid = <ThrowOnError extends boolean = false>(options: Options<PostPaymentsByIdVoidData, ThrowOnError>): RequestResult<PostPaymentsByIdVoidResponses, PostPaymentsByIdVoidErrors, ThrowOnError> => (options.client ?? client).post<PostPaymentsByIdVoidResponses, PostPaymentsByIdVoidErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/payments/{id}/void',
-    ...options
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**

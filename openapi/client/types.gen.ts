@@ -280,6 +280,9 @@ export type Customer360 = {
             wonAmount: string | null;
         }>;
     };
+    /**
+     * Its amounts are those of the contracts that are neither drafts nor void
+     */
     contracts?: {
         total: number;
         /**
@@ -441,17 +444,17 @@ export type Contract = {
      */
     receivedAmount: string;
     /**
-     * What is still to come; not below 0
+     * What is still to come: not below 0, and 0 for a draft or void contract
      */
     outstandingAmount: string;
     /**
-     * What was received, in percent of the amount
+     * What was received, in percent of the amount. `****` where it is masked
      */
-    paidRatio: number;
+    paidRatio: number | '****';
     /**
-     * More was received than the amount
+     * More was received than the amount. `****` where it is masked
      */
-    overpaid: boolean;
+    overpaid: boolean | '****';
     createdAt: string;
     updatedAt: string;
     /**
@@ -493,9 +496,13 @@ export type Payment = {
     notes: string | null;
     status: 'received' | 'void';
     /**
-     * With it, more was received than the contract's amount
+     * With it, more was received than the contract's amount. `****` where it is masked
      */
-    overpaid: boolean;
+    overpaid: boolean | '****';
+    /**
+     * Why it was made void, where that was told
+     */
+    voidReason: string | null;
     createdAt: string;
     updatedAt: string;
     version: number;
@@ -832,9 +839,9 @@ export type PipelineSummary = {
          */
         winRate: number | null;
         /**
-         * In percent with two decimals
+         * In percent with two decimals. `****` where it is masked
          */
-        winRateByAmount: number | string | null;
+        winRateByAmount: number | '****' | null;
         /**
          * Two decimals; null where there are none
          */
@@ -1137,9 +1144,9 @@ export type FunnelReport = {
          */
         winRate: number | null;
         /**
-         * In percent with two decimals
+         * In percent with two decimals. `****` where it is masked
          */
-        winRateByAmount: number | string | null;
+        winRateByAmount: number | '****' | null;
         /**
          * From creation to winning
          */
@@ -1286,9 +1293,9 @@ export type FunnelReport = {
              */
             winRate: number | null;
             /**
-             * In percent with two decimals
+             * In percent with two decimals. `****` where it is masked
              */
-            winRateByAmount: number | string | null;
+            winRateByAmount: number | '****' | null;
             /**
              * From creation to winning
              */
@@ -1917,6 +1924,13 @@ export type PaymentInput = {
     notes?: string | null;
 };
 
+export type PaymentVoid = {
+    /**
+     * Why; it is kept with the payment
+     */
+    reason?: string | null;
+};
+
 export type AuditLog = {
     id: string;
     tenantId: string;
@@ -1927,7 +1941,7 @@ export type AuditLog = {
     occurredAt: string;
     actorId: string;
     actorType: string;
-    action: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings';
+    action: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void';
     resourceType: string;
     resourceId: string;
     /**
@@ -2007,7 +2021,7 @@ export type Settings = {
         overpay: 'accept' | 'reject';
     };
     /**
-     * Refuse POST and PATCH without a request id of the caller's
+     * Refuse writes without a request id of the caller's
      */
     requireRequestId: boolean;
     /**
@@ -2047,7 +2061,7 @@ export type SettingsPatch = {
         overpay: 'accept' | 'reject';
     } | null;
     /**
-     * Refuse POST and PATCH without a request id of the caller's
+     * Refuse writes without a request id of the caller's
      */
     requireRequestId?: boolean | null;
     /**
@@ -2246,7 +2260,7 @@ export type PostCustomersImportData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -2360,7 +2374,7 @@ export type PostOpportunitiesImportData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -2474,7 +2488,7 @@ export type GetImportsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -2547,7 +2561,7 @@ export type GetImportsByIdErrorsCsvData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -2620,7 +2634,7 @@ export type PostImportsByIdRevertData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -2706,7 +2720,7 @@ export type GetCustomersExportData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -2828,7 +2842,7 @@ export type GetOpportunitiesExportData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -2998,7 +3012,7 @@ export type GetCustomersData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -3112,7 +3126,7 @@ export type PostCustomersData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -3198,9 +3212,14 @@ export type DeleteCustomersByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
         'if-match'?: string;
     };
     path: {
@@ -3234,6 +3253,10 @@ export type DeleteCustomersByIdErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
     /**
      * Someone else was faster: VERSION_CONFLICT
      */
@@ -3276,7 +3299,7 @@ export type GetCustomersByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -3350,7 +3373,7 @@ export type PatchCustomersByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -3445,7 +3468,7 @@ export type PostCustomersByIdRestoreData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -3532,7 +3555,7 @@ export type PostCustomersByIdMergeData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -3627,7 +3650,7 @@ export type GetCustomersById360Data = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -3709,7 +3732,7 @@ export type GetContactsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -3827,7 +3850,7 @@ export type PostContactsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -3917,9 +3940,14 @@ export type DeleteContactsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
         'if-match'?: string;
     };
     path: {
@@ -3953,6 +3981,10 @@ export type DeleteContactsByIdErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
     /**
      * Someone else was faster: VERSION_CONFLICT
      */
@@ -3995,7 +4027,7 @@ export type GetContactsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -4069,7 +4101,7 @@ export type PatchContactsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -4164,7 +4196,7 @@ export type GetPipelinesData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -4278,7 +4310,7 @@ export type PostPipelinesData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -4364,7 +4396,7 @@ export type GetPipelinesByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -4438,7 +4470,7 @@ export type PatchPipelinesByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -4533,7 +4565,7 @@ export type GetPipelineSummaryData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -4626,7 +4658,7 @@ export type GetPipelineFunnelData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -4723,7 +4755,7 @@ export type GetReportsFunnelData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -4821,7 +4853,7 @@ export type GetOpportunitiesForecastData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -4915,7 +4947,7 @@ export type GetMetricsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -5000,7 +5032,7 @@ export type GetOpportunitiesData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -5162,7 +5194,7 @@ export type PostOpportunitiesData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -5252,9 +5284,14 @@ export type DeleteOpportunitiesByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
         'if-match'?: string;
     };
     path: {
@@ -5288,6 +5325,10 @@ export type DeleteOpportunitiesByIdErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
     /**
      * Someone else was faster: VERSION_CONFLICT
      */
@@ -5330,7 +5371,7 @@ export type GetOpportunitiesByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -5404,7 +5445,7 @@ export type PatchOpportunitiesByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -5499,7 +5540,7 @@ export type GetOpportunitiesByIdStageHistoryData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -5622,7 +5663,7 @@ export type GetContractsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -5751,7 +5792,7 @@ export type PostContractsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -5841,9 +5882,14 @@ export type DeleteContractsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
         'if-match'?: string;
     };
     path: {
@@ -5923,7 +5969,7 @@ export type GetContractsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -5997,7 +6043,7 @@ export type PatchContractsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -6092,7 +6138,7 @@ export type GetPaymentsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -6222,7 +6268,7 @@ export type PostPaymentsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -6312,7 +6358,7 @@ export type GetPaymentsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -6382,11 +6428,11 @@ export type GetPaymentsByIdResponses = {
 export type GetPaymentsByIdResponse = GetPaymentsByIdResponses[keyof GetPaymentsByIdResponses];
 
 export type PostPaymentsByIdVoidData = {
-    body?: never;
+    body?: PaymentVoid;
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -6436,6 +6482,14 @@ export type PostPaymentsByIdVoidErrors = {
      */
     412: Problem;
     /**
+     * The body is too large
+     */
+    413: Problem;
+    /**
+     * The body is of another media type
+     */
+    415: Problem;
+    /**
      * Too many requests
      */
     429: Problem;
@@ -6473,7 +6527,7 @@ export type GetAuditLogsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -6497,7 +6551,7 @@ export type GetAuditLogsData = {
         total?: 'exact';
         resourceType?: string;
         resourceId?: string;
-        action?: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings';
+        action?: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void';
         actorId?: string;
         requestId?: string;
         /**
@@ -6584,7 +6638,7 @@ export type GetAuditLogsVerifyData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -6648,7 +6702,7 @@ export type GetAuditLogsByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -6721,7 +6775,7 @@ export type GetSettingsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -6786,7 +6840,7 @@ export type PatchSettingsData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -6872,7 +6926,7 @@ export type GetWebhooksData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -6986,7 +7040,7 @@ export type PostWebhooksData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -7072,9 +7126,14 @@ export type DeleteWebhooksByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
+        /**
+         * Taken instead of X-Request-ID
+         */
+        'idempotency-key'?: string;
+        'x-idempotency-mode'?: 'replay' | 'reject';
         'if-match'?: string;
     };
     path: {
@@ -7108,6 +7167,10 @@ export type DeleteWebhooksByIdErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
     /**
      * Someone else was faster: VERSION_CONFLICT
      */
@@ -7150,7 +7213,7 @@ export type GetWebhooksByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         'if-none-match'?: string;
@@ -7224,7 +7287,7 @@ export type PatchWebhooksByIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -7319,7 +7382,7 @@ export type PostWebhooksByIdRotateSecretData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -7406,7 +7469,7 @@ export type GetWebhooksByIdDeliveriesData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -7534,7 +7597,7 @@ export type GetWebhooksByIdDeliveriesByDeliveryIdData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
     };
@@ -7611,7 +7674,7 @@ export type PostWebhooksByIdDeliveriesByDeliveryIdReplayData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -7697,7 +7760,7 @@ export type PostWebhooksByIdReplayData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**
@@ -7787,7 +7850,7 @@ export type PostWebhooksByIdTestData = {
     headers: {
         'x-tenant-id': string;
         /**
-         * Correlates, and makes a POST or PATCH idempotent
+         * Correlates, and makes a write idempotent
          */
         'x-request-id'?: string;
         /**

@@ -166,7 +166,7 @@ async function moneyComesIn(): Promise<string> {
   await pay("10000", { kind: "refund" });
   const { paymentId } = await pay("500");
   await refused(ben, "POST", `/payments/${paymentId}/void`, undefined, 404);
-  await done(manager, "POST", `/payments/${paymentId}/void`, {}, "update payment");
+  await done(manager, "POST", `/payments/${paymentId}/void`, {}, "void payment");
   expect(await contract()).toMatchObject({ receivedAmount: "100000.00", outstandingAmount: "0.00", paidRatio: 100, overpaid: false });
   await change(anna, `/contracts/${contractId}`, { status: "completed" });
   const { total, totals } = await get(anna, "/payments");

@@ -197,6 +197,8 @@ export interface PaymentsTable {
   status: string;
   overpaid: boolean;
   notes: string | null;
+  /** Why it was made void. */
+  voidReason: string | null;
   createdAt: string;
   updatedAt: string;
   version: number;

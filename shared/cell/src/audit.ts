@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import type { Call } from "./endpoint.ts";
 import type { Resource } from "./resource.ts";
 
-export const auditActions = ["create", "update", "delete", "restore", "merge", "import", "export", "reveal", "settings"] as const;
+export const auditActions = ["create", "update", "delete", "restore", "merge", "import", "export", "reveal", "settings", "void"] as const;
 export type AuditAction = (typeof auditActions)[number];
 
 /** One field that a write changed. */

@@ -29,6 +29,8 @@ export interface Endpoint<
   params?: Params;
   query?: Query;
   body?: Body;
+  /** A request without a body means one of no fields. */
+  bodyOptional?: boolean;
   /** Media types of a body that is a file: the handler reads the stream itself. */
   files?: readonly string[];
   /** Status of success and what it answers. */

@@ -116,7 +116,7 @@ export class Handlers {
     const tenant = await registry.tenant(principal.tenantId);
     assertServed(tenant, endpoint.method !== "get");
     assertCurrent(tenant, registry.version);
-    const bytes = endpoint.body && !endpoint.files ? await readJsonBytes(c.env.incoming, mostBodyBytes) : undefined;
+    const bytes = await bodyBytes(c, endpoint);
     let body: { parsed: unknown } | undefined;
     return {
       caller: principal,
@@ -128,7 +128,7 @@ export class Handlers {
       query: parseQuery(endpoint.query, queryOf(c)),
       bytes,
       get body() {
-        body ??= { parsed: bytes && parseBody(endpoint.body, parseJsonBytes(bytes)) };
+        body ??= { parsed: bodyOf(endpoint, bytes) };
         return body.parsed;
       },
       ifMatch: endpoint.versioned && endpoint.method !== "get" ? parseIfMatch(headerOf(c, "if-match")) : undefined,
@@ -137,6 +137,20 @@ export class Handlers {
       context: c,
     };
   }
+}
+
+/** The bytes of a JSON body; undefined where there is none. */
+async function bodyBytes({ env: { incoming } }: Context<CellEnv>, { body, bodyOptional, files }: Endpoint): Promise<Buffer | undefined> {
+  if (!body || files) return undefined;
+  const { "content-length": length = "0", "transfer-encoding": encoding } = incoming.headers;
+  if (bodyOptional && length === "0" && encoding === undefined) return undefined;
+  const bytes = await readJsonBytes(incoming, mostBodyBytes);
+  return bodyOptional && bytes.length === 0 ? undefined : bytes;
+}
+
+function bodyOf({ body, bodyOptional }: Endpoint, bytes: Buffer | undefined): unknown {
+  if (!bytes) return bodyOptional ? parseBody(body, {}) : undefined;
+  return parseBody(body, parseJsonBytes(bytes));
 }
 
 /** No caller's id: the gateway always sends one, so an id is made only for who came round it. */

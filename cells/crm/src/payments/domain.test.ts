@@ -39,7 +39,7 @@ test("after any payments, refunds and voids: received is their sum, never below 
           if ("void" in next) {
             const payment = payments[next.void];
             if (payment?.status !== "received") continue;
-            const booked = voided(payment, contract, { now, overpay: policy });
+            const booked = voided(payment, contract, { reason: null, now, overpay: policy });
             payments[next.void] = booked.payment;
             received = new Big(booked.receivedAmount);
           } else {

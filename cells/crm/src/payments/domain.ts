@@ -7,7 +7,7 @@ import type { Payment, PaymentInput } from "./schema.ts";
 
 type PaidContract = Pick<Contract, "contractId" | "customerId" | "amount" | "currency" | "status" | "receivedAmount">;
 
-const blank = { method: null, reference: null, kind: "payment" as const, notes: null };
+const blank = { method: null, reference: null, kind: "payment" as const, notes: null, voidReason: null };
 const dayMs = 24 * 60 * 60 * 1000;
 
 /** What a payment adds to what its contract has received. */
@@ -60,11 +60,15 @@ export function newPayment(
   return { payment, receivedAmount };
 }
 
-/** A payment made void. Throws CONFLICT where its contract would then have refunded more than it received, or, a refund gone, received too much. */
-export function voided(payment: Payment, contract: PaidContract, { now, overpay }: { now: string; overpay: Overpay }): Booked {
+/** A payment made void, for the reason if there is one. Throws CONFLICT where its contract would then have refunded more than it received, or, a refund gone, received too much. */
+export function voided(
+  payment: Payment,
+  contract: PaidContract,
+  { reason, now, overpay }: { reason: string | null; now: string; overpay: Overpay },
+): Booked {
   const undone = new Big(0).minus(effectOf(payment));
   const { receivedAmount } = received(contract, undone, overpay, "There are refunds that need this payment; make them void first");
-  return { payment: { ...payment, status: "void", updatedAt: now, version: payment.version + 1 }, receivedAmount };
+  return { payment: { ...payment, status: "void", voidReason: reason, updatedAt: now, version: payment.version + 1 }, receivedAmount };
 }
 
 /** What a contract has received after a change in it, and whether that is more than its amount. Throws CONFLICT for a change that cannot be. */

@@ -72,8 +72,29 @@ test("a payment is registered masked, replayed, read in the clear and made void,
   expect((await admin.post(`/payments/${paymentId}/void`, { key: "void-1" })).headers.get("idempotency-replayed")).toBe("true");
   expect(await receivedOn(contractId)).toBe("0.00");
   const entries = await auditOf(tenantId, paymentId);
-  expect(entries.map((entry) => entry.action)).toEqual(["create", "update"]);
+  expect(entries.map((entry) => entry.action)).toEqual(["create", "void"]);
   expect(entries[1]?.changes).toEqual([{ field: "status", before: "received", after: "void" }]);
+});
+
+test("a payment is made void with a reason, which it shows and the trail keeps; an empty body means none", async () => {
+  const contractId = await contract();
+  const reasons = [{ reason: " 重复登记 " }, {}, { reason: null }, { reason: "" }];
+  for (const body of reasons) {
+    const { paymentId } = (await register(contractId, "1")).body;
+    const voidReason = body.reason ? "重复登记" : null;
+    expect((await admin.post(`/payments/${paymentId}/void`, { body })).body).toMatchObject({ status: "void", voidReason });
+    expect((await admin.get(`/payments/${paymentId}`)).body.voidReason).toBe(voidReason);
+    const [, entry] = await auditOf(tenantId, paymentId);
+    const told = voidReason ? [{ field: "voidReason", before: null, after: voidReason }] : [];
+    expect([entry?.action, entry?.changes]).toEqual(["void", [{ field: "status", before: "received", after: "void" }, ...told]]);
+  }
+  const { paymentId } = (await register(contractId, "1")).body;
+  const bad = await admin.post(`/payments/${paymentId}/void`, { body: { reason: 7, why: "" } });
+  expect(bad.body.details.fields.map(({ path }: { path: string }) => path).sort()).toEqual(["reason", "why"]);
+  for (const empty of [{}, { raw: "", headers: { "content-type": "application/json" } }, { body: {} }]) {
+    const answer = await admin.post(`/payments/${paymentId}/void`, { ...empty, key: `void ${paymentId}`.replace(" ", "-") });
+    expect([answer.status, answer.body.voidReason], answer.text).toEqual([200, null]);
+  }
 });
 
 test("a payment is neither edited nor deleted", async () => {

@@ -20,6 +20,7 @@ const columns = [
   "status",
   "overpaid",
   "notes",
+  "voidReason",
   "createdAt",
   "updatedAt",
   "version",
@@ -44,10 +45,10 @@ const byReference = statement((p: Parameters<{ contractId: string; reference: st
 
 const insertRow = statement((p: Parameters<Payment>) => db.insertInto("payments").values(valuesOf(p, columns)));
 
-const voidRow = statement((p: Parameters<{ paymentId: string; updatedAt: string; version: number; read: number }>) =>
+const voidRow = statement((p: Parameters<Pick<Payment, "paymentId" | "voidReason" | "updatedAt" | "version"> & { read: number }>) =>
   db
     .updateTable("payments")
-    .set({ status: sql.lit("void"), updatedAt: p.updatedAt, version: p.version } as never)
+    .set({ status: sql.lit("void"), voidReason: p.voidReason, updatedAt: p.updatedAt, version: p.version } as never)
     .where("paymentId", "=", p.paymentId)
     .where("version", "=", p.read),
 );
@@ -80,8 +81,8 @@ export function insert(tx: TenantTx, row: Payment) {
 }
 
 /** Makes a payment void that was read at the version before. */
-export function makeVoid(tx: TenantTx, { paymentId, updatedAt, version }: Payment) {
-  return tx.change(voidRow, { paymentId, updatedAt, version, read: version - 1 }, "payment changed");
+export function makeVoid(tx: TenantTx, { paymentId, voidReason, updatedAt, version }: Payment) {
+  return tx.change(voidRow, { paymentId, voidReason, updatedAt, version, read: version - 1 }, "payment changed");
 }
 
 /** Moves the payments of one customer to another, now; resolves to them. Its contracts move before, which keeps further payments from being left behind. */

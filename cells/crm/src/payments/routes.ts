@@ -23,7 +23,7 @@ import { presentTotals, totalsAnswer } from "../totals.ts";
 import { visibility } from "../visibility.ts";
 import { newPayment, paidAtOf, voided } from "./domain.ts";
 import * as payments from "./repository.ts";
-import { type Payment, payment, paymentInput, paymentKinds, paymentStatuses, paymentTotal } from "./schema.ts";
+import { type Payment, payment, paymentInput, paymentKinds, paymentStatuses, paymentTotal, paymentVoid } from "./schema.ts";
 
 const tag = "Payments";
 
@@ -79,6 +79,8 @@ const voidPayment = endpoint({
   summary: "Make a payment void",
   description: "It stays, and no longer counts. A payment is not edited: void it and register it again. One that is void stays as it is.",
   params: idParams,
+  body: paymentVoid,
+  bodyOptional: true,
   status: 200,
   answer: payment,
   versioned: true,
@@ -105,10 +107,10 @@ export function paymentRoutes(cell: Cell): void {
     const contract = await lockedContract(call, tx, contractId);
     const current = await checked(call, tx, payment, await payments.find(tx, call.params.id, visibility(call)));
     if (current.status === "void") return { changes: [], audit: [], body: current, resourceId: current.paymentId };
-    const { payment: next, receivedAmount } = voided(current, contract, { now: call.now, overpay });
+    const { payment: next, receivedAmount } = voided(current, contract, { reason: call.body.reason || null, now: call.now, overpay });
     return {
       changes: [payments.makeVoid(tx, next), contracts.receive(tx, contractId, receivedAmount, call.now)],
-      audit: [audited("update", payment, current, next)],
+      audit: [audited("void", payment, current, next)],
       body: next,
     };
   });

@@ -25,6 +25,8 @@ const fields = {
   notes: text(10_000).nullable(),
 };
 
+const reason = text(1_000).nullable();
+
 const paymentSchema = z
   .object({
     paymentId: z.uuid(),
@@ -36,6 +38,7 @@ const paymentSchema = z
     paidAt: z.iso.datetime().meta({ examples: ["2026-01-31T00:00:00.000Z"] }),
     status: z.enum(paymentStatuses).meta({ examples: ["received"] }),
     overpaid: amountFigure(z.boolean().meta({ description: "With it, more was received than the contract's amount" })),
+    voidReason: reason.meta({ description: "Why it was made void, where that was told" }),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
     version: z.int(),
@@ -51,6 +54,12 @@ export const paymentInput = z
   .required({ contractId: true, amount: true, paidAt: true })
   .meta({ id: "PaymentInput" });
 export type PaymentInput = z.infer<typeof paymentInput>;
+
+export const paymentVoid = z
+  .strictObject({
+    reason: reason.optional().meta({ description: "Why; it is kept with the payment", examples: ["Booked on the wrong contract"] }),
+  })
+  .meta({ id: "PaymentVoid" });
 
 /** What payments of one currency come to; void ones count, and add nothing. */
 export const paymentTotal = answer(

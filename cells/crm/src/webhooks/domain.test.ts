@@ -27,6 +27,7 @@ test.each([
   ["opportunity", "create", [change("stage", "a"), change("status", "open")], ["opportunity.created"]],
   ["payment", "create", [change("status", "received")], ["payment.registered"]],
   ["payment", "update", [change("status", "void", "received")], ["payment.voided"]],
+  ["payment", "void", [change("status", "void", "received")], ["payment.voided"]],
   ["import", "import", [], ["import.completed"]],
   ["import", "restore", [], ["import.reverted"]],
   ["settings", "settings", [], ["settings.updated"]],

@@ -48,6 +48,7 @@ const verbs: Readonly<Record<string, string>> = {
   delete: "deleted",
   restore: "restored",
   merge: "merged",
+  void: "voided",
   settings: "updated",
 };
 /** Where an event has a word of its own. */
@@ -62,7 +63,8 @@ export function eventsOf({ action, resourceType, changes }: TrailEntry): EventTy
   const verb = action === "import" ? "completed" : verbs[action];
   const name = `${resourceType}.${verb}`;
   const events: string[] = [words[name] ?? name];
-  if (resourceType === "payment" && after("status") === "void") events.push("payment.voided");
+  // So the trail said it before voiding was an action of its own.
+  if (resourceType === "payment" && action === "update" && after("status") === "void") events.push("payment.voided");
   if (resourceType === "opportunity" && action === "update" && changes.some(({ field }) => field === "stage" || field === "pipelineId"))
     events.push("opportunity.stage_changed");
   if (resourceType === "opportunity" && after("status") === "won") events.push("opportunity.won");
