@@ -10,6 +10,9 @@ export interface Call {
   silentMs: number;
 }
 
+/** A cell has said nothing for too long. */
+export class SilenceError extends Error {}
+
 /** What the gateway itself asks of the cells: seldom, so that each call has a connection of its own. */
 export class Calls {
   readonly #connectMs: number;
@@ -25,7 +28,7 @@ export class Calls {
       const sent = request(url + path, { ...options, agent: this.#agent }, resolve);
       sent.on("error", reject);
       sent.on("socket", (socket) => {
-        socket.setTimeout(this.#connectMs, () => socket.destroy(new Error("no answer in time")));
+        socket.setTimeout(this.#connectMs, () => socket.destroy(new SilenceError("no answer in time")));
         socket.once("connect", () => socket.setTimeout(silentMs));
       });
       sent.end(body);

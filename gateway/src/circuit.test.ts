@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { Circuit } from "./circuit.ts";
+import { Circuit, type Health } from "./circuit.ts";
 
 const made: Circuit[] = [];
 afterEach(() => {
   for (const circuit of made.splice(0)) circuit.stop();
 });
 
-function make(probe: () => Promise<boolean> = async () => false) {
+function make(probe: () => Promise<Health> = async () => "away") {
   const changes: boolean[] = [];
-  const circuit = new Circuit({ probe, changed: (open) => changes.push(open) });
+  const circuit = new Circuit({ probe, changed: (open) => changes.push(open), answerMs: 5_000 });
   made.push(circuit);
   return { circuit, changes };
 }
@@ -44,11 +44,11 @@ test("half of twenty within ten seconds open it, fewer or slower ones do not", (
 });
 
 test("it closes when a probe is answered, and a new fault opens it again", async () => {
-  let answers = false;
+  let health: Health = "away";
   let probes = 0;
   const { circuit, changes } = make(async () => {
     probes++;
-    return answers;
+    return health;
   });
   const trip = () => {
     for (let count = 0; count < 10; count++) circuit.failed();
@@ -56,7 +56,7 @@ test("it closes when a probe is answered, and a new fault opens it again", async
   trip();
   await sleep(400);
   expect([circuit.open, probes]).toEqual([true, 1]);
-  answers = true;
+  health = "alive";
   await sleep(900);
   expect(circuit.open).toBe(false);
   circuit.failed();

@@ -1,11 +1,18 @@
+/** What a probe finds: an answer, none in time, or a connection that is refused or cut off. */
+export type Health = "alive" | "silent" | "away";
+
 export interface CircuitOptions {
-  /** Finds out whether the upstream answers again; does not reject. */
-  probe(): Promise<boolean>;
+  /** Asks the upstream for a sign of life that no request of a tenant can hold up. Does not reject. */
+  probe(timeoutMs: number): Promise<Health>;
   changed(open: boolean): void;
+  /** How long the upstream may take to answer, in ms. */
+  answerMs: number;
 }
 
 /** Ten failures in a row open it, or half of at least twenty requests within ten seconds. */
 const failuresInRow = 10;
+/** So many requests in a row that were cut off are a reason to probe. */
+const suspiciousInRow = 5;
 const windowMs = 10_000;
 const windowRequests = 20;
 /**
@@ -14,20 +21,40 @@ const windowRequests = 20;
  */
 const firstPauseMs = 250;
 const longestPauseMs = 1_000;
+const probeTimeoutMs = 1_000;
+/** An upstream that answers nothing is probed after this share of `answerMs`, and given up after the other: before the first caller is. */
+const probeShare = 0.2;
+const giveUpShare = 0.8;
+/** Without a look for so long nothing is known of the time between: no request waited, or this process stood still. */
+const longestGapMs = 1_000;
 
-/** Refuses requests to an upstream that does not answer, and asks it in the background whether it does again: no caller's request is the probe. */
+/**
+ * Refuses requests to an upstream that does not answer, and asks it in the background whether it does again: no caller's request is the probe.
+ * It opens by what no single request can cause: connections that fail, and silence in which probes are not answered either. That a request
+ * takes too long, or is cut off, is a reason to probe and no more: one tenant's slow question must not close the door to the others.
+ */
 export class Circuit {
   readonly #options: CircuitOptions;
+  readonly #probeMs: number;
   #open = false;
   #stopped = false;
+  #answers = 0;
   #failuresInRow = 0;
+  /** How the upstream is, by what no request can be the cause of since its last answer: a connection that failed, or a probe. */
+  #health: Health = "alive";
   #windowStartMs = Number.NEGATIVE_INFINITY;
-  #requests = 0;
-  #failures = 0;
+  #windowStartAnswers = 0;
+  #windowFailures = 0;
+  #probedAtMs = Number.NEGATIVE_INFINITY;
+  #isProbing = false;
+  #watchedAtMs = Number.NEGATIVE_INFINITY;
+  #watchedAnswers = 0;
+  #silentSinceMs = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: CircuitOptions) {
     this.#options = options;
+    this.#probeMs = Math.min(probeTimeoutMs, options.answerMs * probeShare);
   }
 
   /** True while nothing is to be sent. */
@@ -38,19 +65,44 @@ export class Circuit {
   /** The upstream has answered, whatever it said. */
   succeeded(): void {
     this.#failuresInRow = 0;
-    this.#requests++;
+    this.#health = "alive";
+    this.#answers++;
   }
 
-  /** The upstream has not answered: no connection, a reset, nothing in time or nothing that is HTTP. */
+  /** The upstream could not be connected to. */
   failed(nowMs = performance.now()): void {
     if (this.#open || this.#stopped) return;
     // A window begins with a failure, so that a success needs no clock.
     if (nowMs - this.#windowStartMs > windowMs) this.#startWindow(nowMs);
     this.#failuresInRow++;
-    this.#requests++;
-    this.#failures++;
-    const halfFails = this.#requests >= windowRequests && this.#failures * 2 >= this.#requests;
+    this.#windowFailures++;
+    this.#health = "away";
+    const requests = this.#answers - this.#windowStartAnswers + this.#windowFailures;
+    const halfFails = requests >= windowRequests && this.#windowFailures * 2 >= requests;
     if (this.#failuresInRow >= failuresInRow || halfFails) this.#trip();
+  }
+
+  /** A request that the upstream has received was cut off, or answered by what is not HTTP: its doing, or that of this request alone. */
+  cutOff(nowMs = performance.now()): void {
+    if (this.#open || this.#stopped) return;
+    this.#failuresInRow++;
+    if (this.#health === "away" && this.#failuresInRow >= failuresInRow) this.#trip();
+    else if (this.#failuresInRow >= suspiciousInRow) this.#probe(nowMs);
+  }
+
+  /** To be called every now and then while requests wait for their answers. */
+  watch(nowMs: number): void {
+    if (this.#open || this.#stopped) return;
+    const isContinued = nowMs - this.#watchedAtMs <= longestGapMs;
+    this.#watchedAtMs = nowMs;
+    if (!isContinued || this.#answers !== this.#watchedAnswers) {
+      this.#watchedAnswers = this.#answers;
+      this.#silentSinceMs = nowMs;
+      return;
+    }
+    const silentMs = nowMs - this.#silentSinceMs;
+    if (this.#health !== "alive" && silentMs >= this.#options.answerMs * giveUpShare) this.#trip();
+    else if (silentMs >= this.#probeMs) this.#probe(nowMs);
   }
 
   /** Probes no more. */
@@ -61,8 +113,21 @@ export class Circuit {
 
   #startWindow(nowMs: number): void {
     this.#windowStartMs = nowMs;
-    this.#requests = 0;
-    this.#failures = 0;
+    this.#windowStartAnswers = this.#answers;
+    this.#windowFailures = 0;
+  }
+
+  /** One at a time, and none right after another. */
+  #probe(nowMs: number): void {
+    if (this.#isProbing || nowMs - this.#probedAtMs < this.#probeMs) return;
+    this.#isProbing = true;
+    this.#probedAtMs = nowMs;
+    const answers = this.#answers;
+    this.#options.probe(this.#probeMs).then((health) => {
+      this.#isProbing = false;
+      if (health === "alive") this.succeeded();
+      else if (answers === this.#answers) this.#health = health;
+    });
   }
 
   #trip(): void {
@@ -73,17 +138,18 @@ export class Circuit {
 
   #probeAfter(pauseMs: number): void {
     this.#timer = setTimeout(async () => {
-      const answers = await this.#options.probe();
+      const health = await this.#options.probe(probeTimeoutMs);
       if (this.#stopped) return;
-      if (answers) this.#close();
+      if (health === "alive") this.#close();
       else this.#probeAfter(Math.min(2 * pauseMs, longestPauseMs));
     }, pauseMs).unref();
   }
 
   #close(): void {
     this.#open = false;
-    this.#failuresInRow = 0;
+    this.succeeded();
     this.#windowStartMs = Number.NEGATIVE_INFINITY;
+    this.#watchedAtMs = Number.NEGATIVE_INFINITY;
     this.#options.changed(false);
   }
 }

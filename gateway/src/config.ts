@@ -11,7 +11,7 @@ export interface Timeouts {
   connectMs: number;
   /** Until a cell's answer begins. */
   headersMs: number;
-  /** The same for imports and exports. */
+  /** The same for the routes in `slow-routes.ts`. */
   slowHeadersMs: number;
   /** Between two pieces of an answer. */
   bodyIdleMs: number;
@@ -26,7 +26,7 @@ export interface Timeouts {
 /** How many requests may run at once to one partition. */
 export interface LaneSizes {
   requests: number;
-  /** Imports, exports, large or chunked bodies and event streams. */
+  /** Slow routes that are declared so, large or chunked bodies and event streams. */
   streams: number;
   /** What one tenant may have of each. */
   tenantPercent: number;

@@ -145,6 +145,54 @@ test("a cell that hangs is given up after the first timeouts, and back as soon a
   await recover();
 });
 
+test("a cell that says nothing at all is given up before a slow route's time is over", async () => {
+  cell.on("/customers/export", () => undefined);
+  const leaving = new AbortController();
+  const headers = { authorization: `Bearer ${key}`, "x-tenant-id": "tenant-a" };
+  const waiting = fetch(`${gateway.url}/api/v1/crm/customers/export`, { headers, signal: leaving.signal }).catch(
+    (error: Error) => error.name,
+  );
+  proxy.stall();
+  try {
+    while ((await circuitOpen()) === 0) await sleep(20);
+  } finally {
+    proxy.mend();
+  }
+  await recover();
+  leaving.abort();
+  expect(await waiting).toBe("AbortError");
+});
+
+test.each(unanswered.filter(([, path]) => ["/stuck", "/reset", "/garbage"].includes(path)))(
+  "twelve callers of one tenant who keep asking for what a cell %s: no other tenant is kept from its answers",
+  async (...given) => {
+    const [, path, act] = given;
+    cell.on(path, act);
+    const other = await createTenant(gateway, "tenant-b");
+    const askOther = () => gateway.call("/api/v1/crm/customers", { key: other.key, tenantId: "tenant-b" });
+    expect((await askOther()).status).toBe(200);
+    const shed = await circuitSheds();
+    let isOver = false;
+    const failed: number[] = [];
+    const asked = Array.from({ length: 12 }, async () => {
+      for (; !isOver; await sleep(5)) failed.push((await ask(path, "POST")).status);
+    });
+    // Until then nobody else is there to tell that the cell answers.
+    while (failed.length < 12) await sleep(1);
+    const answers: number[] = [];
+    for (let count = 0; count < 20; count++) {
+      answers.push((await askOther()).status);
+      await sleep(25);
+    }
+    isOver = true;
+    await Promise.all(asked);
+    expect(new Set(answers)).toEqual(new Set([200]));
+    expect(new Set(failed)).toEqual(new Set([path === "/stuck" ? 504 : 503]));
+    expect(failed.length).toBeGreaterThan(12);
+    expect([await circuitSheds(), await circuitOpen()]).toEqual([shed, 0]);
+  },
+);
+
 test("whatever a cell answers, it answers: its errors open no circuit", async () => {
   cell.on("/away", ({ headers }, outgoing) => sendProblem(outgoing, unavailable("The database is away"), String(headers["x-request-id"])));
   for (let attempt = 0; attempt < 30; attempt++) expect((await ask("/away")).status).toBe(503);

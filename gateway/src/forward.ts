@@ -10,6 +10,7 @@ import { type Identity, type RequestId, readIdentity } from "./identity.ts";
 import type { Lane } from "./lane.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { RateLimits } from "./rate-limits.ts";
+import { type SlowRoute, slowRouteOf } from "./slow-routes.ts";
 import type { Target } from "./target.ts";
 import type { UpstreamRequest } from "./transport/connection.ts";
 import type { Upstreams } from "./upstreams.ts";
@@ -28,7 +29,6 @@ export type Forward = (incoming: IncomingMessage, outgoing: ServerResponse, targ
 
 const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const bodyLimit = 1024 * 1024;
-const importBodyLimit = 64 * 1024 * 1024;
 /** Bodies up to this many bytes are read before a cell's connection is taken: a slow sender then holds none. */
 const wholeBodyLimit = 64 * 1024;
 
@@ -65,9 +65,9 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
   function send(exchange: Exchange, incoming: IncomingMessage, target: Target, access: Access, caller: Caller, address: string): void {
     const url = access.placements.get(target.cell);
     if (url === undefined) throw unavailable("This tenant has no place in this service yet", 60);
-    const body = readBody(incoming, target);
-    const slow = /\/(?:import|export)$/.test(target.path);
-    const streams = slow || body instanceof Upload || incoming.headers.accept === "text/event-stream";
+    const slow = slowRouteOf(target.path);
+    const body = readBody(incoming, slow);
+    const streams = slow?.lane === "streams" || body instanceof Upload || incoming.headers.accept === "text/event-stream";
     const kind = streams ? "streams" : "requests";
     const lane = upstreams.get(url)[kind];
     exchange.route = { access, cell: target.cell, kind };
@@ -143,7 +143,7 @@ function requestHeaders(incoming: IncomingMessage, address: string, requestId: s
 }
 
 /** The body's way to the cell: none, `whole` when it is small enough to read first, or a stream. Throws what refuses it unread. */
-function readBody(incoming: IncomingMessage, target: Target): Upload | "whole" | undefined {
+function readBody(incoming: IncomingMessage, slow: SlowRoute | undefined): Upload | "whole" | undefined {
   const { headers } = incoming;
   const encoding = headers["transfer-encoding"];
   const length = headers["content-length"] === undefined ? undefined : Number(headers["content-length"]);
@@ -152,7 +152,7 @@ function readBody(incoming: IncomingMessage, target: Target): Upload | "whole" |
   if (headers["content-encoding"] !== undefined && headers["content-encoding"] !== "identity") {
     throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body without Content-Encoding");
   }
-  const limit = target.path.endsWith("/import") ? importBodyLimit : bodyLimit;
+  const limit = slow?.bodyLimit ?? bodyLimit;
   if (length !== undefined && length > limit) throw tooLarge(limit);
   return length !== undefined && length <= wholeBodyLimit ? "whole" : new Upload(incoming, limit, length);
 }

@@ -6,7 +6,7 @@ import { createGatewayMetrics } from "./metrics.ts";
 import { ConnectionPool } from "./transport/pool.ts";
 
 const pool = new ConnectionPool("http://127.0.0.1:1", { connectMs: 250, bodyIdleMs: 1_000 });
-const circuit = new Circuit({ probe: async () => false, changed: () => undefined });
+const circuit = new Circuit({ probe: async () => "away", changed: () => undefined, answerMs: 5_000 });
 afterAll(() => {
   circuit.stop();
   pool.destroy();

@@ -144,7 +144,8 @@ export class Lane {
   failed(kind: Fault | "broken"): void {
     const { circuit, metrics, partition } = this.#options;
     metrics.failed.inc({ partition, kind });
-    if (kind !== "broken") circuit.failed();
+    if (kind === "connect") circuit.failed();
+    else if (kind === "reset" || kind === "malformed") circuit.cutOff();
   }
 
   #refuse(reason: "circuit" | "partition" | "tenant", message: string): Problem {

@@ -1,5 +1,5 @@
-import { Calls } from "./calls.ts";
-import { Circuit } from "./circuit.ts";
+import { Calls, SilenceError } from "./calls.ts";
+import { Circuit, type Health } from "./circuit.ts";
 import type { Config } from "./config.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 import type { GatewayMetrics } from "./metrics.ts";
@@ -12,7 +12,8 @@ export interface Upstream {
   readonly circuit: Circuit;
 }
 
-const probeTimeoutMs = 1_000;
+/** How long a partition may take to say that it is alive. */
+const healthTimeoutMs = 1_000;
 
 /** The partitions by address; their connections are opened when first used. */
 export class Upstreams {
@@ -39,14 +40,14 @@ export class Upstreams {
     return upstream;
   }
 
-  /** Whether a partition says that it is alive; asked on a new connection, as those that are open may be what is broken. */
-  async isAlive(url: string): Promise<boolean> {
+  /** How a partition is; asked on a new connection, as those that are open may be what is broken. */
+  async healthOf(url: string, timeoutMs = healthTimeoutMs): Promise<Health> {
     try {
-      const answer = await this.calls.send(url, { path: "/health", silentMs: probeTimeoutMs });
+      const answer = await this.calls.send(url, { path: "/health", silentMs: timeoutMs });
       answer.destroy();
-      return answer.statusCode === 200;
-    } catch {
-      return false;
+      return answer.statusCode === 200 ? "alive" : "away";
+    } catch (error) {
+      return error instanceof SilenceError ? "silent" : "away";
     }
   }
 
@@ -65,7 +66,8 @@ export class Upstreams {
     const partition = this.#partitions.get(url) ?? new URL(url).host;
     this.#metrics.circuitOpen.set({ partition }, 0);
     const circuit = new Circuit({
-      probe: () => this.isAlive(url),
+      probe: (timeoutMs) => this.healthOf(url, timeoutMs),
+      answerMs: this.#config.timeouts.headersMs,
       changed: (open) => this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0),
     });
     return {
@@ -77,7 +79,11 @@ export class Upstreams {
 
   #openLane(url: string, sizes: Pick<LaneOptions, "limit" | "tenantTurns">, circuit: Circuit, partition: string): Lane {
     const { timeouts, lanes } = this.#config;
-    const pool = new ConnectionPool(url, { connectMs: timeouts.connectMs, bodyIdleMs: timeouts.bodyIdleMs });
+    const pool = new ConnectionPool(url, {
+      connectMs: timeouts.connectMs,
+      bodyIdleMs: timeouts.bodyIdleMs,
+      unanswered: (nowMs) => circuit.watch(nowMs),
+    });
     const tenantLimit = Math.max(1, Math.floor((sizes.limit * lanes.tenantPercent) / 100));
     return new Lane({ ...sizes, pool, circuit, partition, tenantLimit, metrics: this.#metrics });
   }

@@ -57,7 +57,7 @@ export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstre
       .orderBy("partition.cell")
       .orderBy("partition.partition")
       .execute();
-    const partitions = await Promise.all(rows.map(async (row) => ({ ...row, healthy: await upstreams.isAlive(row.url) })));
+    const partitions = await Promise.all(rows.map(async (row) => ({ ...row, healthy: (await upstreams.healthOf(row.url)) === "alive" })));
     const data = config.cells.map(({ name }) => ({
       cell: name,
       partitions: partitions.flatMap(({ cell, ...partition }) => (cell === name ? [partition] : [])),

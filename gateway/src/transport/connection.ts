@@ -98,6 +98,11 @@ export class Connection {
     return !this.#closed && nowMs < this.#idleUntilMs;
   }
 
+  /** The cell has all of a request that was sent so far, and nothing of its answer has come. */
+  get awaitsAnswer(): boolean {
+    return this.#handler !== undefined && this.#connected && this.#head === undefined && Number.isFinite(this.#deadlineMs);
+  }
+
   /** Sends a request. The connection must be new or usable. */
   send(request: UpstreamRequest, handler: AnswerHandler): void {
     this.#request = request;

@@ -5,6 +5,8 @@ export interface PoolOptions {
   connectMs: number;
   /** Between two pieces of an answer, in ms. */
   bodyIdleMs: number;
+  /** Called at each look at the connections while a cell owes an answer. */
+  unanswered?(nowMs: number): void;
 }
 
 /** How exactly times are kept, in ms: one look at all connections costs less than a timer for each request. */
@@ -66,6 +68,11 @@ export class ConnectionPool {
 
   #tick(): void {
     const nowMs = performance.now();
+    for (const connection of this.#busy) {
+      if (!connection.awaitsAnswer) continue;
+      this.#options.unanswered?.(nowMs);
+      break;
+    }
     for (const connection of this.#busy) connection.check(nowMs);
     while (this.#free[0] && !this.#free[0].isUsable(nowMs)) this.#free.shift()?.destroy();
     if (this.#busy.size > 0 || this.#free.length > 0) return;
