@@ -1,13 +1,18 @@
+import type { Document } from "@cell/http/openapi/document";
 import { expect, test } from "vitest";
-import { breakingChanges, type Document, isMajorStep } from "./breaking-changes.ts";
+import { breakingChanges, isMajorStep } from "./breaking-changes.ts";
 
 const document = (): Document => ({
-  info: { version: "1.2.0" },
+  openapi: "3.1.0",
+  info: { title: "Things", version: "1.2.0" },
   paths: {
     "/things": {
       get: {
         parameters: [{ name: "page", in: "query", schema: { type: "integer", maximum: 200 } }],
-        responses: { "200": { content: { "application/json": { schema: { $ref: "#/components/schemas/Thing" } } } }, "404": {} },
+        responses: {
+          "200": { description: "", content: { "application/json": { schema: { $ref: "#/components/schemas/Thing" } } } },
+          "404": { description: "" },
+        },
       },
       post: {
         requestBody: {
@@ -23,7 +28,7 @@ const document = (): Document => ({
             },
           },
         },
-        responses: { "201": {} },
+        responses: { "201": { description: "" } },
       },
     },
   },
@@ -100,7 +105,24 @@ test("what is added, loosened or only described otherwise breaks nobody", () => 
   expect(breakingChanges(document(), after)).toEqual([]);
 });
 
+test("parameters and answers are compared behind references, and header names in any case", () => {
+  const before: Loose = document();
+  before.paths["/things"].get.parameters.push({ name: "x-tenant-id", in: "header", schema: { type: "string", maxLength: 40 } });
+  const after: Loose = document();
+  after.paths["/things"].get.parameters.push({ $ref: "#/components/parameters/TenantId" });
+  after.components.parameters = { TenantId: { name: "X-Tenant-Id", in: "header", schema: { type: "string", maxLength: 40 } } };
+  after.components.responses = { Things: after.paths["/things"].get.responses["200"] };
+  after.paths["/things"].get.responses["200"] = { $ref: "#/components/responses/Things" };
+  expect(breakingChanges(before, after)).toEqual([]);
+  after.components.parameters.TenantId.schema.maxLength = 20;
+  after.components.schemas.Thing.required = [];
+  expect(breakingChanges(before, after)).toEqual([
+    "GET /things header x-tenant-id: maxLength is narrower: 40 before, 20 now",
+    "GET /things 200.id may be missing now",
+  ]);
+});
+
 test("a step of the version's first number allows it", () => {
-  expect(isMajorStep(document(), { ...document(), info: { version: "2.0.0" } })).toBe(true);
-  expect(isMajorStep(document(), { ...document(), info: { version: "1.3.0" } })).toBe(false);
+  expect(isMajorStep(document(), { ...document(), info: { title: "Things", version: "2.0.0" } })).toBe(true);
+  expect(isMajorStep(document(), { ...document(), info: { title: "Things", version: "1.3.0" } })).toBe(false);
 });

@@ -1,38 +1,4 @@
-interface Schema {
-  $ref?: string;
-  type?: string | string[];
-  properties?: Record<string, Schema>;
-  required?: string[];
-  items?: Schema;
-  enum?: unknown[];
-  anyOf?: Schema[];
-  additionalProperties?: boolean | Schema;
-  maxLength?: number;
-  minLength?: number;
-  maximum?: number;
-  minimum?: number;
-  pattern?: string;
-}
-
-interface Parameter {
-  name: string;
-  in: string;
-  required?: boolean;
-  schema?: Schema;
-}
-
-interface Operation {
-  parameters?: Parameter[];
-  requestBody?: { required?: boolean; content: Record<string, { schema: Schema }> };
-  responses: Record<string, { content?: Record<string, { schema: Schema }> }>;
-}
-
-/** An OpenAPI document, as far as compatibility depends on it. */
-export interface Document {
-  info: { version: string };
-  paths: Record<string, Record<string, Operation>>;
-  components?: { schemas?: Record<string, Schema> };
-}
+import { type Document, type Operation, type Parameter, type Response, resolved, type Schema } from "@cell/http/openapi/document";
 
 /** What a client of `before` could stumble over in `after`, a sentence each: what is gone, what is newly demanded, what is narrower. */
 export function breakingChanges(before: Document, after: Document): string[] {
@@ -56,8 +22,8 @@ export function isMajorStep(before: Document, after: Document): boolean {
 
 function operationChanges(where: string, before: Operation, after: Operation, schemas: Schemas): string[] {
   const found: string[] = [];
-  const nowParameters = new Map((after.parameters ?? []).map((parameter) => [`${parameter.in} ${parameter.name}`, parameter]));
-  const oldParameters = new Map((before.parameters ?? []).map((parameter) => [`${parameter.in} ${parameter.name}`, parameter]));
+  const nowParameters = parametersOf(schemas.after, after);
+  const oldParameters = parametersOf(schemas.before, before);
   for (const [name, parameter] of oldParameters) {
     const now = nowParameters.get(name);
     if (!now) found.push(`${where}: the parameter ${name} is gone`);
@@ -70,33 +36,46 @@ function operationChanges(where: string, before: Operation, after: Operation, sc
   for (const [type, { schema }] of Object.entries(before.requestBody?.content ?? {})) {
     const now = after.requestBody?.content[type];
     if (!now) found.push(`${where}: a body of ${type} is not taken any more`);
-    else found.push(...schemas.requests(`${where} body`, schema, now.schema));
+    else found.push(...schemas.requests(`${where} body`, schema ?? {}, now.schema ?? {}));
   }
   for (const [status, response] of Object.entries(before.responses)) {
     if (!status.startsWith("2")) continue;
     if (!after.responses[status]) found.push(`${where}: does not answer ${status} any more`);
-    for (const [type, { schema }] of Object.entries(response.content ?? {})) {
-      const now = after.responses[status]?.content?.[type];
+    const [oldContent, newContent] = [contentOf(schemas.before, response), contentOf(schemas.after, after.responses[status])];
+    for (const [type, { schema }] of Object.entries(oldContent)) {
+      const now = newContent[type];
       if (!now) found.push(`${where} ${status}: is not answered as ${type} any more`);
-      else found.push(...schemas.responses(`${where} ${status}`, schema, now.schema));
+      else found.push(...schemas.responses(`${where} ${status}`, schema ?? {}, now.schema ?? {}));
     }
   }
   return found;
 }
 
+/** The parameters of an operation, by where they stand and their names; of headers the case does not count. */
+function parametersOf(document: Document, { parameters = [] }: Operation): Map<string, Parameter> {
+  const all = parameters.map((parameter) => resolved<Parameter>(document, parameter));
+  return new Map(
+    all.map((parameter) => [`${parameter.in} ${parameter.in === "header" ? parameter.name.toLowerCase() : parameter.name}`, parameter]),
+  );
+}
+
+function contentOf(document: Document, response: Operation["responses"][string] | undefined): NonNullable<Response["content"]> {
+  return (response && resolved<Response>(document, response).content) ?? {};
+}
+
 /** Compares schemas of two documents. */
 class Schemas {
-  readonly #before: Document;
-  readonly #after: Document;
+  readonly before: Document;
+  readonly after: Document;
 
   constructor(before: Document, after: Document) {
-    this.#before = before;
-    this.#after = after;
+    this.before = before;
+    this.after = after;
   }
 
   /** What was sent has to be taken still. */
   requests(where: string, oldSchema: Schema, newSchema: Schema): string[] {
-    const [before, after] = [resolve(this.#before, oldSchema), resolve(this.#after, newSchema)];
+    const [before, after] = [resolved<Schema>(this.before, oldSchema), resolved<Schema>(this.after, newSchema)];
     const found = typeChanges(before, after, (lost) => `${where}: does not take ${lost} any more`);
     for (const name of after.required ?? []) {
       if (!before.required?.includes(name)) found.push(`${where}.${name} is required now`);
@@ -120,7 +99,7 @@ class Schemas {
 
   /** What was answered has to be answered still. */
   responses(where: string, oldSchema: Schema, newSchema: Schema): string[] {
-    const [before, after] = [resolve(this.#before, oldSchema), resolve(this.#after, newSchema)];
+    const [before, after] = [resolved<Schema>(this.before, oldSchema), resolved<Schema>(this.after, newSchema)];
     const found = typeChanges(after, before, (gained) => `${where}: may be ${gained} now`);
     for (const [name, schema] of Object.entries(before.properties ?? {})) {
       const now = after.properties?.[name];
@@ -147,10 +126,6 @@ const limits: [Limit, Compare][] = [
   ["minimum", isHigher],
   ["pattern", (before, after) => after !== undefined && after !== before],
 ];
-
-function resolve(document: Document, schema: Schema): Schema {
-  return schema.$ref ? (document.components?.schemas?.[schema.$ref.split("/").at(-1) ?? ""] ?? {}) : schema;
-}
 
 /** The types of `one` that `other` lacks. */
 function typeChanges(one: Schema, other: Schema, say: (type: string) => string): string[] {

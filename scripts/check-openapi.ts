@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { breakingChanges, type Document, isMajorStep } from "./breaking-changes.ts";
+import type { Document } from "@cell/http/openapi/document";
+import { breakingChanges, isMajorStep } from "./breaking-changes.ts";
 
 /**
  * Refuses a breaking change of a published document without a step of its version's first number.

@@ -4,6 +4,8 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
+import { completeDocument } from "@cell/http/openapi/complete";
+import type { Document, Tag } from "@cell/http/openapi/document";
 import { notFound } from "@cell/problem";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -45,8 +47,8 @@ export async function docsPage(c: Context<GatewayEnv>, title: string, sources: D
 }
 
 /** The gateway's own document. */
-export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): object {
-  return app.getOpenAPI31Document({
+export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
+  const raw = app.getOpenAPI31Document({
     openapi: "3.1.0",
     info: {
       title: "Cell CRM gateway",
@@ -56,7 +58,26 @@ export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): object {
     },
     servers: [{ url: "/" }],
   });
+  return completeDocument(raw, { tags: documentTags, exampleValues });
 }
+
+const documentTags: readonly Tag[] = [
+  { name: "Tenants", description: "The tenants of the platform: for the operator." },
+  { name: "Keys", description: "API keys: for the operator, and for administrators within their tenant." },
+  { name: "Moves", description: "Moves of tenants between partitions: for the operator." },
+  { name: "Backups", description: "Backup and restore of one tenant: for the operator." },
+  { name: "Cells", description: "The cells behind the gateway, and their partitions." },
+  { name: "Operations", description: "For load balancers, monitoring and tools: without a token." },
+];
+
+/** Examples of fields whose schemas have none, by their names. */
+const exampleValues: Readonly<Record<string, unknown>> = {
+  keyId: "0197c3a0-11d4-7b5c-8e3f-62a9d0c4e871",
+  name: "Example Ltd",
+  rateLimit: null,
+  healthy: true,
+  provisioned: true,
+};
 
 /** The documents, their page, and the index at /. */
 export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Services): void {

@@ -1,11 +1,12 @@
 import { createLogger } from "@cell/http";
+import type { Document } from "@cell/http/openapi/document";
 import { createApp } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { gatewayDocument } from "./docs.ts";
 import { createServices } from "./services.ts";
 
 /** The gateway's own OpenAPI document, made without a database. */
-export async function ownDocument(): Promise<object> {
+export async function ownDocument(): Promise<Document> {
   // The document depends on no setting; these only let the gateway be put together. It is not started.
   const config = readConfig({ DATABASE_URL: "postgres://none", ASSERTION_KEYS: `a:${"A".repeat(43)}`, CELLS: "crm=http://127.0.0.1:1" });
   const services = await createServices(config, createLogger("openapi", "silent"));

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.ts';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.ts';
-import type { DeleteContactsByIdData, DeleteContactsByIdErrors, DeleteContactsByIdResponses, DeleteContractsByIdData, DeleteContractsByIdErrors, DeleteContractsByIdResponses, DeleteCustomersByIdData, DeleteCustomersByIdErrors, DeleteCustomersByIdResponses, DeleteOpportunitiesByIdData, DeleteOpportunitiesByIdErrors, DeleteOpportunitiesByIdResponses, DeleteWebhooksByIdData, DeleteWebhooksByIdErrors, DeleteWebhooksByIdResponses, GetAuditLogsByIdData, GetAuditLogsByIdErrors, GetAuditLogsByIdResponses, GetAuditLogsData, GetAuditLogsErrors, GetAuditLogsResponses, GetAuditLogsVerifyData, GetAuditLogsVerifyErrors, GetAuditLogsVerifyResponses, GetContactsByIdData, GetContactsByIdErrors, GetContactsByIdResponses, GetContactsData, GetContactsErrors, GetContactsResponses, GetContractsByIdData, GetContractsByIdErrors, GetContractsByIdResponses, GetContractsData, GetContractsErrors, GetContractsResponses, GetCustomersById360Data, GetCustomersById360Errors, GetCustomersById360Responses, GetCustomersByIdData, GetCustomersByIdErrors, GetCustomersByIdResponses, GetCustomersData, GetCustomersErrors, GetCustomersExportData, GetCustomersExportErrors, GetCustomersExportResponses, GetCustomersResponses, GetImportsByIdData, GetImportsByIdErrors, GetImportsByIdErrorsCsvData, GetImportsByIdErrorsCsvErrors, GetImportsByIdErrorsCsvResponses, GetImportsByIdResponses, GetMetricsData, GetMetricsErrors, GetMetricsResponses, GetOpportunitiesByIdData, GetOpportunitiesByIdErrors, GetOpportunitiesByIdResponses, GetOpportunitiesByIdStageHistoryData, GetOpportunitiesByIdStageHistoryErrors, GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesData, GetOpportunitiesErrors, GetOpportunitiesExportData, GetOpportunitiesExportErrors, GetOpportunitiesExportResponses, GetOpportunitiesForecastData, GetOpportunitiesForecastErrors, GetOpportunitiesForecastResponses, GetOpportunitiesResponses, GetPaymentsByIdData, GetPaymentsByIdErrors, GetPaymentsByIdResponses, GetPaymentsData, GetPaymentsErrors, GetPaymentsResponses, GetPipelineFunnelData, GetPipelineFunnelErrors, GetPipelineFunnelResponses, GetPipelinesByIdData, GetPipelinesByIdErrors, GetPipelinesByIdResponses, GetPipelinesData, GetPipelinesErrors, GetPipelinesResponses, GetPipelineSummaryData, GetPipelineSummaryErrors, GetPipelineSummaryResponses, GetReportsFunnelData, GetReportsFunnelErrors, GetReportsFunnelResponses, GetSettingsData, GetSettingsErrors, GetSettingsResponses, GetWebhooksByIdData, GetWebhooksByIdDeliveriesByDeliveryIdData, GetWebhooksByIdDeliveriesByDeliveryIdErrors, GetWebhooksByIdDeliveriesByDeliveryIdResponses, GetWebhooksByIdDeliveriesData, GetWebhooksByIdDeliveriesErrors, GetWebhooksByIdDeliveriesResponses, GetWebhooksByIdErrors, GetWebhooksByIdResponses, GetWebhooksData, GetWebhooksErrors, GetWebhooksResponses, PatchContactsByIdData, PatchContactsByIdErrors, PatchContactsByIdResponses, PatchContractsByIdData, PatchContractsByIdErrors, PatchContractsByIdResponses, PatchCustomersByIdData, PatchCustomersByIdErrors, PatchCustomersByIdResponses, PatchOpportunitiesByIdData, PatchOpportunitiesByIdErrors, PatchOpportunitiesByIdResponses, PatchPipelinesByIdData, PatchPipelinesByIdErrors, PatchPipelinesByIdResponses, PatchSettingsData, PatchSettingsErrors, PatchSettingsResponses, PatchWebhooksByIdData, PatchWebhooksByIdErrors, PatchWebhooksByIdResponses, PostContactsData, PostContactsErrors, PostContactsResponses, PostContractsData, PostContractsErrors, PostContractsResponses, PostCustomersByIdMergeData, PostCustomersByIdMergeErrors, PostCustomersByIdMergeResponses, PostCustomersByIdRestoreData, PostCustomersByIdRestoreErrors, PostCustomersByIdRestoreResponses, PostCustomersData, PostCustomersErrors, PostCustomersImportData, PostCustomersImportErrors, PostCustomersImportResponses, PostCustomersResponses, PostImportsByIdRevertData, PostImportsByIdRevertErrors, PostImportsByIdRevertResponses, PostOpportunitiesData, PostOpportunitiesErrors, PostOpportunitiesImportData, PostOpportunitiesImportErrors, PostOpportunitiesImportResponses, PostOpportunitiesResponses, PostPaymentsByIdVoidData, PostPaymentsByIdVoidErrors, PostPaymentsByIdVoidResponses, PostPaymentsData, PostPaymentsErrors, PostPaymentsResponses, PostPipelinesData, PostPipelinesErrors, PostPipelinesResponses, PostWebhooksByIdDeliveriesByDeliveryIdReplayData, PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors, PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses, PostWebhooksByIdReplayData, PostWebhooksByIdReplayErrors, PostWebhooksByIdReplayResponses, PostWebhooksByIdRotateSecretData, PostWebhooksByIdRotateSecretErrors, PostWebhooksByIdRotateSecretResponses, PostWebhooksByIdTestData, PostWebhooksByIdTestErrors, PostWebhooksByIdTestResponses, PostWebhooksData, PostWebhooksErrors, PostWebhooksResponses } from './types.gen.ts';
+import type { AuditLogsGetData, AuditLogsGetErrors, AuditLogsGetResponses, AuditLogsListData, AuditLogsListErrors, AuditLogsListResponses, AuditLogsVerifyData, AuditLogsVerifyErrors, AuditLogsVerifyResponses, ContactsCreateData, ContactsCreateErrors, ContactsCreateResponses, ContactsDeleteData, ContactsDeleteErrors, ContactsDeleteResponses, ContactsGetData, ContactsGetErrors, ContactsGetResponses, ContactsListData, ContactsListErrors, ContactsListResponses, ContactsUpdateData, ContactsUpdateErrors, ContactsUpdateResponses, ContractsCreateData, ContractsCreateErrors, ContractsCreateResponses, ContractsDeleteData, ContractsDeleteErrors, ContractsDeleteResponses, ContractsGetData, ContractsGetErrors, ContractsGetResponses, ContractsListData, ContractsListErrors, ContractsListResponses, ContractsUpdateData, ContractsUpdateErrors, ContractsUpdateResponses, CustomersCreateData, CustomersCreateErrors, CustomersCreateResponses, CustomersDeleteData, CustomersDeleteErrors, CustomersDeleteResponses, CustomersExportData, CustomersExportErrors, CustomersExportResponses, CustomersGetData, CustomersGetErrors, CustomersGetResponses, CustomersImportData, CustomersImportErrors, CustomersImportResponses, CustomersListData, CustomersListErrors, CustomersListResponses, CustomersMergeData, CustomersMergeErrors, CustomersMergeResponses, CustomersRestoreData, CustomersRestoreErrors, CustomersRestoreResponses, CustomersUpdateData, CustomersUpdateErrors, CustomersUpdateResponses, CustomersView360Data, CustomersView360Errors, CustomersView360Responses, ImportsErrorsCsvData, ImportsErrorsCsvErrors, ImportsErrorsCsvResponses, ImportsGetData, ImportsGetErrors, ImportsGetResponses, ImportsRevertData, ImportsRevertErrors, ImportsRevertResponses, MetricsGetData, MetricsGetErrors, MetricsGetResponses, OpportunitiesCreateData, OpportunitiesCreateErrors, OpportunitiesCreateResponses, OpportunitiesDeleteData, OpportunitiesDeleteErrors, OpportunitiesDeleteResponses, OpportunitiesExportData, OpportunitiesExportErrors, OpportunitiesExportResponses, OpportunitiesForecastData, OpportunitiesForecastErrors, OpportunitiesForecastResponses, OpportunitiesGetData, OpportunitiesGetErrors, OpportunitiesGetResponses, OpportunitiesImportData, OpportunitiesImportErrors, OpportunitiesImportResponses, OpportunitiesListData, OpportunitiesListErrors, OpportunitiesListResponses, OpportunitiesStageHistoryData, OpportunitiesStageHistoryErrors, OpportunitiesStageHistoryResponses, OpportunitiesUpdateData, OpportunitiesUpdateErrors, OpportunitiesUpdateResponses, PaymentsCreateData, PaymentsCreateErrors, PaymentsCreateResponses, PaymentsGetData, PaymentsGetErrors, PaymentsGetResponses, PaymentsListData, PaymentsListErrors, PaymentsListResponses, PaymentsVoidData, PaymentsVoidErrors, PaymentsVoidResponses, PipelineFunnelData, PipelineFunnelErrors, PipelineFunnelResponses, PipelinesCreateData, PipelinesCreateErrors, PipelinesCreateResponses, PipelinesGetData, PipelinesGetErrors, PipelinesGetResponses, PipelinesListData, PipelinesListErrors, PipelinesListResponses, PipelineSummaryData, PipelineSummaryErrors, PipelineSummaryResponses, PipelinesUpdateData, PipelinesUpdateErrors, PipelinesUpdateResponses, ReportsFunnelData, ReportsFunnelErrors, ReportsFunnelResponses, SettingsGetData, SettingsGetErrors, SettingsGetResponses, SettingsUpdateData, SettingsUpdateErrors, SettingsUpdateResponses, WebhooksCreateData, WebhooksCreateErrors, WebhooksCreateResponses, WebhooksDeleteData, WebhooksDeleteErrors, WebhooksDeleteResponses, WebhooksGetData, WebhooksGetDeliveryData, WebhooksGetDeliveryErrors, WebhooksGetDeliveryResponses, WebhooksGetErrors, WebhooksGetResponses, WebhooksListData, WebhooksListDeliveriesData, WebhooksListDeliveriesErrors, WebhooksListDeliveriesResponses, WebhooksListErrors, WebhooksListResponses, WebhooksReplayData, WebhooksReplayDeliveryData, WebhooksReplayDeliveryErrors, WebhooksReplayDeliveryResponses, WebhooksReplayErrors, WebhooksReplayResponses, WebhooksRotateSecretData, WebhooksRotateSecretErrors, WebhooksRotateSecretResponses, WebhooksTestData, WebhooksTestErrors, WebhooksTestResponses, WebhooksUpdateData, WebhooksUpdateErrors, WebhooksUpdateResponses } from './types.gen.ts';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -19,14 +19,551 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 };
 
 /**
+ * List customers
+ *
+ * List customers
+ *
+ * Needs the permission `crm:read`.
+ */
+export const customersList = <ThrowOnError extends boolean = false>(options: Options<CustomersListData, ThrowOnError>): RequestResult<CustomersListResponses, CustomersListErrors, ThrowOnError> => (options.client ?? client).get<CustomersListResponses, CustomersListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers',
+    ...options
+});
+
+/**
+ * Create a customer
+ *
+ * Idempotent by X-Request-ID. A name that a live customer has is 409 DUPLICATE_NAME with `details.existingId`.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const customersCreate = <ThrowOnError extends boolean = false>(options: Options<CustomersCreateData, ThrowOnError>): RequestResult<CustomersCreateResponses, CustomersCreateErrors, ThrowOnError> => (options.client ?? client).post<CustomersCreateResponses, CustomersCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a customer
+ *
+ * It can be restored; its name is free at once.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const customersDelete = <ThrowOnError extends boolean = false>(options: Options<CustomersDeleteData, ThrowOnError>): RequestResult<CustomersDeleteResponses, CustomersDeleteErrors, ThrowOnError> => (options.client ?? client).delete<CustomersDeleteResponses, CustomersDeleteErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/{id}',
+    ...options
+});
+
+/**
+ * Read a customer
+ *
+ * Read a customer
+ *
+ * Needs the permission `crm:read`.
+ */
+export const customersGet = <ThrowOnError extends boolean = false>(options: Options<CustomersGetData, ThrowOnError>): RequestResult<CustomersGetResponses, CustomersGetErrors, ThrowOnError> => (options.client ?? client).get<CustomersGetResponses, CustomersGetErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/{id}',
+    ...options
+});
+
+/**
+ * Change a customer
+ *
+ * Fields that are left out stay. A masked value sent back means unchanged.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const customersUpdate = <ThrowOnError extends boolean = false>(options: Options<CustomersUpdateData, ThrowOnError>): RequestResult<CustomersUpdateResponses, CustomersUpdateErrors, ThrowOnError> => (options.client ?? client).patch<CustomersUpdateResponses, CustomersUpdateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Bring a deleted customer back
+ *
+ * Bring a deleted customer back
+ *
+ * Needs the permission `crm:write`.
+ */
+export const customersRestore = <ThrowOnError extends boolean = false>(options: Options<CustomersRestoreData, ThrowOnError>): RequestResult<CustomersRestoreResponses, CustomersRestoreErrors, ThrowOnError> => (options.client ?? client).post<CustomersRestoreResponses, CustomersRestoreErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/{id}/restore',
+    ...options
+});
+
+/**
+ * Merge other customers into this one
+ *
+ * This one's values win, its blanks are filled from the others, which are deleted.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const customersMerge = <ThrowOnError extends boolean = false>(options: Options<CustomersMergeData, ThrowOnError>): RequestResult<CustomersMergeResponses, CustomersMergeErrors, ThrowOnError> => (options.client ?? client).post<CustomersMergeResponses, CustomersMergeErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/{id}/merge',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Everything about a customer in one answer
+ *
+ * Everything about a customer in one answer
+ *
+ * Needs the permission `crm:read`.
+ */
+export const customersView360 = <ThrowOnError extends boolean = false>(options: Options<CustomersView360Data, ThrowOnError>): RequestResult<CustomersView360Responses, CustomersView360Errors, ThrowOnError> => (options.client ?? client).get<CustomersView360Responses, CustomersView360Errors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/customers/{id}/360',
+    ...options
+});
+
+/**
+ * List contacts
+ *
+ * List contacts
+ *
+ * Needs the permission `crm:read`.
+ */
+export const contactsList = <ThrowOnError extends boolean = false>(options: Options<ContactsListData, ThrowOnError>): RequestResult<ContactsListResponses, ContactsListErrors, ThrowOnError> => (options.client ?? client).get<ContactsListResponses, ContactsListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contacts',
+    ...options
+});
+
+/**
+ * Create a contact
+ *
+ * Create a contact
+ *
+ * Needs the permission `crm:write`.
+ */
+export const contactsCreate = <ThrowOnError extends boolean = false>(options: Options<ContactsCreateData, ThrowOnError>): RequestResult<ContactsCreateResponses, ContactsCreateErrors, ThrowOnError> => (options.client ?? client).post<ContactsCreateResponses, ContactsCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contacts',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a contact
+ *
+ * Delete a contact
+ *
+ * Needs the permission `crm:write`.
+ */
+export const contactsDelete = <ThrowOnError extends boolean = false>(options: Options<ContactsDeleteData, ThrowOnError>): RequestResult<ContactsDeleteResponses, ContactsDeleteErrors, ThrowOnError> => (options.client ?? client).delete<ContactsDeleteResponses, ContactsDeleteErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contacts/{id}',
+    ...options
+});
+
+/**
+ * Read a contact
+ *
+ * Read a contact
+ *
+ * Needs the permission `crm:read`.
+ */
+export const contactsGet = <ThrowOnError extends boolean = false>(options: Options<ContactsGetData, ThrowOnError>): RequestResult<ContactsGetResponses, ContactsGetErrors, ThrowOnError> => (options.client ?? client).get<ContactsGetResponses, ContactsGetErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contacts/{id}',
+    ...options
+});
+
+/**
+ * Change a contact
+ *
+ * Change a contact
+ *
+ * Needs the permission `crm:write`.
+ */
+export const contactsUpdate = <ThrowOnError extends boolean = false>(options: Options<ContactsUpdateData, ThrowOnError>): RequestResult<ContactsUpdateResponses, ContactsUpdateErrors, ThrowOnError> => (options.client ?? client).patch<ContactsUpdateResponses, ContactsUpdateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contacts/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List opportunities
+ *
+ * Besides the fields of an opportunity, `filter` knows `lastStage`: where it was last, but for being lost.
+ *
+ * Needs the permission `crm:read`.
+ */
+export const opportunitiesList = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesListData, ThrowOnError>): RequestResult<OpportunitiesListResponses, OpportunitiesListErrors, ThrowOnError> => (options.client ?? client).get<OpportunitiesListResponses, OpportunitiesListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities',
+    ...options
+});
+
+/**
+ * Create an opportunity
+ *
+ * Create an opportunity
+ *
+ * Needs the permission `crm:write`.
+ */
+export const opportunitiesCreate = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesCreateData, ThrowOnError>): RequestResult<OpportunitiesCreateResponses, OpportunitiesCreateErrors, ThrowOnError> => (options.client ?? client).post<OpportunitiesCreateResponses, OpportunitiesCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete an opportunity
+ *
+ * Delete an opportunity
+ *
+ * Needs the permission `crm:write`.
+ */
+export const opportunitiesDelete = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesDeleteData, ThrowOnError>): RequestResult<OpportunitiesDeleteResponses, OpportunitiesDeleteErrors, ThrowOnError> => (options.client ?? client).delete<OpportunitiesDeleteResponses, OpportunitiesDeleteErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}',
+    ...options
+});
+
+/**
+ * Read an opportunity
+ *
+ * Read an opportunity
+ *
+ * Needs the permission `crm:read`.
+ */
+export const opportunitiesGet = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesGetData, ThrowOnError>): RequestResult<OpportunitiesGetResponses, OpportunitiesGetErrors, ThrowOnError> => (options.client ?? client).get<OpportunitiesGetResponses, OpportunitiesGetErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}',
+    ...options
+});
+
+/**
+ * Change an opportunity, or move it to another stage
+ *
+ * A move takes the new stage's probability, unless the request gives one. Entering a won or lost stage sets `closedAt`, leaving it clears
+ * that and `lostReason`.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const opportunitiesUpdate = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesUpdateData, ThrowOnError>): RequestResult<OpportunitiesUpdateResponses, OpportunitiesUpdateErrors, ThrowOnError> => (options.client ?? client).patch<OpportunitiesUpdateResponses, OpportunitiesUpdateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List the stages that an opportunity was in
+ *
+ * Oldest first, with what it was worth on entering each. The list is only ever added to.
+ *
+ * Needs the permission `crm:read`.
+ */
+export const opportunitiesStageHistory = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesStageHistoryData, ThrowOnError>): RequestResult<OpportunitiesStageHistoryResponses, OpportunitiesStageHistoryErrors, ThrowOnError> => (options.client ?? client).get<OpportunitiesStageHistoryResponses, OpportunitiesStageHistoryErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/{id}/stage-history',
+    ...options
+});
+
+/**
+ * List pipelines
+ *
+ * List pipelines
+ *
+ * Needs the permission `crm:read`.
+ */
+export const pipelinesList = <ThrowOnError extends boolean = false>(options: Options<PipelinesListData, ThrowOnError>): RequestResult<PipelinesListResponses, PipelinesListErrors, ThrowOnError> => (options.client ?? client).get<PipelinesListResponses, PipelinesListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines',
+    ...options
+});
+
+/**
+ * Create a pipeline
+ *
+ * Pipelines shape everybody's reports: only who has tenant:admin changes them.
+ *
+ * Needs the permission `tenant:admin`.
+ */
+export const pipelinesCreate = <ThrowOnError extends boolean = false>(options: Options<PipelinesCreateData, ThrowOnError>): RequestResult<PipelinesCreateResponses, PipelinesCreateErrors, ThrowOnError> => (options.client ?? client).post<PipelinesCreateResponses, PipelinesCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Read a pipeline
+ *
+ * Read a pipeline
+ *
+ * Needs the permission `crm:read`.
+ */
+export const pipelinesGet = <ThrowOnError extends boolean = false>(options: Options<PipelinesGetData, ThrowOnError>): RequestResult<PipelinesGetResponses, PipelinesGetErrors, ThrowOnError> => (options.client ?? client).get<PipelinesGetResponses, PipelinesGetErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines/{id}',
+    ...options
+});
+
+/**
+ * Change a pipeline
+ *
+ * `stages` is the whole list in its order. A stage with opportunities on it cannot be removed nor change its type: 409 CONFLICT with
+ * `details.stages`. A new probability holds for who enters the stage from then on. `isDefault: true` moves the default here; it is not taken away, only moved.
+ *
+ * Needs the permission `tenant:admin`.
+ */
+export const pipelinesUpdate = <ThrowOnError extends boolean = false>(options: Options<PipelinesUpdateData, ThrowOnError>): RequestResult<PipelinesUpdateResponses, PipelinesUpdateErrors, ThrowOnError> => (options.client ?? client).patch<PipelinesUpdateResponses, PipelinesUpdateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipelines/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List contracts, with what they come to
+ *
+ * List contracts, with what they come to
+ *
+ * Needs the permission `crm:read`.
+ */
+export const contractsList = <ThrowOnError extends boolean = false>(options: Options<ContractsListData, ThrowOnError>): RequestResult<ContractsListResponses, ContractsListErrors, ThrowOnError> => (options.client ?? client).get<ContractsListResponses, ContractsListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts',
+    ...options
+});
+
+/**
+ * Create a contract
+ *
+ * Idempotent by X-Request-ID. A number that a live contract has is 409 CONFLICT with `details.existingId`.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const contractsCreate = <ThrowOnError extends boolean = false>(options: Options<ContractsCreateData, ThrowOnError>): RequestResult<ContractsCreateResponses, ContractsCreateErrors, ThrowOnError> => (options.client ?? client).post<ContractsCreateResponses, ContractsCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a contract without payments
+ *
+ * One with payments is 409 CONFLICT: it can be made void.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const contractsDelete = <ThrowOnError extends boolean = false>(options: Options<ContractsDeleteData, ThrowOnError>): RequestResult<ContractsDeleteResponses, ContractsDeleteErrors, ThrowOnError> => (options.client ?? client).delete<ContractsDeleteResponses, ContractsDeleteErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts/{id}',
+    ...options
+});
+
+/**
+ * Read a contract
+ *
+ * Read a contract
+ *
+ * Needs the permission `crm:read`.
+ */
+export const contractsGet = <ThrowOnError extends boolean = false>(options: Options<ContractsGetData, ThrowOnError>): RequestResult<ContractsGetResponses, ContractsGetErrors, ThrowOnError> => (options.client ?? client).get<ContractsGetResponses, ContractsGetErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts/{id}',
+    ...options
+});
+
+/**
+ * Change a contract
+ *
+ * An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const contractsUpdate = <ThrowOnError extends boolean = false>(options: Options<ContractsUpdateData, ThrowOnError>): RequestResult<ContractsUpdateResponses, ContractsUpdateErrors, ThrowOnError> => (options.client ?? client).patch<ContractsUpdateResponses, ContractsUpdateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/contracts/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List payments, with what they come to
+ *
+ * List payments, with what they come to
+ *
+ * Needs the permission `crm:read`.
+ */
+export const paymentsList = <ThrowOnError extends boolean = false>(options: Options<PaymentsListData, ThrowOnError>): RequestResult<PaymentsListResponses, PaymentsListErrors, ThrowOnError> => (options.client ?? client).get<PaymentsListResponses, PaymentsListErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments',
+    ...options
+});
+
+/**
+ * Register a payment or a refund
+ *
+ * More than the contract's amount is flagged `overpaid`, or 409 CONFLICT where the tenant's `payments.overpay` is reject. So are a draft or void contract, a refund of more than was received, and a reference that the contract has, with `details.existingId`.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const paymentsCreate = <ThrowOnError extends boolean = false>(options: Options<PaymentsCreateData, ThrowOnError>): RequestResult<PaymentsCreateResponses, PaymentsCreateErrors, ThrowOnError> => (options.client ?? client).post<PaymentsCreateResponses, PaymentsCreateErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Read a payment
+ *
+ * Read a payment
+ *
+ * Needs the permission `crm:read`.
+ */
+export const paymentsGet = <ThrowOnError extends boolean = false>(options: Options<PaymentsGetData, ThrowOnError>): RequestResult<PaymentsGetResponses, PaymentsGetErrors, ThrowOnError> => (options.client ?? client).get<PaymentsGetResponses, PaymentsGetErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments/{id}',
+    ...options
+});
+
+/**
+ * Make a payment void
+ *
+ * It stays, and no longer counts. A payment is not edited: void it and register it again. One that is void stays as it is.
+ *
+ * Needs the permission `crm:write`.
+ */
+export const paymentsVoid = <ThrowOnError extends boolean = false>(options: Options<PaymentsVoidData, ThrowOnError>): RequestResult<PaymentsVoidResponses, PaymentsVoidErrors, ThrowOnError> => (options.client ?? client).post<PaymentsVoidResponses, PaymentsVoidErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/payments/{id}/void',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * What is open in a pipeline
+ *
+ * What is open in a pipeline
+ *
+ * Needs the permission `report:read`.
+ */
+export const pipelineSummary = <ThrowOnError extends boolean = false>(options: Options<PipelineSummaryData, ThrowOnError>): RequestResult<PipelineSummaryResponses, PipelineSummaryErrors, ThrowOnError> => (options.client ?? client).get<PipelineSummaryResponses, PipelineSummaryErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipeline/summary',
+    ...options
+});
+
+/**
+ * How far the opportunities created in a window have come
+ *
+ * How far the opportunities created in a window have come
+ *
+ * Needs the permission `report:read`.
+ */
+export const pipelineFunnel = <ThrowOnError extends boolean = false>(options: Options<PipelineFunnelData, ThrowOnError>): RequestResult<PipelineFunnelResponses, PipelineFunnelErrors, ThrowOnError> => (options.client ?? client).get<PipelineFunnelResponses, PipelineFunnelErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/pipeline/funnel',
+    ...options
+});
+
+/**
+ * What happened in a window, whoever created it
+ *
+ * What happened in a window, whoever created it
+ *
+ * Needs the permission `report:read`.
+ */
+export const reportsFunnel = <ThrowOnError extends boolean = false>(options: Options<ReportsFunnelData, ThrowOnError>): RequestResult<ReportsFunnelResponses, ReportsFunnelErrors, ThrowOnError> => (options.client ?? client).get<ReportsFunnelResponses, ReportsFunnelErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/reports/funnel',
+    ...options
+});
+
+/**
+ * What is expected to be won
+ *
+ * Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.
+ *
+ * Needs the permission `report:read`.
+ */
+export const opportunitiesForecast = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesForecastData, ThrowOnError>): RequestResult<OpportunitiesForecastResponses, OpportunitiesForecastErrors, ThrowOnError> => (options.client ?? client).get<OpportunitiesForecastResponses, OpportunitiesForecastErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/opportunities/forecast',
+    ...options
+});
+
+/**
+ * The tenant's figures at a glance
+ *
+ * Without a token and with `Accept: text/plain`, on the cell's own port, the same path answers the process's figures to Prometheus.
+ *
+ * Needs the permission `report:read`.
+ */
+export const metricsGet = <ThrowOnError extends boolean = false>(options: Options<MetricsGetData, ThrowOnError>): RequestResult<MetricsGetResponses, MetricsGetErrors, ThrowOnError> => (options.client ?? client).get<MetricsGetResponses, MetricsGetErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/metrics',
+    ...options
+});
+
+/**
  * Import customers
  *
  * As JSON (up to 16 MB), or as a CSV file by itself or in the form field `file` (UTF-8, or GBK with charset=gbk; up to 64 MB and
  * 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
  * skipped. A cell that is empty or of blanks leaves a field as it is, on creation empty; JSON null empties it. tags are separated by `;` or `|`, customFields
  * is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells. Columns: customerId (客户编号, 客户ID); name (客户名称, 名称, 公司名称, 客户); contactName (联系人, 联系人姓名); contactPhone (联系电话, 电话, 手机, 手机号); contactEmail (邮箱, 电子邮箱, 联系邮箱, 电子邮件); industry (行业); level (级别, 客户级别, 等级); source (来源, 客户来源); status (状态); ownerId (负责人, 负责人ID); address (地址); tags (标签); notes (备注); customFields (自定义字段); tenantId; createdAt (创建时间); updatedAt (更新时间); version; _masked; errors (错误).
+ *
+ * Needs the permission `crm:import`.
  */
-export const postCustomersImport = <ThrowOnError extends boolean = false>(options: Options<PostCustomersImportData, ThrowOnError>): RequestResult<PostCustomersImportResponses, PostCustomersImportErrors, ThrowOnError> => (options.client ?? client).post<PostCustomersImportResponses, PostCustomersImportErrors, ThrowOnError>({
+export const customersImport = <ThrowOnError extends boolean = false>(options: Options<CustomersImportData, ThrowOnError>): RequestResult<CustomersImportResponses, CustomersImportErrors, ThrowOnError> => (options.client ?? client).post<CustomersImportResponses, CustomersImportErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/customers/import',
     ...options,
@@ -43,8 +580,10 @@ export const postCustomersImport = <ThrowOnError extends boolean = false>(option
  * 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
  * skipped. A cell that is empty or of blanks leaves a field as it is, on creation empty; JSON null empties it. tags are separated by `;` or `|`, customFields
  * is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells. Columns: opportunityId (商机编号, 商机ID); customerId (客户编号, 客户ID); customerName (客户名称, 客户); name (商机名称, 名称, 商机); amount (金额); currency (币种, 货币); pipelineId (管道编号, 管道ID); stage (阶段); probability (概率, 赢率); probabilityOverridden; expectedCloseDate (预计成交日期, 预计关闭日期); ownerId (负责人, 负责人ID); lostReason (丢单原因, 输单原因); createdAt (创建时间); closedAt (关闭时间, 成交时间); stageHistory (阶段历史); tenantId; status (状态); stageEnteredAt; updatedAt (更新时间); version; _masked; errors (错误).
+ *
+ * Needs the permission `crm:import`.
  */
-export const postOpportunitiesImport = <ThrowOnError extends boolean = false>(options: Options<PostOpportunitiesImportData, ThrowOnError>): RequestResult<PostOpportunitiesImportResponses, PostOpportunitiesImportErrors, ThrowOnError> => (options.client ?? client).post<PostOpportunitiesImportResponses, PostOpportunitiesImportErrors, ThrowOnError>({
+export const opportunitiesImport = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesImportData, ThrowOnError>): RequestResult<OpportunitiesImportResponses, OpportunitiesImportErrors, ThrowOnError> => (options.client ?? client).post<OpportunitiesImportResponses, OpportunitiesImportErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/opportunities/import',
     ...options,
@@ -56,8 +595,12 @@ export const postOpportunitiesImport = <ThrowOnError extends boolean = false>(op
 
 /**
  * Read how far an import has come, and its report
+ *
+ * Read how far an import has come, and its report
+ *
+ * Needs the permission `crm:import`.
  */
-export const getImportsById = <ThrowOnError extends boolean = false>(options: Options<GetImportsByIdData, ThrowOnError>): RequestResult<GetImportsByIdResponses, GetImportsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetImportsByIdResponses, GetImportsByIdErrors, ThrowOnError>({
+export const importsGet = <ThrowOnError extends boolean = false>(options: Options<ImportsGetData, ThrowOnError>): RequestResult<ImportsGetResponses, ImportsGetErrors, ThrowOnError> => (options.client ?? client).get<ImportsGetResponses, ImportsGetErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/imports/{id}',
     ...options
@@ -67,8 +610,10 @@ export const getImportsById = <ThrowOnError extends boolean = false>(options: Op
  * The rows of an import that failed, with their errors, as CSV
  *
  * With all their columns as they came: to be corrected and imported again. Kept for a day.
+ *
+ * Needs the permission `crm:import`.
  */
-export const getImportsByIdErrorsCsv = <ThrowOnError extends boolean = false>(options: Options<GetImportsByIdErrorsCsvData, ThrowOnError>): RequestResult<GetImportsByIdErrorsCsvResponses, GetImportsByIdErrorsCsvErrors, ThrowOnError> => (options.client ?? client).get<GetImportsByIdErrorsCsvResponses, GetImportsByIdErrorsCsvErrors, ThrowOnError>({
+export const importsErrorsCsv = <ThrowOnError extends boolean = false>(options: Options<ImportsErrorsCsvData, ThrowOnError>): RequestResult<ImportsErrorsCsvResponses, ImportsErrorsCsvErrors, ThrowOnError> => (options.client ?? client).get<ImportsErrorsCsvResponses, ImportsErrorsCsvErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/imports/{id}/errors.csv',
     ...options
@@ -78,8 +623,10 @@ export const getImportsByIdErrorsCsv = <ThrowOnError extends boolean = false>(op
  * Take an import back
  *
  * Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.
+ *
+ * Needs the permission `crm:import`.
  */
-export const postImportsByIdRevert = <ThrowOnError extends boolean = false>(options: Options<PostImportsByIdRevertData, ThrowOnError>): RequestResult<PostImportsByIdRevertResponses, PostImportsByIdRevertErrors, ThrowOnError> => (options.client ?? client).post<PostImportsByIdRevertResponses, PostImportsByIdRevertErrors, ThrowOnError>({
+export const importsRevert = <ThrowOnError extends boolean = false>(options: Options<ImportsRevertData, ThrowOnError>): RequestResult<ImportsRevertResponses, ImportsRevertErrors, ThrowOnError> => (options.client ?? client).post<ImportsRevertResponses, ImportsRevertErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/imports/{id}/revert',
     ...options
@@ -90,8 +637,10 @@ export const postImportsByIdRevert = <ThrowOnError extends boolean = false>(opti
  *
  * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
  * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail.
+ *
+ * Needs the permission `crm:export`.
  */
-export const getCustomersExport = <ThrowOnError extends boolean = false>(options: Options<GetCustomersExportData, ThrowOnError>): RequestResult<GetCustomersExportResponses, GetCustomersExportErrors, ThrowOnError> => (options.client ?? client).get<GetCustomersExportResponses, GetCustomersExportErrors, ThrowOnError>({
+export const customersExport = <ThrowOnError extends boolean = false>(options: Options<CustomersExportData, ThrowOnError>): RequestResult<CustomersExportResponses, CustomersExportErrors, ThrowOnError> => (options.client ?? client).get<CustomersExportResponses, CustomersExportErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/customers/export',
     ...options
@@ -102,436 +651,23 @@ export const getCustomersExport = <ThrowOnError extends boolean = false>(options
  *
  * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
  * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail.
+ *
+ * Needs the permission `crm:export`.
  */
-export const getOpportunitiesExport = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesExportData, ThrowOnError>): RequestResult<GetOpportunitiesExportResponses, GetOpportunitiesExportErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesExportResponses, GetOpportunitiesExportErrors, ThrowOnError>({
+export const opportunitiesExport = <ThrowOnError extends boolean = false>(options: Options<OpportunitiesExportData, ThrowOnError>): RequestResult<OpportunitiesExportResponses, OpportunitiesExportErrors, ThrowOnError> => (options.client ?? client).get<OpportunitiesExportResponses, OpportunitiesExportErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/opportunities/export',
     ...options
 });
 
 /**
- * List customers
- */
-export const getCustomers = <ThrowOnError extends boolean = false>(options: Options<GetCustomersData, ThrowOnError>): RequestResult<GetCustomersResponses, GetCustomersErrors, ThrowOnError> => (options.client ?? client).get<GetCustomersResponses, GetCustomersErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers',
-    ...options
-});
-
-/**
- * Create a customer
- *
- * Idempotent by X-Request-ID. A name that a live customer has is 409 DUPLICATE_NAME with `details.existingId`.
- */
-export const postCustomers = <ThrowOnError extends boolean = false>(options: Options<PostCustomersData, ThrowOnError>): RequestResult<PostCustomersResponses, PostCustomersErrors, ThrowOnError> => (options.client ?? client).post<PostCustomersResponses, PostCustomersErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Delete a customer
- *
- * It can be restored; its name is free at once.
- */
-export const deleteCustomersById = <ThrowOnError extends boolean = false>(options: Options<DeleteCustomersByIdData, ThrowOnError>): RequestResult<DeleteCustomersByIdResponses, DeleteCustomersByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteCustomersByIdResponses, DeleteCustomersByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers/{id}',
-    ...options
-});
-
-/**
- * Read a customer
- */
-export const getCustomersById = <ThrowOnError extends boolean = false>(options: Options<GetCustomersByIdData, ThrowOnError>): RequestResult<GetCustomersByIdResponses, GetCustomersByIdErrors, ThrowOnError> => (options.client ?? client).get<GetCustomersByIdResponses, GetCustomersByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers/{id}',
-    ...options
-});
-
-/**
- * Change a customer
- *
- * Fields that are left out stay. A masked value sent back means unchanged.
- */
-export const patchCustomersById = <ThrowOnError extends boolean = false>(options: Options<PatchCustomersByIdData, ThrowOnError>): RequestResult<PatchCustomersByIdResponses, PatchCustomersByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchCustomersByIdResponses, PatchCustomersByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers/{id}',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Bring a deleted customer back
- */
-export const postCustomersByIdRestore = <ThrowOnError extends boolean = false>(options: Options<PostCustomersByIdRestoreData, ThrowOnError>): RequestResult<PostCustomersByIdRestoreResponses, PostCustomersByIdRestoreErrors, ThrowOnError> => (options.client ?? client).post<PostCustomersByIdRestoreResponses, PostCustomersByIdRestoreErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers/{id}/restore',
-    ...options
-});
-
-/**
- * Merge other customers into this one
- *
- * This one's values win, its blanks are filled from the others, which are deleted.
- */
-export const postCustomersByIdMerge = <ThrowOnError extends boolean = false>(options: Options<PostCustomersByIdMergeData, ThrowOnError>): RequestResult<PostCustomersByIdMergeResponses, PostCustomersByIdMergeErrors, ThrowOnError> => (options.client ?? client).post<PostCustomersByIdMergeResponses, PostCustomersByIdMergeErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers/{id}/merge',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Everything about a customer in one answer
- */
-export const getCustomersById360 = <ThrowOnError extends boolean = false>(options: Options<GetCustomersById360Data, ThrowOnError>): RequestResult<GetCustomersById360Responses, GetCustomersById360Errors, ThrowOnError> => (options.client ?? client).get<GetCustomersById360Responses, GetCustomersById360Errors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/customers/{id}/360',
-    ...options
-});
-
-/**
- * List contacts
- */
-export const getContacts = <ThrowOnError extends boolean = false>(options: Options<GetContactsData, ThrowOnError>): RequestResult<GetContactsResponses, GetContactsErrors, ThrowOnError> => (options.client ?? client).get<GetContactsResponses, GetContactsErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contacts',
-    ...options
-});
-
-/**
- * Create a contact
- */
-export const postContacts = <ThrowOnError extends boolean = false>(options: Options<PostContactsData, ThrowOnError>): RequestResult<PostContactsResponses, PostContactsErrors, ThrowOnError> => (options.client ?? client).post<PostContactsResponses, PostContactsErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contacts',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Delete a contact
- */
-export const deleteContactsById = <ThrowOnError extends boolean = false>(options: Options<DeleteContactsByIdData, ThrowOnError>): RequestResult<DeleteContactsByIdResponses, DeleteContactsByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteContactsByIdResponses, DeleteContactsByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contacts/{id}',
-    ...options
-});
-
-/**
- * Read a contact
- */
-export const getContactsById = <ThrowOnError extends boolean = false>(options: Options<GetContactsByIdData, ThrowOnError>): RequestResult<GetContactsByIdResponses, GetContactsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetContactsByIdResponses, GetContactsByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contacts/{id}',
-    ...options
-});
-
-/**
- * Change a contact
- */
-export const patchContactsById = <ThrowOnError extends boolean = false>(options: Options<PatchContactsByIdData, ThrowOnError>): RequestResult<PatchContactsByIdResponses, PatchContactsByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchContactsByIdResponses, PatchContactsByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contacts/{id}',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * List pipelines
- */
-export const getPipelines = <ThrowOnError extends boolean = false>(options: Options<GetPipelinesData, ThrowOnError>): RequestResult<GetPipelinesResponses, GetPipelinesErrors, ThrowOnError> => (options.client ?? client).get<GetPipelinesResponses, GetPipelinesErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/pipelines',
-    ...options
-});
-
-/**
- * Create a pipeline
- *
- * Pipelines shape everybody's reports: only who has tenant:admin changes them.
- */
-export const postPipelines = <ThrowOnError extends boolean = false>(options: Options<PostPipelinesData, ThrowOnError>): RequestResult<PostPipelinesResponses, PostPipelinesErrors, ThrowOnError> => (options.client ?? client).post<PostPipelinesResponses, PostPipelinesErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/pipelines',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Read a pipeline
- */
-export const getPipelinesById = <ThrowOnError extends boolean = false>(options: Options<GetPipelinesByIdData, ThrowOnError>): RequestResult<GetPipelinesByIdResponses, GetPipelinesByIdErrors, ThrowOnError> => (options.client ?? client).get<GetPipelinesByIdResponses, GetPipelinesByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/pipelines/{id}',
-    ...options
-});
-
-/**
- * Change a pipeline
- *
- * `stages` is the whole list in its order. A stage with opportunities on it cannot be removed nor change its type: 409 CONFLICT with
- * `details.stages`. A new probability holds for who enters the stage from then on. `isDefault: true` moves the default here; it is not taken away, only moved.
- */
-export const patchPipelinesById = <ThrowOnError extends boolean = false>(options: Options<PatchPipelinesByIdData, ThrowOnError>): RequestResult<PatchPipelinesByIdResponses, PatchPipelinesByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchPipelinesByIdResponses, PatchPipelinesByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/pipelines/{id}',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * What is open in a pipeline
- */
-export const getPipelineSummary = <ThrowOnError extends boolean = false>(options: Options<GetPipelineSummaryData, ThrowOnError>): RequestResult<GetPipelineSummaryResponses, GetPipelineSummaryErrors, ThrowOnError> => (options.client ?? client).get<GetPipelineSummaryResponses, GetPipelineSummaryErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/pipeline/summary',
-    ...options
-});
-
-/**
- * How far the opportunities created in a window have come
- */
-export const getPipelineFunnel = <ThrowOnError extends boolean = false>(options: Options<GetPipelineFunnelData, ThrowOnError>): RequestResult<GetPipelineFunnelResponses, GetPipelineFunnelErrors, ThrowOnError> => (options.client ?? client).get<GetPipelineFunnelResponses, GetPipelineFunnelErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/pipeline/funnel',
-    ...options
-});
-
-/**
- * What happened in a window, whoever created it
- */
-export const getReportsFunnel = <ThrowOnError extends boolean = false>(options: Options<GetReportsFunnelData, ThrowOnError>): RequestResult<GetReportsFunnelResponses, GetReportsFunnelErrors, ThrowOnError> => (options.client ?? client).get<GetReportsFunnelResponses, GetReportsFunnelErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/reports/funnel',
-    ...options
-});
-
-/**
- * What is expected to be won
- *
- * Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.
- */
-export const getOpportunitiesForecast = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesForecastData, ThrowOnError>): RequestResult<GetOpportunitiesForecastResponses, GetOpportunitiesForecastErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesForecastResponses, GetOpportunitiesForecastErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/opportunities/forecast',
-    ...options
-});
-
-/**
- * The tenant's figures at a glance
- *
- * Without a token and with `Accept: text/plain`, on the cell's own port, the same path answers the process's figures to Prometheus.
- */
-export const getMetrics = <ThrowOnError extends boolean = false>(options: Options<GetMetricsData, ThrowOnError>): RequestResult<GetMetricsResponses, GetMetricsErrors, ThrowOnError> => (options.client ?? client).get<GetMetricsResponses, GetMetricsErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/metrics',
-    ...options
-});
-
-/**
- * List opportunities
- *
- * Besides the fields of an opportunity, `filter` knows `lastStage`: where it was last, but for being lost.
- */
-export const getOpportunities = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesData, ThrowOnError>): RequestResult<GetOpportunitiesResponses, GetOpportunitiesErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesResponses, GetOpportunitiesErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/opportunities',
-    ...options
-});
-
-/**
- * Create an opportunity
- */
-export const postOpportunities = <ThrowOnError extends boolean = false>(options: Options<PostOpportunitiesData, ThrowOnError>): RequestResult<PostOpportunitiesResponses, PostOpportunitiesErrors, ThrowOnError> => (options.client ?? client).post<PostOpportunitiesResponses, PostOpportunitiesErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/opportunities',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Delete an opportunity
- */
-export const deleteOpportunitiesById = <ThrowOnError extends boolean = false>(options: Options<DeleteOpportunitiesByIdData, ThrowOnError>): RequestResult<DeleteOpportunitiesByIdResponses, DeleteOpportunitiesByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteOpportunitiesByIdResponses, DeleteOpportunitiesByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/opportunities/{id}',
-    ...options
-});
-
-/**
- * Read an opportunity
- */
-export const getOpportunitiesById = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesByIdData, ThrowOnError>): RequestResult<GetOpportunitiesByIdResponses, GetOpportunitiesByIdErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesByIdResponses, GetOpportunitiesByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/opportunities/{id}',
-    ...options
-});
-
-/**
- * Change an opportunity, or move it to another stage
- *
- * A move takes the new stage's probability, unless the request gives one. Entering a won or lost stage sets `closedAt`, leaving it clears
- * that and `lostReason`.
- */
-export const patchOpportunitiesById = <ThrowOnError extends boolean = false>(options: Options<PatchOpportunitiesByIdData, ThrowOnError>): RequestResult<PatchOpportunitiesByIdResponses, PatchOpportunitiesByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchOpportunitiesByIdResponses, PatchOpportunitiesByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/opportunities/{id}',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * List the stages that an opportunity was in
- *
- * Oldest first, with what it was worth on entering each. The list is only ever added to.
- */
-export const getOpportunitiesByIdStageHistory = <ThrowOnError extends boolean = false>(options: Options<GetOpportunitiesByIdStageHistoryData, ThrowOnError>): RequestResult<GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesByIdStageHistoryErrors, ThrowOnError> => (options.client ?? client).get<GetOpportunitiesByIdStageHistoryResponses, GetOpportunitiesByIdStageHistoryErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/opportunities/{id}/stage-history',
-    ...options
-});
-
-/**
- * List contracts, with what they come to
- */
-export const getContracts = <ThrowOnError extends boolean = false>(options: Options<GetContractsData, ThrowOnError>): RequestResult<GetContractsResponses, GetContractsErrors, ThrowOnError> => (options.client ?? client).get<GetContractsResponses, GetContractsErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contracts',
-    ...options
-});
-
-/**
- * Create a contract
- *
- * Idempotent by X-Request-ID. A number that a live contract has is 409 CONFLICT with `details.existingId`.
- */
-export const postContracts = <ThrowOnError extends boolean = false>(options: Options<PostContractsData, ThrowOnError>): RequestResult<PostContractsResponses, PostContractsErrors, ThrowOnError> => (options.client ?? client).post<PostContractsResponses, PostContractsErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contracts',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Delete a contract without payments
- *
- * One with payments is 409 CONFLICT: it can be made void.
- */
-export const deleteContractsById = <ThrowOnError extends boolean = false>(options: Options<DeleteContractsByIdData, ThrowOnError>): RequestResult<DeleteContractsByIdResponses, DeleteContractsByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteContractsByIdResponses, DeleteContractsByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contracts/{id}',
-    ...options
-});
-
-/**
- * Read a contract
- */
-export const getContractsById = <ThrowOnError extends boolean = false>(options: Options<GetContractsByIdData, ThrowOnError>): RequestResult<GetContractsByIdResponses, GetContractsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetContractsByIdResponses, GetContractsByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contracts/{id}',
-    ...options
-});
-
-/**
- * Change a contract
- *
- * An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.
- */
-export const patchContractsById = <ThrowOnError extends boolean = false>(options: Options<PatchContractsByIdData, ThrowOnError>): RequestResult<PatchContractsByIdResponses, PatchContractsByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchContractsByIdResponses, PatchContractsByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/contracts/{id}',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * List payments, with what they come to
- */
-export const getPayments = <ThrowOnError extends boolean = false>(options: Options<GetPaymentsData, ThrowOnError>): RequestResult<GetPaymentsResponses, GetPaymentsErrors, ThrowOnError> => (options.client ?? client).get<GetPaymentsResponses, GetPaymentsErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/payments',
-    ...options
-});
-
-/**
- * Register a payment or a refund
- *
- * More than the contract's amount is flagged `overpaid`, or 409 CONFLICT where the tenant's `payments.overpay` is reject. So are a draft or void contract, a refund of more than was received, and a reference that the contract has, with `details.existingId`.
- */
-export const postPayments = <ThrowOnError extends boolean = false>(options: Options<PostPaymentsData, ThrowOnError>): RequestResult<PostPaymentsResponses, PostPaymentsErrors, ThrowOnError> => (options.client ?? client).post<PostPaymentsResponses, PostPaymentsErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/payments',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
- * Read a payment
- */
-export const getPaymentsById = <ThrowOnError extends boolean = false>(options: Options<GetPaymentsByIdData, ThrowOnError>): RequestResult<GetPaymentsByIdResponses, GetPaymentsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetPaymentsByIdResponses, GetPaymentsByIdErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/payments/{id}',
-    ...options
-});
-
-/**
- * Make a payment void
- *
- * It stays, and no longer counts. A payment is not edited: void it and register it again. One that is void stays as it is.
- */
-export const postPaymentsByIdVoid = <ThrowOnError extends boolean = false>(options: Options<PostPaymentsByIdVoidData, ThrowOnError>): RequestResult<PostPaymentsByIdVoidResponses, PostPaymentsByIdVoidErrors, ThrowOnError> => (options.client ?? client).post<PostPaymentsByIdVoidResponses, PostPaymentsByIdVoidErrors, ThrowOnError>({
-    security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/payments/{id}/void',
-    ...options,
-    headers: {
-        'Content-Type': 'application/json',
-        ...options.headers
-    }
-});
-
-/**
  * List what was changed, newest first
+ *
+ * List what was changed, newest first
+ *
+ * Needs the permission `audit:read`.
  */
-export const getAuditLogs = <ThrowOnError extends boolean = false>(options: Options<GetAuditLogsData, ThrowOnError>): RequestResult<GetAuditLogsResponses, GetAuditLogsErrors, ThrowOnError> => (options.client ?? client).get<GetAuditLogsResponses, GetAuditLogsErrors, ThrowOnError>({
+export const auditLogsList = <ThrowOnError extends boolean = false>(options: Options<AuditLogsListData, ThrowOnError>): RequestResult<AuditLogsListResponses, AuditLogsListErrors, ThrowOnError> => (options.client ?? client).get<AuditLogsListResponses, AuditLogsListErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/audit-logs',
     ...options
@@ -541,8 +677,10 @@ export const getAuditLogs = <ThrowOnError extends boolean = false>(options: Opti
  * Compare the audit trail with its seals
  *
  * Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever.
+ *
+ * Needs the permission `audit:read`.
  */
-export const getAuditLogsVerify = <ThrowOnError extends boolean = false>(options: Options<GetAuditLogsVerifyData, ThrowOnError>): RequestResult<GetAuditLogsVerifyResponses, GetAuditLogsVerifyErrors, ThrowOnError> => (options.client ?? client).get<GetAuditLogsVerifyResponses, GetAuditLogsVerifyErrors, ThrowOnError>({
+export const auditLogsVerify = <ThrowOnError extends boolean = false>(options: Options<AuditLogsVerifyData, ThrowOnError>): RequestResult<AuditLogsVerifyResponses, AuditLogsVerifyErrors, ThrowOnError> => (options.client ?? client).get<AuditLogsVerifyResponses, AuditLogsVerifyErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/audit-logs/verify',
     ...options
@@ -550,8 +688,12 @@ export const getAuditLogsVerify = <ThrowOnError extends boolean = false>(options
 
 /**
  * Read an audit entry
+ *
+ * Read an audit entry
+ *
+ * Needs the permission `audit:read`.
  */
-export const getAuditLogsById = <ThrowOnError extends boolean = false>(options: Options<GetAuditLogsByIdData, ThrowOnError>): RequestResult<GetAuditLogsByIdResponses, GetAuditLogsByIdErrors, ThrowOnError> => (options.client ?? client).get<GetAuditLogsByIdResponses, GetAuditLogsByIdErrors, ThrowOnError>({
+export const auditLogsGet = <ThrowOnError extends boolean = false>(options: Options<AuditLogsGetData, ThrowOnError>): RequestResult<AuditLogsGetResponses, AuditLogsGetErrors, ThrowOnError> => (options.client ?? client).get<AuditLogsGetResponses, AuditLogsGetErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/audit-logs/{id}',
     ...options
@@ -559,8 +701,12 @@ export const getAuditLogsById = <ThrowOnError extends boolean = false>(options: 
 
 /**
  * Read the tenant's settings
+ *
+ * Read the tenant's settings
+ *
+ * Needs the permission `crm:read`.
  */
-export const getSettings = <ThrowOnError extends boolean = false>(options: Options<GetSettingsData, ThrowOnError>): RequestResult<GetSettingsResponses, GetSettingsErrors, ThrowOnError> => (options.client ?? client).get<GetSettingsResponses, GetSettingsErrors, ThrowOnError>({
+export const settingsGet = <ThrowOnError extends boolean = false>(options: Options<SettingsGetData, ThrowOnError>): RequestResult<SettingsGetResponses, SettingsGetErrors, ThrowOnError> => (options.client ?? client).get<SettingsGetResponses, SettingsGetErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/settings',
     ...options
@@ -570,8 +716,10 @@ export const getSettings = <ThrowOnError extends boolean = false>(options: Optio
  * Change the tenant's settings
  *
  * What is left out stays; null goes back to the default. In force at once in this process, within 5 seconds in others.
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const patchSettings = <ThrowOnError extends boolean = false>(options: Options<PatchSettingsData, ThrowOnError>): RequestResult<PatchSettingsResponses, PatchSettingsErrors, ThrowOnError> => (options.client ?? client).patch<PatchSettingsResponses, PatchSettingsErrors, ThrowOnError>({
+export const settingsUpdate = <ThrowOnError extends boolean = false>(options: Options<SettingsUpdateData, ThrowOnError>): RequestResult<SettingsUpdateResponses, SettingsUpdateErrors, ThrowOnError> => (options.client ?? client).patch<SettingsUpdateResponses, SettingsUpdateErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/settings',
     ...options,
@@ -583,8 +731,12 @@ export const patchSettings = <ThrowOnError extends boolean = false>(options: Opt
 
 /**
  * List webhooks
+ *
+ * List webhooks
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const getWebhooks = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksData, ThrowOnError>): RequestResult<GetWebhooksResponses, GetWebhooksErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksResponses, GetWebhooksErrors, ThrowOnError>({
+export const webhooksList = <ThrowOnError extends boolean = false>(options: Options<WebhooksListData, ThrowOnError>): RequestResult<WebhooksListResponses, WebhooksListErrors, ThrowOnError> => (options.client ?? client).get<WebhooksListResponses, WebhooksListErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks',
     ...options
@@ -604,8 +756,10 @@ export const getWebhooks = <ThrowOnError extends boolean = false>(options: Optio
  * - **At least once**: the same event always has the same `webhook-id`. Nothing is said of the order: `sequence` grows along each record's changes.
  * - Any 2xx within 10 seconds counts as taken. All else, redirects included, is tried again 10 times over almost 24 hours; 410 disables the webhook,
  * as do five days of nothing but failures.
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const postWebhooks = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksData, ThrowOnError>): RequestResult<PostWebhooksResponses, PostWebhooksErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksResponses, PostWebhooksErrors, ThrowOnError>({
+export const webhooksCreate = <ThrowOnError extends boolean = false>(options: Options<WebhooksCreateData, ThrowOnError>): RequestResult<WebhooksCreateResponses, WebhooksCreateErrors, ThrowOnError> => (options.client ?? client).post<WebhooksCreateResponses, WebhooksCreateErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks',
     ...options,
@@ -617,8 +771,12 @@ export const postWebhooks = <ThrowOnError extends boolean = false>(options: Opti
 
 /**
  * Delete a webhook, with its log of deliveries
+ *
+ * Delete a webhook, with its log of deliveries
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const deleteWebhooksById = <ThrowOnError extends boolean = false>(options: Options<DeleteWebhooksByIdData, ThrowOnError>): RequestResult<DeleteWebhooksByIdResponses, DeleteWebhooksByIdErrors, ThrowOnError> => (options.client ?? client).delete<DeleteWebhooksByIdResponses, DeleteWebhooksByIdErrors, ThrowOnError>({
+export const webhooksDelete = <ThrowOnError extends boolean = false>(options: Options<WebhooksDeleteData, ThrowOnError>): RequestResult<WebhooksDeleteResponses, WebhooksDeleteErrors, ThrowOnError> => (options.client ?? client).delete<WebhooksDeleteResponses, WebhooksDeleteErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}',
     ...options
@@ -626,8 +784,12 @@ export const deleteWebhooksById = <ThrowOnError extends boolean = false>(options
 
 /**
  * Read a webhook
+ *
+ * Read a webhook
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const getWebhooksById = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksByIdData, ThrowOnError>): RequestResult<GetWebhooksByIdResponses, GetWebhooksByIdErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksByIdResponses, GetWebhooksByIdErrors, ThrowOnError>({
+export const webhooksGet = <ThrowOnError extends boolean = false>(options: Options<WebhooksGetData, ThrowOnError>): RequestResult<WebhooksGetResponses, WebhooksGetErrors, ThrowOnError> => (options.client ?? client).get<WebhooksGetResponses, WebhooksGetErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}',
     ...options
@@ -637,8 +799,10 @@ export const getWebhooksById = <ThrowOnError extends boolean = false>(options: O
  * Change a webhook
  *
  * Enabling one again begins with what is written from then on; what was missed can be replayed.
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const patchWebhooksById = <ThrowOnError extends boolean = false>(options: Options<PatchWebhooksByIdData, ThrowOnError>): RequestResult<PatchWebhooksByIdResponses, PatchWebhooksByIdErrors, ThrowOnError> => (options.client ?? client).patch<PatchWebhooksByIdResponses, PatchWebhooksByIdErrors, ThrowOnError>({
+export const webhooksUpdate = <ThrowOnError extends boolean = false>(options: Options<WebhooksUpdateData, ThrowOnError>): RequestResult<WebhooksUpdateResponses, WebhooksUpdateErrors, ThrowOnError> => (options.client ?? client).patch<WebhooksUpdateResponses, WebhooksUpdateErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}',
     ...options,
@@ -652,8 +816,10 @@ export const patchWebhooksById = <ThrowOnError extends boolean = false>(options:
  * Give a webhook another secret
  *
  * The secret before signs too, for 24 hours: deliveries then carry two signatures.
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const postWebhooksByIdRotateSecret = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdRotateSecretData, ThrowOnError>): RequestResult<PostWebhooksByIdRotateSecretResponses, PostWebhooksByIdRotateSecretErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdRotateSecretResponses, PostWebhooksByIdRotateSecretErrors, ThrowOnError>({
+export const webhooksRotateSecret = <ThrowOnError extends boolean = false>(options: Options<WebhooksRotateSecretData, ThrowOnError>): RequestResult<WebhooksRotateSecretResponses, WebhooksRotateSecretErrors, ThrowOnError> => (options.client ?? client).post<WebhooksRotateSecretResponses, WebhooksRotateSecretErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}/rotate-secret',
     ...options
@@ -661,8 +827,12 @@ export const postWebhooksByIdRotateSecret = <ThrowOnError extends boolean = fals
 
 /**
  * List a webhook's deliveries, newest first
+ *
+ * List a webhook's deliveries, newest first
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const getWebhooksByIdDeliveries = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksByIdDeliveriesData, ThrowOnError>): RequestResult<GetWebhooksByIdDeliveriesResponses, GetWebhooksByIdDeliveriesErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksByIdDeliveriesResponses, GetWebhooksByIdDeliveriesErrors, ThrowOnError>({
+export const webhooksListDeliveries = <ThrowOnError extends boolean = false>(options: Options<WebhooksListDeliveriesData, ThrowOnError>): RequestResult<WebhooksListDeliveriesResponses, WebhooksListDeliveriesErrors, ThrowOnError> => (options.client ?? client).get<WebhooksListDeliveriesResponses, WebhooksListDeliveriesErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}/deliveries',
     ...options
@@ -672,8 +842,10 @@ export const getWebhooksByIdDeliveries = <ThrowOnError extends boolean = false>(
  * Read a delivery with its attempts and what is posted
  *
  * What a receiver answers is not kept but for the status: it may hold anything.
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const getWebhooksByIdDeliveriesByDeliveryId = <ThrowOnError extends boolean = false>(options: Options<GetWebhooksByIdDeliveriesByDeliveryIdData, ThrowOnError>): RequestResult<GetWebhooksByIdDeliveriesByDeliveryIdResponses, GetWebhooksByIdDeliveriesByDeliveryIdErrors, ThrowOnError> => (options.client ?? client).get<GetWebhooksByIdDeliveriesByDeliveryIdResponses, GetWebhooksByIdDeliveriesByDeliveryIdErrors, ThrowOnError>({
+export const webhooksGetDelivery = <ThrowOnError extends boolean = false>(options: Options<WebhooksGetDeliveryData, ThrowOnError>): RequestResult<WebhooksGetDeliveryResponses, WebhooksGetDeliveryErrors, ThrowOnError> => (options.client ?? client).get<WebhooksGetDeliveryResponses, WebhooksGetDeliveryErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}/deliveries/{deliveryId}',
     ...options
@@ -681,8 +853,12 @@ export const getWebhooksByIdDeliveriesByDeliveryId = <ThrowOnError extends boole
 
 /**
  * Make a delivery again, under the same event id
+ *
+ * Make a delivery again, under the same event id
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const postWebhooksByIdDeliveriesByDeliveryIdReplay = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdDeliveriesByDeliveryIdReplayData, ThrowOnError>): RequestResult<PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses, PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses, PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors, ThrowOnError>({
+export const webhooksReplayDelivery = <ThrowOnError extends boolean = false>(options: Options<WebhooksReplayDeliveryData, ThrowOnError>): RequestResult<WebhooksReplayDeliveryResponses, WebhooksReplayDeliveryErrors, ThrowOnError> => (options.client ?? client).post<WebhooksReplayDeliveryResponses, WebhooksReplayDeliveryErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}/deliveries/{deliveryId}/replay',
     ...options
@@ -692,8 +868,10 @@ export const postWebhooksByIdDeliveriesByDeliveryIdReplay = <ThrowOnError extend
  * Send the events of a time, again or for the first time
  *
  * Out of the audit trail: also what happened while the webhook was disabled or not there. A time of at most 10000 changes.
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const postWebhooksByIdReplay = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdReplayData, ThrowOnError>): RequestResult<PostWebhooksByIdReplayResponses, PostWebhooksByIdReplayErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdReplayResponses, PostWebhooksByIdReplayErrors, ThrowOnError>({
+export const webhooksReplay = <ThrowOnError extends boolean = false>(options: Options<WebhooksReplayData, ThrowOnError>): RequestResult<WebhooksReplayResponses, WebhooksReplayErrors, ThrowOnError> => (options.client ?? client).post<WebhooksReplayResponses, WebhooksReplayErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}/replay',
     ...options,
@@ -705,8 +883,12 @@ export const postWebhooksByIdReplay = <ThrowOnError extends boolean = false>(opt
 
 /**
  * Send the event webhook.ping
+ *
+ * Send the event webhook.ping
+ *
+ * Needs the permission `tenant:admin`.
  */
-export const postWebhooksByIdTest = <ThrowOnError extends boolean = false>(options: Options<PostWebhooksByIdTestData, ThrowOnError>): RequestResult<PostWebhooksByIdTestResponses, PostWebhooksByIdTestErrors, ThrowOnError> => (options.client ?? client).post<PostWebhooksByIdTestResponses, PostWebhooksByIdTestErrors, ThrowOnError>({
+export const webhooksTest = <ThrowOnError extends boolean = false>(options: Options<WebhooksTestData, ThrowOnError>): RequestResult<WebhooksTestResponses, WebhooksTestErrors, ThrowOnError> => (options.client ?? client).post<WebhooksTestResponses, WebhooksTestErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/webhooks/{id}/test',
     ...options

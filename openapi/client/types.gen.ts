@@ -51,15 +51,6 @@ export type ImportAccepted = {
     status: 'queued' | 'running' | 'completed' | 'failed' | 'reverted';
 };
 
-export type Problem = {
-    code: 'BAD_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'TENANT_MISMATCH' | 'FIELD_MASKED' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'IDEMPOTENT_CONFLICT' | 'DUPLICATE_NAME' | 'CONFLICT' | 'VERSION_CONFLICT' | 'PAYLOAD_TOO_LARGE' | 'UNSUPPORTED_MEDIA_TYPE' | 'RATE_LIMITED' | 'INTERNAL' | 'UNAVAILABLE' | 'TIMEOUT';
-    message: string;
-    requestId: string;
-    details?: {
-        [key: string]: unknown;
-    };
-};
-
 export type ImportRequest = {
     items: Array<unknown>;
     mode?: 'create' | 'upsert' | 'update';
@@ -2255,503 +2246,104 @@ export type WebhookReplayInput = {
     to?: string;
 };
 
-export type PostCustomersImportData = {
-    body: ImportRequest;
+/**
+ * Why a request was refused
+ */
+export type Problem = {
+    /**
+     * For programs
+     */
+    code: 'BAD_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'TENANT_MISMATCH' | 'FIELD_MASKED' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'IDEMPOTENT_CONFLICT' | 'DUPLICATE_NAME' | 'CONFLICT' | 'VERSION_CONFLICT' | 'PAYLOAD_TOO_LARGE' | 'UNSUPPORTED_MEDIA_TYPE' | 'RATE_LIMITED' | 'INTERNAL' | 'UNAVAILABLE' | 'TIMEOUT';
+    /**
+     * For people: what was wrong, and what would be right
+     */
+    message: string;
+    /**
+     * The same as the header X-Request-ID
+     */
+    requestId: string;
+    /**
+     * For programs: more on some codes
+     */
+    details?: {
+        [key: string]: unknown;
+    };
+};
+
+/**
+ * The tenant of the token
+ */
+export type TenantId = string;
+
+/**
+ * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+ */
+export type RequestId = string;
+
+/**
+ * The idempotency key, instead of X-Request-ID
+ */
+export type IdempotencyKey = string;
+
+/**
+ * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+ */
+export type IdempotencyMode = 'replay' | 'reject';
+
+/**
+ * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+ */
+export type IfMatch = string;
+
+/**
+ * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+ */
+export type IfNoneMatch = string;
+
+export type CustomersListData = {
+    body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
+        'X-Request-ID'?: string;
     };
     path?: never;
     query?: {
         /**
-         * create new records only, update existing ones only, or both (upsert); by default create
+         * From 1. Example: `1`
          */
-        mode?: 'create' | 'upsert' | 'update';
+        page?: number;
         /**
-         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name
+         * 20 by default, 200 at most. Example: `20`
          */
-        matchBy?: string;
-        /**
-         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
-         */
-        onDuplicate?: 'error' | 'skip' | 'update';
-        /**
-         * Report without writing anything
-         */
-        dryRun?: 'true' | 'false';
-        /**
-         * All rows or none
-         */
-        atomic?: 'true' | 'false';
-        /**
-         * Answer at once with 202, whatever the size
-         */
-        async?: 'true' | 'false';
-        /**
-         * Of a file whose media type does not tell: utf-8 (default) or gbk
-         */
-        charset?: string;
-    };
-    url: '/customers/import';
-};
-
-export type PostCustomersImportErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostCustomersImportError = PostCustomersImportErrors[keyof PostCustomersImportErrors];
-
-export type PostCustomersImportResponses = {
-    /**
-     * Done
-     */
-    200: Import;
-    /**
-     * Taken; the work goes on
-     */
-    202: ImportAccepted;
-};
-
-export type PostCustomersImportResponse = PostCustomersImportResponses[keyof PostCustomersImportResponses];
-
-export type PostOpportunitiesImportData = {
-    body: ImportRequest;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-    };
-    path?: never;
-    query?: {
-        /**
-         * create new records only, update existing ones only, or both (upsert); by default create
-         */
-        mode?: 'create' | 'upsert' | 'update';
-        /**
-         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name
-         */
-        matchBy?: string;
-        /**
-         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
-         */
-        onDuplicate?: 'error' | 'skip' | 'update';
-        /**
-         * Report without writing anything
-         */
-        dryRun?: 'true' | 'false';
-        /**
-         * All rows or none
-         */
-        atomic?: 'true' | 'false';
-        /**
-         * Answer at once with 202, whatever the size
-         */
-        async?: 'true' | 'false';
-        /**
-         * Of a file whose media type does not tell: utf-8 (default) or gbk
-         */
-        charset?: string;
-    };
-    url: '/opportunities/import';
-};
-
-export type PostOpportunitiesImportErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostOpportunitiesImportError = PostOpportunitiesImportErrors[keyof PostOpportunitiesImportErrors];
-
-export type PostOpportunitiesImportResponses = {
-    /**
-     * Done
-     */
-    200: Import;
-    /**
-     * Taken; the work goes on
-     */
-    202: ImportAccepted;
-};
-
-export type PostOpportunitiesImportResponse = PostOpportunitiesImportResponses[keyof PostOpportunitiesImportResponses];
-
-export type GetImportsByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/imports/{id}';
-};
-
-export type GetImportsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetImportsByIdError = GetImportsByIdErrors[keyof GetImportsByIdErrors];
-
-export type GetImportsByIdResponses = {
-    /**
-     * Done
-     */
-    200: Import;
-};
-
-export type GetImportsByIdResponse = GetImportsByIdResponses[keyof GetImportsByIdResponses];
-
-export type GetImportsByIdErrorsCsvData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/imports/{id}/errors.csv';
-};
-
-export type GetImportsByIdErrorsCsvErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetImportsByIdErrorsCsvError = GetImportsByIdErrorsCsvErrors[keyof GetImportsByIdErrorsCsvErrors];
-
-export type GetImportsByIdErrorsCsvResponses = {
-    /**
-     * Done
-     */
-    200: string;
-};
-
-export type GetImportsByIdErrorsCsvResponse = GetImportsByIdErrorsCsvResponses[keyof GetImportsByIdErrorsCsvResponses];
-
-export type PostImportsByIdRevertData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/imports/{id}/revert';
-};
-
-export type PostImportsByIdRevertErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostImportsByIdRevertError = PostImportsByIdRevertErrors[keyof PostImportsByIdRevertErrors];
-
-export type PostImportsByIdRevertResponses = {
-    /**
-     * Done
-     */
-    200: ImportRevert;
-    /**
-     * Taken; the work goes on
-     */
-    202: ImportAccepted;
-};
-
-export type PostImportsByIdRevertResponse = PostImportsByIdRevertResponses[keyof PostImportsByIdRevertResponses];
-
-export type GetCustomersExportData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
+        pageSize?: number;
         /**
          * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
          */
         cursor?: string;
         /**
-         * Fields, `-` for descending
+         * Fields, `-` for descending.
+         *
+         * Fields: `name`, `contactName`, `contactPhone`, `contactEmail`, `industry`, `level`, `source`, `status`, `ownerId`, `createdAt`, `updatedAt`. By default `-createdAt`. Example: `-createdAt,name`
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (text), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
-         * Substring search, any case
+         * Substring search, any case. Example: `公司`
          */
         keyword?: string;
         /**
-         * Only this owner's records; `me` for one's own
+         * Only this owner's records; `me` for one's own. Example: `me`
          */
         ownerId?: string;
         /**
@@ -2759,40 +2351,38 @@ export type GetCustomersExportData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `contactPhone`, `contactEmail`
          */
         reveal?: string;
-        /**
-         * json (default): a page, as the list answers it; csv: all matches in one file
-         */
-        format?: 'json' | 'csv';
-        /**
-         * `false` leaves out the byte order mark, which Excel needs
-         */
-        bom?: 'true' | 'false';
     };
-    url: '/customers/export';
+    url: '/customers';
 };
 
-export type GetCustomersExportErrors = {
+export type CustomersListErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -2800,7 +2390,7 @@ export type GetCustomersExportErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -2808,14 +2398,14 @@ export type GetCustomersExportErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetCustomersExportError = GetCustomersExportErrors[keyof GetCustomersExportErrors];
+export type CustomersListError = CustomersListErrors[keyof CustomersListErrors];
 
-export type GetCustomersExportResponses = {
+export type CustomersListResponses = {
     /**
      * Done
      */
@@ -2835,45 +2425,1246 @@ export type GetCustomersExportResponses = {
     };
 };
 
-export type GetCustomersExportResponse = GetCustomersExportResponses[keyof GetCustomersExportResponses];
+export type CustomersListResponse = CustomersListResponses[keyof CustomersListResponses];
 
-export type GetOpportunitiesExportData = {
+export type CustomersCreateData = {
+    body: CustomerInput;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: never;
+    url: '/customers';
+};
+
+export type CustomersCreateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersCreateError = CustomersCreateErrors[keyof CustomersCreateErrors];
+
+export type CustomersCreateResponses = {
+    /**
+     * Done
+     */
+    201: Customer;
+};
+
+export type CustomersCreateResponse = CustomersCreateResponses[keyof CustomersCreateResponses];
+
+export type CustomersDeleteData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/customers/{id}';
+};
+
+export type CustomersDeleteErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersDeleteError = CustomersDeleteErrors[keyof CustomersDeleteErrors];
+
+export type CustomersDeleteResponses = {
+    /**
+     * Done
+     */
+    200: CustomerDeleted;
+};
+
+export type CustomersDeleteResponse = CustomersDeleteResponses[keyof CustomersDeleteResponses];
+
+export type CustomersGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/customers/{id}';
+};
+
+export type CustomersGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersGetError = CustomersGetErrors[keyof CustomersGetErrors];
+
+export type CustomersGetResponses = {
+    /**
+     * Done
+     */
+    200: Customer;
+};
+
+export type CustomersGetResponse = CustomersGetResponses[keyof CustomersGetResponses];
+
+export type CustomersUpdateData = {
+    body: CustomerPatch;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/customers/{id}';
+};
+
+export type CustomersUpdateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersUpdateError = CustomersUpdateErrors[keyof CustomersUpdateErrors];
+
+export type CustomersUpdateResponses = {
+    /**
+     * Done
+     */
+    200: Customer;
+};
+
+export type CustomersUpdateResponse = CustomersUpdateResponses[keyof CustomersUpdateResponses];
+
+export type CustomersRestoreData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/customers/{id}/restore';
+};
+
+export type CustomersRestoreErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersRestoreError = CustomersRestoreErrors[keyof CustomersRestoreErrors];
+
+export type CustomersRestoreResponses = {
+    /**
+     * Done
+     */
+    200: Customer;
+};
+
+export type CustomersRestoreResponse = CustomersRestoreResponses[keyof CustomersRestoreResponses];
+
+export type CustomersMergeData = {
+    body: CustomerMerge;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/customers/{id}/merge';
+};
+
+export type CustomersMergeErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersMergeError = CustomersMergeErrors[keyof CustomersMergeErrors];
+
+export type CustomersMergeResponses = {
+    /**
+     * Done
+     */
+    200: Customer;
+};
+
+export type CustomersMergeResponse = CustomersMergeResponses[keyof CustomersMergeResponses];
+
+export type CustomersView360Data = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * Only these sections, by comma: customer, contacts, opportunities, contracts, payments, timeline, conversations, summary. Example: `customer,summary`
+         */
+        include?: string;
+        /**
+         * Where the timeline's page before ended
+         */
+        timelineCursor?: string;
+    };
+    url: '/customers/{id}/360';
+};
+
+export type CustomersView360Errors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersView360Error = CustomersView360Errors[keyof CustomersView360Errors];
+
+export type CustomersView360Responses = {
+    /**
+     * Done
+     */
+    200: Customer360;
+};
+
+export type CustomersView360Response = CustomersView360Responses[keyof CustomersView360Responses];
+
+export type ContactsListData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
     };
     path?: never;
     query?: {
         /**
-         * From 1
+         * From 1. Example: `1`
          */
-        page?: string;
+        page?: number;
         /**
-         * 20 by default, 200 at most
+         * 20 by default, 200 at most. Example: `20`
          */
-        pageSize?: string;
+        pageSize?: number;
         /**
          * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
          */
         cursor?: string;
         /**
-         * Fields, `-` for descending
+         * Fields, `-` for descending.
+         *
+         * Fields: `name`, `title`, `phone`, `email`, `createdAt`, `updatedAt`. By default `-createdAt`. Example: `-createdAt,name`
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `contactId` (UUID), `customerId` (UUID), `name` (text), `title` (text), `phone` (text), `email` (text), `isPrimary` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
-         * Substring search, any case
+         * Substring search, any case. Example: `公司`
          */
         keyword?: string;
         /**
-         * Only this owner's records; `me` for one's own
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `phone`, `email`
+         */
+        reveal?: string;
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+    };
+    url: '/contacts';
+};
+
+export type ContactsListErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContactsListError = ContactsListErrors[keyof ContactsListErrors];
+
+export type ContactsListResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Contact>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type ContactsListResponse = ContactsListResponses[keyof ContactsListResponses];
+
+export type ContactsCreateData = {
+    body: ContactInput;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: never;
+    url: '/contacts';
+};
+
+export type ContactsCreateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContactsCreateError = ContactsCreateErrors[keyof ContactsCreateErrors];
+
+export type ContactsCreateResponses = {
+    /**
+     * Done
+     */
+    201: Contact;
+};
+
+export type ContactsCreateResponse = ContactsCreateResponses[keyof ContactsCreateResponses];
+
+export type ContactsDeleteData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contacts/{id}';
+};
+
+export type ContactsDeleteErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContactsDeleteError = ContactsDeleteErrors[keyof ContactsDeleteErrors];
+
+export type ContactsDeleteResponses = {
+    /**
+     * Done
+     */
+    200: ContactDeleted;
+};
+
+export type ContactsDeleteResponse = ContactsDeleteResponses[keyof ContactsDeleteResponses];
+
+export type ContactsGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contacts/{id}';
+};
+
+export type ContactsGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContactsGetError = ContactsGetErrors[keyof ContactsGetErrors];
+
+export type ContactsGetResponses = {
+    /**
+     * Done
+     */
+    200: Contact;
+};
+
+export type ContactsGetResponse = ContactsGetResponses[keyof ContactsGetResponses];
+
+export type ContactsUpdateData = {
+    body: ContactPatch;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contacts/{id}';
+};
+
+export type ContactsUpdateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContactsUpdateError = ContactsUpdateErrors[keyof ContactsUpdateErrors];
+
+export type ContactsUpdateResponses = {
+    /**
+     * Done
+     */
+    200: Contact;
+};
+
+export type ContactsUpdateResponse = ContactsUpdateResponses[keyof ContactsUpdateResponses];
+
+export type OpportunitiesListData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1. Example: `1`
+         */
+        page?: number;
+        /**
+         * 20 by default, 200 at most. Example: `20`
+         */
+        pageSize?: number;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending.
+         *
+         * Fields: `name`, `amount`, `currency`, `stage`, `status`, `probability`, `expectedCloseDate`, `ownerId`, `stageEnteredAt`, `closedAt`, `createdAt`, `updatedAt`. By default `-createdAt`. Example: `-createdAt,name`
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (text), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         */
+        filter?: string;
+        /**
+         * Substring search, any case. Example: `公司`
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own. Example: `me`
          */
         ownerId?: string;
         /**
@@ -2881,17 +3672,11 @@ export type GetOpportunitiesExportData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `amount`
          */
         reveal?: string;
-        /**
-         * json (default): a page, as the list answers it; csv: all matches in one file
-         */
-        format?: 'json' | 'csv';
-        /**
-         * `false` leaves out the byte order mark, which Excel needs
-         */
-        bom?: 'true' | 'false';
         /**
          * Only this customer's
          */
@@ -2901,15 +3686,3201 @@ export type GetOpportunitiesExportData = {
          */
         pipelineId?: string;
         /**
-         * Only those in this stage, or in one of several by comma
+         * Only those in this stage, or in one of several by comma. Example: `proposal,negotiation`
          */
         stage?: string;
         /**
-         * Only open, won or lost ones, or several by comma
+         * Only open, won or lost ones, or several by comma. Example: `open`
          */
         status?: string;
         /**
-         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's
+         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's. Example: `2026-03-01T00:00:00Z`
+         */
+        asOf?: string;
+        /**
+         * Only those that came into this stage, or into one of several by comma
+         */
+        enteredStage?: string;
+        /**
+         * That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline
+         */
+        enteredPipelineId?: string;
+        /**
+         * That arrival was then or later
+         */
+        enteredFrom?: string;
+        /**
+         * That arrival was before then
+         */
+        enteredTo?: string;
+        /**
+         * What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`
+         */
+        leftTo?: string;
+        /**
+         * Only those that have been in all of these stages, by comma
+         */
+        passedStages?: string;
+        /**
+         * Only those that have been in none of these stages, by comma
+         */
+        notEnteredStage?: string;
+    };
+    url: '/opportunities';
+};
+
+export type OpportunitiesListErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesListError = OpportunitiesListErrors[keyof OpportunitiesListErrors];
+
+export type OpportunitiesListResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Opportunity>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type OpportunitiesListResponse = OpportunitiesListResponses[keyof OpportunitiesListResponses];
+
+export type OpportunitiesCreateData = {
+    body: OpportunityInput;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: never;
+    url: '/opportunities';
+};
+
+export type OpportunitiesCreateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesCreateError = OpportunitiesCreateErrors[keyof OpportunitiesCreateErrors];
+
+export type OpportunitiesCreateResponses = {
+    /**
+     * Done
+     */
+    201: Opportunity;
+};
+
+export type OpportunitiesCreateResponse = OpportunitiesCreateResponses[keyof OpportunitiesCreateResponses];
+
+export type OpportunitiesDeleteData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/opportunities/{id}';
+};
+
+export type OpportunitiesDeleteErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesDeleteError = OpportunitiesDeleteErrors[keyof OpportunitiesDeleteErrors];
+
+export type OpportunitiesDeleteResponses = {
+    /**
+     * Done
+     */
+    200: OpportunityDeleted;
+};
+
+export type OpportunitiesDeleteResponse = OpportunitiesDeleteResponses[keyof OpportunitiesDeleteResponses];
+
+export type OpportunitiesGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/opportunities/{id}';
+};
+
+export type OpportunitiesGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesGetError = OpportunitiesGetErrors[keyof OpportunitiesGetErrors];
+
+export type OpportunitiesGetResponses = {
+    /**
+     * Done
+     */
+    200: Opportunity;
+};
+
+export type OpportunitiesGetResponse = OpportunitiesGetResponses[keyof OpportunitiesGetResponses];
+
+export type OpportunitiesUpdateData = {
+    body: OpportunityPatch;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/opportunities/{id}';
+};
+
+export type OpportunitiesUpdateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesUpdateError = OpportunitiesUpdateErrors[keyof OpportunitiesUpdateErrors];
+
+export type OpportunitiesUpdateResponses = {
+    /**
+     * Done
+     */
+    200: Opportunity;
+};
+
+export type OpportunitiesUpdateResponse = OpportunitiesUpdateResponses[keyof OpportunitiesUpdateResponses];
+
+export type OpportunitiesStageHistoryData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * From 1. Example: `1`
+         */
+        page?: number;
+        /**
+         * 20 by default, 200 at most. Example: `20`
+         */
+        pageSize?: number;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending.
+         *
+         * Fields: `seq`, `enteredAt`. By default `seq`. Example: `-createdAt,name`
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `seq` (integer), `fromStage` (text), `toStage` (text), `enteredAt` (time), `leftAt` (time), `actorId` (text), `requestId` (text). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         */
+        filter?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `amount`
+         */
+        reveal?: string;
+    };
+    url: '/opportunities/{id}/stage-history';
+};
+
+export type OpportunitiesStageHistoryErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesStageHistoryError = OpportunitiesStageHistoryErrors[keyof OpportunitiesStageHistoryErrors];
+
+export type OpportunitiesStageHistoryResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<StageMove>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type OpportunitiesStageHistoryResponse = OpportunitiesStageHistoryResponses[keyof OpportunitiesStageHistoryResponses];
+
+export type PipelinesListData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1. Example: `1`
+         */
+        page?: number;
+        /**
+         * 20 by default, 200 at most. Example: `20`
+         */
+        pageSize?: number;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending.
+         *
+         * Fields: `name`, `createdAt`, `updatedAt`. By default `createdAt`. Example: `-createdAt,name`
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `pipelineId` (UUID), `name` (text), `isDefault` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         */
+        filter?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+    };
+    url: '/pipelines';
+};
+
+export type PipelinesListErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PipelinesListError = PipelinesListErrors[keyof PipelinesListErrors];
+
+export type PipelinesListResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Pipeline>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type PipelinesListResponse = PipelinesListResponses[keyof PipelinesListResponses];
+
+export type PipelinesCreateData = {
+    body: PipelineInput;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: never;
+    url: '/pipelines';
+};
+
+export type PipelinesCreateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PipelinesCreateError = PipelinesCreateErrors[keyof PipelinesCreateErrors];
+
+export type PipelinesCreateResponses = {
+    /**
+     * Done
+     */
+    201: Pipeline;
+};
+
+export type PipelinesCreateResponse = PipelinesCreateResponses[keyof PipelinesCreateResponses];
+
+export type PipelinesGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/pipelines/{id}';
+};
+
+export type PipelinesGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PipelinesGetError = PipelinesGetErrors[keyof PipelinesGetErrors];
+
+export type PipelinesGetResponses = {
+    /**
+     * Done
+     */
+    200: Pipeline;
+};
+
+export type PipelinesGetResponse = PipelinesGetResponses[keyof PipelinesGetResponses];
+
+export type PipelinesUpdateData = {
+    body: PipelinePatch;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/pipelines/{id}';
+};
+
+export type PipelinesUpdateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PipelinesUpdateError = PipelinesUpdateErrors[keyof PipelinesUpdateErrors];
+
+export type PipelinesUpdateResponses = {
+    /**
+     * Done
+     */
+    200: Pipeline;
+};
+
+export type PipelinesUpdateResponse = PipelinesUpdateResponses[keyof PipelinesUpdateResponses];
+
+export type ContractsListData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1. Example: `1`
+         */
+        page?: number;
+        /**
+         * 20 by default, 200 at most. Example: `20`
+         */
+        pageSize?: number;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending.
+         *
+         * Fields: `number`, `name`, `amount`, `currency`, `status`, `signedAt`, `startDate`, `endDate`, `receivedAmount`, `outstandingAmount`, `paidRatio`, `createdAt`, `updatedAt`. By default `-createdAt`. Example: `-createdAt,name`
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `contractId` (UUID), `customerId` (UUID), `opportunityId` (UUID), `number` (text), `name` (text), `amount` (number), `currency` (text), `status` (text), `signedAt` (time), `startDate` (date), `endDate` (date), `receivedAmount` (number), `outstandingAmount` (number), `paidRatio` (number), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         */
+        filter?: string;
+        /**
+         * Substring search, any case. Example: `公司`
+         */
+        keyword?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `amount`, `receivedAmount`, `outstandingAmount`, `paidRatio`, `overpaid`
+         */
+        reveal?: string;
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+        /**
+         * Only those that came out of this opportunity
+         */
+        opportunityId?: string;
+        status?: 'draft' | 'active' | 'completed' | 'void' | 'expired';
+    };
+    url: '/contracts';
+};
+
+export type ContractsListErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContractsListError = ContractsListErrors[keyof ContractsListErrors];
+
+export type ContractsListResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Contract>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+        /**
+         * Over all matches, whatever the page
+         */
+        totals: {
+            byCurrency: Array<ContractTotal>;
+        };
+    };
+};
+
+export type ContractsListResponse = ContractsListResponses[keyof ContractsListResponses];
+
+export type ContractsCreateData = {
+    body: ContractInput;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: never;
+    url: '/contracts';
+};
+
+export type ContractsCreateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContractsCreateError = ContractsCreateErrors[keyof ContractsCreateErrors];
+
+export type ContractsCreateResponses = {
+    /**
+     * Done
+     */
+    201: Contract;
+};
+
+export type ContractsCreateResponse = ContractsCreateResponses[keyof ContractsCreateResponses];
+
+export type ContractsDeleteData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contracts/{id}';
+};
+
+export type ContractsDeleteErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContractsDeleteError = ContractsDeleteErrors[keyof ContractsDeleteErrors];
+
+export type ContractsDeleteResponses = {
+    /**
+     * Done
+     */
+    200: ContractDeleted;
+};
+
+export type ContractsDeleteResponse = ContractsDeleteResponses[keyof ContractsDeleteResponses];
+
+export type ContractsGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contracts/{id}';
+};
+
+export type ContractsGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContractsGetError = ContractsGetErrors[keyof ContractsGetErrors];
+
+export type ContractsGetResponses = {
+    /**
+     * Done
+     */
+    200: Contract;
+};
+
+export type ContractsGetResponse = ContractsGetResponses[keyof ContractsGetResponses];
+
+export type ContractsUpdateData = {
+    body: ContractPatch;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/contracts/{id}';
+};
+
+export type ContractsUpdateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ContractsUpdateError = ContractsUpdateErrors[keyof ContractsUpdateErrors];
+
+export type ContractsUpdateResponses = {
+    /**
+     * Done
+     */
+    200: Contract;
+};
+
+export type ContractsUpdateResponse = ContractsUpdateResponses[keyof ContractsUpdateResponses];
+
+export type PaymentsListData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1. Example: `1`
+         */
+        page?: number;
+        /**
+         * 20 by default, 200 at most. Example: `20`
+         */
+        pageSize?: number;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending.
+         *
+         * Fields: `amount`, `currency`, `paidAt`, `method`, `reference`, `kind`, `status`, `createdAt`, `updatedAt`. By default `-createdAt`. Example: `-createdAt,name`
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `paymentId` (UUID), `contractId` (UUID), `customerId` (UUID), `amount` (number), `currency` (text), `paidAt` (time), `method` (text), `reference` (text), `kind` (text), `status` (text), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         */
+        filter?: string;
+        /**
+         * Substring search, any case. Example: `公司`
+         */
+        keyword?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `amount`, `overpaid`
+         */
+        reveal?: string;
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+        /**
+         * Only those on this contract
+         */
+        contractId?: string;
+        status?: 'received' | 'void';
+        kind?: 'payment' | 'refund';
+    };
+    url: '/payments';
+};
+
+export type PaymentsListErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PaymentsListError = PaymentsListErrors[keyof PaymentsListErrors];
+
+export type PaymentsListResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Payment>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+        /**
+         * Over all matches, whatever the page
+         */
+        totals: {
+            byCurrency: Array<PaymentTotal>;
+        };
+    };
+};
+
+export type PaymentsListResponse = PaymentsListResponses[keyof PaymentsListResponses];
+
+export type PaymentsCreateData = {
+    body: PaymentInput;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: never;
+    url: '/payments';
+};
+
+export type PaymentsCreateErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PaymentsCreateError = PaymentsCreateErrors[keyof PaymentsCreateErrors];
+
+export type PaymentsCreateResponses = {
+    /**
+     * Done
+     */
+    201: Payment;
+};
+
+export type PaymentsCreateResponse = PaymentsCreateResponses[keyof PaymentsCreateResponses];
+
+export type PaymentsGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/payments/{id}';
+};
+
+export type PaymentsGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PaymentsGetError = PaymentsGetErrors[keyof PaymentsGetErrors];
+
+export type PaymentsGetResponses = {
+    /**
+     * Done
+     */
+    200: Payment;
+};
+
+export type PaymentsGetResponse = PaymentsGetResponses[keyof PaymentsGetResponses];
+
+export type PaymentsVoidData = {
+    body?: PaymentVoid;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/payments/{id}/void';
+};
+
+export type PaymentsVoidErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * Another write was first: VERSION_CONFLICT
+     */
+    412: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PaymentsVoidError = PaymentsVoidErrors[keyof PaymentsVoidErrors];
+
+export type PaymentsVoidResponses = {
+    /**
+     * Done
+     */
+    200: Payment;
+};
+
+export type PaymentsVoidResponse = PaymentsVoidResponses[keyof PaymentsVoidResponses];
+
+export type PipelineSummaryData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`. Example: `CNY`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        asOf?: string;
+        /**
+         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        from?: string;
+        /**
+         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        to?: string;
+    };
+    url: '/pipeline/summary';
+};
+
+export type PipelineSummaryErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PipelineSummaryError = PipelineSummaryErrors[keyof PipelineSummaryErrors];
+
+export type PipelineSummaryResponses = {
+    /**
+     * Done
+     */
+    200: PipelineSummary;
+};
+
+export type PipelineSummaryResponse = PipelineSummaryResponses[keyof PipelineSummaryResponses];
+
+export type PipelineFunnelData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`. Example: `CNY`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        asOf?: string;
+        /**
+         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        from?: string;
+        /**
+         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        to?: string;
+        /**
+         * Who counts for a stage: `reached` it or a later one, `entered` it really, or, `strict`, entered it and every one before it
+         */
+        mode?: 'reached' | 'entered' | 'strict';
+    };
+    url: '/pipeline/funnel';
+};
+
+export type PipelineFunnelErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type PipelineFunnelError = PipelineFunnelErrors[keyof PipelineFunnelErrors];
+
+export type PipelineFunnelResponses = {
+    /**
+     * Done
+     */
+    200: PipelineFunnel;
+};
+
+export type PipelineFunnelResponse = PipelineFunnelResponses[keyof PipelineFunnelResponses];
+
+export type ReportsFunnelData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`. Example: `CNY`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        asOf?: string;
+        /**
+         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        from?: string;
+        /**
+         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        to?: string;
+        /**
+         * The owner at `asOf`; the month of the arrival or event
+         */
+        groupBy?: 'none' | 'owner' | 'month';
+        format?: 'json' | 'csv';
+    };
+    url: '/reports/funnel';
+};
+
+export type ReportsFunnelErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ReportsFunnelError = ReportsFunnelErrors[keyof ReportsFunnelErrors];
+
+export type ReportsFunnelResponses = {
+    /**
+     * Done
+     */
+    200: FunnelReport;
+};
+
+export type ReportsFunnelResponse = ReportsFunnelResponses[keyof ReportsFunnelResponses];
+
+export type OpportunitiesForecastData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`. Example: `CNY`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        asOf?: string;
+        /**
+         * Where the first period begins; by default the one of `asOf`: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        from?: string;
+        /**
+         * Where the last one ends, exclusive; a date or month is included whole. By default twelve months on: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        to?: string;
+        period?: 'month' | 'quarter';
+    };
+    url: '/opportunities/forecast';
+};
+
+export type OpportunitiesForecastErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesForecastError = OpportunitiesForecastErrors[keyof OpportunitiesForecastErrors];
+
+export type OpportunitiesForecastResponses = {
+    /**
+     * Done
+     */
+    200: Forecast;
+};
+
+export type OpportunitiesForecastResponse = OpportunitiesForecastResponses[keyof OpportunitiesForecastResponses];
+
+export type MetricsGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * By default the default pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         */
+        ownerId?: string;
+        /**
+         * Only what was in this currency at `asOf`. Example: `CNY`
+         */
+        currency?: string;
+        /**
+         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         */
+        asOf?: string;
+    };
+    url: '/metrics';
+};
+
+export type MetricsGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type MetricsGetError = MetricsGetErrors[keyof MetricsGetErrors];
+
+export type MetricsGetResponses = {
+    /**
+     * Done
+     */
+    200: Metrics;
+};
+
+export type MetricsGetResponse = MetricsGetResponses[keyof MetricsGetResponses];
+
+export type CustomersImportData = {
+    body: ImportRequest;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: {
+        /**
+         * create new records only, update existing ones only, or both (upsert); by default create
+         */
+        mode?: 'create' | 'upsert' | 'update';
+        /**
+         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name. Example: `customerId`
+         */
+        matchBy?: string;
+        /**
+         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
+         */
+        onDuplicate?: 'error' | 'skip' | 'update';
+        /**
+         * Report without writing anything
+         */
+        dryRun?: boolean;
+        /**
+         * All rows or none
+         */
+        atomic?: boolean;
+        /**
+         * Answer at once with 202, whatever the size
+         */
+        async?: boolean;
+        /**
+         * Of a file whose media type does not tell: utf-8 (default) or gbk
+         */
+        charset?: string;
+    };
+    url: '/customers/import';
+};
+
+export type CustomersImportErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersImportError = CustomersImportErrors[keyof CustomersImportErrors];
+
+export type CustomersImportResponses = {
+    /**
+     * Done
+     */
+    200: Import;
+    /**
+     * Accepted; the work goes on
+     */
+    202: ImportAccepted;
+};
+
+export type CustomersImportResponse = CustomersImportResponses[keyof CustomersImportResponses];
+
+export type OpportunitiesImportData = {
+    body: ImportRequest;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: {
+        /**
+         * create new records only, update existing ones only, or both (upsert); by default create
+         */
+        mode?: 'create' | 'upsert' | 'update';
+        /**
+         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name. Example: `customerId`
+         */
+        matchBy?: string;
+        /**
+         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
+         */
+        onDuplicate?: 'error' | 'skip' | 'update';
+        /**
+         * Report without writing anything
+         */
+        dryRun?: boolean;
+        /**
+         * All rows or none
+         */
+        atomic?: boolean;
+        /**
+         * Answer at once with 202, whatever the size
+         */
+        async?: boolean;
+        /**
+         * Of a file whose media type does not tell: utf-8 (default) or gbk
+         */
+        charset?: string;
+    };
+    url: '/opportunities/import';
+};
+
+export type OpportunitiesImportErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type OpportunitiesImportError = OpportunitiesImportErrors[keyof OpportunitiesImportErrors];
+
+export type OpportunitiesImportResponses = {
+    /**
+     * Done
+     */
+    200: Import;
+    /**
+     * Accepted; the work goes on
+     */
+    202: ImportAccepted;
+};
+
+export type OpportunitiesImportResponse = OpportunitiesImportResponses[keyof OpportunitiesImportResponses];
+
+export type ImportsGetData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/imports/{id}';
+};
+
+export type ImportsGetErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ImportsGetError = ImportsGetErrors[keyof ImportsGetErrors];
+
+export type ImportsGetResponses = {
+    /**
+     * Done
+     */
+    200: Import;
+};
+
+export type ImportsGetResponse = ImportsGetResponses[keyof ImportsGetResponses];
+
+export type ImportsErrorsCsvData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/imports/{id}/errors.csv';
+};
+
+export type ImportsErrorsCsvErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ImportsErrorsCsvError = ImportsErrorsCsvErrors[keyof ImportsErrorsCsvErrors];
+
+export type ImportsErrorsCsvResponses = {
+    /**
+     * Done
+     */
+    200: string;
+};
+
+export type ImportsErrorsCsvResponse = ImportsErrorsCsvResponses[keyof ImportsErrorsCsvResponses];
+
+export type ImportsRevertData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path: {
+        /**
+         * The record's id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/imports/{id}/revert';
+};
+
+export type ImportsRevertErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type ImportsRevertError = ImportsRevertErrors[keyof ImportsRevertErrors];
+
+export type ImportsRevertResponses = {
+    /**
+     * Done
+     */
+    200: ImportRevert;
+    /**
+     * Accepted; the work goes on
+     */
+    202: ImportAccepted;
+};
+
+export type ImportsRevertResponse = ImportsRevertResponses[keyof ImportsRevertResponses];
+
+export type CustomersExportData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1. Example: `1`
+         */
+        page?: number;
+        /**
+         * 20 by default, 200 at most. Example: `20`
+         */
+        pageSize?: number;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending.
+         *
+         * Fields: `name`, `contactName`, `contactPhone`, `contactEmail`, `industry`, `level`, `source`, `status`, `ownerId`, `createdAt`, `updatedAt`. By default `-createdAt`. Example: `-createdAt,name`
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (text), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         */
+        filter?: string;
+        /**
+         * Substring search, any case. Example: `公司`
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own. Example: `me`
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `contactPhone`, `contactEmail`
+         */
+        reveal?: string;
+        /**
+         * json (default): a page, as the list answers it; csv: all matches in one file
+         */
+        format?: 'json' | 'csv';
+        /**
+         * `false` leaves out the byte order mark, which Excel needs
+         */
+        bom?: boolean;
+    };
+    url: '/customers/export';
+};
+
+export type CustomersExportErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type CustomersExportError = CustomersExportErrors[keyof CustomersExportErrors];
+
+export type CustomersExportResponses = {
+    /**
+     * Done
+     */
+    200: {
+        data: Array<Customer>;
+        /**
+         * Matches in all; a bound when totalIsLowerBound
+         */
+        total: number;
+        totalIsLowerBound?: true;
+        page: number;
+        pageSize: number;
+        /**
+         * Give it as `cursor` for the next page; null at the end
+         */
+        nextCursor: string | null;
+    };
+};
+
+export type CustomersExportResponse = CustomersExportResponses[keyof CustomersExportResponses];
+
+export type OpportunitiesExportData = {
+    body?: never;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * From 1. Example: `1`
+         */
+        page?: number;
+        /**
+         * 20 by default, 200 at most. Example: `20`
+         */
+        pageSize?: number;
+        /**
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         */
+        cursor?: string;
+        /**
+         * Fields, `-` for descending.
+         *
+         * Fields: `name`, `amount`, `currency`, `stage`, `status`, `probability`, `expectedCloseDate`, `ownerId`, `stageEnteredAt`, `closedAt`, `createdAt`, `updatedAt`. By default `-createdAt`. Example: `-createdAt,name`
+         */
+        sort?: string;
+        /**
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (text), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         */
+        filter?: string;
+        /**
+         * Substring search, any case. Example: `公司`
+         */
+        keyword?: string;
+        /**
+         * Only this owner's records; `me` for one's own. Example: `me`
+         */
+        ownerId?: string;
+        /**
+         * `exact` counts every match, however many
+         */
+        total?: 'exact';
+        /**
+         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         *
+         * Fields: `amount`
+         */
+        reveal?: string;
+        /**
+         * json (default): a page, as the list answers it; csv: all matches in one file
+         */
+        format?: 'json' | 'csv';
+        /**
+         * `false` leaves out the byte order mark, which Excel needs
+         */
+        bom?: boolean;
+        /**
+         * Only this customer's
+         */
+        customerId?: string;
+        /**
+         * Only those in this pipeline
+         */
+        pipelineId?: string;
+        /**
+         * Only those in this stage, or in one of several by comma. Example: `proposal,negotiation`
+         */
+        stage?: string;
+        /**
+         * Only open, won or lost ones, or several by comma. Example: `open`
+         */
+        status?: string;
+        /**
+         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
@@ -2944,25 +6915,29 @@ export type GetOpportunitiesExportData = {
     url: '/opportunities/export';
 };
 
-export type GetOpportunitiesExportErrors = {
+export type OpportunitiesExportErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -2970,7 +6945,7 @@ export type GetOpportunitiesExportErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -2978,14 +6953,14 @@ export type GetOpportunitiesExportErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetOpportunitiesExportError = GetOpportunitiesExportErrors[keyof GetOpportunitiesExportErrors];
+export type OpportunitiesExportError = OpportunitiesExportErrors[keyof OpportunitiesExportErrors];
 
-export type GetOpportunitiesExportResponses = {
+export type OpportunitiesExportResponses = {
     /**
      * Done
      */
@@ -3005,3542 +6980,30 @@ export type GetOpportunitiesExportResponses = {
     };
 };
 
-export type GetOpportunitiesExportResponse = GetOpportunitiesExportResponses[keyof GetOpportunitiesExportResponses];
+export type OpportunitiesExportResponse = OpportunitiesExportResponses[keyof OpportunitiesExportResponses];
 
-export type GetCustomersData = {
+export type AuditLogsListData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
     };
     path?: never;
     query?: {
         /**
-         * From 1
+         * From 1. Example: `1`
          */
-        page?: string;
+        page?: number;
         /**
-         * 20 by default, 200 at most
+         * 20 by default, 200 at most. Example: `20`
          */
-        pageSize?: string;
-        /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
-         */
-        cursor?: string;
-        /**
-         * Fields, `-` for descending
-         */
-        sort?: string;
-        /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
-         */
-        filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * `exact` counts every match, however many
-         */
-        total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
-    };
-    url: '/customers';
-};
-
-export type GetCustomersErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetCustomersError = GetCustomersErrors[keyof GetCustomersErrors];
-
-export type GetCustomersResponses = {
-    /**
-     * Done
-     */
-    200: {
-        data: Array<Customer>;
-        /**
-         * Matches in all; a bound when totalIsLowerBound
-         */
-        total: number;
-        totalIsLowerBound?: true;
-        page: number;
-        pageSize: number;
-        /**
-         * Give it as `cursor` for the next page; null at the end
-         */
-        nextCursor: string | null;
-    };
-};
-
-export type GetCustomersResponse = GetCustomersResponses[keyof GetCustomersResponses];
-
-export type PostCustomersData = {
-    body: CustomerInput;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path?: never;
-    query?: never;
-    url: '/customers';
-};
-
-export type PostCustomersErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostCustomersError = PostCustomersErrors[keyof PostCustomersErrors];
-
-export type PostCustomersResponses = {
-    /**
-     * Done
-     */
-    201: Customer;
-};
-
-export type PostCustomersResponse = PostCustomersResponses[keyof PostCustomersResponses];
-
-export type DeleteCustomersByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/customers/{id}';
-};
-
-export type DeleteCustomersByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type DeleteCustomersByIdError = DeleteCustomersByIdErrors[keyof DeleteCustomersByIdErrors];
-
-export type DeleteCustomersByIdResponses = {
-    /**
-     * Done
-     */
-    200: CustomerDeleted;
-};
-
-export type DeleteCustomersByIdResponse = DeleteCustomersByIdResponses[keyof DeleteCustomersByIdResponses];
-
-export type GetCustomersByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/customers/{id}';
-};
-
-export type GetCustomersByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetCustomersByIdError = GetCustomersByIdErrors[keyof GetCustomersByIdErrors];
-
-export type GetCustomersByIdResponses = {
-    /**
-     * Done
-     */
-    200: Customer;
-};
-
-export type GetCustomersByIdResponse = GetCustomersByIdResponses[keyof GetCustomersByIdResponses];
-
-export type PatchCustomersByIdData = {
-    body: CustomerPatch;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/customers/{id}';
-};
-
-export type PatchCustomersByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PatchCustomersByIdError = PatchCustomersByIdErrors[keyof PatchCustomersByIdErrors];
-
-export type PatchCustomersByIdResponses = {
-    /**
-     * Done
-     */
-    200: Customer;
-};
-
-export type PatchCustomersByIdResponse = PatchCustomersByIdResponses[keyof PatchCustomersByIdResponses];
-
-export type PostCustomersByIdRestoreData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/customers/{id}/restore';
-};
-
-export type PostCustomersByIdRestoreErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostCustomersByIdRestoreError = PostCustomersByIdRestoreErrors[keyof PostCustomersByIdRestoreErrors];
-
-export type PostCustomersByIdRestoreResponses = {
-    /**
-     * Done
-     */
-    200: Customer;
-};
-
-export type PostCustomersByIdRestoreResponse = PostCustomersByIdRestoreResponses[keyof PostCustomersByIdRestoreResponses];
-
-export type PostCustomersByIdMergeData = {
-    body: CustomerMerge;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/customers/{id}/merge';
-};
-
-export type PostCustomersByIdMergeErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostCustomersByIdMergeError = PostCustomersByIdMergeErrors[keyof PostCustomersByIdMergeErrors];
-
-export type PostCustomersByIdMergeResponses = {
-    /**
-     * Done
-     */
-    200: Customer;
-};
-
-export type PostCustomersByIdMergeResponse = PostCustomersByIdMergeResponses[keyof PostCustomersByIdMergeResponses];
-
-export type GetCustomersById360Data = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: {
-        /**
-         * Only these sections, by comma: customer, contacts, opportunities, contracts, payments, timeline, conversations, summary
-         */
-        include?: string;
-        /**
-         * Where the timeline's page before ended
-         */
-        timelineCursor?: string;
-    };
-    url: '/customers/{id}/360';
-};
-
-export type GetCustomersById360Errors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetCustomersById360Error = GetCustomersById360Errors[keyof GetCustomersById360Errors];
-
-export type GetCustomersById360Responses = {
-    /**
-     * Done
-     */
-    200: Customer360;
-};
-
-export type GetCustomersById360Response = GetCustomersById360Responses[keyof GetCustomersById360Responses];
-
-export type GetContactsData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
-        /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
-         */
-        cursor?: string;
-        /**
-         * Fields, `-` for descending
-         */
-        sort?: string;
-        /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
-         */
-        filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * `exact` counts every match, however many
-         */
-        total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
-        /**
-         * Only this customer's
-         */
-        customerId?: string;
-    };
-    url: '/contacts';
-};
-
-export type GetContactsErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetContactsError = GetContactsErrors[keyof GetContactsErrors];
-
-export type GetContactsResponses = {
-    /**
-     * Done
-     */
-    200: {
-        data: Array<Contact>;
-        /**
-         * Matches in all; a bound when totalIsLowerBound
-         */
-        total: number;
-        totalIsLowerBound?: true;
-        page: number;
-        pageSize: number;
-        /**
-         * Give it as `cursor` for the next page; null at the end
-         */
-        nextCursor: string | null;
-    };
-};
-
-export type GetContactsResponse = GetContactsResponses[keyof GetContactsResponses];
-
-export type PostContactsData = {
-    body: ContactInput;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path?: never;
-    query?: never;
-    url: '/contacts';
-};
-
-export type PostContactsErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostContactsError = PostContactsErrors[keyof PostContactsErrors];
-
-export type PostContactsResponses = {
-    /**
-     * Done
-     */
-    201: Contact;
-};
-
-export type PostContactsResponse = PostContactsResponses[keyof PostContactsResponses];
-
-export type DeleteContactsByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/contacts/{id}';
-};
-
-export type DeleteContactsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type DeleteContactsByIdError = DeleteContactsByIdErrors[keyof DeleteContactsByIdErrors];
-
-export type DeleteContactsByIdResponses = {
-    /**
-     * Done
-     */
-    200: ContactDeleted;
-};
-
-export type DeleteContactsByIdResponse = DeleteContactsByIdResponses[keyof DeleteContactsByIdResponses];
-
-export type GetContactsByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/contacts/{id}';
-};
-
-export type GetContactsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetContactsByIdError = GetContactsByIdErrors[keyof GetContactsByIdErrors];
-
-export type GetContactsByIdResponses = {
-    /**
-     * Done
-     */
-    200: Contact;
-};
-
-export type GetContactsByIdResponse = GetContactsByIdResponses[keyof GetContactsByIdResponses];
-
-export type PatchContactsByIdData = {
-    body: ContactPatch;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/contacts/{id}';
-};
-
-export type PatchContactsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PatchContactsByIdError = PatchContactsByIdErrors[keyof PatchContactsByIdErrors];
-
-export type PatchContactsByIdResponses = {
-    /**
-     * Done
-     */
-    200: Contact;
-};
-
-export type PatchContactsByIdResponse = PatchContactsByIdResponses[keyof PatchContactsByIdResponses];
-
-export type GetPipelinesData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
-        /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
-         */
-        cursor?: string;
-        /**
-         * Fields, `-` for descending
-         */
-        sort?: string;
-        /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
-         */
-        filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * `exact` counts every match, however many
-         */
-        total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
-    };
-    url: '/pipelines';
-};
-
-export type GetPipelinesErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetPipelinesError = GetPipelinesErrors[keyof GetPipelinesErrors];
-
-export type GetPipelinesResponses = {
-    /**
-     * Done
-     */
-    200: {
-        data: Array<Pipeline>;
-        /**
-         * Matches in all; a bound when totalIsLowerBound
-         */
-        total: number;
-        totalIsLowerBound?: true;
-        page: number;
-        pageSize: number;
-        /**
-         * Give it as `cursor` for the next page; null at the end
-         */
-        nextCursor: string | null;
-    };
-};
-
-export type GetPipelinesResponse = GetPipelinesResponses[keyof GetPipelinesResponses];
-
-export type PostPipelinesData = {
-    body: PipelineInput;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path?: never;
-    query?: never;
-    url: '/pipelines';
-};
-
-export type PostPipelinesErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostPipelinesError = PostPipelinesErrors[keyof PostPipelinesErrors];
-
-export type PostPipelinesResponses = {
-    /**
-     * Done
-     */
-    201: Pipeline;
-};
-
-export type PostPipelinesResponse = PostPipelinesResponses[keyof PostPipelinesResponses];
-
-export type GetPipelinesByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/pipelines/{id}';
-};
-
-export type GetPipelinesByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetPipelinesByIdError = GetPipelinesByIdErrors[keyof GetPipelinesByIdErrors];
-
-export type GetPipelinesByIdResponses = {
-    /**
-     * Done
-     */
-    200: Pipeline;
-};
-
-export type GetPipelinesByIdResponse = GetPipelinesByIdResponses[keyof GetPipelinesByIdResponses];
-
-export type PatchPipelinesByIdData = {
-    body: PipelinePatch;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/pipelines/{id}';
-};
-
-export type PatchPipelinesByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PatchPipelinesByIdError = PatchPipelinesByIdErrors[keyof PatchPipelinesByIdErrors];
-
-export type PatchPipelinesByIdResponses = {
-    /**
-     * Done
-     */
-    200: Pipeline;
-};
-
-export type PatchPipelinesByIdResponse = PatchPipelinesByIdResponses[keyof PatchPipelinesByIdResponses];
-
-export type GetPipelineSummaryData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * By default the default pipeline
-         */
-        pipelineId?: string;
-        /**
-         * Only what this user owned at `asOf`; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * Only what was in this currency at `asOf`
-         */
-        currency?: string;
-        /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
-         */
-        asOf?: string;
-        /**
-         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's
-         */
-        from?: string;
-        /**
-         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's
-         */
-        to?: string;
-    };
-    url: '/pipeline/summary';
-};
-
-export type GetPipelineSummaryErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetPipelineSummaryError = GetPipelineSummaryErrors[keyof GetPipelineSummaryErrors];
-
-export type GetPipelineSummaryResponses = {
-    /**
-     * Done
-     */
-    200: PipelineSummary;
-};
-
-export type GetPipelineSummaryResponse = GetPipelineSummaryResponses[keyof GetPipelineSummaryResponses];
-
-export type GetPipelineFunnelData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * By default the default pipeline
-         */
-        pipelineId?: string;
-        /**
-         * Only what this user owned at `asOf`; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * Only what was in this currency at `asOf`
-         */
-        currency?: string;
-        /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
-         */
-        asOf?: string;
-        /**
-         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's
-         */
-        from?: string;
-        /**
-         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's
-         */
-        to?: string;
-        /**
-         * Who counts for a stage: `reached` it or a later one, `entered` it really, or, `strict`, entered it and every one before it
-         */
-        mode?: 'reached' | 'entered' | 'strict';
-    };
-    url: '/pipeline/funnel';
-};
-
-export type GetPipelineFunnelErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetPipelineFunnelError = GetPipelineFunnelErrors[keyof GetPipelineFunnelErrors];
-
-export type GetPipelineFunnelResponses = {
-    /**
-     * Done
-     */
-    200: PipelineFunnel;
-};
-
-export type GetPipelineFunnelResponse = GetPipelineFunnelResponses[keyof GetPipelineFunnelResponses];
-
-export type GetReportsFunnelData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * By default the default pipeline
-         */
-        pipelineId?: string;
-        /**
-         * Only what this user owned at `asOf`; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * Only what was in this currency at `asOf`
-         */
-        currency?: string;
-        /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
-         */
-        asOf?: string;
-        /**
-         * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's
-         */
-        from?: string;
-        /**
-         * Where the window ends, exclusive; a date or month is included whole. By default the end of the day of `asOf`: a date, a month or a time with its offset; dates are the tenant's
-         */
-        to?: string;
-        /**
-         * The owner at `asOf`; the month of the arrival or event
-         */
-        groupBy?: 'none' | 'owner' | 'month';
-        format?: 'json' | 'csv';
-    };
-    url: '/reports/funnel';
-};
-
-export type GetReportsFunnelErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetReportsFunnelError = GetReportsFunnelErrors[keyof GetReportsFunnelErrors];
-
-export type GetReportsFunnelResponses = {
-    /**
-     * Done
-     */
-    200: FunnelReport;
-};
-
-export type GetReportsFunnelResponse = GetReportsFunnelResponses[keyof GetReportsFunnelResponses];
-
-export type GetOpportunitiesForecastData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * By default the default pipeline
-         */
-        pipelineId?: string;
-        /**
-         * Only what this user owned at `asOf`; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * Only what was in this currency at `asOf`
-         */
-        currency?: string;
-        /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
-         */
-        asOf?: string;
-        /**
-         * Where the first period begins; by default the one of `asOf`: a date, a month or a time with its offset; dates are the tenant's
-         */
-        from?: string;
-        /**
-         * Where the last one ends, exclusive; a date or month is included whole. By default twelve months on: a date, a month or a time with its offset; dates are the tenant's
-         */
-        to?: string;
-        period?: 'month' | 'quarter';
-    };
-    url: '/opportunities/forecast';
-};
-
-export type GetOpportunitiesForecastErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetOpportunitiesForecastError = GetOpportunitiesForecastErrors[keyof GetOpportunitiesForecastErrors];
-
-export type GetOpportunitiesForecastResponses = {
-    /**
-     * Done
-     */
-    200: Forecast;
-};
-
-export type GetOpportunitiesForecastResponse = GetOpportunitiesForecastResponses[keyof GetOpportunitiesForecastResponses];
-
-export type GetMetricsData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * By default the default pipeline
-         */
-        pipelineId?: string;
-        /**
-         * Only what this user owned at `asOf`; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * Only what was in this currency at `asOf`
-         */
-        currency?: string;
-        /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's
-         */
-        asOf?: string;
-    };
-    url: '/metrics';
-};
-
-export type GetMetricsErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetMetricsError = GetMetricsErrors[keyof GetMetricsErrors];
-
-export type GetMetricsResponses = {
-    /**
-     * Done
-     */
-    200: Metrics;
-};
-
-export type GetMetricsResponse = GetMetricsResponses[keyof GetMetricsResponses];
-
-export type GetOpportunitiesData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
-        /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
-         */
-        cursor?: string;
-        /**
-         * Fields, `-` for descending
-         */
-        sort?: string;
-        /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
-         */
-        filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * `exact` counts every match, however many
-         */
-        total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
-        /**
-         * Only this customer's
-         */
-        customerId?: string;
-        /**
-         * Only those in this pipeline
-         */
-        pipelineId?: string;
-        /**
-         * Only those in this stage, or in one of several by comma
-         */
-        stage?: string;
-        /**
-         * Only open, won or lost ones, or several by comma
-         */
-        status?: string;
-        /**
-         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's
-         */
-        asOf?: string;
-        /**
-         * Only those that came into this stage, or into one of several by comma
-         */
-        enteredStage?: string;
-        /**
-         * That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline
-         */
-        enteredPipelineId?: string;
-        /**
-         * That arrival was then or later
-         */
-        enteredFrom?: string;
-        /**
-         * That arrival was before then
-         */
-        enteredTo?: string;
-        /**
-         * What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`
-         */
-        leftTo?: string;
-        /**
-         * Only those that have been in all of these stages, by comma
-         */
-        passedStages?: string;
-        /**
-         * Only those that have been in none of these stages, by comma
-         */
-        notEnteredStage?: string;
-    };
-    url: '/opportunities';
-};
-
-export type GetOpportunitiesErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetOpportunitiesError = GetOpportunitiesErrors[keyof GetOpportunitiesErrors];
-
-export type GetOpportunitiesResponses = {
-    /**
-     * Done
-     */
-    200: {
-        data: Array<Opportunity>;
-        /**
-         * Matches in all; a bound when totalIsLowerBound
-         */
-        total: number;
-        totalIsLowerBound?: true;
-        page: number;
-        pageSize: number;
-        /**
-         * Give it as `cursor` for the next page; null at the end
-         */
-        nextCursor: string | null;
-    };
-};
-
-export type GetOpportunitiesResponse = GetOpportunitiesResponses[keyof GetOpportunitiesResponses];
-
-export type PostOpportunitiesData = {
-    body: OpportunityInput;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path?: never;
-    query?: never;
-    url: '/opportunities';
-};
-
-export type PostOpportunitiesErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostOpportunitiesError = PostOpportunitiesErrors[keyof PostOpportunitiesErrors];
-
-export type PostOpportunitiesResponses = {
-    /**
-     * Done
-     */
-    201: Opportunity;
-};
-
-export type PostOpportunitiesResponse = PostOpportunitiesResponses[keyof PostOpportunitiesResponses];
-
-export type DeleteOpportunitiesByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/opportunities/{id}';
-};
-
-export type DeleteOpportunitiesByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type DeleteOpportunitiesByIdError = DeleteOpportunitiesByIdErrors[keyof DeleteOpportunitiesByIdErrors];
-
-export type DeleteOpportunitiesByIdResponses = {
-    /**
-     * Done
-     */
-    200: OpportunityDeleted;
-};
-
-export type DeleteOpportunitiesByIdResponse = DeleteOpportunitiesByIdResponses[keyof DeleteOpportunitiesByIdResponses];
-
-export type GetOpportunitiesByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/opportunities/{id}';
-};
-
-export type GetOpportunitiesByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetOpportunitiesByIdError = GetOpportunitiesByIdErrors[keyof GetOpportunitiesByIdErrors];
-
-export type GetOpportunitiesByIdResponses = {
-    /**
-     * Done
-     */
-    200: Opportunity;
-};
-
-export type GetOpportunitiesByIdResponse = GetOpportunitiesByIdResponses[keyof GetOpportunitiesByIdResponses];
-
-export type PatchOpportunitiesByIdData = {
-    body: OpportunityPatch;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/opportunities/{id}';
-};
-
-export type PatchOpportunitiesByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PatchOpportunitiesByIdError = PatchOpportunitiesByIdErrors[keyof PatchOpportunitiesByIdErrors];
-
-export type PatchOpportunitiesByIdResponses = {
-    /**
-     * Done
-     */
-    200: Opportunity;
-};
-
-export type PatchOpportunitiesByIdResponse = PatchOpportunitiesByIdResponses[keyof PatchOpportunitiesByIdResponses];
-
-export type GetOpportunitiesByIdStageHistoryData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
-        /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
-         */
-        cursor?: string;
-        /**
-         * Fields, `-` for descending
-         */
-        sort?: string;
-        /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
-         */
-        filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * `exact` counts every match, however many
-         */
-        total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
-    };
-    url: '/opportunities/{id}/stage-history';
-};
-
-export type GetOpportunitiesByIdStageHistoryErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetOpportunitiesByIdStageHistoryError = GetOpportunitiesByIdStageHistoryErrors[keyof GetOpportunitiesByIdStageHistoryErrors];
-
-export type GetOpportunitiesByIdStageHistoryResponses = {
-    /**
-     * Done
-     */
-    200: {
-        data: Array<StageMove>;
-        /**
-         * Matches in all; a bound when totalIsLowerBound
-         */
-        total: number;
-        totalIsLowerBound?: true;
-        page: number;
-        pageSize: number;
-        /**
-         * Give it as `cursor` for the next page; null at the end
-         */
-        nextCursor: string | null;
-    };
-};
-
-export type GetOpportunitiesByIdStageHistoryResponse = GetOpportunitiesByIdStageHistoryResponses[keyof GetOpportunitiesByIdStageHistoryResponses];
-
-export type GetContractsData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
-        /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
-         */
-        cursor?: string;
-        /**
-         * Fields, `-` for descending
-         */
-        sort?: string;
-        /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
-         */
-        filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * `exact` counts every match, however many
-         */
-        total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
-        /**
-         * Only this customer's
-         */
-        customerId?: string;
-        /**
-         * Only those that came out of this opportunity
-         */
-        opportunityId?: string;
-        status?: 'draft' | 'active' | 'completed' | 'void' | 'expired';
-    };
-    url: '/contracts';
-};
-
-export type GetContractsErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetContractsError = GetContractsErrors[keyof GetContractsErrors];
-
-export type GetContractsResponses = {
-    /**
-     * Done
-     */
-    200: {
-        data: Array<Contract>;
-        /**
-         * Matches in all; a bound when totalIsLowerBound
-         */
-        total: number;
-        totalIsLowerBound?: true;
-        page: number;
-        pageSize: number;
-        /**
-         * Give it as `cursor` for the next page; null at the end
-         */
-        nextCursor: string | null;
-        /**
-         * Over all matches, whatever the page
-         */
-        totals: {
-            byCurrency: Array<ContractTotal>;
-        };
-    };
-};
-
-export type GetContractsResponse = GetContractsResponses[keyof GetContractsResponses];
-
-export type PostContractsData = {
-    body: ContractInput;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path?: never;
-    query?: never;
-    url: '/contracts';
-};
-
-export type PostContractsErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostContractsError = PostContractsErrors[keyof PostContractsErrors];
-
-export type PostContractsResponses = {
-    /**
-     * Done
-     */
-    201: Contract;
-};
-
-export type PostContractsResponse = PostContractsResponses[keyof PostContractsResponses];
-
-export type DeleteContractsByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/contracts/{id}';
-};
-
-export type DeleteContractsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type DeleteContractsByIdError = DeleteContractsByIdErrors[keyof DeleteContractsByIdErrors];
-
-export type DeleteContractsByIdResponses = {
-    /**
-     * Done
-     */
-    200: ContractDeleted;
-};
-
-export type DeleteContractsByIdResponse = DeleteContractsByIdResponses[keyof DeleteContractsByIdResponses];
-
-export type GetContractsByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/contracts/{id}';
-};
-
-export type GetContractsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetContractsByIdError = GetContractsByIdErrors[keyof GetContractsByIdErrors];
-
-export type GetContractsByIdResponses = {
-    /**
-     * Done
-     */
-    200: Contract;
-};
-
-export type GetContractsByIdResponse = GetContractsByIdResponses[keyof GetContractsByIdResponses];
-
-export type PatchContractsByIdData = {
-    body: ContractPatch;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/contracts/{id}';
-};
-
-export type PatchContractsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PatchContractsByIdError = PatchContractsByIdErrors[keyof PatchContractsByIdErrors];
-
-export type PatchContractsByIdResponses = {
-    /**
-     * Done
-     */
-    200: Contract;
-};
-
-export type PatchContractsByIdResponse = PatchContractsByIdResponses[keyof PatchContractsByIdResponses];
-
-export type GetPaymentsData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
-        /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
-         */
-        cursor?: string;
-        /**
-         * Fields, `-` for descending
-         */
-        sort?: string;
-        /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
-         */
-        filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
-        /**
-         * `exact` counts every match, however many
-         */
-        total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
-        /**
-         * Only this customer's
-         */
-        customerId?: string;
-        /**
-         * Only those on this contract
-         */
-        contractId?: string;
-        status?: 'received' | 'void';
-        kind?: 'payment' | 'refund';
-    };
-    url: '/payments';
-};
-
-export type GetPaymentsErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetPaymentsError = GetPaymentsErrors[keyof GetPaymentsErrors];
-
-export type GetPaymentsResponses = {
-    /**
-     * Done
-     */
-    200: {
-        data: Array<Payment>;
-        /**
-         * Matches in all; a bound when totalIsLowerBound
-         */
-        total: number;
-        totalIsLowerBound?: true;
-        page: number;
-        pageSize: number;
-        /**
-         * Give it as `cursor` for the next page; null at the end
-         */
-        nextCursor: string | null;
-        /**
-         * Over all matches, whatever the page
-         */
-        totals: {
-            byCurrency: Array<PaymentTotal>;
-        };
-    };
-};
-
-export type GetPaymentsResponse = GetPaymentsResponses[keyof GetPaymentsResponses];
-
-export type PostPaymentsData = {
-    body: PaymentInput;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path?: never;
-    query?: never;
-    url: '/payments';
-};
-
-export type PostPaymentsErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostPaymentsError = PostPaymentsErrors[keyof PostPaymentsErrors];
-
-export type PostPaymentsResponses = {
-    /**
-     * Done
-     */
-    201: Payment;
-};
-
-export type PostPaymentsResponse = PostPaymentsResponses[keyof PostPaymentsResponses];
-
-export type GetPaymentsByIdData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/payments/{id}';
-};
-
-export type GetPaymentsByIdErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type GetPaymentsByIdError = GetPaymentsByIdErrors[keyof GetPaymentsByIdErrors];
-
-export type GetPaymentsByIdResponses = {
-    /**
-     * Done
-     */
-    200: Payment;
-};
-
-export type GetPaymentsByIdResponse = GetPaymentsByIdResponses[keyof GetPaymentsByIdResponses];
-
-export type PostPaymentsByIdVoidData = {
-    body?: PaymentVoid;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-        /**
-         * Taken instead of X-Request-ID
-         */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
-    };
-    path: {
-        /**
-         * The record's id
-         */
-        id: string;
-    };
-    query?: never;
-    url: '/payments/{id}/void';
-};
-
-export type PostPaymentsByIdVoidErrors = {
-    /**
-     * The request is not valid; `details.fields` names every bad field
-     */
-    400: Problem;
-    /**
-     * No token, or one that is not valid
-     */
-    401: Problem;
-    /**
-     * The token does not allow this
-     */
-    403: Problem;
-    /**
-     * There is no such record, or the caller may not see it
-     */
-    404: Problem;
-    /**
-     * The request did not arrive in time
-     */
-    408: Problem;
-    /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
-     */
-    409: Problem;
-    /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
-     */
-    413: Problem;
-    /**
-     * The body is of another media type
-     */
-    415: Problem;
-    /**
-     * Too many requests
-     */
-    429: Problem;
-    /**
-     * The request's head is too large
-     */
-    431: Problem;
-    /**
-     * A fault of ours
-     */
-    500: Problem;
-    /**
-     * A passing fault; Retry-After says when to try again
-     */
-    503: Problem;
-    /**
-     * It took too long
-     */
-    504: Problem;
-};
-
-export type PostPaymentsByIdVoidError = PostPaymentsByIdVoidErrors[keyof PostPaymentsByIdVoidErrors];
-
-export type PostPaymentsByIdVoidResponses = {
-    /**
-     * Done
-     */
-    200: Payment;
-};
-
-export type PostPaymentsByIdVoidResponse = PostPaymentsByIdVoidResponses[keyof PostPaymentsByIdVoidResponses];
-
-export type GetAuditLogsData = {
-    body?: never;
-    headers: {
-        'x-tenant-id': string;
-        /**
-         * Correlates, and makes a write idempotent
-         */
-        'x-request-id'?: string;
-    };
-    path?: never;
-    query?: {
-        /**
-         * From 1
-         */
-        page?: string;
-        /**
-         * 20 by default, 200 at most
-         */
-        pageSize?: string;
+        pageSize?: number;
         /**
          * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
          */
@@ -6549,17 +7012,20 @@ export type GetAuditLogsData = {
          * `exact` counts every match, however many
          */
         total?: 'exact';
+        /**
+         * Example: `customer`
+         */
         resourceType?: string;
         resourceId?: string;
         action?: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void';
         actorId?: string;
         requestId?: string;
         /**
-         * From then on; a date begins at midnight in the tenant's timezone
+         * From then on; a date begins at midnight in the tenant's timezone. Example: `2026-01-31`
          */
         from?: string;
         /**
-         * Before then; a date includes its day
+         * Before then; a date includes its day. Example: `2026-01-31`
          */
         to?: string;
         /**
@@ -6570,25 +7036,29 @@ export type GetAuditLogsData = {
     url: '/audit-logs';
 };
 
-export type GetAuditLogsErrors = {
+export type AuditLogsListErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -6596,7 +7066,7 @@ export type GetAuditLogsErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -6604,14 +7074,14 @@ export type GetAuditLogsErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetAuditLogsError = GetAuditLogsErrors[keyof GetAuditLogsErrors];
+export type AuditLogsListError = AuditLogsListErrors[keyof AuditLogsListErrors];
 
-export type GetAuditLogsResponses = {
+export type AuditLogsListResponses = {
     /**
      * Done
      */
@@ -6631,41 +7101,48 @@ export type GetAuditLogsResponses = {
     };
 };
 
-export type GetAuditLogsResponse = GetAuditLogsResponses[keyof GetAuditLogsResponses];
+export type AuditLogsListResponse = AuditLogsListResponses[keyof AuditLogsListResponses];
 
-export type GetAuditLogsVerifyData = {
+export type AuditLogsVerifyData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
     };
     path?: never;
     query?: never;
     url: '/audit-logs/verify';
 };
 
-export type GetAuditLogsVerifyErrors = {
+export type AuditLogsVerifyErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -6673,7 +7150,7 @@ export type GetAuditLogsVerifyErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -6681,30 +7158,33 @@ export type GetAuditLogsVerifyErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetAuditLogsVerifyError = GetAuditLogsVerifyErrors[keyof GetAuditLogsVerifyErrors];
+export type AuditLogsVerifyError = AuditLogsVerifyErrors[keyof AuditLogsVerifyErrors];
 
-export type GetAuditLogsVerifyResponses = {
+export type AuditLogsVerifyResponses = {
     /**
      * Done
      */
     200: AuditVerification;
 };
 
-export type GetAuditLogsVerifyResponse = GetAuditLogsVerifyResponses[keyof GetAuditLogsVerifyResponses];
+export type AuditLogsVerifyResponse = AuditLogsVerifyResponses[keyof AuditLogsVerifyResponses];
 
-export type GetAuditLogsByIdData = {
+export type AuditLogsGetData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
     };
     path: {
         /**
@@ -6716,29 +7196,33 @@ export type GetAuditLogsByIdData = {
     url: '/audit-logs/{id}';
 };
 
-export type GetAuditLogsByIdErrors = {
+export type AuditLogsGetErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -6746,7 +7230,7 @@ export type GetAuditLogsByIdErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -6754,56 +7238,66 @@ export type GetAuditLogsByIdErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetAuditLogsByIdError = GetAuditLogsByIdErrors[keyof GetAuditLogsByIdErrors];
+export type AuditLogsGetError = AuditLogsGetErrors[keyof AuditLogsGetErrors];
 
-export type GetAuditLogsByIdResponses = {
+export type AuditLogsGetResponses = {
     /**
      * Done
      */
     200: AuditLog;
 };
 
-export type GetAuditLogsByIdResponse = GetAuditLogsByIdResponses[keyof GetAuditLogsByIdResponses];
+export type AuditLogsGetResponse = AuditLogsGetResponses[keyof AuditLogsGetResponses];
 
-export type GetSettingsData = {
+export type SettingsGetData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
     };
     path?: never;
     query?: never;
     url: '/settings';
 };
 
-export type GetSettingsErrors = {
+export type SettingsGetErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -6811,7 +7305,7 @@ export type GetSettingsErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -6819,77 +7313,90 @@ export type GetSettingsErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetSettingsError = GetSettingsErrors[keyof GetSettingsErrors];
+export type SettingsGetError = SettingsGetErrors[keyof SettingsGetErrors];
 
-export type GetSettingsResponses = {
+export type SettingsGetResponses = {
     /**
      * Done
      */
     200: Settings;
 };
 
-export type GetSettingsResponse = GetSettingsResponses[keyof GetSettingsResponses];
+export type SettingsGetResponse = SettingsGetResponses[keyof SettingsGetResponses];
 
-export type PatchSettingsData = {
+export type SettingsUpdateData = {
     body: SettingsPatch;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
     };
     path?: never;
     query?: never;
     url: '/settings';
 };
 
-export type PatchSettingsErrors = {
+export type SettingsUpdateErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Someone else was faster: VERSION_CONFLICT
+     * Another write was first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body is too large
+     * The body or the answer exceeds a limit
      */
     413: Problem;
     /**
-     * The body is of another media type
+     * The body has another media type or encoding
      */
     415: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -6897,7 +7404,7 @@ export type PatchSettingsErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -6905,92 +7412,91 @@ export type PatchSettingsErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type PatchSettingsError = PatchSettingsErrors[keyof PatchSettingsErrors];
+export type SettingsUpdateError = SettingsUpdateErrors[keyof SettingsUpdateErrors];
 
-export type PatchSettingsResponses = {
+export type SettingsUpdateResponses = {
     /**
      * Done
      */
     200: Settings;
 };
 
-export type PatchSettingsResponse = PatchSettingsResponses[keyof PatchSettingsResponses];
+export type SettingsUpdateResponse = SettingsUpdateResponses[keyof SettingsUpdateResponses];
 
-export type GetWebhooksData = {
+export type WebhooksListData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
     };
     path?: never;
     query?: {
         /**
-         * From 1
+         * From 1. Example: `1`
          */
-        page?: string;
+        page?: number;
         /**
-         * 20 by default, 200 at most
+         * 20 by default, 200 at most. Example: `20`
          */
-        pageSize?: string;
+        pageSize?: number;
         /**
          * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
          */
         cursor?: string;
         /**
-         * Fields, `-` for descending
+         * Fields, `-` for descending.
+         *
+         * Fields: `url`, `createdAt`, `updatedAt`. By default `createdAt`. Example: `-createdAt,name`
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `webhookId` (UUID), `url` (text), `enabled` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
         /**
          * `exact` counts every match, however many
          */
         total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
     };
     url: '/webhooks';
 };
 
-export type GetWebhooksErrors = {
+export type WebhooksListErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -6998,7 +7504,7 @@ export type GetWebhooksErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7006,14 +7512,14 @@ export type GetWebhooksErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetWebhooksError = GetWebhooksErrors[keyof GetWebhooksErrors];
+export type WebhooksListError = WebhooksListErrors[keyof WebhooksListErrors];
 
-export type GetWebhooksResponses = {
+export type WebhooksListResponses = {
     /**
      * Done
      */
@@ -7033,63 +7539,68 @@ export type GetWebhooksResponses = {
     };
 };
 
-export type GetWebhooksResponse = GetWebhooksResponses[keyof GetWebhooksResponses];
+export type WebhooksListResponse = WebhooksListResponses[keyof WebhooksListResponses];
 
-export type PostWebhooksData = {
+export type WebhooksCreateData = {
     body: WebhookInput;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
     path?: never;
     query?: never;
     url: '/webhooks';
 };
 
-export type PostWebhooksErrors = {
+export type WebhooksCreateErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Someone else was faster: VERSION_CONFLICT
-     */
-    412: Problem;
-    /**
-     * The body is too large
+     * The body or the answer exceeds a limit
      */
     413: Problem;
     /**
-     * The body is of another media type
+     * The body has another media type or encoding
      */
     415: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7097,7 +7608,7 @@ export type PostWebhooksErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7105,36 +7616,45 @@ export type PostWebhooksErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type PostWebhooksError = PostWebhooksErrors[keyof PostWebhooksErrors];
+export type WebhooksCreateError = WebhooksCreateErrors[keyof WebhooksCreateErrors];
 
-export type PostWebhooksResponses = {
+export type WebhooksCreateResponses = {
     /**
      * Done
      */
     201: WebhookWithSecret;
 };
 
-export type PostWebhooksResponse = PostWebhooksResponses[keyof PostWebhooksResponses];
+export type WebhooksCreateResponse = WebhooksCreateResponses[keyof WebhooksCreateResponses];
 
-export type DeleteWebhooksByIdData = {
+export type WebhooksDeleteData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
     };
     path: {
         /**
@@ -7146,37 +7666,41 @@ export type DeleteWebhooksByIdData = {
     url: '/webhooks/{id}';
 };
 
-export type DeleteWebhooksByIdErrors = {
+export type WebhooksDeleteErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Someone else was faster: VERSION_CONFLICT
+     * Another write was first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7184,7 +7708,7 @@ export type DeleteWebhooksByIdErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7192,31 +7716,37 @@ export type DeleteWebhooksByIdErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type DeleteWebhooksByIdError = DeleteWebhooksByIdErrors[keyof DeleteWebhooksByIdErrors];
+export type WebhooksDeleteError = WebhooksDeleteErrors[keyof WebhooksDeleteErrors];
 
-export type DeleteWebhooksByIdResponses = {
+export type WebhooksDeleteResponses = {
     /**
      * Done
      */
     200: WebhookDeleted;
 };
 
-export type DeleteWebhooksByIdResponse = DeleteWebhooksByIdResponses[keyof DeleteWebhooksByIdResponses];
+export type WebhooksDeleteResponse = WebhooksDeleteResponses[keyof WebhooksDeleteResponses];
 
-export type GetWebhooksByIdData = {
+export type WebhooksGetData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
-        'if-none-match'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         */
+        'If-None-Match'?: string;
     };
     path: {
         /**
@@ -7228,29 +7758,33 @@ export type GetWebhooksByIdData = {
     url: '/webhooks/{id}';
 };
 
-export type GetWebhooksByIdErrors = {
+export type WebhooksGetErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7258,7 +7792,7 @@ export type GetWebhooksByIdErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7266,36 +7800,45 @@ export type GetWebhooksByIdErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetWebhooksByIdError = GetWebhooksByIdErrors[keyof GetWebhooksByIdErrors];
+export type WebhooksGetError = WebhooksGetErrors[keyof WebhooksGetErrors];
 
-export type GetWebhooksByIdResponses = {
+export type WebhooksGetResponses = {
     /**
      * Done
      */
     200: Webhook;
 };
 
-export type GetWebhooksByIdResponse = GetWebhooksByIdResponses[keyof GetWebhooksByIdResponses];
+export type WebhooksGetResponse = WebhooksGetResponses[keyof WebhooksGetResponses];
 
-export type PatchWebhooksByIdData = {
+export type WebhooksUpdateData = {
     body: WebhookPatch;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
     };
     path: {
         /**
@@ -7307,45 +7850,49 @@ export type PatchWebhooksByIdData = {
     url: '/webhooks/{id}';
 };
 
-export type PatchWebhooksByIdErrors = {
+export type WebhooksUpdateErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Someone else was faster: VERSION_CONFLICT
+     * Another write was first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body is too large
+     * The body or the answer exceeds a limit
      */
     413: Problem;
     /**
-     * The body is of another media type
+     * The body has another media type or encoding
      */
     415: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7353,7 +7900,7 @@ export type PatchWebhooksByIdErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7361,36 +7908,45 @@ export type PatchWebhooksByIdErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type PatchWebhooksByIdError = PatchWebhooksByIdErrors[keyof PatchWebhooksByIdErrors];
+export type WebhooksUpdateError = WebhooksUpdateErrors[keyof WebhooksUpdateErrors];
 
-export type PatchWebhooksByIdResponses = {
+export type WebhooksUpdateResponses = {
     /**
      * Done
      */
     200: Webhook;
 };
 
-export type PatchWebhooksByIdResponse = PatchWebhooksByIdResponses[keyof PatchWebhooksByIdResponses];
+export type WebhooksUpdateResponse = WebhooksUpdateResponses[keyof WebhooksUpdateResponses];
 
-export type PostWebhooksByIdRotateSecretData = {
+export type WebhooksRotateSecretData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
-        'if-match'?: string;
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+        /**
+         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         */
+        'If-Match'?: string;
     };
     path: {
         /**
@@ -7402,37 +7958,41 @@ export type PostWebhooksByIdRotateSecretData = {
     url: '/webhooks/{id}/rotate-secret';
 };
 
-export type PostWebhooksByIdRotateSecretErrors = {
+export type WebhooksRotateSecretErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Someone else was faster: VERSION_CONFLICT
+     * Another write was first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7440,7 +8000,7 @@ export type PostWebhooksByIdRotateSecretErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7448,30 +8008,33 @@ export type PostWebhooksByIdRotateSecretErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type PostWebhooksByIdRotateSecretError = PostWebhooksByIdRotateSecretErrors[keyof PostWebhooksByIdRotateSecretErrors];
+export type WebhooksRotateSecretError = WebhooksRotateSecretErrors[keyof WebhooksRotateSecretErrors];
 
-export type PostWebhooksByIdRotateSecretResponses = {
+export type WebhooksRotateSecretResponses = {
     /**
      * Done
      */
     200: WebhookWithSecret;
 };
 
-export type PostWebhooksByIdRotateSecretResponse = PostWebhooksByIdRotateSecretResponses[keyof PostWebhooksByIdRotateSecretResponses];
+export type WebhooksRotateSecretResponse = WebhooksRotateSecretResponses[keyof WebhooksRotateSecretResponses];
 
-export type GetWebhooksByIdDeliveriesData = {
+export type WebhooksListDeliveriesData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
     };
     path: {
         /**
@@ -7481,73 +8044,69 @@ export type GetWebhooksByIdDeliveriesData = {
     };
     query?: {
         /**
-         * From 1
+         * From 1. Example: `1`
          */
-        page?: string;
+        page?: number;
         /**
-         * 20 by default, 200 at most
+         * 20 by default, 200 at most. Example: `20`
          */
-        pageSize?: string;
+        pageSize?: number;
         /**
          * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
          */
         cursor?: string;
         /**
-         * Fields, `-` for descending
+         * Fields, `-` for descending.
+         *
+         * Fields: `createdAt`. By default `-createdAt`. Example: `-createdAt,name`
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull
+         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         *
+         * Fields: `deliveryId` (UUID), `eventId` (UUID), `eventType` (text), `status` (text), `attempts` (integer), `occurredAt` (time), `createdAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
-        /**
-         * Substring search, any case
-         */
-        keyword?: string;
-        /**
-         * Only this owner's records; `me` for one's own
-         */
-        ownerId?: string;
         /**
          * `exact` counts every match, however many
          */
         total?: 'exact';
-        /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited
-         */
-        reveal?: string;
         status?: 'pending' | 'delivered' | 'failed';
         /**
-         * Only events of this type
+         * Only events of this type. Example: `customer.created`
          */
         eventType?: string;
     };
     url: '/webhooks/{id}/deliveries';
 };
 
-export type GetWebhooksByIdDeliveriesErrors = {
+export type WebhooksListDeliveriesErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7555,7 +8114,7 @@ export type GetWebhooksByIdDeliveriesErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7563,14 +8122,14 @@ export type GetWebhooksByIdDeliveriesErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetWebhooksByIdDeliveriesError = GetWebhooksByIdDeliveriesErrors[keyof GetWebhooksByIdDeliveriesErrors];
+export type WebhooksListDeliveriesError = WebhooksListDeliveriesErrors[keyof WebhooksListDeliveriesErrors];
 
-export type GetWebhooksByIdDeliveriesResponses = {
+export type WebhooksListDeliveriesResponses = {
     /**
      * Done
      */
@@ -7590,16 +8149,19 @@ export type GetWebhooksByIdDeliveriesResponses = {
     };
 };
 
-export type GetWebhooksByIdDeliveriesResponse = GetWebhooksByIdDeliveriesResponses[keyof GetWebhooksByIdDeliveriesResponses];
+export type WebhooksListDeliveriesResponse = WebhooksListDeliveriesResponses[keyof WebhooksListDeliveriesResponses];
 
-export type GetWebhooksByIdDeliveriesByDeliveryIdData = {
+export type WebhooksGetDeliveryData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
     };
     path: {
         /**
@@ -7615,29 +8177,33 @@ export type GetWebhooksByIdDeliveriesByDeliveryIdData = {
     url: '/webhooks/{id}/deliveries/{deliveryId}';
 };
 
-export type GetWebhooksByIdDeliveriesByDeliveryIdErrors = {
+export type WebhooksGetDeliveryErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7645,7 +8211,7 @@ export type GetWebhooksByIdDeliveriesByDeliveryIdErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7653,35 +8219,41 @@ export type GetWebhooksByIdDeliveriesByDeliveryIdErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type GetWebhooksByIdDeliveriesByDeliveryIdError = GetWebhooksByIdDeliveriesByDeliveryIdErrors[keyof GetWebhooksByIdDeliveriesByDeliveryIdErrors];
+export type WebhooksGetDeliveryError = WebhooksGetDeliveryErrors[keyof WebhooksGetDeliveryErrors];
 
-export type GetWebhooksByIdDeliveriesByDeliveryIdResponses = {
+export type WebhooksGetDeliveryResponses = {
     /**
      * Done
      */
     200: WebhookDeliveryDetail;
 };
 
-export type GetWebhooksByIdDeliveriesByDeliveryIdResponse = GetWebhooksByIdDeliveriesByDeliveryIdResponses[keyof GetWebhooksByIdDeliveriesByDeliveryIdResponses];
+export type WebhooksGetDeliveryResponse = WebhooksGetDeliveryResponses[keyof WebhooksGetDeliveryResponses];
 
-export type PostWebhooksByIdDeliveriesByDeliveryIdReplayData = {
+export type WebhooksReplayDeliveryData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
     path: {
         /**
@@ -7697,33 +8269,37 @@ export type PostWebhooksByIdDeliveriesByDeliveryIdReplayData = {
     url: '/webhooks/{id}/deliveries/{deliveryId}/replay';
 };
 
-export type PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors = {
+export type WebhooksReplayDeliveryErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7731,7 +8307,7 @@ export type PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7739,35 +8315,41 @@ export type PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type PostWebhooksByIdDeliveriesByDeliveryIdReplayError = PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors[keyof PostWebhooksByIdDeliveriesByDeliveryIdReplayErrors];
+export type WebhooksReplayDeliveryError = WebhooksReplayDeliveryErrors[keyof WebhooksReplayDeliveryErrors];
 
-export type PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses = {
+export type WebhooksReplayDeliveryResponses = {
     /**
      * Done
      */
     202: WebhookDelivery;
 };
 
-export type PostWebhooksByIdDeliveriesByDeliveryIdReplayResponse = PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses[keyof PostWebhooksByIdDeliveriesByDeliveryIdReplayResponses];
+export type WebhooksReplayDeliveryResponse = WebhooksReplayDeliveryResponses[keyof WebhooksReplayDeliveryResponses];
 
-export type PostWebhooksByIdReplayData = {
+export type WebhooksReplayData = {
     body: WebhookReplayInput;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
     path: {
         /**
@@ -7779,41 +8361,45 @@ export type PostWebhooksByIdReplayData = {
     url: '/webhooks/{id}/replay';
 };
 
-export type PostWebhooksByIdReplayErrors = {
+export type WebhooksReplayErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body is too large
+     * The body or the answer exceeds a limit
      */
     413: Problem;
     /**
-     * The body is of another media type
+     * The body has another media type or encoding
      */
     415: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7821,7 +8407,7 @@ export type PostWebhooksByIdReplayErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7829,35 +8415,41 @@ export type PostWebhooksByIdReplayErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type PostWebhooksByIdReplayError = PostWebhooksByIdReplayErrors[keyof PostWebhooksByIdReplayErrors];
+export type WebhooksReplayError = WebhooksReplayErrors[keyof WebhooksReplayErrors];
 
-export type PostWebhooksByIdReplayResponses = {
+export type WebhooksReplayResponses = {
     /**
      * Done
      */
     202: WebhookReplayed;
 };
 
-export type PostWebhooksByIdReplayResponse = PostWebhooksByIdReplayResponses[keyof PostWebhooksByIdReplayResponses];
+export type WebhooksReplayResponse = WebhooksReplayResponses[keyof WebhooksReplayResponses];
 
-export type PostWebhooksByIdTestData = {
+export type WebhooksTestData = {
     body?: never;
     headers: {
-        'x-tenant-id': string;
         /**
-         * Correlates, and makes a write idempotent
+         * The tenant of the token
          */
-        'x-request-id'?: string;
+        'X-Tenant-Id': string;
         /**
-         * Taken instead of X-Request-ID
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
          */
-        'idempotency-key'?: string;
-        'x-idempotency-mode'?: 'replay' | 'reject';
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
     path: {
         /**
@@ -7869,33 +8461,37 @@ export type PostWebhooksByIdTestData = {
     url: '/webhooks/{id}/test';
 };
 
-export type PostWebhooksByIdTestErrors = {
+export type WebhooksTestErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
     400: Problem;
     /**
-     * No token, or one that is not valid
+     * The request has no token, or none that is valid
      */
     401: Problem;
     /**
-     * The token does not allow this
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
     /**
-     * There is no such record, or the caller may not see it
+     * The record does not exist, or the caller may not see it
      */
     404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
     /**
      * The request did not arrive in time
      */
     408: Problem;
     /**
-     * It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Too many requests
+     * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
     /**
@@ -7903,7 +8499,7 @@ export type PostWebhooksByIdTestErrors = {
      */
     431: Problem;
     /**
-     * A fault of ours
+     * A fault of the server; its log has the cause under the request id
      */
     500: Problem;
     /**
@@ -7911,18 +8507,18 @@ export type PostWebhooksByIdTestErrors = {
      */
     503: Problem;
     /**
-     * It took too long
+     * The answer took too long
      */
     504: Problem;
 };
 
-export type PostWebhooksByIdTestError = PostWebhooksByIdTestErrors[keyof PostWebhooksByIdTestErrors];
+export type WebhooksTestError = WebhooksTestErrors[keyof WebhooksTestErrors];
 
-export type PostWebhooksByIdTestResponses = {
+export type WebhooksTestResponses = {
     /**
      * Done
      */
     202: WebhookDelivery;
 };
 
-export type PostWebhooksByIdTestResponse = PostWebhooksByIdTestResponses[keyof PostWebhooksByIdTestResponses];
+export type WebhooksTestResponse = WebhooksTestResponses[keyof WebhooksTestResponses];

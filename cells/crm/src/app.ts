@@ -25,6 +25,7 @@ import * as payments from "./payments/repository.ts";
 import { paymentRoutes } from "./payments/routes.ts";
 import { payment } from "./payments/schema.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
+import { publication } from "./publication.ts";
 import { reportRoutes } from "./reports/routes.ts";
 import { settingsRoutes } from "./settings/routes.ts";
 import { type WebhookOptions, webhookRoutes } from "./webhooks/routes.ts";
@@ -61,8 +62,7 @@ export function createCrm(options: CrmOptions): RunningCell {
         options.webhooks.changed(tenantId);
       },
       name: "crm",
-      title: "Cell CRM",
-      description: "Customers and their audit trail. Every path is below the gateway's /api/v1/crm.",
+      ...publication,
       version: "2.0.0",
     },
     // Their paths win over /customers/{id}.

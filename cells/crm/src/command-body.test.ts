@@ -32,6 +32,7 @@ beforeAll(async () => {
       title: "A cell of one command",
       description: "For this test.",
       version: "1.0.0",
+      tags: [{ name: careless.tag, description: "For this test." }],
       registry,
       assertionKeys: testAssertionKeys,
       log,

@@ -84,7 +84,7 @@ describe.each(["own", "shared"] as const)("with logins %s, a tenant's caller wit
 
   const requestOf = ({ content }: Operation, body?: object) => {
     const json = content["application/json"];
-    if (json) return { body: body ?? sampleOf(document, json.schema) };
+    if (json) return { body: body ?? sampleOf(document, json.schema ?? {}) };
     const [type] = Object.keys(content);
     return type ? { raw: "name\n", headers: { "content-type": type } } : {};
   };

@@ -1,10 +1,11 @@
 import { createLogger, Outbound, parseAssertionKeys } from "@cell/http";
+import type { Document } from "@cell/http/openapi/document";
 import { createCrm } from "./app.ts";
 import { createRegistry } from "./registry.ts";
 import { parseWebhookKeys } from "./webhooks/secrets.ts";
 
 /** The cell's OpenAPI document, made without a database. */
-export function crmDocument(): Promise<object> {
+export function crmDocument(): Promise<Document> {
   const registry = createRegistry({ databaseUrl: "postgres://unused", loginSecret: "", total: 1, perTenant: 1, statementTimeoutMs: 1 });
   const noKey = `none:${Buffer.alloc(32).toString("base64url")}`;
   const { document } = createCrm({

@@ -7,13 +7,13 @@ import * as moves from "../moves/repository.ts";
 import type { Services } from "../services.ts";
 import { change } from "../tables.ts";
 import { type GatewayEnv, requireOperator } from "./access.ts";
-import { answer, nameSchema, problems, security, tenantIdSchema } from "./openapi.ts";
+import { answer, integerParam, nameSchema, problems, security, tenantIdSchema, textAnswer } from "./openapi.ts";
 import * as tenants from "./tenants/repository.ts";
 
 const tags = ["Backups"];
 const params = z.object({ tenantId: tenantIdSchema });
 const cellSchema = z.string().openapi({ example: "crm" });
-const epochSchema = z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).describe("What the restore's beginning has answered");
+const epochSchema = integerParam(1, Number.MAX_SAFE_INTEGER).describe("What the restore's beginning has answered");
 
 /** Where parts of a backup are sent: no JSON, and larger than other bodies. */
 export const partPath = "/api/admin/tenants/:tenantId/restore/rows";
@@ -28,7 +28,7 @@ const backup = createRoute({
   description:
     "Lines: a head in JSON; for each table its name and columns in JSON, its rows as COPY writes them and `\\.`; an end in JSON with counts and checksums.",
   request: { params, query: z.strictObject({ cell: cellSchema }) },
-  responses: { 200: { description: "The rows", content: { "text/plain": { schema: z.string() } } }, ...problems(404) },
+  responses: { 200: textAnswer("The rows", "text/plain"), ...problems(404) },
 });
 
 const restoreBegin = createRoute({

@@ -3,7 +3,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { docsPage } from "../docs.ts";
 import type { Services } from "../services.ts";
 import { type GatewayEnv, requireOperator } from "./access.ts";
-import { answer, problems, security } from "./openapi.ts";
+import { answer, problems, security, textAnswer } from "./openapi.ts";
 
 const cellListSchema = z
   .strictObject({
@@ -41,7 +41,7 @@ const cellDocs = createRoute({
   security,
   summary: "The page of a cell's document",
   request: { params: z.object({ cell: z.string().openapi({ example: "crm" }) }) },
-  responses: { 200: { description: "The page", content: { "text/html": { schema: z.string() } } }, ...problems(404) },
+  responses: { 200: textAnswer("The page", "text/html"), ...problems(404) },
 });
 
 export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstreams }: Services): void {

@@ -1,42 +1,20 @@
-import { statusOf } from "@cell/problem";
+import { headerRefs, refusalRefs } from "@cell/http/openapi/components";
 import { z } from "@hono/zod-openapi";
 
-const problemSchema = z
-  .object({
-    code: z.enum(Object.keys(statusOf) as [keyof typeof statusOf]).openapi({ example: "NOT_FOUND" }),
-    message: z.string().openapi({ example: "Tenant not found" }),
-    requestId: z.string().openapi({ example: "req-uuid-001" }),
-    details: z.record(z.string(), z.unknown()).optional(),
-  })
-  .openapi("Problem");
-
-const meanings: Record<number, string> = {
-  400: "The request is not valid",
-  401: "No valid token",
-  403: "Not allowed",
-  404: "Not found",
-  405: "The path takes other methods",
-  408: "The request did not arrive in time",
-  409: "In conflict with what there is",
-  413: "The body is too large",
-  415: "The body is of another media type",
-  429: "Too many requests or failed attempts; see Retry-After",
-  431: "The request's head is too large",
-  500: "A fault of ours",
-  503: "Away for a moment; see Retry-After",
-};
-
-/** The failures that a route declares, besides those that any route can have. */
-export function problems(...statuses: (keyof typeof meanings)[]) {
-  const all = [...new Set([400, 401, 403, 408, 413, 415, 429, 431, 500, 503, ...statuses])].sort();
-  return Object.fromEntries(
-    all.map((status) => [status, { description: meanings[status] ?? "", content: { "application/json": { schema: problemSchema } } }]),
-  );
+/** The refusals that a route declares, besides those that any route can have. */
+export function problems(...statuses: number[]) {
+  return refusalRefs([400, 401, 403, 405, 408, 413, 415, 429, 431, 500, 503, ...statuses]);
 }
 
-/** A 200 or 201 with a JSON body. */
+/** A 200, 201 or 202 with a JSON body. */
 export function answer<T extends z.ZodType>(description: string, schema: T) {
-  return { description, content: { "application/json": { schema } } };
+  return { description, headers: headerRefs("X-Request-ID"), content: { "application/json": { schema } } };
+}
+
+/** A 200 with a text of another media type. */
+export function textAnswer<Type extends string>(description: string, type: Type) {
+  const content = { [type]: { schema: z.string() } } as { [T in Type]: { schema: z.ZodString } };
+  return { description, headers: headerRefs("X-Request-ID"), content };
 }
 
 /** A list's answer. */
@@ -49,10 +27,20 @@ export function page<T extends z.ZodType>(item: T) {
   });
 }
 
+/** A whole number in a query or a path. */
+export function integerParam(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^(?:0|[1-9]\d{0,15})$/, "must be a whole number")
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .openapi({ type: "integer", minimum: min, maximum: max });
+}
+
 /** The paging parameters of every list. */
 export const pageQuery = {
-  page: z.coerce.number().int().min(1).max(1_000_000).default(1),
-  pageSize: z.coerce.number().int().min(1).max(200).default(20),
+  page: integerParam(1, 1_000_000).default(1).describe("From 1"),
+  pageSize: integerParam(1, 200).default(20).describe("20 by default, 200 at most"),
 };
 
 export const tenantIdSchema = z

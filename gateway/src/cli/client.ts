@@ -30,7 +30,7 @@ export interface Call {
 /** What every call through the typed client is given. */
 export interface TypedOptions {
   client: TypedClient;
-  headers: { "x-tenant-id": string };
+  headers: { "X-Tenant-Id": string };
 }
 
 interface TypedAnswer<T> {
@@ -50,7 +50,7 @@ export class Client {
   constructor(gateway: string, key: string | undefined, tenantId?: string) {
     if (key === undefined) throw new CallError("No key: give --key, set CRM_KEY, or start the system here with npm start");
     this.#gateway = gateway;
-    this.#headers = { authorization: `Bearer ${key}`, ...(tenantId === undefined ? {} : { "x-tenant-id": tenantId }) };
+    this.#headers = { authorization: `Bearer ${key}`, ...(tenantId === undefined ? {} : { "X-Tenant-Id": tenantId }) };
   }
 
   /** The JSON of a successful answer. Rejects with a CallError. */
@@ -62,7 +62,7 @@ export class Client {
   /** The data of a call through the typed client of the CRM's document. Rejects with a CallError. */
   async typed<T>(call: (options: TypedOptions) => Promise<TypedAnswer<T>>): Promise<T> {
     const client = createClient({ baseUrl: `${this.#gateway}/api/v1/crm` });
-    const { data, error, response } = await call({ client, headers: { "x-tenant-id": "", ...this.#headers } });
+    const { data, error, response } = await call({ client, headers: { "X-Tenant-Id": "", ...this.#headers } });
     if (data !== undefined) return data;
     if (!response) throw unreachable(this.#gateway, error as Error);
     const { code, message } = error as Problem;

@@ -5,7 +5,7 @@ import { extname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SingleBar } from "cli-progress";
-import { getImportsById, type Import } from "../../../openapi/client/index.ts";
+import { type Import, importsGet } from "../../../openapi/client/index.ts";
 import { type Call, CallError, type Client } from "./client.ts";
 import { printTable } from "./output.ts";
 
@@ -60,7 +60,7 @@ async function importCall(file: string, options: ImportOptions): Promise<Call> {
 }
 
 function look(client: Client, importId: string): Promise<ImportReport> {
-  return client.typed((options) => getImportsById({ ...options, path: { id: importId } }));
+  return client.typed((options) => importsGet({ ...options, path: { id: importId } }));
 }
 
 function isRunning({ status }: ImportReport): boolean {

@@ -73,7 +73,7 @@ async function call<T>(gateway: string, path: string, init: CallInit = {}): Prom
   const text = await response.text();
   const isJson = response.headers.get("content-type")?.startsWith("application/json") ?? false;
   const body = isJson && text !== "" ? JSON.parse(text) : {};
-  expectConformance(method, path, response, body);
+  expectConformance(method, response, body);
   return { status: response.status, headers: response.headers, text, body };
 }
 

@@ -1,4 +1,5 @@
 import { type AssertionKeys, createHttpMetrics, type HttpMetrics, type Logger, methodNotAllowed } from "@cell/http";
+import type { Document, Tag } from "@cell/http/openapi/document";
 import type { Registry, Rows, TenantDb } from "@cell/postgres";
 import { Hono } from "hono";
 import type { AuditDraft } from "./audit.ts";
@@ -9,9 +10,10 @@ import type { Call, CallOf, CellEnv, Endpoint, RowOf } from "./endpoint.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
 import type { CommandAnswer } from "./kept-answers.ts";
 import type { Lists } from "./listing.ts";
+import type { DescribedEndpoint } from "./openapi.ts";
 import { operationalRoutes, prometheusRoute } from "./operational.ts";
 import type { ListOptions } from "./reveal.ts";
-import { routesOf } from "./routes.ts";
+import { type Register, routesOf } from "./routes.ts";
 import type { SealWitness } from "./seal.ts";
 
 export interface CellOptions {
@@ -20,6 +22,10 @@ export interface CellOptions {
   title: string;
   description: string;
   version: string;
+  /** The tags of its routes, in the order in which people need them. */
+  tags: readonly Tag[];
+  /** Examples of fields by their names, for the document; a field's own example is taken first. */
+  exampleValues?: Readonly<Record<string, unknown>>;
   registry: Registry;
   assertionKeys: AssertionKeys;
   log: Logger;
@@ -72,7 +78,7 @@ export type CellApp = Hono<CellEnv>;
 export interface RunningCell {
   app: CellApp;
   /** The OpenAPI 3.1 document; what makes it is loaded with the first call. */
-  document(): Promise<object>;
+  document(): Promise<Document>;
   metrics: HttpMetrics;
 }
 
@@ -81,9 +87,9 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
   const app: CellApp = new Hono({ strict: false, router: new CellRouter() });
   const metrics = createHttpMetrics();
   const handlers = new Handlers(options, metrics);
-  const endpoints: Endpoint[] = [];
-  const register = (endpoint: Endpoint, handle: (call: Call, headers: Record<string, string>) => Promise<Response>) => {
-    endpoints.push(endpoint);
+  const endpoints: DescribedEndpoint[] = [];
+  const register: Register = (endpoint, handle, listing) => {
+    endpoints.push({ endpoint, listing });
     const path = endpoint.path.replace(/\{(\w+)\}/g, ":$1");
     app.on(endpoint.method.toUpperCase(), path, (c) => handlers.handle(c, endpoint, handle));
   };
@@ -91,10 +97,10 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
   const cell = routesOf(options, () => metrics.begun, register);
   for (const slice of slices) slice(cell);
 
-  async function document(): Promise<object> {
+  async function document(): Promise<Document> {
     const { documentOf } = await import("./openapi.ts");
-    const { title, version, description, name } = options;
-    return documentOf(endpoints, { title, version, description, servers: [{ url: `/api/v1/${name}` }] });
+    const { title, version, description, name, tags, exampleValues = {} } = options;
+    return documentOf(endpoints, { title, version, description, tags, exampleValues, servers: [{ url: `/api/v1/${name}` }] });
   }
   docsRoutes(app, document, options.title);
   operationalRoutes(app, options);

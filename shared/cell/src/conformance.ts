@@ -1,4 +1,12 @@
 import { randomUUID } from "node:crypto";
+import {
+  type Document,
+  operationsOf as documentedOperations,
+  type MediaType,
+  type Response,
+  resolved,
+  type Schema,
+} from "@cell/http/openapi/document";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TestCell, TestClient } from "./testing.ts";
 
@@ -7,72 +15,38 @@ interface Operation {
   path: string;
   permission: string;
   /** The content of the request's body by media type. */
-  content: Record<string, { schema: Schema }>;
+  content: Record<string, MediaType>;
   hasParams: boolean;
-  success: Record<string, { schema: Schema }>;
-  statuses: string[];
-}
-
-interface Schema {
-  $ref?: string;
-  type?: string | string[];
-  properties?: Record<string, Schema>;
-  required?: string[];
-  items?: Schema;
-  examples?: unknown[];
-  enum?: unknown[];
-  format?: string;
-  anyOf?: Schema[];
-  minItems?: number;
-  "x-sensitive"?: string;
-}
-
-interface Document {
-  paths: Record<
-    string,
-    Record<
-      string,
-      {
-        "x-permission"?: string;
-        requestBody?: { content: Operation["content"] };
-        responses: Record<string, { content?: Operation["success"] }>;
-      }
-    >
-  >;
-  components: { schemas: Record<string, Schema> };
+  success: Record<string, MediaType>;
 }
 
 /** The routes of a document that a tenant's caller can use. */
-export function operationsOf(document: object): Operation[] {
-  return Object.entries((document as Document).paths).flatMap(([path, methods]) =>
-    Object.entries(methods).flatMap(([method, operation]) => {
-      const permission = operation["x-permission"];
-      if (!permission) return [];
-      const status = Object.keys(operation.responses).find((code) => code.startsWith("2")) ?? "200";
-      return [
-        {
-          method: method.toUpperCase(),
-          path,
-          permission,
-          content: operation.requestBody?.content ?? {},
-          hasParams: path.includes("{"),
-          success: operation.responses[status]?.content ?? {},
-          statuses: Object.keys(operation.responses),
-        },
-      ];
-    }),
-  );
+export function operationsOf(document: Document): Operation[] {
+  return [...documentedOperations(document)].flatMap(({ method, path, operation }) => {
+    const permission = operation["x-permission"];
+    if (!permission) return [];
+    const success = Object.entries(operation.responses).find(([status]) => status.startsWith("2"))?.[1];
+    return [
+      {
+        method: method.toUpperCase(),
+        path,
+        permission,
+        content: operation.requestBody?.content ?? {},
+        hasParams: path.includes("{"),
+        success: (success && resolved<Response>(document, success).content) ?? {},
+      },
+    ];
+  });
 }
 
 /** Ids of records that exist, by the fields that refer to them. */
 export type References = Readonly<Record<string, string>>;
 
 /** A body that fits a schema, out of its examples: the required fields, and with `references` all that have an example. Names are made unique. */
-export function sampleOf(document: object, schema: Schema, references?: References): unknown {
-  const { schemas } = (document as Document).components;
-  const resolved = schema.$ref ? (schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {}) : schema;
-  if (resolved.properties) {
-    const { properties, required = [] } = resolved;
+export function sampleOf(document: Document, given: Schema, references?: References): unknown {
+  const schema = resolved<Schema>(document, given);
+  if (schema.properties) {
+    const { properties, required = [] } = schema;
     const names = Object.keys(properties).filter(
       (name) => required.includes(name) || (references && (properties[name]?.examples || references[name])),
     );
@@ -84,12 +58,12 @@ export function sampleOf(document: object, schema: Schema, references?: Referenc
       ]),
     );
   }
-  if (resolved.examples) return resolved.examples[0];
-  if (resolved.enum) return resolved.enum[0];
-  if (resolved.anyOf) return sampleOf(document, resolved.anyOf[0] ?? {}, references);
-  const type = Array.isArray(resolved.type) ? resolved.type[0] : resolved.type;
-  if (type === "array") return [sampleOf(document, resolved.items ?? {}, references)];
-  if (type === "string") return resolved.format === "uuid" ? randomUUID() : "sample";
+  if (schema.examples) return schema.examples[0];
+  if (schema.enum) return schema.enum[0];
+  if (schema.anyOf) return sampleOf(document, schema.anyOf[0] ?? {}, references);
+  const type = Array.isArray(schema.type) ? schema.type[0] : schema.type;
+  if (type === "array") return [sampleOf(document, schema.items ?? {}, references)];
+  if (type === "string") return schema.format === "uuid" ? randomUUID() : "sample";
   if (type === "boolean") return true;
   if (type === "integer" || type === "number") return 1;
   return {};
@@ -97,7 +71,7 @@ export function sampleOf(document: object, schema: Schema, references?: Referenc
 
 /** Reads every route from the cell's own document and holds it to what all routes promise. */
 export function describeConformance(
-  document: object,
+  document: Document,
   start: () => Promise<TestCell>,
   prepare: (client: TestClient) => Promise<References>,
 ): void {
@@ -116,7 +90,7 @@ export function describeConformance(
   const pathOf = (operation: Operation) => operation.path.replace(/\{\w+\}/g, randomUUID());
   const requestOf = (operation: Operation) => {
     const json = operation.content["application/json"];
-    if (json) return { body: sampleOf(document, json.schema) };
+    if (json) return { body: sampleOf(document, json.schema ?? {}) };
     const [type] = Object.keys(operation.content);
     return type ? { raw: "", headers: { "content-type": type } } : {};
   };
@@ -205,7 +179,7 @@ export function describeConformance(
 
     test("declares the mask of each sensitive field that it answers", () => {
       for (const { schema } of Object.values(operation.success)) {
-        for (const object of objectsIn(document as Document, schema)) {
+        for (const object of objectsIn(document, schema ?? {})) {
           const isSensitive = Object.values(object.properties ?? {}).some((field) => field["x-sensitive"]);
           if (isSensitive) expect(object.required).toContain("_masked");
         }
@@ -215,8 +189,8 @@ export function describeConformance(
 }
 
 /** Every object schema that a schema holds. */
-function objectsIn(document: Document, schema: Schema): Schema[] {
-  const resolved = schema.$ref ? (document.components.schemas[schema.$ref.split("/").at(-1) ?? ""] ?? {}) : schema;
-  const inner = [...Object.values(resolved.properties ?? {}), ...(resolved.items ? [resolved.items] : []), ...(resolved.anyOf ?? [])];
-  return [...(resolved.properties ? [resolved] : []), ...inner.flatMap((part) => objectsIn(document, part))];
+function objectsIn(document: Document, given: Schema): Schema[] {
+  const schema = resolved<Schema>(document, given);
+  const inner = [...Object.values(schema.properties ?? {}), ...(schema.items ? [schema.items] : []), ...(schema.anyOf ?? [])];
+  return [...(schema.properties ? [schema] : []), ...inner.flatMap((part) => objectsIn(document, part))];
 }

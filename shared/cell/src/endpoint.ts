@@ -22,6 +22,8 @@ export interface Endpoint<
   method: Method;
   /** With parameters in braces: `/customers/{id}`. */
   path: string;
+  /** Where the rule (`@cell/http/openapi/operation-ids`) would give no good one: `resource.verb`. */
+  operationId?: string;
   permission: Permission;
   tag: string;
   summary: string;
@@ -38,6 +40,8 @@ export interface Endpoint<
   answer: Presenter<Row>;
   /** What 202 answers, where the work may go on after the answer. */
   accepted?: z.ZodType;
+  /** What differs from the examples of the fields, in the published example: of the body, of the answer. */
+  example?: { body?: unknown; answer?: unknown };
   /** Media types besides JSON that the answer may have. */
   produces?: readonly string[];
   /** Statuses of refusals beyond those that every route has. */

@@ -8,10 +8,10 @@ export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./end
 export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
 export { type Condition, hasForm } from "./filter.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";
+export { booleanParam, intParam } from "./list-parameters.ts";
 export {
   equals,
   type FieldType,
-  intParam,
   type ListField,
   type Listing,
   type ListQuery,

@@ -6,6 +6,7 @@ import { type AliasedSelectQueryBuilder, type Compilable, type SelectQueryBuilde
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { type Condition, parseFilter } from "./filter.ts";
+import { intParam } from "./list-parameters.ts";
 import { conditionShape, countedAtMost, ListQueries, lookedAt, type Start, shapeOf, spare, type Way } from "./list-queries.ts";
 import { type Exposure, readableKinds } from "./masking.ts";
 import { remembered } from "./remembered.ts";
@@ -99,15 +100,6 @@ export const listQuery = z.strictObject({
   reveal: z.string().max(200).optional().meta({ description: "Masked fields to show, by comma; needs pii:reveal and is audited" }),
 });
 export type ListQuery = z.infer<typeof listQuery>;
-
-/** A whole number in a query. */
-export function intParam(min: number, max: number) {
-  return z
-    .string()
-    .regex(/^\d{1,9}$/, "must be a whole number")
-    .transform(Number)
-    .pipe(z.number().min(min).max(max));
-}
 
 /** The schema of a list's answer. */
 export function listAnswer(resource: Resource, extra: z.ZodRawShape = {}) {

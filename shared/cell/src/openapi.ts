@@ -1,116 +1,109 @@
-import { statusOf } from "@cell/problem";
+import { type Completion, completeDocument } from "@cell/http/openapi/complete";
+import { headerRefs, parameterRef, type ResponseHeader, refusalRefs, type SharedParameter } from "@cell/http/openapi/components";
+import type { Document } from "@cell/http/openapi/document";
 import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import type { Endpoint } from "./endpoint.ts";
+import { documentedQuery } from "./list-parameters.ts";
+import type { Listing } from "./listing.ts";
+import { mask, type SensitiveKind } from "./masking.ts";
 import { fileAnswer } from "./resource.ts";
 
-const problemSchema = z
-  .object({
-    code: z.enum(Object.keys(statusOf) as [string, ...string[]]),
-    message: z.string(),
-    requestId: z.string(),
-    details: z.record(z.string(), z.unknown()).optional(),
-  })
-  .meta({
-    id: "Problem",
-    examples: [{ code: "NOT_FOUND", message: "Customer not found", requestId: "req-uuid-001" }],
-  });
+/** A route with what its registration tells about its answers. */
+export interface DescribedEndpoint {
+  endpoint: Endpoint;
+  /** The list that it answers, which decides what can be filtered and sorted by. */
+  listing?: Listing<never> | undefined;
+}
 
-const describedStatus: Record<number, string> = {
-  400: "The request is not valid; `details.fields` names every bad field",
-  401: "No token, or one that is not valid",
-  403: "The token does not allow this",
-  404: "There is no such record, or the caller may not see it",
-  408: "The request did not arrive in time",
-  409: "It conflicts with what is there: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT",
-  412: "Someone else was faster: VERSION_CONFLICT",
-  413: "The body is too large",
-  415: "The body is of another media type",
-  429: "Too many requests",
-  431: "The request's head is too large",
-  500: "A fault of ours",
-  503: "A passing fault; Retry-After says when to try again",
-  504: "It took too long",
-};
+/** What a cell's document says besides its routes. */
+export interface About extends Pick<Completion, "tags" | "exampleValues"> {
+  title: string;
+  version: string;
+  description: string;
+  servers: { url: string; description?: string }[];
+}
 
-const requestIdHeader = z
-  .string()
-  .optional()
-  .meta({ description: "Correlates, and makes a write idempotent", examples: ["req-uuid-001"] });
+const answered: readonly ResponseHeader[] = ["X-Request-ID", "RateLimit", "RateLimit-Policy"];
 
 /** Puts a route into the document: its parameters, bodies and every status that it can answer. */
-function describe(app: OpenAPIHono, definition: Endpoint): void {
-  const { method, path, body, files, versioned } = definition;
-  const writes = method !== "get";
-  const headers: Record<string, z.ZodType> = {
-    "x-tenant-id": z.string().meta({ examples: ["tenant-001"] }),
-    "x-request-id": requestIdHeader,
-  };
-  if (writes) headers["idempotency-key"] = z.string().optional().meta({ description: "Taken instead of X-Request-ID" });
-  if (writes) headers["x-idempotency-mode"] = z.enum(["replay", "reject"]).optional();
-  if (versioned)
-    headers[method === "get" ? "if-none-match" : "if-match"] = z
-      .string()
-      .optional()
-      .meta({ examples: ['"3"'] });
-
+function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoint): void {
+  const { method, path, body, files, params } = endpoint;
   const content: Record<string, { schema: z.ZodType }> = {};
   if (body) content["application/json"] = { schema: body };
-  for (const type of files ?? []) content[type] = { schema: z.string().meta({ format: "binary" }) };
-
+  for (const type of files ?? []) content[type] = { schema: type === "multipart/form-data" ? formWithFile : binary };
+  const query = listing ? documentedQuery(endpoint.query as z.ZodObject, listing) : endpoint.query;
+  const isDetail = method === "get" && (listing === undefined || listing.exposure === "detail");
   const config: RouteConfig = {
     method,
     path,
-    tags: [definition.tag],
-    summary: definition.summary,
-    ...(definition.description ? { description: definition.description } : {}),
+    tags: [endpoint.tag],
+    summary: endpoint.summary,
+    ...(endpoint.operationId ? { operationId: endpoint.operationId } : {}),
+    ...(endpoint.description ? { description: endpoint.description } : {}),
     security: [{ bearer: [] }],
-    "x-permission": definition.permission,
+    "x-permission": endpoint.permission,
+    "x-masked": !isDetail,
+    ...(endpoint.example ? { "x-example": { request: endpoint.example.body, response: endpoint.example.answer } } : {}),
+    parameters: sharedParametersOf(endpoint).map(parameterRef),
     request: {
-      headers: z.object(headers),
-      ...(definition.params ? { params: definition.params as z.ZodObject } : {}),
-      ...(definition.query ? { query: definition.query as z.ZodObject } : {}),
-      ...(Object.keys(content).length > 0 ? { body: { required: !definition.bodyOptional, content } } : {}),
+      ...(params ? { params: params as z.ZodObject } : {}),
+      ...(query ? { query: query as z.ZodObject } : {}),
+      ...(Object.keys(content).length > 0 ? { body: { required: !endpoint.bodyOptional, content } } : {}),
     },
-    responses: responsesOf(definition),
+    responses: responsesOf(endpoint),
   };
   app.openAPIRegistry.registerPath(createRoute(config as never));
 }
 
-function responsesOf(definition: Endpoint): RouteConfig["responses"] {
-  const { method, params, body, files, versioned, status, answer } = definition;
-  const refusals = new Set([400, 401, 403, 408, 429, 431, 500, 503, 504, ...(definition.refusals ?? [])]);
-  if (params) refusals.add(404);
-  if (method !== "get") refusals.add(409);
-  if (body || files) refusals.add(413).add(415);
-  if (versioned && method !== "get") refusals.add(412);
-  const requestId = { "x-request-id": { schema: { type: "string" as const }, description: "The request's id" } };
-  const success: Record<string, { schema: z.ZodType }> = answer === fileAnswer ? {} : { "application/json": { schema: answer.answer } };
-  for (const type of definition.produces ?? []) success[type] = { schema: z.string() };
-  const responses: RouteConfig["responses"] = { [status]: { description: "Done", headers: requestId, content: success } };
-  if (definition.accepted) {
-    responses[202] = {
-      description: "Taken; the work goes on",
-      headers: requestId,
-      content: { "application/json": { schema: definition.accepted } },
-    };
-  }
-  if (versioned && method === "get") responses[304] = { description: "Unchanged since the version in If-None-Match", headers: requestId };
-  for (const refusal of [...refusals].sort()) {
-    responses[refusal] = {
-      description: describedStatus[refusal] ?? "Refused",
-      headers: requestId,
-      content: { "application/json": { schema: problemSchema } },
-    };
-  }
-  return responses;
+const binary = z.string().meta({ format: "binary" });
+const formWithFile = z.object({ file: binary.meta({ description: "The file, with its name" }) });
+
+function isWrite({ method }: Endpoint): boolean {
+  return method !== "get";
 }
 
-/** The cell's OpenAPI 3.1 document. */
-export function documentOf(
-  endpoints: readonly Endpoint[],
-  about: { title: string; version: string; description: string; servers: { url: string }[] },
-): object {
+/** A write that If-Match can bind to a version: not a creation. */
+function isConditional({ method, params, versioned }: Endpoint): boolean {
+  return versioned === true && method !== "get" && (method !== "post" || params !== undefined);
+}
+
+function sharedParametersOf(endpoint: Endpoint): SharedParameter[] {
+  const names: SharedParameter[] = ["TenantId", "RequestId"];
+  if (isWrite(endpoint)) names.push("IdempotencyKey", "IdempotencyMode");
+  if (endpoint.method === "get" && endpoint.versioned) names.push("IfNoneMatch");
+  if (isConditional(endpoint)) names.push("IfMatch");
+  return names;
+}
+
+function responsesOf(endpoint: Endpoint): RouteConfig["responses"] {
+  const { method, params, body, files, versioned, status, answer, produces = [] } = endpoint;
+  const refusals = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.refusals ?? [])]);
+  if (params) refusals.add(404);
+  if (isWrite(endpoint)) refusals.add(409);
+  if (body || files) refusals.add(413).add(415);
+  if (isConditional(endpoint)) refusals.add(412);
+  const headers = [...answered];
+  if (versioned) headers.push("ETag");
+  if (isWrite(endpoint)) headers.push("Idempotency-Replayed");
+  if (produces.includes("text/csv")) headers.push("Content-Disposition");
+  const success: Record<string, { schema: z.ZodType }> = answer === fileAnswer ? {} : { "application/json": { schema: answer.answer } };
+  for (const type of produces) success[type] = { schema: z.string() };
+  const responses: Record<string, object> = { [status]: { description: "Done", headers: headerRefs(...headers), content: success } };
+  if (endpoint.accepted) {
+    responses[202] = {
+      description: "Accepted; the work goes on",
+      headers: headerRefs(...answered, "Idempotency-Replayed"),
+      content: { "application/json": { schema: endpoint.accepted } },
+    };
+  }
+  if (versioned && method === "get")
+    responses[304] = { description: "Unchanged since the version in If-None-Match", headers: headerRefs(...answered, "ETag") };
+  return { ...responses, ...refusalRefs(refusals) } as RouteConfig["responses"];
+}
+
+/** The cell's OpenAPI 3.1 document. Throws an Error that says what a route lacks. */
+export function documentOf(endpoints: readonly DescribedEndpoint[], about: About): Document {
   const app = new OpenAPIHono();
   for (const endpoint of endpoints) describe(app, endpoint);
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
@@ -118,6 +111,7 @@ export function documentOf(
     scheme: "bearer",
     description: "An API key or an access token",
   });
-  const { servers, ...info } = about;
-  return app.getOpenAPI31Document({ openapi: "3.1.0", info, servers });
+  const { servers, tags, exampleValues = {}, ...info } = about;
+  const raw = app.getOpenAPI31Document({ openapi: "3.1.0", info, servers });
+  return completeDocument(raw, { tags, exampleValues, mask: (kind, value) => mask(kind as SensitiveKind, value) });
 }

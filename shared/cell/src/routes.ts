@@ -8,13 +8,17 @@ import { type CommandOptions, command } from "./command.ts";
 import { type Call, type Endpoint, headerOf } from "./endpoint.ts";
 import { rowJson } from "./json-rows.ts";
 import type { CommandAnswer } from "./kept-answers.ts";
-import type { ListQuery } from "./listing.ts";
+import type { Listing, ListQuery } from "./listing.ts";
 import { clearance } from "./masking.ts";
 import { answerList, type ListOptions } from "./reveal.ts";
 import { settingsOf } from "./settings.ts";
 
-/** Puts a route into the application and the document. */
-export type Register = (endpoint: Endpoint, handle: (call: Call, headers: Record<string, string>) => Promise<Response>) => void;
+/** Puts a route into the application and the document; `listing`: the list that it answers. */
+export type Register = (
+  endpoint: Endpoint,
+  handle: (call: Call, headers: Record<string, string>) => Promise<Response>,
+  listing?: Listing<never>,
+) => void;
 
 /** The ways in which a slice can make routes, each with its policies. */
 export function routesOf({ committed, log }: CellOptions, requests: () => number, register: Register): Cell {
@@ -46,12 +50,16 @@ export function routesOf({ committed, log }: CellOptions, requests: () => number
       });
     },
     list(endpoint, lists, listOptions = {}) {
-      register(endpoint, async (call, headers) => {
-        const streamed = await listOptions.stream?.(call as never, headers);
-        if (streamed) return streamed;
-        const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, listOptions as ListOptions<never, never>, record);
-        return sendWhole(outgoingOf(call), 200, headers, body);
-      });
+      register(
+        endpoint,
+        async (call, headers) => {
+          const streamed = await listOptions.stream?.(call as never, headers);
+          if (streamed) return streamed;
+          const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, listOptions as ListOptions<never, never>, record);
+          return sendWhole(outgoingOf(call), 200, headers, body);
+        },
+        lists.listing as unknown as Listing<never>,
+      );
     },
     command(endpoint, work) {
       register(endpoint, async (call, headers) => {

@@ -9,9 +9,10 @@ import {
   serve,
   signAssertion,
 } from "@cell/http";
+import type { Document } from "@cell/http/openapi/document";
+import { responseChecker, type SeenAnswer } from "@cell/http/testing/response-checker";
 import type { Registry } from "@cell/postgres";
 import type { RunningCell } from "./cell.ts";
-import { responseChecker } from "./response-checker.ts";
 
 export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
 
@@ -50,7 +51,7 @@ export interface TestClient {
 export interface TestCell {
   url: string;
   registry: Registry;
-  document: object;
+  document: Document;
   /** A client as the gateway would speak for a user; by default with every permission. */
   client(tenantId: string, principal?: Partial<Principal>): TestClient;
   /** Provisions a tenant of this test's own. */
@@ -91,7 +92,7 @@ function fullPrincipal(tenantId: string): Principal {
   return { tenantId, userId: "user-001", actorType: "user", permissions: allPermissions, scope: "tenant" };
 }
 
-type Check = (method: string, path: string, status: number, contentType: string, body: unknown) => void;
+type Check = (method: string, path: string, answer: SeenAnswer) => void;
 
 function testClient(cell: string, url: string, check: Check, principal: Principal): TestClient {
   const headersOf = (key?: string): Record<string, string> => {
@@ -114,7 +115,7 @@ function testClient(cell: string, url: string, check: Check, principal: Principa
     const text = await response.text();
     const contentType = response.headers.get("content-type") ?? "";
     const parsed = contentType.startsWith("application/json") && text !== "" ? JSON.parse(text) : undefined;
-    check(method, path, response.status, contentType, parsed);
+    check(method, new URL(response.url).pathname, { status: response.status, headers: response.headers, body: parsed });
     return { status: response.status, headers: response.headers, text, body: parsed };
   };
   return {

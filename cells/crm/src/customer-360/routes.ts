@@ -41,6 +41,7 @@ const query = z.strictObject({
 const getCustomer360 = endpoint({
   method: "get",
   path: "/customers/{id}/360",
+  operationId: "customers.view360",
   permission: "crm:read",
   tag: "Customers",
   summary: "Everything about a customer in one answer",

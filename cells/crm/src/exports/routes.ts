@@ -1,5 +1,6 @@
 import {
   type AuditDraft,
+  booleanParam,
   type Call,
   type Cell,
   type Condition,
@@ -22,7 +23,7 @@ const exportQuery = listQuery.extend({
     .enum(["json", "csv"])
     .optional()
     .meta({ description: "json (default): a page, as the list answers it; csv: all matches in one file" }),
-  bom: z.enum(["true", "false"]).optional().meta({ description: "`false` leaves out the byte order mark, which Excel needs" }),
+  bom: booleanParam().optional().meta({ description: "`false` leaves out the byte order mark, which Excel needs" }),
 });
 type ExportCall = Call<unknown, z.infer<typeof exportQuery>, unknown>;
 
@@ -73,7 +74,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       types,
       clearance: clearance(call.caller, exposure ?? "list"),
       tenantId: call.tenant.tenantId,
-      bom: bom !== "false",
+      bom: bom !== false,
       ended: (sent, completed) => cell.record(call, [draftOf(call, resource.type, resource.fields, sent, completed)]),
     });
     const disposition = `attachment; filename="${path.slice(1)}-${call.now.slice(0, 10)}.csv"`;

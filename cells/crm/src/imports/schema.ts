@@ -1,8 +1,7 @@
-import { answer, resource } from "@cell/cell";
+import { answer, booleanParam, resource } from "@cell/cell";
 import { z } from "zod";
 import { duplicatePolicies, importModes } from "./importer.ts";
 
-const flag = z.enum(["true", "false"]).transform((value) => value === "true");
 const described = {
   mode: "create new records only, update existing ones only, or both (upsert); by default create",
   matchBy:
@@ -22,9 +21,9 @@ export const importQuery = z.strictObject({
     .optional()
     .meta({ description: described.matchBy, examples: ["customerId"] }),
   onDuplicate: z.enum(duplicatePolicies).optional().meta({ description: described.onDuplicate }),
-  dryRun: flag.optional().meta({ description: described.dryRun }),
-  atomic: flag.optional().meta({ description: described.atomic }),
-  async: flag.optional().meta({ description: described.async }),
+  dryRun: booleanParam().optional().meta({ description: described.dryRun }),
+  atomic: booleanParam().optional().meta({ description: described.atomic }),
+  async: booleanParam().optional().meta({ description: described.async }),
   charset: z.string().max(40).optional().meta({ description: "Of a file whose media type does not tell: utf-8 (default) or gbk" }),
 });
 export type ImportQuery = z.infer<typeof importQuery>;

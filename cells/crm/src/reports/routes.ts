@@ -43,6 +43,7 @@ const tag = "Reports";
 const getMetrics = endpoint({
   ...common,
   path: "/metrics",
+  operationId: "metrics.get",
   tag,
   summary: "The tenant's figures at a glance",
   description:

@@ -8,6 +8,7 @@ const tag = "Settings";
 const getSettings = endpoint({
   method: "get",
   path: "/settings",
+  operationId: "settings.get",
   permission: "crm:read",
   tag,
   summary: "Read the tenant's settings",

@@ -22,6 +22,7 @@ const deliveryParams = idParams.extend({
 const listDeliveries = endpoint({
   method: "get",
   path: "/webhooks/{id}/deliveries",
+  operationId: "webhooks.listDeliveries",
   permission: "tenant:admin",
   tag,
   summary: "List a webhook's deliveries, newest first",
@@ -41,6 +42,7 @@ const listDeliveries = endpoint({
 const getDelivery = endpoint({
   method: "get",
   path: "/webhooks/{id}/deliveries/{deliveryId}",
+  operationId: "webhooks.getDelivery",
   permission: "tenant:admin",
   tag,
   summary: "Read a delivery with its attempts and what is posted",
@@ -53,6 +55,7 @@ const getDelivery = endpoint({
 const replayDelivery = endpoint({
   method: "post",
   path: "/webhooks/{id}/deliveries/{deliveryId}/replay",
+  operationId: "webhooks.replayDelivery",
   permission: "tenant:admin",
   tag,
   summary: "Make a delivery again, under the same event id",

@@ -52,6 +52,7 @@ const rotateKey = createRoute({
 const revokeKey = createRoute({
   method: "delete",
   path: "/api/admin/keys/{keyId}",
+  operationId: "keys.revoke",
   tags,
   security,
   summary: "Revoke a key",

@@ -4,7 +4,7 @@ import { step } from "../../moves/copying.ts";
 import * as moves from "../../moves/repository.ts";
 import type { Services } from "../../services.ts";
 import { type GatewayEnv, requireOperator } from "../access.ts";
-import { answer, pageQuery, problems, security, tenantIdSchema } from "../openapi.ts";
+import { answer, integerParam, pageQuery, problems, security, tenantIdSchema } from "../openapi.ts";
 import { copiesDroppedSchema, type MoveAnswer, moveCreateSchema, moveListSchema, moveSchema } from "./schema.ts";
 
 const tags = ["Moves"];
@@ -39,7 +39,7 @@ const getMove = createRoute({
   tags,
   security,
   summary: "See how far a move is",
-  request: { params: z.object({ moveId: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER) }) },
+  request: { params: z.object({ moveId: integerParam(1, Number.MAX_SAFE_INTEGER) }) },
   responses: { 200: answer("The move", moveSchema), ...problems(404) },
 });
 

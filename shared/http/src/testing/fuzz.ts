@@ -1,43 +1,17 @@
 import fc from "fast-check";
+import {
+  type Document,
+  type MediaType,
+  type Operation,
+  operationsOf,
+  type Parameter,
+  type Response,
+  resolved,
+  type Schema,
+} from "../openapi/document.ts";
 import { hostileBodies, hostileHeaders, hostileTexts, hostileValues } from "./hostile.ts";
 
-interface Schema {
-  $ref?: string;
-  type?: string | string[];
-  enum?: unknown[];
-  const?: unknown;
-  examples?: unknown[];
-  anyOf?: Schema[];
-  properties?: Record<string, Schema>;
-  required?: string[];
-  items?: Schema;
-  additionalProperties?: Schema | boolean;
-  format?: string;
-  minimum?: number;
-  maximum?: number;
-  minLength?: number;
-  maxLength?: number;
-}
-
-interface Parameter {
-  name: string;
-  in: string;
-  required?: boolean;
-  schema: Schema;
-}
-
-type Content = Record<string, { schema: Schema }>;
-
-interface Operation {
-  parameters?: Parameter[];
-  requestBody?: { content: Content };
-  responses: Record<string, { content?: Content }>;
-}
-
-interface Document {
-  paths: Record<string, Record<string, Operation>>;
-  components?: { schemas?: Record<string, Schema> };
-}
+type Content = Record<string, MediaType>;
 
 /** A request as it is to be sent. */
 export interface FuzzRequest {
@@ -78,22 +52,24 @@ export class Known {
 }
 
 /** The operations of an OpenAPI document, each with a way to make requests to it: valid, at the boundary and hostile ones. What deletes comes last. */
-export function fuzzOperations(document: object, known: Known): { name: string; requests: fc.Arbitrary<() => FuzzRequest> }[] {
-  const { paths, components } = document as Document;
-  const schemas = components?.schemas ?? {};
-  const operations = Object.entries(paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, operation]) => ({
+export function fuzzOperations(document: Document, known: Known): { name: string; requests: fc.Arbitrary<() => FuzzRequest> }[] {
+  const schemas = document.components?.schemas ?? {};
+  const operations = [...operationsOf(document)].map(({ method, path, operation }) => {
+    const parameters = (operation.parameters ?? []).map((parameter) => resolved<Parameter>(document, parameter));
+    const success = operation.responses["200"] && resolved<Response>(document, operation.responses["200"]);
+    const values = new Values(schemas, listedFields(success, schemas));
+    return {
       name: `${method.toUpperCase()} ${path}`,
-      requests: requestsOf(method.toUpperCase(), path, operation, new Values(schemas, listedFields(operation, schemas)), known),
-    })),
-  );
+      requests: requestsOf(method.toUpperCase(), path, { ...operation, parameters }, values, known),
+    };
+  });
   const isLast = ({ name }: { name: string }) => Number(/^DELETE|\/merge$/.test(name));
   return operations.sort((left, right) => isLast(left) - isLast(right));
 }
 
 /** The fields of the records that a list answers: what its filter and its order can name. */
-function listedFields({ responses }: Operation, schemas: Record<string, Schema>): string[] {
-  const items = responses["200"]?.content?.["application/json"]?.schema.properties?.data?.items;
+function listedFields(success: Response | undefined, schemas: Record<string, Schema>): string[] {
+  const items = success?.content?.["application/json"]?.schema?.properties?.data?.items;
   const properties = (items?.$ref ? schemas[items.$ref.split("/").at(-1) ?? ""] : items)?.properties ?? {};
   return ["name", "createdAt", "customFields", "constructor", ...Object.keys(properties)];
 }
@@ -242,12 +218,12 @@ function settle(given: unknown, known: Known): unknown {
 function requestsOf(
   method: string,
   path: string,
-  { parameters = [], requestBody }: Operation,
+  { parameters, requestBody }: Pick<Operation, "requestBody"> & { parameters: Parameter[] },
   values: Values,
   known: Known,
 ): fc.Arbitrary<() => FuzzRequest> {
   const queryParameters = parameters.filter((parameter) => parameter.in === "query");
-  const query = fc.record(Object.fromEntries(queryParameters.map(({ name, schema }) => [name, values.of(schema, name)])), {
+  const query = fc.record(Object.fromEntries(queryParameters.map(({ name, schema }) => [name, values.of(schema ?? {}, name)])), {
     requiredKeys: [],
   });
   const few = fc.tuple(query, fc.array(fc.nat(20), { minLength: 1, maxLength: 3 })).map(([all, chosen]) => {
@@ -297,12 +273,12 @@ interface Body {
   body?: string | Uint8Array;
 }
 
-function bodiesOf(content: Record<string, { schema: Schema }>, values: Values): fc.Arbitrary<(known: Known) => Body> {
+function bodiesOf(content: Content, values: Values): fc.Arbitrary<(known: Known) => Body> {
   const json = content["application/json"];
   if (!json) return fc.constant(() => ({ headers: {} }));
   const headers = { "content-type": "application/json" };
   const fitting = values
-    .fitting(json.schema, "")
+    .fitting(json.schema ?? {}, "")
     .map((value) => (known: Known) => ({ headers, body: JSON.stringify(settle(value, known)) ?? "" }));
   const raw = fc.constantFrom(...hostileBodies).map((body) => () => ({ headers, body }));
   const other = fc

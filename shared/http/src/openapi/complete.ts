@@ -1,0 +1,102 @@
+import { withSharedComponents } from "./components.ts";
+import { type Document, type Operation, operationsOf, type Parameter, type PathItem, type Response, type Tag } from "./document.ts";
+import { ExampleComposer } from "./examples.ts";
+import { operationIdFault, operationIdOf } from "./operation-ids.ts";
+
+/** What the definition of a route says about its examples; it leaves the document with its completion. */
+export interface GivenExample {
+  /** Of the request's body: the whole, or the fields that differ from the examples of their own. */
+  request?: unknown;
+  /** Of the response, likewise. */
+  response?: unknown;
+}
+
+/** An operation as routes describe it. */
+export interface RawOperation extends Operation {
+  "x-example"?: GivenExample;
+  /** The response shows sensitive values masked. */
+  "x-masked"?: boolean;
+}
+
+/** What completes a document. */
+export interface Completion {
+  /** All tags of operations, in the order in which people need them. */
+  tags: readonly Tag[];
+  /** Examples of fields by their names, where their schemas have none. */
+  exampleValues?: Readonly<Record<string, unknown>>;
+  /** How a response shows a sensitive value that it masks. */
+  mask?: (kind: string, value: unknown) => unknown;
+}
+
+/**
+ * Makes a published document out of one that routes have described: operation ids, ordered tags, shared components, examples of whole
+ * requests and responses. Throws an Error that says what a route lacks.
+ */
+export function completeDocument(raw: object, completion: Completion): Document {
+  const document = JSON.parse(JSON.stringify(raw)) as Document;
+  const taken = new Set<string>();
+  for (const { method, path, operation } of operationsOf(document)) {
+    const where = `${method.toUpperCase()} ${path}`;
+    operation.operationId ??= operationIdOf(method, path);
+    const fault = operationIdFault(operation.operationId, taken) ?? tagFault(operation, completion.tags);
+    if (fault) throw new Error(`${where} ${fault}`);
+    taken.add(operation.operationId);
+    completeOperation(document, operation, completion);
+  }
+  for (const operation of Object.values(document.webhooks ?? {}).flatMap((methods) => Object.values(methods)))
+    completeOperation(document, operation, completion);
+  const used = new Set(operations(document).flatMap(({ tags = [] }) => tags));
+  const tags = completion.tags.filter(({ name }) => used.has(name));
+  return withSharedComponents({ ...document, tags, paths: inOrder(document.paths, tags) });
+}
+
+function operations({ paths, webhooks = {} }: Document): Operation[] {
+  return [...Object.values(paths), ...Object.values(webhooks)].flatMap((methods) => Object.values(methods));
+}
+
+function tagFault({ tags = [] }: Operation, known: readonly Tag[]): string | undefined {
+  const [tag, more] = tags;
+  if (tag === undefined || more !== undefined) return "needs exactly one tag";
+  if (!known.some(({ name }) => name === tag))
+    return `has the tag "${tag}", which the document does not describe: add it to the tags of its application`;
+  return undefined;
+}
+
+function completeOperation(document: Document, operation: RawOperation, completion: Completion): void {
+  const { "x-example": given, "x-masked": isMasked, "x-permission": permission } = operation;
+  delete operation["x-example"];
+  delete operation["x-masked"];
+  if (permission) operation.description = `${operation.description ?? operation.summary}\n\nNeeds the permission \`${permission}\`.`;
+  for (const parameter of operation.parameters ?? []) if ("name" in parameter) completeParameter(parameter);
+  const values = completion.exampleValues ?? {};
+  const request = new ExampleComposer(document, { values, isRequest: true });
+  for (const [type, body] of Object.entries(operation.requestBody?.content ?? {})) {
+    if (type === "application/json" && body.schema) body.example ??= request.of(body.schema, given?.request);
+  }
+  const response = new ExampleComposer(document, { values, isRequest: false, mask: isMasked ? completion.mask : undefined });
+  for (const [status, described] of Object.entries(operation.responses)) {
+    const json = status.startsWith("2") ? (described as Response).content?.["application/json"] : undefined;
+    if (json?.schema) json.example ??= response.of(json.schema, status === "202" && operation.responses[200] ? undefined : given?.response);
+  }
+}
+
+/** An example of an optional parameter stands in its description: tools would send it otherwise. */
+function completeParameter(parameter: Parameter): void {
+  const { schema } = parameter;
+  const example = schema?.examples?.[0] ?? schema?.example ?? parameter.example;
+  if (schema) {
+    delete schema.examples;
+    delete schema.example;
+    delete schema.description;
+  }
+  if (example === undefined) return;
+  if (parameter.required) parameter.example = example;
+  else parameter.description = `${parameter.description ? `${parameter.description}. ` : ""}Example: \`${String(example)}\``;
+}
+
+function inOrder(paths: Record<string, PathItem>, tags: readonly Tag[]): Record<string, PathItem> {
+  const place = (methods: PathItem) => tags.findIndex(({ name }) => name === Object.values(methods)[0]?.tags?.[0]);
+  const sorted = Object.entries(paths).map((entry, index) => ({ entry, place: place(entry[1]), index }));
+  sorted.sort((left, right) => left.place - right.place || left.index - right.index);
+  return Object.fromEntries(sorted.map(({ entry }) => entry));
+}

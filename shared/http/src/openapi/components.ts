@@ -1,0 +1,254 @@
+import { statusOf } from "@cell/problem";
+import { requestIdPattern } from "../request-id.ts";
+import type { Document, Header, Parameter, Reference, Response, Schema } from "./document.ts";
+
+const text = (pattern?: string): Schema => ({ type: "string", ...(pattern ? { pattern } : {}) });
+
+/** The headers of responses, by the names under which documents refer to them. */
+export const responseHeaders = {
+  "X-Request-ID": {
+    description: "Correlates the request with logs, audit entries and problems: the caller's own, else a generated one",
+    schema: text(),
+    example: "req-uuid-001",
+  },
+  ETag: { description: "The record's version, for If-Match and If-None-Match", schema: text('^"\\d+"$'), example: '"3"' },
+  "Idempotency-Replayed": {
+    description: "The response was given before to the same idempotency key; nothing was written now",
+    schema: { type: "string", enum: ["true"] },
+  },
+  "RateLimit-Policy": {
+    description: "The limits that count this request: requests per window in seconds (draft-ietf-httpapi-ratelimit-headers)",
+    schema: text(),
+    example: '"token";q=1000;w=2, "tenant";q=4000;w=2',
+  },
+  RateLimit: {
+    description: "What remains of each limit, and the seconds until all of it is available again",
+    schema: text(),
+    example: '"token";r=999;t=1, "tenant";r=3999;t=1',
+  },
+  "Retry-After": { description: "Seconds to wait before a retry", schema: { type: "integer", minimum: 0 }, example: 1 },
+  Allow: { description: "The methods that the path takes", schema: text(), example: "GET, POST" },
+  "WWW-Authenticate": { description: "How to authenticate", schema: text(), example: "Bearer" },
+  "Content-Disposition": {
+    description: "The file's name",
+    schema: text(),
+    example: 'attachment; filename="customers-2026-01-31.csv"',
+  },
+} satisfies Record<string, Header>;
+export type ResponseHeader = keyof typeof responseHeaders;
+
+/** The parameters that operations share, by the names under which documents refer to them. */
+export const sharedParameters = {
+  TenantId: {
+    name: "X-Tenant-Id",
+    in: "header",
+    required: true,
+    description: "The tenant of the token",
+    schema: { ...text(), minLength: 1, maxLength: 40 },
+    example: "tenant-001",
+  },
+  RequestId: {
+    name: "X-Request-ID",
+    in: "header",
+    description: "Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write",
+    schema: text(requestIdPattern.source),
+  },
+  IdempotencyKey: {
+    name: "Idempotency-Key",
+    in: "header",
+    description: "The idempotency key, instead of X-Request-ID",
+    schema: text(requestIdPattern.source),
+  },
+  IdempotencyMode: {
+    name: "X-Idempotency-Mode",
+    in: "header",
+    description:
+      "What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting",
+    schema: { type: "string", enum: ["replay", "reject"] },
+  },
+  IfMatch: {
+    name: "If-Match",
+    in: "header",
+    description: "The version that the write is meant for, as its ETag: a record at another version is not changed (412)",
+    schema: text('^(?:\\*|"\\d{1,9}")$'),
+  },
+  IfNoneMatch: {
+    name: "If-None-Match",
+    in: "header",
+    description: "A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body",
+    schema: text(),
+  },
+} satisfies Record<string, Parameter>;
+export type SharedParameter = keyof typeof sharedParameters;
+
+interface Refusal {
+  name: string;
+  description: string;
+  example: { code: keyof typeof statusOf; message: string; details?: object };
+  headers?: readonly ResponseHeader[];
+}
+
+const refusals: Readonly<Record<number, Refusal>> = {
+  400: {
+    name: "BadRequest",
+    description: "The request is not valid; `details.fields` names every bad field",
+    example: {
+      code: "BAD_REQUEST",
+      message: "name: is required",
+      details: { fields: [{ path: "name", code: "REQUIRED", message: "is required" }] },
+    },
+  },
+  401: {
+    name: "Unauthorized",
+    description: "The request has no token, or none that is valid",
+    example: { code: "UNAUTHORIZED", message: "The token is not valid" },
+    headers: ["WWW-Authenticate"],
+  },
+  403: {
+    name: "Forbidden",
+    description: "The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED",
+    example: { code: "FORBIDDEN", message: "This needs the permission crm:write" },
+  },
+  404: {
+    name: "NotFound",
+    description: "The record does not exist, or the caller may not see it",
+    example: { code: "NOT_FOUND", message: "Customer not found" },
+  },
+  405: {
+    name: "MethodNotAllowed",
+    description: "The path takes other methods",
+    example: { code: "METHOD_NOT_ALLOWED", message: "This path takes GET, POST" },
+    headers: ["Allow"],
+  },
+  408: {
+    name: "RequestTimeout",
+    description: "The request did not arrive in time",
+    example: { code: "BAD_REQUEST", message: "The request did not arrive in time" },
+  },
+  409: {
+    name: "Conflict",
+    description: "The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT",
+    example: {
+      code: "IDEMPOTENT_CONFLICT",
+      message: "This request id was used for another request",
+      details: { reason: "PAYLOAD_MISMATCH" },
+    },
+    headers: ["Retry-After"],
+  },
+  412: {
+    name: "PreconditionFailed",
+    description: "Another write was first: VERSION_CONFLICT",
+    example: {
+      code: "VERSION_CONFLICT",
+      message: "The record is at version 4 by now; read it again and repeat the change",
+      details: { currentVersion: 4, conflictingFields: ["name"] },
+    },
+  },
+  413: {
+    name: "PayloadTooLarge",
+    description: "The body or the answer exceeds a limit",
+    example: { code: "PAYLOAD_TOO_LARGE", message: "The body exceeds 1048576 bytes" },
+  },
+  415: {
+    name: "UnsupportedMediaType",
+    description: "The body has another media type or encoding",
+    example: { code: "UNSUPPORTED_MEDIA_TYPE", message: "Send JSON as application/json" },
+  },
+  429: {
+    name: "TooManyRequests",
+    description: "A limit of requests is used up; Retry-After says when to try again",
+    example: { code: "RATE_LIMITED", message: "This token may send 500 requests per second; try again in 1 s" },
+    headers: ["Retry-After", "RateLimit", "RateLimit-Policy"],
+  },
+  431: {
+    name: "RequestHeaderFieldsTooLarge",
+    description: "The request's head is too large",
+    example: { code: "BAD_REQUEST", message: "The request's head exceeds 16 KB" },
+  },
+  500: {
+    name: "InternalServerError",
+    description: "A fault of the server; its log has the cause under the request id",
+    example: { code: "INTERNAL", message: "Something went wrong on our side; the requestId finds it in our log" },
+  },
+  503: {
+    name: "ServiceUnavailable",
+    description: "A passing fault; Retry-After says when to try again",
+    example: { code: "UNAVAILABLE", message: "This tenant is being moved; try again" },
+    headers: ["Retry-After"],
+  },
+  504: {
+    name: "GatewayTimeout",
+    description: "The answer took too long",
+    example: { code: "TIMEOUT", message: "The answer took too long" },
+    headers: ["Retry-After"],
+  },
+};
+
+const problemSchema: Schema = {
+  type: "object",
+  description: "Why a request was refused",
+  properties: {
+    code: { type: "string", enum: Object.keys(statusOf), description: "For programs" },
+    message: { type: "string", description: "For people: what was wrong, and what would be right" },
+    requestId: { type: "string", description: "The same as the header X-Request-ID" },
+    details: { type: "object", additionalProperties: true, description: "For programs: more on some codes" },
+  },
+  required: ["code", "message", "requestId"],
+};
+
+/** The reference to a parameter that operations share. */
+export function parameterRef(name: SharedParameter): Reference {
+  return { $ref: `#/components/parameters/${name}` };
+}
+
+/** References to headers of a response. */
+export function headerRefs(...names: readonly ResponseHeader[]): Record<string, Reference> {
+  return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
+}
+
+/** References to the responses of refusals, by their statuses. Throws for a status that has none. */
+export function refusalRefs(statuses: Iterable<number>): Record<string, Reference> {
+  const sorted = [...new Set(statuses)].sort((left, right) => left - right);
+  return Object.fromEntries(sorted.map((status) => [status, { $ref: `#/components/responses/${refusalOf(status).name}` }]));
+}
+
+function refusalOf(status: number): Refusal {
+  const refusal = refusals[status];
+  if (!refusal) throw new Error(`No refusal is described for ${status}: add it to shared/http/src/openapi/components.ts`);
+  return refusal;
+}
+
+function responseOf({ description, example, headers = [] }: Refusal): Response {
+  const { code, message, ...details } = example;
+  return {
+    description,
+    headers: headerRefs("X-Request-ID", ...headers),
+    content: {
+      "application/json": {
+        schema: { $ref: "#/components/schemas/Problem" },
+        example: { code, message, requestId: "req-uuid-001", ...details },
+      },
+    },
+  };
+}
+
+/** The document with each shared component that it refers to, and no other. */
+export function withSharedComponents(document: Document): Document {
+  const components = { ...document.components };
+  const responses = Object.values(refusals).filter(({ name }) => isNamed(document, "responses", name));
+  if (responses.length > 0) {
+    components.responses = Object.fromEntries(responses.map((refusal) => [refusal.name, responseOf(refusal)]));
+    components.schemas = { ...components.schemas, Problem: problemSchema };
+  }
+  const all = { ...document, components };
+  const headers = Object.entries(responseHeaders).filter(([name]) => isNamed(all, "headers", name));
+  const parameters = Object.entries(sharedParameters).filter(([name]) => isNamed(all, "parameters", name));
+  if (headers.length > 0) components.headers = Object.fromEntries(headers);
+  components.parameters = Object.fromEntries(parameters);
+  if (parameters.length === 0) delete components.parameters;
+  return all;
+}
+
+function isNamed(document: Document, kind: string, name: string): boolean {
+  return JSON.stringify(document).includes(`"#/components/${kind}/${name}"`);
+}
