@@ -636,7 +636,7 @@ export const importsRevert = <ThrowOnError extends boolean = false>(options: Opt
  * Export customers
  *
  * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
- * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail.
+ * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail, once, with the fields that `reveal` names.
  *
  * Needs the permission `crm:export`.
  */
@@ -650,7 +650,7 @@ export const customersExport = <ThrowOnError extends boolean = false>(options: O
  * Export opportunities
  *
  * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
- * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail.
+ * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail, once, with the fields that `reveal` names.
  *
  * Needs the permission `crm:export`.
  */

@@ -2351,9 +2351,9 @@ export type CustomersListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `contactPhone`, `contactEmail`
+         * Fields: `contactPhone`, `contactEmail`. Example: `amount`
          */
         reveal?: string;
     };
@@ -3154,9 +3154,9 @@ export type ContactsListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `phone`, `email`
+         * Fields: `phone`, `email`. Example: `amount`
          */
         reveal?: string;
         /**
@@ -3672,9 +3672,9 @@ export type OpportunitiesListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `amount`
+         * Fields: `amount`. Example: `amount`
          */
         reveal?: string;
         /**
@@ -4231,9 +4231,9 @@ export type OpportunitiesStageHistoryData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `amount`
+         * Fields: `amount`. Example: `amount`
          */
         reveal?: string;
     };
@@ -4754,9 +4754,9 @@ export type ContractsListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `amount`, `receivedAmount`, `outstandingAmount`, `paidRatio`, `overpaid`
+         * Fields: `amount`, `receivedAmount`, `outstandingAmount`, `paidRatio`, `overpaid`. Example: `amount`
          */
         reveal?: string;
         /**
@@ -5279,9 +5279,9 @@ export type PaymentsListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `amount`, `overpaid`
+         * Fields: `amount`, `overpaid`. Example: `amount`
          */
         reveal?: string;
         /**
@@ -5689,6 +5689,10 @@ export type PipelineSummaryData = {
          */
         asOf?: string;
         /**
+         * `amount` asks for amounts in the clear, as they are to who has amount:read: without it, this is 403. Example: `amount`
+         */
+        reveal?: 'amount';
+        /**
          * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         from?: string;
@@ -5788,6 +5792,10 @@ export type PipelineFunnelData = {
          * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
+        /**
+         * `amount` asks for amounts in the clear, as they are to who has amount:read: without it, this is 403. Example: `amount`
+         */
+        reveal?: 'amount';
         /**
          * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
@@ -5892,6 +5900,10 @@ export type ReportsFunnelData = {
          * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
+        /**
+         * `amount` asks for amounts in the clear, as they are to who has amount:read: without it, this is 403. Example: `amount`
+         */
+        reveal?: 'amount';
         /**
          * Where the window begins; by default twelve months before its last day: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
@@ -5998,6 +6010,10 @@ export type OpportunitiesForecastData = {
          */
         asOf?: string;
         /**
+         * `amount` asks for amounts in the clear, as they are to who has amount:read: without it, this is 403. Example: `amount`
+         */
+        reveal?: 'amount';
+        /**
          * Where the first period begins; by default the one of `asOf`: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         from?: string;
@@ -6098,6 +6114,10 @@ export type MetricsGetData = {
          * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
+        /**
+         * `amount` asks for amounts in the clear, as they are to who has amount:read: without it, this is 403. Example: `amount`
+         */
+        reveal?: 'amount';
     };
     url: '/metrics';
 };
@@ -6715,9 +6735,9 @@ export type CustomersExportData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `contactPhone`, `contactEmail`
+         * Fields: `contactPhone`, `contactEmail`. Example: `amount`
          */
         reveal?: string;
         /**
@@ -6850,9 +6870,9 @@ export type OpportunitiesExportData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; needs pii:reveal and is audited.
+         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
-         * Fields: `amount`
+         * Fields: `amount`. Example: `amount`
          */
         reveal?: string;
         /**

@@ -149,6 +149,6 @@ export function parseIfMatch(header: string | undefined): number | undefined {
   return Number(version);
 }
 
-export function requirePermission(caller: Principal, permission: Permission): void {
+export function requirePermission(caller: Pick<Principal, "permissions">, permission: Permission): void {
   if (!caller.permissions.includes(permission)) throw new Problem("FORBIDDEN", `This needs the permission ${permission}`);
 }

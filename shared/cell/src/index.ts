@@ -38,7 +38,7 @@ export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
 export { remembered } from "./remembered.ts";
 export { type Parts, rememberedParts } from "./remembered-parts.ts";
 export { answer, fileAnswer, listOf, type Presenter, type Resource, report, resource, resources } from "./resource.ts";
-export { answerList, type ListOptions } from "./reveal.ts";
+export { answerList, type ListOptions, type Revealed, revealDrafts, revealedBy } from "./reveal.ts";
 export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./seal.ts";
 export { SealLog } from "./seal-log.ts";
 export { Sealer } from "./sealer.ts";

@@ -97,7 +97,15 @@ export const listQuery = z.strictObject({
     .optional()
     .meta({ description: "Only this owner's records; `me` for one's own", examples: ["me"] }),
   total: z.enum(["exact"]).optional().meta({ description: "`exact` counts every match, however many" }),
-  reveal: z.string().max(200).optional().meta({ description: "Masked fields to show, by comma; needs pii:reveal and is audited" }),
+  reveal: z
+    .string()
+    .max(200)
+    .optional()
+    .meta({
+      description:
+        "Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited",
+      examples: ["amount"],
+    }),
 });
 export type ListQuery = z.infer<typeof listQuery>;
 

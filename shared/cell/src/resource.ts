@@ -39,6 +39,8 @@ export interface Resource<Row extends object = object> extends Presenter<Row> {
   readonly label: string;
   /** The kinds of its sensitive fields, by name. */
   readonly sensitive: Readonly<Record<string, SensitiveKind>>;
+  /** Its amounts: those sensitive fields that leave with the decimals of the record's `currency`. */
+  readonly amounts: ReadonlySet<string>;
   /** All fields, in the order of the schema. */
   readonly fields: readonly string[];
 }
@@ -63,6 +65,7 @@ export function resource<Shape extends z.ZodRawShape>(
     id: options.id,
     label: options.label,
     sensitive: Object.fromEntries(kinds),
+    amounts: new Set(fields.flatMap(({ name, isMoney }) => (isMoney ? name : []))),
     fields: fields.map((field) => field.name),
     ...presenterOf<Row>(fields, kinds.length === 0 ? schema : withMasked(schema)),
   };

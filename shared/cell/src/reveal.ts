@@ -1,11 +1,13 @@
+import type { Principal } from "@cell/http";
 import type { Rows } from "@cell/postgres";
-import { badField, Problem } from "@cell/problem";
-import { type AuditDraft, audited } from "./audit.ts";
-import type { Call } from "./endpoint.ts";
+import { badField } from "@cell/problem";
+import { type AuditDraft, audited as auditedRecord } from "./audit.ts";
+import { type Call, requirePermission } from "./endpoint.ts";
 import type { Condition } from "./filter.ts";
 import { listJson } from "./json-rows.ts";
 import type { ListQuery, ListRequest, Lists } from "./listing.ts";
-import { clearance } from "./masking.ts";
+import { clearance, type SensitiveKind } from "./masking.ts";
+import type { Resource } from "./resource.ts";
 
 export interface ListOptions<C, Row> {
   /** Conditions out of parameters of the list's own. */
@@ -14,6 +16,52 @@ export interface ListOptions<C, Row> {
   stream?(call: C, headers: Record<string, string>): Promise<Response | undefined>;
   /** What the answer carries besides the page, such as totals over all that `request` matches. */
   extra?(call: C, page: Rows<Row>, request: ListRequest): Promise<object>;
+  /** What is revealed stands in an entry of the answer's own, such as an export's, instead of one for each record. */
+  auditsReveal?: boolean;
+}
+
+/** What a request shows of the fields that are masked otherwise. */
+export interface Revealed {
+  /** All fields that `reveal` clears. */
+  fields: ReadonlySet<string>;
+  /** Those of them that the trail has to name. */
+  audited: readonly string[];
+}
+
+const nothing: Revealed = { fields: new Set(), audited: [] };
+/** In `reveal`, it stands for every amount. */
+const everyAmount = "amount";
+
+/**
+ * Reads `reveal`: names of sensitive fields by comma, `amount` for all amounts and what follows from them. Amounts need amount:read and no
+ * entry, since each record shows them; all others need pii:reveal and an entry. Throws BAD_REQUEST and FORBIDDEN.
+ */
+export function revealedBy(
+  reveal: string | undefined,
+  sensitive: Readonly<Record<string, SensitiveKind>>,
+  caller: Pick<Principal, "permissions">,
+): Revealed {
+  if (reveal === undefined) return nothing;
+  const amounts = Object.keys(sensitive).filter((field) => sensitive[field] === "amount");
+  const fields = new Set<string>();
+  const audited: string[] = [];
+  for (const name of reveal.split(",").map((part) => part.trim())) {
+    if (name === everyAmount && amounts.length > 0) for (const field of amounts) fields.add(field);
+    else if (!Object.hasOwn(sensitive, name))
+      throw badField("reveal", "INVALID_ENUM", `takes ${Object.keys(sensitive).join(", ") || "nothing here"}`);
+    else fields.add(name);
+  }
+  for (const field of fields) if (sensitive[field] !== "amount") audited.push(field);
+  if (audited.length < fields.size) requirePermission(caller, "amount:read");
+  if (audited.length > 0) requirePermission(caller, "pii:reveal");
+  return { fields, audited };
+}
+
+/** The entries of records whose fields are shown in the clear; none where no field is audited. */
+export function revealDrafts<Row extends object>(resource: Resource<Row>, rows: readonly Row[], audited: readonly string[]): AuditDraft[] {
+  if (audited.length === 0) return [];
+  const changes = audited.map((field) => ({ field, before: null, after: null }));
+  return rows.map((row) => ({ ...auditedRecord("reveal", resource, row, row), changes }));
 }
 
 /** A page of a list in JSON and Latin-1, as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
@@ -24,29 +72,13 @@ export async function answerList<Row extends object>(
   record: (call: Call, drafts: AuditDraft[]) => Promise<void>,
 ): Promise<string> {
   const { resource } = lists.listing;
-  const revealed = revealedFields(call, resource.sensitive);
+  const revealed = revealedBy(call.query.reveal, resource.sensitive, call.caller);
   const request = lists.resolve(call.query, call.caller, (await options.conditions?.(call)) ?? []);
   const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = await lists.page(call.tenant.reader(), request, call.query);
-  if (revealed.size > 0 && rows.length > 0) await record(call, revealDrafts(lists.listing, rows.objects(), revealed));
-  const cleared = clearance(call.caller, lists.listing.exposure ?? "list", revealed);
+  const drafts = options.auditsReveal || revealed.audited.length === 0 ? [] : revealDrafts(resource, rows.objects(), revealed.audited);
+  if (drafts.length > 0) await record(call, drafts);
+  const cleared = clearance(call.caller, lists.listing.exposure ?? "list", revealed.fields);
   const extra = await options.extra?.(call, rows, request);
   const bound = totalIsLowerBound ? { totalIsLowerBound } : {};
   return listJson(resource, rows, cleared, call.tenant.tenantId, { total, ...bound, page, pageSize, nextCursor, ...extra });
-}
-
-function revealedFields(call: Call<unknown, ListQuery, unknown>, sensitive: Readonly<Record<string, unknown>>): ReadonlySet<string> {
-  const { reveal } = call.query;
-  if (reveal === undefined) return new Set();
-  const fields = reveal.split(",").map((field) => field.trim());
-  for (const field of fields) {
-    if (!Object.hasOwn(sensitive, field))
-      throw badField("reveal", "INVALID_ENUM", `takes ${Object.keys(sensitive).join(", ") || "nothing here"}`);
-  }
-  if (!call.caller.permissions.includes("pii:reveal")) throw new Problem("FORBIDDEN", "This needs the permission pii:reveal");
-  return new Set(fields);
-}
-
-function revealDrafts<Row extends object>({ resource }: Lists<Row>["listing"], rows: Row[], revealed: ReadonlySet<string>): AuditDraft[] {
-  const changes = [...revealed].map((field) => ({ field, before: null, after: null }));
-  return rows.map((row) => ({ ...audited("reveal", resource, row, row), changes }));
 }

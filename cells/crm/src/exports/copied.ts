@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Clearance, type FieldType, isHidden, mask, type Resource } from "@cell/cell";
+import { type Clearance, type FieldType, formatMoney, isHidden, mask, type Resource } from "@cell/cell";
 import { isoTime } from "@cell/postgres";
 import { csvCell, csvLine, csvText } from "../csv.ts";
 import { type CellForm, CsvRewriter, type RewrittenColumn } from "./rewriter.ts";
@@ -8,8 +8,10 @@ const byteOrderMark = "\uFEFF";
 /** A client is not kept waiting longer for the first sign of a file. */
 const headAfterMs = 10;
 
+type CopiedResource = Pick<Resource, "fields" | "sensitive" | "amounts">;
+
 export interface CopiedOptions {
-  resource: Pick<Resource, "fields" | "sensitive">;
+  resource: CopiedResource;
   /** The types of fields that are no text. */
   types: Readonly<Record<string, FieldType | "json">>;
   clearance: Clearance;
@@ -19,9 +21,14 @@ export interface CopiedOptions {
   ended(rows: number, completed: boolean): Promise<void>;
 }
 
-/** The fields of a resource that are columns: what `copiedCsvFile` expects to be read, in this order. */
-export function copiedFields({ fields }: Pick<Resource, "fields">): string[] {
-  return fields.filter((field) => field !== "tenantId");
+/** What `copiedCsvFile` expects to be read, in this order: the fields that are columns, behind the currency where amounts are shown. */
+export function copiedFields(resource: CopiedResource, clearance: Clearance): string[] {
+  const columns = resource.fields.filter((field) => field !== "tenantId");
+  return showsAmounts(resource, clearance) ? ["currency", ...columns] : columns;
+}
+
+function showsAmounts({ sensitive, amounts }: CopiedResource, clearance: Clearance): boolean {
+  return [...amounts].some((field) => !isHidden(clearance, field, sensitive[field] ?? "amount"));
 }
 
 /** A CSV file in pieces, out of the `copiedFields` as `copy` reads them: for a million rows. Masked as their lists are. */
@@ -52,11 +59,14 @@ export async function* copiedCsvFile(copied: AsyncGenerator<Buffer>, options: Co
 /** How rows are written: worked out once for the file. */
 function rewriterOf(options: CopiedOptions): CsvRewriter {
   const columns: RewrittenColumn[] = [];
+  const currency = { ofRow: "" };
+  // The amounts of a row are written for its currency, which stands behind them: it is read first, and leaves no cell.
+  if (showsAmounts(options.resource, options.clearance)) columns.push({ form: (code) => remember(currency, code), before: "" });
   let before = "";
   for (const field of options.resource.fields) {
     if (field === "tenantId") before += csvText(options.tenantId);
     else {
-      columns.push({ ...formOf(field, options), before });
+      columns.push({ ...formOf(field, options, currency), before });
       before = "";
     }
     before += ",";
@@ -64,10 +74,24 @@ function rewriterOf(options: CopiedOptions): CsvRewriter {
   return new CsvRewriter(columns, `${before.slice(0, -1)}\r\n`);
 }
 
+interface Currency {
+  ofRow: string;
+}
+
+function remember(currency: Currency, code: string): string {
+  currency.ofRow = code;
+  return "";
+}
+
 /** How a field's cells are written. */
-function formOf(field: string, { resource, types, clearance }: CopiedOptions): { form: CellForm; otherwise?: (value: string) => string } {
+function formOf(
+  field: string,
+  { resource, types, clearance }: CopiedOptions,
+  currency: Currency,
+): { form: CellForm; otherwise?: (value: string) => string } {
   const kind = resource.sensitive[field];
   if (kind && isHidden(clearance, field, kind)) return { form: (value) => csvCell(mask(kind, value)) };
+  if (resource.amounts.has(field)) return { form: (value) => formatMoney(value, currency.ofRow) };
   switch (types[field]) {
     case "uuid":
     case "integer":

@@ -1,4 +1,4 @@
-import { type FieldType, mask, type SensitiveKind } from "@cell/cell";
+import { type Clearance, type FieldType, formatMoney, isHidden, mask, type SensitiveKind } from "@cell/cell";
 import { CopyOut } from "@cell/postgres/copy";
 import { typeParsers } from "@cell/postgres/parsing";
 import fc from "fast-check";
@@ -18,9 +18,26 @@ const types: CopiedOptions["types"] = {
   chance: "number",
 } satisfies Record<string, FieldType | "json">;
 const sensitive: Record<string, SensitiveKind> = { phone: "phone", email: "email", amount: "amount" };
-const fields = ["id", "tenantId", "name", "phone", "email", "amount", "version", "open", "at", "until", "tags", "more", "chance", "notes"];
-const resource = { fields, sensitive };
-const clearance = { clear: new Set<SensitiveKind>(), revealed: new Set<string>() };
+const fields = [
+  "id",
+  "tenantId",
+  "name",
+  "phone",
+  "email",
+  "amount",
+  "currency",
+  "version",
+  "open",
+  "at",
+  "until",
+  "tags",
+  "more",
+  "chance",
+  "notes",
+];
+const resource = { fields, sensitive, amounts: new Set(["amount"]) };
+const masked: Clearance = { clear: new Set(), revealed: new Set() };
+const revealed: Clearance = { ...masked, revealed: new Set(["amount"]) };
 
 /** A row as a list would have it. */
 interface Row {
@@ -28,7 +45,8 @@ interface Row {
   name: string;
   phone: string | null;
   email: string | null;
-  amount: string;
+  amount: string | null;
+  currency: string;
   version: number;
   open: boolean | null;
   at: string;
@@ -65,7 +83,8 @@ const row: fc.Arbitrary<Row> = fc.record({
   name: text,
   phone: orNull(phone),
   email: orNull(email),
-  amount: fc.constantFrom("0", "120000.0000", "-1"),
+  amount: orNull(fc.constantFrom("0", "120000.0000", "7.1255", "99999999999.9999")),
+  currency: fc.constantFrom("CNY", "JPY", "KWD"),
   version: fc.integer({ min: -5, max: 2_000_000_000 }),
   open: orNull(fc.boolean()),
   at: time,
@@ -77,18 +96,19 @@ const row: fc.Arbitrary<Row> = fc.record({
 });
 
 describe("a file out of what PostgreSQL copies", () => {
-  test("is byte for byte what csvLine writes of the same rows, masked, wherever the chunks are cut", async () => {
+  test("is byte for byte what csvLine writes of the same rows, masked or with amounts in the form of their currencies, wherever the chunks are cut", async () => {
     const client = new pg.Client({ connectionString: inject("databaseUrl"), options: "-c timezone=UTC" });
     await client.connect();
     try {
-      await client.query(`create temp table rows (place int, id uuid, name text, phone text, email text, amount numeric, version int, open boolean,
+      await client.query(`create temp table rows (place int, id uuid, name text, phone text, email text, amount numeric, currency text, version int, open boolean,
         at timestamptz, until timestamptz, tags text[], more jsonb, chance float8, notes text)`);
       const tenant = fc.constantFrom("tenant-001", "=t", "a,b");
       const cuts = fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 20 });
       await fc.assert(
-        fc.asyncProperty(fc.array(row, { maxLength: 8 }), tenant, cuts, async (rows, tenantId, lengths) => {
-          const { copied, told } = await copy(client, rows);
-          const expected = told.map((values) => csvLine(fields.map((field) => shown(field, values, tenantId))));
+        fc.asyncProperty(fc.array(row, { maxLength: 8 }), tenant, cuts, fc.constantFrom(masked, revealed), async (...given) => {
+          const [rows, tenantId, lengths, clearance] = given;
+          const { copied, told } = await copy(client, rows, clearance);
+          const expected = told.map((values) => csvLine(fields.map((field) => shown(field, values, tenantId, clearance))));
           const ends: unknown[] = [];
           const ended = async (...args: unknown[]) => void ends.push(args);
           const file = await wholeOf(copiedCsvFile(cut(copied, lengths), { resource, types, clearance, tenantId, bom: false, ended }));
@@ -104,8 +124,8 @@ describe("a file out of what PostgreSQL copies", () => {
 
   test("holds cells that are longer than its buffers, and ones that grow", async () => {
     const [long, address] = ["=,\"'\n华".repeat(40_000), `@${"z".repeat(100_000)}`];
-    const only = { fields: ["id", "name", "email"], sensitive: { email: "email" as const } };
-    const options = { resource: only, types, clearance, tenantId: "t", bom: true, ended: async () => undefined };
+    const only = { fields: ["id", "name", "email"], sensitive: { email: "email" as const }, amounts: new Set<string>() };
+    const options = { resource: only, types, clearance: masked, tenantId: "t", bom: true, ended: async () => undefined };
     const copied = Buffer.from(`x,"${long.replaceAll('"', '""')}",${address}\n`.repeat(3));
     const file = await wholeOf(copiedCsvFile(cut(copied, [65_536]), options));
     expect(file.toString()).toBe(`\uFEFF${csvLine(only.fields)}${csvLine(["x", long, mask("email", address)]).repeat(3)}`);
@@ -113,14 +133,14 @@ describe("a file out of what PostgreSQL copies", () => {
 });
 
 /** What COPY writes of rows, and what a query tells of them. */
-async function copy(client: pg.Client, rows: Row[]): Promise<{ copied: Buffer; told: Record<string, unknown>[] }> {
-  const names = copiedFields(resource);
+async function copy(client: pg.Client, rows: Row[], clearance: Clearance): Promise<{ copied: Buffer; told: Record<string, unknown>[] }> {
+  const names = copiedFields(resource, masked);
   const given = rows.map((row) => names.map((name) => (name === "more" ? JSON.stringify(row.more) : row[name as keyof Row])));
   await client.query("truncate rows");
   for (const [place, values] of given.entries()) {
     await client.query(`insert into rows values (${[place, ...values].map((_, index) => `$${index + 1}`)})`, [place, ...values]);
   }
-  const query = `select ${names} from rows order by place`;
+  const query = `select ${copiedFields(resource, clearance)} from rows order by place`;
   const { rows: told } = await client.query({ text: query, types: typeParsers });
   return { copied: await wholeOf(readAll(client.query(new CopyOut(query, "csv")))), told };
 }
@@ -146,8 +166,9 @@ async function wholeOf(pieces: AsyncIterable<string | Buffer>): Promise<Buffer> 
 }
 
 /** The value of a field as a list shows it. */
-function shown(field: string, row: Record<string, unknown>, tenantId: string): unknown {
+function shown(field: string, row: Record<string, unknown>, tenantId: string, clearance: Clearance): unknown {
   if (field === "tenantId") return tenantId;
   const kind = sensitive[field];
-  return kind ? mask(kind, row[field]) : row[field];
+  if (!kind || row[field] === null) return row[field];
+  return isHidden(clearance, field, kind) ? mask(kind, row[field]) : formatMoney(String(row[field]), String(row.currency));
 }

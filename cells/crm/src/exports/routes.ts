@@ -11,6 +11,7 @@ import {
   listAnswer,
   listOf,
   listQuery,
+  revealedBy,
 } from "@cell/cell";
 import { sendStream } from "@cell/http";
 import { badFields } from "@cell/problem";
@@ -28,7 +29,7 @@ const exportQuery = listQuery.extend({
 type ExportCall = Call<unknown, z.infer<typeof exportQuery>, unknown>;
 
 /** What belongs to a page, and so to no file. */
-const pageParameters = ["page", "pageSize", "cursor", "total", "reveal"] as const;
+const pageParameters = ["page", "pageSize", "cursor", "total"] as const;
 
 /** What a list takes besides the common parameters, and what it asks for. */
 export interface OwnParameters {
@@ -54,7 +55,7 @@ export function exportRoutes<Row extends object>(
     tag: "Exports",
     summary: `Export ${path.slice(1)}`,
     description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
-meanwhile; a text that begins like a formula gets a quote in front, tags are separated by \`;\`. Every export is in the audit trail.`,
+meanwhile; a text that begins like a formula gets a quote in front, tags are separated by \`;\`. Every export is in the audit trail, once, with the fields that \`reveal\` names.`,
     query: own ? (exportQuery.extend(own.shape) as unknown as typeof exportQuery) : exportQuery,
     status: 200,
     answer: listOf(resource, listAnswer(resource as never)),
@@ -68,11 +69,12 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
     if (refused.length > 0) {
       throw badFields(refused.map((name) => ({ path: name, code: "INVALID_FORMAT", message: "belongs to a page: not with format=csv" })));
     }
+    const cleared = clearance(call.caller, exposure ?? "list", revealedBy(query.reveal, resource.sensitive, call.caller).fields);
     const { statement, values } = lists.all(lists.resolve(query, call.caller, conditions(call)));
-    const rows = copiedCsvFile(call.tenant.reader().copy(statement, values, copiedFields(resource)), {
+    const rows = copiedCsvFile(call.tenant.reader().copy(statement, values, copiedFields(resource, cleared)), {
       resource,
       types,
-      clearance: clearance(call.caller, exposure ?? "list"),
+      clearance: cleared,
       tenantId: call.tenant.tenantId,
       bom: bom !== false,
       ended: (sent, completed) => cell.record(call, [draftOf(call, resource.type, resource.fields, sent, completed)]),
@@ -90,6 +92,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
     cell.list(exportRecords, lists, {
       conditions,
       stream: (call, headers) => file(cell, call, headers),
+      auditsReveal: true,
       async extra(call, page) {
         await cell.record(call, [draftOf(call, resource.type, resource.fields, page.length, true)]);
         return {};

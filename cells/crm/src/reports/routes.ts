@@ -1,7 +1,8 @@
-import { type Call, type Cell, clearance, endpoint, remembered, settingsOf } from "@cell/cell";
+import { type Call, type Cell, clearance, endpoint, remembered, revealedBy, settingsOf } from "@cell/cell";
 import { latin1, sendWhole } from "@cell/http";
 import type { TenantDb } from "@cell/postgres";
 import { notFound } from "@cell/problem";
+import type { z } from "zod";
 import { dayAt } from "../calendar.ts";
 import { customer } from "../customers/schema.ts";
 import { opportunity } from "../opportunities/schema.ts";
@@ -92,10 +93,7 @@ const getForecast = endpoint({
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-type ReportCall = Call<
-  unknown,
-  { pipelineId?: string | undefined; ownerId?: string | undefined; currency?: string | undefined; asOf?: string | undefined }
->;
+type ReportCall = Call<unknown, z.infer<typeof metricsQuery>>;
 
 type Read = <Row>(query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
 
@@ -196,6 +194,7 @@ export function reportRoutes(cell: Cell): void {
 
 async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
   const { query, caller } = call;
+  revealedBy(query.reveal, { amount: "amount" }, caller);
   const settings = effective(await settingsOf(call.tenant));
   const { timezone } = settings;
   const asOf = asOfOf(query, timezone, call.now);

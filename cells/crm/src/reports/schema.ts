@@ -20,6 +20,13 @@ const asked = {
     .optional()
     .meta({ description: "Only what was in this currency at `asOf`", examples: ["CNY"] }),
   asOf: moment("What was known then, by default now; a date means its beginning"),
+  reveal: z
+    .enum(["amount"])
+    .optional()
+    .meta({
+      description: "`amount` asks for amounts in the clear, as they are to who has amount:read: without it, this is 403",
+      examples: ["amount"],
+    }),
 };
 const window = {
   from: moment("Where the window begins; by default twelve months before its last day"),
