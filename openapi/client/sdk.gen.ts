@@ -609,7 +609,7 @@ export const importsGet = <ThrowOnError extends boolean = false>(options: Option
 /**
  * The rows of an import that failed, with their errors, as CSV
  *
- * With all their columns as they came: to be corrected and imported again. Kept for a day.
+ * With all their columns as they came, masked as far as the reader may not read them: to be corrected and imported again. Kept for a day.
  *
  * Needs the permission `crm:import`.
  */

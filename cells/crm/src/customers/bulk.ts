@@ -19,6 +19,14 @@ const liveOnes = statement(
   once,
 );
 
+const owned = statement((p: Parameters<{ customerIds: string[]; ownerId: string }>) =>
+  db
+    .selectFrom("customers")
+    .select("customerId")
+    .where(sql<boolean>`customer_id = any(${p.customerIds}::uuid[])`)
+    .where("ownerId", "=", p.ownerId),
+);
+
 const given = (rows: unknown) =>
   sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(customer_id uuid, name text, name_key text, contact_name text,
     contact_phone text, contact_email text, industry text, level text, source text, status text, owner_id text, address text,
@@ -54,6 +62,11 @@ const removeRows = statement(
 export async function live(tenant: TenantDb, customerIds: readonly string[], nameKeys: readonly string[]): Promise<Customer[]> {
   if (customerIds.length === 0 && nameKeys.length === 0) return [];
   return tenant.query(liveOnes, { customerIds: [...customerIds], nameKeys: [...nameKeys] });
+}
+
+/** Those of these customers, deleted ones too, that someone owns. */
+export async function ownedBy(tenant: TenantDb, customerIds: readonly string[], ownerId: string): Promise<string[]> {
+  return (await tenant.query(owned, { customerIds: [...customerIds], ownerId })).map(({ customerId }) => customerId);
 }
 
 /** Inserts new customers: all, or none where one of their names is taken. Resolves to the ids of those that are in. */

@@ -4,6 +4,7 @@ import { type FieldProblem, Problem, unavailable } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { duplicateInFile, problem, rowProblem } from "../imports/domain.ts";
+import { hiddenFields, withFields } from "../imports/hidden.ts";
 import type { ImportContext, Importer, ReadRow, Row, RowOutcome, RowProblem } from "../imports/importer.ts";
 import * as bulk from "./bulk.ts";
 import { nameKey, newCustomer } from "./domain.ts";
@@ -46,6 +47,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
   type: customer.type,
   path: "/customers",
   columns,
+  sensitive: customer.sensitive,
   keys: { name: "name", id: "customerId" },
 
   read(item, options, actor): ReadRow<CustomerRow> {
@@ -110,6 +112,8 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
     return new Set(missed.map((planned) => planned.outcome.row));
   },
 
+  ownedBy: bulk.ownedBy,
+
   async revert(tx, changes, { now }) {
     const current = new Map(
       (
@@ -134,7 +138,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
     );
     const kept: { id: string; reason: string }[] = [];
     const removed: Customer[] = [];
-    const restored: { before: Customer; after: Customer }[] = [];
+    const restored: { before: Customer; after: Customer; named: string[] }[] = [];
     for (const { resourceId, action, resourceVersion, changes: fields } of changes) {
       const record = current.get(resourceId);
       if (!record) kept.push({ id: resourceId, reason: "DELETED_SINCE" });
@@ -144,7 +148,10 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
         const former = Object.fromEntries(fields.map(({ field, before }) => [field, before])) as Partial<Customer>;
         const holder = former.name === undefined ? undefined : holders.get(nameKey(former.name));
         if (holder !== undefined && holder !== resourceId) kept.push({ id: resourceId, reason: "DUPLICATE_NAME" });
-        else restored.push({ before: record, after: { ...record, ...former, updatedAt: now, version: record.version + 1 } });
+        else {
+          const after = { ...record, ...former, updatedAt: now, version: record.version + 1 };
+          restored.push({ before: record, after, named: Object.keys(former).filter((field) => field in customer.sensitive) });
+        }
       }
     }
     const gone = await bulk.remove(tx, removed, now);
@@ -159,8 +166,8 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
       if (gone.has(record.customerId)) audit.push(audited("delete", customer, record, { ...record, version: record.version + 1 }));
       else kept.push({ id: record.customerId, reason: "CHANGED_SINCE" });
     }
-    for (const { before, after } of restored) {
-      if (back.has(after.customerId)) audit.push(audited("update", customer, before, after));
+    for (const { before, after, named } of restored) {
+      if (back.has(after.customerId)) audit.push(withFields(audited("update", customer, before, after), named, before, after));
       else kept.push({ id: after.customerId, reason: "CHANGED_SINCE" });
     }
     return { audit, kept };
@@ -220,20 +227,23 @@ function planUpdate(
 ): Plan {
   const patch = readable(current, values);
   if (Array.isArray(patch)) return failed(row, ...patch);
-  const after = changed(current, patch, now);
+  const hidden = hiddenFields(customer.sensitive, patch, actor);
+  const same = changed(current, patch, now);
+  const after = same === current && hidden.length > 0 ? { ...current, ...patch, updatedAt: now, version: current.version + 1 } : same;
   if (after === current) return skipped(row);
   if (holder && holder.customerId !== current.customerId)
     return failed(row, duplicateName(!actor.ownOnly || holder.ownerId === actor.userId ? holder : undefined));
   return {
-    outcome: { row: row.row, outcome: "updated", audit: audited("update", customer, current, after) },
+    outcome: { row: row.row, outcome: "updated", audit: withFields(audited("update", customer, current, after), hidden, current, after) },
     write: { kind: "update", after },
   };
 }
 
-/** Whether a row says of a customer what is so already. */
-function unchanged(current: Customer, values: CustomerPatch, { now }: ImportContext): boolean {
+/** Whether a row says of a customer what is so already, as far as its importer may know. */
+function unchanged(current: Customer, values: CustomerPatch, { actor, now }: ImportContext): boolean {
   const patch = readable(current, values);
-  return !Array.isArray(patch) && changed(current, patch, now) === current;
+  if (Array.isArray(patch) || hiddenFields(customer.sensitive, patch, actor).length > 0) return false;
+  return changed(current, patch, now) === current;
 }
 
 /** The values without those that came back masked, or what is wrong with these. */

@@ -166,13 +166,13 @@ export function add(a: Counts, b: Counts): Counts {
   return { created: a.created + b.created, updated: a.updated + b.updated, skipped: a.skipped + b.skipped, failed: a.failed + b.failed };
 }
 
-/** An import whose rows are done, and its audit entry; a dry run leaves none. */
+/** An import whose rows are done, and its audit entry; a dry run's too, since it asks what is stored. */
 export async function finish(
   tx: TenantTx,
   job: imports.Import,
   counts: Counts,
   now: string,
-): Promise<{ job: imports.Import; audit: AuditDraft[] }> {
+): Promise<{ job: imports.Import; audit: [AuditDraft] }> {
   const final = counted(counts, job.total, job.options);
   const { errors, errorsTruncated } = reported(final.failed > 0 ? await batches.firstFailed(tx, job.importId, reportedProblems + 1) : []);
   const { dryRun, ...options } = job.options;
@@ -182,11 +182,11 @@ export async function finish(
     resourceId: job.importId,
     resourceName: null,
     resourceVersion: null,
-    changes: importChanges({ resource: job.resourceType, ...options, total: job.total, ...final }),
+    changes: importChanges({ resource: job.resourceType, ...options, ...(dryRun ? { dryRun } : {}), total: job.total, ...final }),
     importId: job.importId,
   };
   const finished: imports.Import = { ...job, ...final, done: job.total, status: "completed", errors, errorsTruncated, finishedAt: now };
-  return { job: finished, audit: dryRun ? [] : [entry] };
+  return { job: finished, audit: [entry] };
 }
 
 /** The entries of drafts in the name of who asked for the import. */

@@ -37,13 +37,18 @@ export interface Header {
   problems: readonly RowProblem[];
 }
 
-/** Reads a header. Throws BAD_REQUEST for one that names a field twice, has too many columns or no known one. */
-export function readHeader(headings: readonly string[], columns: Readonly<Record<string, ImportColumn>>): Header {
-  if (headings.length > mostColumns) throw badField("file", "TOO_LONG", `may have at most ${mostColumns} columns`);
+/** The field of each heading, by its name or an alias; undefined where there is none. */
+export function fieldsOf(headings: readonly string[], columns: Readonly<Record<string, ImportColumn>>): (string | undefined)[] {
   const known = new Map(
     Object.entries(columns).flatMap(([name, { aliases }]) => [name, ...aliases].map((heading) => [fold(heading), name] as const)),
   );
-  const fields = headings.map((heading) => known.get(fold(unguard(heading))));
+  return headings.map((heading) => known.get(fold(unguard(heading))));
+}
+
+/** Reads a header. Throws BAD_REQUEST for one that names a field twice, has too many columns or no known one. */
+export function readHeader(headings: readonly string[], columns: Readonly<Record<string, ImportColumn>>): Header {
+  if (headings.length > mostColumns) throw badField("file", "TOO_LONG", `may have at most ${mostColumns} columns`);
+  const fields = fieldsOf(headings, columns);
   if (fields.every((field) => field === undefined)) {
     throw badField("file", "INVALID_FORMAT", `needs a header in the first line; known columns: ${Object.keys(columns).join(", ")}`);
   }

@@ -1,5 +1,5 @@
-import type { AuditDraft, FieldChange } from "@cell/cell";
-import type { TenantTx } from "@cell/postgres";
+import type { AuditDraft, FieldChange, SensitiveKind } from "@cell/cell";
+import type { TenantDb, TenantTx } from "@cell/postgres";
 
 export const importModes = ["create", "upsert", "update"] as const;
 export const duplicatePolicies = ["error", "skip", "update"] as const;
@@ -19,6 +19,8 @@ export interface ImportActor {
   userId: string;
   /** Works on its own records alone. */
   ownOnly: boolean;
+  /** The kinds of sensitive values that it may read; none where an import does not say. */
+  readable?: readonly SensitiveKind[];
 }
 
 /** What is wrong with a row. */
@@ -97,6 +99,8 @@ export interface Importer<Data = unknown, Known = unknown, Planned extends Plan 
   /** The path of its collection. */
   path: string;
   columns: Readonly<Record<string, ImportColumn>>;
+  /** The kinds of its sensitive fields. */
+  sensitive: Readonly<Record<string, SensitiveKind>>;
   /** The fields that must not occur twice in one upload. */
   keys: { name: string; id: string };
   /** Checks one row by itself; every problem is told. */
@@ -107,6 +111,8 @@ export interface Importer<Data = unknown, Known = unknown, Planned extends Plan 
   plan(rows: readonly Row<Data>[], known: Known, context: ImportContext): Planned[];
   /** Carries out plans. Resolves to the rows for which someone else was faster: those are to be looked up and planned again. */
   write(tx: TenantTx, plans: readonly Planned[], importId: string): Promise<ReadonlySet<number>>;
+  /** Those of these records, deleted ones too, that someone owns. */
+  ownedBy(tenant: TenantDb, ids: readonly string[], userId: string): Promise<string[]>;
   /** Takes back what an import did, where nobody has touched it since. */
   revert(tx: TenantTx, changes: readonly ImportedChange[], by: RevertContext): Promise<RevertOutcome>;
 }

@@ -8,16 +8,18 @@ import {
   idParams,
   type Outcome,
   type Presenter,
+  readableKinds,
 } from "@cell/cell";
 import { sendStream } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { csvLine, unguard } from "../csv.ts";
+import { csvLine } from "../csv.ts";
 import { visibility } from "../visibility.ts";
 import { applyNext, finish, nothing, share } from "./apply.ts";
 import { streamFailed } from "./batches.ts";
 import { synchronousRows } from "./domain.ts";
+import { FailedRowView } from "./hidden.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
 import * as imports from "./repository.ts";
 import { changesAtOnce, revertNext } from "./revert.ts";
@@ -32,6 +34,7 @@ import {
   importReport,
   importRevert,
 } from "./schema.ts";
+import { inSight, reportInSight, revertInSight } from "./sight.ts";
 import { stage } from "./stage.ts";
 import { readJsonUpload, type Upload, type UploadHead, uploadOfFile, uploadOfItems, uploadType } from "./upload.ts";
 
@@ -85,7 +88,8 @@ const getErrors = endpoint({
   permission: "crm:import",
   tag,
   summary: "The rows of an import that failed, with their errors, as CSV",
-  description: "With all their columns as they came: to be corrected and imported again. Kept for a day.",
+  description:
+    "With all their columns as they came, masked as far as the reader may not read them: to be corrected and imported again. Kept for a day.",
   params: idParams,
   status: 200,
   answer: fileAnswer,
@@ -112,13 +116,14 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
     for (const importer of importers) {
       cell.upload(importRecords(importer), async (call, commit) => {
         const given = await open(call, importer);
-        return receive(call, importer, { ...given, requests: cell.requests }, commit, wake);
+        const result = await receive(call, importer, { ...given, requests: cell.requests }, commit, wake);
+        return inSight(result, (body) => reportInSight(call, importer, body));
       });
     }
 
     cell.read(getImport, "Import", async (call, tenant) => {
       const job = await imports.find(tenant, call.params.id, visibility(call));
-      return job && reportOf(job);
+      return job && reportInSight(call, importerOf(importers, job), reportOf(job));
     });
 
     cell.stream(getErrors, async (call, headers) => {
@@ -129,14 +134,14 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
         call.context.env.outgoing,
         200,
         { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": disposition },
-        errorFile(call, job),
+        errorFile(call, importerOf(importers, job), job),
       );
     });
 
     cell.upload(revertImport, async (call, commit) => {
       const result = await commit("", (tx) => revert(call, tx, importers));
       if (result.status === 202 && !result.replayed) wake(call.tenant.tenantId);
-      return result;
+      return inSight(result, (body) => revertInSight(call, importers, body));
     });
   };
 }
@@ -175,7 +180,15 @@ function optionsOf(given: Omit<ImportQuery, "charset">, { keys }: Importer): { o
 
 function originOf({ caller, requestId, ip, userAgent }: Call): imports.ImportOrigin {
   const { userId, actorType, scope } = caller;
-  return { caller: { userId, actorType }, requestId, ip, userAgent, actor: { userId, ownOnly: scope === "own" } };
+  const actor = { userId, ownOnly: scope === "own", readable: [...readableKinds(caller)] };
+  return { caller: { userId, actorType }, requestId, ip, userAgent, actor };
+}
+
+/** Whoever imports the resource of an import. */
+function importerOf(importers: readonly Importer[], { resourceType }: imports.Import): Importer {
+  const importer = importers.find(({ type }) => type === resourceType);
+  if (!importer) throw new Error(`Nobody imports ${resourceType}`);
+  return importer;
 }
 
 function newImport(call: Call, importer: Importer, options: ImportOptions): imports.Import {
@@ -255,19 +268,15 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
       throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
   }
   const finished = await finish(tx, job, counts, call.now);
-  const body = reportOf(finished.job);
-  const [entry] = finished.audit;
-  if (entry) return { changes: [imports.save(tx, finished.job)], audit: [entry], body };
-  await imports.saveNow(tx, finished.job);
-  return { changes: [], audit: [], body, resourceId: job.importId };
+  return { changes: [imports.save(tx, finished.job)], audit: finished.audit, body: reportOf(finished.job) };
 }
 
 /** Takes an import back, or has that done where it is much. */
 async function revert(call: Call<{ id: string }>, tx: TenantTx, importers: readonly Importer[]): Promise<Outcome<RevertAnswer>> {
   await tx.begin();
   const found = await imports.lockAny(tx, call.params.id, visibility(call));
-  const importer = importers.find(({ type }) => type === found?.resourceType);
-  if (!found || !importer) throw notFound("Import");
+  if (!found) throw notFound("Import");
+  const importer = importerOf(importers, found);
   const resourceId = found.importId;
   if (found.options.dryRun) throw new Problem("CONFLICT", "A dry run has written nothing to take back");
   if (found.status === "reverted") return { changes: [], audit: [], body: revertOf(found), resourceId };
@@ -310,14 +319,16 @@ function revertOf({ importId, resourceType, status, reverted, kept }: imports.Im
   return { importId, status: status as ImportReport["status"], reverted, skipped };
 }
 
-async function* errorFile(call: Call, job: imports.Import): AsyncGenerator<string> {
-  yield `\uFEFF${csvLine([...job.columns.filter((heading) => heading !== "errors"), "errors"])}`;
+async function* errorFile(call: Call, { columns, sensitive }: Importer, job: imports.Import): AsyncGenerator<string> {
+  const view = new FailedRowView({ headings: job.columns, columns, sensitive }, readableKinds(call.caller));
   const places = job.columns.flatMap((heading, index) => (heading === "errors" ? [] : index));
+  yield `\uFEFF${csvLine([...places.map((index) => view.heading(job.columns[index] ?? "")), "errors"])}`;
   for await (const rows of streamFailed(call.tenant.reader(), job.importId)) {
     yield rows
       .map(({ cells, errors }) => {
-        const told = errors.map(({ field, code, message }) => `${field ?? "row"}: ${code} ${message}`).join(" | ");
-        return csvLine([...places.map((index) => unguard(cells[index] ?? "")), told]);
+        const told = errors.map(({ field, code, message }) => `${view.heading(field ?? "row")}: ${code} ${message}`).join(" | ");
+        const shown = view.cells(cells);
+        return csvLine([...places.map((index) => shown[index] ?? ""), told]);
       })
       .join("");
   }

@@ -34,6 +34,14 @@ const byIds = statement(
   once,
 );
 
+const owned = statement((p: Parameters<{ ids: string[]; ownerId: string }>) =>
+  db
+    .selectFrom("opportunities")
+    .select("opportunityId")
+    .where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[])`)
+    .where("ownerId", "=", p.ownerId),
+);
+
 const insertRows = statement((p: Parameters<{ rows: string; importId: string }>) =>
   db
     .insertInto("opportunities")
@@ -86,6 +94,11 @@ const insertHistory = statement((p: Parameters<{ rows: string }>) =>
 /** The live opportunities with these ids. */
 export async function live(tenant: TenantDb, ids: readonly string[]): Promise<TrackedOpportunity[]> {
   return ids.length === 0 ? [] : tenant.query(byIds, { ids: [...ids] });
+}
+
+/** Those of these opportunities, deleted ones too, that someone owns. */
+export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
+  return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ opportunityId }) => opportunityId);
 }
 
 /** Inserts new opportunities, each with the stages that it has passed (`way`, as `wayOf` takes it). Resolves to the ids of those whose customer still lived. */

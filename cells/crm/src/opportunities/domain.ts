@@ -115,6 +115,12 @@ export function changedOpportunity(
   return { ...fields, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + (isHistory ? 1 : 0) };
 }
 
+/** The opportunity after a change of which nobody is to learn whether it changed anything: with a version and a row of history in any case. */
+export function recordedAnyway(current: TrackedOpportunity, after: TrackedOpportunity, now: string): TrackedOpportunity {
+  const at = now > current.updatedAt ? now : current.updatedAt;
+  return { ...after, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + 1 };
+}
+
 /** A stage of an opportunity's past. */
 export interface PastStage {
   stage: Stage;
@@ -162,7 +168,8 @@ export function restoredOpportunity(current: TrackedOpportunity, former: Partial
   const at = now > current.updatedAt ? now : current.updatedAt;
   const fields = { ...current, ...former };
   const moved = fields.stage !== current.stage || fields.pipelineId !== current.pipelineId;
-  const isHistory = reported.some((field) => fields[field] !== current[field]);
+  // A field that the import named is recorded even where it was the same: see `recordedAnyway`.
+  const isHistory = reported.some((field) => field in former);
   return {
     ...fields,
     stageEnteredAt: moved ? at : current.stageEnteredAt,

@@ -2,6 +2,7 @@ import { type AuditDraft, audited, fieldProblems } from "@cell/cell";
 import { type TenantTx, violatedConstraint } from "@cell/postgres";
 import { unavailable } from "@cell/problem";
 import { problem } from "../imports/domain.ts";
+import { withFields } from "../imports/hidden.ts";
 import type { Importer, ReadRow, RevertContext, RowProblem } from "../imports/importer.ts";
 import * as pipelines from "../pipelines/repository.ts";
 import * as bulk from "./bulk.ts";
@@ -44,6 +45,7 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
   type: opportunity.type,
   path: "/opportunities",
   columns,
+  sensitive: opportunity.sensitive,
   keys: { name: "opportunityId", id: "opportunityId" },
 
   read(item, options, actor): ReadRow<OpportunityRow> {
@@ -69,6 +71,8 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
   },
 
   look: knownTo,
+
+  ownedBy: bulk.ownedBy,
 
   plan(rows, known, context) {
     return rows.map((row) => planned(row, known, context));
@@ -98,12 +102,14 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
       const before = current.get(resourceId);
       if (!before) kept.push({ id: resourceId, reason: "DELETED_SINCE" });
       else if (before.version !== resourceVersion) kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
-      else if (action === "create") taken.push({ before, after: deletedOpportunity(before, by.now), deleted: true });
+      else if (action === "create") taken.push({ before, after: deletedOpportunity(before, by.now), deleted: true, named: [] });
       else {
         const former = Object.fromEntries(fields.map((change) => [change.field, change.before])) as Partial<Opportunity>;
         const after = restoredOpportunity(before, former, by.now);
         const stages = byPipeline.get(after.pipelineId)?.stages ?? [];
-        if (stages.some(({ stage, type }) => stage === after.stage && type === after.status)) taken.push({ before, after, deleted: false });
+        const named = Object.keys(former).filter((field) => field in opportunity.sensitive);
+        if (stages.some(({ stage, type }) => stage === after.stage && type === after.status))
+          taken.push({ before, after, deleted: false, named });
         else kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
       }
     }
@@ -121,6 +127,8 @@ interface Taken {
   before: TrackedOpportunity;
   after: TrackedOpportunity;
   deleted: boolean;
+  /** Those that its entry names in any case. */
+  named: readonly string[];
 }
 
 async function takeBack(tx: TenantTx, taken: readonly Taken[], kept: { id: string; reason: string }[], by: RevertContext) {
@@ -132,10 +140,10 @@ async function takeBack(tx: TenantTx, taken: readonly Taken[], kept: { id: strin
   const done = new Set(written);
   const audit: AuditDraft[] = [];
   const history: HistoryRow[] = [];
-  for (const { before, after, deleted } of taken) {
+  for (const { before, after, deleted, named } of taken) {
     if (!done.has(after.opportunityId)) kept.push({ id: after.opportunityId, reason: "CHANGED_SINCE" });
     else {
-      audit.push(audited(deleted ? "delete" : "update", opportunity, before, after));
+      audit.push(withFields(audited(deleted ? "delete" : "update", opportunity, before, after), named, before, after));
       const change = historyOf(before, after, { actorId: by.actorId, requestId: by.requestId }, deleted);
       if (change) history.push(change);
     }

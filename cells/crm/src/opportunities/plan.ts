@@ -8,13 +8,14 @@ import * as customers from "../customers/bulk.ts";
 import { nameKey } from "../customers/domain.ts";
 import type { Customer } from "../customers/schema.ts";
 import { problem, rowProblem } from "../imports/domain.ts";
+import { hiddenFields, withFields } from "../imports/hidden.ts";
 import type { ImportActor, ImportContext, Row, RowOutcome, RowProblem } from "../imports/importer.ts";
 import * as pipelines from "../pipelines/repository.ts";
 import type { Pipeline } from "../pipelines/schema.ts";
 import { effective } from "../settings/domain.ts";
 import * as settings from "../settings/repository.ts";
 import * as bulk from "./bulk.ts";
-import { changedOpportunity, type HistoryRow, historyOf, importedOpportunity, type TrackedOpportunity } from "./domain.ts";
+import { changedOpportunity, type HistoryRow, historyOf, importedOpportunity, recordedAnyway, type TrackedOpportunity } from "./domain.ts";
 import { type GivenPast, pastOf, sameTime } from "./past.ts";
 import { ambiguousPercent } from "./percent.ts";
 import { type OpportunityPatch, opportunity, opportunityPatch } from "./schema.ts";
@@ -173,11 +174,14 @@ function planUpdate(
   if (problems.length > 0) return { outcome: { row, outcome: "failed", problems } };
   const patch = withoutMasked(opportunity.sensitive, current, given);
   if (patch.probability === current.probability) delete patch.probability;
-  const after = changedOpportunity(current, patch, pipeline, now);
+  const changed = changedOpportunity(current, patch, pipeline, now);
+  const hidden = hiddenFields(opportunity.sensitive, patch, actor);
+  const after = hidden.length > 0 ? recordedAnyway(current, changed, now) : changed;
   if (after === current) return { outcome: { row, outcome: "skipped" } };
   const change = historyOf(current, after, { actorId: actor.userId, requestId });
+  const audit = withFields(audited("update", opportunity, current, after), hidden, current, after);
   return {
-    outcome: { row, outcome: "updated", audit: audited("update", opportunity, current, after) },
+    outcome: { row, outcome: "updated", audit },
     write: { kind: "update", after, history: change ? [change] : [] },
   };
 }

@@ -29,6 +29,7 @@ test.each([
   ["payment", "update", [change("status", "void", "received")], ["payment.voided"]],
   ["payment", "void", [change("status", "void", "received")], ["payment.voided"]],
   ["import", "import", [], ["import.completed"]],
+  ["import", "import", [change("dryRun", true)], []],
   ["import", "restore", [], ["import.reverted"]],
   ["settings", "settings", [], ["settings.updated"]],
   ["customer", "export", [], []],

@@ -60,6 +60,8 @@ const words: Readonly<Record<string, EventType>> = {
 /** The events that an entry stands for, the general one first: none for what changes no record, such as an export. */
 export function eventsOf({ action, resourceType, changes }: TrailEntry): EventType[] {
   const after = (field: string) => changes.find((change) => change.field === field)?.after;
+  // A dry run has changed nothing.
+  if (action === "import" && after("dryRun") === true) return [];
   const verb = action === "import" ? "completed" : verbs[action];
   const name = `${resourceType}.${verb}`;
   const events: string[] = [words[name] ?? name];

@@ -1,0 +1,64 @@
+import { type Call, type CommandAnswer, readableKinds } from "@cell/cell";
+import { shownHeading } from "./hidden.ts";
+import type { Importer } from "./importer.ts";
+import type { ImportReport, ImportRevert } from "./schema.ts";
+
+/** An answer with its body as the caller may see it now: a repeat may come when it sees less than before. */
+export async function inSight<Body extends object>(
+  answer: CommandAnswer<Body>,
+  see: (body: Body) => Promise<Body>,
+): Promise<CommandAnswer<Body>> {
+  const { status, body, replayed } = answer;
+  const seen = await see(body);
+  return seen === body ? answer : { status, body: seen, replayed };
+}
+
+/** A report that names no record out of its reader's sight. */
+export async function reportInSight<Report extends Partial<ImportReport>>(call: Call, importer: Importer, report: Report): Promise<Report> {
+  const { errors = [] } = report;
+  const heading = (field: string | null) => field && shownHeading(field, importer.sensitive, readableKinds(call.caller));
+  const unseen = await unseenOf(
+    call,
+    importer,
+    errors.flatMap(({ duplicateOf }) => (typeof duplicateOf === "string" ? duplicateOf : [])),
+  );
+  const isShown = ({ field, duplicateOf }: ImportReport["errors"][number]) => !unseen.has(duplicateOf) && heading(field) === field;
+  if (errors.every(isShown)) return report;
+  const shown = errors.map((error) => ({
+    ...error,
+    field: heading(error.field),
+    duplicateOf: unseen.has(error.duplicateOf) ? null : error.duplicateOf,
+  }));
+  return { ...report, errors: shown };
+}
+
+/** What became of a revert, without the ids of records out of its reader's sight. */
+export async function revertInSight<Reverted extends Partial<ImportRevert>>(
+  call: Call,
+  importers: readonly Importer[],
+  reverted: Reverted,
+): Promise<Reverted> {
+  const { skipped = [] } = reverted;
+  const hidden = new Set<unknown>();
+  for (const importer of importers) {
+    const ids = skipped.flatMap((record) => record[idOf(importer)] ?? []);
+    for (const id of await unseenOf(call, importer, ids)) hidden.add(id);
+  }
+  if (hidden.size === 0) return reverted;
+  const shown = skipped.map(({ reason, ...ids }) => (Object.values(ids).some((id) => hidden.has(id)) ? { reason } : { reason, ...ids }));
+  return { ...reverted, skipped: shown };
+}
+
+function idOf({ keys }: Importer): "customerId" | "opportunityId" {
+  return keys.id as "customerId" | "opportunityId";
+}
+
+/** Those of some records that the caller may not see. */
+async function unseenOf(call: Call, importer: Importer, ids: readonly string[]): Promise<ReadonlySet<unknown>> {
+  const { permissions, scope, userId } = call.caller;
+  if (ids.length === 0) return new Set();
+  if (!permissions.includes("crm:read")) return new Set(ids);
+  if (scope !== "own") return new Set();
+  const own = new Set(await importer.ownedBy(call.tenant.reader(), ids, userId));
+  return new Set(ids.filter((id) => !own.has(id)));
+}
