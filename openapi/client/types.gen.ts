@@ -269,7 +269,15 @@ export type Customer360 = {
             openAmount: string | null;
             weightedAmount: string | null;
             wonAmount: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
         }>;
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
     };
     /**
      * Its amounts are those of the contracts that are neither drafts nor void
@@ -301,7 +309,15 @@ export type Customer360 = {
             amount: string | null;
             received: string | null;
             outstanding: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
         }>;
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
     };
     payments?: {
         total: number;
@@ -315,16 +331,11 @@ export type Customer360 = {
         href: string;
     };
     /**
-     * Changes, stage moves, payments and messages, newest first
+     * Changes, stage moves, payments and messages of what the caller sees, newest first
      */
     timeline?: {
         items: Array<TimelineItem>;
         nextCursor: string | null;
-    } | {
-        /**
-         * The caller may not read this section
-         */
-        forbidden: true;
     };
     /**
      * From the messaging cell
@@ -362,7 +373,15 @@ export type Customer360 = {
             currency: string;
             count: number;
             lifetimeValue: string | null;
+            /**
+             * The fields of this object that are masked
+             */
+            _masked: Array<string>;
         }>;
+        /**
+         * The fields of this object that are masked
+         */
+        _masked: Array<string>;
         lastInteractionAt: string | null;
         firstWonAt: string | null;
         openOpportunities: number;
@@ -516,6 +535,24 @@ export type TimelineItem = {
      * The fields that changed; the stages from and to; the kind of a payment
      */
     details: Array<string>;
+    /**
+     * What a change changed, masked as in lists; `reveal=amount` clears amounts
+     */
+    changes: Array<{
+        field: string;
+        before?: unknown;
+        after?: unknown;
+    }>;
+    /**
+     * Only for who has audit:read, as are the next two
+     */
+    requestId?: string | null;
+    ip?: string | null;
+    userAgent?: string | null;
+    /**
+     * The fields whose changes are masked
+     */
+    _masked: Array<string>;
 };
 
 export type ContactInput = {
@@ -3041,6 +3078,10 @@ export type CustomersView360Data = {
          * Only these sections, by comma: customer, contacts, opportunities, contracts, payments, timeline, conversations, summary. Example: `customer,summary`
          */
         include?: string;
+        /**
+         * Masked fields to show, by comma, as in lists: `amount` for every amount, or of contactPhone, contactEmail, phone, email, amount, receivedAmount, outstandingAmount, paidRatio, overpaid. Example: `amount`
+         */
+        reveal?: string;
         /**
          * Where the timeline's page before ended
          */

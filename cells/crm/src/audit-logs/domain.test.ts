@@ -1,14 +1,15 @@
-import type { SensitiveKind } from "@cell/cell";
+import type { Clearance, SensitiveKind } from "@cell/cell";
 import { expect, test } from "vitest";
 import { maskedEntry } from "./domain.ts";
 
 const of = { sensitive: { contactPhone: "phone", contactEmail: "email", amount: "amount" } as const };
+const clearing = (...kinds: SensitiveKind[]): Clearance => ({ clear: new Set(kinds), revealed: new Set() });
 const masked = (
   changes: { field: string; before?: unknown; after?: unknown }[],
   clear: SensitiveKind[],
   known: typeof of | undefined = of,
 ) => {
-  const { changes: seen, _masked } = maskedEntry({ changes }, known, new Set(clear));
+  const { changes: seen, _masked } = maskedEntry({ changes }, known, clearing(...clear));
   return [seen.map(({ before, after }) => [before, after]), _masked];
 };
 
@@ -21,6 +22,12 @@ test("a sensitive change is masked on both sides, unless its kind is clear; noth
   expect(masked([{ field: "contactEmail", before: null, after: null }], [])).toEqual([[[null, null]], []]);
 });
 
+test("a field that is revealed is shown, whatever its kind", () => {
+  const changes = ["amount", "contactPhone"].map((field) => ({ field, before: "10.00", after: "13800138000" }));
+  const { _masked } = maskedEntry({ changes }, of, { clear: new Set(), revealed: new Set(["amount"]) });
+  expect(_masked).toEqual(["contactPhone"]);
+});
+
 test("an export's filter is masked when it compares a field that is masked for the reader", () => {
   const filter = { field: "filter", before: null, after: "status[eq]:lead and contactPhone[eq]:13800138000" };
   expect(masked([filter], ["amount"])).toEqual([[[null, "****"]], ["filter"]]);
@@ -30,8 +37,8 @@ test("an export's filter is masked when it compares a field that is masked for t
 
 test("of an unknown resource everything is masked for all but who may read everything", () => {
   const change = { field: "nickname", before: "a", after: 7 };
-  expect(maskedEntry({ changes: [change] }, undefined, new Set(["phone", "email"])).changes).toEqual([
+  expect(maskedEntry({ changes: [change] }, undefined, clearing("phone", "email")).changes).toEqual([
     { ...change, before: "****", after: "****" },
   ]);
-  expect(maskedEntry({ changes: [change] }, undefined, new Set(["phone", "email", "amount"])).changes).toEqual([change]);
+  expect(maskedEntry({ changes: [change] }, undefined, clearing("phone", "email", "amount")).changes).toEqual([change]);
 });

@@ -1,4 +1,4 @@
-import { mask, type Resource, type SensitiveKind } from "@cell/cell";
+import { type Clearance, isHidden, mask, type Resource, type SensitiveKind } from "@cell/cell";
 
 interface Change {
   field: string;
@@ -7,17 +7,17 @@ interface Change {
 }
 
 /**
- * An entry with its sensitive changes masked, all but the kinds in `clear`, and named in `_masked`. Of a resource that is not known any
- * more every field counts as both personal and an amount.
+ * An entry with its sensitive changes masked, all but what the clearance shows, and named in `_masked`. Of a resource that is not known
+ * any more every field counts as both personal and an amount.
  */
 export function maskedEntry<Entry extends { changes: Change[] }>(
   entry: Entry,
   of: Pick<Resource, "sensitive"> | undefined,
-  clear: ReadonlySet<SensitiveKind>,
+  clearance: Clearance,
 ): Entry & { _masked: string[] } {
   const names = new Set<string>();
   const changes = entry.changes.map((change) => {
-    if (kindsIn(change, of).every((kind) => clear.has(kind))) return change;
+    if (kindsIn(change, of).every((kind) => !isHidden(clearance, change.field, kind))) return change;
     // The form for amounts hides all of a value.
     const form = of?.sensitive[change.field] ?? "amount";
     const masked = { ...change, before: mask(form, change.before), after: mask(form, change.after) };

@@ -34,8 +34,8 @@ const declared = resource("auditLog", auditLogSchema, { id: "id", label: "resour
 /** An audit entry; its changes are masked as the record that they speak of would be in the detail. */
 export const auditLog: Resource<AuditLog> = {
   ...declared,
-  present: (row, { clear }, tenantId) =>
-    declared.present(maskedEntry(row, resources.get(row.resourceType), clear), { clear, revealed: new Set() }, tenantId),
+  present: (row, clearance, tenantId) =>
+    declared.present(maskedEntry(row, resources.get(row.resourceType), clearance), clearance, tenantId),
 };
 
 const moment = (description: string) =>

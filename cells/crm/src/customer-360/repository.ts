@@ -1,6 +1,7 @@
 import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import type { Tables } from "../tables.ts";
+import type { Visibility } from "../visibility.ts";
 import type { TimelineItem } from "./schema.ts";
 
 interface TrailTables extends Tables {
@@ -13,26 +14,38 @@ interface TrailTables extends Tables {
     resourceId: string;
     resourceName: string | null;
     changes: unknown;
+    requestId: string;
+    ip: string | null;
+    userAgent: string | null;
   };
 }
 
 const trail = tenantTables<TrailTables>();
 
-const textArray = (value: RawBuilder<unknown>) =>
-  sql<string[]>`array(select field ->> 'field' from json_array_elements(${value}) as field)`;
+/** Reading is no change, and no contact with the customer: its entries are the trail's alone. */
+const readings = ["reveal", "export"];
 
-/** The records that belong to a customer, as the audit trail names them. */
-const ownRecords = (customerId: RawBuilder<string>) =>
+const noText = sql<string | null>`null::text`;
+
+/** Opportunities have owners of their own; all else that belongs to a customer is seen by who sees the customer. */
+const ownedBy = (owner: RawBuilder<Visibility>) => sql<boolean>`(${owner}::text is null or owner_id = ${owner})`;
+
+/** The records that belong to a customer, as far as they are in sight, as the audit trail names them. */
+const ownRecords = (customerId: RawBuilder<string>, owner: RawBuilder<Visibility>) =>
   trail
     .selectNoFrom([sql<string>`${customerId}::text`.as("recordId")])
     .unionAll(trail.selectFrom("contacts").select(sql<string>`contact_id::text`.as("recordId")).where("customerId", "=", customerId))
     .unionAll(
-      trail.selectFrom("opportunities").select(sql<string>`opportunity_id::text`.as("recordId")).where("customerId", "=", customerId),
+      trail
+        .selectFrom("opportunities")
+        .select(sql<string>`opportunity_id::text`.as("recordId"))
+        .where("customerId", "=", customerId)
+        .where(ownedBy(owner)),
     )
     .unionAll(trail.selectFrom("contracts").select(sql<string>`contract_id::text`.as("recordId")).where("customerId", "=", customerId))
     .unionAll(trail.selectFrom("payments").select(sql<string>`payment_id::text`.as("recordId")).where("customerId", "=", customerId));
 
-const changes = (customerId: RawBuilder<string>) =>
+const changes = (customerId: RawBuilder<string>, owner: RawBuilder<Visibility>) =>
   trail
     .selectFrom("auditLogs")
     .select([
@@ -44,12 +57,18 @@ const changes = (customerId: RawBuilder<string>) =>
       "resourceId",
       "resourceName",
       "action",
+      "requestId",
     ])
-    .select(textArray(sql`changes`).as("details"))
+    .select(sql<string[]>`null::text[]`.as("details"))
+    .where(
+      "action",
+      "not in",
+      readings.map((action) => sql.lit(action)),
+    )
     .where("resourceType", "in", [sql.lit("customer"), sql.lit("contact"), sql.lit("opportunity"), sql.lit("contract"), sql.lit("payment")])
-    .where("resourceId", "in", ownRecords(customerId));
+    .where("resourceId", "in", ownRecords(customerId, owner));
 
-const moves = (customerId: RawBuilder<string>) =>
+const moves = (customerId: RawBuilder<string>, owner: RawBuilder<Visibility>) =>
   trail
     .selectFrom("opportunityHistory as move")
     .innerJoin("opportunities as moved", "moved.opportunityId", "move.opportunityId")
@@ -64,8 +83,13 @@ const moves = (customerId: RawBuilder<string>) =>
       sql<string>`move.opportunity_id::text`.as("resourceId"),
       "moved.name as resourceName",
     ])
-    .select([sql<string>`'move'`.as("action"), sql<string[]>`array_remove(array[move.from_stage, move.stage], null)`.as("details")])
+    .select([
+      sql<string>`'move'`.as("action"),
+      "move.requestId",
+      sql<string[]>`array_remove(array[move.from_stage, move.stage], null)`.as("details"),
+    ])
     .where("moved.customerId", "=", customerId)
+    .where(sql<boolean>`(${owner}::text is null or moved.owner_id = ${owner})`)
     .where(sql<boolean>`move.moved`);
 
 const receipts = (customerId: RawBuilder<string>) =>
@@ -83,24 +107,47 @@ const receipts = (customerId: RawBuilder<string>) =>
       "reference as resourceName",
       "status as action",
     ])
-    .select(sql<string[]>`array[kind]`.as("details"))
+    .select([noText.as("requestId"), sql<string[]>`array[kind]`.as("details")])
     .where("customerId", "=", customerId);
 
-const timelinePage = statement((p: Parameters<{ customerId: string; beforeAt: string | null; beforeId: string | null }>) =>
+interface TimelineParameters {
+  customerId: string;
+  owner: Visibility;
+  beforeAt: string | null;
+  beforeId: string | null;
+}
+
+/** What an entry says is read for those on the page alone: a customer may have thousands. */
+const timelinePage = statement((p: Parameters<TimelineParameters>) =>
   trail
     .selectFrom(
-      changes(p.customerId)
-        .unionAll(moves(p.customerId) as never)
-        .unionAll(receipts(p.customerId) as never)
+      trail
+        .selectFrom(
+          changes(p.customerId, p.owner)
+            .unionAll(moves(p.customerId, p.owner) as never)
+            .unionAll(receipts(p.customerId) as never)
+            .as("item"),
+        )
+        .selectAll()
+        .where(sql<boolean>`(${p.beforeAt}::timestamptz is null or (item.at, item.id) < (${p.beforeAt}::timestamptz, ${p.beforeId}::text))`)
+        .orderBy("at", "desc")
+        .orderBy("id", "desc")
+        .limit(sql.lit(11))
         .as("item"),
     )
-    .selectAll()
-    .where(sql<boolean>`(${p.beforeAt}::timestamptz is null or (item.at, item.id) < (${p.beforeAt}::timestamptz, ${p.beforeId}::text))`)
-    .orderBy("at", "desc")
-    .orderBy("id", "desc")
-    .limit(sql.lit(11))
-    .$castTo<TimelineItem>(),
+    .leftJoin("auditLogs as entry", (join) => join.on(sql<boolean>`entry.id = case item.type when 'change' then item.id::uuid end`))
+    .selectAll("item")
+    .select(["entry.changes", "entry.ip", "entry.userAgent"])
+    .orderBy("item.at", "desc")
+    .orderBy("item.id", "desc")
+    .$castTo<TimelineRow>(),
 );
+
+/** An item as it is read: a change names its details by its changes, all else has none. */
+type TimelineRow = Omit<TimelineItem, "details" | "changes"> & {
+  details: string[] | null;
+  changes: TimelineItem["changes"] | null;
+};
 
 /** A place in the timeline. */
 export interface TimelinePosition {
@@ -109,6 +156,15 @@ export interface TimelinePosition {
 }
 
 /** Eleven items of the timeline, newest first: one more than a page shows. */
-export function timeline(tenant: TenantDb, customerId: string, before: TimelinePosition | undefined): Promise<TimelineItem[]> {
-  return tenant.query(timelinePage, { customerId, beforeAt: before?.at ?? null, beforeId: before?.id ?? null });
+export async function timeline(
+  tenant: TenantDb,
+  customerId: string,
+  owner: Visibility,
+  before: TimelinePosition | undefined,
+): Promise<TimelineItem[]> {
+  const rows = await tenant.query(timelinePage, { customerId, owner, beforeAt: before?.at ?? null, beforeId: before?.id ?? null });
+  return rows.map((row) => {
+    const changes = row.changes ?? [];
+    return { ...row, changes, details: row.details ?? changes.map(({ field }) => field) };
+  });
 }

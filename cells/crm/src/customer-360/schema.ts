@@ -1,4 +1,4 @@
-import { answer } from "@cell/cell";
+import { answer, type Presenter, report, sensitive } from "@cell/cell";
 import { z } from "zod";
 import { contact } from "../contacts/schema.ts";
 import { contract } from "../contracts/schema.ts";
@@ -18,22 +18,37 @@ export const sectionNames = [
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 
-const amount = z
-  .string()
-  .nullable()
-  .meta({ examples: ["120000.00"] });
-const forbidden = z.strictObject({ forbidden: z.literal(true).meta({ description: "The caller may not read this section" }) });
-
-function amounts<Names extends string>(names: readonly Names[]) {
-  const fields = Object.fromEntries(names.map((name) => [name, amount])) as Record<Names, typeof amount>;
-  return {
-    ...fields,
-    currency: z
+const amount = () =>
+  sensitive(
+    "amount",
+    z
       .string()
       .nullable()
-      .meta({ description: "Of the plain amounts; null where several meet and a rate is missing: then they are null too" }),
-    byCurrency: z.array(z.object({ currency: z.string(), count: z.int(), ...fields })).meta({ description: "Never added to each other" }),
-  };
+      .meta({ examples: ["120000.00"] }),
+  );
+const forbidden = z.strictObject({ forbidden: z.literal(true).meta({ description: "The caller may not read this section" }) });
+
+/** What a section's records come to, as plain amounts and by currency. */
+function sums<Names extends string>(...names: Names[]) {
+  const fields = Object.fromEntries(names.map((name) => [name, amount()])) as Record<Names, ReturnType<typeof amount>>;
+  return report(
+    z.object({
+      ...fields,
+      currency: z
+        .string()
+        .nullable()
+        .meta({ description: "Of the plain amounts; null where several meet and a rate is missing: then they are null too" }),
+      byCurrency: z.array(z.object({ currency: z.string(), count: z.int(), ...fields })).meta({ description: "Never added to each other" }),
+    }),
+  );
+}
+
+export const opportunitySums = sums("openAmount", "weightedAmount", "wonAmount");
+export const contractSums = sums("amount", "received", "outstanding");
+export const lifetimeSums = sums("lifetimeValue");
+
+function shapeOf<Row extends object>({ answer: schema }: Presenter<Row>): z.ZodRawShape {
+  return (schema as z.ZodObject).shape;
 }
 
 function section(item: z.ZodType, more: z.ZodRawShape = {}) {
@@ -56,9 +71,16 @@ const timelineItem = z
     resourceName: z.string().nullable(),
     action: z.string().meta({ examples: ["update"] }),
     details: z.array(z.string()).meta({ description: "The fields that changed; the stages from and to; the kind of a payment" }),
+    changes: z
+      .array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() }))
+      .meta({ description: "What a change changed, masked as in lists; `reveal=amount` clears amounts" }),
+    requestId: z.string().nullable().optional().meta({ description: "Only for who has audit:read, as are the next two" }),
+    ip: z.string().nullable().optional(),
+    userAgent: z.string().nullable().optional(),
+    _masked: z.array(z.string()).meta({ description: "The fields whose changes are masked", examples: [["contactPhone"]] }),
   })
   .meta({ id: "TimelineItem" });
-export type TimelineItem = z.infer<typeof timelineItem>;
+export type TimelineItem = Required<Omit<z.infer<typeof timelineItem>, "_masked">>;
 
 export const customer360 = answer(
   z
@@ -69,23 +91,23 @@ export const customer360 = answer(
         open: z.int(),
         won: z.int(),
         lost: z.int(),
-        ...amounts(["openAmount", "weightedAmount", "wonAmount"]),
+        ...shapeOf(opportunitySums),
       }).optional(),
-      contracts: section(contract.answer, { active: z.int(), ...amounts(["amount", "received", "outstanding"]) })
+      contracts: section(contract.answer, { active: z.int(), ...shapeOf(contractSums) })
         .optional()
         .meta({ description: "Its amounts are those of the contracts that are neither drafts nor void" }),
       payments: section(payment.answer).optional(),
       timeline: z
-        .union([z.object({ items: z.array(timelineItem), nextCursor: z.string().nullable() }), forbidden])
+        .object({ items: z.array(timelineItem), nextCursor: z.string().nullable() })
         .optional()
-        .meta({ description: "Changes, stage moves, payments and messages, newest first" }),
+        .meta({ description: "Changes, stage moves, payments and messages of what the caller sees, newest first" }),
       conversations: z
         .union([section(z.record(z.string(), z.unknown())), z.strictObject({ unavailable: z.literal(true) }), forbidden])
         .optional()
         .meta({ description: "From the messaging cell" }),
       summary: z
         .object({
-          ...amounts(["lifetimeValue"]),
+          ...shapeOf(lifetimeSums),
           lastInteractionAt: z.iso.datetime().nullable(),
           firstWonAt: z.iso.datetime().nullable(),
           openOpportunities: z.int(),

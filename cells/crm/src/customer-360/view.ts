@@ -1,0 +1,236 @@
+import {
+  type AuditDraft,
+  type Condition,
+  clearance,
+  equals,
+  type Lists,
+  type Presenter,
+  type Resource,
+  type Revealed,
+  resources,
+  revealDrafts,
+  revealedBy,
+  type SensitiveKind,
+} from "@cell/cell";
+import type { TenantDb } from "@cell/postgres";
+import { badField } from "@cell/problem";
+import Big from "big.js";
+import { sql } from "kysely";
+import { z } from "zod";
+import { maskedEntry } from "../audit-logs/domain.ts";
+import { contact } from "../contacts/schema.ts";
+import * as contracts from "../contracts/repository.ts";
+import { contract } from "../contracts/schema.ts";
+import { type Customer, customer } from "../customers/schema.ts";
+import { lists as opportunities } from "../opportunities/lists.ts";
+import { opportunity } from "../opportunities/schema.ts";
+import * as payments from "../payments/repository.ts";
+import { payment } from "../payments/schema.ts";
+import { basisOf, byCurrency, type Exchange, plainAmounts, type Sums } from "../reports/money.ts";
+import { db } from "../tables.ts";
+import { visibility } from "../visibility.ts";
+import type { ReadConversations } from "./messaging.ts";
+import * as repository from "./repository.ts";
+import type { ViewCall } from "./routes.ts";
+import { contractSums, lifetimeSums, opportunitySums, type SectionName, type TimelineItem } from "./schema.ts";
+
+/** The sensitive fields of all sections. */
+export const sensitive: Readonly<Record<string, SensitiveKind>> = Object.assign(
+  {},
+  ...[customer, contact, opportunity, contract, payment].map((resource) => resource.sensitive),
+);
+
+/** The sections of one customer, as one caller may see them. */
+export class View {
+  readonly #call: ViewCall;
+  readonly #tenant: TenantDb;
+  readonly #exchange: Exchange;
+  readonly #reveal: Revealed;
+  readonly warnings: { section: SectionName; code: string }[] = [];
+  /** The entries of the records whose fields were shown in the clear on request. */
+  readonly revealed: AuditDraft[] = [];
+
+  /** What the customer's opportunities come to, by currency and status. */
+  readonly #pipeline = once(() =>
+    opportunities.aggregate(this.#tenant, this.#request(opportunities), "by currency and status", (matches) =>
+      db
+        .selectFrom(matches)
+        .select((eb) => [
+          "currency",
+          "status",
+          eb.fn.countAll<number>().as("count"),
+          eb.fn.sum<string>("amount").as("amount"),
+          sql<string>`sum(amount * probability / 100)`.as("weighted"),
+          eb.fn.min<string | null>("closedAt").as("firstClosedAt"),
+        ])
+        .groupBy(["currency", "status"]),
+    ),
+  );
+  /** The timeline's first page. */
+  readonly #newest = once(() => this.#timeline(undefined));
+
+  constructor(call: ViewCall, tenant: TenantDb, exchange: Exchange) {
+    this.#call = call;
+    this.#tenant = tenant;
+    this.#exchange = exchange;
+    this.#reveal = revealedBy(call.query.reveal, sensitive, call.caller);
+  }
+
+  customer(found: Customer) {
+    const { clear } = clearance(this.#call.caller, "detail");
+    const cleared = { clear, revealed: this.#reveal.fields };
+    this.#audit(customer, [found], clear);
+    return customer.present(found, cleared, this.#tenant.tenantId);
+  }
+
+  /** The newest records of a list, under the list's own rules. */
+  async section<Row extends object>(path: string, lists: Lists<Row>) {
+    const { resource } = lists.listing;
+    const page = await lists.page(this.#tenant, this.#request(lists), { pageSize: 10, total: "exact" });
+    const rows = page.rows.objects();
+    const cleared = clearance(this.#call.caller, "list", this.#reveal.fields);
+    this.#audit(resource, rows, cleared.clear);
+    return {
+      total: page.total,
+      items: rows.map((row) => resource.present(row, cleared, this.#tenant.tenantId)),
+      href: `/api/v1/crm${path}?customerId=${this.#call.params.id}`,
+    };
+  }
+
+  async opportunities() {
+    const [section, rows] = await Promise.all([this.section("/opportunities", opportunities), this.#pipeline()]);
+    const count = (status: string) => rows.filter((row) => row.status === status).reduce((sum, row) => sum + row.count, 0);
+    const sums = rows.map((row) => ({
+      currency: row.currency,
+      count: row.count,
+      amounts: {
+        openAmount: new Big(row.status === "open" ? row.amount : 0),
+        weightedAmount: new Big(row.status === "open" ? row.weighted : 0),
+        wonAmount: new Big(row.status === "won" ? row.amount : 0),
+      },
+    }));
+    return {
+      ...section,
+      open: count("open"),
+      won: count("won"),
+      lost: count("lost"),
+      ...this.#sums(opportunitySums, sums, ["openAmount", "weightedAmount", "wonAmount"]),
+    };
+  }
+
+  async contracts() {
+    const request = this.#request(contracts.lists);
+    const [section, totals, active] = await Promise.all([
+      this.section("/contracts", contracts.lists),
+      contracts.totals(this.#tenant, this.#request(contracts.lists, contracts.agreed)),
+      contracts.lists.aggregate(this.#tenant, request, "active", (matches) =>
+        db.selectFrom(matches).select(sql<number>`count(*) filter (where status = 'active')`.as("active")),
+      ),
+    ]);
+    const sums = totals.map(({ currency, count, amount, received, outstanding }) => ({
+      currency,
+      count,
+      amounts: { amount: new Big(amount), received: new Big(received), outstanding: new Big(outstanding) },
+    }));
+    return { ...section, active: active[0]?.active ?? 0, ...this.#sums(contractSums, sums, ["amount", "received", "outstanding"]) };
+  }
+
+  async timeline() {
+    const position = this.#position();
+    const items = await (position ? this.#timeline(position) : this.#newest());
+    const page = items.slice(0, 10);
+    const last = items.length > 10 ? page.at(-1) : undefined;
+    return {
+      items: page.map((item) => this.#item(item)),
+      nextCursor: last ? Buffer.from(JSON.stringify([this.#call.params.id, last.at, last.id])).toString("base64url") : null,
+    };
+  }
+
+  async conversations(readConversations: ReadConversations) {
+    const { id } = this.#call.params;
+    try {
+      const read = await readConversations(this.#call, id);
+      if (read === "forbidden") return { forbidden: true };
+      return { total: read.total, items: read.data, href: `/api/v1/messaging/conversations?customerId=${id}` };
+    } catch {
+      // The other cell's fault is not this one's: the caller is told that the section is missing.
+      this.warnings.push({ section: "conversations", code: "UNAVAILABLE" });
+      return { unavailable: true };
+    }
+  }
+
+  async summary() {
+    const [totals, rows, [latest]] = await Promise.all([
+      payments.totals(this.#tenant, this.#request(payments.lists)),
+      this.#pipeline(),
+      this.#newest(),
+    ]);
+    const won = rows.flatMap(({ status, firstClosedAt }) => (status === "won" && firstClosedAt ? [firstClosedAt] : [])).sort();
+    const sums = totals.map(({ currency, count, net }) => ({ currency, count, amounts: { lifetimeValue: new Big(net) } }));
+    return {
+      ...this.#sums(lifetimeSums, sums, ["lifetimeValue"]),
+      lastInteractionAt: latest?.at ?? null,
+      firstWonAt: won[0] ?? null,
+      openOpportunities: rows.filter((row) => row.status === "open").reduce((sum, row) => sum + row.count, 0),
+    };
+  }
+
+  #request<Row extends object>(lists: Lists<Row>, ...more: Condition[]) {
+    return lists.resolve({}, this.#call.caller, [equals("customerId", this.#call.params.id), ...more]);
+  }
+
+  #timeline(before: repository.TimelinePosition | undefined) {
+    return repository.timeline(this.#tenant, this.#call.params.id, visibility(this.#call), before);
+  }
+
+  /** An item as the caller may see it: its changes masked as in a list, where a request came from for who reads the trail. */
+  #item({ requestId, ip, userAgent, ...item }: TimelineItem) {
+    const shown = maskedEntry(item, resources.get(item.resourceType), clearance(this.#call.caller, "list", this.#reveal.fields));
+    return this.#call.caller.permissions.includes("audit:read") ? { ...shown, requestId, ip, userAgent } : shown;
+  }
+
+  /** Plain amounts and those by currency: sums are masked as in the detail. */
+  #sums<Row extends object>(of: Presenter<Row>, rows: readonly Sums[], names: readonly string[]): object {
+    const basis = basisOf(rows, this.#exchange);
+    const amounts = { ...plainAmounts(rows, names, basis), currency: basis.currency, byCurrency: byCurrency(rows, names) };
+    return of.present(amounts as unknown as Row, clearance(this.#call.caller, "detail"), this.#tenant.tenantId);
+  }
+
+  /** Notes whose personal data are shown on request, beyond what the caller sees anyway. */
+  #audit<Row extends object>(resource: Resource<Row>, rows: readonly Row[], clear: ReadonlySet<SensitiveKind>): void {
+    const fields = this.#reveal.audited.filter((field) => {
+      const kind = resource.sensitive[field];
+      return kind !== undefined && !clear.has(kind);
+    });
+    this.revealed.push(...revealDrafts(resource, rows, fields));
+  }
+
+  #position(): repository.TimelinePosition | undefined {
+    const { timelineCursor } = this.#call.query;
+    if (timelineCursor === undefined) return undefined;
+    const parsed = z
+      .tuple([z.literal(this.#call.params.id), z.iso.datetime(), z.string().max(100)])
+      .safeParse(parsedCursor(timelineCursor));
+    if (!parsed.success) throw badField("timelineCursor", "INVALID_FORMAT", "does not belong to this customer's timeline");
+    const [, at, id] = parsed.data;
+    return { at, id };
+  }
+}
+
+/** Reads when it is first asked, and once: two sections speak of the same figures. */
+function once<T>(read: () => Promise<T>): () => Promise<T> {
+  let reading: Promise<T> | undefined;
+  return () => {
+    reading ??= read();
+    return reading;
+  };
+}
+
+function parsedCursor(cursor: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(cursor, "base64url").toString());
+  } catch {
+    // What is no JSON fits no timeline; the check that follows says so.
+    return undefined;
+  }
+}
