@@ -3,7 +3,7 @@ import type { Logger } from "@cell/http";
 import { sql } from "kysely";
 import { type Access, tenantPart } from "./access.ts";
 import { Refusal } from "./refusal.ts";
-import { roles } from "./roles.ts";
+import { actsForOthers, roles } from "./roles.ts";
 import type { ControlDb } from "./tables.ts";
 
 /** The form of every key that is issued here; the middle part is `KEY_ENVIRONMENT`. */
@@ -43,7 +43,7 @@ export class ApiKeys {
         permissions: key.permissions ?? role.permissions,
         scope: role.scope,
       },
-      actAs: key.actAs,
+      actAs: actsForOthers(key),
       ...tenantPart(rows),
       expiresAtMs,
     };

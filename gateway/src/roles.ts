@@ -12,6 +12,11 @@ interface RoleRights {
   actorType: Principal["actorType"];
 }
 
+/** Whether a key of a role acts for other users: never one that sees its own user's records alone, whatever it was issued with. */
+export function actsForOthers({ role, actAs }: { role: Role; actAs: boolean }): boolean {
+  return actAs && roles[role].scope === "tenant";
+}
+
 /** What each role may do (`crm.md`, section 4). */
 export const roles: Record<Role, RoleRights> = {
   admin: { permissions: grantable, scope: "tenant", actorType: "user" },

@@ -35,15 +35,35 @@ export function requireOperator(c: Context<GatewayEnv>): void {
 
 /** The operator, or someone who administers a tenant; FORBIDDEN otherwise. Undefined stands for all tenants. */
 export function administeredTenant(c: Context<GatewayEnv>): string | undefined {
+  return tenantOf(c, ["tenant:admin"]);
+}
+
+/** The operator, or someone who administers or audits a tenant; FORBIDDEN otherwise. Undefined stands for all tenants. */
+export function auditedTenant(c: Context<GatewayEnv>): string | undefined {
+  return tenantOf(c, ["tenant:admin", "audit:read"]);
+}
+
+function tenantOf(c: Context<GatewayEnv>, anyOf: readonly Permission[]): string | undefined {
   const { operator, principal } = c.var.access;
   if (operator) return undefined;
-  if (!principal.permissions.includes("tenant:admin")) throw new Problem("FORBIDDEN", "This takes the permission tenant:admin");
+  if (!anyOf.some((permission) => principal.permissions.includes(permission)))
+    throw new Problem("FORBIDDEN", `This takes the permission ${anyOf.join(" or ")}`);
   return principal.tenantId;
 }
 
+/** What a key gives to whoever holds it. */
+export interface Grant {
+  userId: string;
+  permissions: readonly Permission[];
+  scope: Principal["scope"];
+  actAs: boolean;
+}
+
 /** Nobody hands out more than they hold: FORBIDDEN naming what is missing. */
-export function requireHeld(holder: Principal, wanted: readonly Permission[], scope: Principal["scope"]): void {
+export function requireHeld(holder: Principal, { userId, permissions: wanted, scope, actAs }: Grant): void {
   const missing = permissions.filter((permission) => wanted.includes(permission) && !holder.permissions.includes(permission));
   if (missing.length > 0) throw new Problem("FORBIDDEN", `You cannot grant what you do not hold: ${missing.join(", ")}`);
-  if (holder.scope === "own" && scope === "tenant") throw new Problem("FORBIDDEN", "You cannot grant more than your own records");
+  if (holder.scope === "tenant") return;
+  if (scope === "tenant" || userId !== holder.userId || actAs)
+    throw new Problem("FORBIDDEN", "You cannot grant more than your own records: a key for another user, or one that acts for others");
 }

@@ -1,15 +1,17 @@
+import { openPool } from "@cell/postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, type IssuedKey, issueKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 
 let cell: TestCell;
+let database: string;
 let gateway: TestGateway;
 /** A second process's gateway, as far as the control plane can tell. */
 let other: TestGateway;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  const database = await createDatabase(inject("databaseUrl"));
+  database = await createDatabase(inject("databaseUrl"));
   gateway = await startTestGateway(database, `crm=${cell.url}`);
   other = await startTestGateway(database, `crm=${cell.url}`);
 });
@@ -21,6 +23,13 @@ afterAll(async () => {
 
 const statusAt = async (at: TestGateway, { key }: IssuedKey, tenantId: string) =>
   (await at.call("/api/v1/crm/customers", { key, tenantId })).status;
+
+/** Does what no route does. */
+async function inDatabase(work: (pool: ReturnType<typeof openPool>) => Promise<unknown>): Promise<void> {
+  const pool = openPool({ url: database, applicationName: "test", max: 1 });
+  await work(pool);
+  await pool.end();
+}
 
 /** Resolves to how many milliseconds it took until the call's status was `status`. */
 async function until(status: number, call: () => Promise<number>): Promise<number> {
@@ -143,13 +152,58 @@ test("nobody grants, or obtains by rotation, what they do not hold", async () =>
   expect(await refused({ userId: "u", role: "manager" })).toBe(403);
   expect(await refused({ userId: "u", role: "sales", permissions: ["crm:write"] })).toBe(403);
   expect(await refused({ userId: "u", role: "manager", permissions: ["crm:read"] })).toBe(403);
-  expect(await refused({ userId: "u", role: "sales", permissions: ["crm:read"] })).toBe(201);
+  expect(await refused({ userId: "u", role: "sales", permissions: ["crm:read"] })).toBe(403);
+  expect(await refused({ userId: "weak", role: "sales", permissions: ["crm:read"], actAs: true })).toBe(403);
+  expect(await refused({ userId: "weak", role: "sales", permissions: ["crm:read"] })).toBe(201);
+  const other = await issueKey(gateway, { tenantId: "grant", userId: "u", role: "sales", permissions: ["crm:read"] });
+  expect((await gateway.call(`/api/admin/keys/${other.keyId}/rotate`, { key: weak.key, json: {} })).status).toBe(403);
   expect(await refused({ userId: "u", role: "sales", permissions: ["cell:admin"] })).toBe(400);
   expect((await gateway.call(`/api/admin/keys/${strong.keyId}/rotate`, { key: weak.key, json: {} })).status).toBe(403);
   const admin = await gateway.call("/api/admin/keys", {
     json: { tenantId: "grant", userId: "u", role: "admin", permissions: ["cell:admin"] },
   });
   expect(admin.status).toBe(400);
+});
+
+test("a key that sees its own user's records alone acts for nobody else: not issued so, not used so, not rotated so", async () => {
+  const { key } = await createTenant(gateway, "acting");
+  const issue = { userId: "sales-1", role: "sales", actAs: true };
+  const refused = await gateway.call<{ details: { fields: unknown[] } }>("/api/admin/keys", { key, json: issue });
+  expect([refused.status, refused.body.details.fields]).toEqual([400, [expect.objectContaining({ path: "actAs" })]]);
+  expect((await gateway.call("/api/admin/keys", { json: { ...issue, tenantId: "acting" } })).status).toBe(400);
+  expect((await gateway.call("/api/admin/keys", { key, json: { ...issue, role: "manager" } })).status).toBe(201);
+
+  // As one that was issued before.
+  const old = await issueKey(gateway, { tenantId: "acting", userId: "sales-1", role: "sales" });
+  await inDatabase((pool) => pool.query("update gateway.api_keys set act_as = true where key_id = $1", [old.keyId]));
+  const headers = { "x-user-id": "sales-2" };
+  const uses = async (given: IssuedKey) =>
+    (await gateway.call("/api/v1/crm/customers", { key: given.key, tenantId: "acting", headers })).body.code;
+  expect(await uses(old)).toBe("FORBIDDEN");
+  expect(await statusAt(gateway, old, "acting")).toBe(200);
+  const rotated = await gateway.call<IssuedKey>(`/api/admin/keys/${old.keyId}/rotate`, { key, json: { graceSeconds: 60 } });
+  expect(rotated.body).toMatchObject({ userId: "sales-1", actAs: false });
+  expect(await uses(rotated.body)).toBe("FORBIDDEN");
+  const list = await gateway.call<{ data: { role: string; actAs: boolean }[] }>("/api/admin/keys", { key });
+  expect(list.body.data.filter(({ actAs }) => actAs).map(({ role }) => role)).toEqual(["manager"]);
+});
+
+test("an auditor lists the keys of the own tenant, without secrets, and changes none", async () => {
+  const admin = await createTenant(gateway, "audited");
+  await createTenant(gateway, "not-audited");
+  const { key } = await issueKey(gateway, { tenantId: "audited", userId: "auditor-1", role: "auditor" });
+  const list = await gateway.call<{ data: { tenantId: string; userId: string }[]; total: number }>("/api/admin/keys", { key });
+  expect([list.status, list.body.total]).toEqual([200, 2]);
+  expect(list.body.data).toMatchObject([
+    { tenantId: "audited", userId: "auditor-1" },
+    { tenantId: "audited", userId: "user-001" },
+  ]);
+  for (const secret of [key, admin.key]) expect(list.text).not.toContain(secret.slice(-20));
+  expect((await gateway.call("/api/admin/keys?tenantId=audited", { key })).status).toBe(200);
+  expect((await gateway.call("/api/admin/keys?tenantId=not-audited", { key })).status).toBe(404);
+  expect((await gateway.call("/api/admin/keys", { key, json: { userId: "u", role: "auditor" } })).status).toBe(403);
+  expect((await gateway.call(`/api/admin/keys/${admin.keyId}/rotate`, { key, json: {} })).status).toBe(403);
+  expect((await gateway.call(`/api/admin/keys/${admin.keyId}`, { key, method: "DELETE" })).status).toBe(403);
 });
 
 test("everyone else is refused: no key 401, no right 403", async () => {

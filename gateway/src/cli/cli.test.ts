@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, operatorKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { createDatabase, createTenant, issueKey, operatorKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 import { audience, startIdentityProvider } from "../testing/identity-provider.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "crm-cli-"));
@@ -75,6 +75,15 @@ test("keys are issued, listed, rotated and revoked; the key alone is on stdout",
   expect((await crm(["key", "revoke", keyId])).code).toBe(0);
   expect((await gateway.call("/api/v1/crm/x", { key: secret, tenantId: "tenant-001" })).status).toBe(401);
   expect((await gateway.call("/api/v1/crm/x", { key: rotated.stdout.trim(), tenantId: "tenant-001" })).status).toBe(200);
+});
+
+test("an auditor's own key lists the keys of its tenant", async () => {
+  const { key: auditor, keyId } = await issueKey(gateway, { tenantId: "tenant-001", userId: "auditor-1", role: "auditor" });
+  await createTenant(gateway, "tenant-009", { userId: "elsewhere" });
+  const listed = await crm(["key", "list"], { CRM_KEY: auditor });
+  expect(listed).toMatchObject({ code: 0, stdout: expect.stringMatching(new RegExp(`^${keyId} +tenant-001 +auditor-1 +auditor`, "m")) });
+  expect(listed.stdout).not.toContain("elsewhere");
+  expect(listed.stdout).not.toContain(auditor);
 });
 
 test("an import streams the file, follows the job, reports and saves the failed rows", async () => {

@@ -25,12 +25,13 @@ export async function issueKey(client: Client, options: IssueOptions): Promise<v
 export async function listKeys(client: Client, options: { tenant?: string }): Promise<void> {
   const keys = await allPages<Key>(client, path, { tenantId: options.tenant });
   printTable(
-    ["KEY ID", "TENANT", "USER", "ROLE", "PREFIX", "LAST USED", "ENDS"],
+    ["KEY ID", "TENANT", "USER", "ROLE", "ACTS FOR", "PREFIX", "LAST USED", "ENDS"],
     keys.map((key) => [
       key.keyId,
       key.tenantId,
       key.userId,
       key.role,
+      key.actAs ? "all users" : key.userId,
       key.prefix,
       key.lastUsedAt,
       key.revokedAt ? "revoked" : key.expiresAt,

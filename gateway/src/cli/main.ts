@@ -100,7 +100,7 @@ function addKeyCommands(): void {
     .action((options: IssueOptions) => issueKey(operator(), options));
   key
     .command("list")
-    .description("list the keys")
+    .description("list the keys: the operator those of all tenants, an administrator or auditor those of their own")
     .option("--tenant <id>")
     .action((options: { tenant?: string }) => listKeys(operator(), options));
   key

@@ -1,13 +1,12 @@
 import { randomBytes } from "node:crypto";
-import type { Permission, Principal } from "@cell/http";
 import { badField, notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { v7 as uuid } from "uuid";
 import { hashToken } from "../../api-keys.ts";
-import { type Role, roles } from "../../roles.ts";
+import { actsForOthers, roles } from "../../roles.ts";
 import type { Services } from "../../services.ts";
 import { change } from "../../tables.ts";
-import { administeredTenant, type GatewayEnv, requireHeld } from "../access.ts";
+import { administeredTenant, auditedTenant, type GatewayEnv, type Grant, requireHeld } from "../access.ts";
 import { answer, pageQuery, problems, security, tenantIdSchema } from "../openapi.ts";
 import * as tenants from "../tenants/repository.ts";
 import * as keys from "./repository.ts";
@@ -23,7 +22,8 @@ const createKey = createRoute({
   security,
   summary: "Issue a key",
   description:
-    "The operator for any tenant; whoever holds tenant:admin for their own. Nobody can grant a permission that they do not hold.",
+    "The operator for any tenant; whoever holds tenant:admin for their own. Nobody can grant a permission that they do not hold. A key of " +
+    "a role that sees its own records alone (sales) cannot act for others, and grants keys of its own user alone.",
   request: { body: { required: true, content: { "application/json": { schema: keyCreateSchema } } } },
   responses: { 201: answer("The key; its secret is shown this once", issuedKeySchema), ...problems(404) },
 });
@@ -34,6 +34,7 @@ const listKeys = createRoute({
   tags,
   security,
   summary: "List the keys",
+  description: "The operator those of all tenants; whoever holds tenant:admin or audit:read those of their own. Secrets are never shown.",
   request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
   responses: { 200: answer("A page of keys, the newest first", keyListSchema), ...problems(404) },
 });
@@ -70,7 +71,13 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
     if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "say for which tenant");
     const expiresAt = body.expiresAt ?? null;
     if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "INVALID_FORMAT", "a time to come");
-    requireGrantable(c.var.access.principal, body.role, body.permissions ?? null);
+    requireHeld(c.var.access.principal, grantOf({ ...body, permissions: body.permissions ?? null }));
+    if (body.actAs && !actsForOthers(body))
+      throw badField(
+        "actAs",
+        "NOT_SUPPORTED",
+        `a key of the role ${body.role} sees its own user's records alone and cannot act for others`,
+      );
     const secret = newSecret(config.keyEnvironment);
     const stored = await change(db, async (tx) => {
       if (!(await tenants.find(tx, tenantId))) throw notFound("Tenant");
@@ -89,7 +96,7 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
   });
 
   app.openapi(listKeys, async (c) => {
-    const own = administeredTenant(c);
+    const own = auditedTenant(c);
     const { page, pageSize, tenantId } = c.req.valid("query");
     const { data, total } = await keys.list(db, targetTenant(own, tenantId), page, pageSize);
     return c.json({ data: data.map(published), total, page, pageSize }, 200);
@@ -105,9 +112,10 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
       const old = await keys.lock(tx, keyId, own);
       if (!old) throw notFound("Key");
       if (isEnded(old)) throw new Problem("CONFLICT", "This key has ended; issue a new one");
-      requireGrantable(c.var.access.principal, old.role, old.permissions);
+      requireHeld(c.var.access.principal, grantOf(old));
       await keys.expire(tx, keyId, new Date(Date.now() + graceSeconds * 1000).toISOString());
-      const { tenantId, userId, role, permissions, actAs, name } = old;
+      const { tenantId, userId, role, permissions, name } = old;
+      const actAs = actsForOthers(old);
       const expiresAt = renewedExpiry(old);
       return keys.insert(tx, { ...secret.columns, tenantId, userId, role, permissions, actAs, name, expiresAt, rotatedFrom: keyId });
     });
@@ -133,8 +141,8 @@ function targetTenant(own: string | undefined, wanted: string | undefined): stri
   return own ?? wanted;
 }
 
-function requireGrantable(holder: Principal, role: Role, override: readonly Permission[] | null): void {
-  requireHeld(holder, override ?? roles[role].permissions, roles[role].scope);
+function grantOf({ userId, role, permissions, actAs }: Pick<keys.StoredKey, "userId" | "role" | "permissions" | "actAs">): Grant {
+  return { userId, permissions: permissions ?? roles[role].permissions, scope: roles[role].scope, actAs };
 }
 
 function newSecret(env: string) {
@@ -152,5 +160,5 @@ function renewedExpiry({ createdAt, expiresAt }: keys.StoredKey): string | null 
 }
 
 function published(key: keys.StoredKey): Key {
-  return { ...key, permissions: [...(key.permissions ?? roles[key.role].permissions)] as Key["permissions"] };
+  return { ...key, actAs: actsForOthers(key), permissions: [...(key.permissions ?? roles[key.role].permissions)] as Key["permissions"] };
 }
