@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type HttpMetrics, type Logger, sendProblem, toProblem } from "@cell/http";
+import { type HttpMetrics, type Logger, securityHeaders, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
 import type { Access } from "./access.ts";
 import type { Lane, Turn } from "./lane.ts";
@@ -30,6 +30,8 @@ const lingerMs = 2_000;
 
 /** Who goes on asking past a limit waits this long for each refusal: at full speed the refusals alone would cost the others their share. */
 const lateRefusalMs = 250;
+
+const ownHeaders = Object.entries(securityHeaders).flat();
 
 /** What belongs to one connection and not to the message, and the request's id, which is ours to send. */
 const droppedHeaders = new Set([
@@ -96,6 +98,14 @@ export class Exchange implements AnswerHandler {
     this.#turn = lane.enter(tenantId, () => {
       this.#connection = lane.pool.send(request, this);
     });
+  }
+
+  /** Answers with what the gateway has at hand. */
+  answer({ status, headers, body }: { status: number; headers: readonly string[]; body: string }): void {
+    if (this.abandoned) return;
+    const length = ["content-length", String(Buffer.byteLength(body))];
+    this.#outgoing.writeHead(status, [...answerHeaders(headers, this.#options.requestId, []), ...ownHeaders, ...length]);
+    this.#outgoing.end(body);
   }
 
   /** Answers with a failure, or breaks the answer off when it has begun: half an answer must not look whole. */

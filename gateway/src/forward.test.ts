@@ -188,6 +188,41 @@ test("a caller who leaves before the answer aborts the cell's work", async () =>
   await aborted.promise;
 });
 
+test("a cell's health and readiness are told without a token or a tenant, and nothing else is", async () => {
+  const open = async (path: string, init = {}) => gateway.call(`/api/v1/crm${path}`, { key: "", ...init });
+  for (const path of ["/health", "/ready", "/health/", "/ready?x=1"]) {
+    const answer = await open(path);
+    expect([path, answer.status, answer.body.status]).toEqual([path, 200, path.startsWith("/health") ? "ok" : "ready"]);
+    expect(answer.headers.get("x-request-id")).toMatch(/^\S+$/);
+    expect(answer.headers.get("cache-control")).toBe("no-store");
+  }
+  expect((await open("/health", { key: "no-token-of-ours" })).status).toBe(200);
+  expect((await open("/health", { method: "HEAD" })).text).toBe("");
+  for (const path of ["/health/x", "/healthy", "/readyz", "/metrics", "/internal/tenants"]) expect((await open(path)).status).not.toBe(200);
+  expect((await open("/health", { method: "POST" })).status).toBe(401);
+});
+
+test("of several partitions the worst one answers for its cell, and one that is away is 503", async () => {
+  const [first, second] = [await startTestCell(), await startTestCell()];
+  const own = await createDatabase(inject("databaseUrl"));
+  const ready = async () => {
+    // A gateway shares what it has heard for a second.
+    const local = await startTestGateway(own, `crm=${first.url},crm=${second.url}`);
+    const answer = await fetch(`${local.url}/api/v1/crm/ready`);
+    const body = (await answer.json()) as Record<string, unknown>;
+    await local.stop();
+    return { status: answer.status, headers: answer.headers, body };
+  };
+  second.ready = { status: 200, body: { status: "ready", degraded: true } };
+  expect((await ready()).body).toMatchObject({ degraded: true });
+  first.ready = { status: 503, body: { status: "not ready" } };
+  expect([(await ready()).status, (await ready()).body]).toEqual([503, { status: "not ready" }]);
+  await second.close();
+  const away = await ready();
+  expect([away.status, away.body.code, away.headers.get("retry-after")]).toEqual([503, "UNAVAILABLE", "1"]);
+  await first.close();
+});
+
 test("a cell that does not answer in time is 504, and imports may take longer", async () => {
   cell.on("/late", (_incoming, outgoing) => setTimeout(() => reply(outgoing, 200, {}), 2_500));
   cell.on("/late/import", (_incoming, outgoing) => setTimeout(() => reply(outgoing, 200, {}), 2_500));

@@ -3,6 +3,7 @@ import { type Caller, type Logger, methodNotAllowed, signAssertion } from "@cell
 import { badField, notFound, Problem, unavailable } from "@cell/problem";
 import { type Access, principalOf } from "./access.ts";
 import type { Authenticator } from "./authenticate.ts";
+import { CellHealth } from "./cell-health.ts";
 import { clientAddress } from "./client-address.ts";
 import type { Config } from "./config.ts";
 import { connectionHeaders, Exchange, type Route } from "./exchange.ts";
@@ -53,6 +54,7 @@ const fixedHeaders = new Set(["x-tenant-id"]);
 export function createForward({ config, authenticator, rateLimits, upstreams, metrics, log }: ForwardOptions): Forward {
   const patterns = new Map(config.cells.map(({ name }) => [name, `/api/v1/${name}/*`]));
   const { timeouts, assertionKeys } = config;
+  const cellHealth = new CellHealth(config.cells, upstreams.calls);
 
   /** Where the tenant of a request is, when it is not where `access` says. */
   async function relocate(incoming: IncomingMessage, { access, cell, kind }: Route): Promise<Lane> {
@@ -115,6 +117,13 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
       if (!methods.includes(incoming.method ?? "")) throw methodNotAllowed(methods);
       if (!patterns.has(target.cell)) throw notFound("Service");
       if (incoming.headers.upgrade !== undefined) refuseWebSocket(incoming.headers.upgrade);
+      if (CellHealth.isOpen(incoming.method, target.path)) {
+        cellHealth.read(target.cell, target.path).then(
+          (answer) => exchange.answer(answer),
+          (error) => exchange.fail(error),
+        );
+        return;
+      }
       const identity = readIdentity(incoming);
       const address = clientAddress(incoming, config.trustedProxies);
       const access = authenticator.authenticate(identity.token, address);

@@ -16,6 +16,8 @@ export interface TestCell {
   keys: AssertionKeys;
   /** What it has been asked, but for /internal. */
   requests: { method: string; url: string; headers: IncomingMessage["headers"]; caller: Caller }[];
+  /** What /ready answers. */
+  ready: { status: number; body: object };
   /** Answers by path without its query; the default echoes. */
   on(path: string, handler: (incoming: IncomingMessage, outgoing: ServerResponse) => void): void;
   close(): Promise<void>;
@@ -29,6 +31,8 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
       reply(outgoing, 200, { openapi: "3.1.0", info: { title: name, version: "1" }, servers: [{ url: "/" }], paths: {} });
     } else if (url === "/health") {
       reply(outgoing, 200, { status: "ok" });
+    } else if (url === "/ready") {
+      reply(outgoing, cell.ready.status, cell.ready.body);
     } else {
       const [assertion, requestId] = [headers["x-cell-assertion"] as string, headers["x-request-id"] as string];
       let caller: Caller;
@@ -60,6 +64,7 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
     failing: false,
     keys: parseAssertionKeys(assertionKeys),
     requests: [],
+    ready: { status: 200, body: { status: "ready" } },
     on: (path, handler) => handlers.set(path, handler),
     close: () =>
       new Promise((resolve) => {
