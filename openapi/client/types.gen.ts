@@ -2370,9 +2370,12 @@ export type CustomersListData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (text), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -3181,7 +3184,10 @@ export type ContactsListData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
          * Fields: `contactId` (UUID), `customerId` (UUID), `name` (text), `title` (text), `phone` (text), `email` (text), `isPrimary` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -3695,9 +3701,12 @@ export type OpportunitiesListData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (text), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -4262,7 +4271,10 @@ export type OpportunitiesStageHistoryData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
          * Fields: `seq` (integer), `fromStage` (text), `toStage` (text), `enteredAt` (time), `leftAt` (time), `actorId` (text), `requestId` (text). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -4385,7 +4397,10 @@ export type PipelinesListData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
          * Fields: `pipelineId` (UUID), `name` (text), `isDefault` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -4781,9 +4796,12 @@ export type ContractsListData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `contractId` (UUID), `customerId` (UUID), `opportunityId` (UUID), `number` (text), `name` (text), `amount` (number), `currency` (text), `status` (text), `signedAt` (time), `startDate` (date), `endDate` (date), `receivedAmount` (number), `outstandingAmount` (number), `paidRatio` (number), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `contractId` (UUID), `customerId` (UUID), `opportunityId` (UUID), `number` (text), `name` (text), `amount` (number), `currency` (text), `status` (draft, active, completed, void, expired), `signedAt` (time), `startDate` (date), `endDate` (date), `receivedAmount` (number), `outstandingAmount` (number), `paidRatio` (number), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -5306,9 +5324,12 @@ export type PaymentsListData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `paymentId` (UUID), `contractId` (UUID), `customerId` (UUID), `amount` (number), `currency` (text), `paidAt` (time), `method` (text), `reference` (text), `kind` (text), `status` (text), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `paymentId` (UUID), `contractId` (UUID), `customerId` (UUID), `amount` (number), `currency` (text), `paidAt` (time), `method` (text), `reference` (text), `kind` (payment, refund), `status` (received, void), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -5759,10 +5780,6 @@ export type PipelineSummaryErrors = {
      */
     403: Problem;
     /**
-     * The record does not exist, or the caller may not see it
-     */
-    404: Problem;
-    /**
      * The path takes other methods
      */
     405: Problem;
@@ -5866,10 +5883,6 @@ export type PipelineFunnelErrors = {
      * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
-    /**
-     * The record does not exist, or the caller may not see it
-     */
-    404: Problem;
     /**
      * The path takes other methods
      */
@@ -5976,10 +5989,6 @@ export type ReportsFunnelErrors = {
      */
     403: Problem;
     /**
-     * The record does not exist, or the caller may not see it
-     */
-    404: Problem;
-    /**
      * The path takes other methods
      */
     405: Problem;
@@ -6081,10 +6090,6 @@ export type OpportunitiesForecastErrors = {
      */
     403: Problem;
     /**
-     * The record does not exist, or the caller may not see it
-     */
-    404: Problem;
-    /**
      * The path takes other methods
      */
     405: Problem;
@@ -6176,10 +6181,6 @@ export type MetricsGetErrors = {
      * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
      */
     403: Problem;
-    /**
-     * The record does not exist, or the caller may not see it
-     */
-    404: Problem;
     /**
      * The path takes other methods
      */
@@ -6758,9 +6759,12 @@ export type CustomersExportData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (text), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -6893,9 +6897,12 @@ export type OpportunitiesExportData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (text), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -7522,7 +7529,10 @@ export type WebhooksListData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
          * Fields: `webhookId` (UUID), `url` (text), `enabled` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -8123,9 +8133,12 @@ export type WebhooksListDeliveriesData = {
          */
         sort?: string;
         /**
-         * `field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull.
+         * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
+         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `deliveryId` (UUID), `eventId` (UUID), `eventType` (text), `status` (text), `attempts` (integer), `occurredAt` (time), `createdAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `deliveryId` (UUID), `eventId` (UUID), `eventType` (text), `status` (pending, delivered, failed), `attempts` (integer), `occurredAt` (time), `createdAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**

@@ -1,16 +1,9 @@
-import { hasForm } from "@cell/cell";
+import { addDays, type Day, dayAt, hasForm, type Instant, startOfDay } from "@cell/cell";
 import { z } from "zod";
 
-/** An instant as RFC 3339 UTC text with milliseconds: such texts compare as the instants do. */
-export type Instant = string;
-/** A calendar date, `2026-01-31`. */
-export type Day = string;
 /** Periods of a calendar, by their lengths in months. */
 export const periodMonths = { month: 1, quarter: 3 } as const;
 export type Period = keyof typeof periodMonths;
-
-const dayMs = 24 * 60 * 60 * 1000;
-const formats = new Map<string, Intl.DateTimeFormat>();
 
 /** A point in time as callers give it: a date, or a time with its offset. */
 export function moment() {
@@ -39,37 +32,6 @@ export function instantOf(moment: string, timezone: string): Instant {
 /** The calendar year of an instant in a timezone. */
 export function yearOf(instant: Instant, timezone: string): number {
   return Number(dayAt(instant, timezone).slice(0, 4));
-}
-
-/** The wall clock's time at an instant, as if it were UTC. */
-function wallClock(atMs: number, timezone: string): number {
-  let format = formats.get(timezone);
-  if (!format) {
-    const digits = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" } as const;
-    format = new Intl.DateTimeFormat("en-US", { timeZone: timezone, hourCycle: "h23", ...digits });
-    formats.set(timezone, format);
-  }
-  const parts = Object.fromEntries(format.formatToParts(atMs).map(({ type, value }) => [type, Number(value)]));
-  const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = parts;
-  return Date.UTC(year, month - 1, day, hour, minute, second);
-}
-
-/** The date in a timezone at an instant. */
-export function dayAt(instant: Instant, timezone: string): Day {
-  return new Date(wallClock(Date.parse(instant), timezone)).toISOString().slice(0, 10);
-}
-
-/** The first instant of a date in a timezone, also where its midnight does not exist or comes twice. */
-export function startOfDay(day: Day, timezone: string): Instant {
-  const midnight = Date.parse(`${day}T00:00:00Z`);
-  const wholeSeconds = (atMs: number) => Math.floor(atMs / 1000) * 1000;
-  const candidates = [midnight - dayMs, midnight + dayMs].map((near) => midnight - (wallClock(near, timezone) - wholeSeconds(near)));
-  const inside = candidates.filter((atMs) => dayAt(new Date(atMs).toISOString(), timezone) === day);
-  return new Date(Math.min(...(inside.length > 0 ? inside : [Math.max(...candidates)]))).toISOString();
-}
-
-export function addDays(day: Day, days: number): Day {
-  return new Date(Date.parse(`${day}T00:00:00Z`) + days * dayMs).toISOString().slice(0, 10);
 }
 
 /** The same day of another month, or that month's last one where it is shorter. */

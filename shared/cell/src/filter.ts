@@ -1,7 +1,11 @@
-import { badField, Problem } from "@cell/problem";
+import type { Tenant } from "@cell/postgres";
+import { badField } from "@cell/problem";
 import { type Compilable, type RawBuilder, sql } from "kysely";
-import type { FieldType, ListField } from "./listing.ts";
-import type { SensitiveKind } from "./masking.ts";
+import { spanOf } from "./calendar.ts";
+import { conditionsIn, operators, type ParsedCondition, type ParsedFilter, parseFilterText } from "./filter-syntax.ts";
+import { casts, checkKnown, type FieldType, formOf, hasForm, type ListField, type ListFields } from "./list-fields.ts";
+import { maskedField, type SensitiveKind } from "./masking.ts";
+import { type Conventions, conventionsOf } from "./settings.ts";
 
 /** One condition of a list: its text depends on `shape` alone, its values come separately. */
 export interface Condition {
@@ -14,124 +18,156 @@ export interface Condition {
   from?(): Compilable;
 }
 
-const comparisons: Record<string, RawBuilder<unknown>> = { eq: sql`=`, gt: sql`>`, gte: sql`>=`, lt: sql`<`, lte: sql`<=` };
-const operators = ["eq", "ne", "in", "gt", "gte", "lt", "lte", "contains", "isNull"];
-
-const whole = ["eq", "ne", "in", "isNull"];
-/** How a masked field may be compared. Not amounts: few guesses would find one. */
-const comparable: Record<SensitiveKind, readonly string[]> = { phone: whole, email: whole, amount: ["isNull"] };
-
-/** What a value is cast to, to be compared with a column of the type. */
-export const casts: Record<FieldType, RawBuilder<unknown>> = {
-  text: sql`text`,
-  texts: sql`text`,
-  time: sql`timestamptz`,
-  date: sql`date`,
-  number: sql`numeric`,
-  boolean: sql`boolean`,
-  uuid: sql`uuid`,
-  integer: sql`bigint`,
-};
-
-/** Reads `field[op]:value and …`; a value with " and " in it stands in double quotes. Throws BAD_REQUEST, and FIELD_MASKED by `maskedKind`. */
-export function parseFilter(
-  filter: string | undefined,
-  fields: Readonly<Record<string, ListField>>,
-  maskedKind: (field: string) => SensitiveKind | undefined,
-): Condition[] {
-  if (filter === undefined || filter.trim() === "") return [];
-  const parts = splitParts(filter);
-  if (parts.length > 20) throw badField("filter", "TOO_LONG", "may have at most 20 conditions");
-  return parts.map((part) => parseCondition(part, fields, maskedKind));
+/** Whose list is filtered, by which fields, and which of them its caller may not read. */
+export interface FilterScope {
+  fields: ListFields;
+  tenant: Tenant;
+  maskedKind(field: string): SensitiveKind | undefined;
 }
 
-function splitParts(filter: string): string[] {
-  const parts = filter.match(/(?:"(?:[^"\\]|\\.)*"|(?!\s+and\s)[\s\S])+/gi) ?? [];
-  return parts.map((part) => part.replace(/^\s*and\s+/i, "").trim()).filter((part) => part !== "");
+type Comparison = RawBuilder<unknown>;
+const comparisons: Record<string, Comparison> = { eq: sql`=`, gt: sql`>`, gte: sql`>=`, lt: sql`<`, lte: sql`<=` };
+
+/** The conditions that a filter asks for: all have to hold. Throws BAD_REQUEST, and FIELD_MASKED by `maskedKind`. */
+export async function filterConditions(text: string | undefined, scope: FilterScope): Promise<Condition[]> {
+  const filter = text === undefined ? undefined : parseFilterText(text);
+  if (!filter) return [];
+  const parsed = conditionsIn(filter);
+  for (const condition of parsed) {
+    checkCondition(condition, scope);
+    condition.values = condition.values.map((value) => canonical(fieldOf(scope, condition.field).type, value));
+  }
+  await Promise.all(parsed.map((condition) => checkValues(condition, scope)));
+  const needsCalendar = parsed.some(({ field, operator }) => fieldOf(scope, field).type === "time" && operator !== "isNull");
+  const conventions = needsCalendar ? await conventionsOf(scope.tenant) : undefined;
+  const build = (part: ParsedFilter): Condition =>
+    part.kind === "condition" ? conditionOf(part, fieldOf(scope, part.field), conventions) : joined(part.kind, part.parts.map(build));
+  return filter.kind === "and" ? filter.parts.map(build) : [build(filter)];
 }
 
-function parseCondition(
-  part: string,
-  fields: Readonly<Record<string, ListField>>,
-  maskedKind: (field: string) => SensitiveKind | undefined,
-): Condition {
-  const match = /^([A-Za-z][A-Za-z0-9]*)\[([A-Za-z]+)\]:([\s\S]*)$/.exec(part);
-  const [, name = "", operator = "", raw = ""] = match ?? [];
-  if (!match) throw badField("filter", "INVALID_FORMAT", `"${part.slice(0, 60)}" is not of the form field[op]:value`);
+/** A condition that a field equals a value. */
+export function equals(field: string, value: unknown): Condition {
+  return { shape: `${field}=`, values: [value], sql: ([given]) => sql<boolean>`${sql.ref(field)} = ${given}` };
+}
+
+function joined(kind: "and" | "or", conditions: Condition[]): Condition {
+  const counts = conditions.map(({ values }) => values.length);
+  const begins = counts.map((_, index) => counts.slice(0, index).reduce((sum, count) => sum + count, 0));
+  return {
+    shape: `(${conditions.map(({ shape }) => shape).join(kind === "and" ? "&" : "|")})`,
+    values: conditions.flatMap(({ values }) => values),
+    sql(given) {
+      const parts = conditions.map((condition, index) => {
+        const begin = begins[index] ?? 0;
+        return condition.sql(given.slice(begin, begin + condition.values.length));
+      });
+      return sql<boolean>`(${sql.join(parts, kind === "and" ? sql` and ` : sql` or `)})`;
+    },
+  };
+}
+
+function fieldOf({ fields }: FilterScope, name: string): ListField {
   const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
   if (!field) throw badField("filter", "UNKNOWN_FIELD", `${name} cannot be filtered by; ${Object.keys(fields).join(", ")} can`);
-  if (!operators.includes(operator))
-    throw badField("filter", "INVALID_ENUM", `the operator ${operator} is not one of ${operators.join(", ")}`);
-  const kind = maskedKind(name);
-  if (kind && !comparable[kind].includes(operator))
-    throw new Problem("FIELD_MASKED", `${name} is masked for you: it takes ${comparable[kind].join(", ")} only`, {
-      details: { field: name },
-    });
-  const value = /^"[\s\S]*"$/.test(raw) ? raw.slice(1, -1).replace(/\\(["\\])/g, "$1") : raw;
-  return condition(name, field.type, operator, value);
+  return field;
 }
 
-function condition(name: string, type: FieldType, operator: string, value: string): Condition {
-  const column = sql.ref(name);
-  const shape = `${name}[${operator}]`;
-  const cast = casts[type];
+/** What is wrong with a condition whatever the tenant knows. */
+function checkCondition({ field: name, operator, values }: ParsedCondition, scope: FilterScope): void {
+  const { type } = fieldOf(scope, name);
+  if (!operators.some((known) => known === operator))
+    throw badField("filter", "INVALID_ENUM", `the operator ${operator} is not one of ${operators.join(", ")}`);
   if (operator === "isNull") {
-    if (value !== "true" && value !== "false") throw badField("filter", "INVALID_FORMAT", `${name}[isNull] takes true or false`);
+    if (values[0] !== "true" && values[0] !== "false") throw badField("filter", "INVALID_FORMAT", `${name}[isNull] takes true or false`);
+    return;
+  }
+  if (scope.maskedKind(name)) throw maskedField(name);
+  if (operator === "contains" && type !== "text" && type !== "texts")
+    throw badField("filter", "INVALID_FORMAT", `${name} is no text: contains does not apply`);
+  if (type === "texts" && ["gt", "gte", "lt", "lte"].includes(operator))
+    throw badField("filter", "INVALID_FORMAT", `${name} is a list: it takes eq, ne, in, contains and isNull`);
+  if (!values.every((value) => hasForm(type, value)))
+    throw badField("filter", "INVALID_FORMAT", `${name} is compared with ${formOf(type)}`);
+}
+
+/** A value as it is stored, if it is. */
+function canonical(type: FieldType, value: string): string {
+  return type === "uuid" ? value.toLowerCase() : value.normalize("NFC");
+}
+
+/** Refuses what a field with known values does not know. */
+async function checkValues({ field: name, operator, values }: ParsedCondition, scope: FilterScope): Promise<void> {
+  const { values: known } = fieldOf(scope, name);
+  if (known && operator !== "isNull" && operator !== "contains") await checkKnown("filter", known, values, scope.tenant, name);
+}
+
+function conditionOf({ field, operator, values }: ParsedCondition, { type }: ListField, conventions: Conventions | undefined): Condition {
+  const column = sql.ref(field);
+  const shape = `${field}[${operator}]`;
+  const [value = ""] = values;
+  if (operator === "isNull") {
     const test = type === "texts" ? sql<boolean>`cardinality(${column}) = 0` : sql<boolean>`${column} is null`;
     return { shape: `${shape}${value}`, values: [], sql: () => (value === "true" ? test : sql<boolean>`not (${test})`) };
   }
+  if (type === "texts") return listCondition(column, shape, operator, values);
+  if (type === "time" && conventions) return timeCondition(column, shape, operator, values, conventions);
   if (operator === "contains") {
-    if (type === "texts") return { shape, values: [[value]], sql: ([given]) => sql<boolean>`${column} @> ${given}::text[]` };
-    if (type !== "text") throw badField("filter", "INVALID_FORMAT", `${name} is no text: contains does not apply`);
     const pattern = `%${value.replace(/[\\%_]/g, "\\$&")}%`;
     return { shape, values: [pattern], sql: ([given]) => sql<boolean>`${column} ilike ${given}` };
   }
-  if (operator === "in") {
-    const list = value.split(",").map((item) => checked(name, type, item.trim()));
-    if (list.length > 200) throw badField("filter", "TOO_LONG", `${name}[in] takes at most 200 values`);
-    if (type === "texts") return { shape, values: [list], sql: ([given]) => sql<boolean>`${column} && ${given}::text[]` };
-    return { shape, values: [list], sql: ([given]) => sql<boolean>`${column} = any(${given}::${cast}[])` };
+  const cast = casts[type];
+  if (operator === "in") return { shape, values: [values], sql: ([given]) => sql<boolean>`${column} = any(${given}::${cast}[])` };
+  if (operator === "ne") return { shape, values: [value], sql: ([given]) => sql<boolean>`${column} is distinct from ${given}::${cast}` };
+  return { shape, values: [value], sql: ([given]) => sql<boolean>`${column} ${comparisons[operator] ?? sql`=`} ${given}::${cast}` };
+}
+
+/** A condition on a column that holds several texts. */
+function listCondition(column: RawBuilder<unknown>, shape: string, operator: string, values: string[]): Condition {
+  if (operator === "contains") return { shape, values: [values], sql: ([given]) => sql<boolean>`${column} @> ${given}::text[]` };
+  const overlaps: Condition = { shape, values: [values], sql: ([given]) => sql<boolean>`${column} && ${given}::text[]` };
+  return operator === "ne" ? not(overlaps) : overlaps;
+}
+
+/** A condition that another one does not hold. */
+export function not({ shape, values, sql: condition }: Condition): Condition {
+  return { shape: `not ${shape}`, values, sql: (given) => sql<boolean>`not ${condition(given)}` };
+}
+
+/** A condition on a column of times: a date stands for the whole of the tenant's day. */
+function timeCondition(
+  column: RawBuilder<unknown>,
+  shape: string,
+  operator: string,
+  values: string[],
+  { timezone }: Conventions,
+): Condition {
+  const spans = values.map((value) => spanOf(value, timezone));
+  const [{ from, to } = { from: "", to: undefined }] = spans;
+  switch (operator) {
+    case "gt":
+    case "lte": {
+      // Up to the end of the day: its last instant is the one before the next day's first.
+      const symbol = to === undefined ? comparisons[operator] : operator === "gt" ? sql`>=` : sql`<`;
+      const isDay = to === undefined ? "" : " day";
+      return { shape: `${shape}${isDay}`, values: [to ?? from], sql: ([given]) => sql<boolean>`${column} ${symbol} ${given}::timestamptz` };
+    }
+    case "gte":
+    case "lt":
+      return { shape, values: [from], sql: ([given]) => sql<boolean>`${column} ${comparisons[operator]} ${given}::timestamptz` };
+    case "in": {
+      const ranges = spans.map((span) => (span.to === undefined ? `[${span.from},${span.from}]` : `[${span.from},${span.to})`));
+      return { shape, values: [ranges], sql: ([given]) => sql<boolean>`${column} <@ any(${given}::tstzrange[])` };
+    }
+    default: {
+      const isThen: Condition =
+        to === undefined
+          ? { shape, values: [from], sql: ([given]) => sql<boolean>`${column} = ${given}::timestamptz` }
+          : {
+              shape: `${shape} day`,
+              values: [from, to],
+              sql: ([start, end]) => sql<boolean>`(${column} >= ${start}::timestamptz and ${column} < ${end}::timestamptz)`,
+            };
+      return operator === "ne" ? { ...isThen, sql: (given) => sql<boolean>`(${isThen.sql(given)}) is not true` } : isThen;
+    }
   }
-  const single = checked(name, type, value);
-  if (type === "texts") {
-    if (operator !== "eq" && operator !== "ne")
-      throw badField("filter", "INVALID_FORMAT", `${name} is a list: it takes eq, ne, in, contains and isNull`);
-    const has = (given: RawBuilder<unknown> | undefined) => sql<boolean>`${given}::text = any(${column})`;
-    return { shape, values: [single], sql: ([given]) => (operator === "eq" ? has(given) : sql<boolean>`not ${has(given)}`) };
-  }
-  if (operator === "ne") return { shape, values: [single], sql: ([given]) => sql<boolean>`${column} is distinct from ${given}::${cast}` };
-  const symbol = comparisons[operator] ?? sql`=`;
-  return { shape, values: [single], sql: ([given]) => sql<boolean>`${column} ${symbol} ${given}::${cast}` };
-}
-
-const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
-  text: { pattern: /^[\s\S]*$/, says: "text" },
-  texts: { pattern: /^[\s\S]*$/, says: "text" },
-  time: {
-    pattern: /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d))?$/,
-    says: "a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)",
-  },
-  date: { pattern: /^\d{4}-\d\d-\d\d$/, says: "a date such as 2026-01-31" },
-  number: { pattern: /^-?\d{1,15}(\.\d{1,6})?$/, says: "a number" },
-  integer: { pattern: /^-?\d{1,15}$/, says: "a whole number" },
-  boolean: { pattern: /^(true|false)$/, says: "true or false" },
-  uuid: { pattern: /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i, says: "an id (UUID)" },
-};
-
-function checked(name: string, type: FieldType, value: string): string {
-  if (!hasForm(type, value)) throw badField("filter", "INVALID_FORMAT", `${name} is compared with ${forms[type].says}`);
-  return value;
-}
-
-/** Whether a text can be compared with a column of this type. */
-export function hasForm(type: FieldType, value: string): boolean {
-  const isDay = type === "time" || type === "date";
-  return forms[type].pattern.test(value) && !value.includes("\0") && value.isWellFormed() && (!isDay || existingDay(value));
-}
-
-/** Whether the date that a text begins with exists: no 30 February. */
-export function existingDay(value: string): boolean {
-  const [year, month, day] = [Number(value.slice(0, 4)), Number(value.slice(5, 7)), Number(value.slice(8, 10))];
-  // PostgreSQL knows no year 0, and Date.UTC takes the years up to 99 for those of another century; leap years repeat.
-  return year > 0 && new Date(Date.UTC(year + 2_000, month - 1, day)).getUTCDate() === day && !Number.isNaN(Date.parse(value));
 }

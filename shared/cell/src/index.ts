@@ -1,18 +1,17 @@
 export { type AuditAction, type AuditDraft, type AuditOrigin, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
 export { type Background, repeat } from "./background.ts";
 export { canonicalJson } from "./body.ts";
+export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./calendar.ts";
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
 export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
-export { type Condition, hasForm } from "./filter.ts";
+export { type Condition, equals, not } from "./filter.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";
+export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField } from "./list-fields.ts";
 export { booleanParam, intParam } from "./list-parameters.ts";
 export {
-  equals,
-  type FieldType,
-  type ListField,
   type Listing,
   type ListQuery,
   type ListRequest,
@@ -34,7 +33,7 @@ export {
   withoutMasked,
 } from "./masking.ts";
 export { chassisMigration, keptPartsMigration } from "./migrations.ts";
-export { currencyCode, formatMoney, minorUnit, money } from "./money.ts";
+export { currencyCode, currencyCodes, formatMoney, minorUnit, money } from "./money.ts";
 export { remembered } from "./remembered.ts";
 export { type Parts, rememberedParts } from "./remembered-parts.ts";
 export { answer, fileAnswer, listOf, type Presenter, type Resource, report, resource, resources } from "./resource.ts";
@@ -42,7 +41,7 @@ export { answerList, type ListOptions, type Revealed, revealDrafts, revealedBy }
 export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./seal.ts";
 export { SealLog } from "./seal-log.ts";
 export { Sealer } from "./sealer.ts";
-export { type StoredSettings, settingsChanged, settingsOf } from "./settings.ts";
+export { type Conventions, conventionsOf, defaultConventions, type StoredSettings, settingsChanged, settingsOf } from "./settings.ts";
 export { startSweeper } from "./sweeper.ts";
 export { type Break, breakReasons, type Verification, verifyTrail } from "./verify.ts";
 export { checked } from "./version.ts";

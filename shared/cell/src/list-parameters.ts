@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { FieldType, Listing } from "./listing.ts";
+import type { FieldType, ListField } from "./list-fields.ts";
+import type { Listing } from "./listing.ts";
 
 /** A whole number in a query. */
 export function intParam(min: number, max: number) {
@@ -30,6 +31,13 @@ const typeNames: Record<FieldType, string> = {
   uuid: "UUID",
 };
 
+/** What a field takes, as it is published: its values where they are few and the same for every tenant. */
+function typeOf({ type, values }: ListField): string {
+  return Array.isArray(values) && values.length <= mostNamed ? values.join(", ") : typeNames[type];
+}
+
+const mostNamed = 10;
+
 /** A list's query as it is published: the fields that its filter and its order take, without the parameters that it does not know. */
 export function documentedQuery<Query extends z.ZodObject>(query: Query, listing: Listing<never>): z.ZodObject {
   const shape: Record<string, z.ZodType> = { ...query.shape };
@@ -40,7 +48,7 @@ export function documentedQuery<Query extends z.ZodObject>(query: Query, listing
     const { description, ...meta } = schema.meta() ?? {};
     shape[name] = schema.meta({ ...meta, description: `${description ?? ""}.\n\n${more}` });
   };
-  const filterable = Object.entries(fields).map(([name, { type }]) => `\`${name}\` (${typeNames[type]})`);
+  const filterable = Object.entries(fields).map(([name, field]) => `\`${name}\` (${typeOf(field)})`);
   const sortable = Object.keys(fields).filter((name) => fields[name]?.sort);
   describe("filter", `Fields: ${filterable.join(", ")}`);
   describe("sort", `Fields: ${sortable.map((name) => `\`${name}\``).join(", ")}. By default \`${defaultSort}\``);

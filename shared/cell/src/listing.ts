@@ -1,35 +1,26 @@
 import { hash } from "node:crypto";
 import type { Principal } from "@cell/http";
-import { type Rows, type Statement, StatementCache, type TenantDb } from "@cell/postgres";
-import { badField, Problem } from "@cell/problem";
+import { type Parameters, type Rows, type Statement, StatementCache, type Tenant, type TenantDb } from "@cell/postgres";
+import { badField } from "@cell/problem";
 import { type AliasedSelectQueryBuilder, type Compilable, type SelectQueryBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
-import { type Condition, parseFilter } from "./filter.ts";
+import { type Condition, equals, filterConditions } from "./filter.ts";
+import { filterLimits } from "./filter-syntax.ts";
+import type { ListFields } from "./list-fields.ts";
 import { intParam } from "./list-parameters.ts";
 import { conditionShape, countedAtMost, ListQueries, lookedAt, type Start, shapeOf, spare, type Way } from "./list-queries.ts";
-import { type Exposure, readableKinds } from "./masking.ts";
+import { type Exposure, maskedField, readableKinds } from "./masking.ts";
 import { remembered } from "./remembered.ts";
 import type { Resource } from "./resource.ts";
 import { decodeCursor, encodeCursor, parseSort, type SortKey } from "./sort.ts";
-
-/** How a field's values are compared: the type decides what a filter's value must look like. */
-export type FieldType = "text" | "time" | "date" | "number" | "integer" | "boolean" | "uuid" | "texts";
-
-export interface ListField {
-  type: FieldType;
-  /** It may be sorted by. */
-  sort?: boolean;
-  /** It may be null, which an order has to reckon with. */
-  nullable?: boolean;
-}
 
 /** What a resource's list can do. */
 export interface Listing<Row extends object> {
   resource: Resource<Row>;
   /** The select over the live records, with all the columns of the resource. */
   select(): Compilable<Row>;
-  fields: Readonly<Record<string, ListField>>;
+  fields: ListFields;
   defaultSort: string;
   /** The id's field: breaks ties, so that the order is total. */
   id: string;
@@ -50,11 +41,15 @@ export interface ListRequest {
   conditions: Condition[];
   sort: SortKey[];
   values: Record<string, unknown>;
+  /** Others ask alike: its statements are worth keeping. */
+  isCommon: boolean;
   /** The keyword's condition, where the list's own order is asked for: then an index gives the records in which it is looked for. */
   sought?: Condition | undefined;
 }
 
 const sizes = { fallback: 20, most: 200 };
+/** A filter of more conditions, or with alternatives, is seldom asked again in the same shape. */
+const commonConditions = 4;
 /** With at most so many matches a keyword's index is the shorter way. */
 const few = 1_000;
 /** A keyword that so many of `lookedAt` records hold is counted in the records themselves, in so many at most. */
@@ -83,8 +78,14 @@ export const listQuery = z.strictObject({
     .max(4_000)
     .optional()
     .meta({
-      description: "`field[op]:value`, joined by `and`; op: eq ne in gt gte lt lte contains isNull",
-      examples: ["status[in]:lead,active and createdAt[gte]:2026-01-01"],
+      description: `\`field[op]:value\`, joined by \`and\`, \`or\` and parentheses; \`and\` binds tighter. op: eq ne in gt gte lt lte contains isNull.
+A value that holds " and ", " or " or a parenthesis stands in double quotes, in which \`\\"\` and \`\\\\\` stand for themselves; \`in\` takes values by comma.
+A date stands for the tenant's day: \`[eq]\` that day, \`[lte]\` with it, \`[gt]\` after it. A value that a field cannot have is 400 naming those that it
+can. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.depth} deep. What the caller may not read takes isNull alone`,
+      examples: [
+        "status[in]:lead,active and createdAt[gte]:2026-01-01",
+        '(level[eq]:A or tags[eq]:vip) and name[contains]:"Black and White"',
+      ],
     }),
   keyword: z
     .string()
@@ -152,14 +153,15 @@ export class Lists<Row extends object> {
   }
 
   /** The conditions and the order that a query asks for, its visibility included. Throws BAD_REQUEST and FIELD_MASKED. */
-  resolve(query: ListQuery, caller: Principal, extra: readonly Condition[] = []): ListRequest {
+  async resolve(tenant: Tenant, query: ListQuery, caller: Principal, extra: readonly Condition[] = []): Promise<ListRequest> {
     const { listing } = this;
     const readable = readableKinds(caller);
     const maskedKind = (field: string) => {
       const kind = listing.resource.sensitive[field];
       return kind !== undefined && !readable.has(kind) ? kind : undefined;
     };
-    const conditions = [...extra, ...parseFilter(query.filter, listing.fields, maskedKind)];
+    const filter = await filterConditions(query.filter, { fields: listing.fields, tenant, maskedKind });
+    const conditions = [...extra, ...filter];
     const { owner } = listing;
     if (query.ownerId !== undefined) {
       if (!owner) throw badField("ownerId", "UNKNOWN_FIELD", "is not known here");
@@ -173,14 +175,15 @@ export class Lists<Row extends object> {
     const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? listing.defaultSort) === listing.defaultSort;
     if (sought) conditions.push(sought);
     const sort = parseSort(query.sort ?? listing.defaultSort, listing.fields, listing.id);
-    for (const { field } of sort) if (maskedKind(field)) throw masked(field);
+    for (const { field } of sort) if (maskedKind(field)) throw maskedField(field);
     const values: Values = {};
     conditions.forEach((condition, index) => {
       condition.values.forEach((value, at) => {
         values[`c${index}_${at}`] = value;
       });
     });
-    return { conditions, sort, values, sought: isPlain ? sought : undefined };
+    const isCommon = filter.length <= commonConditions && !filter.some(({ shape }) => shape.startsWith("("));
+    return { conditions, sort, values, isCommon, sought: isPlain ? sought : undefined };
   }
 
   /** One page, with the total of all matches. */
@@ -195,9 +198,8 @@ export class Lists<Row extends object> {
     const cursorValues = position ? Object.fromEntries(position.values.map((value, index) => [`k${index}`, value])) : {};
     const start: Start = position ? "after" : offset > 0 ? "offset" : "first";
     const read = (way: Way) => {
-      const select = this.#pages.get(`${shapeOf(request)}|${start}|${way}|${pageSize}`, (p) =>
-        this.#queries.page(request, p, pageSize, start, way),
-      );
+      const shape = `${shapeOf(request)}|${start}|${way}|${pageSize}`;
+      const select = this.#pages.get(shape, (p) => this.#queries.page(request, p, pageSize, start, way), request.isCommon);
       return tenant.rows(select, { ...values, ...cursorValues, offset });
     };
     const find = async () => {
@@ -221,7 +223,7 @@ export class Lists<Row extends object> {
   /** The statement for all matches in their order, for exports. */
   all(request: ListRequest): { statement: Statement<Values, Row>; values: Values } {
     return {
-      statement: this.#pages.get(`${shapeOf(request)}|all`, (p) => this.#queries.all(request, p)),
+      statement: this.#pages.get(`${shapeOf(request)}|all`, (p) => this.#queries.all(request, p), request.isCommon),
       values: request.values,
     };
   }
@@ -233,10 +235,11 @@ export class Lists<Row extends object> {
     name: string,
     build: (matches: AliasedSelectQueryBuilder<Row, "matches">) => Compilable<Result>,
   ): Promise<Result[]> {
-    const statement = this.#aggregates.get(`${name}|${conditionShape(request)}`, (p) => {
+    const sum = (p: Parameters<Values>) => {
       const matching = this.#queries.matching(request, p) as unknown as SelectQueryBuilder<object, never, Row>;
       return build(matching.as("matches"));
-    });
+    };
+    const statement = this.#aggregates.get(`${name}|${conditionShape(request)}`, sum, request.isCommon);
     return tenant.query(statement as Statement<Values, Result>, request.values);
   }
 
@@ -272,7 +275,11 @@ export class Lists<Row extends object> {
       const total = (await within(lookedAt)) > common.among ? await within(common.scanned) : 0;
       if (total > countedAtMost + spare) return [{ total }];
     }
-    const statement = this.#counts.get(`${conditionShape(request)}|${exact}`, (p) => this.#queries.count(request, p, exact));
+    const statement = this.#counts.get(
+      `${conditionShape(request)}|${exact}`,
+      (p) => this.#queries.count(request, p, exact),
+      request.isCommon,
+    );
     return tenant.query(statement, request.values);
   }
 
@@ -291,16 +298,7 @@ export class Lists<Row extends object> {
   }
 }
 
-/** A condition that a field equals a value. */
-export function equals(field: string, value: unknown): Condition {
-  return { shape: `${field}=`, values: [value], sql: ([given]) => sql<boolean>`${sql.ref(field)} = ${given}` };
-}
-
 /** A substring as a LIKE pattern, in lower case. */
 export function likePattern(term: string): string {
   return `%${term.toLowerCase().replace(/[\\%_]/g, "\\$&")}%`;
-}
-
-export function masked(field: string): Problem {
-  return new Problem("FIELD_MASKED", `${field} is masked for you: it can be compared for equality only`, { details: { field } });
 }

@@ -1,5 +1,5 @@
 import type { Permission, Principal } from "@cell/http";
-import { badFields, type FieldProblem } from "@cell/problem";
+import { badFields, type FieldProblem, Problem } from "@cell/problem";
 import { z } from "zod";
 
 /** What makes a field sensitive; each kind has its form of masking and its permission. */
@@ -98,6 +98,13 @@ export function mask(kind: SensitiveKind, value: unknown): unknown {
     case "amount":
       return amountMask;
   }
+}
+
+/** 403 for a question whose answer would tell a field that the caller may not read. */
+export function maskedField(field: string): Problem {
+  return new Problem("FIELD_MASKED", `${field} is masked for you: it can be filtered by isNull alone, and not sorted by`, {
+    details: { field },
+  });
 }
 
 /** Whether a value that a caller sent has the look of a masked one. */

@@ -48,7 +48,9 @@ export function currencyCode() {
     .refine((code) => currencies.has(code), { error: "is no currency of ISO 4217", params: { code: "INVALID_ENUM" } });
 }
 
-const currencies = new Set(Intl.supportedValuesOf("currency"));
+/** All that ISO 4217 knows. */
+export const currencyCodes: readonly string[] = Intl.supportedValuesOf("currency");
+const currencies = new Set(currencyCodes);
 const decimals = new Map<string, number>();
 
 /** How many decimals a currency has: CNY 2, JPY 0, KWD 3. */

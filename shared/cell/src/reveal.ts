@@ -73,7 +73,7 @@ export async function answerList<Row extends object>(
 ): Promise<string> {
   const { resource } = lists.listing;
   const revealed = revealedBy(call.query.reveal, resource.sensitive, call.caller);
-  const request = lists.resolve(call.query, call.caller, (await options.conditions?.(call)) ?? []);
+  const request = await lists.resolve(call.tenant, call.query, call.caller, (await options.conditions?.(call)) ?? []);
   const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = await lists.page(call.tenant.reader(), request, call.query);
   const drafts = options.auditsReveal || revealed.audited.length === 0 ? [] : revealDrafts(resource, rows.objects(), revealed.audited);
   if (drafts.length > 0) await record(call, drafts);

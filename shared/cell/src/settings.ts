@@ -27,3 +27,16 @@ export async function settingsOf(tenant: Tenant): Promise<StoredSettings> {
 export function settingsChanged(tenant: Tenant): void {
   cache.delete(tenant);
 }
+
+/** In which calendar a tenant means its dates. */
+export interface Conventions {
+  /** IANA. */
+  timezone: string;
+}
+
+export const defaultConventions: Conventions = { timezone: "UTC" };
+
+/** A tenant's conventions, at most five seconds old. */
+export async function conventionsOf(tenant: Tenant): Promise<Conventions> {
+  return { ...defaultConventions, ...(await settingsOf(tenant)) };
+}

@@ -1,8 +1,7 @@
 import type { Parameters } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import { type RawBuilder, sql } from "kysely";
-import { casts, hasForm } from "./filter.ts";
-import type { ListField } from "./listing.ts";
+import { casts, hasForm, type ListFields } from "./list-fields.ts";
 
 export interface SortKey {
   field: string;
@@ -10,7 +9,7 @@ export interface SortKey {
 }
 
 /** Reads `-createdAt,name`; the id is added last, so that no two rows are equal. Throws BAD_REQUEST for a field that cannot be sorted by. */
-export function parseSort(sort: string, fields: Readonly<Record<string, ListField>>, id: string): SortKey[] {
+export function parseSort(sort: string, fields: ListFields, id: string): SortKey[] {
   const keys = sort.split(",").map((part) => {
     const field = part.trim().replace(/^-/, "");
     return { field, descending: part.trim().startsWith("-") };
@@ -26,11 +25,7 @@ export function parseSort(sort: string, fields: Readonly<Record<string, ListFiel
 }
 
 /** The rows after the position k0, k1, …: as a row comparison where all keys go the same way and none can be null, so that an index serves it. */
-export function keysetCondition(
-  sort: readonly SortKey[],
-  fields: Readonly<Record<string, ListField>>,
-  p: Parameters<Record<string, unknown>>,
-): RawBuilder<boolean> {
+export function keysetCondition(sort: readonly SortKey[], fields: ListFields, p: Parameters<Record<string, unknown>>): RawBuilder<boolean> {
   const value = (index: number): RawBuilder<unknown> => {
     const type = fields[sort[index]?.field ?? ""]?.type ?? "uuid";
     return sql`${p[`k${index}`]}::${casts[type]}`;
@@ -74,12 +69,7 @@ export function encodeCursor(position: Position): string {
 }
 
 /** Throws BAD_REQUEST for a cursor that is none, or of another tenant, list, filter or order. */
-export function decodeCursor(
-  cursor: string,
-  fingerprint: string,
-  sort: readonly SortKey[],
-  fields: Readonly<Record<string, ListField>>,
-): Position {
+export function decodeCursor(cursor: string, fingerprint: string, sort: readonly SortKey[], fields: ListFields): Position {
   let parsed: unknown;
   try {
     parsed = JSON.parse(Buffer.from(cursor, "base64url").toString());
@@ -96,7 +86,7 @@ export function decodeCursor(
 }
 
 /** Whether a value can stand where the row's key stood. */
-function isKey(value: unknown, key: SortKey | undefined, fields: Readonly<Record<string, ListField>>): boolean {
+function isKey(value: unknown, key: SortKey | undefined, fields: ListFields): boolean {
   const type = fields[key?.field ?? ""]?.type ?? "uuid";
   return (
     value === null ||

@@ -12,6 +12,7 @@ import {
   type RootOperationNode,
   sql,
 } from "kysely";
+import { LRUCache } from "lru-cache";
 
 /** Stands for the tenant's schema in compiled text, and in migrations. */
 export const tenantPlaceholder = "$tenant";
@@ -113,22 +114,25 @@ export function bind(compiled: CompiledStatement, values: object): unknown[] {
   );
 }
 
-/** Statements that depend on what the caller asks for (filters, sort), compiled once for each shape. */
+/** Statements that depend on what the caller asks for (filters, sort), compiled once for each shape; those that were not used for longest make room. */
 export class StatementCache<P, R> {
-  readonly #statements = new Map<string, Statement<P, R>>();
-  readonly #limit: number;
+  readonly #statements: LRUCache<string, Statement<P, R>> | undefined;
 
+  /** `limit`: of the shapes in memory; with 0 each statement is compiled and planned for its one use. */
   constructor(limit: number) {
-    this.#limit = limit;
+    this.#statements = limit > 0 ? new LRUCache({ max: limit }) : undefined;
   }
 
-  /** The statement of this shape. `build` must depend on nothing that `shape` does not name. */
-  get(shape: string, build: (parameters: Parameters<P>) => Compilable<R>): Statement<P, R> {
-    const known = this.#statements.get(shape);
+  /**
+   * The statement of this shape. `build` must depend on nothing that `shape` does not name. A shape that is not to be kept runs unnamed: what
+   * callers make up fills neither this memory nor the connections'.
+   */
+  get(shape: string, build: (parameters: Parameters<P>) => Compilable<R>, keep = true): Statement<P, R> {
+    const cache = keep ? this.#statements : undefined;
+    const known = cache?.get(shape);
     if (known) return known;
-    // Connections keep what is named: past the limit, shapes run unnamed, so that callers cannot fill the backends' memory.
-    const made = statement<P, R>(build, { keep: this.#statements.size < this.#limit });
-    if (this.#statements.size < this.#limit) this.#statements.set(shape, made);
+    const made = statement<P, R>(build, { keep: cache !== undefined });
+    cache?.set(shape, made);
     return made;
   }
 }

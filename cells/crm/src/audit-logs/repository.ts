@@ -1,4 +1,4 @@
-import { type Condition, equals, Lists } from "@cell/cell";
+import { type Condition, equals, Lists, spanOf } from "@cell/cell";
 import { type AuditEntry, type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { type AuditLog, type AuditLogQuery, auditLog } from "./schema.ts";
@@ -69,28 +69,19 @@ export const lists = new Lists<AuditLog>({
   fields: { seq: { type: "integer", sort: true } },
 });
 
-const isDate = (moment: string) => moment.length === 10;
-
 /** The conditions of a query's own parameters; dates are days in this timezone (IANA). */
 export function conditions(query: AuditLogQuery, timezone: string): Condition[] {
   const { from, to, resourceType, resourceId, action, actorId, requestId } = query;
   const result = Object.entries({ resourceType, resourceId, action, actorId, requestId }).flatMap(([field, value]) =>
     value === undefined ? [] : [equals(field, value)],
   );
-  if (from !== undefined)
-    result.push(isDate(from) ? { ...fromDay, values: [from, timezone] } : { ...fromTime, values: [new Date(from).toISOString()] });
-  if (to !== undefined)
-    result.push(isDate(to) ? { ...toDay, values: [to, timezone] } : { ...toTime, values: [new Date(to).toISOString()] });
+  if (from !== undefined) result.push({ ...since, values: [spanOf(from, timezone).from] });
+  if (to !== undefined) {
+    const span = spanOf(to, timezone);
+    result.push({ ...before, values: [span.to ?? span.from] });
+  }
   return result;
 }
 
-const fromTime = { shape: "from time", sql: ([time]: unknown[]) => sql<boolean>`occurred_at >= ${time}::timestamptz` };
-const toTime = { shape: "to time", sql: ([time]: unknown[]) => sql<boolean>`occurred_at < ${time}::timestamptz` };
-const fromDay = {
-  shape: "from day",
-  sql: ([day, zone]: unknown[]) => sql<boolean>`occurred_at >= (${day}::date::timestamp at time zone ${zone}::text)`,
-};
-const toDay = {
-  shape: "to day",
-  sql: ([day, zone]: unknown[]) => sql<boolean>`occurred_at < ((${day}::date + 1)::timestamp at time zone ${zone}::text)`,
-};
+const since = { shape: "since", sql: ([time]: unknown[]) => sql<boolean>`occurred_at >= ${time}::timestamptz` };
+const before = { shape: "before", sql: ([time]: unknown[]) => sql<boolean>`occurred_at < ${time}::timestamptz` };

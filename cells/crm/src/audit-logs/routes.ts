@@ -4,16 +4,15 @@ import {
   type Cell,
   type Condition,
   clearance,
+  conventionsOf,
   endpoint,
   idParams,
   listAnswer,
   listOf,
   type SealWitness,
-  settingsOf,
   verifyTrail,
 } from "@cell/cell";
 import { sendStream } from "@cell/http";
-import { effective } from "../settings/domain.ts";
 import { csvFile, fields } from "./file.ts";
 import * as auditLogs from "./repository.ts";
 import { auditLog, auditLogQuery, verification } from "./schema.ts";
@@ -66,13 +65,14 @@ export function auditLogRoutes(witness: SealWitness): (cell: Cell) => void {
 }
 
 async function conditions({ query, tenant }: ListCall): Promise<Condition[]> {
-  return auditLogs.conditions(query, effective(await settingsOf(tenant)).timezone);
+  return auditLogs.conditions(query, (await conventionsOf(tenant)).timezone);
 }
 
 async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, string>): Promise<Response | undefined> {
   const { format, page: _page, pageSize: _size, cursor: _cursor, total: _total, ...filter } = call.query;
   if (format !== "csv") return undefined;
-  const { statement, values } = auditLogs.lists.all(auditLogs.lists.resolve(call.query, call.caller, await conditions(call)));
+  const request = await auditLogs.lists.resolve(call.tenant, call.query, call.caller, await conditions(call));
+  const { statement, values } = auditLogs.lists.all(request);
   const { tenantId } = call.tenant;
   const file = csvFile(
     call.tenant.reader().stream(statement, values, rowsAtOnce),

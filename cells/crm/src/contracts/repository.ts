@@ -1,4 +1,4 @@
-import { type Condition, type ListRequest, Lists } from "@cell/cell";
+import { type Condition, currencyCodes, type ListRequest, Lists } from "@cell/cell";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
@@ -8,7 +8,7 @@ import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
 import { owingNothing, type WrittenContract } from "./domain.ts";
-import { type Contract, contract } from "./schema.ts";
+import { type Contract, contract, contractStatuses } from "./schema.ts";
 
 const columns = [
   "contractId",
@@ -193,8 +193,8 @@ export const lists = new Lists<Contract>({
     number: { type: "text", sort: true },
     name: { type: "text", sort: true },
     amount: { type: "number", sort: true },
-    currency: { type: "text", sort: true },
-    status: { type: "text", sort: true },
+    currency: { type: "text", sort: true, values: currencyCodes },
+    status: { type: "text", sort: true, values: contractStatuses },
     signedAt: { type: "time", sort: true, nullable: true },
     startDate: { type: "date", sort: true, nullable: true },
     endDate: { type: "date", sort: true, nullable: true },

@@ -51,8 +51,8 @@ export class View {
   readonly revealed: AuditDraft[] = [];
 
   /** What the customer's opportunities come to, by currency and status. */
-  readonly #pipeline = once(() =>
-    opportunities.aggregate(this.#tenant, this.#request(opportunities), "by currency and status", (matches) =>
+  readonly #pipeline = once(async () =>
+    opportunities.aggregate(this.#tenant, await this.#request(opportunities), "by currency and status", (matches) =>
       db
         .selectFrom(matches)
         .select((eb) => [
@@ -86,7 +86,7 @@ export class View {
   /** The newest records of a list, under the list's own rules. */
   async section<Row extends object>(path: string, lists: Lists<Row>) {
     const { resource } = lists.listing;
-    const page = await lists.page(this.#tenant, this.#request(lists), { pageSize: 10, total: "exact" });
+    const page = await lists.page(this.#tenant, await this.#request(lists), { pageSize: 10, total: "exact" });
     const rows = page.rows.objects();
     const cleared = clearance(this.#call.caller, "list", this.#reveal.fields);
     this.#audit(resource, rows, cleared.clear);
@@ -119,10 +119,10 @@ export class View {
   }
 
   async contracts() {
-    const request = this.#request(contracts.lists);
+    const [request, agreed] = await Promise.all([this.#request(contracts.lists), this.#request(contracts.lists, contracts.agreed)]);
     const [section, totals, active] = await Promise.all([
       this.section("/contracts", contracts.lists),
-      contracts.totals(this.#tenant, this.#request(contracts.lists, contracts.agreed)),
+      contracts.totals(this.#tenant, agreed),
       contracts.lists.aggregate(this.#tenant, request, "active", (matches) =>
         db.selectFrom(matches).select(sql<number>`count(*) filter (where status = 'active')`.as("active")),
       ),
@@ -161,7 +161,7 @@ export class View {
 
   async summary() {
     const [totals, rows, [latest]] = await Promise.all([
-      payments.totals(this.#tenant, this.#request(payments.lists)),
+      this.#request(payments.lists).then((request) => payments.totals(this.#tenant, request)),
       this.#pipeline(),
       this.#newest(),
     ]);
@@ -176,7 +176,7 @@ export class View {
   }
 
   #request<Row extends object>(lists: Lists<Row>, ...more: Condition[]) {
-    return lists.resolve({}, this.#call.caller, [equals("customerId", this.#call.params.id), ...more]);
+    return lists.resolve(this.#call.tenant, {}, this.#call.caller, [equals("customerId", this.#call.params.id), ...more]);
   }
 
   #timeline(before: repository.TimelinePosition | undefined) {

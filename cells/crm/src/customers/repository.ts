@@ -5,7 +5,7 @@ import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
 import { nameKey } from "./domain.ts";
-import { type Customer, customer } from "./schema.ts";
+import { type Customer, customer, customerStatuses } from "./schema.ts";
 
 export const columns = [
   "customerId",
@@ -142,7 +142,7 @@ export const lists = new Lists<Customer>({
     industry: { type: "text", sort: true, nullable: true },
     level: { type: "text", sort: true, nullable: true },
     source: { type: "text", sort: true, nullable: true },
-    status: { type: "text", sort: true },
+    status: { type: "text", sort: true, values: customerStatuses },
     ownerId: { type: "text", sort: true },
     address: { type: "text", nullable: true },
     tags: { type: "texts" },

@@ -14,6 +14,7 @@ import {
   revealedBy,
 } from "@cell/cell";
 import { sendStream } from "@cell/http";
+import type { Tenant } from "@cell/postgres";
 import { badFields } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
@@ -34,7 +35,7 @@ const pageParameters = ["page", "pageSize", "cursor", "total"] as const;
 /** What a list takes besides the common parameters, and what it asks for. */
 export interface OwnParameters {
   shape: z.ZodRawShape;
-  conditions(query: never): Condition[];
+  conditions(query: never, tenant: Tenant): Promise<Condition[]>;
 }
 
 /** The export of a resource: `GET <path>/export`. `fields`: the types of those that its list does not tell. */
@@ -44,7 +45,7 @@ export function exportRoutes<Row extends object>(
   fields: CopiedOptions["types"],
   own?: OwnParameters,
 ): (cell: Cell) => void {
-  const conditions = ({ query }: ExportCall) => own?.conditions(query as never) ?? [];
+  const conditions = ({ query, tenant }: ExportCall) => own?.conditions(query as never, tenant) ?? [];
   const { resource, exposure } = lists.listing;
   const known = Object.entries(lists.listing.fields).map(([field, { type }]) => [field, type] as const);
   const types: CopiedOptions["types"] = { ...Object.fromEntries(known), ...fields };
@@ -70,7 +71,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       throw badFields(refused.map((name) => ({ path: name, code: "INVALID_FORMAT", message: "belongs to a page: not with format=csv" })));
     }
     const cleared = clearance(call.caller, exposure ?? "list", revealedBy(query.reveal, resource.sensitive, call.caller).fields);
-    const { statement, values } = lists.all(lists.resolve(query, call.caller, conditions(call)));
+    const { statement, values } = lists.all(await lists.resolve(call.tenant, query, call.caller, await conditions(call)));
     const rows = copiedCsvFile(call.tenant.reader().copy(statement, values, copiedFields(resource, cleared)), {
       resource,
       types,

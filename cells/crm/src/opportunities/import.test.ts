@@ -108,7 +108,13 @@ describe("the golden set", () => {
     expect(await named("asOf=2026-02-09T00:00:00Z&enteredStage=negotiation&leftTo=STILL")).toEqual(["O1"]);
     const { pipelineId } = await one("O1");
     expect(await named(`enteredStage=won&enteredPipelineId=${pipelineId}`)).toEqual(["O1"]);
-    expect(await named(`enteredStage=won&enteredPipelineId=${customerId}`)).toEqual([]);
+    const stages = [
+      { stage: "first", type: "open", probability: 10 },
+      { stage: "won", type: "won" },
+      { stage: "lost", type: "lost" },
+    ];
+    const other = (await admin.post("/pipelines", { body: { name: "Other", stages } })).body.pipelineId;
+    expect(await named(`enteredStage=won&enteredPipelineId=${other}`)).toEqual([]);
   });
 
   test("imported again out of its own export changes nothing, in any mode", async () => {

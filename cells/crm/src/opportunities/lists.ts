@@ -1,6 +1,8 @@
-import { type Condition, Lists } from "@cell/cell";
+import { type Condition, currencyCodes, Lists } from "@cell/cell";
 import { type RawBuilder, sql } from "kysely";
 import { keyword } from "../keyword.ts";
+import { knownPipelines, knownStages } from "../pipelines/known.ts";
+import { stageTypes } from "../pipelines/schema.ts";
 import { db } from "../tables.ts";
 import { columns, probability } from "./repository.ts";
 import { type Opportunity, opportunity, type StageMove, stageMove } from "./schema.ts";
@@ -173,16 +175,16 @@ export const lists = new Lists<Opportunity>({
     customerId: { type: "uuid" },
     name: { type: "text", sort: true },
     amount: { type: "number", sort: true },
-    currency: { type: "text", sort: true },
-    pipelineId: { type: "uuid" },
-    stage: { type: "text", sort: true },
-    status: { type: "text", sort: true },
+    currency: { type: "text", sort: true, values: currencyCodes },
+    pipelineId: { type: "uuid", values: knownPipelines },
+    stage: { type: "text", sort: true, values: knownStages },
+    status: { type: "text", sort: true, values: stageTypes },
     probability: { type: "number", sort: true },
     probabilityOverridden: { type: "boolean" },
     expectedCloseDate: { type: "date", sort: true, nullable: true },
     ownerId: { type: "text", sort: true },
     lostReason: { type: "text", nullable: true },
-    lastStage: { type: "text" },
+    lastStage: { type: "text", values: knownStages },
     stageEnteredAt: { type: "time", sort: true },
     closedAt: { type: "time", sort: true, nullable: true },
     createdAt: { type: "time", sort: true },
@@ -237,8 +239,8 @@ export const stageMoveLists = new Lists<StageMove>({
   visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
   fields: {
     seq: { type: "integer", sort: true },
-    fromStage: { type: "text", nullable: true },
-    toStage: { type: "text" },
+    fromStage: { type: "text", nullable: true, values: knownStages },
+    toStage: { type: "text", values: knownStages },
     enteredAt: { type: "time", sort: true },
     leftAt: { type: "time", nullable: true },
     actorId: { type: "text" },

@@ -1,6 +1,8 @@
-import { type Condition, equals, listQuery } from "@cell/cell";
-import { sql } from "kysely";
+import { type Condition, checkKnown, equals, listQuery, not } from "@cell/cell";
+import type { Tenant } from "@cell/postgres";
 import { z } from "zod";
+import { knownPipelines, knownStages } from "../pipelines/known.ts";
+import { stageTypes } from "../pipelines/schema.ts";
 import { arrived, asOf, type Departure, oneOf } from "./lists.ts";
 
 const slugs = z
@@ -39,8 +41,9 @@ export const opportunityQuery = listQuery.extend({
 });
 export type OpportunityQuery = z.infer<typeof opportunityQuery>;
 
-/** What the list's own parameters ask for. */
-export function conditionsOf(query: OpportunityQuery): Condition[] {
+/** What the list's own parameters ask for. Throws BAD_REQUEST for a stage, status or pipeline that the tenant does not know. */
+export async function conditionsOf(query: OpportunityQuery, tenant: Tenant): Promise<Condition[]> {
+  await checkParameters(query, tenant);
   const { customerId, pipelineId, stage, status, enteredStage, enteredFrom, enteredTo, leftTo } = query;
   const conditions: Condition[] = [];
   if (query.asOf !== undefined) conditions.push(asOf(query.asOf));
@@ -56,9 +59,14 @@ export function conditionsOf(query: OpportunityQuery): Condition[] {
   return conditions;
 }
 
-function not({ shape, values, sql: condition }: Condition): Condition {
-  return { shape: `not ${shape}`, values, sql: (given) => sql<boolean>`not ${condition(given)}` };
+async function checkParameters(query: OpportunityQuery, tenant: Tenant): Promise<void> {
+  const { stage, status, enteredStage, passedStages, notEnteredStage, pipelineId, enteredPipelineId, leftTo } = query;
+  if (status) await checkKnown("status", stageTypes, status, tenant);
+  for (const [path, id] of Object.entries({ pipelineId, enteredPipelineId }))
+    if (id !== undefined) await checkKnown(path, knownPipelines, [id.toLowerCase()], tenant);
+  const stages = { stage, enteredStage, passedStages, notEnteredStage, leftTo: typeof leftTo === "string" ? undefined : leftTo };
+  for (const [path, asked] of Object.entries(stages)) if (asked) await checkKnown(path, knownStages, asked, tenant);
 }
 
 /** The same for whoever has the list's parameters among its own, such as the export. */
-export const opportunityParameters = { shape: opportunityQuery.shape, conditions: (query: OpportunityQuery) => conditionsOf(query) };
+export const opportunityParameters = { shape: opportunityQuery.shape, conditions: conditionsOf };

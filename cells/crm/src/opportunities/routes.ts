@@ -111,7 +111,7 @@ const conflicts = {
 
 /** The opportunities' routes. */
 export function opportunityRoutes(cell: Cell): void {
-  cell.list(listOpportunities, lists, { conditions: ({ query }) => conditionsOf(query) });
+  cell.list(listOpportunities, lists, { conditions: ({ query, tenant }) => conditionsOf(query, tenant) });
 
   cell.command(createOpportunity, async (call, tx) => {
     const input = withoutMasked(opportunity.sensitive, undefined, call.body);

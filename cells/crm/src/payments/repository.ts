@@ -1,11 +1,11 @@
-import { type ListRequest, Lists } from "@cell/cell";
+import { currencyCodes, type ListRequest, Lists } from "@cell/cell";
 import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
-import { type Payment, payment } from "./schema.ts";
+import { type Payment, payment, paymentKinds, paymentStatuses } from "./schema.ts";
 
 const columns = [
   "paymentId",
@@ -102,12 +102,12 @@ export const lists = new Lists<Payment>({
     contractId: { type: "uuid" },
     customerId: { type: "uuid" },
     amount: { type: "number", sort: true },
-    currency: { type: "text", sort: true },
+    currency: { type: "text", sort: true, values: currencyCodes },
     paidAt: { type: "time", sort: true },
     method: { type: "text", sort: true, nullable: true },
     reference: { type: "text", sort: true, nullable: true },
-    kind: { type: "text", sort: true },
-    status: { type: "text", sort: true },
+    kind: { type: "text", sort: true, values: paymentKinds },
+    status: { type: "text", sort: true, values: paymentStatuses },
     overpaid: { type: "boolean" },
     createdAt: { type: "time", sort: true },
     updatedAt: { type: "time", sort: true },

@@ -46,11 +46,11 @@ const given = (p: Parameters<{ stages: string }>) =>
     ),
   );
 
-const known = (p: Parameters<{ pipelineId: string }>) =>
+const stagesKnown = (p: Parameters<{ pipelineId: string }>) =>
   db.selectFrom("pipelineStages as known").where("known.pipelineId", "=", p.pipelineId);
 const count = sql<number>`count(*)`.as("count");
 const isKnown = (p: Parameters<{ pipelineId: string }>) =>
-  sql<boolean>`exists (${known(p).select(sql`1`.as("one")).where(sql<boolean>`known.stage = given.stage`)})`;
+  sql<boolean>`exists (${stagesKnown(p).select(sql`1`.as("one")).where(sql<boolean>`known.stage = given.stage`)})`;
 
 const writeStages = statement((p: Parameters<{ pipelineId: string; stages: string }>) =>
   db
@@ -66,7 +66,9 @@ const writeStages = statement((p: Parameters<{ pipelineId: string; stages: strin
         "position",
         sql<boolean>`true`.as("active"),
         // Those that were there keep theirs: it is not among what a conflict sets.
-        sql<number>`(${known(p).select(count)}) + (count(*) filter (where not (${isKnown(p)})) over (order by position)) - 1`.as("number"),
+        sql<number>`(${stagesKnown(p).select(count)}) + (count(*) filter (where not (${isKnown(p)})) over (order by position)) - 1`.as(
+          "number",
+        ),
       ] as never),
     )
     .onConflict((conflict) =>
@@ -109,12 +111,35 @@ const occupied = statement((p: Parameters<{ pipelineId: string; stages: string[]
     .orderBy("stage"),
 );
 
+const known = statement((_: Parameters<object>) =>
+  db.selectNoFrom([
+    sql<
+      string[]
+    >`array(${db.selectFrom("pipelines").select(sql`pipeline_id::text`.as("id")).orderBy("createdAt").orderBy("pipelineId")})`.as(
+      "pipelineIds",
+    ),
+    sql<string[]>`array(${db
+      .selectFrom("pipelineStages")
+      .select("stage")
+      .groupBy("stage")
+      .orderBy(sql`min(position)`)
+      .orderBy("stage")})`.as("stages"),
+  ]),
+);
+
 export function find(tenant: TenantDb, pipelineId: string): Promise<Pipeline | undefined> {
   return tenant.first(byId, { pipelineId });
 }
 
 export function findAll(tenant: TenantDb): Promise<Pipeline[]> {
   return tenant.query(everyOne, {});
+}
+
+/** The ids of all pipelines, and the stages of all of them, removed ones included. */
+export async function findKnown(tenant: TenantDb): Promise<{ pipelineIds: string[]; stages: string[] }> {
+  const [row] = await tenant.query(known, {});
+  if (!row) throw new Error("a statement without a row");
+  return row;
 }
 
 /** The tenant's default pipeline. Throws an Error for a tenant without: its schema is damaged. */

@@ -1,5 +1,5 @@
+import type { Day } from "@cell/cell";
 import Big from "big.js";
-import type { Day } from "../calendar.ts";
 import { type Link, within } from "./links.ts";
 import { type Basis, basisOf, byCurrency, countOf, type Exchange, plainAmounts, type Sums } from "./money.ts";
 import type { ForecastSums } from "./repository.ts";

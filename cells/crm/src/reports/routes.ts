@@ -1,11 +1,10 @@
-import { type Call, type Cell, clearance, endpoint, remembered, revealedBy, settingsOf } from "@cell/cell";
+import { type Call, type Cell, checkKnown, clearance, dayAt, endpoint, remembered, revealedBy, settingsOf } from "@cell/cell";
 import { latin1, sendWhole } from "@cell/http";
 import type { TenantDb } from "@cell/postgres";
-import { notFound } from "@cell/problem";
 import type { z } from "zod";
-import { dayAt } from "../calendar.ts";
 import { customer } from "../customers/schema.ts";
 import { opportunity } from "../opportunities/schema.ts";
+import { knownPipelines } from "../pipelines/known.ts";
 import { effective } from "../settings/domain.ts";
 import type { Settings } from "../settings/schema.ts";
 import { visibility } from "../visibility.ts";
@@ -38,7 +37,7 @@ import { summaryOf } from "./summary.ts";
 import type { Grouping } from "./sums.ts";
 import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
 
-const common = { method: "get", permission: "report:read", status: 200, refusals: [404] } as const;
+const common = { method: "get", permission: "report:read", status: 200 } as const;
 const tag = "Reports";
 
 const getMetrics = endpoint({
@@ -200,7 +199,11 @@ async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
   const asOf = asOfOf(query, timezone, call.now);
   const stages = await reports.stagesOf(tenant, query.pipelineId ?? null);
   const pipelineId = stages[0]?.pipelineId;
-  if (pipelineId === undefined) throw notFound("Pipeline", { field: "pipelineId" });
+  if (pipelineId === undefined) {
+    const asked = query.pipelineId === undefined ? [] : [query.pipelineId];
+    await checkKnown("pipelineId", knownPipelines, asked, call.tenant);
+    throw new Error(`a pipeline of ${call.tenant.tenantId} has no stages`);
+  }
   const numbered = [...stages].sort((one, other) => one.number - other.number);
   const question = {
     pipelineId,

@@ -1,4 +1,4 @@
-import { amountFigure, currencyCode, report, sensitive, text } from "@cell/cell";
+import { amountFigure, currencyCodes, report, sensitive, text } from "@cell/cell";
 import { z } from "zod";
 
 const moment = (what: string) =>
@@ -16,7 +16,12 @@ const asked = {
   ownerId: text(128, 1)
     .optional()
     .meta({ description: "Only what this user owned at `asOf`; `me` for one's own", examples: ["me"] }),
-  currency: currencyCode()
+  currency: z
+    .string()
+    .refine((code) => currencyCodes.includes(code), {
+      error: `must be a currency of ISO 4217: ${currencyCodes.join(", ")}`,
+      params: { code: "INVALID_ENUM" },
+    })
     .optional()
     .meta({ description: "Only what was in this currency at `asOf`", examples: ["CNY"] }),
   asOf: moment("What was known then, by default now; a date means its beginning"),

@@ -1,18 +1,6 @@
-import { hasForm } from "@cell/cell";
+import { addDays, type Day, dayAt, hasForm, type Instant, startOfDay } from "@cell/cell";
 import { badField } from "@cell/problem";
-import {
-  addDays,
-  addMonths,
-  type Day,
-  dayAt,
-  firstDayFrom,
-  type Instant,
-  type Period,
-  periodMonths,
-  periodName,
-  startOfDay,
-  startOfPeriod,
-} from "../calendar.ts";
+import { addMonths, firstDayFrom, type Period, periodMonths, periodName, startOfPeriod } from "../calendar.ts";
 
 /** From `from` on, up to but without `to`. */
 export interface Window {

@@ -1,9 +1,9 @@
-import { canonicalJson, type StoredSettings } from "@cell/cell";
+import { canonicalJson, defaultConventions, type StoredSettings } from "@cell/cell";
 import { badField } from "@cell/problem";
 import type { Settings, SettingsPatch } from "./schema.ts";
 
 const defaults: Settings = {
-  timezone: "UTC",
+  ...defaultConventions,
   currency: "CNY",
   rates: {},
   stuckAfterDays: 14,

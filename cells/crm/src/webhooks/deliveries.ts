@@ -3,8 +3,8 @@ import { type AuditEntry, type Parameters, statement, type TenantDb, type Tenant
 import { type RawBuilder, sql } from "kysely";
 import { recordsOf } from "../records.ts";
 import { type DeliveryStatus, db, type Tables, type WebhookAttemptsTable } from "../tables.ts";
-import type { Event } from "./domain.ts";
-import { type Attempt, type Delivery, delivery } from "./schema.ts";
+import { deliveredTypes, type Event } from "./domain.ts";
+import { type Attempt, type Delivery, delivery, deliveryStatuses } from "./schema.ts";
 import type { TrailPosition } from "./trail.ts";
 
 /** A delivery that is to be made. */
@@ -314,8 +314,8 @@ export const lists = new Lists<Delivery>({
   fields: {
     deliveryId: { type: "uuid" },
     eventId: { type: "uuid" },
-    eventType: { type: "text" },
-    status: { type: "text" },
+    eventType: { type: "text", values: deliveredTypes },
+    status: { type: "text", values: deliveryStatuses },
     attempts: { type: "integer" },
     occurredAt: { type: "time" },
     createdAt: { type: "time", sort: true },

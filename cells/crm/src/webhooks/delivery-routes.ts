@@ -1,4 +1,16 @@
-import { type AuditDraft, type Cell, endpoint, equals, idParams, listAnswer, listOf, listQuery, resources, settingsOf } from "@cell/cell";
+import {
+  type AuditDraft,
+  type Cell,
+  checkKnown,
+  endpoint,
+  equals,
+  idParams,
+  listAnswer,
+  listOf,
+  listQuery,
+  resources,
+  settingsOf,
+} from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
@@ -6,7 +18,7 @@ import { z } from "zod";
 import { instantOf } from "../calendar.ts";
 import { effective } from "../settings/domain.ts";
 import * as deliveries from "./deliveries.ts";
-import { payloadOf, pingType } from "./domain.ts";
+import { deliveredTypes, payloadOf, pingType } from "./domain.ts";
 import * as webhooks from "./repository.ts";
 import { type Delivery, delivery, deliveryDetail, deliveryStatuses, replayed, replayInput, type StoredWebhook, webhook } from "./schema.ts";
 import * as trail from "./trail.ts";
@@ -93,6 +105,7 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
   cell.list(listDeliveries, deliveries.lists, {
     conditions: async ({ params, query: { status, eventType }, tenant }) => {
       await existing(tenant.reader(), params.id);
+      if (eventType !== undefined) await checkKnown("eventType", deliveredTypes, [eventType], tenant);
       return Object.entries({ webhookId: params.id, status, eventType }).flatMap(([field, value]) =>
         value === undefined ? [] : [equals(field, value)],
       );

@@ -31,6 +31,8 @@ export type EventType = (typeof eventTypes)[number];
 
 /** What a test sends: every endpoint takes it. */
 export const pingType = "webhook.ping";
+/** The types that a delivery can have. */
+export const deliveredTypes = [...eventTypes, pingType] as const;
 
 const known: ReadonlySet<string> = new Set(eventTypes);
 

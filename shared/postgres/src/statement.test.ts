@@ -1,0 +1,23 @@
+import { expect, test } from "vitest";
+import { StatementCache, tenantTables } from "./statement.ts";
+
+const tables = tenantTables<{ things: { name: string } }>();
+const select = () => tables.selectFrom("things").select("name");
+
+test("shapes that were used last stay compiled, and what callers make up is neither kept here nor in a connection", () => {
+  const cache = new StatementCache<object, unknown>(2);
+  const [first, second] = [cache.get("first", select), cache.get("second", select)];
+  expect(cache.get("first", select)).toBe(first);
+  cache.get("third", select);
+  expect(cache.get("first", select)).toBe(first);
+  expect(cache.get("second", select)).not.toBe(second);
+  expect(first.compiled.keep).toBe(true);
+  for (let made = 0; made < 10; made++) expect(cache.get(`made up ${made}`, select, false).compiled.keep).toBe(false);
+  expect(cache.get("first", select)).toBe(first);
+});
+
+test("without room every statement is compiled for its one use", () => {
+  const cache = new StatementCache<object, unknown>(0);
+  const made = cache.get("any", select);
+  expect([made.compiled.keep, cache.get("any", select) === made]).toEqual([false, false]);
+});
