@@ -51,6 +51,14 @@ describe("docker-compose.yml", () => {
     for (const [, value] of secrets) expect(value).toMatch(/\$\{[A-Z_]+:\?/);
   });
 
+  it("has a superuser prepare the database before any program starts, none of which connects as one", () => {
+    const preparing = Object.entries(services).filter(([, { command }]) => command?.some((word) => word.endsWith("bootstrap.sh")));
+    expect(preparing.map(([name]) => name)).toEqual(["bootstrap"]);
+    for (const { service } of running)
+      expect(service.environment?.DATABASE_URL).toMatch(/^postgres:\/\/(crm:\$\{CRM_PASSWORD|gateway:\$\{GATEWAY_PASSWORD)/);
+    for (const name of ["crm-migrate", "gateway-migrate"]) expect(services[name]?.depends_on).toHaveProperty("bootstrap");
+  });
+
   it("opens the gateway's port alone, and asks both programs whether they are ready", () => {
     expect(Object.keys(services).filter((name) => services[name]?.ports)).toEqual(["gateway"]);
     for (const name of ["crm", "gateway"]) expect(services[name]?.healthcheck?.test.join(" ")).toContain("/ready");

@@ -19,7 +19,7 @@ export interface Captured {
 export async function capture(stack: Stack, tenantId: string, work: () => Promise<unknown>): Promise<Captured[]> {
   const role = `"${schemaOf(tenantId)}"`;
   const settings = { log_statement: "all", log_error_verbosity: "default", log_parameter_max_length: "-1" };
-  for (const [name, value] of Object.entries(settings)) await stack.owner.query(`alter role ${role} set ${name} = '${value}'`);
+  for (const [name, value] of Object.entries(settings)) await stack.superuser.query(`alter role ${role} set ${name} = '${value}'`);
   try {
     await closeConnections(stack, tenantId);
     const start = statSync(stack.postgresLog).size;
@@ -29,7 +29,7 @@ export async function capture(stack: Stack, tenantId: string, work: () => Promis
     const found = statementsIn(readFileSync(stack.postgresLog).subarray(start).toString(), schemaOf(tenantId));
     return await Promise.all(found.map(async (statement) => ({ ...statement, types: await typesOf(stack, statement.text) })));
   } finally {
-    for (const name of Object.keys(settings)) await stack.owner.query(`alter role ${role} reset ${name}`);
+    for (const name of Object.keys(settings)) await stack.superuser.query(`alter role ${role} reset ${name}`);
     await closeConnections(stack, tenantId);
     // Reads come first after a cut: the connections of a tenant that only writes would all be taken by writers.
     await call(stack, tenantId, "/customers?pageSize=1");
@@ -38,12 +38,12 @@ export async function capture(stack: Stack, tenantId: string, work: () => Promis
 
 /** A role's settings are read when a connection is opened. */
 async function closeConnections(stack: Stack, tenantId: string): Promise<void> {
-  await stack.owner.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [schemaOf(tenantId)]);
+  await stack.superuser.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [schemaOf(tenantId)]);
   await sleep(100);
 }
 
 async function typesOf(stack: Stack, text: string): Promise<string[]> {
-  const client = await stack.owner.connect();
+  const client = await stack.superuser.connect();
   try {
     await client.query(`prepare captured as ${text}`);
     const { rows } = await client.query<{ types: string[] }>(

@@ -18,7 +18,7 @@ export interface Place {
 /** Cursors behind the n-th customers, made out of one that the product gave: to walk to each would take as many requests as there are pages. */
 export async function cursors(stack: Stack, tenantId: string, given: string | null, numbers: readonly number[]): Promise<Place[]> {
   const [fingerprint, , total, isBound] = JSON.parse(Buffer.from(given ?? "", "base64url").toString()) as unknown[];
-  const { rows } = await stack.owner.query<{ id: string; at: Date }>(
+  const { rows } = await stack.superuser.query<{ id: string; at: Date }>(
     `select customer_id as id, created_at as at from "${schemaOf(tenantId)}".customers where customer_id = any($1::uuid[])`,
     [numbers.map(idOf)],
   );

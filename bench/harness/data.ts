@@ -55,13 +55,13 @@ export async function ensureMany(stack: Stack, log: (line: string) => void): Pro
 /** Small tenants, to be asked in turn: `t-0001` and so on. Resolves to their ids. */
 export async function ensureSmallTenants(stack: Stack, count: number, log: (line: string) => void): Promise<string[]> {
   const ids = Array.from({ length: count }, (_, index) => `t-${String(index + 1).padStart(4, "0")}`);
-  const { rows } = await stack.owner.query<{ tenant_id: string }>("select tenant_id from crm.tenants");
+  const { rows } = await stack.superuser.query<{ tenant_id: string }>("select tenant_id from crm.tenants");
   const known = new Set(rows.map((row) => row.tenant_id));
   const missing = ids.filter((id) => !known.has(id));
   if (missing.length > 0) log(`Making ${missing.length} small tenants.`);
   for (const id of missing) {
     await ensureTenant(stack, id);
-    await stack.owner.query(customers(`"${schemaOf(id)}"`, 20));
+    await stack.superuser.query(customers(`"${schemaOf(id)}"`, 20));
   }
   return ids;
 }
@@ -73,7 +73,7 @@ export async function ensureCustomers(stack: Stack, tenantId: string, count: num
 }
 
 async function isEmpty(stack: Stack, tenantId: string, table: string): Promise<boolean> {
-  const { rowCount } = await stack.owner.query(`select from "${schemaOf(tenantId)}".${table} limit 1`);
+  const { rowCount } = await stack.superuser.query(`select from "${schemaOf(tenantId)}".${table} limit 1`);
   return rowCount === 0;
 }
 
@@ -90,7 +90,7 @@ async function fill(
   const schema = schemaOf(tenantId);
   const startedAt = performance.now();
   log(`Filling ${tables.join(" and ")} of ${tenantId} with ${count} …`);
-  const client = await stack.owner.connect();
+  const client = await stack.superuser.connect();
   try {
     await client.query("begin");
     // Rows that fit each other are made: looking at each key would take as long again.

@@ -1,13 +1,13 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseAssertionKeys } from "@cell/http";
+import { bootstrapDatabase, type ProgramUrls } from "@cell/postgres/bootstrap";
 import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
 import { schemaOf, tenantLogin } from "@cell/postgres/tenants";
 import pg from "pg";
 import { build, fileOf } from "../../scripts/build.ts";
-import { ensureGatewayRole } from "../../scripts/start/database.ts";
 import { endLeftovers, recordPids } from "../../scripts/start/lock.ts";
-import { gatewayPassword, keepSecrets, type Secrets } from "../../scripts/start/secrets.ts";
+import { keepSecrets, rolePasswords, type Secrets } from "../../scripts/start/secrets.ts";
 import { runStep, type Service, startService } from "../../scripts/start/service.ts";
 import type { Config } from "../config.ts";
 import type { Pids } from "./processes.ts";
@@ -23,21 +23,23 @@ const rateLimits = { RATE_LIMIT_TOKEN: "1000000", RATE_LIMIT_TENANT: "1000000" }
 export class Stack {
   readonly config: Config;
   readonly secrets: Secrets;
-  /** The database's owner. */
-  readonly owner: pg.Pool;
+  /** To prepare and to look: no program connects as a superuser. */
+  readonly superuser: pg.Pool;
+  readonly #urls: ProgramUrls;
   readonly #embedded: Embedded;
   readonly #services: Partial<Record<ServiceName, Service>> = {};
   readonly #pids: Record<string, number> = {};
   readonly #log: (line: string) => void;
 
-  private constructor(config: Config, secrets: Secrets, embedded: Embedded, log: (line: string) => void) {
+  private constructor(config: Config, secrets: Secrets, embedded: Embedded, urls: ProgramUrls, log: (line: string) => void) {
     this.config = config;
     this.secrets = secrets;
     this.#embedded = embedded;
+    this.#urls = urls;
     this.#log = log;
-    this.owner = new pg.Pool({ connectionString: embedded.socketUrl, max: 4, options: "-c timezone=UTC" });
+    this.superuser = new pg.Pool({ connectionString: embedded.socketUrl, max: 4, options: "-c timezone=UTC" });
     // Whoever uses a connection that is lost is told by its query.
-    this.owner.on("error", () => undefined);
+    this.superuser.on("error", () => undefined);
   }
 
   /** Starts all; `stop()` is owed. Rejects with a sentence. */
@@ -47,9 +49,9 @@ export class Stack {
     await build();
     const secrets = keepSecrets(config.dataDir);
     const embedded = await startEmbedded({ dataDir: config.dataDir, port: config.ports.postgres, log });
-    const stack = new Stack(config, secrets, embedded, log);
+    const urls = await bootstrapDatabase({ url: embedded.socketUrl, passwords: rolePasswords(secrets) });
+    const stack = new Stack(config, secrets, embedded, urls, log);
     try {
-      await ensureGatewayRole({ url: embedded.url, ownerUrl: embedded.socketUrl, gatewayUrl: "", embedded }, secrets);
       for (const name of ["gateway", "crm"] as const) await stack.migrate(name);
       for (const name of ["echo", "crm", "gateway"] as const) await stack.run(name);
     } catch (error) {
@@ -73,7 +75,7 @@ export class Stack {
 
   /** Through the unix socket, as the cell's owner. */
   get databaseUrl(): string {
-    return this.#embedded.socketUrl;
+    return this.#urls.crm;
   }
 
   get postgresLog(): string {
@@ -87,7 +89,12 @@ export class Stack {
   /** The database by a tenant's own login. */
   urlOf(tenantId: string): string {
     const { user, password } = tenantLogin(schemaOf(tenantId), this.secrets.tenantLoginSecret);
-    return this.#urlAs(user, password);
+    return Object.assign(new URL(this.databaseUrl), { username: user, password }).href;
+  }
+
+  /** Another database of the server, as a superuser. */
+  superuserUrlOf(database: string): string {
+    return Object.assign(new URL(this.#embedded.socketUrl), { pathname: `/${database}` }).href;
   }
 
   /** The processes of these names, PostgreSQL always among them. */
@@ -141,7 +148,7 @@ export class Stack {
 
   async stop(): Promise<void> {
     for (const name of ["gateway", "crm", "echo"] as const) await this.halt(name);
-    await this.owner.end();
+    await this.superuser.end();
     await this.#embedded.stop();
   }
 
@@ -151,10 +158,6 @@ export class Stack {
 
   #url(name: ServiceName): string {
     return `http://127.0.0.1:${this.config.ports[name]}`;
-  }
-
-  #urlAs(user: string, password: string): string {
-    return Object.assign(new URL(this.databaseUrl), { username: user, password }).href;
   }
 
   #environment(name: ServiceName): Record<string, string> {
@@ -169,11 +172,10 @@ export class Stack {
       NODE_COMPILE_CACHE: join(dataDir, "compile-cache"),
       ...(config.profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` } : {}),
     };
-    const gatewayUrl = this.#urlAs("gateway", gatewayPassword(secrets));
     const cells = `crm=${this.#url("crm")},echo=${this.#url("echo")}`;
     switch (name) {
       case "gateway":
-        return { ...common, ...rateLimits, DATABASE_URL: gatewayUrl, OPERATOR_KEY: secrets.operatorKey, CELLS: cells };
+        return { ...common, ...rateLimits, DATABASE_URL: this.#urls.gateway, OPERATOR_KEY: secrets.operatorKey, CELLS: cells };
       case "crm":
         return {
           ...common,

@@ -37,7 +37,7 @@ export async function ensureTenant(stack: Stack, tenantId: string): Promise<void
   const body = await response.text();
   if (response.status !== 201 && response.status !== 409)
     throw new Error(`The tenant ${tenantId} cannot be made: ${response.status} ${body}`);
-  await stack.owner.query(
+  await stack.superuser.query(
     `insert into gateway.api_keys (key_id, tenant_id, user_id, role, act_as, prefix, secret_hash, env)
      values (gen_random_uuid(), $1, 'bench', 'admin', false, 'crm_bench', $2, 'bench') on conflict (secret_hash) do nothing`,
     [tenantId, createHash("sha256").update(keyOf(tenantId)).digest()],
@@ -54,7 +54,7 @@ export async function newTenant(stack: Stack, name: string): Promise<string> {
 /** Drops a tenant with all its data. */
 export async function dropTenant(stack: Stack, tenantId: string): Promise<void> {
   // One that was hidden has to be known again to be dropped.
-  await stack.owner.query(
+  await stack.superuser.query(
     `insert into crm.tenants (tenant_id, schema, version, login_key) select $1::text, $2::text, 0, '' where exists (select from pg_namespace where nspname = $2::text)
      on conflict do nothing`,
     [tenantId, schemaOf(tenantId)],
@@ -69,14 +69,14 @@ export async function dropTenant(stack: Stack, tenantId: string): Promise<void> 
 
 /** Keeps the cell's background (sealing, sweeping) away from a tenant that only the limits write to. */
 export async function hideTenant(stack: Stack, tenantId: string): Promise<void> {
-  await stack.owner.query("delete from crm.tenants where tenant_id = $1", [tenantId]);
+  await stack.superuser.query("delete from crm.tenants where tenant_id = $1", [tenantId]);
 }
 
 /** Waits until what was written is sealed, so that the sealing of one side's writes is not another side's load; 20 s at most. */
 export async function sealed(stack: Stack, tenantId: string): Promise<void> {
   const schema = schemaOf(tenantId);
   for (let waitedMs = 0; waitedMs < 20_000; waitedMs += 100) {
-    const { rows } = await stack.owner.query<{ done: boolean }>(
+    const { rows } = await stack.superuser.query<{ done: boolean }>(
       `select not exists (select from "${schema}".audit_logs where transaction_id >= coalesce((select max(to_transaction) from "${schema}".audit_seals), 0)) as done`,
     );
     if (rows[0]?.done) return;

@@ -10,12 +10,12 @@ const fields = [
 /** Makes a database of that name anew, with nothing in it; resolves to its address, through the unix socket as that of our own. */
 export async function makeDatabase(stack: Stack, name: string): Promise<string> {
   await dropDatabase(stack, name);
-  await stack.owner.query(`create database ${name}`);
+  await stack.superuser.query(`create database ${name} owner crm`);
   return Object.assign(new URL(stack.databaseUrl), { pathname: name }).href;
 }
 
 export async function dropDatabase(stack: Stack, name: string): Promise<void> {
-  await stack.owner.query(`drop database if exists ${name} with (force)`);
+  await stack.superuser.query(`drop database if exists ${name} with (force)`);
 }
 
 /**

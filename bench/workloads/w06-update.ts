@@ -26,7 +26,7 @@ export const update: Workload = {
     const own = callerHeaders(tenantId);
     const patch = { "content-type": "application/json", "x-request-id": unique, "if-match": `"${version}"` };
     const product = bench.http("PATCH, through the gateway", stack.gateway, stack.pids("gateway", "crm"), async () => {
-      const { rows } = await stack.owner.query<{ id: string; version: number }>(
+      const { rows } = await stack.superuser.query<{ id: string; version: number }>(
         "select customer_id as id, version from tenant_bench_written.customers where customer_id = any($1::uuid[])",
         [Array.from({ length: records }, (_, index) => idOf(index + 1))],
       );
@@ -39,7 +39,7 @@ export const update: Workload = {
       }));
     });
     const restart = async () => {
-      await stack.owner.query("update tenant_bench_limit.customers set version = $1 where customer_id = any($2::uuid[])", [
+      await stack.superuser.query("update tenant_bench_limit.customers set version = $1 where customer_id = any($2::uuid[])", [
         versionBefore,
         Array.from({ length: bench.config.connections }, (_, client) => idOf(client + 1)),
       ]);
@@ -56,7 +56,7 @@ export const update: Workload = {
 /** The statements of one PATCH, for one record a client whose version grows with each transaction. */
 async function updateScript({ stack }: Bench) {
   const id = idOf(captured);
-  await stack.owner.query("update tenant_bench_written.customers set version = $2 where customer_id = $1", [id, versionBefore]);
+  await stack.superuser.query("update tenant_bench_written.customers set version = $2 where customer_id = $1", [id, versionBefore]);
   const requestId = prefix();
   const level = prefix();
   const headers = { "content-type": "application/json", "x-request-id": requestId, "if-match": `"${versionBefore}"` };

@@ -40,7 +40,7 @@ export const importRows: Workload = {
           const copy = `copy "${schemaOf(tenantId)}".customers (${await columns(bench, tenantId)}) from '${file}'`;
           const startedAt = performance.now();
           const sample = await withCpu(stack.pids(), async () => {
-            await stack.owner.query(copy);
+            await stack.superuser.query(copy);
             return timed(rows, performance.now() - startedAt);
           });
           await leaveNothing(stack, tenantId);
@@ -69,7 +69,7 @@ interface Job {
 /** Vacuum and checkpoint of what one side wrote are not the other side's load. */
 async function leaveNothing(stack: Stack, tenantId: string): Promise<void> {
   await dropTenant(stack, tenantId);
-  await stack.owner.query("checkpoint");
+  await stack.superuser.query("checkpoint");
 }
 
 /** Sends the file and waits for the end. */
@@ -108,11 +108,11 @@ export function customersCsv(rows: number): Uint8Array<ArrayBuffer> {
 async function copyOut(bench: Bench, tenantId: string, file: string): Promise<void> {
   // The server runs as another user than this program, which may be root.
   chmodSync(bench.config.dataDir, 0o777);
-  await bench.stack.owner.query(`copy "${schemaOf(tenantId)}".customers (${await columns(bench, tenantId)}) to '${file}'`);
+  await bench.stack.superuser.query(`copy "${schemaOf(tenantId)}".customers (${await columns(bench, tenantId)}) to '${file}'`);
 }
 
 async function columns({ stack }: Bench, tenantId: string): Promise<string> {
-  const { rows } = await stack.owner.query<{ columns: string }>(
+  const { rows } = await stack.superuser.query<{ columns: string }>(
     `select string_agg(quote_ident(attname), ', ' order by attnum) as columns from pg_attribute
      where attrelid = '"${schemaOf(tenantId)}".customers'::regclass and attnum > 0 and not attisdropped and attgenerated = ''`,
   );

@@ -52,7 +52,7 @@ export const funnel: Workload = {
       );
     }
     const path = reports["pipeline/funnel"];
-    const forget = async () => void (await bench.stack.owner.query("truncate tenant_bench_many.kept_parts"));
+    const forget = async () => void (await bench.stack.superuser.query("truncate tenant_bench_many.kept_parts"));
     const { limit, ...firsts } = await bench.measure({
       limit: bench.sql("pgbench, index-only scan", tenantId, { text, variables: {} }, { connections: 1, latencies: true }),
       unkept: firstOfAll(bench, "pipeline/funnel, the first of a new process, nothing kept", path, forget),
@@ -94,10 +94,10 @@ function firstOfAll(bench: Bench, name: string, path: string, before: () => Prom
  * all their columns, or else PostgreSQL would rather read the table.
  */
 async function ensureIndexed({ stack }: Bench): Promise<void> {
-  const { rows } = await stack.owner.query("select to_regclass('public.bench_opportunities') is not null as there");
+  const { rows } = await stack.superuser.query("select to_regclass('public.bench_opportunities') is not null as there");
   if (rows[0]?.there) return;
-  await stack.owner.query("create table public.bench_opportunities as select * from tenant_bench_many.opportunities");
-  await stack.owner.query("create index on public.bench_opportunities (stage) include (amount)");
-  await stack.owner.query("vacuum (analyze, freeze) public.bench_opportunities");
-  await stack.owner.query("grant select on public.bench_opportunities to public");
+  await stack.superuser.query("create table public.bench_opportunities as select * from tenant_bench_many.opportunities");
+  await stack.superuser.query("create index on public.bench_opportunities (stage) include (amount)");
+  await stack.superuser.query("vacuum (analyze, freeze) public.bench_opportunities");
+  await stack.superuser.query("grant select on public.bench_opportunities to public");
 }

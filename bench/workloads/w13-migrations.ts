@@ -1,9 +1,11 @@
 import { migrateSchema, type Registry, type TenantMigration } from "@cell/postgres";
+import { bootstrapDatabase } from "@cell/postgres/bootstrap";
 import { schemaOf, tenantLogin } from "@cell/postgres/tenants";
 import pg from "pg";
 import { cellMigrations } from "../../cells/crm/src/migrations/registry.ts";
 import { tenantMigrations } from "../../cells/crm/src/migrations/tenant.ts";
 import { createRegistry } from "../../cells/crm/src/registry.ts";
+import { rolePasswords } from "../../scripts/start/secrets.ts";
 import type { Bench, Workload } from "../harness/bench.ts";
 import { atMost, compare, type Line } from "../harness/report.ts";
 import { type Sample, timed, withCpu } from "../harness/sample.ts";
@@ -23,8 +25,9 @@ export const migrations: Workload = {
     const { migrated } = bench.config.sizes;
     const [ours, plain] = [tenantIds("m", migrated), tenantIds("p", migrated)];
     await dropAll(bench, [...ours, ...plain]);
-    await bench.stack.owner.query(`create database ${database}`);
-    const url = Object.assign(new URL(bench.stack.databaseUrl), { pathname: `/${database}` }).href;
+    await bench.stack.superuser.query(`create database ${database}`);
+    const passwords = rolePasswords(bench.stack.secrets);
+    const { crm: url } = await bootstrapDatabase({ url: bench.stack.superuserUrlOf(database), passwords });
     await migrateSchema({ url, schema: "crm", migrations: cellMigrations });
     const tenants = createRegistry({ databaseUrl: url, loginSecret: secret, total: 8, perTenant: 4, statementTimeoutMs: 10_000 });
     try {
@@ -124,6 +127,6 @@ async function plainly(url: string, ids: readonly string[], sqlOf: (id: string) 
 }
 
 async function dropAll({ stack }: Bench, ids: readonly string[]): Promise<void> {
-  await stack.owner.query(`drop database if exists ${database} with (force)`);
-  for (const role of ids.map(schemaOf)) await stack.owner.query(`drop role if exists "${role}"`);
+  await stack.superuser.query(`drop database if exists ${database} with (force)`);
+  for (const role of ids.map(schemaOf)) await stack.superuser.query(`drop role if exists "${role}"`);
 }

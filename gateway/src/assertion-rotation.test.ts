@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { parseAssertionKeys } from "@cell/http";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
@@ -15,7 +15,7 @@ let key: string;
 beforeAll(async () => {
   cell = await startTestCell();
   cell.keys = parseAssertionKeys(oldKey);
-  databaseUrl = await createDatabase(inject("databaseUrl"));
+  databaseUrl = await createDatabase();
   gateway = await startGateway(oldKey);
   ({ key } = await createTenant(gateway, "tenant-a"));
 });

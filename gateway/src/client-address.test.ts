@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { clientAddress, networkOf, parseTrustedProxies } from "./client-address.ts";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway } from "./testing/gateway.ts";
@@ -9,7 +9,7 @@ let databaseUrl: string;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  databaseUrl = await createDatabase(inject("databaseUrl"));
+  databaseUrl = await createDatabase();
 });
 
 afterAll(() => cell.close());

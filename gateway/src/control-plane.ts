@@ -1,5 +1,6 @@
 import type { Logger } from "@cell/http";
-import { sql } from "kysely";
+import { requireServedVersion, UnusableDatabase } from "@cell/postgres/versions";
+import { CompiledQuery, sql } from "kysely";
 import type { CellConfig } from "./config.ts";
 import { type ControlDb, change } from "./tables.ts";
 
@@ -15,6 +16,7 @@ export class ControlPlane {
   readonly #log: Logger;
   #timer: NodeJS.Timeout | undefined;
   #registered = false;
+  #unusable: UnusableDatabase | undefined;
   #revision: number | undefined;
   #seenAtMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
@@ -32,9 +34,10 @@ export class ControlPlane {
     return performance.now() - this.#seenAtMs < awayMs;
   }
 
-  /** Resolves after the first look, whatever it found; from then on it looks every second. */
+  /** Resolves after the first look, also when the database is away; from then on it looks every second. Rejects with an UnusableDatabase. */
   async start(): Promise<void> {
     await this.#look();
+    if (this.#unusable) throw this.#unusable;
   }
 
   stop(): void {
@@ -44,9 +47,13 @@ export class ControlPlane {
 
   async #look(): Promise<void> {
     try {
-      if (!this.#registered) await this.#register();
+      if (!this.#registered) {
+        await requireServedVersion({ query: (text) => this.#db.executeQuery(CompiledQuery.raw(text)) });
+        await this.#register();
+      }
       await this.#compare();
     } catch (error) {
+      if (error instanceof UnusableDatabase) this.#unusable = error;
       this.#log.warn({ err: error }, "the control plane's database does not answer");
     }
     if (!this.#stopped) this.#timer = setTimeout(() => this.#look(), pollMs).unref();

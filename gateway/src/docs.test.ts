@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
@@ -7,7 +7,7 @@ let gateway: TestGateway;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`);
+  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
 });
 
 afterAll(async () => {

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, expect, inject, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { takeClock } from "./testing/clock.ts";
 import { type DatabaseSwitch, startDatabaseSwitch } from "./testing/database-switch.ts";
@@ -16,7 +16,7 @@ let nextClient = 1;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  database = await startDatabaseSwitch(await createDatabase(inject("databaseUrl")));
+  database = await startDatabaseSwitch(await createDatabase());
   gateway = await startTestGateway(database.url, `crm=${cell.url}`, {
     TRUSTED_PROXIES: "127.0.0.1",
     FAILED_ATTEMPTS_BURST: String(burst),

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { sendProblem } from "@cell/http";
 import { TcpProxy } from "@cell/postgres/testing/proxy";
 import { unavailable } from "@cell/problem";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, readMetric, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
@@ -17,7 +17,7 @@ let key: string;
 beforeAll(async () => {
   cell = await startTestCell();
   proxy = await TcpProxy.open({ targetPort: Number(new URL(cell.url).port) });
-  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=http://127.0.0.1:${proxy.port}`, {
+  gateway = await startTestGateway(await createDatabase(), `crm=http://127.0.0.1:${proxy.port}`, {
     HEADERS_TIMEOUT_MS: "900",
     BODY_IDLE_TIMEOUT_MS: "900",
   });
@@ -208,7 +208,7 @@ test("one partition's circuit is its own: the tenants of another one do not noti
   if (address === null || typeof address === "string") throw new Error("no port");
   // Each tenant goes to the partition with the fewest; their creation needs both alive.
   const relay = await TcpProxy.open({ targetPort: Number(new URL(cell.url).port) });
-  const local = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=http://127.0.0.1:${relay.port},crm=${other.url}`);
+  const local = await startTestGateway(await createDatabase(), `crm=http://127.0.0.1:${relay.port},crm=${other.url}`);
   try {
     const keys = await Promise.all(
       ["tenant-1", "tenant-2"].map(async (tenantId) => ({ tenantId, ...(await createTenant(local, tenantId)) })),

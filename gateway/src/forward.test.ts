@@ -4,7 +4,7 @@ import { createServer, request as httpRequest, type IncomingMessage } from "node
 import { type AddressInfo, connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exchange, open } from "@cell/http/testing/raw";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
@@ -16,7 +16,7 @@ let key: string;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  database = await createDatabase(inject("databaseUrl"));
+  database = await createDatabase();
   const timeouts = { HEADERS_TIMEOUT_MS: "900", SLOW_HEADERS_TIMEOUT_MS: "5000", BODY_IDLE_TIMEOUT_MS: "900" };
   gateway = await startTestGateway(database, `crm=${cell.url}`, timeouts);
   ({ key } = await createTenant(gateway, "tenant-a"));
@@ -204,7 +204,7 @@ test("a cell's health and readiness are told without a token or a tenant, and no
 
 test("of several partitions the worst one answers for its cell, and one that is away is 503", async () => {
   const [first, second] = [await startTestCell(), await startTestCell()];
-  const own = await createDatabase(inject("databaseUrl"));
+  const own = await createDatabase();
   const ready = async () => {
     // A gateway shares what it has heard for a second.
     const local = await startTestGateway(own, `crm=${first.url},crm=${second.url}`);
@@ -283,7 +283,7 @@ test("encodings that the cell would not understand are refused", async () => {
 
 test("a cell that is away is 503 with Retry-After, at once", async () => {
   const away = await startTestCell();
-  const local = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${away.url}`);
+  const local = await startTestGateway(await createDatabase(), `crm=${away.url}`);
   try {
     const { key: localKey } = await createTenant(local, "tenant-a");
     await away.close();
@@ -309,7 +309,7 @@ test("a connection lost before the first byte is retried once for reads, never f
   });
   await new Promise<void>((resolve) => flaky.listen(0, "127.0.0.1", resolve));
   const url = `http://127.0.0.1:${(flaky.address() as AddressInfo).port}`;
-  const local = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${url}`);
+  const local = await startTestGateway(await createDatabase(), `crm=${url}`);
   try {
     const { key: localKey } = await createTenant(local, "tenant-a");
     const ask = (path: string, method: string) => local.call(`/api/v1/crm${path}`, { key: localKey, tenantId: "tenant-a", method });

@@ -1,7 +1,7 @@
 import { readFuzzSettings } from "@cell/http/testing/config";
 import { type FuzzRequest, fuzzOperations, Known } from "@cell/http/testing/fuzz";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { document, expectConformance } from "./testing/conformance.ts";
 import { createDatabase, createTenant, operatorKey, startTestGateway, type TestGateway } from "./testing/gateway.ts";
@@ -22,7 +22,7 @@ beforeAll(async () => {
   cell = await startTestCell();
   // Nothing here is about how much one may ask.
   const limits = { RATE_LIMIT_TOKEN: "1000000", RATE_LIMIT_TENANT: "1000000" };
-  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`, limits);
+  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`, limits);
   const administrator = await createTenant(gateway, "tenant-a");
   const { keyId } = await createTenant(gateway, bystander);
   untouched = [bystander, keyId];

@@ -1,18 +1,12 @@
-import { createLogger, stopOnSignals } from "@cell/http";
-import { type Config, readConfig } from "./config.ts";
+import { StartRefused, settingsOf, startLog, stopOnSignals } from "@cell/http";
+import { UnusableDatabase } from "@cell/postgres/versions";
+import { readConfig } from "./config.ts";
 import { startGateway } from "./gateway.ts";
 
-const config = configOrExit();
-const log = createLogger("gateway", config.logLevel);
-const server = await startGateway(config, log);
+const log = startLog("gateway");
+const config = settingsOf(log, readConfig);
+const server = await startGateway(config, log).catch((error) => {
+  throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
+});
 stopOnSignals(server, log);
 log.info({ url: server.url }, "listening");
-
-function configOrExit(): Config {
-  try {
-    return readConfig();
-  } catch (error) {
-    process.stderr.write(`The gateway cannot start: ${(error as Error).message}\n`);
-    process.exit(2);
-  }
-}

@@ -1,5 +1,5 @@
 import { describeMalformed } from "@cell/http/testing/malformed";
-import { afterAll, inject } from "vitest";
+import { afterAll } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
@@ -13,7 +13,7 @@ afterAll(async () => {
 
 describeMalformed(async () => {
   cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`);
+  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
   const { key } = await createTenant(gateway, "tenant-a");
   return {
     url: gateway.url,

@@ -1,5 +1,6 @@
-import { createLogger } from "@cell/http";
+import { StartRefused, settingsOf, startLog } from "@cell/http";
 import { migrateSchema } from "@cell/postgres/control";
+import { UnusableDatabase } from "@cell/postgres/versions";
 import { readDatabaseUrl } from "./config.ts";
 import { controlPlane } from "./migrations/0001_control_plane.ts";
 import { moves } from "./migrations/0002_moves.ts";
@@ -11,6 +12,10 @@ export function migrateGateway(databaseUrl: string): Promise<{ applied: number }
 }
 
 if (import.meta.main) {
-  const { applied } = await migrateGateway(readDatabaseUrl());
-  createLogger("gateway", "info").info({ applied }, "migrated");
+  const log = startLog("gateway migrate");
+  const { databaseUrl } = settingsOf(log, () => ({ databaseUrl: readDatabaseUrl(), logLevel: "info" }));
+  const { applied } = await migrateGateway(databaseUrl).catch((error) => {
+    throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
+  });
+  log.info({ applied }, "migrated");
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { type DatabaseSwitch, startDatabaseSwitch } from "./testing/database-switch.ts";
 import { createDatabase, createTenant, issueKey, startTestGateway, type TestGateway } from "./testing/gateway.ts";
@@ -10,7 +10,7 @@ let database: DatabaseSwitch;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  database = await startDatabaseSwitch(await createDatabase(inject("databaseUrl")));
+  database = await startDatabaseSwitch(await createDatabase());
   gateway = await startTestGateway(database.url, `crm=${cell.url}`);
 });
 

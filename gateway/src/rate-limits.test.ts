@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Problem } from "@cell/problem";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { createGatewayMetrics } from "./metrics.ts";
 import { RateLimits } from "./rate-limits.ts";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
@@ -12,7 +12,7 @@ let gateway: TestGateway;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  database = await createDatabase(inject("databaseUrl"));
+  database = await createDatabase();
   gateway = await startTestGateway(database, `crm=${cell.url}`, { RATE_LIMIT_TOKEN: "1", RATE_LIMIT_TENANT: "3" });
 });
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { takeClock } from "./testing/clock.ts";
 import { type DatabaseSwitch, startDatabaseSwitch } from "./testing/database-switch.ts";
@@ -18,7 +18,7 @@ let token: string;
 beforeAll(async () => {
   cell = await startTestCell();
   provider = await startIdentityProvider();
-  const databaseUrl = await createDatabase(inject("databaseUrl"));
+  const databaseUrl = await createDatabase();
   database = await startDatabaseSwitch(databaseUrl);
   const oidc = { OIDC_ISSUER: provider.issuer, OIDC_AUDIENCE: audience, OIDC_ALLOW_LOOPBACK: "1" };
   here = await startTestGateway(databaseUrl, `crm=${cell.url}`, oidc);

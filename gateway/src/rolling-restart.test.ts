@@ -2,14 +2,14 @@ import { Agent, request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLogger, serve } from "@cell/http";
 import { TcpProxy } from "@cell/postgres/testing/proxy";
-import { beforeAll, expect, inject, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
 const clients = 16;
 let database: string;
 
 beforeAll(async () => {
-  database = await createDatabase(inject("databaseUrl"));
+  database = await createDatabase();
 });
 
 /** A cell that drains as those of the product do, and takes some milliseconds over each answer. */

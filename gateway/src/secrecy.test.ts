@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { assertionKeys, startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, type IssuedKey, operatorKey, startTestGateway } from "./testing/gateway.ts";
 import { audience, startIdentityProvider, type TestIdentityProvider } from "./testing/identity-provider.ts";
@@ -15,7 +15,7 @@ let logged = "";
 beforeAll(async () => {
   cell = await startTestCell();
   provider = await startIdentityProvider();
-  databaseUrl = await createDatabase(inject("databaseUrl"));
+  databaseUrl = await createDatabase();
   process = spawn(globalThis.process.execPath, ["src/main.ts"], {
     cwd: `${import.meta.dirname}/..`,
     env: {

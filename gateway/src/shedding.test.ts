@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { exchange } from "@cell/http/testing/raw";
-import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, readMetric, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
@@ -17,7 +17,7 @@ let held = 0;
 beforeAll(async () => {
   cell = await startTestCell();
   const lanes = { LANE_REQUESTS: "16", LANE_STREAMS: "8" };
-  database = await createDatabase(inject("databaseUrl"));
+  database = await createDatabase();
   gateway = await startTestGateway(database, `crm=${cell.url}`, lanes);
   for (const tenantId of tenants) keys[tenantId] = (await createTenant(gateway, tenantId)).key;
   for (const path of ["/slow", "/customers/export"]) {

@@ -1,5 +1,5 @@
 import { exchange } from "@cell/http/testing/raw";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
@@ -9,7 +9,7 @@ let key: string;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`);
+  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
   ({ key } = await createTenant(gateway, "tenant-a"));
 });
 

@@ -1,6 +1,6 @@
 import { testAssertionKeys } from "@cell/cell/testing";
 import { startTestServer, type TestServer } from "@cell/postgres/testing/server";
-import { inject } from "vitest";
+
 import { startCrm, type TestCrm } from "../../cells/crm/src/testing.ts";
 import type { MoveAnswer } from "../../gateway/src/admin/moves/schema.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../../gateway/src/testing/gateway.ts";
@@ -26,7 +26,7 @@ export async function startWorld(port: number): Promise<World> {
   const second = await startTestServer(port);
   const cells = [await startCrm(), await startCrm({ databaseUrl: second.url })] as [TestCrm, TestCrm];
   for (const { sealer } of cells) sealer.start();
-  const controlPlane = await createDatabase(inject("databaseUrl"));
+  const controlPlane = await createDatabase();
   const addresses = cells.map(({ url }) => `crm=${url}`).join(",");
   const gateways: TestGateway[] = [];
   const gateway = async () => {
@@ -56,7 +56,7 @@ export async function startWorld(port: number): Promise<World> {
 /** A gateway of another control plane, with these cells alone. */
 export async function gatewayOf(...cells: TestCrm[]): Promise<TestGateway> {
   const addresses = cells.map(({ url }) => `crm=${url}`).join(",");
-  return startTestGateway(await createDatabase(inject("databaseUrl")), addresses, settings);
+  return startTestGateway(await createDatabase(), addresses, settings);
 }
 
 export interface Answer {

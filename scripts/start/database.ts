@@ -1,24 +1,24 @@
 import { once } from "node:events";
 import { connect } from "node:net";
+import { bootstrapDatabase, type ProgramUrls } from "@cell/postgres/bootstrap";
+import { openDoors } from "@cell/postgres/closed-doors";
+import { withLogin } from "@cell/postgres/connection";
 import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
+import { requireServedVersion, UnusableDatabase } from "@cell/postgres/versions";
 import pg from "pg";
-import { gatewayPassword, type Secrets } from "./secrets.ts";
+import { rolePasswords, type Secrets } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 
 export interface Database {
-  /** Owner's URL, for people and tools. */
+  /** For people and tools: the superuser's where the server is ours, else DATABASE_URL. */
   url: string;
-  /** Owner's URL for the cells: the shortest way in. */
-  ownerUrl: string;
-  /** The same database as role `gateway`, which owns the schema `gateway` and nothing else. */
-  gatewayUrl: string;
+  /** For the programs, none of whose roles is a superuser: the shortest way in. */
+  urls: ProgramUrls;
   /** Undefined when the server is not ours. */
   embedded: Embedded | undefined;
 }
 
-const minVersion = 15;
-
-/** Starts the embedded PostgreSQL, or checks the one of DATABASE_URL. Rejects with a sentence. */
+/** Starts the embedded PostgreSQL, or checks the one of DATABASE_URL, and makes the programs' roles. Rejects with a sentence. */
 export async function openDatabase(
   settings: Settings,
   secrets: Secrets,
@@ -26,35 +26,55 @@ export async function openDatabase(
   onRestart: () => void,
 ): Promise<Database> {
   const { dataDir, databasePort: port, databaseUrl } = settings;
-  const embedded = databaseUrl === undefined ? await startEmbedded({ dataDir, log, onRestart, ...(port ? { port } : {}) }) : undefined;
-  const url = embedded?.url ?? (await checkUrl(databaseUrl ?? "", log));
-  const ownerUrl = embedded?.socketUrl ?? url;
-  const gateway = new URL(ownerUrl);
-  gateway.username = "gateway";
-  gateway.password = gatewayPassword(secrets);
-  return { url, ownerUrl, gatewayUrl: gateway.href, embedded };
-}
-
-/** Makes role and schema `gateway`, or gives an existing role the password of this data directory. */
-export async function ensureGatewayRole({ ownerUrl }: Database, secrets: Secrets): Promise<void> {
-  const client = new pg.Client({ connectionString: ownerUrl });
-  await client.connect();
+  if (databaseUrl !== undefined) return openGiven(databaseUrl, secrets, log);
+  const embedded = await startEmbedded({ dataDir, log, onRestart, ...(port ? { port } : {}) });
   try {
-    const { rowCount } = await client.query("select from pg_roles where rolname = 'gateway'");
-    const password = pg.escapeLiteral(gatewayPassword(secrets));
-    await client.query(`${rowCount ? "alter" : "create"} role gateway login password ${password}`);
-    const owned = await client.query("select from pg_namespace where nspname = 'gateway'");
-    if (owned.rowCount) return;
-    // Whoever is no superuser must be a member of the role to make a schema for it.
-    await client.query("grant gateway to current_user");
-    await client.query("create schema gateway authorization gateway");
-  } finally {
-    await client.end();
+    const urls = await bootstrapDatabase({ url: embedded.socketUrl, passwords: rolePasswords(secrets) });
+    return { url: embedded.url, urls, embedded };
+  } catch (error) {
+    await embedded.stop();
+    throw error;
   }
 }
 
-/** Returns the URL in a form that `new URL` reads. Rejects with a sentence when it leads to no database that can be used. */
-async function checkUrl(text: string, log: (line: string) => void): Promise<string> {
+async function openGiven(text: string, secrets: Secrets, log: (line: string) => void): Promise<Database> {
+  const { url, superuser } = await checkUrl(text, log);
+  const passwords = rolePasswords(secrets);
+  const urls = superuser ? await bootstrapDatabase({ url, passwords }) : await makeGatewayRole(url, passwords.gateway);
+  return { url, urls, embedded: undefined };
+}
+
+/** What can be done of `bootstrap.sql` without a superuser: role and schema `gateway`. The cell connects as the role of the URL. */
+async function makeGatewayRole(url: string, password: string): Promise<ProgramUrls> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rowCount } = await client.query("select from pg_roles where rolname = 'gateway'");
+    try {
+      await client.query(`${rowCount ? "alter" : "create"} role gateway login password ${pg.escapeLiteral(password)}`);
+    } catch (error) {
+      if ((error as pg.DatabaseError).code !== "42501") throw error;
+      throw new Error("DATABASE_URL: its role may not set the password of the role gateway, which another one has made: use a superuser.", {
+        cause: error,
+      });
+    }
+    const owned = await client.query("select from pg_namespace where nspname = 'gateway'");
+    if (!owned.rowCount) {
+      // Only a member of the role may make a schema for it.
+      await client.query("grant gateway to current_user");
+      await client.query("create schema gateway authorization gateway");
+    }
+  } finally {
+    await client.end();
+  }
+  return { crm: url, gateway: withLogin(url, { user: "gateway", password }) };
+}
+
+/**
+ * Returns the URL in a form that `new URL` reads, and whether its role is a superuser. Rejects with a sentence when it leads to no database
+ * that can be used.
+ */
+async function checkUrl(text: string, log: (line: string) => void): Promise<{ url: string; superuser: boolean }> {
   const url = URL.parse(text) ?? URL.parse(text.replace("@/", "@localhost/"));
   if (!url || !/^postgres(ql)?:$/.test(url.protocol))
     throw new Error("DATABASE_URL must be written postgres://user:password@host:port/database.");
@@ -66,9 +86,10 @@ async function checkUrl(text: string, log: (line: string) => void): Promise<stri
   const client = new pg.Client({ connectionString: url.href, connectionTimeoutMillis: 5_000 });
   try {
     await client.connect();
-    await checkServer(client, log);
+    return { url: url.href, superuser: await checkServer(client, log) };
   } catch (error) {
     const { code, message } = error as pg.DatabaseError;
+    if (error instanceof UnusableDatabase) throw new Error(`DATABASE_URL: ${message}`);
     if (code === "28P01" || code === "28000")
       throw new Error(`DATABASE_URL: the server at ${place} refuses this user and password (${message}).`);
     if (code === "3D000") throw new Error(`DATABASE_URL: there is no such database on the server at ${place} (${message}).`);
@@ -76,25 +97,31 @@ async function checkUrl(text: string, log: (line: string) => void): Promise<stri
   } finally {
     await client.end();
   }
-  return url.href;
 }
 
-async function checkServer(client: pg.Client, log: (line: string) => void): Promise<void> {
-  const { rows } = await client.query<{ version: number; encoding: string; chinese: boolean; rights: boolean; role: string }>(`
-    select current_setting('server_version_num')::int / 10000 as version, current_setting('server_encoding') as encoding,
-      '某' ~ '[[:alpha:]]' as chinese, current_user as role,
+/** Resolves to whether the connection's role is a superuser. */
+async function checkServer(client: pg.Client, log: (line: string) => void): Promise<boolean> {
+  await requireServedVersion(client);
+  const { rows } = await client.query<{ encoding: string; chinese: boolean; superuser: boolean; rights: boolean; role: string }>(`
+    select current_setting('server_encoding') as encoding,
+      '某' ~ '[[:alpha:]]' as chinese, current_user as role, rolsuper as superuser,
       (rolsuper or rolcreaterole) and has_database_privilege(current_database(), 'create') as rights
     from pg_roles where rolname = current_user`);
   const [server] = rows;
   if (!server) throw new Error("its catalogue cannot be read");
-  if (server.version < minVersion)
-    throw new Error(`DATABASE_URL: PostgreSQL ${server.version} is too old, ${minVersion} or newer is needed.`);
   if (server.encoding !== "UTF8") throw new Error(`DATABASE_URL: the database is encoded in ${server.encoding}, and UTF8 is needed.`);
   if (!server.rights) {
     throw new Error(`DATABASE_URL: the role ${server.role} must be allowed to create roles, and schemas in this database.`);
   }
+  if (server.superuser && server.role === "crm")
+    throw new Error(
+      "DATABASE_URL: its role crm is a superuser, and the cell's own role, which is none, bears that name: use another superuser.",
+    );
   if (!server.chinese)
     log("DATABASE_URL: the database has the character classes of the locale C, by which Chinese cannot be searched; C.UTF-8 has them.");
+  if (!server.superuser && (await openDoors(client)).length > 0)
+    log("DATABASE_URL: no superuser has run deploy/postgres/bootstrap.sql, so the tenants' logins may call what it would close to them.");
+  return server.superuser;
 }
 
 /** Asks for TLS as every client does: PostgreSQL answers S or N, and nothing else does. */

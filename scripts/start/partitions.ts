@@ -1,5 +1,7 @@
 import { join } from "node:path";
+import { bootstrapDatabase } from "@cell/postgres/bootstrap";
 import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
+import { rolePasswords, type Secrets } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 
 /** A partition of the CRM beyond the first one: a PostgreSQL of its own, and a cell on it. */
@@ -12,11 +14,14 @@ export interface Partition {
   /** Where its data and seals are, below the data directory. */
   folder: string;
   database: Embedded;
+  /** As the cell's role. */
+  databaseUrl: string;
 }
 
 /** Starts the servers of the partitions from the second one on. Rejects with a sentence. */
 export async function* openPartitions(
   { dataDir, crmPort, partitions = 1 }: Settings,
+  secrets: Secrets,
   log: (line: string) => void,
   onRestart: () => void,
 ): AsyncGenerator<Partition> {
@@ -24,6 +29,10 @@ export async function* openPartitions(
     const folder = join(dataDir, `crm-${number}`);
     const port = crmPort + number - 1;
     const database = await startEmbedded({ dataDir: folder, log, onRestart });
-    yield { name: `crm-${number}`, port, url: `http://127.0.0.1:${port}`, folder, database };
+    // Handed over first, so that it is stopped whatever fails after it.
+    const partition: Partition = { name: `crm-${number}`, port, url: `http://127.0.0.1:${port}`, folder, database, databaseUrl: "" };
+    yield partition;
+    const { crm } = await bootstrapDatabase({ url: database.socketUrl, passwords: rolePasswords(secrets) });
+    partition.databaseUrl = crm;
   }
 }

@@ -23,9 +23,10 @@ export function keepSecrets(dataDir: string): Secrets {
   return secrets;
 }
 
-/** Password of the database role `gateway`. */
-export function gatewayPassword(secrets: Secrets): string {
-  return createHmac("sha256", secrets.tenantLoginSecret).update("role gateway").digest("base64url");
+/** Passwords of the database roles that the programs connect as. */
+export function rolePasswords({ tenantLoginSecret }: Secrets): { crm: string; gateway: string } {
+  const passwordOf = (role: string) => createHmac("sha256", tenantLoginSecret).update(`role ${role}`).digest("base64url");
+  return { crm: passwordOf("crm"), gateway: passwordOf("gateway") };
 }
 
 function newSecrets(): Secrets {

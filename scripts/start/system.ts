@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { sendSignal } from "@cell/postgres/embedded/process";
 import { build, fileOf } from "../build.ts";
-import { type Database, ensureGatewayRole, openDatabase } from "./database.ts";
+import { type Database, openDatabase } from "./database.ts";
 import { type DemoFile, ensureDemo, retireDemoFile, writeDemoFile } from "./demo.ts";
 import { endLeftovers, recordPids } from "./lock.ts";
 import { openPartitions, type Partition } from "./partitions.ts";
@@ -51,7 +51,8 @@ export class System {
     await checkPorts(this.#settings);
     await build();
     this.#database = await openDatabase(this.#settings, secrets, this.#log, () => this.#record());
-    for await (const partition of openPartitions(this.#settings, this.#log, () => this.#record())) this.#partitions.push(partition);
+    for await (const partition of openPartitions(this.#settings, secrets, this.#log, () => this.#record()))
+      this.#partitions.push(partition);
     signal.throwIfAborted();
     await this.#startServices(this.#database, secrets, signal);
 
@@ -120,7 +121,7 @@ export class System {
       ...common,
       HOST: host,
       PORT: String(gatewayPort),
-      DATABASE_URL: database.gatewayUrl,
+      DATABASE_URL: database.urls.gateway,
       OPERATOR_KEY: secrets.operatorKey,
       CELLS: [this.#urls().crm, ...this.#partitions.map(({ url }) => url)].map((url) => `crm=${url}`).join(),
       RATE_LIMIT_TOKEN: rateLimits.token,
@@ -130,7 +131,7 @@ export class System {
       ...common,
       HOST: "127.0.0.1",
       PORT: String(crmPort),
-      DATABASE_URL: database.ownerUrl,
+      DATABASE_URL: database.urls.crm,
       TENANT_LOGIN_SECRET: secrets.tenantLoginSecret,
       SEAL_KEY: secrets.sealKey,
       SEAL_LOG: join(dataDir, "seals.jsonl"),
@@ -138,10 +139,10 @@ export class System {
     };
     const failed = new AbortController();
     const either = AbortSignal.any([signal, failed.signal]);
-    const gateway = ensureGatewayRole(database, secrets).then(() => this.#startService("gateway", gatewayEnv, either));
+    const gateway = this.#startService("gateway", gatewayEnv, either);
     const crm = this.#startService("crm", crmEnv, either);
-    const others = this.#partitions.map(({ name, port, url, folder, database: { socketUrl } }) => {
-      const own = { PORT: String(port), DATABASE_URL: socketUrl, SEAL_LOG: join(folder, "seals.jsonl") };
+    const others = this.#partitions.map(({ name, port, url, folder, databaseUrl }) => {
+      const own = { PORT: String(port), DATABASE_URL: databaseUrl, SEAL_LOG: join(folder, "seals.jsonl") };
       return this.#run(name, "crm", url, { ...crmEnv, ...own }, either);
     });
     const outcomes = [gateway, crm, ...others].map((started) => started.catch((error) => failed.abort(error)));

@@ -1,20 +1,25 @@
 import { Sealer, SealLog, startSweeper } from "@cell/cell";
-import { createLogger, Outbound, type Server, serve, stopOnSignals } from "@cell/http";
+import { Outbound, type Server, StartRefused, serve, settingsOf, startLog, stopOnSignals } from "@cell/http";
 import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
-import { createRegistry } from "./registry.ts";
+import { createRegistry, requireUsable } from "./registry.ts";
 import { Dispatcher } from "./webhooks/dispatcher.ts";
 
-const config = readConfig();
-const log = createLogger("crm", config.logLevel);
+const log = startLog("crm");
+const config = settingsOf(log, readConfig);
 const registry = createRegistry({
   databaseUrl: config.databaseUrl,
   loginSecret: config.tenantLoginSecret,
   ...config.connections,
   logins: config.logins,
   statementTimeoutMs: config.statementTimeoutMs,
+});
+// Asked while the rest is made. A database that is away for the moment does not keep the cell from starting.
+const usable = requireUsable(registry).catch((error) => {
+  if (error instanceof StartRefused) throw error;
+  log.warn({ err: error }, "the database does not answer");
 });
 const sealLog = new SealLog(config.sealKeys.publicKeys, config.sealLog, log);
 const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });
@@ -48,6 +53,7 @@ const { app, metrics } = createCrm({
 });
 sealer.register(metrics.registry);
 dispatcher.register(metrics.registry);
+await usable;
 server = await serve({
   fetch: app.fetch as never,
   host: config.host,

@@ -1,12 +1,11 @@
-import { createLogger } from "@cell/http";
-import { migrateSchema, openDoors } from "@cell/postgres";
+import { settingsOf, startLog } from "@cell/http";
+import { migrateSchema } from "@cell/postgres";
 import { readConfig } from "./config.ts";
 import { cellMigrations } from "./migrations/registry.ts";
-import { createRegistry } from "./registry.ts";
+import { createRegistry, requireUsable } from "./registry.ts";
 
-const config = readConfig();
-const log = createLogger("crm migrate", config.logLevel);
-const { applied } = await migrateSchema({ url: config.databaseUrl, schema: "crm", migrations: cellMigrations });
+const log = startLog("crm migrate");
+const config = settingsOf(log, readConfig);
 const registry = createRegistry({
   databaseUrl: config.databaseUrl,
   loginSecret: config.tenantLoginSecret,
@@ -14,8 +13,14 @@ const registry = createRegistry({
   logins: config.logins,
   statementTimeoutMs: config.statementTimeoutMs,
 });
-const open = await openDoors(registry.owner);
-if (open.length > 0) log.warn({ functions: open }, "the database's owner is no superuser: what everyone may call stays so");
+await requireUsable(registry);
+const { applied } = await migrateSchema({ url: config.databaseUrl, schema: "crm", migrations: cellMigrations });
+const open = await registry.openDoors();
+if (open.length > 0)
+  log.warn(
+    { open },
+    "no superuser has run bootstrap.sql: the tenants' logins may use what leads out of their bounds; crm doctor says so too",
+  );
 const { migrated, failed } = await registry.migrate();
 for (const { tenantId, message } of failed) log.error({ tenantId }, message);
 log.info({ applied, tenants: migrated.length, failed: failed.length }, "migrated");

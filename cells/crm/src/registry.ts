@@ -1,4 +1,5 @@
-import { Registry, type TenantLogins } from "@cell/postgres";
+import { StartRefused } from "@cell/http";
+import { Registry, type TenantLogins, UnusableDatabase } from "@cell/postgres";
 import { tenantMigrations } from "./migrations/tenant.ts";
 
 /** The tenants of this cell. */
@@ -29,4 +30,14 @@ export function createRegistry(options: {
     statementTimeoutMs: options.statementTimeoutMs,
     lockTimeoutMs: 1_000,
   });
+}
+
+/** Rejects with a StartRefused when the database is not one on which the cell may run, and with the database's error when it cannot be asked. */
+export async function requireUsable(registry: Registry): Promise<void> {
+  try {
+    await registry.check();
+    await registry.requireClosedDoors();
+  } catch (error) {
+    throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
+  }
 }

@@ -132,9 +132,9 @@ export async function isFinished(tenantId: string): Promise<boolean> {
   return (await inspect(tenantId, running)).length === 0;
 }
 
-/** A look into a tenant's tables as the database's owner. `$tenant` stands for the schema. */
+/** A look into a tenant's tables as a superuser. `$tenant` stands for the schema. */
 export async function inspect<Row extends object>(tenantId: string, sql: string, values: unknown[] = []): Promise<Row[]> {
-  const client = new pg.Client({ connectionString: inject("databaseUrl") });
+  const client = new pg.Client({ connectionString: inject("superuserUrl") });
   await client.connect();
   try {
     const { rows } = await client.query<Row>(sql.replaceAll("$tenant", `"${schemaOf(tenantId)}"`), values);

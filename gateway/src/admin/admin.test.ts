@@ -1,5 +1,5 @@
 import { openPool } from "@cell/postgres";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, type IssuedKey, issueKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 
@@ -11,7 +11,7 @@ let other: TestGateway;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  database = await createDatabase(inject("databaseUrl"));
+  database = await createDatabase();
   gateway = await startTestGateway(database, `crm=${cell.url}`);
   other = await startTestGateway(database, `crm=${cell.url}`);
 });
@@ -251,7 +251,7 @@ test("the cells' state is the operator's to see", async () => {
 
 test("a second partition takes the next tenants, and each tenant's requests go to its own", async () => {
   const second = await startTestCell();
-  const both = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url},crm=${second.url}`);
+  const both = await startTestGateway(await createDatabase(), `crm=${cell.url},crm=${second.url}`);
   try {
     const keys = [await createTenant(both, "one"), await createTenant(both, "two"), await createTenant(both, "three")];
     expect([...second.tenants]).toEqual(["two"]);

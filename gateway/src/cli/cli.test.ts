@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, issueKey, operatorKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 import { audience, startIdentityProvider } from "../testing/identity-provider.ts";
@@ -14,7 +14,7 @@ let key: string;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`);
+  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
   ({ key } = await createTenant(gateway, "tenant-001"));
   const demo = { gateway: gateway.url, operator: { key: operatorKey }, tenants: { "tenant-001": { admin: { userId: "user-001", key } } } };
   writeFileSync(join(folder, "demo.json"), JSON.stringify(demo));
@@ -175,7 +175,7 @@ test("doctor says whether access tokens are taken, and whether their issuer can 
   expect((await crm(["doctor"])).stdout).toContain("API keys alone");
   const provider = await startIdentityProvider();
   const env = { OIDC_ISSUER: provider.issuer, OIDC_AUDIENCE: audience, OIDC_ALLOW_LOOPBACK: "1", OIDC_KEYS_REFRESH_MS: "50" };
-  const other = await startTestGateway(await createDatabase(inject("databaseUrl")), `crm=${cell.url}`, env);
+  const other = await startTestGateway(await createDatabase(), `crm=${cell.url}`, env);
   const consult = () => crm(["doctor", "--gateway", other.url, "--key", operatorKey]);
   try {
     expect(await consult()).toMatchObject({ code: 0, stdout: expect.stringContaining("identity provider, which can be reached") });

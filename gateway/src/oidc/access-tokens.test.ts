@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import { exportSPKI } from "jose";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 import {
@@ -26,7 +26,7 @@ interface Echo {
 beforeAll(async () => {
   cell = await startTestCell();
   provider = await startIdentityProvider();
-  databaseUrl = await createDatabase(inject("databaseUrl"));
+  databaseUrl = await createDatabase();
   gateway = await startGateway();
   await createTenant(gateway, "tenant-a");
   await createTenant(gateway, "tenant-b");

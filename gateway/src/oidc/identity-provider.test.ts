@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 import { audience, createKey, startIdentityProvider, type TestIdentityProvider } from "../testing/identity-provider.ts";
@@ -11,7 +11,7 @@ const gateways: TestGateway[] = [];
 
 beforeAll(async () => {
   cell = await startTestCell();
-  databaseUrl = await createDatabase(inject("databaseUrl"));
+  databaseUrl = await createDatabase();
   const gateway = await startTestGateway(databaseUrl, `crm=${cell.url}`);
   await createTenant(gateway, "tenant-a");
   await gateway.stop();

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { createLogger, type Server } from "@cell/http";
-import { openPool } from "@cell/postgres";
+import { createTestDatabase } from "@cell/postgres/testing/server";
+import { inject } from "vitest";
 import { readConfig } from "../config.ts";
 import { startGateway } from "../gateway.ts";
 import { migrateGateway } from "../migrate.ts";
@@ -9,16 +10,11 @@ import { expectConformance } from "./conformance.ts";
 
 export const operatorKey = "operator-key-for-the-tests-only";
 
-/** A database of its own with the control plane's schema; its URL. */
-export async function createDatabase(ownerUrl: string): Promise<string> {
-  const name = `gateway_${randomBytes(6).toString("hex")}`;
-  const pool = openPool({ url: ownerUrl, applicationName: "test", max: 1 });
-  await pool.query(`create database ${name}`);
-  await pool.end();
-  const url = new URL(ownerUrl);
-  url.pathname = name;
-  await migrateGateway(url.href);
-  return url.href;
+/** A database of its own with the control plane's schema; its URL, as the gateway's role. */
+export async function createDatabase(): Promise<string> {
+  const { gateway } = await createTestDatabase(inject("superuserUrl"), `gateway_${randomBytes(6).toString("hex")}`);
+  await migrateGateway(gateway);
+  return gateway;
 }
 
 export interface TestGateway extends Server {

@@ -30,9 +30,16 @@ const publicFunctions = `
   where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '^(${closedFunctions})$' and p.prorettype <> 'trigger'::regtype
     and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) acl where acl.grantee = 0)`;
 
+const publicViews = `
+  select c.oid::regclass::text as name
+  from pg_class c
+  where c.relnamespace = 'pg_catalog'::regnamespace and c.relkind = 'v' and c.relname ~ '^(${closedViews})$'
+    and exists (select from aclexplode(c.relacl) acl where acl.grantee = 0)`;
+
 /**
- * Closes those doors for everyone but superusers and members of `pg_monitor`. A step of the cell's own history. An owner who is no superuser
- * cannot close them: PostgreSQL then says so in a warning, and `openDoors` names what is open.
+ * Closes those doors for everyone but superusers and members of `pg_monitor`. A step of the cell's own history, from when the owner was a
+ * superuser: `deploy/postgres/bootstrap.sql`, which a superuser runs before, closes the same ones. Without either they stay open: PostgreSQL
+ * then says so in a warning, and `openDoors` names them.
  */
 export function closedDoorsMigration(): SchemaMigration {
   return {
@@ -45,9 +52,7 @@ export function closedDoorsMigration(): SchemaMigration {
         end loop;
       end $$`,
       `do $$ declare door record; begin
-        for door in select c.oid::regclass::text as name from pg_class c
-          where c.relnamespace = 'pg_catalog'::regnamespace and c.relkind = 'v' and c.relname ~ '^(${closedViews})$'
-            and exists (select from aclexplode(c.relacl) acl where acl.grantee = 0) loop
+        for door in ${publicViews} loop
           execute format('revoke all on %s from public', door.name);
           execute format('grant select on %s to pg_monitor', door.name);
         end loop;
@@ -62,8 +67,8 @@ export function closedDoorsMigration(): SchemaMigration {
   };
 }
 
-/** The functions of that list that everyone may call: all of them where the owner is no superuser. */
+/** The functions and views of those lists that everyone may use: all of them where no superuser has closed them. */
 export async function openDoors(client: pg.ClientBase | pg.Pool): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>(publicFunctions);
+  const { rows } = await client.query<{ name: string }>(`${publicFunctions} union all ${publicViews}`);
   return rows.map(({ name }) => name);
 }

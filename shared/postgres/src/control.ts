@@ -1,6 +1,7 @@
 import { CamelCasePlugin, Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
 import { typeParsers } from "./parsing.ts";
+import { requireServedVersion } from "./versions.ts";
 
 export interface ControlOptions {
   url: string;
@@ -61,7 +62,7 @@ export interface SchemaMigration {
 
 /**
  * Brings one schema (not a tenant's) up to date; the row of `<schema>.schema_version` is both state and lock.
- * Resolves to how many steps were applied. Rejects with the database's error; a failed step leaves nothing.
+ * Resolves to how many steps were applied. Rejects with the database's error, or an UnusableDatabase; a failed step leaves nothing.
  */
 export async function migrateSchema(options: { url: string; schema: string; migrations: SchemaMigration[] }): Promise<{ applied: number }> {
   const { schema, migrations } = options;
@@ -70,6 +71,7 @@ export async function migrateSchema(options: { url: string; schema: string; migr
   client.on("error", () => undefined);
   await client.connect();
   try {
+    await requireServedVersion(client);
     const version = await oneAtATime(client, async () => {
       const exists = await client.query("select from pg_namespace where nspname = $1", [schema]);
       if (exists.rowCount === 0) await client.query(`create schema ${schema}`);

@@ -41,7 +41,7 @@ describe("the embedded PostgreSQL", () => {
   it("answers by TCP and by its socket, which URL and pg read alike", async () => {
     for (const url of [server.url, server.socketUrl]) {
       expect(new URL(url).pathname).toBe("/cell");
-      expect(await query(url, "select current_user as user, current_database() as db")).toEqual([{ user: "crm", db: "cell" }]);
+      expect(await query(url, "select current_user as user, current_database() as db")).toEqual([{ user: "postgres", db: "cell" }]);
     }
     const [socket] = await query<{ address: string | null }>(server.socketUrl, "select inet_client_addr() as address");
     expect(socket?.address).toBeNull();

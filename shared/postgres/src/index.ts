@@ -24,5 +24,6 @@ export { Placement } from "./transfer/placement.ts";
 export { readTransfer, type TransferPiece } from "./transfer/read.ts";
 export { type BringMode, bringModes } from "./transfer/rows.ts";
 export type { SequenceState } from "./transfer/tables.ts";
+export { requireServedVersion, UnusableDatabase } from "./versions.ts";
 export type { RawRow } from "./wire.ts";
 export type { AuditEntry, Change, Claim, KeptAnswer } from "./write.ts";

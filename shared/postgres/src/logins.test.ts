@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
+import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { closedDoorsMigration, openDoors } from "./closed-doors.ts";
+import { closedDoorsMigration } from "./closed-doors.ts";
 import { migrateSchema } from "./control.ts";
 import { placementMigration, Registry, registryMigrations } from "./registry.ts";
 import { type Parameters, statement, tenantTables } from "./statement.ts";
@@ -146,7 +147,10 @@ describe("a connection", () => {
     const kept = statement((_: Parameters<object>) =>
       tenantTables<Record<string, { name: string }>>().withSchema("pg_catalog").selectFrom("pg_prepared_statements").select("name"),
     );
-    await registry.owner.query(`grant select on pg_catalog.pg_prepared_statements to "${(await own.tenant(tenants[0] ?? "")).schema}"`);
+    const { schema } = await own.tenant(tenants[0] ?? "");
+    const superuser = new pg.Client({ connectionString: inject("superuserUrl") });
+    await superuser.connect();
+    await superuser.query(`grant select on pg_catalog.pg_prepared_statements to "${schema}"`);
     for (let round = 0; round < 4; round++) {
       const answers = await Promise.all(shapes.map((shape) => reader.query(shape, {})));
       expect(answers.map((rows) => rows.length)).toEqual([1, ...Array<number>(shapes.length - 1).fill(0)]);
@@ -154,6 +158,9 @@ describe("a connection", () => {
     for (const shape of shapes) for (let again = 0; again < 3; again++) await reader.query(shape, {});
     expect((await reader.query(kept, {})).length).toBeLessThanOrEqual(limits.preparedStatements);
     expect((await reader.query(kept, {})).length).toBeGreaterThan(0);
+    // A right in the system's catalogue would keep the role from being dropped.
+    await superuser.query(`revoke select on pg_catalog.pg_prepared_statements from "${schema}"`);
+    await superuser.end();
     await own.close();
   });
 
@@ -202,8 +209,4 @@ describe.each(["own", "shared"] as const)("with logins %s", (logins) => {
     await here.close();
     await there.close();
   });
-});
-
-test("no door of the list is left open where the owner is a superuser", async () => {
-  expect(await openDoors(registry.owner)).toEqual([]);
 });

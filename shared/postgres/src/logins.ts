@@ -36,12 +36,20 @@ export class Logins {
   async grant(client: pg.ClientBase, schema: string): Promise<void> {
     const { password } = tenantLogin(schema, this.#secret);
     const { rowCount } = await client.query("select from pg_roles where rolname = $1", [schema]);
+    // Without it the role that makes another one may alter it, and neither end its sessions nor drop what it owns.
+    if (rowCount === 0) await client.query("set local createrole_self_grant = 'set, inherit'");
     await client.query(
       `${rowCount === 0 ? "create" : "alter"} role "${schema}" login noinherit connection limit 64 password '${password}'`,
     );
     if (this.#mode === "own") return unshareTenant(client, this.#shared.user, schema);
     await ensureSharedLogin(client, this.#shared, false);
     await shareTenant(client, this.#shared.user, schema);
+  }
+
+  /** Gives the owner the rights of a tenant's role, where the role was made without them, inside the owner's transaction. */
+  async takeOver(client: pg.ClientBase, schema: string): Promise<void> {
+    const { rowCount } = await client.query("select from pg_roles where rolname = $1 and not pg_has_role(oid, 'usage')", [schema]);
+    if (rowCount === 1) await client.query(`grant "${schema}" to current_user with inherit true, set true`);
   }
 
   /** Gives the shared login the password of the present secret, where it is used, inside the owner's transaction. */

@@ -1,11 +1,13 @@
 import { notFound } from "@cell/problem";
 import { LRUCache } from "lru-cache";
 import pg from "pg";
+import { openDoors } from "./closed-doors.ts";
 import { type ConnectionOptions, Connections } from "./connections.ts";
 import { inTransaction, openPool, type SchemaMigration } from "./control.ts";
 import { Logins, type TenantLogins } from "./logins.ts";
 import { typeParsers } from "./parsing.ts";
 import { schemaOf, Tenant, type TenantState } from "./tenants.ts";
+import { requireServedVersion, UnusableDatabase } from "./versions.ts";
 
 /**
  * One step in the history of a tenant's schema: statements, one a string, in which "$tenant" and "$login" (with the quotes) stand for the
@@ -258,6 +260,7 @@ export class Registry {
     return inTransaction(this.owner, async (client) => {
       const deleted = await client.query(`delete from ${cell}.tenants where tenant_id = $1`, [tenantId]);
       if (deleted.rowCount === 0) return { dropped: false };
+      await this.#logins.takeOver(client, schema);
       await client.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [schema]);
       await client.query(`drop schema if exists "${schema}" cascade`);
       await client.query(`drop owned by "${schema}"`);
@@ -267,9 +270,25 @@ export class Registry {
     });
   }
 
-  /** Rejects while the database cannot be reached. */
-  async check(): Promise<void> {
-    await this.owner.query("select 1");
+  /** Rejects while the database cannot be reached, and with an UnusableDatabase where it is of another version than those that are served. */
+  check(): Promise<void> {
+    return requireServedVersion(this.owner);
+  }
+
+  /** The names of what tenants' logins may call and read although it leads out of their bounds; empty once `bootstrap.sql` has run. */
+  openDoors(): Promise<string[]> {
+    return openDoors(this.owner);
+  }
+
+  /** Rejects with an UnusableDatabase where all tenants would share a login that the database does not hold back. */
+  async requireClosedDoors(): Promise<void> {
+    if (this.#options.logins !== "shared") return;
+    const open = await this.openDoors();
+    if (open.length === 0) return;
+    throw new UnusableDatabase(
+      `TENANT_LOGINS=shared needs a database that a superuser has prepared by deploy/postgres/bootstrap.sql: ${open.length} functions and ` +
+        "views that lead out of a tenant's bounds are open to every login. Use TENANT_LOGINS=own without a superuser.",
+    );
   }
 
   async close(): Promise<void> {

@@ -5,20 +5,19 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { ownFolder, type Place } from "./place.ts";
 
-export const owner = "crm";
+/** The role that initdb makes. */
+export const superuser = "postgres";
 export const database = "cell";
 
-const majorVersion = "18";
-
-/** Makes the data directory unless it is there; returns the owner's password. Throws a sentence when the data are of another major version. */
+/** Makes the data directory unless it is there; returns the superuser's password. Throws a sentence when the data are of another major version. */
 export async function ensureCluster(place: Place, fast: boolean): Promise<string> {
   const passwordFile = join(place.home, "postgres.password");
   const versionFile = join(place.data, "PG_VERSION");
   if (existsSync(versionFile)) {
     const version = readFileSync(versionFile, "utf8").trim();
-    if (version !== majorVersion) {
+    if (version !== String(place.version)) {
       throw new Error(
-        `The data in ${place.data} belong to PostgreSQL ${version} and this program brings PostgreSQL ${majorVersion}: ` +
+        `The data in ${place.data} belong to PostgreSQL ${version} and this program brings PostgreSQL ${place.version}: ` +
           "export them with the program that wrote them, or choose another DATA_DIR.",
       );
     }
@@ -41,9 +40,11 @@ export async function ensureCluster(place: Place, fast: boolean): Promise<string
 async function initdb(place: Place, dir: string, passwordFile: string, fast: boolean): Promise<void> {
   // With the C character classes pg_trgm finds no letters in Chinese text.
   const characterType = process.platform === "darwin" ? "en_US.UTF-8" : "C.UTF-8";
+  // The built-in provider is new in 17; libc's with these locales sorts and classifies alike.
+  const provider = place.version >= 17 ? ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"] : ["--locale", "C"];
   const args = [
-    ...["-D", dir, "--username", owner, "--pwfile", passwordFile, "--auth", "scram-sha-256", "--no-instructions", "--encoding", "UTF8"],
-    ...["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--lc-collate", "C", "--lc-ctype", characterType],
+    ...["-D", dir, "--username", superuser, "--pwfile", passwordFile, "--auth", "scram-sha-256", "--no-instructions", "--encoding", "UTF8"],
+    ...[...provider, "--lc-collate", "C", "--lc-ctype", characterType],
     ...(fast ? ["--no-sync"] : []),
   ];
   try {

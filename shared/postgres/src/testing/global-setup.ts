@@ -8,8 +8,10 @@ import { startTestServer, testFolderPrefix } from "./server.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** Owner's URL of the run's own PostgreSQL; a file's tests make what they need in it and clean nothing up. */
+    /** The run's own PostgreSQL as the cell's role; a file's tests make what they need in it and clean nothing up. */
     databaseUrl: string;
+    /** The same database as a superuser, to look and to prepare. */
+    superuserUrl: string;
   }
 }
 
@@ -19,6 +21,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   // The port of a run must not be the one of a system that runs on this machine meanwhile.
   const server = await startTestServer(20_432);
   project.provide("databaseUrl", server.url);
+  project.provide("superuserUrl", server.superuserUrl);
   return () => server.stop();
 }
 

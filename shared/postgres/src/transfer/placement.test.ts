@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { migrateSchema } from "../control.ts";
 import { placementMigration, Registry, registryMigrations, type TenantMigration } from "../registry.ts";
 import "../testing/global-setup.ts";
+import { createTestDatabase } from "../testing/server.ts";
 import { differingTables } from "./digest.ts";
 import { Placement } from "./placement.ts";
 import { readTransfer } from "./read.ts";
@@ -47,11 +48,7 @@ async function open(url: string, migrations: readonly TenantMigration[]): Promis
 }
 
 async function database(): Promise<string> {
-  const name = `placement_${randomBytes(4).toString("hex")}`;
-  await sql(inject("databaseUrl"), `create database ${name}`);
-  const url = new URL(inject("databaseUrl"));
-  url.pathname = name;
-  return url.href;
+  return (await createTestDatabase(inject("superuserUrl"), `placement_${randomBytes(4).toString("hex")}`)).crm;
 }
 
 async function sql<Row extends object>(url: string, text: string, role?: string): Promise<Row[]> {
