@@ -30,11 +30,29 @@ test("without a key, or with a wrong one, nothing is let in", async () => {
   const bad = ["crm_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "x", `${key}x`];
   for (const wrong of ["", ...bad]) {
     const answer = await get({ key: wrong, tenantId: "tenant-a" });
-    expect([answer.status, answer.body.code, answer.headers.get("www-authenticate")]).toEqual([401, "UNAUTHORIZED", "Bearer"]);
+    expect([answer.status, answer.body.code]).toEqual([401, "UNAUTHORIZED"]);
+    const challenge = answer.headers.get("www-authenticate") ?? "";
+    if (wrong === "") expect(challenge).toBe('Bearer realm="Cell CRM"');
+    else expect(challenge).toMatch(/^Bearer realm="Cell CRM", error="invalid_token", error_description="[\x20\x21\x23-\x5b\x5d-\x7e]+"$/);
   }
-  const basic = await gateway.call("/api/v1/crm/customers", { key: "", tenantId: "tenant-a", headers: { authorization: "Basic eDp5" } });
-  expect(basic.status).toBe(401);
+  const send = async (authorization: string) => {
+    const answer = await gateway.call("/api/v1/crm/customers", { key: "", tenantId: "tenant-a", headers: { authorization } });
+    return [answer.status, answer.headers.get("www-authenticate")];
+  };
+  expect(await send("Basic eDp5")).toEqual([401, 'Bearer realm="Cell CRM"']);
+  expect(await send("Bearer a b")).toEqual([401, expect.stringContaining('error="invalid_token"')]);
   expect(cell.requests.length).toBe(before);
+});
+
+test("a token whose permissions do not suffice is told so in the terms of RFC 6750, and which are missing", async () => {
+  const { key: auditor } = await issueKey(gateway, { tenantId: "tenant-a", userId: "auditor-1", role: "auditor" });
+  const challengeOf = async (path: string, json?: object) =>
+    (await gateway.call(path, { key: auditor, ...(json ? { json } : {}) })).headers.get("www-authenticate");
+  const granting = await challengeOf("/api/admin/keys", { userId: "u", role: "sales" });
+  expect(granting).toMatch(/^Bearer realm="Cell CRM", error="insufficient_scope", error_description="[^"]+", scope="tenant:admin"$/);
+  expect(await challengeOf("/api/admin/cells")).toMatch(/error="insufficient_scope", error_description="[^"]+"$/);
+  const elsewhere = await get({ key: auditor, tenantId: "tenant-b" });
+  expect([elsewhere.status, elsewhere.headers.get("www-authenticate")]).toEqual([403, null]);
 });
 
 test("the scheme's letter case does not matter", async () => {

@@ -161,6 +161,17 @@ export class Authenticator {
     const { apiKeys, accessTokens } = this.#options;
     if (keyPattern.test(token)) return apiKeys.verify(hash);
     if (accessTokens && tokenPattern.test(token)) return accessTokens.verify(token);
-    throw new Refusal(`This is no token of ours: send an API key${accessTokens ? " or an access token" : ""}`, { lasting: false });
+    throw new Refusal(whatIsExpected(token, accessTokens?.audience), { lasting: false });
   }
+}
+
+/** Says why a token of a form that nothing takes is refused, and how to come by a right one. `audience`: that of access tokens, where they are taken. */
+function whatIsExpected(token: string, audience: string | undefined): string {
+  if (token.startsWith("crm_")) return "This is not a whole API key: keys are written crm_<environment>_ and 32 characters";
+  if (audience === undefined)
+    return "This is not an API key (crm_<environment>_ and 32 characters); no identity provider is configured here: send an API key";
+  return (
+    "This token is neither an API key (crm_<environment>_ and 32 characters) nor a signed JWT: an opaque or encrypted token can be read by " +
+    `the identity provider alone. Ask it for an access token of the audience ${audience}, by its parameter audience or resource: that one is a JWT`
+  );
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { newRequestId, readRequestId } from "@cell/http";
 import { Problem } from "@cell/problem";
+import { Refusal } from "./refusal.ts";
 
 /** What a caller says about itself in the headers; nothing of it is proven yet. */
 export interface Identity {
@@ -36,6 +37,8 @@ export function readIdentity({ headers }: IncomingMessage): Identity {
 function readToken(authorization: string | undefined): string | undefined {
   if (authorization === undefined) return undefined;
   const token = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1];
-  if (token === undefined) throw new Problem("UNAUTHORIZED", "Authorization is written: Bearer <key>");
-  return token;
+  if (token !== undefined) return token;
+  const message = "Authorization is written: Bearer <token>";
+  if (/^Bearer\b/i.test(authorization)) throw new Refusal(message, { lasting: false });
+  throw new Problem("UNAUTHORIZED", message);
 }

@@ -1,3 +1,4 @@
+import { bearerChallenge } from "@cell/http";
 import { Problem } from "@cell/problem";
 
 export interface RefusalOptions {
@@ -13,7 +14,8 @@ export class Refusal extends Problem {
   readonly guess: boolean;
 
   constructor(message: string, { lasting, guess = true }: RefusalOptions) {
-    super("UNAUTHORIZED", message);
+    const challenge = bearerChallenge({ error: "invalid_token", description: message });
+    super("UNAUTHORIZED", message, { headers: { "www-authenticate": challenge } });
     this.lasting = lasting;
     this.guess = guess;
   }

@@ -1,5 +1,4 @@
-import { type HttpBindings, type Permission, type Principal, permissions } from "@cell/http";
-import { Problem } from "@cell/problem";
+import { type HttpBindings, insufficientScope, type Permission, type Principal, permissions } from "@cell/http";
 import type { Context, MiddlewareHandler } from "hono";
 import { type Access, principalOf } from "../access.ts";
 import { clientAddress } from "../client-address.ts";
@@ -30,7 +29,7 @@ export function requireKey({ authenticator, rateLimits, config }: Services): Mid
 
 /** The platform operator, or FORBIDDEN. */
 export function requireOperator(c: Context<GatewayEnv>): void {
-  if (!c.var.access.operator) throw new Problem("FORBIDDEN", "Only the platform operator may do this");
+  if (!c.var.access.operator) throw insufficientScope("Only the platform operator may do this");
 }
 
 /** The operator, or someone who administers a tenant; FORBIDDEN otherwise. Undefined stands for all tenants. */
@@ -47,7 +46,7 @@ function tenantOf(c: Context<GatewayEnv>, anyOf: readonly Permission[]): string 
   const { operator, principal } = c.var.access;
   if (operator) return undefined;
   if (!anyOf.some((permission) => principal.permissions.includes(permission)))
-    throw new Problem("FORBIDDEN", `This takes the permission ${anyOf.join(" or ")}`);
+    throw insufficientScope(`This takes the permission ${anyOf.join(" or ")}`, anyOf.slice(0, 1));
   return principal.tenantId;
 }
 
@@ -62,8 +61,8 @@ export interface Grant {
 /** Nobody hands out more than they hold: FORBIDDEN naming what is missing. */
 export function requireHeld(holder: Principal, { userId, permissions: wanted, scope, actAs }: Grant): void {
   const missing = permissions.filter((permission) => wanted.includes(permission) && !holder.permissions.includes(permission));
-  if (missing.length > 0) throw new Problem("FORBIDDEN", `You cannot grant what you do not hold: ${missing.join(", ")}`);
+  if (missing.length > 0) throw insufficientScope(`You cannot grant what you do not hold: ${missing.join(", ")}`, missing);
   if (holder.scope === "tenant") return;
   if (scope === "tenant" || userId !== holder.userId || actAs)
-    throw new Problem("FORBIDDEN", "You cannot grant more than your own records: a key for another user, or one that acts for others");
+    throw insufficientScope("You cannot grant more than your own records: a key for another user, or one that acts for others");
 }

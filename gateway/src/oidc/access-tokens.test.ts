@@ -63,7 +63,8 @@ async function principal(options: TokenOptions, at = gateway) {
 async function expectRefused(token: string, why: RegExp, options?: GetOptions): Promise<void> {
   const before = cell.requests.length;
   const answer = await get(token, options);
-  expect([answer.status, answer.body.code, answer.headers.get("www-authenticate")]).toEqual([401, "UNAUTHORIZED", "Bearer"]);
+  expect([answer.status, answer.body.code]).toEqual([401, "UNAUTHORIZED"]);
+  expect(answer.headers.get("www-authenticate")).toMatch(/^Bearer realm="Cell CRM", error="invalid_token", error_description="[^"\\]+"$/);
   expect(answer.body.message).toMatch(why);
   expect(cell.requests.length).toBe(before);
 }
@@ -244,6 +245,16 @@ test("a gateway without an identity provider takes no access token, and says wha
   } finally {
     await other.stop();
   }
+});
+
+test.each([
+  ["an opaque token", "7dG2cQ1xk0mPzVtY"],
+  ["one with dots in it", "v2.local.a.b"],
+  ["an encrypted token", `${"eyJhbGciOiJkaXIifQ"}..iv.text.tag`],
+])("%s is told what is expected, and how to come by it", async (_name, token) => {
+  const why =
+    /neither an API key .* nor a signed JWT.*access token of the audience https:\/\/crm\.test, by its parameter audience or resource/;
+  await expectRefused(token, why);
 });
 
 test("a token opens the administration of its own tenant alone, by the role admin alone", async () => {

@@ -5,6 +5,7 @@ import { Refusal } from "../refusal.ts";
 import type { ControlDb } from "../tables.ts";
 import { rightsOf } from "./claims.ts";
 import type { IdentityProvider } from "./identity-provider.ts";
+import { formsOf } from "./issuer.ts";
 
 const algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
 const toleranceSeconds = 30;
@@ -22,6 +23,11 @@ export class AccessTokens {
     this.#config = config;
     this.#provider = provider;
     this.#db = db;
+  }
+
+  /** What the tokens have to be meant for. */
+  get audience(): string {
+    return this.#config.audience;
   }
 
   /** What the token gives. Rejects with a Refusal, with UNAVAILABLE while the issuer's keys were never read, or with the database's error. */
@@ -56,7 +62,7 @@ export class AccessTokens {
     try {
       const { payload } = await jwtVerify(token, (header) => this.#provider.key(header), {
         algorithms,
-        issuer,
+        issuer: formsOf(issuer),
         audience,
         clockTolerance: toleranceSeconds,
         requiredClaims: ["iss", "aud", "exp", "iat", "sub"],

@@ -42,7 +42,7 @@ async function startGateway(env: Record<string, string> = {}): Promise<TestGatew
 
 /** A new token each time, so that no verdict is remembered. */
 async function call(gateway: TestGateway, options: Parameters<TestIdentityProvider["token"]>[0] = {}) {
-  const token = await provider.token({ ...options, claims: { jti: crypto.randomUUID() } });
+  const token = await provider.token({ ...options, claims: { jti: crypto.randomUUID(), ...options.claims } });
   return gateway.call<{ code: string; message: string }>("/api/v1/crm/customers", { key: token, tenantId: "tenant-a" });
 }
 
@@ -122,6 +122,21 @@ test.each(["away", "silent"] as const)(
     await expect.poll(() => statusOf(gateway), { timeout: 5_000 }).toBe(200);
   },
 );
+
+test.each([
+  ["the setting", "/", ""],
+  ["the issuer's documents and tokens", "", "/"],
+])("a slash at the end of %s alone makes no other issuer", async (_where, configured, told) => {
+  const issuer = provider.issuer + told;
+  provider.mode = { discovery: { issuer, jwks_uri: `${provider.issuer}/keys` } };
+  const gateway = await startGateway({ OIDC_ISSUER: provider.issuer + configured });
+  const answer = await gateway.call("/api/v1/crm/customers", {
+    key: await provider.token({ claims: { iss: issuer } }),
+    tenantId: "tenant-a",
+  });
+  expect(answer.status).toBe(200);
+  expect(await statusOf(gateway, { claims: { iss: `${provider.issuer}//` } })).toBe(401);
+});
 
 test("a redirect, and an address of keys without https, are not followed", async () => {
   const { port } = new URL(provider.issuer);

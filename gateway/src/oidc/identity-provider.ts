@@ -4,6 +4,7 @@ import { createLocalJWKSet, errors, type JSONWebKeySet, type JWSHeaderParameters
 import type { OidcConfig } from "../config.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { fetchJson, isFetchable } from "./fetch-json.ts";
+import { formsOf } from "./issuer.ts";
 
 /** `fresh`: the issuer's keys are as the last look found them; `kept`: that look failed, and earlier ones are used; `missing`: none was ever read. */
 export type KeyState = "fresh" | "kept" | "missing";
@@ -102,8 +103,9 @@ export class IdentityProvider {
   async #read(): Promise<void> {
     const { issuer, timeoutMs, allowLoopback } = this.#config;
     const signal = AbortSignal.timeout(timeoutMs);
-    const discovered = await fetchJson(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`, signal);
-    if (discovered.issuer !== issuer) throw new Error(`the discovery document is of another issuer than ${issuer}`);
+    const forms = formsOf(issuer);
+    const discovered = await fetchJson(`${forms[0]}/.well-known/openid-configuration`, signal);
+    if (!forms.includes(String(discovered.issuer))) throw new Error(`the discovery document is of another issuer than ${issuer}`);
     const { jwks_uri: url } = discovered;
     if (typeof url !== "string" || !isFetchable(url, allowLoopback)) throw new Error("jwks_uri is no address with https");
     const keys = (await fetchJson(url, signal)) as unknown as JSONWebKeySet;

@@ -1,6 +1,6 @@
-import type { HttpBindings, Permission, Principal } from "@cell/http";
+import { type HttpBindings, insufficientScope, type Permission, type Principal } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
-import { badFields, notFound, Problem } from "@cell/problem";
+import { badFields, notFound } from "@cell/problem";
 import type { Context } from "hono";
 import { getQueryParams } from "hono/utils/url";
 import { z } from "zod";
@@ -150,5 +150,5 @@ export function parseIfMatch(header: string | undefined): number | undefined {
 }
 
 export function requirePermission(caller: Pick<Principal, "permissions">, permission: Permission): void {
-  if (!caller.permissions.includes(permission)) throw new Problem("FORBIDDEN", `This needs the permission ${permission}`);
+  if (!caller.permissions.includes(permission)) throw insufficientScope(`This needs the permission ${permission}`, [permission]);
 }

@@ -10,6 +10,7 @@ export {
   verifyAssertion,
 } from "./assertion.ts";
 export { parseJsonBytes, readJson, readJsonBytes } from "./body.ts";
+export { bearerChallenge, insufficientScope } from "./challenge.ts";
 export { checkTarget } from "./head.ts";
 export { parseJson } from "./json.ts";
 export { createLogger, type Logger } from "./log.ts";

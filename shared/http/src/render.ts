@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { Problem } from "@cell/problem";
+import { bearerChallenge } from "./challenge.ts";
 
 /** The JSON text of a failure: `{code, message, requestId, details?}`. */
 export function problemBody(problem: Problem, requestId: string): string {
@@ -8,7 +9,7 @@ export function problemBody(problem: Problem, requestId: string): string {
 
 function problemHeaders(problem: Problem): Record<string, string> {
   const headers: Record<string, string> = { "content-type": "application/json; charset=utf-8", ...problem.headers };
-  if (problem.status === 401) headers["www-authenticate"] ??= "Bearer";
+  if (problem.status === 401) headers["www-authenticate"] ??= bearerChallenge();
   return headers;
 }
 

@@ -28,7 +28,11 @@ export const responseHeaders = {
   },
   "Retry-After": { description: "Seconds to wait before a retry", schema: { type: "integer", minimum: 0 }, example: 1 },
   Allow: { description: "The methods that the path takes", schema: text(), example: "GET, POST" },
-  "WWW-Authenticate": { description: "How to authenticate", schema: text(), example: "Bearer" },
+  "WWW-Authenticate": {
+    description: "How to authenticate, and what a token lacks (RFC 6750): invalid_token, or insufficient_scope",
+    schema: text(),
+    example: 'Bearer realm="Cell CRM", error="insufficient_scope", error_description="This needs crm:write", scope="crm:write"',
+  },
   "Content-Disposition": {
     description: "The file's name",
     schema: text(),
@@ -108,6 +112,7 @@ const refusals: Readonly<Record<number, Refusal>> = {
     name: "Forbidden",
     description: "The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED",
     example: { code: "FORBIDDEN", message: "This needs the permission crm:write" },
+    headers: ["WWW-Authenticate"],
   },
   404: {
     name: "NotFound",
