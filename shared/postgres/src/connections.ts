@@ -1,8 +1,10 @@
+import { Problem } from "@cell/problem";
 import type pg from "pg";
 import { type Access, Connection, type ConnectionSettings, type Login } from "./connection.ts";
 import type { Query } from "./prepared.ts";
 import { isConnectionLoss, isHang } from "./problems.ts";
 import type { Rows } from "./rows.ts";
+import { KeyedSemaphore } from "./semaphore.ts";
 import { WaitingLine } from "./waiting.ts";
 
 export interface ConnectionOptions extends ConnectionSettings {
@@ -12,6 +14,8 @@ export interface ConnectionOptions extends ConnectionSettings {
   perTenant: number;
   /** Of these, how many may carry reads of many requests at once. */
   readersPerTenant: number;
+  /** How many long statements of one tenant run at once, each on a connection of its own. */
+  longPerTenant: number;
   /** Connections that carry reads, on a login that tenants share; each tenant uses `readersPerTenant` of them. */
   sharedReaders: number;
   /** Connections unused for this long are closed. */
@@ -46,6 +50,8 @@ type LaneConnection = Connection<Lane>;
 
 /** A reader with this many queries under way gets a companion, if the tenant may have one. */
 const busyReader = 8;
+/** A long statement waits this long for others of its tenant. */
+const longWaitMs = 2_000;
 /** A connection that was used within this time stays with its login. */
 const restMs = 50;
 
@@ -57,6 +63,7 @@ export class Connections {
   readonly #options: ConnectionOptions;
   readonly #lanes = new Map<string, Lane>();
   readonly #waiting: WaitingLine<Lane, LaneConnection>;
+  readonly #long: KeyedSemaphore;
   readonly #sweeper: NodeJS.Timeout;
   #rests: NodeJS.Timeout | undefined;
   #open = 0;
@@ -65,6 +72,7 @@ export class Connections {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#waiting = new WaitingLine(options.waitMs);
+    this.#long = new KeyedSemaphore(options.longPerTenant);
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(options.idleMs, 5_000));
     this.#sweeper.unref();
   }
@@ -91,6 +99,32 @@ export class Connections {
       throw error;
     } finally {
       if (this.#isSpent(reader)) void this.#drop(reader);
+    }
+  }
+
+  /**
+   * Runs one statement that may take long, so that no other read waits behind it. Rejects with the database's error, UNAVAILABLE, or
+   * RATE_LIMITED when too many of the tenant's run already.
+   */
+  async readLong(access: Access, query: Query): Promise<Rows> {
+    const permit = await this.#long.acquire(access.role, longWaitMs);
+    if (!permit) {
+      throw new Problem("RATE_LIMITED", `This tenant has ${this.#long.limit} long queries running already; try again`, {
+        headers: { "retry-after": "2" },
+      });
+    }
+    try {
+      const { query: send, release } = await this.acquire(access);
+      try {
+        const rows = await send(query);
+        release();
+        return rows;
+      } catch (error) {
+        release(error);
+        throw error;
+      }
+    } finally {
+      permit();
     }
   }
 

@@ -15,6 +15,7 @@ export {
   type TenantRow,
 } from "./registry.ts";
 export { Rows, type Shape } from "./rows.ts";
+export { KeyedSemaphore } from "./semaphore.ts";
 export type { NewRows, TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
 export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
 export { assertCurrent, assertServed, schemaOf, Tenant, type TenantState, tenantLogin } from "./tenants.ts";

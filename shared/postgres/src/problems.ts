@@ -49,6 +49,11 @@ export function isHang(error: unknown): boolean {
   return code === undefined && message === hangMessage;
 }
 
+/** 504: the question takes longer than an answer may. */
+export function tooLong(cause?: unknown): Problem {
+  return new Problem("TIMEOUT", "The query took too long; narrow it down", { cause });
+}
+
 /** What an error of the database means for the caller; errors that are ours stay as they are. */
 export function databaseProblem(error: unknown): unknown {
   if (error instanceof Problem || !(error instanceof Error)) return error;
@@ -63,7 +68,7 @@ export function databaseProblem(error: unknown): unknown {
     case "26000":
       return unavailable("The database is busy; try again", 1, error);
     case "57014":
-      return new Problem("TIMEOUT", "The query took too long; narrow it down", { cause: error });
+      return tooLong(error);
     // The disk or the memory is full; files cannot be written or read; the server has become a standby.
     case "53000":
     case "53100":

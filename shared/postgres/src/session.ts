@@ -1,7 +1,7 @@
 import type { Lease } from "./connections.ts";
 import { CopyIn, copyLine } from "./copy.ts";
 import type { Query } from "./prepared.ts";
-import { isConnectionLoss, violatedConstraint } from "./problems.ts";
+import { isConnectionLoss, tooLong, violatedConstraint } from "./problems.ts";
 import type { Rows } from "./rows.ts";
 import { bind, type CompiledStatement, type Statement, statement } from "./statement.ts";
 import {
@@ -88,6 +88,8 @@ export interface SessionTenant {
   readonly version: number;
   configure(compiled: CompiledStatement, values: unknown[]): Query;
   readonly schema: string;
+  /** Sends a long statement, on a connection of its own. */
+  readonly sendLong: Send;
   /** The time after which a query is given up. */
   readonly queryTimeoutMs: number;
   stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
@@ -99,11 +101,14 @@ export class Session {
   readonly tenantId: string;
   protected readonly tenant: SessionTenant;
   protected send: Send;
+  readonly #deadlineAtMs: number;
 
-  constructor(tenant: SessionTenant, send: Send) {
+  /** `deadlineAtMs`: on the clock of `performance.now()`; no long statement begins after it. */
+  constructor(tenant: SessionTenant, send: Send, deadlineAtMs = Number.POSITIVE_INFINITY) {
     this.tenant = tenant;
     this.tenantId = tenant.tenantId;
     this.send = send;
+    this.#deadlineAtMs = deadlineAtMs;
   }
 
   get identity(): object {
@@ -120,7 +125,13 @@ export class Session {
 
   async rows<P extends object, R>(query: Statement<P, R>, values: P): Promise<Rows<R>> {
     const { compiled } = query;
-    return (await this.send(this.tenant.configure(compiled, bind(compiled, values)))) as Rows<R>;
+    const configured = this.tenant.configure(compiled, bind(compiled, values));
+    return (await (compiled.long ? this.sendLong(configured) : this.send(configured))) as Rows<R>;
+  }
+
+  protected async sendLong(query: Query): Promise<Rows> {
+    if (performance.now() > this.#deadlineAtMs) throw tooLong();
+    return this.tenant.sendLong(query);
   }
 
   async first<P extends object, R>(query: Statement<P, R>, values: P): Promise<R | undefined> {
@@ -183,6 +194,10 @@ export class WriteSession extends Session {
     if (looked.status === "rejected") throw looked.reason;
     if (rows.status === "rejected") throw rows.reason;
     return rows.value;
+  }
+
+  protected override sendLong(query: Query): Promise<Rows> {
+    return this.begun ? this.send(query) : super.sendLong(query);
   }
 
   async run<P extends object, R>(query: Statement<P, R>, values: P): Promise<R[]> {

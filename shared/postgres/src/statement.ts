@@ -46,8 +46,15 @@ export interface CompiledStatement {
   readonly text: string;
   /** In the order of $1, $2, …: a parameter's marker, or a constant. */
   readonly parameters: readonly unknown[];
-  /** False for a one-off: it is sent without a name, so that no connection keeps it. */
   readonly keep: boolean;
+  readonly long: boolean;
+}
+
+export interface StatementOptions {
+  /** False for a one-off: it is sent without a name, so that no connection keeps it. */
+  keep?: boolean;
+  /** It may take seconds: outside of a transaction it runs on a connection of its own, few of a tenant's at once. */
+  long?: boolean;
 }
 
 /** A builder of queries on tenant tables. It only compiles: a statement runs through a TenantDb or a TenantTx. */
@@ -79,12 +86,12 @@ export function selectionOf<P>(parameters: Parameters<P>, names: readonly (keyof
 }
 
 /** Declares a statement; it is compiled at its first use. */
-export function statement<P, R>(build: (parameters: Parameters<P>) => Compilable<R>, options: { keep?: boolean } = {}): Statement<P, R> {
+export function statement<P, R>(build: (parameters: Parameters<P>) => Compilable<R>, options: StatementOptions = {}): Statement<P, R> {
   let compiled: CompiledStatement | undefined;
   return {
     build,
     get compiled() {
-      compiled ??= compileNode(nodeOf(build(markers<P>())), options.keep ?? true);
+      compiled ??= compileNode(nodeOf(build(markers<P>())), options);
       return compiled;
     },
   };
@@ -97,9 +104,9 @@ export function nodeOf(query: Compilable): RootOperationNode {
 const compiler = new PostgresQueryCompiler();
 let compiledCount = 0;
 
-export function compileNode(node: OperationNode, keep: boolean): CompiledStatement {
+export function compileNode(node: OperationNode, { keep = true, long = false }: StatementOptions = {}): CompiledStatement {
   const query = compiler.compileQuery(node as RootOperationNode, createQueryId());
-  return { id: compiledCount++, text: query.sql, parameters: query.parameters, keep };
+  return { id: compiledCount++, text: query.sql, parameters: query.parameters, keep, long };
 }
 
 /** The text for one tenant's schema. */

@@ -76,9 +76,9 @@ export class Tenant {
     this.#stateReadAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** A handle that reads; each read is a transaction of its own. */
-  reader(): TenantDb {
-    return new Session(this, this.#reads) as unknown as TenantDb;
+  /** A handle that reads; each read is a transaction of its own. No long statement begins after `deadlineAtMs`, on the clock of `performance.now()`. */
+  reader(deadlineAtMs?: number): TenantDb {
+    return new Session(this, this.#reads, deadlineAtMs) as unknown as TenantDb;
   }
 
   /** A handle for one command; `end` it in any case. */
@@ -148,6 +148,14 @@ export class Tenant {
   readonly #reads: Send = async (query) => {
     try {
       return await this.#connections.read(this.#access, query);
+    } catch (error) {
+      throw databaseProblem(error);
+    }
+  };
+
+  readonly sendLong: Send = async (query) => {
+    try {
+      return await this.#connections.readLong(this.#access, query);
     } catch (error) {
       throw databaseProblem(error);
     }

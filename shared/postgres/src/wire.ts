@@ -17,12 +17,18 @@ export class RawRow {
 
   /** A field as text; null for a NULL, undefined where the row has no such field. */
   field(index: number): string | null | undefined {
+    const bytes = this.bytesOf(index);
+    return bytes === null ? null : bytes?.toString("utf8");
+  }
+
+  /** A field's bytes, a part of the row's; null for a NULL, undefined where the row has no such field. */
+  bytesOf(index: number): Buffer | null | undefined {
     const { bytes } = this;
     if (index < 0 || index >= bytes.readInt16BE(this.at - 2)) return undefined;
     let { at } = this;
     for (let before = 0; before < index; before++) at += 4 + Math.max(0, bytes.readInt32BE(at));
     const length = bytes.readInt32BE(at);
-    return length < 0 ? null : bytes.toString("utf8", at + 4, at + 4 + length);
+    return length < 0 ? null : bytes.subarray(at + 4, at + 4 + length);
   }
 
   /** The fields as text, which the driver's own queries and cursors expect too. */

@@ -194,7 +194,7 @@ export function composeWrite(claimed: boolean, changes: readonly Change[], audit
   const shape = `${claimed ? "k" : "-"}${audited ? "a" : "-"}:${changes.map((change) => `${statementId(change.statement)}${change.expectation ?? ""}`).join(",")}`;
   let compiled = composed.get(shape);
   if (!compiled) {
-    compiled = compileNode(writeNode(claimed, changes, audited), true);
+    compiled = compileNode(writeNode(claimed, changes, audited));
     composed.set(shape, compiled);
   }
   return compiled;
