@@ -46,6 +46,8 @@ export interface Endpoint<
   produces?: readonly string[];
   /** Statuses of refusals beyond those that every route has. */
   refusals?: readonly number[];
+  /** The answer may take long to make: its head then leaves before it, and white space until it is there. For GET alone. */
+  isPatient?: boolean;
   /** The field of the body that names the record whose writers take turns, where the path names none. */
   turn?: string;
   /** The record carries a version: ETag, If-Match, If-None-Match. */

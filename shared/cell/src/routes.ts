@@ -1,5 +1,5 @@
 import type { ServerResponse } from "node:http";
-import { latin1, readRequestId, sendWhole } from "@cell/http";
+import { latin1, readRequestId, sendWhenReady, sendWhole } from "@cell/http";
 import { Rows } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "./audit.ts";
@@ -34,19 +34,31 @@ export function routesOf({ committed, log }: CellOptions, requests: () => number
     },
     requests,
     read(endpoint, what, read) {
+      const { answer, status, versioned, isPatient } = endpoint;
+      const found = async (call: Call): Promise<object> => {
+        const row: object | undefined = await read(call as never, call.tenant.reader());
+        if (!row || (row instanceof Rows && row.length === 0)) throw new Problem("NOT_FOUND", `${what} not found`);
+        return row;
+      };
+      const bodyOf = (call: Call, row: object) => {
+        const cleared = clearance(call.caller, "detail");
+        const { tenantId } = call.tenant;
+        return row instanceof Rows
+          ? rowJson(answer, row, cleared, tenantId)
+          : latin1(JSON.stringify(answer.present(row as never, cleared, tenantId)));
+      };
       register(endpoint, async (call, headers) => {
-        const found = await read(call as never, call.tenant.reader());
-        if (!found || (found instanceof Rows && found.length === 0)) throw new Problem("NOT_FOUND", `${what} not found`);
-        if (endpoint.versioned) {
-          const tag = etag(found instanceof Rows ? found.value(0, "version") : (found as { version?: number }).version);
+        if (isPatient) {
+          const body = found(call).then((row) => bodyOf(call, row));
+          return sendWhenReady(outgoingOf(call), status, headers, body);
+        }
+        const row = await found(call);
+        if (versioned) {
+          const tag = etag(row instanceof Rows ? row.value(0, "version") : (row as { version?: number }).version);
           headers.etag = tag;
           if (headerOf(call.context, "if-none-match") === tag) return new Response(null, { status: 304, headers });
         }
-        const cleared = clearance(call.caller, "detail");
-        const { tenantId } = call.tenant;
-        const { answer, status } = endpoint;
-        if (found instanceof Rows) return sendWhole(outgoingOf(call), status, headers, rowJson(answer, found, cleared, tenantId));
-        return json(call, answer.present(found, cleared, tenantId), status, headers);
+        return sendWhole(outgoingOf(call), status, headers, bodyOf(call, row));
       });
     },
     list(endpoint, lists, listOptions = {}) {
@@ -130,10 +142,6 @@ function answerCommand(
 
 function etag(version: unknown): string {
   return `"${version}"`;
-}
-
-function json(call: Call, body: object, status: number, headers: Record<string, string>): Response {
-  return sendWhole(outgoingOf(call), status, headers, latin1(JSON.stringify(body)));
 }
 
 function outgoingOf({ context }: Call): ServerResponse {

@@ -62,10 +62,13 @@ export interface SealWitness {
 /** All columns of one entry in a fixed order, as PostgreSQL's text. The first three: seq, transaction_id, id. */
 export type EntryText = readonly [seq: string, transaction: string, id: string, ...rest: (string | null)[]];
 
-/** The expression for an EntryText. Times as seconds: their text would depend on the session. */
-export const entryText = sql<EntryText>`json_build_array(seq::text, transaction_id::text, id::text, extract(epoch from occurred_at)::text,
+/**
+ * The expression for an entry's text: an EntryText as JSON, without white space between its elements and so without line breaks. Times as
+ * seconds: their text would depend on the session.
+ */
+export const entryJson = sql<string>`array_to_json(array[seq::text, transaction_id::text, id::text, extract(epoch from occurred_at)::text,
   actor_id, actor_type, action, resource_type, resource_id, resource_name, resource_version::text, changes::text, request_id, import_id::text,
-  ip, user_agent)`;
+  ip, user_agent])::text`;
 
 export const leafBytes = 32;
 /** Where the first seal begins, and the root before it. */
@@ -103,9 +106,9 @@ function keyIdOf(publicKey: KeyObject): string {
   return hash("sha256", publicKey.export({ type: "spki", format: "der" }), "hex").slice(0, 16);
 }
 
-/** The leaf of an entry, a byte a character: every column counts, and none can pass for another. */
-export function leafOf(entry: EntryText): string {
-  return hash("sha256", JSON.stringify(entry), "binary");
+/** The leaf of an entry, a byte a character, from its JSON text: every column counts, and none can pass for another. */
+export function leafOf(json: string | Uint8Array): string {
+  return hash("sha256", json, "binary");
 }
 
 /** The root over a seal's content: its place, the root before it and all its leaves. */
@@ -133,12 +136,18 @@ export function sealed(content: SealContent, { privateKey }: SealKeys): Seal {
   return { ...content, root, signature: sign(null, root, privateKey) };
 }
 
-export function isSigned(
-  { keyId, root, signature }: Pick<Seal, "keyId" | "root" | "signature">,
-  publicKeys: ReadonlyMap<string, KeyObject>,
-): boolean {
+type Signed = Pick<Seal, "keyId" | "root" | "signature">;
+
+export function isSigned({ keyId, root, signature }: Signed, publicKeys: SealWitness["publicKeys"]): boolean {
   const key = publicKeys.get(keyId);
   return key !== undefined && verify(null, root, key, signature);
+}
+
+/** The same, computed on another thread: for many seals. */
+export function isSignedAsync({ keyId, root, signature }: Signed, publicKeys: SealWitness["publicKeys"]): Promise<boolean> {
+  const key = publicKeys.get(keyId);
+  if (!key) return Promise.resolve(false);
+  return new Promise((resolve) => verify(null, root, key, signature, (error, isValid) => resolve(!error && isValid)));
 }
 
 /** Says of a trail that it ends with its last seal. */
@@ -147,7 +156,7 @@ export function ended(tenantId: string, last: SealHead, { keyId, privateKey }: S
   return { ...end, signature: sign(null, endBytes(end), privateKey) };
 }
 
-export function isEndSigned(end: TrailEnd, publicKeys: ReadonlyMap<string, KeyObject>): boolean {
+export function isEndSigned(end: TrailEnd, publicKeys: SealWitness["publicKeys"]): boolean {
   return isSigned({ ...end, root: endBytes(end) }, publicKeys);
 }
 

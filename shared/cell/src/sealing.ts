@@ -2,8 +2,7 @@ import { schemaOf } from "@cell/postgres";
 import type { RawNode } from "kysely";
 import type { PoolClient } from "pg";
 import {
-  type EntryText,
-  entryText,
+  entryJson,
   isBefore,
   isSigned,
   leafOf,
@@ -35,9 +34,16 @@ export interface Sealing {
   full: boolean;
   /** Entries are there whose transactions, or others before them, still run. */
   left: boolean;
+  /** When the oldest of those was written that are left, where it was looked for. */
+  oldestLeftAt?: string | undefined;
+  /** One that is left claims a transaction that is yet to come: it is never sealed. */
+  isBeyond?: boolean;
 }
 
-const [entryTextSql] = (entryText.toOperationNode() as RawNode).sqlFragments;
+/** Why a trail cannot be sealed, which only a person can mend. The message names no tenant. */
+export class TrailFault extends Error {}
+
+const [entryJsonSql] = (entryJson.toOperationNode() as RawNode).sqlFragments;
 
 /** Whether a tenant's trail has entries behind its last seal. */
 export const isUnsealed = `exists (select from "$tenant".audit_logs where (transaction_id, seq) >= (
@@ -62,16 +68,31 @@ export async function sealFinished(client: PoolClient, by: SealedBy, tenantId: s
   if (isBefore(to, sealed)) {
     // Right after an adoption an older transaction may still run; a count that has not come so far at all is another server's.
     const next = await currentPosition(client, "pg_snapshot_xmax(pg_current_snapshot())", last);
-    if (isBefore(next, sealed)) throw new Error("the trail comes from another database server and was not adopted");
+    if (isBefore(next, sealed)) throw new TrailFault("the trail comes from another database server and was not adopted");
     return { notices, full: false, left: true };
   }
   const { seals, full } = await sealRange(client, by, tenantId, schema, last, to, sealsPerTransaction);
-  const end = seals.at(-1)?.to ?? last.to;
-  const rest = await client.query(
-    `select from ${schema}.audit_logs where (transaction_id, seq) >= ($1, $2) order by transaction_id, seq limit 1`,
-    [end.transaction, end.seq],
+  const rest = await leftBehind(client, schema, { ...last, to: seals.at(-1)?.to ?? last.to });
+  return { notices: [...notices, ...seals.map(noticeOf)], full, ...rest };
+}
+
+/** What is left behind the last seal, from the first entry and the last one in the order of the trail. */
+async function leftBehind(
+  client: PoolClient,
+  schema: string,
+  { to, transactionOffset }: Last,
+): Promise<Pick<Sealing, "left" | "oldestLeftAt" | "isBeyond">> {
+  const ends = ["asc", "desc"].map(
+    (direction) => `(select transaction_id, occurred_at from ${schema}.audit_logs where (transaction_id, seq) >= ($1, $2)
+      order by transaction_id ${direction}, seq ${direction} limit 1)`,
   );
-  return { notices: [...notices, ...seals.map(noticeOf)], full, left: rest.rowCount === 1 };
+  const { rows } = await client.query<{ oldestLeftAt: string; isBeyond: boolean }>(
+    `select least(occurred_at, now()) as "oldestLeftAt",
+       transaction_id >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + $3::bigint as "isBeyond"
+     from (${ends.join(" union all ")}) as ends order by 1`,
+    [to.transaction, to.seq, transactionOffset],
+  );
+  return { left: rows.length > 0, oldestLeftAt: rows[0]?.oldestLeftAt, isBeyond: rows.some(({ isBeyond }) => isBeyond) };
 }
 
 /**
@@ -120,7 +141,8 @@ async function sealRange(
   to: Position,
   atMost: number,
 ): Promise<{ seals: Seal[]; full: boolean }> {
-  await client.query(`declare entries no scroll cursor for select ${entryTextSql} as entry from ${schema}.audit_logs
+  await client.query(`declare entries no scroll cursor for select seq::text as number, transaction_id::text as transaction, ${entryJsonSql} as json
+    from ${schema}.audit_logs
     where (transaction_id, seq) >= (${BigInt(from.to.transaction)}, ${BigInt(from.to.seq)}) and transaction_id < ${BigInt(to.transaction)}
     order by transaction_id, seq`);
   const seals: Seal[] = [];
@@ -149,11 +171,10 @@ const emptyChunk = (): Chunk => ({ seqs: [], leaves: "", end: origin.to });
 async function readChunk(client: PoolClient): Promise<Chunk> {
   const chunk = emptyChunk();
   while (chunk.seqs.length < entriesPerSeal) {
-    const { rows } = await client.query<{ entry: EntryText }>(`fetch ${entriesPerRead} from entries`);
-    for (const { entry } of rows) {
-      const [seq, transaction] = entry;
+    const { rows } = await client.query<{ number: string; transaction: string; json: string }>(`fetch ${entriesPerRead} from entries`);
+    for (const { number: seq, transaction, json } of rows) {
       chunk.seqs.push(seq);
-      chunk.leaves += leafOf(entry);
+      chunk.leaves += leafOf(json);
       chunk.end = { transaction, seq: (BigInt(seq) + 1n).toString() };
     }
     if (rows.length < entriesPerRead) break;
@@ -194,13 +215,13 @@ async function lastSeal(
   const head = await witness.head(tenantId);
   const { rows } = await client.query<StoredSeal>(`select ${sealColumns} from ${schema}.audit_seals order by seal desc limit 1`);
   const [row] = rows;
-  if (head && (row?.seal ?? 0) < head.seal) throw new Error(`seal ${head.seal} has been removed`);
+  if (head && (row?.seal ?? 0) < head.seal) throw new TrailFault(`seal ${head.seal} has been removed`);
   if (!row) return { last: { ...origin, transactionOffset: "0" }, notices: [] };
-  if (!isSigned(row, witness.publicKeys)) throw new Error(`seal ${row.seal} is not signed by a known key`);
+  if (!isSigned(row, witness.publicKeys)) throw new TrailFault(`seal ${row.seal} is not signed by a known key`);
   if (head) {
     const root = Buffer.from(head.root, "hex");
     const known = await client.query(`select from ${schema}.audit_seals where seal = $1 and root = $2`, [head.seal, root]);
-    if (known.rowCount === 0) throw new Error(`seal ${head.seal} has been changed`);
+    if (known.rowCount === 0) throw new TrailFault(`seal ${head.seal} has been changed`);
   }
   const { seal, root, transactionOffset } = row;
   return {

@@ -1,18 +1,8 @@
-import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
-import { sql } from "kysely";
-import {
-  type EntryText,
-  entryText,
-  isBefore,
-  isSigned,
-  leafBytes,
-  leafOf,
-  origin,
-  type Position,
-  rootOf,
-  type Seal,
-  type SealWitness,
-} from "./seal.ts";
+import { KeyedSemaphore, type TenantDb } from "@cell/postgres";
+import { type EntryText, isSignedAsync, leafBytes, leafOf, origin, rootOf, type Seal, type SealWitness } from "./seal.ts";
+import { beginning, Entries, isEntryBefore, type LastSeal, parseEntry, TrailReader } from "./trail-reader.ts";
+import { type TableFault, tableFaultOf, tableFaults } from "./trail-tables.ts";
+import { Turns } from "./turns.ts";
 
 export const breakReasons = [
   "changed",
@@ -23,11 +13,14 @@ export const breakReasons = [
   "seal_missing",
   "tail_removed",
   "signature",
+  "unsealed",
+  ...tableFaults,
 ] as const;
 
-/** The first place where a trail is not what was sealed. */
+/** The first place where a trail is not what was sealed, or why what is read of it proves nothing. */
 export interface Break {
-  seal: number;
+  /** Null where the tables themselves are at fault. */
+  seal: number | null;
   entryId: string | null;
   seq: number | null;
   reason: (typeof breakReasons)[number];
@@ -39,175 +32,188 @@ export interface Verification {
   checked: number;
   /** When the last seal was made; entries after it are not covered yet. */
   sealedUntil: string | null;
+  /** How many entries are not sealed yet. */
+  unsealed: number;
+  /** When the oldest of them was written. */
+  oldestUnsealedAt: string | null;
   firstBroken: Break | null;
 }
 
-interface TrailTables {
-  auditLogs: object;
-  auditSeals: StoredSeal;
-}
-
-interface StoredSeal {
-  seal: number;
-  fromTransaction: string;
-  fromSeq: string;
-  toTransaction: string;
-  toSeq: string;
-  transactionOffset: string;
-  seqs: string[];
-  hashes: Buffer;
-  previousRoot: Buffer;
-  root: Buffer;
-  keyId: string;
-  signature: Buffer;
-  sealedAt: string;
-}
-
-const tables = tenantTables<TrailTables>();
-const asText = (column: string) => sql<string>`${sql.ref(column)}::text`;
-
-const lastSeal = statement((_: Parameters<object>) =>
-  tables
-    .selectFrom("auditSeals")
-    .select(["seal", "sealedAt", asText("toTransaction").as("transaction"), asText("toSeq").as("seq")])
-    .orderBy("seal", "desc")
-    .limit(sql.lit(1)),
-);
-
-const sealsInOrder = statement((p: Parameters<{ last: number }>) =>
-  tables
-    .selectFrom("auditSeals")
-    .select(["seal", "hashes", "previousRoot", "root", "keyId", "signature", "sealedAt", sql<string[]>`seqs::text[]`.as("seqs")])
-    .select([asText("fromTransaction").as("fromTransaction"), asText("fromSeq").as("fromSeq"), asText("toTransaction").as("toTransaction")])
-    .select([asText("toSeq").as("toSeq"), asText("transactionOffset").as("transactionOffset")])
-    .where("seal", "<=", p.last)
-    .orderBy("seal"),
-);
-
-const entry = entryText.as("entry");
-
-const entriesInOrder = statement((p: Parameters<Position>) =>
-  tables
-    .selectFrom("auditLogs")
-    .select(entry)
-    .where(sql<boolean>`(transaction_id, seq) < (${p.transaction}::bigint, ${p.seq}::bigint)`)
-    .orderBy("transactionId" as never)
-    .orderBy("seq" as never),
-);
-
-const entryBySeq = statement((p: Parameters<{ seq: string }>) =>
-  tables.selectFrom("auditLogs").select(entry).where(sql<boolean>`seq = ${p.seq}::bigint`),
-);
-
-const sealsPerRead = 32;
-const entriesPerRead = 500;
+/** Entries that wait for their seal for longer than this may be changed without a trace: that is a fault. */
+export const unsealedAfterMs = 60_000;
 /** How many entries that are not what was sealed are kept at most, to find out what became of them. */
 const strangersAtMost = 1_000;
+/** Seals that are made during a run are verified by it, in so many rounds at most. */
+const roundsAtMost = 4;
 
 const underWay = new Map<string, Promise<Verification>>();
+/** Runs of all tenants together, as each keeps one processor of the database busy. */
+const runs = new KeyedSemaphore(2);
 
-/** Compares a tenant's trail with its seals, in bounded memory; calls at the same time share one run. Rejects with the database's error. */
+/**
+ * Compares a tenant's trail with its seals from the beginning, in bounded memory and in steps between which others are served; calls at the
+ * same time share one run. Rejects with the database's error.
+ */
 export function verifyTrail(tenant: TenantDb, witness: SealWitness): Promise<Verification> {
   const { tenantId } = tenant;
   let run = underWay.get(tenantId);
   if (!run) {
-    run = verifyOnce(tenant, witness).finally(() => underWay.delete(tenantId));
+    run = verifyInTurn(tenant, witness).finally(() => underWay.delete(tenantId));
     underWay.set(tenantId, run);
   }
   return run;
 }
 
-async function verifyOnce(tenant: TenantDb, witness: SealWitness): Promise<Verification> {
-  const head = await witness.head(tenant.tenantId);
-  const last = await tenant.first(lastSeal, {});
-  const entries = new Entries(tenant, last ?? origin.to);
-  const sealedUntil = last?.sealedAt ?? null;
-  let checked = 0;
-  let previous: Pick<Seal, "seal" | "to" | "root"> = origin;
+async function verifyInTurn(tenant: TenantDb, witness: SealWitness): Promise<Verification> {
+  const release = await runs.acquire("");
   try {
-    for await (const batch of tenant.stream(sealsInOrder, { last: last?.seal ?? 0 }, sealsPerRead)) {
-      for (const row of batch) {
-        const seal = sealOf(tenant.tenantId, row);
-        const reason = faultOf(seal, previous, witness.publicKeys, head?.seal === seal.seal ? head.root : undefined);
-        const firstBroken = reason
-          ? { seal: reason === "seal_missing" ? previous.seal + 1 : seal.seal, entryId: null, seq: null, reason }
-          : await compare(tenant, seal, entries);
-        if (firstBroken) return { ok: false, checked, sealedUntil, firstBroken };
-        checked += seal.seqs.length;
-        previous = seal;
+    return await new Run(tenant, witness).verify();
+  } finally {
+    release?.();
+  }
+}
+
+/** One look at all of a trail. */
+class Run {
+  readonly #tenant: TenantDb;
+  readonly #witness: SealWitness;
+  readonly #reader: TrailReader;
+  readonly #turns = new Turns();
+  #checked = 0;
+  #last: LastSeal | undefined;
+  #previous: Pick<Seal, "seal" | "to" | "root"> = origin;
+
+  constructor(tenant: TenantDb, witness: SealWitness) {
+    this.#tenant = tenant;
+    this.#witness = witness;
+    this.#reader = new TrailReader(tenant);
+  }
+
+  async verify(): Promise<Verification> {
+    // Before the database's: one that was handed out is in there.
+    const head = await this.#witness.head(this.#tenant.tenantId);
+    const fault = await this.#tableFault();
+    if (fault) return this.#verdict({ seal: null, entryId: null, seq: null, reason: fault });
+    for (let round = 1; ; round++) {
+      const firstBroken = await this.#walk(head);
+      if (firstBroken) return this.#verdict(firstBroken);
+      const { seal, to } = this.#previous;
+      if (head && head.seal > seal) return this.#verdict({ seal: seal + 1, entryId: null, seq: null, reason: "tail_removed" });
+      const from = seal === 0 ? beginning : to;
+      const unsealed = await this.#reader.unsealed(from, this.#last?.transactionOffset ?? "0", unsealedAfterMs);
+      if (unsealed.seal > seal && round < roundsAtMost) {
+        this.#last = await this.#reader.lastSeal();
+        continue;
+      }
+      const { overdueSeq: seq } = unsealed;
+      const overdue = seq === null ? null : await this.#entryBreak(seal + 1, seq, "unsealed");
+      return this.#verdict(overdue, unsealed);
+    }
+  }
+
+  #verdict(firstBroken: Break | null, unsealed?: { count: number; oldestAt: string | null }): Verification {
+    return {
+      ok: firstBroken === null,
+      checked: this.#checked,
+      sealedUntil: this.#last?.sealedAt ?? null,
+      unsealed: unsealed?.count ?? 0,
+      oldestUnsealedAt: unsealed?.oldestAt ?? null,
+      firstBroken,
+    };
+  }
+
+  /** What is wrong with the tables themselves; looked at again where a tenant that arrives may just have changed its count of transactions. */
+  async #tableFault(): Promise<TableFault | undefined> {
+    for (let look = 1; ; look++) {
+      const fault = await tableFaultOf(this.#tenant, async () => {
+        this.#last = await this.#reader.lastSeal();
+        return this.#last?.transactionOffset ?? "0";
+      });
+      if (fault !== "default_changed" || look === 2) return fault;
+    }
+  }
+
+  /** Goes on to the last seal. Resolves to the first fault. */
+  async #walk(head: { seal: number; root: string } | undefined): Promise<Break | null> {
+    const last = this.#last;
+    if (!last) return null;
+    const { seal: done, to: start } = this.#previous;
+    let entries = new Entries(this.#reader, done === 0 ? beginning : before(start), last.to);
+    for (;;) {
+      const seals = await this.#reader.seals(this.#previous.seal, last.seal);
+      if (seals.length === 0) return null;
+      const signed = seals.map((seal) => isSignedAsync(seal, this.#witness.publicKeys));
+      for (const [index, seal] of seals.entries()) {
+        const reason = faultOf(seal, this.#previous, head?.seal === seal.seal ? head.root : undefined);
+        if (reason) return { seal: reason === "seal_missing" ? this.#previous.seal + 1 : seal.seal, entryId: null, seq: null, reason };
+        if (!(await signed[index])) return { seal: seal.seal, entryId: null, seq: null, reason: "signature" };
+        await this.#turns.pause();
+        if (!(await this.#matches(seal, entries))) {
+          const from = this.#previous.seal === 0 ? beginning : before(seal.from);
+          const found = await this.#compare(seal, new Entries(this.#reader, from, seal.to));
+          if (found) return found;
+          entries = new Entries(this.#reader, before(seal.to), last.to);
+        }
+        this.#checked += seal.seqs.length;
+        this.#previous = seal;
       }
     }
-  } finally {
-    await entries.close();
   }
-  if (!head || head.seal <= previous.seal) return { ok: true, checked, sealedUntil, firstBroken: null };
-  return { ok: false, checked, sealedUntil, firstBroken: { seal: previous.seal + 1, entryId: null, seq: null, reason: "tail_removed" } };
+
+  /** Whether the entries that come next are all that was sealed, in the order in which it was. */
+  async #matches({ hashes, seqs, to }: Seal, entries: Entries): Promise<boolean> {
+    for (let at = 0; at < seqs.length * leafBytes; at += leafBytes) {
+      const json = entries.next ?? (await entries.read());
+      if (!json || leafOf(json) !== hashes.toString("latin1", at, at + leafBytes)) return false;
+      entries.skip();
+      const pause = this.#turns.pause();
+      if (pause) await pause;
+    }
+    const behind = entries.next ?? (await entries.read());
+    return !behind || !isEntryBefore(behind, to);
+  }
+
+  /** The first entry of a seal's range that is not what was sealed, or is not there. */
+  async #compare(seal: Seal, entries: Entries): Promise<Break | null> {
+    const missing = new Map(
+      seal.seqs.map((seq, index) => [seq, seal.hashes.toString("latin1", index * leafBytes, (index + 1) * leafBytes)]),
+    );
+    const strangers: EntryText[] = [];
+    for (let json = await entries.read(); json && strangers.length < strangersAtMost; json = await entries.read()) {
+      const entry = parseEntry(json);
+      const [seq] = entry;
+      if (missing.get(seq) === leafOf(json)) missing.delete(seq);
+      else strangers.push(entry);
+      entries.skip();
+      await this.#turns.pause();
+    }
+    const known = new Set(strangers.map(([seq]) => seq));
+    const [gone] = [...missing.keys()].filter((seq) => !known.has(seq));
+    const [first] = strangers;
+    if (first && (gone === undefined || BigInt(first[0]) < BigInt(gone) || isMoved(first, missing)))
+      return strange(seal, first, missing, strangers);
+    if (gone === undefined) return null;
+    const elsewhere = await this.#entryBreak(seal.seal, gone, "changed");
+    return elsewhere.entryId === null ? { ...elsewhere, reason: "deleted" } : elsewhere;
+  }
+
+  async #entryBreak(seal: number, seq: string, reason: Break["reason"]): Promise<Break> {
+    return { seal, entryId: (await this.#reader.idOf(seq)) ?? null, seq: Number(seq), reason };
+  }
 }
 
-function sealOf(tenantId: string, row: StoredSeal): Seal {
-  const { fromTransaction, fromSeq, toTransaction, toSeq, ...rest } = row;
-  return { ...rest, tenantId, from: { transaction: fromTransaction, seq: fromSeq }, to: { transaction: toTransaction, seq: toSeq } };
+/** The position right before one: what stands behind it is at that one or later. */
+function before({ transaction, seq }: Seal["to"]): Seal["to"] {
+  return { transaction, seq: (BigInt(seq) - 1n).toString() };
 }
 
-/** What is wrong with a seal itself, if anything is. */
-function faultOf(
-  seal: Seal,
-  previous: Pick<Seal, "seal" | "to" | "root">,
-  keys: SealWitness["publicKeys"],
-  known: string | undefined,
-): Break["reason"] | undefined {
+/** What is wrong with a seal itself but for its signature, if anything is. */
+function faultOf(seal: Seal, previous: Pick<Seal, "seal" | "to" | "root">, known: string | undefined): Break["reason"] | undefined {
   if (seal.seal !== previous.seal + 1) return "seal_missing";
   const follows =
     seal.previousRoot.equals(previous.root) && seal.from.transaction === previous.to.transaction && seal.from.seq === previous.to.seq;
   const isWhole = seal.hashes.length === seal.seqs.length * leafBytes && rootOf(seal).equals(seal.root);
-  if (!follows || !isWhole || (known !== undefined && seal.root.toString("hex") !== known)) return "seal_changed";
-  return isSigned(seal, keys) ? undefined : "signature";
-}
-
-/** The entries before a position, in the order of the seals. */
-class Entries {
-  readonly #batches: AsyncGenerator<{ entry: EntryText }[]>;
-  #batch: { entry: EntryText }[] = [];
-  #index = 0;
-
-  constructor(tenant: TenantDb, before: Position) {
-    this.#batches = tenant.stream(entriesInOrder, { transaction: before.transaction, seq: before.seq }, entriesPerRead);
-  }
-
-  /** The next entry, if it comes before this position. */
-  async next(before: Position): Promise<EntryText | undefined> {
-    if (this.#index === this.#batch.length) {
-      const { value } = await this.#batches.next();
-      this.#batch = value ?? [];
-      this.#index = 0;
-    }
-    const found = this.#batch[this.#index]?.entry;
-    if (!found || !isBefore({ seq: found[0], transaction: found[1] }, before)) return undefined;
-    this.#index++;
-    return found;
-  }
-
-  async close(): Promise<void> {
-    await this.#batches.return(undefined);
-  }
-}
-
-/** The first entry of a seal's range that is not what was sealed, or is not there. */
-async function compare(tenant: TenantDb, seal: Seal, entries: Entries): Promise<Break | null> {
-  const missing = new Map(seal.seqs.map((seq, index) => [seq, seal.hashes.toString("latin1", index * leafBytes, (index + 1) * leafBytes)]));
-  const strangers: EntryText[] = [];
-  for (let found = await entries.next(seal.to); found && strangers.length < strangersAtMost; found = await entries.next(seal.to)) {
-    const [seq] = found;
-    if (missing.get(seq) === leafOf(found)) missing.delete(seq);
-    else strangers.push(found);
-  }
-  const [gone] = [...missing.keys()].filter((seq) => !strangers.some((stranger) => stranger[0] === seq));
-  const [first] = strangers;
-  if (first && (gone === undefined || BigInt(first[0]) < BigInt(gone) || isMoved(first, missing)))
-    return strange(seal, first, missing, strangers);
-  if (gone === undefined) return null;
-  const elsewhere = await tenant.first(entryBySeq, { seq: gone });
-  return { seal: seal.seal, entryId: elsewhere?.entry[2] ?? null, seq: Number(gone), reason: elsewhere ? "changed" : "deleted" };
+  return !follows || !isWhole || (known !== undefined && seal.root.toString("hex") !== known) ? "seal_changed" : undefined;
 }
 
 /** Names an entry that stands in a seal's range and is not what was sealed at its place. */
@@ -225,5 +231,5 @@ function isMoved(entry: EntryText, missing: ReadonlyMap<string, string>): boolea
 }
 
 function isLeaf(leaf: string, [, , ...content]: EntryText, seq: string, transaction: string): boolean {
-  return leafOf([seq, transaction, ...content]) === leaf;
+  return leafOf(JSON.stringify([seq, transaction, ...content])) === leaf;
 }

@@ -20,4 +20,4 @@ export { StartRefused, settingsOf, startLog } from "./program.ts";
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";
 export { newRequestId, readRequestId, requestIdPattern } from "./request-id.ts";
 export { type HttpBindings, type ServeOptions, type Server, serve, stopOnSignals } from "./serve.ts";
-export { abortSent, latin1, sendStream, sendWhole } from "./stream.ts";
+export { abortSent, latin1, sendStream, sendWhenReady, sendWhole } from "./stream.ts";

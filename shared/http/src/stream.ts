@@ -19,6 +19,45 @@ export function sendWhole(outgoing: ServerResponse, status: number, headers: Rec
   return RESPONSE_ALREADY_SENT;
 }
 
+/** When the head of a JSON answer leaves whose body takes longer, and how often white space follows: gateways and load balancers give up what is silent. */
+export interface KeepAlive {
+  headAfterMs: number;
+  everyMs: number;
+}
+const keepAlive: KeepAlive = { headAfterMs: 2_000, everyMs: 10_000 };
+
+/**
+ * Sends JSON that may take long to make, `body` as Latin-1: as `sendWhole` does where it is there soon; else its head leaves before it, and
+ * white space until it is there. Rejects as `body` does; `abortSent` then, if anything was sent.
+ */
+export async function sendWhenReady(
+  outgoing: ServerResponse,
+  status: number,
+  headers: Record<string, string>,
+  body: Promise<string>,
+  { headAfterMs, everyMs }: KeepAlive = keepAlive,
+): Promise<Response> {
+  const begin = () => {
+    if (outgoing.destroyed) return;
+    if (!outgoing.headersSent && outgoing.req.method !== "HEAD") outgoing.writeHead(status, headers);
+    if (outgoing.headersSent) outgoing.write(" ");
+  };
+  let every: NodeJS.Timeout | undefined;
+  const late = setTimeout(() => {
+    begin();
+    every = setInterval(begin, everyMs);
+  }, headAfterMs);
+  try {
+    const text = await body;
+    if (!outgoing.headersSent) return sendWhole(outgoing, status, headers, text);
+    outgoing.end(text, "latin1");
+    return RESPONSE_ALREADY_SENT;
+  } finally {
+    clearTimeout(late);
+    clearInterval(every);
+  }
+}
+
 /**
  * Sends chunks as they come, no faster than the client reads; a client that leaves ends the iteration. A chunk may be overwritten when the
  * next one is asked for; HEAD asks for none. Written to Node's response, since a streamed Response waits a millisecond and copies. Rejects

@@ -37,8 +37,10 @@ const verifyAuditLogs = endpoint({
   permission: "audit:read",
   tag,
   summary: "Compare the audit trail with its seals",
-  description: "Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever.",
+  description: `Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever. The whole trail is
+read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows.`,
   status: 200,
+  isPatient: true,
   answer: verification,
 });
 

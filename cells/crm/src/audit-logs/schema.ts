@@ -64,12 +64,13 @@ export type AuditLogQuery = z.infer<typeof auditLogQuery>;
 
 const breakSchema = z
   .object({
-    seal: z.int(),
+    seal: z.int().nullable().meta({ description: "The seal in whose range it is; null where the trail's tables are at fault" }),
     entryId: z.uuid().nullable(),
     seq: z.int().nullable(),
     reason: z.enum(breakReasons).meta({
-      description:
-        "tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal",
+      description: `tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal.
+unsealed: an entry has waited for its seal for more than 60 seconds, or claims a time or a transaction that is yet to come. table_replaced,
+row_security_added, rule_added, trigger_added, default_changed: a table of the trail need not show what was written to it`,
     }),
   })
   .meta({ id: "AuditBreak" });
@@ -83,6 +84,8 @@ export const verification = answer(
         .datetime()
         .nullable()
         .meta({ description: "When the last seal was made; what was written since is not covered yet" }),
+      unsealed: z.int().meta({ description: "Entries that are not sealed yet" }),
+      oldestUnsealedAt: z.iso.datetime().nullable().meta({ description: "When the oldest of them was written" }),
       firstBroken: breakSchema.nullable(),
     })
     .meta({ id: "AuditVerification" }),

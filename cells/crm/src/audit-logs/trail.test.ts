@@ -40,9 +40,10 @@ describe("a trail that nobody touched", () => {
   });
 
   test("verifies when it is empty, and before its newest entries are sealed", async () => {
-    expect(await verify()).toEqual({ ok: true, checked: 0, sealedUntil: null, firstBroken: null });
+    const empty = { ok: true, checked: 0, sealedUntil: null, firstBroken: null };
+    expect(await verify()).toEqual({ ...empty, unsealed: 0, oldestUnsealedAt: null });
     await create("one");
-    expect(await verify()).toEqual({ ok: true, checked: 0, sealedUntil: null, firstBroken: null });
+    expect(await verify()).toEqual({ ...empty, unsealed: 1, oldestUnsealedAt: expect.any(String) });
     await seal();
     await create("two");
     expect(await verify()).toMatchObject({ ok: true, checked: 1 });
