@@ -46,7 +46,7 @@ describe("docker-compose.yml", () => {
 
   it("holds no secret and refuses to start without one", () => {
     const values = Object.values(services).flatMap(({ environment }) => Object.entries(environment ?? {}));
-    const secrets = values.filter(([name]) => /PASSWORD|KEY|SECRET|DATABASE_URL/.test(name));
+    const secrets = values.filter(([name]) => /PASSWORD|KEY|SECRET|DATABASE_URL/.test(name) && !name.includes("PUBLIC"));
     expect(secrets.length).toBeGreaterThan(8);
     for (const [, value] of secrets) expect(value).toMatch(/\$\{[A-Z_]+:\?/);
   });
@@ -57,6 +57,10 @@ describe("docker-compose.yml", () => {
     for (const { service } of running)
       expect(service.environment?.DATABASE_URL).toMatch(/^postgres:\/\/(crm:\$\{CRM_PASSWORD|gateway:\$\{GATEWAY_PASSWORD)/);
     for (const name of ["crm-migrate", "gateway-migrate"]) expect(services[name]?.depends_on).toHaveProperty("bootstrap");
+  });
+
+  it("passes the public keys of earlier seals, so that trails are sealed and verified after a change of the key", () => {
+    for (const name of ["crm", "crm-migrate"]) expect(services[name]?.environment?.SEAL_PUBLIC_KEYS).toBe(`\${SEAL_PUBLIC_KEYS:-}`);
   });
 
   it("opens the gateway's port alone, and asks both programs whether they are ready", () => {

@@ -1,3 +1,5 @@
+import { json as readJson } from "node:stream/consumers";
+import { newRequestId } from "@cell/http";
 import { Calls, SilenceError } from "./calls.ts";
 import { Circuit, type Health } from "./circuit.ts";
 import type { Config } from "./config.ts";
@@ -48,6 +50,18 @@ export class Upstreams {
       return answer.statusCode === 200 ? "alive" : "away";
     } catch (error) {
       return error instanceof SilenceError ? "silent" : "away";
+    }
+  }
+
+  /** What a partition says that it cannot do although it serves, a sentence each; none where it does not answer. */
+  async problemsOf(url: string): Promise<string[]> {
+    try {
+      const headers = { "x-request-id": newRequestId() };
+      const answer = await this.calls.send(url, { path: "/ready", headers, silentMs: healthTimeoutMs });
+      const { problems } = (await readJson(answer)) as { problems?: unknown };
+      return Array.isArray(problems) ? problems.filter((problem) => typeof problem === "string") : [];
+    } catch {
+      return [];
     }
   }
 

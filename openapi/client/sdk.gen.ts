@@ -676,7 +676,8 @@ export const auditLogsList = <ThrowOnError extends boolean = false>(options: Opt
 /**
  * Compare the audit trail with its seals
  *
- * Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever.
+ * Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever. The whole trail is
+ * read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows.
  *
  * Needs the permission `audit:read`.
  */

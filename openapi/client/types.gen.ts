@@ -2009,17 +2009,30 @@ export type AuditVerification = {
      * When the last seal was made; what was written since is not covered yet
      */
     sealedUntil: string | null;
+    /**
+     * Entries that are not sealed yet
+     */
+    unsealed: number;
+    /**
+     * When the oldest of them was written
+     */
+    oldestUnsealedAt: string | null;
     firstBroken: AuditBreak;
 };
 
 export type AuditBreak = {
-    seal: number;
+    /**
+     * The seal in whose range it is; null where the trail's tables are at fault
+     */
+    seal: number | null;
     entryId: string | null;
     seq: number | null;
     /**
-     * tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal
+     * tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal.
+     * unsealed: an entry has waited for its seal for more than 60 seconds, or claims a time or a transaction that is yet to come. table_replaced,
+     * row_security_added, rule_added, trigger_added, default_changed: a table of the trail need not show what was written to it
      */
-    reason: 'changed' | 'deleted' | 'inserted' | 'reordered' | 'seal_changed' | 'seal_missing' | 'tail_removed' | 'signature';
+    reason: 'changed' | 'deleted' | 'inserted' | 'reordered' | 'seal_changed' | 'seal_missing' | 'tail_removed' | 'signature' | 'unsealed' | 'table_replaced' | 'row_security_added' | 'rule_added' | 'trigger_added' | 'default_changed';
 } | null;
 
 export type Settings = {

@@ -42,7 +42,10 @@ const customerChildren = [
 export const importers: readonly Importer[] = [customerImport, opportunityImport];
 
 export interface CrmOptions
-  extends Pick<CellOptions, "registry" | "assertionKeys" | "log" | "draining" | "committed" | "sealWitness" | "adoptTrail" | "endTrail"> {
+  extends Pick<
+    CellOptions,
+    "registry" | "assertionKeys" | "log" | "draining" | "sealingProblems" | "committed" | "sealWitness" | "adoptTrail" | "endTrail"
+  > {
   /** Asks the messaging cell. */
   readConversations: ReadConversations;
   /** Has a tenant's imports carried out that were put off. */

@@ -43,6 +43,7 @@ const { app, metrics } = createCrm({
   assertionKeys: config.assertionKeys,
   log,
   draining: () => server?.draining ?? false,
+  sealingProblems: () => sealer.problems(),
   committed,
   sealWitness: sealLog,
   adoptTrail: (tenantId) => sealer.adopt(tenantId),

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseSealKeys, Sealer, SealLog } from "@cell/cell";
+import { parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
@@ -45,6 +45,8 @@ export interface TestCrm extends TestCell {
 export interface TestCrmOptions {
   /** The file to which seals are handed. */
   sealLog?: string;
+  /** By default those of the test file. */
+  sealKeys?: SealKeys;
   messagingUrl?: string;
   webhooks?: Partial<DispatcherOptions>;
   /** By default those of the test run. */
@@ -69,7 +71,8 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
   });
   const log = createLogger("crm", "error");
-  const sealLog = new SealLog(sealKeys.publicKeys, options.sealLog, log);
+  const keys = options.sealKeys ?? sealKeys;
+  const sealLog = new SealLog(keys.publicKeys, options.sealLog, log);
   // Other test files have tenants on the same server, and keys of their own.
   const list = async () => (await registry.list()).filter(({ tenantId }) => tenantIds.has(tenantId));
   const sealer = new Sealer({
@@ -79,7 +82,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
       mayWrite: (client, tenantId) => registry.mayWrite(client, tenantId),
       tenantsWhere: async (...given) => (await registry.tenantsWhere(...given)).filter((tenantId) => tenantIds.has(tenantId)),
     },
-    keys: sealKeys,
+    keys,
     sealLog,
     log,
   });
@@ -97,6 +100,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     assertionKeys: testAssertionKeys,
     log,
     draining: () => false,
+    sealingProblems: () => sealer.problems(),
     committed,
     sealWitness: sealLog,
     adoptTrail: (tenantId) => sealer.adopt(tenantId),

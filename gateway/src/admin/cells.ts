@@ -16,6 +16,7 @@ const cellListSchema = z
             url: z.string().openapi({ example: "http://127.0.0.1:8001" }),
             tenants: z.int().describe("How many are placed here"),
             healthy: z.boolean(),
+            problems: z.array(z.string()).describe("What it cannot do although it serves, a sentence each"),
           }),
         ),
       }),
@@ -57,7 +58,11 @@ export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstre
       .orderBy("partition.cell")
       .orderBy("partition.partition")
       .execute();
-    const partitions = await Promise.all(rows.map(async (row) => ({ ...row, healthy: (await upstreams.healthOf(row.url)) === "alive" })));
+    const look = async ({ url }: { url: string }) => {
+      const [health, problems] = await Promise.all([upstreams.healthOf(url), upstreams.problemsOf(url)]);
+      return { healthy: health === "alive", problems };
+    };
+    const partitions = await Promise.all(rows.map(async (row) => ({ ...row, ...(await look(row)) })));
     const data = config.cells.map(({ name }) => ({
       cell: name,
       partitions: partitions.flatMap(({ cell, ...partition }) => (cell === name ? [partition] : [])),

@@ -171,6 +171,16 @@ test("doctor says in sentences what is well and what is not", async () => {
   expect(away).toMatchObject({ code: 1, stdout: expect.stringContaining("cannot be reached") });
 });
 
+test("doctor fails for what a partition cannot do although it serves", async () => {
+  const problem = "The audit trails of 2 tenants cannot be sealed: seal 7 is not signed by a known key.";
+  cell.ready = { status: 200, body: { status: "ready", degraded: true, problems: [problem] } };
+  const { code, stdout } = await crm(["doctor"]);
+  expect(code).toBe(1);
+  expect(stdout).toContain(`FAIL  crm-1: ${problem}`);
+  cell.ready = { status: 200, body: { status: "ready" } };
+  expect((await crm(["doctor"])).code).toBe(0);
+});
+
 test("doctor says whether access tokens are taken, and whether their issuer can be reached", async () => {
   expect((await crm(["doctor"])).stdout).toContain("API keys alone");
   const provider = await startIdentityProvider();

@@ -3,7 +3,7 @@ import { CallError, Client } from "./client.ts";
 import type { Settings } from "./config.ts";
 
 interface CellList {
-  data: { cell: string; partitions: { partition: string; url: string; healthy: boolean; tenants: number }[] }[];
+  data: { cell: string; partitions: { partition: string; url: string; healthy: boolean; problems?: string[]; tenants: number }[] }[];
 }
 
 interface Readiness {
@@ -56,9 +56,10 @@ export async function doctor({ gateway, operatorKey }: Settings): Promise<number
   try {
     const { data } = await new Client(gateway, operatorKey).json<CellList>({ path: "/api/admin/cells" });
     good("The key is valid, and it is the operator's.");
-    for (const { partition, url, healthy, tenants } of data.flatMap(({ partitions }) => partitions)) {
+    for (const { partition, url, healthy, problems = [], tenants } of data.flatMap(({ partitions }) => partitions)) {
       if (healthy) good(`${partition} at ${url} is healthy (${tenants} tenants).`);
       else bad(`${partition} at ${url} does not answer (${tenants} tenants are placed there).`);
+      for (const problem of problems) bad(`${partition}: ${problem}`);
     }
     for (const sentence of await movesToKnow(new Client(gateway, operatorKey))) good(sentence);
   } catch (error) {

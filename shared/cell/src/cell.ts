@@ -31,6 +31,8 @@ export interface CellOptions {
   log: Logger;
   /** True while the process shuts down: /ready says no. */
   draining(): boolean;
+  /** What keeps audit trails from being sealed in time, a sentence each that names no tenant: /ready tells it. */
+  sealingProblems?(): string[];
   /** After a command has committed, for a tenant: the sealer is woken here. */
   committed(tenantId: string): void;
   /** What the audit trails are verified against. */

@@ -44,7 +44,12 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
       database = "away";
     }
     const ready = database === "ok" && !options.draining();
-    const body = JSON.stringify({ status: ready ? "ready" : "not ready", checks: { database, draining: options.draining() } });
+    const problems = options.sealingProblems?.() ?? [];
+    const status = ready ? "ready" : "not ready";
+    const checks = { database, draining: options.draining() };
+    // Requests are served all the same: a balancer must not take the process out for it.
+    const told = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
+    const body = JSON.stringify({ status, ...told });
     return new Response(body, {
       status: ready ? 200 : 503,
       headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) },

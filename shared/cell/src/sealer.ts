@@ -3,7 +3,7 @@ import { inTransaction, isConnectionLoss, type Registry } from "@cell/postgres";
 import { type Background, repeat } from "./background.ts";
 import { ended, type SealKeys } from "./seal.ts";
 import type { SealLog } from "./seal-log.ts";
-import { continueTrail, isUnsealed, sealFinished } from "./sealing.ts";
+import { continueTrail, isUnsealed, type Sealing, sealFinished, TrailFault } from "./sealing.ts";
 
 export interface SealerOptions {
   registry: Pick<Registry, "owner" | "list" | "mayWrite" | "tenantsWhere">;
@@ -16,13 +16,19 @@ const everyMs = 1_000;
 const everyTenantMs = 60_000;
 /** What an earlier process left has waited already: the first requests to this one go first. */
 const firstLookMs = 3_000;
+/** Entries that wait for longer than this are a fault. */
+const lateAfterMs = 60_000;
 
 /** A tenant that was written to since its last seal. */
 interface Waiting {
   sinceMs: number;
   notBeforeMs: number;
   failures: number;
+  /** Why its trail, or an entry of it, cannot be sealed; names no tenant. */
+  fault?: string | undefined;
 }
+
+const beyond = "an entry claims a transaction that is yet to come";
 
 /** Seals the audit trails: every second what the tenants' finished transactions have written. No writer waits for it. */
 export class Sealer {
@@ -39,6 +45,17 @@ export class Sealer {
     registers: [],
     collect: (): void => this.#lag.set(this.#lagSeconds()),
   });
+  readonly #lastSeal = new Gauge({
+    name: "cell_audit_last_seal_timestamp_seconds",
+    help: "When this process last made a seal, in seconds from 1970 on; 0 before the first one",
+    registers: [],
+  });
+  readonly #faulty: Gauge = new Gauge({
+    name: "cell_audit_faulty_tenants",
+    help: "Tenants whose trail, or an entry of it, cannot be sealed until a person has looked at it",
+    registers: [],
+    collect: (): void => this.#faulty.set([...this.#waiting.values()].filter(({ fault }) => fault !== undefined).length),
+  });
   #nextPassMs = 0;
   /** How many entries each trail had ever got when this process looked last, by schema. */
   #inserted: ReadonlyMap<string, string> | undefined;
@@ -50,8 +67,22 @@ export class Sealer {
 
   /** Shows how far it is behind among a process's metrics. */
   register(metrics: Metrics): void {
-    metrics.registerMetric(this.#failures);
-    metrics.registerMetric(this.#lag);
+    for (const metric of [this.#failures, this.#lag, this.#lastSeal, this.#faulty]) metrics.registerMetric<string>(metric);
+  }
+
+  /** What keeps trails from being sealed in time, a sentence each, which names no tenant; none where all is well. */
+  problems(): string[] {
+    const waiting = [...this.#waiting.values()];
+    const faults = Map.groupBy(waiting, ({ fault }) => fault);
+    const sentences = [...faults].flatMap(([fault, of]) =>
+      fault === undefined
+        ? []
+        : [`The audit trails of ${of.length === 1 ? "1 tenant" : `${of.length} tenants`} cannot be sealed: ${fault}.`],
+    );
+    const lag = this.#lagSeconds();
+    return lag * 1_000 > lateAfterMs
+      ? [...sentences, `Audit entries have been waiting for their seals for ${Math.floor(lag)} seconds.`]
+      : sentences;
   }
 
   /** Says that a tenant's trail has grown. */
@@ -83,16 +114,21 @@ export class Sealer {
     this.#waiting.delete(tenantId);
     try {
       for (;;) {
-        const { notices, full, left } = await inTransaction(registry.owner, async (client) =>
-          // A tenant that is being moved is sealed where it is served next.
-          (await registry.mayWrite(client, tenantId))
-            ? sealFinished(client, { keys, witness: sealLog }, tenantId)
-            : { notices: [], full: false, left: false },
+        const sealing = await inTransaction(
+          registry.owner,
+          async (client): Promise<Sealing> =>
+            // A tenant that is being moved is sealed where it is served next.
+            (await registry.mayWrite(client, tenantId))
+              ? sealFinished(client, { keys, witness: sealLog }, tenantId)
+              : { notices: [], full: false, left: false },
         );
-        if (notices.length > 0) await sealLog.add(notices);
-        if (full) continue;
-        if (left) this.#waiting.set(tenantId, { sinceMs: notices.length > 0 ? startedMs : waiting.sinceMs, notBeforeMs: 0, failures: 0 });
-        return !left;
+        if (sealing.notices.length > 0) {
+          await sealLog.add(sealing.notices);
+          this.#lastSeal.setToCurrentTime();
+        }
+        if (sealing.full) continue;
+        if (sealing.left) this.#keepWaiting(tenantId, waiting, sealing);
+        return !sealing.left;
       }
     } catch (error) {
       const { sinceMs, failures } = waiting;
@@ -100,9 +136,22 @@ export class Sealer {
         sinceMs,
         notBeforeMs: performance.now() + Math.min(everyTenantMs, everyMs * 2 ** failures),
         failures: failures + 1,
+        fault: error instanceof TrailFault ? error.message : undefined,
       });
       throw error;
     }
+  }
+
+  /** Waits on for what is left, for as long as the oldest of it has been there. */
+  #keepWaiting(tenantId: string, before: Waiting, { oldestLeftAt, isBeyond }: Sealing): void {
+    const agoMs = oldestLeftAt === undefined ? Number.NaN : Date.now() - Date.parse(oldestLeftAt);
+    const sinceMs = Number.isNaN(agoMs) ? before.sinceMs : performance.now() - Math.max(0, agoMs);
+    const fault = isBeyond ? beyond : undefined;
+    if (fault !== undefined && before.fault !== fault) {
+      this.#failures.inc();
+      this.#options.log.error({ tenantId }, `the audit trail could not be sealed to its end: ${fault}`);
+    }
+    this.#waiting.set(tenantId, { sinceMs, notBeforeMs: 0, failures: 0, fault });
   }
 
   /**
@@ -122,11 +171,14 @@ export class Sealer {
   }
 
   async #round(): Promise<void> {
-    if (performance.now() >= this.#nextPassMs) {
-      await this.#wakeGrown();
-      this.#nextPassMs = performance.now() + everyTenantMs;
+    try {
+      if (performance.now() >= this.#nextPassMs) {
+        await this.#wakeGrown();
+        this.#nextPassMs = performance.now() + everyTenantMs;
+      }
+    } finally {
+      await this.#sealWaiting();
     }
-    await this.#sealWaiting();
   }
 
   /** Wakes for what another process wrote, or one that died before it sealed. But for the first time, a look at the statistics: no tenant's tables are touched. */

@@ -6,6 +6,7 @@ import { type ConnectionOptions, Connections } from "./connections.ts";
 import { inTransaction, openPool, type SchemaMigration } from "./control.ts";
 import { Logins, type TenantLogins } from "./logins.ts";
 import { typeParsers } from "./parsing.ts";
+import { isConnectionLoss } from "./problems.ts";
 import { schemaOf, Tenant, type TenantState } from "./tenants.ts";
 import { requireServedVersion, UnusableDatabase } from "./versions.ts";
 
@@ -180,7 +181,8 @@ export class Registry {
 
   /**
    * The tenants for whom an SQL condition holds, `"$tenant"` in it standing for the schema: for the background, which would otherwise open a
-   * connection for each of them. `once`: who does not ask again leaves no connection that remembers all their tables.
+   * connection for each of them. Those whose tables do not let it be told are among them. `once`: who does not ask again leaves no
+   * connection that remembers all their tables.
    */
   async tenantsWhere(condition: string, { once = false } = {}): Promise<string[]> {
     const current = (await this.list()).filter(({ version, state }) => version === this.version && state === "active");
@@ -189,13 +191,22 @@ export class Registry {
     const client = await this.owner.connect();
     let failed = true;
     try {
-      for (let start = 0; start < current.length; start += 100) {
-        const selects = current
-          .slice(start, start + 100)
-          .map(({ tenantId, schema }) => `select '${tenantId}' as "tenantId" where ${condition.replaceAll('"$tenant"', `"${schema}"`)}`);
-        const { rows } = await client.query<{ tenantId: string }>(selects.join(" union all "));
-        found.push(...rows.map(({ tenantId }) => tenantId));
-      }
+      const select = async (tenants: readonly TenantRow[]): Promise<string[]> => {
+        const selects = tenants.map(
+          ({ tenantId, schema }) => `select '${tenantId}' as "tenantId" where ${condition.replaceAll('"$tenant"', `"${schema}"`)}`,
+        );
+        try {
+          return (await client.query<{ tenantId: string }>(selects.join(" union all "))).rows.map(({ tenantId }) => tenantId);
+        } catch (error) {
+          if (isConnectionLoss(error)) throw error;
+          // One tenant's broken tables must not keep the others from what is due.
+          if (tenants.length === 1) return tenants.map(({ tenantId }) => tenantId);
+          const single: string[] = [];
+          for (const tenant of tenants) single.push(...(await select([tenant])));
+          return single;
+        }
+      };
+      for (let start = 0; start < current.length; start += 100) found.push(...(await select(current.slice(start, start + 100))));
       failed = false;
     } finally {
       client.release(once || failed);

@@ -242,6 +242,89 @@ describe("the sealer", () => {
     });
   });
 
+  describe("that cannot seal", () => {
+    const keysOf = (earlier: string) => {
+      const { privateKey } = generateKeyPairSync("ed25519");
+      return parseSealKeys(privateKey.export({ type: "pkcs8", format: "pem" }).toString(), parsePublicKeys(earlier));
+    };
+    const ready = async ({ url }: TestCrm) => {
+      const response = await fetch(`${url}/ready`);
+      return { status: response.status, body: await response.json() };
+    };
+    const metric = async ({ url }: TestCrm, name: string) => {
+      const text = await (await fetch(`${url}/metrics`, { headers: { accept: "text/plain" } })).text();
+      return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+    };
+
+    test("after a change of the key without the earlier public one says so in /ready, which stays 200, and in metrics; with it, it seals on", async () => {
+      await create("one");
+      await cell.sealAll(tenantId);
+      const [without, complete] = [await startCrm({ sealKeys: keysOf("") }), await startCrm({ sealKeys: keysOf(sealPublicKey) })];
+      try {
+        expect(await ready(without)).toEqual({ status: 200, body: { status: "ready", checks: { database: "ok", draining: false } } });
+        expect(await metric(without, "cell_audit_last_seal_timestamp_seconds")).toBe(0);
+        await without.client(tenantId).post("/customers", { body: { name: "two" } });
+        await expect(without.sealer.seal(tenantId)).rejects.toThrow("not signed by a known key");
+        const { status, body } = await ready(without);
+        expect([status, body.status, body.degraded, body.checks.sealing]).toEqual([200, "ready", true, "failing"]);
+        expect(body.problems).toEqual(["The audit trails of 1 tenant cannot be sealed: seal 1 is not signed by a known key."]);
+        expect(JSON.stringify(body)).not.toContain(tenantId);
+        expect(await metric(without, "cell_audit_faulty_tenants")).toBe(1);
+
+        await until(() => complete.sealer.seal(tenantId));
+        expect(await metric(complete, "cell_audit_last_seal_timestamp_seconds")).toBeGreaterThan(1_700_000_000);
+        expect(await metric(complete, "cell_audit_faulty_tenants")).toBe(0);
+        expect((await ready(complete)).body).not.toHaveProperty("degraded");
+        expect((await complete.client(tenantId).get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 2, unsealed: 0 });
+      } finally {
+        await without.stop();
+        await complete.stop();
+      }
+    });
+
+    test("an entry of a transaction that is yet to come reports it, and seals what is written besides", async () => {
+      await create("one");
+      await create("two");
+      await inspect(
+        tenantId,
+        "update $tenant.audit_logs set transaction_id = 9000000000000000000, occurred_at = now() - interval '2 minutes' where resource_name = 'one'",
+      );
+      expect(await cell.sealer.seal(tenantId)).toBe(false);
+      await create("three");
+      expect(await cell.sealer.seal(tenantId)).toBe(false);
+      expect((await ready(cell)).body).toMatchObject({ degraded: true, checks: { sealing: "failing" } });
+      expect((await ready(cell)).body.problems.join(" ")).toMatch(
+        /a transaction that is yet to come.* have been waiting for their seals for \d+ seconds/,
+      );
+      expect(await metric(cell, "cell_audit_seal_lag_seconds")).toBeGreaterThanOrEqual(120);
+      expect((await admin.get("/audit-logs/verify")).body).toMatchObject({
+        ok: false,
+        checked: 2,
+        unsealed: 1,
+        firstBroken: { reason: "unsealed" },
+      });
+      await inspect(tenantId, "delete from $tenant.audit_logs where resource_name = 'one'");
+      await until(() => cell.sealer.seal(tenantId));
+      expect((await ready(cell)).body).not.toHaveProperty("degraded");
+    });
+
+    test("one tenant's trail, whose table is gone, seals those of the others", async () => {
+      const broken = await cell.tenant();
+      await cell.client(broken).post("/customers", { body: { name: "broken" } });
+      await inspect(broken, "alter table $tenant.audit_logs rename to away");
+      await create("one");
+      const restarted = await startCrm({ sealLog });
+      try {
+        restarted.sealer.start();
+        await until(async () => (await seals()).length > 0);
+      } finally {
+        await inspect(broken, "alter table $tenant.away rename to audit_logs");
+        await restarted.sealer.stop();
+        await restarted.stop();
+      }
+    });
+  });
+
   test("does not build on a seal that it did not sign", async () => {
     await create("one");
     await cell.sealAll(tenantId);
