@@ -20,7 +20,6 @@ export function createRegistry(options: {
     total: options.total,
     perTenant: options.perTenant,
     readersPerTenant: 3,
-    longPerTenant: Math.max(1, Math.min(3, Math.floor(options.perTenant / 4))),
     sharedReaders: 16,
     preparedStatements: 384,
     tenantsPerConnection: 400,

@@ -12,7 +12,7 @@ beforeAll(async () => {
   proxy = await TcpProxy.open({ targetPort: Number(url.port) });
   connections = new Connections({
     ...{ url: proxy.through(url.href), applicationName: "connections", preparedStatements: 10 },
-    ...{ total: 4, perTenant: 4, readersPerTenant: 1, sharedReaders: 1, longPerTenant: 2, tenantsPerConnection: 10 },
+    ...{ total: 4, perTenant: 4, readersPerTenant: 1, sharedReaders: 1, tenantsPerConnection: 10 },
     ...{ waitMs: 1_000, idleMs: 30_000, maxAgeMs: 600_000, statementTimeoutMs: 500, lockTimeoutMs: 500 },
   });
 });

@@ -14,8 +14,6 @@ export interface ConnectionOptions extends ConnectionSettings {
   perTenant: number;
   /** Of these, how many may carry reads of many requests at once. */
   readersPerTenant: number;
-  /** How many long statements of one tenant run at once, each on a connection of its own. */
-  longPerTenant: number;
   /** Connections that carry reads, on a login that tenants share; each tenant uses `readersPerTenant` of them. */
   sharedReaders: number;
   /** Connections unused for this long are closed. */
@@ -50,6 +48,8 @@ type LaneConnection = Connection<Lane>;
 
 /** A reader with this many queries under way gets a companion, if the tenant may have one. */
 const busyReader = 8;
+/** Long statements of one tenant at once; fewer where a quarter of its connections is fewer. */
+const longAtMost = 3;
 /** A long statement waits this long for others of its tenant. */
 const longWaitMs = 2_000;
 /** A connection that was used within this time stays with its login. */
@@ -72,7 +72,7 @@ export class Connections {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#waiting = new WaitingLine(options.waitMs);
-    this.#long = new KeyedSemaphore(options.longPerTenant);
+    this.#long = new KeyedSemaphore(Math.max(1, Math.min(longAtMost, Math.floor(options.perTenant / 4))));
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(options.idleMs, 5_000));
     this.#sweeper.unref();
   }

@@ -25,7 +25,6 @@ const limits = {
   perTenant: 2,
   readersPerTenant: 2,
   sharedReaders: 3,
-  longPerTenant: 2,
   preparedStatements: 4,
   tenantsPerConnection: 100,
   waitMs: 400,

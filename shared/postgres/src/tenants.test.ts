@@ -33,7 +33,6 @@ const limits = {
   perTenant: 4,
   readersPerTenant: 2,
   sharedReaders: 2,
-  longPerTenant: 2,
   preparedStatements: 50,
   tenantsPerConnection: 50,
   waitMs: 300,

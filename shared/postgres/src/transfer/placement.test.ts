@@ -39,7 +39,7 @@ async function open(url: string, migrations: readonly TenantMigration[]): Promis
   await migrateSchema({ url, schema: cell, migrations: [...registryMigrations(cell), placementMigration(cell)] });
   const registry = new Registry({
     ...{ cell, url, migrations, loginSecret: "a secret for the tests of placement alone", logins: "own", preparedStatements: 100 },
-    ...{ total: 8, perTenant: 4, readersPerTenant: 2, sharedReaders: 2, longPerTenant: 2, tenantsPerConnection: 4 },
+    ...{ total: 8, perTenant: 4, readersPerTenant: 2, sharedReaders: 2, tenantsPerConnection: 4 },
     ...{ waitMs: 1_000, idleMs: 30_000, maxAgeMs: 600_000, statementTimeoutMs: 5_000, lockTimeoutMs: 1_000 },
   });
   const partition = { registry, placement: new Placement(registry), url };
