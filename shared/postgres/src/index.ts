@@ -7,6 +7,7 @@ export type { TenantLogins } from "./logins.ts";
 export { isoTime } from "./parsing.ts";
 export { databaseProblem, failedExpectation, isConnectionLoss, isDenied, isRetryable, violatedConstraint } from "./problems.ts";
 export {
+  type MigrationQuery,
   type MigrationReport,
   placementMigration,
   Registry,

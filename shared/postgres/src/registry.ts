@@ -10,11 +10,14 @@ import { isConnectionLoss } from "./problems.ts";
 import { schemaOf, Tenant, type TenantState } from "./tenants.ts";
 import { requireServedVersion, UnusableDatabase } from "./versions.ts";
 
-/**
- * One step in the history of a tenant's schema: statements, one a string, in which "$tenant" and "$login" (with the quotes) stand for the
- * schema and its login. Frozen once released.
- */
-export type TenantMigration = SchemaMigration;
+/** Sends one statement of a migration; "$tenant" and "$login" (with the quotes) stand for the schema and its login. Resolves to its rows. */
+export type MigrationQuery = <Row extends object = object>(text: string, values?: unknown[]) => Promise<Row[]>;
+
+/** One step in the history of a tenant's schema, in which "$tenant" and "$login" stand in the statements too. Frozen once released. */
+export interface TenantMigration extends SchemaMigration {
+  /** What the data need that SQL does not know, after the statements. */
+  fill?(query: MigrationQuery): Promise<void>;
+}
 
 export interface RegistryOptions extends Omit<ConnectionOptions, "applicationName"> {
   /** The cell's name: also the schema of its registry. */
@@ -323,9 +326,11 @@ export class Registry {
       await client.query(`create schema if not exists "${schema}"`);
       await client.query(`grant usage on schema "${schema}" to "${schema}"`);
     }
+    const query: MigrationQuery = async <Row extends object>(text: string, values?: unknown[]) =>
+      (await client.query<Row>(text.replaceAll('"$tenant"', `"${schema}"`).replaceAll('"$login"', `"${schema}"`), values)).rows;
     for (const migration of migrations.slice(row.version, upTo)) {
-      for (const text of migration.sql)
-        await client.query(text.replaceAll('"$tenant"', `"${schema}"`).replaceAll('"$login"', `"${schema}"`));
+      for (const text of migration.sql) await query(text);
+      await migration.fill?.(query);
     }
     await client.query(`update ${cell}.tenants set version = $2, login_key = $3, failure = null where tenant_id = $1`, [
       tenantId,
