@@ -69,22 +69,23 @@ const tooManyText = "Too many writes to the same record at once; try again";
 const running = new Map<string, Promise<unknown>>();
 
 /** Commands on one record take turns within this process, so that writers on the same record do not make each other's reads stale. */
-const turns = new Map<string, Promise<unknown>>();
+const turns = new WeakMap<Call["tenant"], Map<string, Promise<unknown>>>();
 
 async function inTurn<T>(call: Call, options: CommandOptions, work: () => Promise<T>): Promise<T> {
   const { method, path } = call.context.req;
   const record = (call.params as { id?: string } | undefined)?.id ?? options.turn ?? (method === "PATCH" ? path : undefined);
   if (record === undefined) return work();
-  const name = `${call.tenant.tenantId} ${record}`;
-  const before = turns.get(name);
+  const ofTenant = turns.get(call.tenant) ?? new Map<string, Promise<unknown>>();
+  turns.set(call.tenant, ofTenant);
+  const before = ofTenant.get(record);
   const turn = before ? afterwards(before, work) : work();
   // Who gives up waiting does not let the next one overtake.
   const ended = Promise.allSettled([before, turn]);
-  turns.set(name, ended);
+  ofTenant.set(record, ended);
   try {
     return await turn;
   } finally {
-    if (turns.get(name) === ended) turns.delete(name);
+    if (ofTenant.get(record) === ended) ofTenant.delete(record);
   }
 }
 

@@ -4,17 +4,18 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { auditOf, inspect, startCrm } from "../testing.ts";
 
 let cell: TestCell;
+let elsewhere: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
 beforeAll(async () => {
-  cell = await startCrm();
+  [cell, elsewhere] = await Promise.all([startCrm(), startCrm()]);
   tenantId = await cell.tenant();
   admin = cell.client(tenantId);
   customerId = (await admin.post("/customers", { body: { name: "Of payments" } })).body.customerId;
 });
-afterAll(() => cell.stop());
+afterAll(() => Promise.all([cell.stop(), elsewhere.stop()]));
 
 const contract = async (fields: object = {}, client = admin, of = customerId): Promise<string> => {
   const answer = await client.post("/contracts", {
@@ -29,8 +30,8 @@ const register = (contractId: string, amount: string | number, fields: object = 
 
 const receivedOn = async (contractId: string, client = admin) => (await client.get(`/contracts/${contractId}`)).body.receivedAmount;
 
-/** Half of the requests write the id in capitals: the cell does not see that they are about one record, as two processes would not. */
-const spelled = (contractId: string, index: number) => (index % 2 ? contractId.toUpperCase() : contractId);
+/** Half of the requests go to another process of the cell, which does not see what this one has under way. */
+const either = (index: number, of = tenantId) => (index % 2 ? elsewhere : cell).client(of);
 
 test("a payment is registered masked, replayed, read in the clear and made void, with an entry for each", async () => {
   const contractId = await contract();
@@ -108,7 +109,7 @@ test("a payment is neither edited nor deleted", async () => {
 test("making a void payment void again changes and records nothing; a stale If-Match is refused", async () => {
   const { paymentId } = (await register(await contract(), "1")).body;
   expect((await admin.post(`/payments/${paymentId}/void`, { headers: { "if-match": '"7"' } })).status).toBe(412);
-  const answers = await Promise.all(Array.from({ length: 5 }, (_, index) => admin.post(`/payments/${spelled(paymentId, index)}/void`)));
+  const answers = await Promise.all(Array.from({ length: 5 }, (_, index) => either(index).post(`/payments/${paymentId}/void`)));
   expect(answers.map((answer) => [answer.status, answer.body.version])).toEqual(Array(5).fill([200, 2]));
   expect(await auditOf(tenantId, paymentId)).toHaveLength(2);
 });
@@ -130,7 +131,6 @@ test.each([
   ["paidAt", "0000-01-01", "INVALID_FORMAT"],
   ["paidAt", inHours(25), "OUT_OF_RANGE"],
   ["kind", "gift", "INVALID_ENUM"],
-  ["reference", "", "REQUIRED"],
   ["customerId", randomUUID(), "UNKNOWN_FIELD"],
   ["status", "void", "UNKNOWN_FIELD"],
 ])("a payment with %s %s is a BAD_REQUEST that names the field", async (field, value, code) => {
@@ -189,7 +189,7 @@ test("a refund of more than was received is refused, and so is voiding a payment
 describe("at once", () => {
   test("forty payments of 0.01 on one contract are 0.40 to the cent, each under a version of its own", async () => {
     const contractId = await contract();
-    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => register(spelled(contractId, index), "0.01", {}, admin)));
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => register(contractId, "0.01", {}, either(index))));
     expect(answers.map((answer) => answer.status)).toEqual(Array(40).fill(201));
     expect((await admin.get(`/contracts/${contractId}`)).body).toMatchObject({
       receivedAmount: "0.40",
@@ -210,7 +210,7 @@ describe("at once", () => {
 
   test("overpaying is accepted, and flagged from the first payment on that is too much", async () => {
     const contractId = await contract({ amount: "10" });
-    const answers = await Promise.all(Array.from({ length: 12 }, (_, index) => register(spelled(contractId, index), "1")));
+    const answers = await Promise.all(Array.from({ length: 12 }, (_, index) => register(contractId, "1", {}, either(index))));
     const made = await Promise.all(answers.map(({ body }) => admin.get(`/payments/${body.paymentId}`)));
     expect(made.filter(({ body }) => body.overpaid === false)).toHaveLength(10);
     expect(made.filter(({ body }) => body.overpaid === true)).toHaveLength(2);
@@ -222,7 +222,9 @@ describe("at once", () => {
     await own.patch("/settings", { body: { payments: { overpay: "reject" } } });
     const of = (await own.post("/customers", { body: { name: "To the cent" } })).body.customerId;
     const contractId = await contract({ amount: "1" }, own, of);
-    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => register(spelled(contractId, index), "0.03", {}, own)));
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, index) => register(contractId, "0.03", {}, either(index, own.principal.tenantId))),
+    );
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(33);
     const refused = answers.filter((answer) => answer.status !== 201);
     expect(refused.map((answer) => [answer.status, answer.body.code])).toEqual(Array(7).fill([409, "CONFLICT"]));
@@ -239,7 +241,7 @@ describe("at once", () => {
     const contractId = await contract();
     await register(contractId, "5");
     const answers = await Promise.all(
-      Array.from({ length: 10 }, (_, index) => register(spelled(contractId, index), "1", { kind: "refund" })),
+      Array.from({ length: 10 }, (_, index) => register(contractId, "1", { kind: "refund" }, either(index))),
     );
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(5);
     expect(await receivedOn(contractId)).toBe("0.00");
@@ -291,7 +293,7 @@ test("a merge takes contracts and payments along, those too that are registered 
   const contractId = await contract({}, admin, from);
   const [merged, ...payments] = await Promise.all([
     admin.post(`/customers/${customerId}/merge`, { body: { sourceIds: [from] } }),
-    ...Array.from({ length: 10 }, (_, index) => register(spelled(contractId, index), "1")),
+    ...Array.from({ length: 10 }, (_, index) => register(contractId, "1", {}, either(index))),
   ]);
   expect(merged?.status, merged?.text).toBe(200);
   expect(payments.map((answer) => answer.status)).toEqual(Array(10).fill(201));
