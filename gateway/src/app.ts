@@ -22,7 +22,13 @@ export function createApp(services: Services): OpenAPIHono<GatewayEnv> {
     strict: false,
     defaultHook: (result) => {
       if (result.success) return;
-      throw badFields(result.error.issues.map(({ path, code, message }) => ({ path: path.join("."), code: code.toUpperCase(), message })));
+      throw badFields(
+        result.error.issues.map((issue) => ({
+          path: issue.path.join("."),
+          code: (issue.code === "custom" && (issue.params?.code as string | undefined)) || issue.code.toUpperCase(),
+          message: issue.message,
+        })),
+      );
     },
   });
   answerAsOurs(app, services);

@@ -496,7 +496,7 @@ export type Payment = {
     paidAt: string;
     method: string | null;
     /**
-     * Unique on its contract, void ones aside
+     * Unique on its contract, void ones aside, compared as names are
      */
     reference: string | null;
     /**
@@ -1942,7 +1942,7 @@ export type PaymentInput = {
     paidAt: string;
     method?: string | null;
     /**
-     * Unique on its contract, void ones aside
+     * Unique on its contract, void ones aside, compared as names are
      */
     reference?: string | null;
     /**

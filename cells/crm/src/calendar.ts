@@ -5,12 +5,28 @@ import { z } from "zod";
 export const periodMonths = { month: 1, quarter: 3 } as const;
 export type Period = keyof typeof periodMonths;
 
-/** A point in time as callers give it: a date, or a time with its offset. */
+/** Whether a text is a point in time as callers give it: a date, or a time with its offset. */
+export function isMoment(value: string): boolean {
+  return hasForm("time", value) && value >= "1900" && value < "9999";
+}
+
+/** A point in time as callers give it. */
 export function moment() {
-  return z.string().refine((value) => hasForm("time", value) && value >= "1900" && value < "9999", {
+  return z.string().refine(isMoment, {
     error: "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z), from 1900 to 9998",
     params: { code: "INVALID_FORMAT" },
   });
+}
+
+/** A time with its offset. */
+export function instant() {
+  return z
+    .string()
+    .refine((value) => isMoment(value) && value.length > 10, {
+      error: "must be a time with its offset (2026-01-31T08:00:00Z), from 1900 to 9998",
+      params: { code: "INVALID_FORMAT" },
+    })
+    .meta({ format: "date-time" });
 }
 
 /** A calendar date that exists. */

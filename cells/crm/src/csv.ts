@@ -11,13 +11,6 @@ export function unguard(cell: string): string {
   return cell.startsWith("'") && formula.test(cell) ? cell.slice(1) : cell;
 }
 
-const blank = /^[\s\u200B-\u200D\u2060]*$/;
-
-/** Whether a cell shows nothing: it is empty, or of blanks and characters without a width. */
-export function isBlank(cell: string): boolean {
-  return cell === "" || blank.test(cell);
-}
-
 const special = /[",\r\n]/;
 
 /** A cell as RFC 4180 writes it. */

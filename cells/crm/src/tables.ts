@@ -193,6 +193,8 @@ export interface PaymentsTable {
   paidAt: string;
   method: string | null;
   reference: string | null;
+  /** `nameKey(reference)`: unique on its contract among those that are not void. */
+  referenceKey: string | null;
   kind: string;
   status: string;
   overpaid: boolean;

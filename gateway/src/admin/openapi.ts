@@ -1,3 +1,4 @@
+import { storable } from "@cell/http";
 import { headerRefs, refusalRefs } from "@cell/http/openapi/components";
 import { z } from "@hono/zod-openapi";
 
@@ -48,13 +49,17 @@ export const tenantIdSchema = z
   .regex(/^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/, "1 to 40 of a-z, 0-9 and inner hyphens")
   .openapi({ example: "tenant-001" });
 
+const mostNameCharacters = 255;
+
 export const nameSchema = z
   .string()
-  .trim()
-  .normalize("NFC")
+  .check((payload) => {
+    const stored = storable(payload.value, mostNameCharacters);
+    if ("text" in stored) payload.value = stored.text;
+    else payload.issues.push({ code: "custom", input: payload.value, message: stored.fault, params: { code: "INVALID_FORMAT" } });
+  })
   .min(1)
-  .max(255)
-  .refine((text) => !text.includes("\0"), "no NUL");
+  .max(mostNameCharacters);
 
 export const timeSchema = z.string().openapi({ format: "date-time", example: "2026-11-21T08:00:00.000Z" });
 

@@ -1,10 +1,10 @@
-import { type HttpBindings, insufficientScope, type Permission, type Principal } from "@cell/http";
+import { type HttpBindings, insufficientScope, type Permission, type Principal, trimmed, trimTexts } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import { badFields, notFound } from "@cell/problem";
 import type { Context } from "hono";
 import { getQueryParams } from "hono/utils/url";
 import { z } from "zod";
-import { fieldProblems } from "./fields.ts";
+import { fieldProblems, id } from "./fields.ts";
 import type { Presenter } from "./resource.ts";
 
 export type Method = "get" | "post" | "patch" | "put" | "delete";
@@ -101,7 +101,7 @@ export function endpoint<const Params extends Schema, const Query extends Schema
 
 /** The id of a record in a path. One that is no UUID belongs to nothing: 404, like any other unknown one. */
 export const idParams = z.object({
-  id: z.uuid().meta({ description: "The record's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
+  id: id().meta({ description: "The record's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
 });
 
 export function parseParams<S extends Schema>(schema: S, params: Record<string, string>): Output<S> {
@@ -128,7 +128,7 @@ export function parseQuery<S extends Schema>(schema: S, given: Record<string, st
   const single: Record<string, string> = Object.create(null);
   for (const [name, values] of Object.entries(given)) {
     if (values.length > 1) throw badFields([{ path: name, code: "INVALID_FORMAT", message: "is given more than once" }]);
-    single[name] = values[0] ?? "";
+    single[name] = trimmed(values[0] ?? "");
   }
   const result = (schema ?? noQuery).safeParse(single, { reportInput: true });
   if (!result.success) throw badFields(fieldProblems(result.error, ""));
@@ -137,7 +137,7 @@ export function parseQuery<S extends Schema>(schema: S, given: Record<string, st
 
 export function parseBody<S extends Schema>(schema: S, body: unknown): Output<S> {
   if (!schema) return undefined as Output<S>;
-  const result = schema.safeParse(body, { reportInput: true });
+  const result = schema.safeParse(trimTexts(body), { reportInput: true });
   if (!result.success) throw badFields(fieldProblems(result.error, ""));
   return result.data as Output<S>;
 }

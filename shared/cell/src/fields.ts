@@ -1,18 +1,47 @@
+import { nameKey, storable } from "@cell/http";
 import type { FieldProblem } from "@cell/problem";
 import { z } from "zod";
 import { sensitive } from "./masking.ts";
 
-/** Text as it is stored: NFC, trimmed, without NUL or lone surrogates. `max` counts characters. */
+/** What a key may have in an index of PostgreSQL beside the id that it stands with. */
+const mostKeyBytes = 2_600;
+
+/** Text as it is stored: see `storable`. `max` counts characters. */
 export function text(max: number, min = 0): z.ZodType<string, string> {
   return z
     .string()
-    .refine((value) => value.isWellFormed() && !value.includes("\0"), {
-      error: "holds a NUL or half a character",
-      params: { code: "INVALID_FORMAT" },
+    .check((payload) => {
+      const stored = storable(payload.value, max);
+      if ("text" in stored) payload.value = stored.text;
+      else
+        payload.issues.push({
+          code: "custom",
+          input: payload.value,
+          message: stored.fault,
+          params: { code: "INVALID_FORMAT" },
+          continue: false,
+        });
     })
-    .overwrite((value) => value.normalize("NFC").trim())
     .min(min)
     .max(max);
+}
+
+/** A text that is unique as names are compared. Its key fits into an index: some characters, such as ﷺ, unfold into many. */
+export function uniqueText(max: number, min = 0): z.ZodType<string, string> {
+  return text(max, min).refine((value) => Buffer.byteLength(nameKey(value)) <= mostKeyBytes, {
+    error: "is too long",
+    params: { code: "TOO_LONG" },
+  });
+}
+
+/** A text that may be absent: null, which an empty one becomes. */
+export function nullable(of: z.ZodType<string, string>): z.ZodType<string | null, string | null> {
+  return of.nullable().overwrite((value) => (value === "" ? null : value));
+}
+
+/** The id of a record, in lower case. */
+export function id() {
+  return z.uuid().overwrite((value) => value.toLowerCase());
 }
 
 /** A name: 1 to 255 characters. */

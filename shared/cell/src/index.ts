@@ -6,7 +6,7 @@ export { type Cell, type CellOptions, type CommitUpload, createCell, type Runnin
 export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
-export { email, fieldProblems, nameText, phone, text } from "./fields.ts";
+export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
 export { type Condition, equals, not } from "./filter.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";
 export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField } from "./list-fields.ts";

@@ -5,6 +5,7 @@ import { badField } from "@cell/problem";
 import { type AliasedSelectQueryBuilder, type Compilable, type SelectQueryBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
+import { text } from "./fields.ts";
 import { type Condition, equals, filterConditions } from "./filter.ts";
 import { filterLimits } from "./filter-syntax.ts";
 import type { ListFields } from "./list-fields.ts";
@@ -73,9 +74,7 @@ export const listQuery = z.strictObject({
     .max(200)
     .optional()
     .meta({ description: "Fields, `-` for descending", examples: ["-createdAt,name"] }),
-  filter: z
-    .string()
-    .max(4_000)
+  filter: text(4_000)
     .optional()
     .meta({
       description: `\`field[op]:value\`, joined by \`and\`, \`or\` and parentheses; \`and\` binds tighter. op: eq ne in gt gte lt lte contains isNull.
@@ -87,14 +86,10 @@ can. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.d
         '(level[eq]:A or tags[eq]:vip) and name[contains]:"Black and White"',
       ],
     }),
-  keyword: z
-    .string()
-    .max(200)
+  keyword: text(200)
     .optional()
     .meta({ description: "Substring search, any case", examples: ["公司"] }),
-  ownerId: z
-    .string()
-    .max(200)
+  ownerId: text(200)
     .optional()
     .meta({ description: "Only this owner's records; `me` for one's own", examples: ["me"] }),
   total: z.enum(["exact"]).optional().meta({ description: "`exact` counts every match, however many" }),
@@ -169,7 +164,7 @@ export class Lists<Row extends object> {
     }
     if (caller.scope === "own") conditions.push(this.#visibleTo(caller.userId));
     const { keyword } = listing;
-    const term = query.keyword?.normalize("NFC").trim();
+    const term = query.keyword;
     if (term && !keyword) throw badField("keyword", "UNKNOWN_FIELD", "is not known here");
     const sought = term ? keyword?.(term) : undefined;
     const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? listing.defaultSort) === listing.defaultSort;

@@ -1,7 +1,19 @@
-import { audited, type Cell, changed, checked, endpoint, equals, idParams, listAnswer, listOf, listQuery, withoutMasked } from "@cell/cell";
+import {
+  audited,
+  type Cell,
+  changed,
+  checked,
+  endpoint,
+  equals,
+  id,
+  idParams,
+  listAnswer,
+  listOf,
+  listQuery,
+  withoutMasked,
+} from "@cell/cell";
 import { notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { z } from "zod";
 import * as customers from "../customers/repository.ts";
 import { visibility } from "../visibility.ts";
 import { newContact } from "./domain.ts";
@@ -16,7 +28,7 @@ const listContacts = endpoint({
   permission: "crm:read",
   tag,
   summary: "List contacts",
-  query: listQuery.extend({ customerId: z.uuid().optional().meta({ description: "Only this customer's" }) }),
+  query: listQuery.extend({ customerId: id().optional().meta({ description: "Only this customer's" }) }),
   status: 200,
   answer: listOf(contact, listAnswer(contact)),
 });

@@ -1,21 +1,15 @@
-import { answer, email, nameText, phone, resource, text } from "@cell/cell";
+import { answer, email, id, nameText, nullable, phone, resource, text } from "@cell/cell";
 import { z } from "zod";
 
 const fields = {
   name: nameText().meta({ examples: ["张伟"] }),
-  title: text(100)
-    .nullable()
-    .meta({ examples: ["采购经理"] }),
-  phone: phone()
-    .nullable()
-    .meta({ examples: ["13800138000"] }),
-  email: email()
-    .nullable()
-    .meta({ examples: ["zhang@example.com"] }),
+  title: nullable(text(100)).meta({ examples: ["采购经理"] }),
+  phone: nullable(phone()).meta({ examples: ["13800138000"] }),
+  email: nullable(email()).meta({ examples: ["zhang@example.com"] }),
   isPrimary: z.boolean().meta({ description: "The one to call first: making one primary ends that of another at the same customer" }),
-  notes: text(10_000).nullable(),
+  notes: nullable(text(10_000)),
 };
-const customerId = z.uuid().meta({ description: "The customer where this person works" });
+const customerId = id().meta({ description: "The customer where this person works" });
 
 const contactSchema = z
   .object({

@@ -1,9 +1,9 @@
 import { type Condition, currencyCodes, type ListRequest, Lists } from "@cell/cell";
+import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
-import { nameKey } from "../customers/domain.ts";
-import { keptLive } from "../customers/repository.ts";
+import { keptKey, keptLive } from "../customers/repository.ts";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
@@ -83,7 +83,7 @@ const insertRow = statement((p: Parameters<Stored>) =>
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("contracts")
-    .set(valuesOf(p, changeable))
+    .set({ ...(valuesOf(p, changeable) as object), numberKey: keptKey("number", p.number, p.numberKey) } as never)
     .where("contractId", "=", p.contractId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),

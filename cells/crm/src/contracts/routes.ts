@@ -7,6 +7,7 @@ import {
   checked,
   endpoint,
   equals,
+  id,
   idParams,
   listAnswer,
   listOf,
@@ -37,8 +38,8 @@ const listContracts = endpoint({
   tag,
   summary: "List contracts, with what they come to",
   query: listQuery.extend({
-    customerId: z.uuid().optional().meta({ description: "Only this customer's" }),
-    opportunityId: z.uuid().optional().meta({ description: "Only those that came out of this opportunity" }),
+    customerId: id().optional().meta({ description: "Only this customer's" }),
+    opportunityId: id().optional().meta({ description: "Only those that came out of this opportunity" }),
     status: z.enum(contractStatuses).optional(),
   }),
   status: 200,

@@ -1,16 +1,16 @@
-import { amountFigure, answer, currencyCode, money, nameText, resource, text } from "@cell/cell";
+import { amountFigure, answer, currencyCode, id, money, nameText, resource, uniqueText } from "@cell/cell";
 import { z } from "zod";
 import { day, moment } from "../calendar.ts";
 
 export const contractStatuses = ["draft", "active", "completed", "void", "expired"] as const;
 export type ContractStatus = (typeof contractStatuses)[number];
 
-const customerId = z.uuid().meta({ description: "The customer that it was made with" });
+const customerId = id().meta({ description: "The customer that it was made with" });
 
 /** What a contract can be given by a caller. */
 const fields = {
-  opportunityId: z.uuid().nullable().meta({ description: "The opportunity that it came out of: one of the same customer's" }),
-  number: text(100, 1).meta({
+  opportunityId: id().nullable().meta({ description: "The opportunity that it came out of: one of the same customer's" }),
+  number: uniqueText(100, 1).meta({
     description: "Unique among the live contracts, in any case; generated where it is left out",
     examples: ["C-2026-000123"],
   }),

@@ -1,6 +1,6 @@
 import { arrayText, type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
-import { columnOf, fieldsOf, recordsOf } from "../records.ts";
+import { columnOf, field, fieldsOf, recordsOf } from "../records.ts";
 import { db } from "../tables.ts";
 import { changing, columns, stored, storedColumns } from "./repository.ts";
 import type { Customer } from "./schema.ts";
@@ -39,7 +39,10 @@ const updateRows = statement(
     db
       .updateTable("customers")
       .from(given(p.rows))
-      .set(fieldsOf(changing) as never)
+      .set({
+        ...fieldsOf(changing),
+        nameKey: sql`case when customers.name = ${field("name")} then customers.name_key else ${field("name_key")} end`,
+      } as never)
       .where(
         sql<boolean>`customers.customer_id = "row".customer_id and customers.version = "row".version - 1 and customers.deleted_at is null`,
       )

@@ -1,12 +1,6 @@
 import { Problem } from "@cell/problem";
 import type { Customer, CustomerInput } from "./schema.ts";
 
-/** The form in which names are compared: NFKC, spaces collapsed, case folded. By way of upper case, so that ẞ, ß and ss meet, and ς and σ. */
-export function nameKey(name: string): string {
-  const folded = name.normalize("NFKC").toLowerCase().toUpperCase().toLowerCase().normalize("NFKC");
-  return folded.replace(/\s+/gu, " ").trim();
-}
-
 /** Who makes or changes a customer. */
 export interface Actor {
   userId: string;
@@ -47,7 +41,7 @@ export function merged(survivor: Customer, sources: readonly Customer[], now: st
   const result: Record<string, unknown> = { ...survivor };
   for (const source of sources) {
     for (const [field, value] of Object.entries(source)) {
-      if (field in blank && (result[field] === null || result[field] === "")) result[field] = value;
+      if (field in blank && result[field] === null) result[field] = value;
     }
   }
   const tags = [...new Set([survivor, ...sources].flatMap((customer) => customer.tags))].slice(0, 50);

@@ -1,13 +1,13 @@
-import { type AuditDraft, audited, changed, fieldProblems, withoutMasked } from "@cell/cell";
+import { type AuditDraft, audited, changed, fieldProblems, id, withoutMasked } from "@cell/cell";
+import { nameKey } from "@cell/http";
 import { violatedConstraint } from "@cell/postgres";
 import { type FieldProblem, Problem, unavailable } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { z } from "zod";
-import { duplicateInFile, problem, rowProblem } from "../imports/domain.ts";
+import { duplicateInFile, formerValues, problem, rowProblem } from "../imports/domain.ts";
 import { hiddenFields, withFields } from "../imports/hidden.ts";
 import type { ImportContext, Importer, ReadRow, Row, RowOutcome, RowProblem } from "../imports/importer.ts";
 import * as bulk from "./bulk.ts";
-import { nameKey, newCustomer } from "./domain.ts";
+import { newCustomer } from "./domain.ts";
 import { type Customer, type CustomerPatch, customer, customerPatch } from "./schema.ts";
 
 const text = (...aliases: string[]) => ({ aliases, form: "text" as const });
@@ -39,7 +39,7 @@ const columns = {
 /** The values of a row: what a change may carry, and the id by which it may be matched. */
 type CustomerRow = CustomerPatch & { customerId?: string };
 
-const uuid = z.uuid();
+const customerIdField = id().optional();
 const inRow = (found: FieldProblem) => rowProblem(found, "TOO_LONG");
 
 /** How customers are imported. */
@@ -57,9 +57,9 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
         values[field] = value;
     }
     const problems: RowProblem[] = [];
-    const customerId = item.customerId ?? undefined;
-    if (customerId !== undefined && !uuid.safeParse(customerId).success)
-      problems.push(problem("customerId", "INVALID_FORMAT", "is no id (UUID)"));
+    const given = customerIdField.safeParse(item.customerId ?? undefined);
+    const customerId = given.success ? given.data : null;
+    if (customerId === null) problems.push(problem("customerId", "INVALID_FORMAT", "is no id (UUID)"));
     if (options.matchBy === "customerId" && options.mode === "update" && customerId === undefined) {
       problems.push(problem("customerId", "REQUIRED", "is required"));
     }
@@ -71,8 +71,8 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
     else if (actor.ownOnly && parsed.data.ownerId !== undefined && parsed.data.ownerId !== actor.userId) {
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     }
-    if (problems.length > 0 || !parsed.success) return { problems };
-    const data: CustomerRow = customerId === undefined ? parsed.data : { ...parsed.data, customerId: String(customerId).toLowerCase() };
+    if (problems.length > 0 || !parsed.success || customerId === null) return { problems };
+    const data: CustomerRow = customerId === undefined ? parsed.data : { ...parsed.data, customerId };
     return { data, nameKey: data.name === undefined ? null : nameKey(data.name), idKey: data.customerId ?? null };
   },
 
@@ -145,7 +145,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
       else if (record.version !== resourceVersion) kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
       else if (action === "create") removed.push(record);
       else {
-        const former = Object.fromEntries(fields.map(({ field, before }) => [field, before])) as Partial<Customer>;
+        const former = formerValues(fields) as Partial<Customer>;
         const holder = former.name === undefined ? undefined : holders.get(nameKey(former.name));
         if (holder !== undefined && holder !== resourceId) kept.push({ id: resourceId, reason: "DUPLICATE_NAME" });
         else {
@@ -231,7 +231,7 @@ function planUpdate(
   const same = changed(current, patch, now);
   const after = same === current && hidden.length > 0 ? { ...current, ...patch, updatedAt: now, version: current.version + 1 } : same;
   if (after === current) return skipped(row);
-  if (holder && holder.customerId !== current.customerId)
+  if (holder && holder.customerId !== current.customerId && after.name !== current.name)
     return failed(row, duplicateName(!actor.ownOnly || holder.ownerId === actor.userId ? holder : undefined));
   return {
     outcome: { row: row.row, outcome: "updated", audit: withFields(audited("update", customer, current, after), hidden, current, after) },

@@ -1,26 +1,16 @@
-import { answer, email, nameText, phone, resource, text } from "@cell/cell";
+import { answer, email, id, nullable, phone, resource, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
-import { nameKey } from "./domain.ts";
 
 export const customerStatuses = ["lead", "active", "inactive"] as const;
 
-const optional = (max: number) => text(max).nullable();
-
-/** A name whose key fits into an index: some characters, such as ﷺ, unfold into many. */
-function indexedName() {
-  return nameText().refine((name) => Buffer.byteLength(nameKey(name)) <= 2_600, { error: "is too long", params: { code: "TOO_LONG" } });
-}
+const optional = (max: number) => nullable(text(max));
 
 /** What a customer can be given by a caller. */
 const fields = {
-  name: indexedName().meta({ description: "Unique among the live customers", examples: ["某某公司"] }),
+  name: uniqueText(255, 1).meta({ description: "Unique among the live customers", examples: ["某某公司"] }),
   contactName: optional(255).meta({ examples: ["张伟"] }),
-  contactPhone: phone()
-    .nullable()
-    .meta({ examples: ["13800138000"] }),
-  contactEmail: email()
-    .nullable()
-    .meta({ examples: ["contact@example.com"] }),
+  contactPhone: nullable(phone()).meta({ examples: ["13800138000"] }),
+  contactEmail: nullable(email()).meta({ examples: ["contact@example.com"] }),
   industry: optional(100).meta({ examples: ["manufacturing"] }),
   level: optional(50).meta({ examples: ["A"] }),
   source: optional(100).meta({ examples: ["website"] }),
@@ -57,7 +47,7 @@ export type CustomerPatch = z.infer<typeof customerPatch>;
 export const customerDeleted = answer(z.object({ customerId: z.uuid(), deleted: z.literal(true) }).meta({ id: "CustomerDeleted" }));
 
 export const mergeInput = z
-  .strictObject({ sourceIds: z.array(z.uuid()).min(1).max(20).meta({ description: "The customers that end up in this one" }) })
+  .strictObject({ sourceIds: z.array(id()).min(1).max(20).meta({ description: "The customers that end up in this one" }) })
   .meta({ id: "CustomerMerge" });
 
 export type Customer = Omit<z.infer<typeof customerSchema>, "tenantId">;

@@ -1,7 +1,7 @@
 import type { FieldChange } from "@cell/cell";
-import { parseJson } from "@cell/http";
+import { isInvisible, nameKey, parseJson, trimmed } from "@cell/http";
 import { badField, badFields, type FieldProblem, Problem } from "@cell/problem";
-import { isBlank, splitList, unguard } from "../csv.ts";
+import { splitList, unguard } from "../csv.ts";
 import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
 /** Rows up to which the answer waits for the outcome. */
@@ -26,7 +26,9 @@ export interface ReportedProblem extends RowProblem {
   line: number | null;
 }
 
-const fold = (heading: string) => heading.normalize("NFKC").trim().toLowerCase();
+/** A heading that is longer than this is no field's. */
+const mostHeading = 255;
+const fold = (heading: string) => (heading.length > mostHeading ? "" : nameKey(heading));
 
 /** The columns of an upload. */
 export interface Header {
@@ -68,8 +70,8 @@ export function itemOf(
   const item: Record<string, unknown> = {};
   const problems = [...unknown];
   for (let index = 0; index < cells.length; index++) {
-    const cell = unguard(cells[index] as string);
-    if (isBlank(cell)) continue;
+    const cell = trimmed(unguard(cells[index] as string));
+    if (isInvisible(cell)) continue;
     const field = fields[index];
     const column = field === undefined ? undefined : columns[field];
     if (!column || field === undefined) {
@@ -161,6 +163,11 @@ export function reported(rows: readonly { row: number; line: number | null; erro
 } {
   const all = rows.flatMap(({ row, line, errors }) => errors.map((error) => ({ row, line, ...error })));
   return { errors: all.slice(0, reportedProblems), errorsTruncated: all.length > reportedProblems };
+}
+
+/** The values that a record had before changes; an empty text, which older entries may hold, is null. */
+export function formerValues(changes: readonly FieldChange[]): Record<string, unknown> {
+  return Object.fromEntries(changes.map(({ field, before }) => [field, before === "" ? null : before]));
 }
 
 /** Options and counts as the changes of the import's own audit entry. */

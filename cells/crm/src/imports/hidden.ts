@@ -1,5 +1,6 @@
 import { type AuditDraft, mask, type SensitiveKind } from "@cell/cell";
-import { isBlank, unguard } from "../csv.ts";
+import { isInvisible } from "@cell/http";
+import { unguard } from "../csv.ts";
 import { fieldsOf } from "./domain.ts";
 import type { ImportActor, ImportColumn } from "./importer.ts";
 
@@ -71,12 +72,12 @@ export class FailedRowView {
   cells(cells: readonly string[]): string[] {
     if (this.#isOpen) return cells.map(unguard);
     // Values without a heading: those before them may be in the wrong column.
-    const isShifted = cells.some((cell, index) => !this.#headings[index]?.trim() && !isBlank(cell));
+    const isShifted = cells.some((cell, index) => !this.#headings[index]?.trim() && !isInvisible(cell));
     return cells.map((cell, index) => this.#cell(unguard(cell), isShifted ? "unknown" : (this.#kinds[index] ?? "unknown")));
   }
 
   #cell(cell: string, kind: SensitiveKind | "open" | "unknown"): string {
-    if (kind === "open" || isBlank(cell)) return cell;
+    if (kind === "open" || isInvisible(cell)) return cell;
     if (kind === "unknown") return hidden;
     return this.#readable.has(kind) || maskForms[kind].test(cell.trim()) ? cell : String(mask(kind, cell.trim()));
   }

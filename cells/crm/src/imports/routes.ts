@@ -10,7 +10,7 @@ import {
   type Presenter,
   readableKinds,
 } from "@cell/cell";
-import { sendStream } from "@cell/http";
+import { sendStream, trimTexts } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
@@ -165,7 +165,8 @@ async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promi
     return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(call.query, importer) };
   }
   const body = await readJsonUpload(env.incoming);
-  const parsed = importBody.safeParse(body, { reportInput: true });
+  // The items are trimmed one by one, when they are read.
+  const parsed = importBody.safeParse(trimTexts(body, 1), { reportInput: true });
   if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
   return { upload: uploadOfItems(parsed.data.items, body), ...optionsOf({ ...call.query, ...parsed.data }, importer) };
 }

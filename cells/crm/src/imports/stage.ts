@@ -1,3 +1,4 @@
+import { trimTexts } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import * as batches from "./batches.ts";
 import { duplicateInFile, mostRows } from "./domain.ts";
@@ -89,7 +90,7 @@ class Staging {
   add({ line, cells, item, problems }: UploadedRow, batch: StagedBatch): void {
     const { options, origin } = this.#job;
     const row = batch.count(cells);
-    const read = this.#importer.read(item, options, origin.actor);
+    const read = this.#importer.read(trimTexts(item) as typeof item, options, origin.actor);
     const fail = (errors: RowProblem[]) => batch.failures.push({ row, line, cells, errors });
     if ("problems" in read || problems.length > 0) {
       fail("problems" in read ? [...problems, ...read.problems] : problems);

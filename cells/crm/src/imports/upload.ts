@@ -2,10 +2,10 @@ import { createHash, hash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { pipeline, type Readable } from "node:stream";
 import { canonicalJson } from "@cell/cell";
-import { readJson } from "@cell/http";
+import { isInvisible, readJson } from "@cell/http";
 import { badField, Problem } from "@cell/problem";
 import { CsvError, parse } from "csv-parse";
-import { csvCell, isBlank } from "../csv.ts";
+import { csvCell } from "../csv.ts";
 import { type Header, itemOf, mostColumns, mostRows, problem, readHeader } from "./domain.ts";
 import { decoded, encodingOf } from "./encoding.ts";
 import type { ImportColumn, RowProblem } from "./importer.ts";
@@ -121,7 +121,7 @@ async function* linesOf(source: AsyncIterable<string | Buffer>): AsyncGenerator<
   try {
     for await (const cells of parser as AsyncIterable<string[]>) {
       if (++read > mostLines) throw tooManyRows();
-      if (!cells.every(isBlank)) yield { line, cells };
+      if (!cells.every(isInvisible)) yield { line, cells };
       line += 1;
       for (const cell of cells) line += breaksIn(cell);
     }

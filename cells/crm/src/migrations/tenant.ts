@@ -13,6 +13,7 @@ import { cohortDaysMigration } from "./0012_cohort_days.ts";
 import { staysMigration } from "./0013_stays.ts";
 import { gramsMigration } from "./0014_grams.ts";
 import { owedAndVoidsMigration } from "./0016_owed_and_voids.ts";
+import { textFormsMigration } from "./0017_text_forms.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -31,4 +32,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   gramsMigration,
   keptPartsMigration,
   owedAndVoidsMigration,
+  textFormsMigration,
 ];

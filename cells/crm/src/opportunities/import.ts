@@ -1,7 +1,7 @@
 import { type AuditDraft, audited, fieldProblems } from "@cell/cell";
 import { type TenantTx, violatedConstraint } from "@cell/postgres";
 import { unavailable } from "@cell/problem";
-import { problem } from "../imports/domain.ts";
+import { formerValues, problem } from "../imports/domain.ts";
 import { withFields } from "../imports/hidden.ts";
 import type { Importer, ReadRow, RevertContext, RowProblem } from "../imports/importer.ts";
 import * as pipelines from "../pipelines/repository.ts";
@@ -67,7 +67,7 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     if (problems.length > 0 || !parsed.success) return { problems };
     const data = isAmbiguous ? { ...parsed.data, isAmbiguous } : parsed.data;
-    return { data, nameKey: null, idKey: parsed.data.opportunityId?.toLowerCase() ?? null };
+    return { data, nameKey: null, idKey: parsed.data.opportunityId ?? null };
   },
 
   look: knownTo,
@@ -104,7 +104,7 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
       else if (before.version !== resourceVersion) kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
       else if (action === "create") taken.push({ before, after: deletedOpportunity(before, by.now), deleted: true, named: [] });
       else {
-        const former = Object.fromEntries(fields.map((change) => [change.field, change.before])) as Partial<Opportunity>;
+        const former = formerValues(fields) as Partial<Opportunity>;
         const after = restoredOpportunity(before, former, by.now);
         const stages = byPipeline.get(after.pipelineId)?.stages ?? [];
         const named = Object.keys(former).filter((field) => field in opportunity.sensitive);

@@ -1,11 +1,11 @@
-import { audited, hasForm, text, withoutMasked } from "@cell/cell";
+import { audited, id, text, withoutMasked } from "@cell/cell";
+import { nameKey } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { type FieldProblem, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { moment } from "../calendar.ts";
+import { isMoment, moment } from "../calendar.ts";
 import * as customers from "../customers/bulk.ts";
-import { nameKey } from "../customers/domain.ts";
 import type { Customer } from "../customers/schema.ts";
 import { problem, rowProblem } from "../imports/domain.ts";
 import { hiddenFields, withFields } from "../imports/hidden.ts";
@@ -26,13 +26,13 @@ const pastStage = z.union([
   z
     .string()
     .max(200)
-    .refine((given) => hasForm("time", given.slice(given.indexOf("@") + 1)), "is not of the form stage@2026-01-31")
+    .refine((given) => isMoment(given.slice(given.indexOf("@") + 1)), "is not of the form stage@2026-01-31")
     .transform((given) => ({ stage: given.slice(0, given.indexOf("@")).trim(), enteredAt: given.slice(given.indexOf("@") + 1) })),
 ]);
 
 /** The values of a row. */
 export const rowSchema = opportunityPatch.extend({
-  opportunityId: z.uuid().optional(),
+  opportunityId: id().optional(),
   customerName: text(255).optional(),
   probabilityOverridden: z.boolean().optional(),
   createdAt: moment().optional(),
@@ -117,7 +117,7 @@ function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportC
   });
   const buyer =
     patch.customerId !== undefined ? known.customersById.get(patch.customerId) : known.customersByName.get(nameKey(customerName ?? ""));
-  const same = opportunityId === undefined ? undefined : known.opportunities.get(opportunityId.toLowerCase());
+  const same = opportunityId === undefined ? undefined : known.opportunities.get(opportunityId);
   if (isAmbiguous && patch.probability !== same?.probability) return { outcome: { row, outcome: "failed", problems: [ambiguousPercent] } };
   const field = patch.customerId === undefined ? "customerName" : "customerId";
   // The customer that it has already may be gone, or another's.

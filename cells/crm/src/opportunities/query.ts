@@ -1,6 +1,7 @@
-import { type Condition, checkKnown, equals, listQuery, not } from "@cell/cell";
+import { type Condition, checkKnown, equals, id, listQuery, not } from "@cell/cell";
 import type { Tenant } from "@cell/postgres";
 import { z } from "zod";
+import { instant } from "../calendar.ts";
 import { knownPipelines, knownStages } from "../pipelines/known.ts";
 import { stageTypes } from "../pipelines/schema.ts";
 import { arrived, asOf, type Departure, oneOf } from "./lists.ts";
@@ -9,27 +10,29 @@ const slugs = z
   .string()
   .max(2_000)
   .transform((list) => list.split(",").map((slug) => slug.trim()));
-const time = z.iso.datetime({ offset: true });
 
 /** The list's own parameters: besides what it shows, they are how reports name the opportunities behind a figure. */
 export const opportunityQuery = listQuery.extend({
-  customerId: z.uuid().optional().meta({ description: "Only this customer's" }),
-  pipelineId: z.uuid().optional().meta({ description: "Only those in this pipeline" }),
+  customerId: id().optional().meta({ description: "Only this customer's" }),
+  pipelineId: id().optional().meta({ description: "Only those in this pipeline" }),
   stage: slugs
     .optional()
     .meta({ description: "Only those in this stage, or in one of several by comma", examples: ["proposal,negotiation"] }),
   status: slugs.optional().meta({ description: "Only open, won or lost ones, or several by comma", examples: ["open"] }),
-  asOf: time.optional().meta({
-    description: "The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's",
-    examples: ["2026-03-01T00:00:00Z"],
-  }),
+  asOf: instant()
+    .optional()
+    .meta({
+      description:
+        "The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's",
+      examples: ["2026-03-01T00:00:00Z"],
+    }),
   enteredStage: slugs.optional().meta({ description: "Only those that came into this stage, or into one of several by comma" }),
   enteredPipelineId: z
     .uuid()
     .optional()
     .meta({ description: "That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline" }),
-  enteredFrom: time.optional().meta({ description: "That arrival was then or later" }),
-  enteredTo: time.optional().meta({ description: "That arrival was before then" }),
+  enteredFrom: instant().optional().meta({ description: "That arrival was then or later" }),
+  enteredTo: instant().optional().meta({ description: "That arrival was before then" }),
   leftTo: z
     .string()
     .max(2_000)

@@ -1,5 +1,6 @@
-import { answer, currencyCode, money, nameText, resource, text } from "@cell/cell";
+import { answer, currencyCode, id, money, nameText, nullable, resource, text } from "@cell/cell";
 import { z } from "zod";
+import { day } from "../calendar.ts";
 import { percentage, stageTypes } from "../pipelines/schema.ts";
 
 const exampleId = "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10";
@@ -7,23 +8,23 @@ const currency = currencyCode().meta({ description: "By default the tenant's", e
 
 /** What an opportunity can be given by a caller. */
 const fields = {
-  customerId: z.uuid().meta({ description: "The customer that may buy", examples: [exampleId] }),
+  customerId: id().meta({ description: "The customer that may buy", examples: [exampleId] }),
   name: nameText().meta({ examples: ["年度采购"] }),
   amount: money().meta({ description: "By default 0" }),
   currency,
-  pipelineId: z.uuid().meta({ description: "By default the default pipeline; a new one without a `stage` begins at its first open stage" }),
+  pipelineId: id().meta({ description: "By default the default pipeline; a new one without a `stage` begins at its first open stage" }),
   stage: text(64, 1).meta({ description: "By default the pipeline's first open one", examples: ["prospecting"] }),
   probability: percentage()
     .nullable()
     .meta({ description: "In percent; by default, and with null, the stage's. 100 when won and 0 when lost, always", examples: [10] }),
-  expectedCloseDate: z.iso
-    .date()
+  expectedCloseDate: day()
     .nullable()
     .meta({ examples: ["2026-03-31"] }),
   ownerId: text(128, 1).meta({ description: "The user who is responsible; by default the caller", examples: ["user-001"] }),
-  lostReason: text(1_000)
-    .nullable()
-    .meta({ description: "Required on entering a lost stage; null in all others", examples: ["price"] }),
+  lostReason: nullable(text(1_000)).meta({
+    description: "Required on entering a lost stage; null in all others",
+    examples: ["price"],
+  }),
 };
 
 const probability = percentage().meta({ examples: [10] });

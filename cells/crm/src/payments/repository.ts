@@ -1,4 +1,5 @@
 import { currencyCodes, type ListRequest, Lists } from "@cell/cell";
+import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
@@ -34,16 +35,18 @@ const byId = statement((p: Parameters<{ paymentId: string; owner: Visibility }>)
     .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf("payments", p.owner)})`),
 );
 
-const byReference = statement((p: Parameters<{ contractId: string; reference: string }>) =>
+const byReference = statement((p: Parameters<{ contractId: string; referenceKey: string }>) =>
   db
     .selectFrom("payments")
     .select("paymentId")
     .where("contractId", "=", p.contractId)
-    .where("reference", "=", p.reference)
+    .where("referenceKey", "=", p.referenceKey)
     .where("status", "=", sql.lit("received")),
 );
 
-const insertRow = statement((p: Parameters<Payment>) => db.insertInto("payments").values(valuesOf(p, columns)));
+const insertRow = statement((p: Parameters<Payment & { referenceKey: string | null }>) =>
+  db.insertInto("payments").values(valuesOf(p, [...columns, "referenceKey"])),
+);
 
 const voidRow = statement((p: Parameters<Pick<Payment, "paymentId" | "voidReason" | "updatedAt" | "version"> & { read: number }>) =>
   db
@@ -71,13 +74,13 @@ export function findRow(tenant: TenantDb, paymentId: string, owner: Visibility):
   return tenant.rows(byId, { paymentId, owner });
 }
 
-/** The id of the payment with this reference on a contract, void ones aside. */
+/** The id of the payment with this reference on a contract, as references are compared, void ones aside. */
 export async function idOfReference(tenant: TenantDb, contractId: string, reference: string): Promise<string | undefined> {
-  return (await tenant.first(byReference, { contractId, reference }))?.paymentId;
+  return (await tenant.first(byReference, { contractId, referenceKey: nameKey(reference) }))?.paymentId;
 }
 
 export function insert(tx: TenantTx, row: Payment) {
-  return tx.change(insertRow, row);
+  return tx.change(insertRow, { ...row, referenceKey: row.reference === null ? null : nameKey(row.reference) });
 }
 
 /** Makes a payment void that was read at the version before. */

@@ -6,6 +6,7 @@ import {
   checked,
   endpoint,
   equals,
+  id,
   idParams,
   listAnswer,
   listOf,
@@ -34,8 +35,8 @@ const listPayments = endpoint({
   tag,
   summary: "List payments, with what they come to",
   query: listQuery.extend({
-    customerId: z.uuid().optional().meta({ description: "Only this customer's" }),
-    contractId: z.uuid().optional().meta({ description: "Only those on this contract" }),
+    customerId: id().optional().meta({ description: "Only this customer's" }),
+    contractId: id().optional().meta({ description: "Only those on this contract" }),
     status: z.enum(paymentStatuses).optional(),
     kind: z.enum(paymentKinds).optional(),
   }),

@@ -1,11 +1,11 @@
-import { amountFigure, answer, currencyCode, money, resource, text } from "@cell/cell";
+import { amountFigure, answer, currencyCode, id, money, nullable, resource, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
 import { moment } from "../calendar.ts";
 
 export const paymentKinds = ["payment", "refund"] as const;
 export const paymentStatuses = ["received", "void"] as const;
 
-const contractId = z.uuid().meta({ description: "The contract that it is paid on" });
+const contractId = id().meta({ description: "The contract that it is paid on" });
 
 /** What a payment can be given by a caller. */
 const fields = {
@@ -15,17 +15,16 @@ const fields = {
     description: "A time, or a date: its midnight in the tenant's timezone; at most a day ahead",
     examples: ["2026-01-31"],
   }),
-  method: text(100, 1)
-    .nullable()
-    .meta({ examples: ["bank transfer"] }),
-  reference: text(255, 1)
-    .nullable()
-    .meta({ description: "Unique on its contract, void ones aside", examples: ["TX-20260131-0001"] }),
+  method: nullable(text(100)).meta({ examples: ["bank transfer"] }),
+  reference: nullable(uniqueText(255)).meta({
+    description: "Unique on its contract, void ones aside, compared as names are",
+    examples: ["TX-20260131-0001"],
+  }),
   kind: z.enum(paymentKinds).meta({ description: "A refund goes back to the customer", examples: ["payment"] }),
-  notes: text(10_000).nullable(),
+  notes: nullable(text(10_000)),
 };
 
-const reason = text(1_000).nullable();
+const reason = nullable(text(1_000));
 
 const paymentSchema = z
   .object({

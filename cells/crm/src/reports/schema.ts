@@ -1,4 +1,4 @@
-import { amountFigure, currencyCodes, report, sensitive, text } from "@cell/cell";
+import { amountFigure, currencyCodes, id, report, sensitive, text } from "@cell/cell";
 import { z } from "zod";
 
 const moment = (what: string) =>
@@ -12,7 +12,7 @@ const moment = (what: string) =>
     });
 
 const asked = {
-  pipelineId: z.uuid().optional().meta({ description: "By default the default pipeline" }),
+  pipelineId: id().optional().meta({ description: "By default the default pipeline" }),
   ownerId: text(128, 1)
     .optional()
     .meta({ description: "Only what this user owned at `asOf`; `me` for one's own", examples: ["me"] }),

@@ -4,6 +4,7 @@ import {
   checkKnown,
   endpoint,
   equals,
+  id,
   idParams,
   listAnswer,
   listOf,
@@ -28,7 +29,7 @@ const tag = "Webhooks";
 const mostReplayed = 10_000;
 
 const deliveryParams = idParams.extend({
-  deliveryId: z.uuid().meta({ description: "The delivery's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c11"] }),
+  deliveryId: id().meta({ description: "The delivery's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c11"] }),
 });
 
 const listDeliveries = endpoint({

@@ -1,4 +1,4 @@
-import { answer, type Presenter, resource, text } from "@cell/cell";
+import { answer, nullable, type Presenter, resource, text } from "@cell/cell";
 import { z } from "zod";
 import { moment } from "../calendar.ts";
 import type { DeliveryStatus } from "../tables.ts";
@@ -23,9 +23,7 @@ const events = z
 const fields = {
   url: text(2_000, 1).meta({ description: "Where events are posted: https, an address of the public Internet", examples: [exampleUrl] }),
   events,
-  description: text(500)
-    .nullable()
-    .meta({ examples: ["The data warehouse"] }),
+  description: nullable(text(500)).meta({ examples: ["The data warehouse"] }),
   enabled: z.boolean().meta({ description: "While it is not, no deliveries are made; what was missed can be replayed", examples: [true] }),
 };
 

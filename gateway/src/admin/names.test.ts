@@ -1,0 +1,43 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { startTestCell, type TestCell } from "../testing/cell.ts";
+import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+
+let cell: TestCell;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  cell = await startTestCell();
+  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+  await createTenant(gateway, "names");
+});
+afterAll(async () => {
+  await gateway.stop();
+  await cell.close();
+});
+
+/** Each way in which a name comes in. */
+const named: Record<string, (name: string) => ReturnType<TestGateway["call"]>> = {
+  "a new tenant's": (name) => gateway.call("/api/admin/tenants", { json: { tenantId: "other", name } }),
+  "a tenant's": (name) => gateway.call("/api/admin/tenants/names", { method: "PATCH", json: { name } }),
+  "a key's": (name) => gateway.call("/api/admin/keys", { json: { tenantId: "names", userId: "u", role: "sales", name } }),
+  "a restored tenant's": (name) => gateway.call("/api/admin/tenants/names/restore", { json: { cell: "crm", name, version: 1 } }),
+};
+
+test.each(Object.entries(named))("%s name of any length is refused at the cost of a look at it", async (_, send) => {
+  const normalize = vi.spyOn(String.prototype, "normalize");
+  try {
+    for (const length of [40, 20_000]) {
+      const answer = await send(`a${"\u0301\u0327".repeat(length / 2)}`);
+      expect(answer.status).toBe(400);
+    }
+    expect(normalize.mock.contexts.filter((text) => String(text).length > 1_020)).toEqual([]);
+  } finally {
+    normalize.mockRestore();
+  }
+});
+
+test.each(Object.entries(named))("%s name shows something, and is stored trimmed and composed", async (what, send) => {
+  for (const empty of ["", " \u0085", "\u200b\u00ad"]) expect((await send(empty)).status).toBe(400);
+  if (what === "a restored tenant's") return;
+  expect((await send("\u3000 Cafe\u0301\u0085")).body).toMatchObject({ name: "Caf\u00e9" });
+});

@@ -1,0 +1,108 @@
+import fc from "fast-check";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { mostMarks, nameKey, storable, trimmed, trimTexts } from "./text.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+describe("a text as it is stored", () => {
+  test.each([
+    ["  Cafe\u0301 ", "Caf\u00e9"],
+    ["\u0085\u3000 x \u00a0\u2028\u0085", "x"],
+    ["\ufeffx", "x"],
+    ["\u200b", ""],
+    [" \u00ad\u2060\ufe0f\u3164\u0001\u2800 ", ""],
+    ["a\u200bb", "a\u200bb"],
+    ["👩‍💻", "👩‍💻"],
+  ])("of %j is %j", (given, stored) => {
+    expect(storable(given, 255)).toEqual({ text: stored });
+  });
+
+  test.each(["\0", "a\ud800", `a${"\u0301".repeat(mostMarks + 1)}`, `ｶ${"\uff9e".repeat(mostMarks + 1)}`])(
+    "is refused for what cannot be stored or costs too much: %j",
+    (given) => {
+      expect(storable(given, 255)).toEqual({ fault: expect.any(String) });
+    },
+  );
+
+  test("takes as many combining marks as stream-safe text has, and any number that are not in a row", () => {
+    for (const given of [`a${"\u0301".repeat(mostMarks)}`, "e\u0301".repeat(200)]) expect(storable(given, 255)).toHaveProperty("text");
+  });
+
+  test("is never normalised when it is longer than what could come out short enough", () => {
+    const normalize = vi.spyOn(String.prototype, "normalize");
+    const kinds = ["a", "e\u0301", "\u0301", "\u1f82", "\uff9e", "\u0344\u0315"];
+    for (const unit of kinds) storable(unit.repeat(300_000), 255);
+    expect(normalize).not.toHaveBeenCalled();
+    // The longest that compose into 255 characters: none of them is refused.
+    const given = "\u03b1\u0313\u0300\u0345".repeat(255);
+    expect(storable(given, 255)).toEqual({ text: "\u1f82".repeat(255) });
+  });
+
+  test("comes out the same when it is stored once more", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 40 }), (given) => {
+        const first = storable(given, 255);
+        if ("text" in first) expect(storable(first.text, 255)).toEqual(first);
+      }),
+    );
+  });
+});
+
+test("all blanks of Unicode are trimmed, and those alone", () => {
+  for (let code = 0; code <= 0xffff; code++) {
+    const sign = String.fromCharCode(code);
+    const isBlank = /^[\p{White_Space}\ufeff]$/u.test(sign);
+    expect(trimmed(`${sign}x${sign}`), code.toString(16)).toBe(isBlank ? "x" : `${sign}x${sign}`);
+  }
+});
+
+test("texts within a JSON value are trimmed wherever they stand; names and other values stay", () => {
+  const value = { " a ": " b ", c: [" d ", 1, null, { e: "\u0085f" }], g: true };
+  expect(trimTexts(value)).toEqual({ " a ": "b", c: ["d", 1, null, { e: "f" }], g: true });
+  expect(trimTexts({ a: " b ", c: [" d "] }, 1)).toEqual({ a: "b", c: [" d "] });
+});
+
+describe("names", () => {
+  test.each([
+    ["  ACME   Ltd ", "acme ltd"],
+    ["ＡＣＭＥ　Ｌｔｄ", "acme ltd"],
+    ["Straße", "STRASSE"],
+    ["ΟΔΟΣ", "οδος"],
+    ["é", "e\u0301"],
+    ["Acme\u200b Ltd", "Acme Ltd"],
+    ["Ac\u00adme \u2060\u200d Ltd\ufe0f", "Acme Ltd"],
+    ["Acme\ufeffLtd", "AcmeLtd"],
+    ["Acme\u0001 \u0085\u2800Ltd", "Acme Ltd"],
+    ["e\u200b\u0301", "é"],
+    ["ΟΔΟΣ\u00ad", "οδοσ"],
+    ["ＴＸ １", "tx 1"],
+  ])("%j and %j are one", (one, other) => {
+    expect(nameKey(one)).toBe(nameKey(other));
+  });
+
+  test.each([
+    ["Acme", "Acme 2"],
+    ["AB", "A B"],
+    ["ab", "aб"],
+  ])("%j and %j are two", (one, other) => {
+    expect(nameKey(one)).not.toBe(nameKey(other));
+  });
+
+  test("have a key that does not depend on case, blanks or invisible characters, and is its own key", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme" }), fc.constantFrom("\u200b", "\u00ad", "\u2060", "\u0003"), (name, invisible) => {
+        expect(nameKey(nameKey(name))).toBe(nameKey(name));
+        expect(nameKey(` ${name}\t`)).toBe(nameKey(name));
+        expect(nameKey(Array.from(name).join(invisible))).toBe(nameKey(name));
+      }),
+    );
+  });
+
+  test("in ASCII have the key that they would have without the short cut", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme-ascii" }), (name) => {
+        expect(nameKey(name)).toBe(nameKey(`${name}\u200b`));
+      }),
+    );
+  });
+});
