@@ -2519,6 +2519,10 @@ export type CustomersCreateErrors = {
      */
     403: Problem;
     /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
      * The path takes other methods
      */
     405: Problem;

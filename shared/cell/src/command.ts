@@ -13,10 +13,12 @@ import {
 } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "./audit.ts";
-import type { Call } from "./endpoint.ts";
+import type { Call, Endpoint } from "./endpoint.ts";
 import {
+  assertSameRequest,
   type CommandAnswer,
   conflictText,
+  findHere,
   fingerprintOf,
   type Identity,
   isKept,
@@ -24,7 +26,6 @@ import {
   keyOf,
   nameOf,
   replay,
-  replayHere,
 } from "./kept-answers.ts";
 import type { Presenter } from "./resource.ts";
 
@@ -53,6 +54,8 @@ export interface CommandOptions {
   /** Refuse a repeat instead of answering it again. */
   rejectRepeats: boolean;
   status: 200 | 201 | 202;
+  /** Who sees the record, by now. */
+  sight: Endpoint["sight"];
   /** The record whose writers take turns, where the path names none. */
   turn?: string | undefined;
 }
@@ -111,8 +114,8 @@ export async function command<Row extends object>(
   }
   const key = keyOf(call, options.key);
   const identify = () => ({ key, fingerprint: fingerprintOf(call, options.bodyDigest) });
-  const answered = replayHere<Row>(call, key, options.rejectRepeats, identify);
-  if (answered) return answered;
+  const known = findHere(call, key, identify);
+  if (known) return replay<Row>(call, options, known.kept, known.written);
   const identity = identify();
   const name = nameOf(call, key);
   const deadlineMs = performance.now() + waitMs;
@@ -166,9 +169,9 @@ async function attempts<Row extends object>(
     } catch (error) {
       if (error instanceof AnswerKept && identity) {
         if (isKept(error.kept)) {
-          const answered = replay<Row>(error.kept, identity, options.rejectRepeats);
+          assertSameRequest(error.kept, identity);
           keepHere(call, identity.key, error.kept);
-          return answered;
+          return replay<Row>(call, options, error.kept);
         }
         // It has outlived its day, though the sweeper has not come yet.
         await call.tenant.forgetKept(identity.key);

@@ -50,8 +50,18 @@ export interface Endpoint<
   isPatient?: boolean;
   /** The field of the body that names the record whose writers take turns, where the path names none. */
   turn?: string;
+  /** Of a command: who sees its record, and so the answer to a repeat; `everyone` where all who may write it see it. */
+  sight?: RecordSight | "everyone";
   /** The record carries a version: ETag, If-Match, If-None-Match. */
   versioned?: boolean;
+}
+
+/** Who sees the records of one resource. */
+export interface RecordSight {
+  /** As people read it: "Customer". */
+  title: string;
+  /** Whether a record, live or deleted, is in the caller's scope as it is now. */
+  covers(call: Call, recordId: string): Promise<boolean>;
 }
 
 /** What Hono is told of a cell's application. */

@@ -5,7 +5,7 @@ export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./ca
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
-export { type Call, type CallOf, type Endpoint, endpoint, idParams } from "./endpoint.ts";
+export { type Call, type CallOf, type Endpoint, endpoint, idParams, type RecordSight } from "./endpoint.ts";
 export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
 export { type Condition, equals, not } from "./filter.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";

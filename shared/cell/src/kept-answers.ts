@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
 import type { KeptAnswer, Tenant } from "@cell/postgres";
-import { Problem } from "@cell/problem";
+import { notFound, Problem } from "@cell/problem";
 import { LRUCache } from "lru-cache";
 import { canonicalJson } from "./body.ts";
-import type { Call } from "./endpoint.ts";
+import type { Call, Endpoint } from "./endpoint.ts";
 import type { Clearance } from "./masking.ts";
 
 /** How long an answer is kept. */
@@ -75,19 +75,14 @@ export function nameOf({ tenant }: Call, key: Buffer): string {
 }
 
 /**
- * The answer to a repeat out of memory; undefined where there is none. A body of other bytes may ask the same: `identity` then tells.
- * Throws as `replay` does.
+ * The answer to a repeat as it is in memory; undefined where there is none. A body of other bytes may ask the same: `identity` then tells.
+ * Throws IDEMPOTENT_CONFLICT where it asks something else.
  */
-export function replayHere<Row extends object>(
-  call: Call,
-  key: Buffer,
-  rejectRepeats: boolean,
-  identity: () => Identity,
-): CommandAnswer<Row> | undefined {
+export function findHere(call: Call, key: Buffer, identity: () => Identity): { kept: KeptAnswer; written: Written } | undefined {
   const known = answers.get(nameOf(call, key));
   if (known?.tenant !== call.tenant || !isKept(known.kept)) return undefined;
-  if (known.sent && sentOf(call)?.equals(known.sent)) return replayed(known.kept, rejectRepeats, known.written);
-  return replay(known.kept, identity(), rejectRepeats, known.written);
+  if (!(known.sent && sentOf(call)?.equals(known.sent))) assertSameRequest(known.kept, identity());
+  return known;
 }
 
 /** Keeps an answer in memory too. */
@@ -100,25 +95,32 @@ export function isKept({ createdAt }: KeptAnswer): boolean {
   return Date.now() - Date.parse(createdAt) < keptForMs;
 }
 
-/** The answer to a repeat. Throws IDEMPOTENT_CONFLICT where it asks something else, or where repeats are refused. */
-export function replay<Row extends object>(
-  kept: KeptAnswer,
-  identity: Identity,
-  rejectRepeats: boolean,
-  written: Written = {},
-): CommandAnswer<Row> {
-  if (!identity.fingerprint.equals(kept.fingerprint)) {
-    throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
-      details: { reason: "PAYLOAD_MISMATCH" },
-    });
-  }
-  return replayed(kept, rejectRepeats, written);
+/** Throws IDEMPOTENT_CONFLICT where a repeat asks something else than the request whose answer is kept. */
+export function assertSameRequest(kept: KeptAnswer, identity: Identity): void {
+  if (identity.fingerprint.equals(kept.fingerprint)) return;
+  throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
+    details: { reason: "PAYLOAD_MISMATCH" },
+  });
 }
 
-function replayed<Row extends object>(kept: KeptAnswer, rejectRepeats: boolean, written: Written): CommandAnswer<Row> {
+/**
+ * The answer to a repeat, for a caller who may see less than when it sent the first one. Throws IDEMPOTENT_CONFLICT where repeats are
+ * refused, and NOT_FOUND where the record is out of the caller's sight by now, as a read of it would.
+ */
+export async function replay<Row extends object>(
+  call: Call,
+  { rejectRepeats, sight }: { rejectRepeats: boolean; sight: Endpoint["sight"] },
+  kept: KeptAnswer,
+  written: Written = {},
+): Promise<CommandAnswer<Row>> {
+  const { resourceId } = kept;
+  const owned = resourceId !== null && sight !== undefined && sight !== "everyone" ? sight : undefined;
+  const isSeen = !owned || (await owned.covers(call, resourceId as string));
   if (rejectRepeats) {
-    throw new Problem("IDEMPOTENT_CONFLICT", conflictText, { details: { reason: "ALREADY_PROCESSED", resourceId: kept.resourceId } });
+    const details = { reason: "ALREADY_PROCESSED", resourceId: isSeen ? resourceId : null };
+    throw new Problem("IDEMPOTENT_CONFLICT", conflictText, { details });
   }
+  if (!isSeen) throw notFound(owned?.title ?? "Record");
   return {
     status: kept.status,
     get body() {

@@ -76,10 +76,15 @@ function sharedParametersOf(endpoint: Endpoint): SharedParameter[] {
   return names;
 }
 
+/** A repeat is 404 where its record is out of the caller's sight by then. */
+function isOwned({ sight }: Endpoint): boolean {
+  return sight !== undefined && sight !== "everyone";
+}
+
 function responsesOf(endpoint: Endpoint): RouteConfig["responses"] {
   const { method, params, body, files, versioned, status, answer, produces = [] } = endpoint;
   const refusals = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.refusals ?? [])]);
-  if (params) refusals.add(404);
+  if (params || isOwned(endpoint)) refusals.add(404);
   if (isWrite(endpoint)) refusals.add(409);
   if (body || files) refusals.add(413).add(415);
   if (isConditional(endpoint)) refusals.add(412);

@@ -74,6 +74,7 @@ export function routesOf({ committed, log }: CellOptions, requests: () => number
       );
     },
     command(endpoint, work) {
+      if (!endpoint.sight) throw new Error(`${endpoint.method} ${endpoint.path} does not say who sees its record`);
       register(endpoint, async (call, headers) => {
         const result = await command<never>(
           call,
@@ -108,7 +109,8 @@ async function commandOptions(call: Call, endpoint: Endpoint): Promise<CommandOp
   const mode = headerOf(call.context, "x-idempotency-mode");
   if (mode !== undefined && mode !== "reject" && mode !== "replay")
     throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
-  return { key, rejectRepeats: (mode ?? settings.idempotencyMode) === "reject", status, turn: turnOf(call, endpoint) };
+  const rejectRepeats = (mode ?? settings.idempotencyMode) === "reject";
+  return { key, rejectRepeats, status, sight: endpoint.sight, turn: turnOf(call, endpoint) };
 }
 
 function turnOf(call: Call, { turn }: Endpoint): string | undefined {

@@ -13,6 +13,7 @@ import {
   verifyTrail,
 } from "@cell/cell";
 import { sendStream } from "@cell/http";
+import { visibility } from "../visibility.ts";
 import { csvFile, fields } from "./file.ts";
 import * as auditLogs from "./repository.ts";
 import { auditLog, auditLogQuery, verification } from "./schema.ts";
@@ -62,7 +63,10 @@ export function auditLogRoutes(witness: SealWitness): (cell: Cell) => void {
   return (cell) => {
     cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (call, headers) => answerCsv(cell, call, headers) });
     cell.read(verifyAuditLogs, "Audit trail", (_, tenant) => verifyTrail(tenant, witness));
-    cell.read(getAuditLog, "Audit entry", (call, tenant) => auditLogs.find(tenant, call.params.id));
+    cell.read(getAuditLog, "Audit entry", async (call, tenant) =>
+      // As in the list: the trail is the tenant's, and shows nothing to who works on its own records.
+      visibility(call) === null ? auditLogs.find(tenant, call.params.id) : undefined,
+    );
   };
 }
 

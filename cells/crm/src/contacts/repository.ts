@@ -32,6 +32,14 @@ const byId = statement((p: Parameters<{ contactId: string; owner: Visibility }>)
     .where(sql<boolean>`(${p.owner}::text is null or ${atCustomerOf("contacts", p.owner)})`),
 );
 
+const owned = statement((p: Parameters<{ ids: string[]; ownerId: string }>) =>
+  db
+    .selectFrom("contacts")
+    .select("contactId")
+    .where(sql<boolean>`contact_id = any(${p.ids}::uuid[])`)
+    .where(atCustomerOf("contacts", p.ownerId)),
+);
+
 const insertRow = statement((p: Parameters<Contact>) =>
   db
     .insertInto("contacts")
@@ -101,6 +109,11 @@ export function find(tenant: TenantDb, contactId: string, owner: Visibility): Pr
 /** The same as its row came, none or one: for who passes it on. */
 export function findRow(tenant: TenantDb, contactId: string, owner: Visibility): Promise<Rows<Contact>> {
   return tenant.rows(byId, { contactId, owner });
+}
+
+/** Those of these contacts that are at customers of someone's, deleted ones too. */
+export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
+  return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ contactId }) => contactId);
 }
 
 export function insert(tx: TenantTx, row: Contact) {

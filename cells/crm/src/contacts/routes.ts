@@ -15,12 +15,13 @@ import {
 import { notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import * as customers from "../customers/repository.ts";
-import { visibility } from "../visibility.ts";
+import { sightOf, visibility } from "../visibility.ts";
 import { newContact } from "./domain.ts";
 import * as contacts from "./repository.ts";
 import { type Contact, contact, contactDeleted, contactInput, contactPatch } from "./schema.ts";
 
 const tag = "Contacts";
+const sight = sightOf(contact, contacts.ownedBy);
 
 const listContacts = endpoint({
   method: "get",
@@ -44,6 +45,7 @@ const createContact = endpoint({
   answer: contact,
   versioned: true,
   refusals: [404],
+  sight,
 });
 
 const getContact = endpoint({
@@ -69,6 +71,7 @@ const changeContact = endpoint({
   status: 200,
   answer: contact,
   versioned: true,
+  sight,
 });
 
 const deleteContact = endpoint({
@@ -81,6 +84,7 @@ const deleteContact = endpoint({
   status: 200,
   answer: contactDeleted,
   versioned: true,
+  sight,
 });
 
 const conflicts = {

@@ -73,6 +73,14 @@ type Stored = WrittenContract & { numberKey: string };
 const stored = [...columns, "numberKey"] as const;
 const changeable = stored.filter((column) => column !== "contractId" && column !== "customerId" && column !== "createdAt");
 
+const owned = statement((p: Parameters<{ ids: string[]; ownerId: string }>) =>
+  db
+    .selectFrom("contracts")
+    .select("contractId")
+    .where(sql<boolean>`contract_id = any(${p.ids}::uuid[])`)
+    .where(atCustomerOf("contracts", p.ownerId)),
+);
+
 const insertRow = statement((p: Parameters<Stored>) =>
   db
     .insertInto("contracts")
@@ -153,6 +161,11 @@ export async function nextNumber(tx: TenantTx): Promise<number> {
 /** Whether a contract has payments or refunds that are not void. */
 export async function hasPayments(tenant: TenantDb, contractId: string): Promise<boolean> {
   return (await tenant.first(anyPayment, { contractId })) !== undefined;
+}
+
+/** Those of these contracts that are at customers of someone's, deleted ones too. */
+export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
+  return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ contractId }) => contractId);
 }
 
 export function insert(tx: TenantTx, row: WrittenContract) {

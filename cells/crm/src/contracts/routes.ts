@@ -15,7 +15,7 @@ import {
   settingsOf,
   withoutMasked,
 } from "@cell/cell";
-import type { Tenant, TenantDb, TenantTx } from "@cell/postgres";
+import type { TenantDb, TenantTx } from "@cell/postgres";
 import { badField, notFound, Problem, unavailable } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
@@ -24,12 +24,13 @@ import * as customers from "../customers/repository.ts";
 import * as opportunities from "../opportunities/repository.ts";
 import { effective } from "../settings/domain.ts";
 import { presentTotals, totalsAnswer } from "../totals.ts";
-import { type Visibility, visibility } from "../visibility.ts";
+import { namedId, sightOf, type Visibility, visibility } from "../visibility.ts";
 import { checkChange, checkOverpaid, datedIn, generatedNumber, newContract, settled, written } from "./domain.ts";
 import * as contracts from "./repository.ts";
 import { type Contract, contract, contractDeleted, contractInput, contractPatch, contractStatuses, contractTotal } from "./schema.ts";
 
 const tag = "Contracts";
+const sight = sightOf(contract, contracts.ownedBy);
 
 const listContracts = endpoint({
   method: "get",
@@ -58,6 +59,7 @@ const createContract = endpoint({
   answer: contract,
   versioned: true,
   refusals: [404],
+  sight,
 });
 
 const getContract = endpoint({
@@ -85,6 +87,7 @@ const changeContract = endpoint({
   status: 200,
   answer: contract,
   versioned: true,
+  sight,
 });
 
 const deleteContract = endpoint({
@@ -98,6 +101,7 @@ const deleteContract = endpoint({
   status: 200,
   answer: contractDeleted,
   versioned: true,
+  sight,
 });
 
 /** The contracts' routes. */
@@ -146,7 +150,7 @@ async function create(call: CallOf<typeof createContract>, tx: TenantTx) {
     changes: [contracts.insert(tx, written(made))] as const,
     audit: [audited("create", contract, {}, written(made))] as const,
     body: made,
-    conflicts: input.number === undefined ? generatedConflict : numberConflict(call.tenant, number),
+    conflicts: input.number === undefined ? generatedConflict : numberConflict(call, number),
   };
 }
 
@@ -166,7 +170,7 @@ async function change(call: CallOf<typeof changeContract>, tx: TenantTx) {
     changes: [contracts.update(tx, written(next), current.version)] as const,
     audit: [audited("update", contract, written(current), written(next))] as const,
     body: settled(next),
-    conflicts: numberConflict(call.tenant, next.number),
+    conflicts: numberConflict(call, next.number),
   };
 }
 
@@ -191,11 +195,14 @@ async function freeNumber(tx: TenantTx, year: number): Promise<string> {
   }
 }
 
-function numberConflict(tenant: Tenant, number: string) {
+function numberConflict(call: Call, number: string) {
   return {
     contracts_number_key: async () =>
       new Problem("CONFLICT", "A contract with this number exists", {
-        details: { field: "number", existingId: (await contracts.idOfNumber(tenant.reader(), number)) ?? null },
+        details: {
+          field: "number",
+          existingId: await namedId(call, contracts.ownedBy, await contracts.idOfNumber(call.tenant.reader(), number)),
+        },
       }),
   };
 }

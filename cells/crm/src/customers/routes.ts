@@ -13,16 +13,18 @@ import {
   listQuery,
   withoutMasked,
 } from "@cell/cell";
-import type { Tenant, TenantDb, TenantTx } from "@cell/postgres";
+import type { TenantDb, TenantTx } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { type Visibility, visibility } from "../visibility.ts";
+import { namedId, sightOf, visibility } from "../visibility.ts";
+import { ownedBy } from "./bulk.ts";
 import type { MoveChildren } from "./children.ts";
 import { checkOwner, merged, newCustomer } from "./domain.ts";
 import * as customers from "./repository.ts";
 import { type Customer, customer, customerDeleted, customerInput, customerPatch, mergeInput } from "./schema.ts";
 
 const tag = "Customers";
+const sight = sightOf(customer, ownedBy);
 
 const listCustomers = endpoint({
   method: "get",
@@ -46,6 +48,7 @@ const createCustomer = endpoint({
   status: 201,
   answer: customer,
   versioned: true,
+  sight,
 });
 
 const getCustomer = endpoint({
@@ -72,6 +75,7 @@ const changeCustomer = endpoint({
   status: 200,
   answer: customer,
   versioned: true,
+  sight,
 });
 
 const deleteCustomer = endpoint({
@@ -85,6 +89,7 @@ const deleteCustomer = endpoint({
   status: 200,
   answer: customerDeleted,
   versioned: true,
+  sight,
 });
 
 const restoreCustomer = endpoint({
@@ -97,6 +102,7 @@ const restoreCustomer = endpoint({
   status: 200,
   answer: customer,
   versioned: true,
+  sight,
 });
 
 const mergeCustomers = endpoint({
@@ -111,6 +117,7 @@ const mergeCustomers = endpoint({
   status: 200,
   answer: customer,
   versioned: true,
+  sight,
 });
 
 /** The customers' routes. `children`: what goes along when customers are merged. */
@@ -124,13 +131,13 @@ export function customerRoutes(cell: Cell, children: readonly MoveChildren[]): v
       changes: [customers.insert(tx, created)],
       audit: [audited("create", customer, {}, created)],
       body: created,
-      conflicts: nameConflict(call.tenant, created.name),
+      conflicts: nameConflict(call, created.name),
     };
   });
 
   cell.read(getCustomer, "Customer", async (call, tenant) => {
     const found = await customers.findRow(tenant, call.params.id, visibility(call));
-    if (found.length === 0) throw await goneProblem(tenant, call.params.id, visibility(call));
+    if (found.length === 0) throw await goneProblem(call, tenant);
     return found;
   });
 
@@ -144,7 +151,7 @@ export function customerRoutes(cell: Cell, children: readonly MoveChildren[]): v
       changes: [customers.update(tx, next, current.version)],
       audit: [audited("update", customer, current, next)],
       body: next,
-      conflicts: nameConflict(call.tenant, next.name),
+      conflicts: nameConflict(call, next.name),
     };
   });
 
@@ -161,13 +168,13 @@ export function customerRoutes(cell: Cell, children: readonly MoveChildren[]): v
     const current = await checked(call, tx, customer, await customers.findAny(tx, call.params.id, visibility(call)));
     if (current.deletedAt === null) return { changes: [], audit: [], body: current, resourceId: current.customerId };
     if (current.mergedInto)
-      throw new Problem("CONFLICT", "This customer was merged into another one", { details: { mergedInto: current.mergedInto } });
+      throw new Problem("CONFLICT", "This customer was merged into another one", { details: await survivorOf(call, current) });
     const next: Customer = { ...current, updatedAt: call.now, version: current.version + 1 };
     return {
       changes: [customers.update(tx, next, current.version)],
       audit: [audited("restore", customer, current, next)],
       body: next,
-      conflicts: nameConflict(call.tenant, next.name),
+      conflicts: nameConflict(call, next.name),
     };
   });
 
@@ -219,17 +226,21 @@ function actorOf({ caller }: Pick<Call, "caller">) {
   return { userId: caller.userId, ownOnly: caller.scope === "own" };
 }
 
-function nameConflict(tenant: Tenant, name: string) {
+function nameConflict(call: Call, name: string) {
   return {
     customers_name_key: async () =>
       new Problem("DUPLICATE_NAME", "A customer with this name exists", {
-        details: { existingId: (await customers.idOfName(tenant.reader(), name)) ?? null },
+        details: { existingId: await namedId(call, ownedBy, await customers.idOfName(call.tenant.reader(), name)) },
       }),
   };
 }
 
 /** 404, naming the survivor where the customer was merged away. */
-async function goneProblem(tenant: TenantDb, customerId: string, owner: Visibility): Promise<Problem> {
-  const any = await customers.findAny(tenant, customerId, owner);
-  return notFound("Customer", any?.mergedInto ? { mergedInto: any.mergedInto } : undefined);
+async function goneProblem(call: Call<{ id: string }>, tenant: TenantDb): Promise<Problem> {
+  const any = await customers.findAny(tenant, call.params.id, visibility(call));
+  return notFound("Customer", any?.mergedInto ? await survivorOf(call, any) : undefined);
+}
+
+async function survivorOf(call: Call, { mergedInto }: { mergedInto: string | null }) {
+  return { mergedInto: await namedId(call, ownedBy, mergedInto) };
 }

@@ -1,4 +1,5 @@
 import { type Call, type CommandAnswer, readableKinds } from "@cell/cell";
+import { readableIds } from "../visibility.ts";
 import { shownHeading } from "./hidden.ts";
 import type { Importer } from "./importer.ts";
 import type { ImportReport, ImportRevert } from "./schema.ts";
@@ -54,11 +55,7 @@ function idOf({ keys }: Importer): "customerId" | "opportunityId" {
 }
 
 /** Those of some records that the caller may not see. */
-async function unseenOf(call: Call, importer: Importer, ids: readonly string[]): Promise<ReadonlySet<unknown>> {
-  const { permissions, scope, userId } = call.caller;
-  if (ids.length === 0) return new Set();
-  if (!permissions.includes("crm:read")) return new Set(ids);
-  if (scope !== "own") return new Set();
-  const own = new Set(await importer.ownedBy(call.tenant.reader(), ids, userId));
-  return new Set(ids.filter((id) => !own.has(id)));
+async function unseenOf(call: Call, { ownedBy }: Importer, ids: readonly string[]): Promise<ReadonlySet<unknown>> {
+  const readable = await readableIds(call, ownedBy, ids);
+  return new Set(ids.filter((id) => !readable.has(id)));
 }

@@ -19,7 +19,8 @@ import { checkOwner } from "../customers/domain.ts";
 import * as customers from "../customers/repository.ts";
 import * as pipelines from "../pipelines/repository.ts";
 import { effective } from "../settings/domain.ts";
-import { visibility } from "../visibility.ts";
+import { sightOf, visibility } from "../visibility.ts";
+import { ownedBy } from "./bulk.ts";
 import { changedOpportunity, deletedOpportunity, historyOf, newOpportunity } from "./domain.ts";
 import { lists, stageMoveLists } from "./lists.ts";
 import { conditionsOf, opportunityQuery } from "./query.ts";
@@ -27,6 +28,7 @@ import * as opportunities from "./repository.ts";
 import { opportunity, opportunityDeleted, opportunityInput, opportunityPatch, stageMove } from "./schema.ts";
 
 const tag = "Opportunities";
+const sight = sightOf(opportunity, ownedBy);
 
 const listOpportunities = endpoint({
   method: "get",
@@ -51,6 +53,7 @@ const createOpportunity = endpoint({
   answer: opportunity,
   versioned: true,
   refusals: [404],
+  sight,
 });
 
 const getOpportunity = endpoint({
@@ -78,6 +81,7 @@ that and \`lostReason\`.`,
   status: 200,
   answer: opportunity,
   versioned: true,
+  sight,
 });
 
 const deleteOpportunity = endpoint({
@@ -90,6 +94,7 @@ const deleteOpportunity = endpoint({
   status: 200,
   answer: opportunityDeleted,
   versioned: true,
+  sight,
 });
 
 const listMoves = endpoint({

@@ -44,6 +44,14 @@ const byReference = statement((p: Parameters<{ contractId: string; referenceKey:
     .where("status", "=", sql.lit("received")),
 );
 
+const owned = statement((p: Parameters<{ ids: string[]; ownerId: string }>) =>
+  db
+    .selectFrom("payments")
+    .select("paymentId")
+    .where(sql<boolean>`payment_id = any(${p.ids}::uuid[])`)
+    .where(atCustomerOf("payments", p.ownerId)),
+);
+
 const insertRow = statement((p: Parameters<Payment & { referenceKey: string | null }>) =>
   db.insertInto("payments").values(valuesOf(p, [...columns, "referenceKey"])),
 );
@@ -77,6 +85,11 @@ export function findRow(tenant: TenantDb, paymentId: string, owner: Visibility):
 /** The id of the payment with this reference on a contract, as references are compared, void ones aside. */
 export async function idOfReference(tenant: TenantDb, contractId: string, reference: string): Promise<string | undefined> {
   return (await tenant.first(byReference, { contractId, referenceKey: nameKey(reference) }))?.paymentId;
+}
+
+/** Those of these payments that are at customers of someone's. */
+export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
+  return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ paymentId }) => paymentId);
 }
 
 export function insert(tx: TenantTx, row: Payment) {

@@ -14,19 +14,20 @@ import {
   settingsOf,
   withoutMasked,
 } from "@cell/cell";
-import type { Tenant, TenantTx } from "@cell/postgres";
+import type { TenantTx } from "@cell/postgres";
 import { notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import * as contracts from "../contracts/repository.ts";
 import { effective } from "../settings/domain.ts";
 import { presentTotals, totalsAnswer } from "../totals.ts";
-import { visibility } from "../visibility.ts";
+import { namedId, sightOf, visibility } from "../visibility.ts";
 import { newPayment, paidAtOf, voided } from "./domain.ts";
 import * as payments from "./repository.ts";
 import { type Payment, payment, paymentInput, paymentKinds, paymentStatuses, paymentTotal, paymentVoid } from "./schema.ts";
 
 const tag = "Payments";
+const sight = sightOf(payment, payments.ownedBy);
 
 const listPayments = endpoint({
   method: "get",
@@ -58,6 +59,7 @@ const registerPayment = endpoint({
   versioned: true,
   refusals: [404],
   turn: "contractId",
+  sight,
 });
 
 const getPayment = endpoint({
@@ -85,6 +87,7 @@ const voidPayment = endpoint({
   status: 200,
   answer: payment,
   versioned: true,
+  sight,
 });
 
 /** The payments' routes. */
@@ -129,7 +132,7 @@ async function register(call: CallOf<typeof registerPayment>, tx: TenantTx) {
     changes: [payments.insert(tx, made), contracts.receive(tx, made.contractId, receivedAmount, call.now)] as const,
     audit: [audited("create", payment, {}, made)] as const,
     body: made,
-    conflicts: referenceConflict(call.tenant, made),
+    conflicts: referenceConflict(call, made),
   };
 }
 
@@ -140,14 +143,12 @@ async function lockedContract(call: Call, tx: TenantTx, contractId: string) {
   return { ...contract, receivedAmount: await contracts.received(tx, contract.contractId) };
 }
 
-function referenceConflict(tenant: Tenant, { contractId, reference }: Payment) {
+function referenceConflict(call: Call, { contractId, reference }: Payment) {
+  const holder = () => (reference === null ? undefined : payments.idOfReference(call.tenant.reader(), contractId, reference));
   return {
     payments_reference_key: async () =>
       new Problem("CONFLICT", "A payment with this reference is registered on the contract", {
-        details: {
-          field: "reference",
-          existingId: reference === null ? null : ((await payments.idOfReference(tenant.reader(), contractId, reference)) ?? null),
-        },
+        details: { field: "reference", existingId: await namedId(call, payments.ownedBy, await holder()) },
       }),
   };
 }

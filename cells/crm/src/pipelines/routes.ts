@@ -30,6 +30,7 @@ const createPipeline = endpoint({
   status: 201,
   answer: pipeline,
   versioned: true,
+  sight: "everyone",
 });
 
 const getPipeline = endpoint({
@@ -57,6 +58,7 @@ const changePipeline = endpoint({
   status: 200,
   answer: pipeline,
   versioned: true,
+  sight: "everyone",
 });
 
 /** The pipelines' routes. */

@@ -28,6 +28,7 @@ const changeSettings = endpoint({
   status: 200,
   answer: settings,
   versioned: true,
+  sight: "everyone",
 });
 
 /** The settings' routes. */

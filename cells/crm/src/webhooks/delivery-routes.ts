@@ -75,6 +75,7 @@ const replayDelivery = endpoint({
   params: deliveryParams,
   status: 202,
   answer: delivery,
+  sight: "everyone",
 });
 
 const replayTime = endpoint({
@@ -88,6 +89,7 @@ const replayTime = endpoint({
   body: replayInput,
   status: 202,
   answer: replayed,
+  sight: "everyone",
 });
 
 const testWebhook = endpoint({
@@ -99,6 +101,7 @@ const testWebhook = endpoint({
   params: idParams,
   status: 202,
   answer: delivery,
+  sight: "everyone",
 });
 
 /** The routes of webhooks' deliveries. `woken`: the dispatcher, after one was queued. */

@@ -54,6 +54,7 @@ const changeWebhook = endpoint({
   status: 200,
   answer: webhook,
   versioned: true,
+  sight: "everyone",
 });
 
 const deleteWebhook = endpoint({
@@ -66,6 +67,7 @@ const deleteWebhook = endpoint({
   status: 200,
   answer: webhookDeleted,
   versioned: true,
+  sight: "everyone",
 });
 
 const createDescription = `Events are posted as JSON: \`{id, type, occurredAt, tenantId, data: {resourceType, resourceId, resourceName, resourceVersion,
@@ -94,6 +96,7 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
     status: 201,
     answer: answerWithSecret,
     versioned: true,
+    sight: "everyone",
   });
   const rotateSecret = endpoint({
     method: "post",
@@ -106,6 +109,7 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
     status: 200,
     answer: answerWithSecret,
     versioned: true,
+    sight: "everyone",
   });
   const checkUrl = (url: string | undefined) => {
     const problem = url === undefined ? undefined : outbound.problemOf(url);
