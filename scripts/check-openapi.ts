@@ -1,9 +1,11 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Document } from "@cell/http/openapi/document";
+import { documentFaults } from "@cell/http/testing/document-faults";
 import { breakingChanges, isMajorStep } from "./breaking-changes.ts";
 
 /**
- * Refuses a breaking change of a published document without a step of its version's first number.
+ * Refuses a published document that lacks what its users need (see `documentFaults`), and a breaking change of one without a step of its
+ * version's first number.
  * The documents as they were last released stand in openapi/released; `--release` puts the present ones there.
  */
 const release = process.argv.includes("--release");
@@ -16,6 +18,9 @@ for (const name of ["crm", "gateway"]) {
     else throw new Error(`openapi/released/${name}.json is missing`);
     continue;
   }
+  const faults = documentFaults(JSON.parse(readFileSync(present, "utf8")) as Document);
+  for (const fault of faults) console.error(`openapi/${name}.json: ${fault}`);
+  if (faults.length > 0) isBroken = true;
   const [before, after] = [released, present].map((file) => JSON.parse(readFileSync(file, "utf8")) as Document) as [Document, Document];
   const changes = breakingChanges(before, after);
   if (changes.length === 0 || isMajorStep(before, after)) continue;

@@ -1735,7 +1735,7 @@ export type OpportunityInput = {
     /**
      * By default 0
      */
-    amount?: string;
+    amount?: string | number;
     /**
      * By default the tenant's
      */
@@ -1772,7 +1772,7 @@ export type OpportunityPatch = {
     /**
      * By default 0
      */
-    amount?: string;
+    amount?: string | number;
     /**
      * By default the tenant's
      */
@@ -1859,7 +1859,7 @@ export type ContractInput = {
      */
     number?: string;
     name: string;
-    amount: string;
+    amount: string | number;
     /**
      * The tenant's where it is left out; fixed from the first payment on
      */
@@ -1871,7 +1871,7 @@ export type ContractInput = {
     /**
      * A time, or a date: its midnight in the tenant's timezone
      */
-    signedAt?: string | null;
+    signedAt?: string | string | null;
     startDate?: string | null;
     /**
      * Not before startDate
@@ -1889,7 +1889,7 @@ export type ContractPatch = {
      */
     number?: string;
     name?: string;
-    amount?: string;
+    amount?: string | number;
     /**
      * The tenant's where it is left out; fixed from the first payment on
      */
@@ -1901,7 +1901,7 @@ export type ContractPatch = {
     /**
      * A time, or a date: its midnight in the tenant's timezone
      */
-    signedAt?: string | null;
+    signedAt?: string | string | null;
     startDate?: string | null;
     /**
      * Not before startDate
@@ -1931,7 +1931,7 @@ export type PaymentInput = {
      * The contract that it is paid on
      */
     contractId: string;
-    amount: string;
+    amount: string | number;
     /**
      * The contract's; another one is refused
      */
@@ -1939,7 +1939,7 @@ export type PaymentInput = {
     /**
      * A time, or a date: its midnight in the tenant's timezone; at most a day ahead
      */
-    paidAt: string;
+    paidAt: string | string;
     method?: string | null;
     /**
      * Unique on its contract, void ones aside, compared as names are
@@ -2289,11 +2289,11 @@ export type WebhookReplayInput = {
     /**
      * A time, or a date in the tenant's timezone: events that occurred from then on
      */
-    from: string;
+    from: string | string;
     /**
      * And before then; by default now
      */
-    to?: string;
+    to?: string | string;
 };
 
 /**
@@ -4843,6 +4843,9 @@ export type ContractsListData = {
          * Only those that came out of this opportunity
          */
         opportunityId?: string;
+        /**
+         * Only those of this status
+         */
         status?: 'draft' | 'active' | 'completed' | 'void' | 'expired';
     };
     url: '/contracts';
@@ -5371,7 +5374,13 @@ export type PaymentsListData = {
          * Only those on this contract
          */
         contractId?: string;
+        /**
+         * Only those of this status
+         */
         status?: 'received' | 'void';
+        /**
+         * Only payments, or only refunds
+         */
         kind?: 'payment' | 'refund';
     };
     url: '/payments';
@@ -5987,6 +5996,9 @@ export type ReportsFunnelData = {
          * The owner at `asOf`; the month of the arrival or event
          */
         groupBy?: 'none' | 'owner' | 'month';
+        /**
+         * `csv`: as a file
+         */
         format?: 'json' | 'csv';
     };
     url: '/reports/funnel';
@@ -6088,6 +6100,9 @@ export type OpportunitiesForecastData = {
          * Where the last one ends, exclusive; a date or month is included whole. By default twelve months on: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         to?: string;
+        /**
+         * The length of the periods
+         */
         period?: 'month' | 'quarter';
     };
     url: '/opportunities/forecast';
@@ -7098,12 +7113,24 @@ export type AuditLogsListData = {
          */
         total?: 'exact';
         /**
-         * Example: `customer`
+         * Only changes of this resource. Example: `customer`
          */
         resourceType?: string;
+        /**
+         * Only changes of the record with this id
+         */
         resourceId?: string;
+        /**
+         * Only this action
+         */
         action?: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void';
+        /**
+         * Only what this user did
+         */
         actorId?: string;
+        /**
+         * Only what the request with this id did
+         */
         requestId?: string;
         /**
          * From then on; a date begins at midnight in the tenant's timezone. Example: `2026-01-31`
@@ -8162,6 +8189,9 @@ export type WebhooksListDeliveriesData = {
          * `exact` counts every match, however many
          */
         total?: 'exact';
+        /**
+         * Only those of this status
+         */
         status?: 'pending' | 'delivered' | 'failed';
         /**
          * Only events of this type. Example: `customer.created`

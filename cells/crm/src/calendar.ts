@@ -1,4 +1,4 @@
-import { addDays, type Day, dayAt, hasForm, type Instant, startOfDay } from "@cell/cell";
+import { addDays, type Day, dateOrTime, dayAt, hasForm, type Instant, startOfDay } from "@cell/cell";
 import { z } from "zod";
 
 /** Periods of a calendar, by their lengths in months. */
@@ -12,10 +12,13 @@ export function isMoment(value: string): boolean {
 
 /** A point in time as callers give it. */
 export function moment() {
-  return z.string().refine(isMoment, {
-    error: "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z), from 1900 to 9998",
-    params: { code: "INVALID_FORMAT" },
-  });
+  return z
+    .string()
+    .refine(isMoment, {
+      error: "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z), from 1900 to 9998",
+      params: { code: "INVALID_FORMAT" },
+    })
+    .meta({ format: dateOrTime });
 }
 
 /** A time with its offset. */

@@ -7,17 +7,18 @@ import * as moves from "../moves/repository.ts";
 import type { Services } from "../services.ts";
 import { change } from "../tables.ts";
 import { type GatewayEnv, requireOperator } from "./access.ts";
-import { answer, integerParam, nameSchema, problems, security, tenantIdSchema, textAnswer } from "./openapi.ts";
+import { answer, cellSchema, integerParam, nameSchema, problems, security, tenantIdSchema, textAnswer } from "./openapi.ts";
 import * as tenants from "./tenants/repository.ts";
 
 const tags = ["Backups"];
 const params = z.object({ tenantId: tenantIdSchema });
-const cellSchema = z.string().openapi({ example: "crm" });
 const epochSchema = integerParam(1, Number.MAX_SAFE_INTEGER).describe("What the restore's beginning has answered");
 
 /** Where parts of a backup are sent: no JSON, and larger than other bodies. */
 export const partPath = "/api/admin/tenants/:tenantId/restore/rows";
 export const partLimitBytes = 64 * 1024 * 1024;
+
+const exampleBackup = '{"tenantId":"tenant-001","cell":"crm","version":15}\n{"table":"settings","columns":["version"]}\n1\n\\.\n';
 
 const backup = createRoute({
   method: "get",
@@ -28,7 +29,7 @@ const backup = createRoute({
   description:
     "Lines: a head in JSON; for each table its name and columns in JSON, its rows as COPY writes them and `\\.`; an end in JSON with counts and checksums.",
   request: { params, query: z.strictObject({ cell: cellSchema }) },
-  responses: { 200: textAnswer("The rows", "text/plain"), ...problems(404) },
+  responses: { 200: textAnswer("The rows", "text/plain", exampleBackup), ...problems(404) },
 });
 
 const restoreBegin = createRoute({
@@ -55,21 +56,39 @@ const restoreRows = createRoute({
   summary: "Bring whole rows of one table, as they are in the backup",
   request: {
     params,
-    query: z.strictObject({ cell: cellSchema, epoch: epochSchema, table: z.string(), columns: z.string() }),
+    query: z.strictObject({
+      cell: cellSchema,
+      epoch: epochSchema,
+      table: z.string().max(63).describe("The table that they belong to"),
+      columns: z.string().max(4_000).describe("Their columns, by comma"),
+    }),
     body: { required: true, content: { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } } },
   },
   responses: { 200: answer("They are there", z.strictObject({})), ...problems(404, 409, 413) },
 });
 
+const nameInDatabase = z.string().max(63);
+const sequenceSchema = z.strictObject({
+  sequence: nameInDatabase.openapi({ example: "audit_logs_seq_seq" }),
+  lastValue: z.string().max(20).openapi({ example: "105" }),
+  isCalled: z.boolean(),
+});
+
 const endSchema = z.strictObject({
   cell: cellSchema,
   epoch: z.int().min(1),
-  sequences: z.array(z.strictObject({ sequence: z.string(), lastValue: z.string(), isCalled: z.boolean() })),
+  sequences: z.array(sequenceSchema),
   digest: z.strictObject({
     version: z.int(),
-    snapshot: z.string(),
-    tables: z.array(z.strictObject({ table: z.string(), rows: z.int(), checksum: z.string() })),
-    sequences: z.array(z.strictObject({ sequence: z.string(), lastValue: z.string(), isCalled: z.boolean() })),
+    snapshot: z.string().max(20_000).openapi({ example: "1021:1021:" }),
+    tables: z.array(
+      z.strictObject({
+        table: nameInDatabase.openapi({ example: "customers" }),
+        rows: z.int(),
+        checksum: z.string().max(200).openapi({ example: "5d41402abc4b2a76b9719d911017c592" }),
+      }),
+    ),
+    sequences: z.array(sequenceSchema),
   }),
 });
 

@@ -3,7 +3,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { docsPage } from "../docs.ts";
 import type { Services } from "../services.ts";
 import { type GatewayEnv, requireOperator } from "./access.ts";
-import { answer, problems, security, textAnswer } from "./openapi.ts";
+import { answer, cellSchema, problems, security, textAnswer } from "./openapi.ts";
 
 const cellListSchema = z
   .strictObject({
@@ -16,7 +16,7 @@ const cellListSchema = z
             url: z.string().openapi({ example: "http://127.0.0.1:8001" }),
             tenants: z.int().describe("How many are placed here"),
             healthy: z.boolean(),
-            problems: z.array(z.string()).describe("What it cannot do although it serves, a sentence each"),
+            problems: z.array(z.string()).describe("What it cannot do although it serves, a sentence each").openapi({ example: [] }),
           }),
         ),
       }),
@@ -41,7 +41,7 @@ const cellDocs = createRoute({
   tags,
   security,
   summary: "The page of a cell's document",
-  request: { params: z.object({ cell: z.string().openapi({ example: "crm" }) }) },
+  request: { params: z.object({ cell: cellSchema }) },
   responses: { 200: textAnswer("The page", "text/html"), ...problems(404) },
 });
 

@@ -13,8 +13,8 @@ export function answer<T extends z.ZodType>(description: string, schema: T) {
 }
 
 /** A 200 with a text of another media type. */
-export function textAnswer<Type extends string>(description: string, type: Type) {
-  const content = { [type]: { schema: z.string() } } as { [T in Type]: { schema: z.ZodString } };
+export function textAnswer<Type extends string>(description: string, type: Type, example?: string) {
+  const content = { [type]: { schema: z.string(), ...(example ? { example } : {}) } } as { [T in Type]: { schema: z.ZodString } };
   return { description, headers: headerRefs("X-Request-ID"), content };
 }
 
@@ -47,7 +47,11 @@ export const pageQuery = {
 export const tenantIdSchema = z
   .string()
   .regex(/^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/, "1 to 40 of a-z, 0-9 and inner hyphens")
+  .describe("The tenant's id")
   .openapi({ example: "tenant-001" });
+
+/** The name of a cell. */
+export const cellSchema = z.string().max(30).describe("The cell's name").openapi({ example: "crm" });
 
 const mostNameCharacters = 255;
 

@@ -3,10 +3,12 @@ import {
   type Document,
   operationsOf as documentedOperations,
   type MediaType,
+  type Parameter,
   type Response,
   resolved,
   type Schema,
 } from "@cell/http/openapi/document";
+import { documentFaults } from "@cell/http/testing/document-faults";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TestCell, TestClient } from "./testing.ts";
 
@@ -16,6 +18,8 @@ interface Operation {
   permission: string;
   /** The content of the request's body by media type. */
   content: Record<string, MediaType>;
+  /** The parameters of its query. */
+  query: Parameter[];
   hasParams: boolean;
   success: Record<string, MediaType>;
 }
@@ -32,6 +36,7 @@ export function operationsOf(document: Document): Operation[] {
         path,
         permission,
         content: operation.requestBody?.content ?? {},
+        query: (operation.parameters ?? []).map((given) => resolved<Parameter>(document, given)).filter((given) => given.in === "query"),
         hasParams: path.includes("{"),
         success: (success && resolved<Response>(document, success).content) ?? {},
       },
@@ -69,6 +74,14 @@ export function sampleOf(document: Document, given: Schema, references?: Referen
   return {};
 }
 
+/** A published example with names and numbers of its own, so that it can be sent again, and with references to records that exist. */
+function asOwn(example: unknown, references: References): object {
+  const fields = Object.entries(example as object).map(([name, value]) => {
+    return [name, references[name] ?? (name === "name" || name === "number" ? `Sample ${randomUUID()}` : value)];
+  });
+  return Object.fromEntries(fields);
+}
+
 /** Reads every route from the cell's own document and holds it to what all routes promise. */
 export function describeConformance(
   document: Document,
@@ -99,6 +112,10 @@ export function describeConformance(
     expect(operations.length).toBeGreaterThan(5);
   });
 
+  test("the document has ids, tags, descriptions, headers, limits and valid examples for all operations", () => {
+    expect(documentFaults(document)).toEqual([]);
+  });
+
   describe.each(operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const))("%s", (_, operation) => {
     test("refuses who comes round the gateway", async () => {
       const answer = await fetch(cell.url + pathOf(operation), { method: operation.method, headers: { "x-tenant-id": tenantId } });
@@ -118,6 +135,20 @@ export function describeConformance(
       for (const query of ["?nonsense=1", "?page=1&page=2"]) {
         const answer = await admin.send(operation.method, pathOf(operation) + query, requestOf(operation));
         expect([answer.status, answer.body.code], answer.text).toEqual([400, "BAD_REQUEST"]);
+      }
+    });
+
+    test("refuses numbers and truth values of the query in any other form than the documented one", async () => {
+      for (const { name, schema = {} } of operation.query) {
+        const wrong = { integer: ["1e3", "01", "1.0", "+1", "0x1", ""], boolean: ["1", "yes", "TRUE", ""] }[String(schema.type)] ?? [];
+        for (const value of wrong) {
+          const answer = await admin.send(
+            operation.method,
+            `${pathOf(operation)}?${name}=${encodeURIComponent(value)}`,
+            requestOf(operation),
+          );
+          expect([answer.status, answer.body.details?.fields?.[0]?.path], `${name}=${value}`).toEqual([400, name]);
+        }
       }
     });
 
@@ -167,7 +198,7 @@ export function describeConformance(
 
     if (operation.method === "POST" && !operation.hasParams && operation.content["application/json"]) {
       test("takes the example that it publishes, and answers it again under the same id", async () => {
-        const body = sampleOf(document, operation.content["application/json"]?.schema ?? {}, await prepare(admin));
+        const body = asOwn(operation.content["application/json"]?.example, await prepare(admin));
         const [first, again] = [
           await admin.post(operation.path, { body, key: `example ${operation.path}`.replace(/[^a-z]/g, "-") }),
           await admin.post(operation.path, { body, key: `example ${operation.path}`.replace(/[^a-z]/g, "-") }),

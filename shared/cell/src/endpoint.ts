@@ -12,6 +12,18 @@ export type Method = "get" | "post" | "patch" | "put" | "delete";
 type Schema = z.ZodType | undefined;
 type Output<S extends Schema> = S extends z.ZodType ? z.output<S> : undefined;
 
+/** The example of a route, where the examples of its fields make none or a poor one. */
+export interface EndpointExample {
+  /** The whole body. */
+  body?: unknown;
+  /** The fields of the answer that differ. */
+  answer?: unknown;
+  /** The answer as CSV. */
+  file?: string;
+  /** The body as CSV. */
+  upload?: string;
+}
+
 /** What a route takes and gives; the document, the checks and the types of its handler all come out of it. */
 export interface Endpoint<
   Params extends Schema = Schema,
@@ -40,8 +52,8 @@ export interface Endpoint<
   answer: Presenter<Row>;
   /** What 202 answers, where the work may go on after the answer. */
   accepted?: z.ZodType;
-  /** What differs from the examples of the fields, in the published example: of the body, of the answer. */
-  example?: { body?: unknown; answer?: unknown };
+  /** What the published example has instead of the examples of the fields; a function where it is large and only the document needs it. */
+  example?: EndpointExample | (() => Promise<EndpointExample>);
   /** Media types besides JSON that the answer may have. */
   produces?: readonly string[];
   /** Statuses of refusals beyond those that every route has. */

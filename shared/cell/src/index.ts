@@ -1,3 +1,4 @@
+export { dateOrTime } from "@cell/http/openapi/document";
 export { type AuditAction, type AuditDraft, type AuditOrigin, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
 export { type Background, repeat } from "./background.ts";
 export { canonicalJson } from "./body.ts";
@@ -5,7 +6,7 @@ export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./ca
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
-export { type Call, type CallOf, type Endpoint, endpoint, idParams, type RecordSight } from "./endpoint.ts";
+export { type Call, type CallOf, type Endpoint, type EndpointExample, endpoint, idParams, type RecordSight } from "./endpoint.ts";
 export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
 export { type Condition, equals, not } from "./filter.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";

@@ -3,6 +3,11 @@ import { z } from "zod";
 import { sensitive } from "./masking.ts";
 
 const decimalPattern = /^-?\d{1,15}(\.\d{1,4})?$/;
+/** What a caller sends, a masked amount that means "unchanged" included. */
+const documentedPattern = {
+  any: "^(?:\\d{1,15}(?:\\.\\d{1,4})?|\\*{4})$",
+  positive: "^(?:(?!0+(?:\\.0+)?$)\\d{1,15}(?:\\.\\d{1,4})?|\\*{4})$",
+};
 
 /**
  * An amount of money. In: a decimal string or a number, up to 15 digits and 4 decimals. Out: a decimal string. Sensitive.
@@ -12,7 +17,10 @@ export function money(options: { positive?: boolean } = {}) {
   return sensitive(
     "amount",
     z
-      .union([z.string(), z.number()])
+      .union([
+        z.string().meta({ pattern: options.positive ? documentedPattern.positive : documentedPattern.any, maxLength: 40 }),
+        z.number().meta(options.positive ? { exclusiveMinimum: 0 } : { minimum: 0 }),
+      ])
       .refine((value) => isAmount(value) || isMasked(value), {
         error: 'is no amount: send a decimal string such as "120000.00"',
         params: { code: "INVALID_FORMAT" },
@@ -26,7 +34,7 @@ export function money(options: { positive?: boolean } = {}) {
         params: { code: "OUT_OF_RANGE" },
       })
       .transform((value) => (isMasked(value) ? String(value) : new Big(value).toFixed()))
-      .meta({ type: "string", examples: ["120000.00"] }),
+      .meta({ examples: ["120000.00"] }),
     { isMoney: true },
   );
 }
@@ -38,6 +46,11 @@ function isMasked(value: unknown): boolean {
 function isAmount(value: string | number): boolean {
   if (typeof value === "number" && (!Number.isFinite(value) || Math.abs(value) >= 1e11)) return false;
   return decimalPattern.test(typeof value === "string" ? value.trim() : new Big(value).toFixed());
+}
+
+/** An amount as it leaves, for the document: decimals of its currency, or masked. */
+export function moneyAnswer() {
+  return z.string().meta({ pattern: "^(?:-?\\d+(?:\\.\\d+)?|\\*{4})$", examples: ["120000.00"] });
 }
 
 /** The code of a currency that ISO 4217 knows, in capitals. */

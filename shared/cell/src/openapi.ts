@@ -27,13 +27,14 @@ export interface About extends Pick<Completion, "tags" | "exampleValues"> {
 const answered: readonly ResponseHeader[] = ["X-Request-ID", "RateLimit", "RateLimit-Policy"];
 
 /** Puts a route into the document: its parameters, bodies and every status that it can answer. */
-function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoint): void {
+async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoint): Promise<void> {
   const { method, path, body, files, params } = endpoint;
   const content: Record<string, { schema: z.ZodType }> = {};
   if (body) content["application/json"] = { schema: body };
   for (const type of files ?? []) content[type] = { schema: type === "multipart/form-data" ? formWithFile : binary };
   const query = listing ? documentedQuery(endpoint.query as z.ZodObject, listing) : endpoint.query;
   const isDetail = method === "get" && (listing === undefined || listing.exposure === "detail");
+  const example = typeof endpoint.example === "function" ? await endpoint.example() : endpoint.example;
   const config: RouteConfig = {
     method,
     path,
@@ -44,7 +45,7 @@ function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoint): v
     security: [{ bearer: [] }],
     "x-permission": endpoint.permission,
     "x-masked": !isDetail,
-    ...(endpoint.example ? { "x-example": { request: endpoint.example.body, response: endpoint.example.answer } } : {}),
+    ...(example ? { "x-example": { request: example.body, response: example.answer, file: example.file, upload: example.upload } } : {}),
     parameters: sharedParametersOf(endpoint).map(parameterRef),
     request: {
       ...(params ? { params: params as z.ZodObject } : {}),
@@ -108,9 +109,9 @@ function responsesOf(endpoint: Endpoint): RouteConfig["responses"] {
 }
 
 /** The cell's OpenAPI 3.1 document. Throws an Error that says what a route lacks. */
-export function documentOf(endpoints: readonly DescribedEndpoint[], about: About): Document {
+export async function documentOf(endpoints: readonly DescribedEndpoint[], about: About): Promise<Document> {
   const app = new OpenAPIHono();
-  for (const endpoint of endpoints) describe(app, endpoint);
+  for (const endpoint of endpoints) await describe(app, endpoint);
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",

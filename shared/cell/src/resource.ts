@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { type Clearance, isHidden, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
-import { formatMoney } from "./money.ts";
+import { formatMoney, moneyAnswer } from "./money.ts";
 
 /** One field of an answer. */
 export interface Field {
@@ -138,8 +138,24 @@ const maskedNames = z.array(z.string()).meta({ description: "The fields of this 
 
 function withMasked(schema: z.ZodObject): z.ZodType {
   const { id, ...meta } = schema.meta() ?? {};
-  const extended = schema.extend({ _masked: maskedNames });
+  const amounts = Object.entries(schema.shape).flatMap(([name, field]) => {
+    return sensitivityOf(field)?.isMoney ? [[name, documentedAmount(field)] as const] : [];
+  });
+  const extended = schema.extend({ ...Object.fromEntries(amounts), _masked: maskedNames });
   return id ? extended.meta({ ...meta, id: String(id) }) : extended;
+}
+
+/** An amount of an answer, which is a text always; a request takes numbers too. */
+function documentedAmount(field: z.ZodType): z.ZodType {
+  const { description, examples, "x-sensitive": kind } = field.meta() ?? {};
+  const amount = moneyAnswer();
+  const meta = {
+    ...amount.meta(),
+    "x-sensitive": kind ?? "amount",
+    ...(description ? { description } : {}),
+    ...(examples ? { examples } : {}),
+  };
+  return field instanceof z.ZodNullable ? amount.nullable().meta(meta) : amount.meta(meta);
 }
 
 function declaredFields(schema: z.ZodObject): Field[] {

@@ -13,6 +13,7 @@ import {
   verifyTrail,
 } from "@cell/cell";
 import { sendStream } from "@cell/http";
+import { csvLine } from "../csv.ts";
 import { visibility } from "../visibility.ts";
 import { csvFile, fields } from "./file.ts";
 import * as auditLogs from "./repository.ts";
@@ -30,6 +31,7 @@ const listAuditLogs = endpoint({
   status: 200,
   answer: listOf(auditLog, listAnswer(auditLog)),
   produces: ["text/csv"],
+  example: { file: `\uFEFF${csvLine(fields)}` },
 });
 
 const verifyAuditLogs = endpoint({

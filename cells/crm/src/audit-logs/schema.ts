@@ -1,4 +1,4 @@
-import { answer, auditActions, breakReasons, hasForm, listQuery, type Resource, resource, resources, text } from "@cell/cell";
+import { answer, auditActions, breakReasons, dateOrTime, hasForm, listQuery, type Resource, resource, resources, text } from "@cell/cell";
 import { z } from "zod";
 import { maskedEntry } from "./domain.ts";
 
@@ -10,20 +10,27 @@ const auditLogSchema = z
     occurredAt: z.iso.datetime(),
     actorId: z.string(),
     actorType: z.string().meta({ examples: ["user"] }),
-    action: z.enum(auditActions),
+    action: z.enum(auditActions).meta({ examples: ["update"] }),
     resourceType: z.string().meta({ examples: ["customer"] }),
-    resourceId: z.string(),
-    resourceName: z.string().nullable().meta({ description: "As it was then" }),
-    resourceVersion: z.int().nullable(),
-    changes: z
-      .array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() }))
-      .meta({ description: "Phones and e-mails are masked without pii:read, amounts without amount:read" }),
+    resourceId: z.string().meta({ examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
+    resourceName: z
+      .string()
+      .nullable()
+      .meta({ description: "As it was then", examples: ["某某公司"] }),
+    resourceVersion: z
+      .int()
+      .nullable()
+      .meta({ examples: [2] }),
+    changes: z.array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() })).meta({
+      description: "Phones and e-mails are masked without pii:read, amounts without amount:read",
+      examples: [[{ field: "status", before: "lead", after: "active" }]],
+    }),
     requestId: z.string(),
     importId: z.uuid().nullable(),
     ip: z.string().nullable(),
     userAgent: z.string().nullable(),
     seal: z.int().nullable().meta({ description: "The seal that covers it; null until it is sealed" }),
-    _masked: z.array(z.string()).meta({ description: "The fields whose changes are masked", examples: [["contactPhone"]] }),
+    _masked: z.array(z.string()).meta({ description: "The fields whose changes are masked" }),
   })
   .meta({ id: "AuditLog" });
 
@@ -42,20 +49,24 @@ const moment = (description: string) =>
   z
     .string()
     .refine((value) => hasForm("time", value), "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)")
+    .meta({ format: dateOrTime })
     .optional()
     .meta({ description, examples: ["2026-01-31"] });
 
-const resourceType = z.string().superRefine((value, context) => {
-  if (resources.has(value)) return;
-  context.addIssue({ code: "custom", params: { code: "INVALID_ENUM" }, message: `must be one of ${[...resources.keys()].join(", ")}` });
-});
+const resourceType = z
+  .string()
+  .max(64)
+  .superRefine((value, context) => {
+    if (resources.has(value)) return;
+    context.addIssue({ code: "custom", params: { code: "INVALID_ENUM" }, message: `must be one of ${[...resources.keys()].join(", ")}` });
+  });
 
 export const auditLogQuery = listQuery.pick({ page: true, pageSize: true, cursor: true, total: true }).extend({
-  resourceType: resourceType.optional().meta({ examples: ["customer"] }),
-  resourceId: text(200, 1).optional(),
-  action: z.enum(auditActions).optional(),
-  actorId: text(200, 1).optional(),
-  requestId: text(200, 1).optional(),
+  resourceType: resourceType.optional().meta({ description: "Only changes of this resource", examples: ["customer"] }),
+  resourceId: text(200, 1).optional().meta({ description: "Only changes of the record with this id" }),
+  action: z.enum(auditActions).optional().meta({ description: "Only this action" }),
+  actorId: text(200, 1).optional().meta({ description: "Only what this user did" }),
+  requestId: text(200, 1).optional().meta({ description: "Only what the request with this id did" }),
   from: moment("From then on; a date begins at midnight in the tenant's timezone"),
   to: moment("Before then; a date includes its day"),
   format: z.enum(["json", "csv"]).optional().meta({ description: "csv: all matches as a file, pages aside; it is itself audited" }),

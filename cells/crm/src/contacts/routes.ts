@@ -68,6 +68,7 @@ const changeContact = endpoint({
   summary: "Change a contact",
   params: idParams,
   body: contactPatch,
+  example: { body: { title: "采购总监" }, answer: { title: "采购总监", version: 2 } },
   status: 200,
   answer: contact,
   versioned: true,

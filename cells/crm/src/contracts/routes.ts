@@ -41,7 +41,7 @@ const listContracts = endpoint({
   query: listQuery.extend({
     customerId: id().optional().meta({ description: "Only this customer's" }),
     opportunityId: id().optional().meta({ description: "Only those that came out of this opportunity" }),
-    status: z.enum(contractStatuses).optional(),
+    status: z.enum(contractStatuses).optional().meta({ description: "Only those of this status" }),
   }),
   status: 200,
   answer: listOf(contract, listAnswer(contract, { totals: totalsAnswer(contractTotal) })),
@@ -84,6 +84,7 @@ const changeContract = endpoint({
     "An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.",
   params: idParams,
   body: contractPatch,
+  example: { body: { status: "completed" }, answer: { status: "completed" } },
   status: 200,
   answer: contract,
   versioned: true,

@@ -55,7 +55,9 @@ function section(item: z.ZodType, more: z.ZodRawShape = {}) {
   return z.object({
     total: z.int(),
     items: z.array(item).meta({ description: "The 10 newest" }),
-    href: z.string().meta({ description: "The whole list" }),
+    href: z
+      .string()
+      .meta({ description: "The whole list", examples: ["/contacts?filter=customerId[eq]:0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
     ...more,
   });
 }
@@ -64,16 +66,25 @@ const timelineItem = z
   .object({
     at: z.iso.datetime(),
     type: z.enum(["change", "stage", "payment", "message"]),
-    id: z.string(),
-    actorId: z.string().nullable(),
-    resourceType: z.string(),
-    resourceId: z.string(),
-    resourceName: z.string().nullable(),
+    id: z.string().meta({ examples: ["0197c3a7-70aa-7d17-8b64-1f5d3e9a20c9"] }),
+    actorId: z
+      .string()
+      .nullable()
+      .meta({ examples: ["user-001"] }),
+    resourceType: z.string().meta({ examples: ["customer"] }),
+    resourceId: z.string().meta({ examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
+    resourceName: z
+      .string()
+      .nullable()
+      .meta({ examples: ["某某公司"] }),
     action: z.string().meta({ examples: ["update"] }),
-    details: z.array(z.string()).meta({ description: "The fields that changed; the stages from and to; the kind of a payment" }),
-    changes: z
-      .array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() }))
-      .meta({ description: "What a change changed, masked as in lists; `reveal=amount` clears amounts" }),
+    details: z
+      .array(z.string())
+      .meta({ description: "The fields that changed; the stages from and to; the kind of a payment", examples: [["status"]] }),
+    changes: z.array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() })).meta({
+      description: "What a change changed, masked as in lists; `reveal=amount` clears amounts",
+      examples: [[{ field: "status", before: "lead", after: "active" }]],
+    }),
     requestId: z.string().nullable().optional().meta({ description: "Only for who has audit:read, as are the next two" }),
     ip: z.string().nullable().optional(),
     userAgent: z.string().nullable().optional(),

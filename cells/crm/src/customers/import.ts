@@ -48,6 +48,10 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
   path: "/customers",
   columns,
   sensitive: customer.sensitive,
+  examples: [
+    { name: "某某公司", contactPhone: "13800138000", level: "A" },
+    { name: "Example Trading Ltd", contactPhone: "+442079460000", level: "B" },
+  ],
   keys: { name: "name", id: "customerId" },
 
   read(item, options, actor): ReadRow<CustomerRow> {

@@ -18,6 +18,7 @@ import type { Tenant } from "@cell/postgres";
 import { badFields } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
+import { csvLine } from "../csv.ts";
 import { type CopiedOptions, copiedCsvFile, copiedFields } from "./copied.ts";
 
 const exportQuery = listQuery.extend({
@@ -61,6 +62,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
     status: 200,
     answer: listOf(resource, listAnswer(resource as never)),
     produces: ["text/csv"],
+    example: { file: csvLine(resource.fields) },
   });
 
   const file = async (cell: Cell, call: ExportCall, headers: Record<string, string>) => {

@@ -101,6 +101,8 @@ export interface Importer<Data = unknown, Known = unknown, Planned extends Plan 
   columns: Readonly<Record<string, ImportColumn>>;
   /** The kinds of its sensitive fields. */
   sensitive: Readonly<Record<string, SensitiveKind>>;
+  /** Rows for the document, with the same columns each. */
+  examples: readonly Readonly<Record<string, string>>[];
   /** The fields that must not occur twice in one upload. */
   keys: { name: string; id: string };
   /** Checks one row by itself; every problem is told. */

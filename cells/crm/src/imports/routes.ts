@@ -44,7 +44,21 @@ type Accepted = Pick<ImportReport, "importId" | "status">;
 type ImportAnswer = Accepted & Partial<ImportReport>;
 type RevertAnswer = Accepted & Partial<ImportRevert>;
 
-const importRecords = ({ path, columns }: Importer) =>
+/** One row of three is refused. */
+const exampleReport = {
+  status: "completed",
+  total: 3,
+  done: 3,
+  created: 2,
+  updated: 0,
+  skipped: 0,
+  failed: 1,
+  errors: [{ row: 3, line: 4, field: "name", code: "REQUIRED", message: "is required", duplicateOf: null }],
+  errorFileUrl: "/api/v1/crm/imports/0197c3a6-33e1-7b84-86f2-e5a90d7c1b76/errors.csv",
+  finishedAt: "2026-01-31T08:00:00.250Z",
+};
+
+const importRecords = ({ path, columns, examples }: Importer) =>
   endpoint({
     method: "post",
     path: `${path}/import`,
@@ -58,6 +72,11 @@ const importRecords = ({ path, columns }: Importer) =>
     status: 200,
     answer: importReport as unknown as Presenter<ImportAnswer>,
     accepted: importAccepted,
+    example: {
+      body: { items: examples, mode: "upsert" },
+      upload: [Object.keys(examples[0] ?? {}), ...examples.map(Object.values)].map(csvLine).join(""),
+      answer: exampleReport,
+    },
   });
 
 const howToImport = `As JSON (up to 16 MB), or as a CSV file by itself or in the form field \`file\` (UTF-8, or GBK with charset=gbk; up to 64 MB and
@@ -80,6 +99,7 @@ const getImport = endpoint({
   params: idParams,
   status: 200,
   answer: importReport,
+  example: { answer: exampleReport },
 });
 
 const getErrors = endpoint({
@@ -94,6 +114,7 @@ const getErrors = endpoint({
   status: 200,
   answer: fileAnswer,
   produces: ["text/csv"],
+  example: { file: "\uFEFFname,contactPhone,errors\r\n,13800138000,name: REQUIRED is required\r\n" },
 });
 
 const revertImport = endpoint({

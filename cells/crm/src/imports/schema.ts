@@ -44,7 +44,10 @@ export const importBody = z
 const rowError = z.object({
   row: z.int().meta({ description: "From 1, the header not counted" }),
   line: z.int().nullable().meta({ description: "Where the row begins in the file; null for JSON" }),
-  field: z.string().nullable(),
+  field: z
+    .string()
+    .nullable()
+    .meta({ examples: ["contactPhone"] }),
   code: z.enum([
     "REQUIRED",
     "INVALID_FORMAT",
@@ -56,7 +59,7 @@ const rowError = z.object({
     "MASKED_VALUE",
     "UNKNOWN_COLUMN",
   ]),
-  message: z.string(),
+  message: z.string().meta({ examples: ["is no telephone number: 3 to 15 digits, separators and a leading + allowed"] }),
   duplicateOf: z
     .union([z.int(), z.string()])
     .nullable()

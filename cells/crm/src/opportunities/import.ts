@@ -46,6 +46,10 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
   path: "/opportunities",
   columns,
   sensitive: opportunity.sensitive,
+  examples: [
+    { customerName: "某某公司", name: "年度采购", amount: "120000.00", stage: "proposal" },
+    { customerName: "某某公司", name: "Spare parts", amount: "8000.00", stage: "prospecting" },
+  ],
   keys: { name: "opportunityId", id: "opportunityId" },
 
   read(item, options, actor): ReadRow<OpportunityRow> {

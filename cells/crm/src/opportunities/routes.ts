@@ -78,6 +78,7 @@ const changeOpportunity = endpoint({
 that and \`lostReason\`.`,
   params: idParams,
   body: opportunityPatch,
+  example: { body: { stage: "proposal" }, answer: { stage: "proposal", probability: 50, version: 2 } },
   status: 200,
   answer: opportunity,
   versioned: true,

@@ -38,8 +38,8 @@ const listPayments = endpoint({
   query: listQuery.extend({
     customerId: id().optional().meta({ description: "Only this customer's" }),
     contractId: id().optional().meta({ description: "Only those on this contract" }),
-    status: z.enum(paymentStatuses).optional(),
-    kind: z.enum(paymentKinds).optional(),
+    status: z.enum(paymentStatuses).optional().meta({ description: "Only those of this status" }),
+    kind: z.enum(paymentKinds).optional().meta({ description: "Only payments, or only refunds" }),
   }),
   status: 200,
   answer: listOf(payment, listAnswer(payment, { totals: totalsAnswer(paymentTotal) })),

@@ -1,5 +1,6 @@
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { publication } from "../publication.ts";
 import { startCrm } from "../testing.ts";
 
 let cell: TestCell;
@@ -183,4 +184,22 @@ test("/metrics is a tenant's with an assertion, Prometheus' with Accept: text/pl
   const prometheus = await fetch(`${cell.url}/metrics`, { headers: { accept: "text/plain" } });
   expect([prometheus.status, prometheus.headers.get("content-type")]).toEqual([200, expect.stringContaining("text/plain")]);
   expect((await fetch(`${cell.url}/metrics`)).status).toBe(401);
+});
+
+test("the published examples of reports are what the golden data set answers", async () => {
+  const { pipelineId } = await get(`/pipeline/summary?${asOf}`);
+  const window = "from=2026-01-01&to=2026-02-28";
+  const questions = [
+    ["/metrics", asOf],
+    ["/pipeline/summary", `${asOf}&${window}`],
+    ["/pipeline/funnel", `${asOf}&from=2026-01-01&to=2026-01-31`],
+    ["/reports/funnel", `${asOf}&from=2026-02-01&to=2026-02-28`],
+    ["/opportunities/forecast", `${asOf}&from=2026-02&to=2026-04`],
+  ] as const;
+  const examples: Record<string, object> = {};
+  for (const [path, query] of questions) examples[path] = { answer: await get(`${path}?${query}`) };
+  const csv = await admin.get(`/reports/funnel?${asOf}&from=2026-02-01&to=2026-02-28&format=csv`);
+  examples["/reports/funnel"] = { ...examples["/reports/funnel"], file: csv.text };
+  const published = JSON.stringify(examples, null, 2).replaceAll(pipelineId, publication.exampleValues.pipelineId as string);
+  await expect(`${published}\n`).toMatchFileSnapshot("examples.json");
 });

@@ -12,6 +12,7 @@ import { cohortOf } from "./cohort.ts";
 import { funnelCsv } from "./csv.ts";
 import { ever, type Later } from "./days.ts";
 import { sumEvents } from "./events.ts";
+import { exampleOf } from "./examples.ts";
 import { forecastOf } from "./forecast.ts";
 import { funnelOf } from "./funnel.ts";
 import { funnelReportOf } from "./funnel-report.ts";
@@ -50,6 +51,7 @@ const getMetrics = endpoint({
     "Without a token and with `Accept: text/plain`, on the cell's own port, the same path answers the process's figures to Prometheus.",
   query: metricsQuery,
   answer: metrics,
+  example: () => exampleOf("/metrics"),
 });
 
 const getSummary = endpoint({
@@ -59,6 +61,7 @@ const getSummary = endpoint({
   summary: "What is open in a pipeline",
   query: summaryQuery,
   answer: summary,
+  example: () => exampleOf("/pipeline/summary"),
 });
 
 const getFunnel = endpoint({
@@ -68,6 +71,7 @@ const getFunnel = endpoint({
   summary: "How far the opportunities created in a window have come",
   query: funnelQuery,
   answer: funnel,
+  example: () => exampleOf("/pipeline/funnel"),
 });
 
 const getFunnelReport = endpoint({
@@ -77,6 +81,7 @@ const getFunnelReport = endpoint({
   summary: "What happened in a window, whoever created it",
   query: funnelReportQuery,
   answer: funnelReport,
+  example: () => exampleOf("/reports/funnel"),
   produces: ["text/csv"],
 });
 
@@ -88,6 +93,7 @@ const getForecast = endpoint({
   description: "Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.",
   query: forecastQuery,
   answer: forecast,
+  example: () => exampleOf("/opportunities/forecast"),
 });
 
 const dayMs = 24 * 60 * 60 * 1000;

@@ -18,6 +18,7 @@ const asked = {
     .meta({ description: "Only what this user owned at `asOf`; `me` for one's own", examples: ["me"] }),
   currency: z
     .string()
+    .meta({ pattern: "^[A-Z]{3}$" })
     .refine((code) => currencyCodes.includes(code), {
       error: `must be a currency of ISO 4217: ${currencyCodes.join(", ")}`,
       params: { code: "INVALID_ENUM" },
@@ -57,13 +58,13 @@ export const funnelReportQuery = z.strictObject({
     .enum(["none", "owner", "month"])
     .default("none")
     .meta({ description: "The owner at `asOf`; the month of the arrival or event" }),
-  format: z.enum(["json", "csv"]).default("json"),
+  format: z.enum(["json", "csv"]).default("json").meta({ description: "`csv`: as a file" }),
 });
 export const forecastQuery = z.strictObject({
   ...asked,
   from: moment("Where the first period begins; by default the one of `asOf`"),
   to: moment("Where the last one ends, exclusive; a date or month is included whole. By default twelve months on"),
-  period: z.enum(["month", "quarter"]).default("month"),
+  period: z.enum(["month", "quarter"]).default("month").meta({ description: "The length of the periods" }),
 });
 
 const count = z.int().min(0);

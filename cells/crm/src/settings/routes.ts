@@ -25,6 +25,7 @@ const changeSettings = endpoint({
   summary: "Change the tenant's settings",
   description: "What is left out stays; null goes back to the default. In force at once in this process, within 5 seconds in others.",
   body: settingsPatch,
+  example: { body: { timezone: "Asia/Shanghai", rates: { USD: "7.10" } }, answer: { version: 2 } },
   status: 200,
   answer: settings,
   versioned: true,

@@ -3,7 +3,10 @@ import { z } from "zod";
 
 const currencies = new Set(Intl.supportedValuesOf("currency"));
 
-const currency = z.string().refine((code) => currencies.has(code), "must be a currency's code of ISO 4217, such as CNY");
+const currency = z
+  .string()
+  .max(3)
+  .refine((code) => currencies.has(code), "must be a currency's code of ISO 4217, such as CNY");
 
 const timezone = z.string().max(64).refine(isTimezone, "must be a timezone of the IANA database, such as Asia/Shanghai");
 

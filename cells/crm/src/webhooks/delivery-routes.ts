@@ -41,7 +41,7 @@ const listDeliveries = endpoint({
   summary: "List a webhook's deliveries, newest first",
   params: idParams,
   query: listQuery.extend({
-    status: z.enum(deliveryStatuses).optional(),
+    status: z.enum(deliveryStatuses).optional().meta({ description: "Only those of this status" }),
     eventType: z
       .string()
       .max(100)

@@ -13,7 +13,7 @@ import * as keys from "./repository.ts";
 import { issuedKeySchema, type Key, keyCreateSchema, keyListSchema, keyRevokedSchema, keyRotateSchema } from "./schema.ts";
 
 const tags = ["Keys"];
-const params = z.object({ keyId: z.uuid().toLowerCase() });
+const params = z.object({ keyId: z.uuid().toLowerCase().describe("The key's id") });
 
 const createKey = createRoute({
   method: "post",

@@ -3,6 +3,8 @@ import { userIdPattern } from "../../identity.ts";
 import { grantable, roleNames } from "../../roles.ts";
 import { nameSchema, page, tenantIdSchema, timeSchema } from "../openapi.ts";
 
+const exampleKey = "crm_live_Zk3a9Q0000000000000000000000000a";
+
 const permissionSchema = z.enum(grantable as [(typeof grantable)[number]]).openapi("Permission");
 const userIdSchema = z.string().regex(userIdPattern).openapi({ example: "user-001" });
 
@@ -27,7 +29,7 @@ export const keySchema = z
 export type Key = z.infer<typeof keySchema>;
 
 export const issuedKeySchema = z
-  .strictObject({ ...keySchema.shape, key: z.string().describe("The key itself; it is not shown again") })
+  .strictObject({ ...keySchema.shape, key: z.string().describe("The key itself; it is not shown again").openapi({ example: exampleKey }) })
   .openapi("IssuedKey");
 
 export const keyListSchema = page(keySchema).openapi("KeyList");

@@ -39,7 +39,7 @@ const getMove = createRoute({
   tags,
   security,
   summary: "See how far a move is",
-  request: { params: z.object({ moveId: integerParam(1, Number.MAX_SAFE_INTEGER) }) },
+  request: { params: z.object({ moveId: integerParam(1, Number.MAX_SAFE_INTEGER).describe("The move's number") }) },
   responses: { 200: answer("The move", moveSchema), ...problems(404) },
 });
 

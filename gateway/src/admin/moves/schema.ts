@@ -32,5 +32,8 @@ export const moveCreateSchema = z
   })
   .openapi("MoveCreate");
 export const copiesDroppedSchema = z
-  .strictObject({ tenantId: tenantIdSchema, dropped: z.array(z.string()).describe("The partitions that held one") })
+  .strictObject({
+    tenantId: tenantIdSchema,
+    dropped: z.array(z.string().openapi({ example: "crm-1" })).describe("The partitions that held one"),
+  })
   .openapi("CopiesDropped");

@@ -59,7 +59,7 @@ const deleteTenant = createRoute({
   security,
   summary: "Drop a tenant with all its data, for good",
   description: "When it fails midway, the same request again finishes it.",
-  request: { params, query: z.strictObject({ confirm: z.string().describe("The tenant's id once more") }) },
+  request: { params, query: z.strictObject({ confirm: z.string().max(40).describe("The tenant's id once more") }) },
   responses: { 200: answer("It is gone", tenantDeletedSchema), ...problems(404, 409) },
 });
 

@@ -1,14 +1,28 @@
 import { withSharedComponents } from "./components.ts";
-import { type Document, type Operation, operationsOf, type Parameter, type PathItem, type Response, type Tag } from "./document.ts";
+import {
+  type Document,
+  dateOrTime,
+  type Operation,
+  operationsOf,
+  type Parameter,
+  type PathItem,
+  type Response,
+  type Schema,
+  type Tag,
+} from "./document.ts";
 import { ExampleComposer } from "./examples.ts";
 import { operationIdFault, operationIdOf } from "./operation-ids.ts";
 
 /** What the definition of a route says about its examples; it leaves the document with its completion. */
 export interface GivenExample {
-  /** Of the request's body: the whole, or the fields that differ from the examples of their own. */
+  /** The whole body of a request. */
   request?: unknown;
-  /** Of the response, likewise. */
+  /** The fields of the response that differ from the examples of their own. */
   response?: unknown;
+  /** The response as CSV. */
+  file?: string | undefined;
+  /** The request as CSV. */
+  upload?: string | undefined;
 }
 
 /** An operation as routes describe it. */
@@ -33,7 +47,7 @@ export interface Completion {
  * requests and responses. Throws an Error that says what a route lacks.
  */
 export function completeDocument(raw: object, completion: Completion): Document {
-  const document = JSON.parse(JSON.stringify(raw)) as Document;
+  const document = JSON.parse(JSON.stringify(raw), (_, value) => documentedMoment(value)) as Document;
   const taken = new Set<string>();
   for (const { method, path, operation } of operationsOf(document)) {
     const where = `${method.toUpperCase()} ${path}`;
@@ -48,6 +62,13 @@ export function completeDocument(raw: object, completion: Completion): Document 
   const used = new Set(operations(document).flatMap(({ tags = [] }) => tags));
   const tags = completion.tags.filter(({ name }) => used.has(name));
   return withSharedComponents({ ...document, tags, paths: inOrder(document.paths, tags) });
+}
+
+function documentedMoment(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || (value as Schema).format !== dateOrTime) return value;
+  const { type, format, ...schema } = value as Schema;
+  const either: Schema[] = ["date", "date-time"].map((one) => ({ type: "string", format: one }));
+  return { anyOf: [type ?? []].flat().includes("null") ? [...either, { type: "null" }] : either, ...schema };
 }
 
 function operations({ paths, webhooks = {} }: Document): Operation[] {
@@ -71,12 +92,15 @@ function completeOperation(document: Document, operation: RawOperation, completi
   const values = completion.exampleValues ?? {};
   const request = new ExampleComposer(document, { values, isRequest: true });
   for (const [type, body] of Object.entries(operation.requestBody?.content ?? {})) {
-    if (type === "application/json" && body.schema) body.example ??= request.of(body.schema, given?.request);
+    if (type === "application/json" && body.schema) body.example ??= given?.request ?? request.of(body.schema);
+    if (type === "text/csv" && given?.upload !== undefined) body.example ??= given.upload;
   }
   const response = new ExampleComposer(document, { values, isRequest: false, mask: isMasked ? completion.mask : undefined });
   for (const [status, described] of Object.entries(operation.responses)) {
-    const json = status.startsWith("2") ? (described as Response).content?.["application/json"] : undefined;
-    if (json?.schema) json.example ??= response.of(json.schema, status === "202" && operation.responses[200] ? undefined : given?.response);
+    const { "application/json": json, "text/csv": csv } = (status.startsWith("2") && (described as Response).content) || {};
+    const isSecond = status === "202" && operation.responses[200] !== undefined;
+    if (json?.schema) json.example ??= response.of(json.schema, isSecond ? undefined : given?.response);
+    if (csv && given?.file !== undefined) csv.example ??= given.file;
   }
 }
 

@@ -25,6 +25,9 @@ export interface Schema {
   "x-sensitive"?: string;
 }
 
+/** The format of a field that takes a calendar date or a time: JSON Schema has none, so that a completed document says either. */
+export const dateOrTime = "date-or-date-time";
+
 /** A reference to a component, in place of what it names. */
 export interface Reference {
   $ref: string;

@@ -1,0 +1,10 @@
+import type { EndpointExample } from "@cell/cell";
+
+/**
+ * What the golden data set answers, by path. A test in golden.test.ts compares it: `npm test -- cells/crm/src/reports/golden.test.ts -u`
+ * writes it anew.
+ */
+export async function exampleOf(path: string): Promise<EndpointExample> {
+  const { default: examples } = await import("./examples.json", { with: { type: "json" } });
+  return (examples as Record<string, EndpointExample>)[path] ?? {};
+}
