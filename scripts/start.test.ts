@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 interface Demo {
+  metrics: Record<string, string>;
   gateway: string;
   cells: Record<string, string>;
   database: string;
@@ -124,6 +125,13 @@ test("npm start in an empty copy: the README's lines work as they stand, and wha
     headers: { authorization: `Bearer ${demo.tenants["tenant-001"]?.admin?.key}`, "x-tenant-id": "tenant-001", accept: "text/plain" },
   });
   expect(metrics.headers.get("content-type"), "the process's own figures stay on the cell's port").toContain("application/json");
+  const { token, ...programs } = demo.metrics;
+  expect(Object.keys(programs).sort()).toEqual(["crm", "gateway"]);
+  for (const url of Object.values(programs)) {
+    const figures = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
+    expect([figures.status, await figures.text()]).toEqual([200, expect.stringContaining("http_requests_total")]);
+    expect((await fetch(url, { headers: { accept: "text/plain" } })).status).toBe(401);
+  }
 
   const acknowledged = await Promise.all(Array.from({ length: 30 }, (_, index) => create(demo, `Survivor ${index}`, `survivor-${index}`)));
   expect(acknowledged.map((answer) => answer.status)).toEqual(Array(30).fill(201));

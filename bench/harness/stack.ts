@@ -169,6 +169,8 @@ export class Stack {
       PORT: String(ports[name]),
       LOG_LEVEL: "info",
       ASSERTION_KEYS: secrets.assertionKeys,
+      METRICS_PORT: "",
+      METRICS_TOKEN: secrets.metricsToken,
       NODE_COMPILE_CACHE: join(dataDir, "compile-cache"),
       ...(config.profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` } : {}),
     };

@@ -34,8 +34,20 @@ test.each([
   ["LANE_TENANT_PERCENT", "101"],
   ["TRUSTED_PROXIES", "proxy.example"],
   ["FAILED_ATTEMPTS_BURST", "0"],
+  ["METRICS_PORT", "70000"],
+  ["METRICS_PORT", "8080"],
+  ["METRICS_TOKEN", "short"],
+  ["METRICS_TOKEN", "with a space in it, and long"],
 ])("%s=%j refuses to start, naming the variable", (name, value) => {
   expect(() => readConfig({ ...good, [name]: value })).toThrow(name);
+});
+
+test("metrics are on a port of their own, or, with a token alone, on the main one", () => {
+  const token = "m".repeat(24);
+  expect(readConfig(good).metrics).toEqual({ port: 9090, token: undefined });
+  expect(readConfig({ ...good, METRICS_PORT: "", METRICS_TOKEN: "" }).metrics).toEqual({ port: 9090, token: undefined });
+  expect(readConfig({ ...good, METRICS_TOKEN: token }).metrics).toEqual({ port: undefined, token });
+  expect(readConfig({ ...good, METRICS_PORT: "9100", METRICS_TOKEN: token }).metrics).toEqual({ port: 9100, token });
 });
 
 const oidc = { ...good, OIDC_ISSUER: "https://id.example/realms/crm", OIDC_AUDIENCE: "crm" };

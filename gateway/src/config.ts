@@ -1,4 +1,4 @@
-import { type AssertionKeys, parseAssertionKeys } from "@cell/http";
+import { type AssertionKeys, type MetricsAccess, parseAssertionKeys, parseMetricsAccess } from "@cell/http";
 import { parseTrustedProxies, type TrustedProxies } from "./client-address.ts";
 import type { AttemptLimits } from "./failed-attempts.ts";
 import { ownRoleNames } from "./oidc/claims.ts";
@@ -78,6 +78,7 @@ export interface Config {
   rateLimits: Rates;
   lanes: LaneSizes;
   cells: CellConfig[];
+  metrics: MetricsAccess;
   /** The middle part of the keys that are issued here: `crm_<keyEnvironment>_…`. */
   keyEnvironment: string;
   logLevel: string;
@@ -88,9 +89,10 @@ type Environment = Record<string, string | undefined>;
 
 /** The gateway's settings. Throws an Error that names the variable at fault. */
 export function readConfig(env: Environment = process.env): Config {
+  const port = integer(env, "PORT", 8080, 65_535);
   return {
     host: env.HOST ?? "127.0.0.1",
-    port: integer(env, "PORT", 8080, 65_535),
+    port,
     databaseUrl: required(env, "DATABASE_URL"),
     assertionKeys: named("ASSERTION_KEYS", () => parseAssertionKeys(required(env, "ASSERTION_KEYS"))),
     operatorKey: named("OPERATOR_KEY", () => parseOperatorKey(env.OPERATOR_KEY)),
@@ -108,6 +110,7 @@ export function readConfig(env: Environment = process.env): Config {
       tenantTurns: positive(env, "LANE_TENANT_TURNS", 8),
     },
     cells: named("CELLS", () => parseCells(required(env, "CELLS"))),
+    metrics: parseMetricsAccess(env.METRICS_PORT, env.METRICS_TOKEN, port),
     keyEnvironment: named("KEY_ENVIRONMENT", () => parseKeyEnvironment(env.KEY_ENVIRONMENT ?? "live")),
     logLevel: named("LOG_LEVEL", () => parseLogLevel(env.LOG_LEVEL ?? "info")),
     timeouts: {

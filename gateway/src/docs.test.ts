@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "./testing/cell.ts";
-import { createDatabase, createTenant, startTestGateway, type TestGateway } from "./testing/gateway.ts";
+import { createDatabase, createTenant, metricsToken, startTestGateway, type TestGateway } from "./testing/gateway.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;
@@ -86,7 +86,7 @@ test("health, readiness, metrics and the index say what they should and no more"
     checks: { database: "ok", draining: false, identityProvider: "none" },
   });
   expect((await gateway.call("/", { key: "" })).body).toMatchObject({ docs: "/docs", openapi: "/openapi.json" });
-  const metrics = await gateway.call("/metrics", { key: "" });
+  const metrics = await gateway.call("/metrics", { key: metricsToken });
   expect(metrics.headers.get("content-type")).toMatch(/^text\/plain/);
   expect(metrics.text).toContain('route="/api/v1/crm/*"');
   expect(metrics.text).not.toMatch(/secret|quiet/);

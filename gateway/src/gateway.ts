@@ -1,5 +1,15 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Logger, newRequestId, type ServeOptions, type Server, securityHeaders, sendProblem, serve, toProblem } from "@cell/http";
+import {
+  type Logger,
+  newRequestId,
+  type ServeOptions,
+  type Server,
+  securityHeaders,
+  sendProblem,
+  serve,
+  serveMetrics,
+  toProblem,
+} from "@cell/http";
 import type { Config } from "./config.ts";
 import { createForward } from "./forward.ts";
 import { createHealth, isHealth } from "./health.ts";
@@ -9,8 +19,14 @@ import { readTarget } from "./target.ts";
 
 type Fetch = ServeOptions["fetch"];
 
-/** Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when the port is taken. */
-export async function startGateway(config: Config, log: Logger): Promise<Server> {
+/** A gateway that runs. */
+export interface Gateway extends Server {
+  /** Where its metrics are. */
+  metricsUrl: string;
+}
+
+/** Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when a port is taken. */
+export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
   const services = await createServices(config, log);
   const { metrics, authenticator, rateLimits, upstreams, controlPlane } = services;
   const forward = createForward({ config, authenticator, rateLimits, upstreams, metrics, log });
@@ -43,6 +59,9 @@ export async function startGateway(config: Config, log: Logger): Promise<Server>
     }
   }
 
+  const { port: metricsPort, token } = config.metrics;
+  const metricsServer =
+    metricsPort === undefined ? undefined : await serveMetrics(metrics.registry, config.host, { port: metricsPort, token });
   services.identityProvider?.start();
   const looked = controlPlane.start();
   const server = await serve({
@@ -54,9 +73,12 @@ export async function startGateway(config: Config, log: Logger): Promise<Server>
     requestTimeoutMs: config.timeouts.requestMs,
     drainDelayMs: config.timeouts.drainDelayMs,
     drainTimeoutMs: config.timeouts.drainMs,
-    close: services.close,
+    async close() {
+      await metricsServer?.stop();
+      await services.close();
+    },
   });
   await looked;
   services.mover.start();
-  return server;
+  return Object.assign(server, { metricsUrl: metricsServer?.url ?? `${server.url}/metrics` });
 }

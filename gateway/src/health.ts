@@ -1,3 +1,4 @@
+import { requireMetricsToken } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
 import { Hono } from "hono";
 import type { GatewayEnv } from "./admin/access.ts";
@@ -9,9 +10,9 @@ export function isHealth(url: string): boolean {
   return /^\/(?:health|ready|metrics)\/?(?:\?|$)/.test(url);
 }
 
-/** Health, readiness and metrics: what load balancers and Prometheus ask from the first moment on. `draining`: the server is about to stop. */
+/** Health, readiness and, where they have no port of their own, metrics: what load balancers and Prometheus ask from the first moment on. `draining`: the server is about to stop. */
 export function createHealth(services: Services, draining: () => boolean): Hono<GatewayEnv> {
-  const { controlPlane, identityProvider, metrics } = services;
+  const { config, controlPlane, identityProvider, metrics } = services;
   const app = new Hono<GatewayEnv>({ strict: false });
   answerAsOurs(app, services);
   app.get("/health", (c) => c.json({ status: "ok" }));
@@ -26,6 +27,11 @@ export function createHealth(services: Services, draining: () => boolean): Hono<
     const { code, message, headers } = unavailable(checks.draining ? "Shutting down" : "The control plane's database is away");
     throw new Problem(code, message, { details: { checks }, ...(headers ? { headers } : {}) });
   });
-  app.get("/metrics", async (c) => c.body(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType }));
+  const { port, token } = config.metrics;
+  if (port !== undefined || token === undefined) return app;
+  app.get("/metrics", async (c) => {
+    requireMetricsToken(token, c.req.header("authorization"));
+    return c.body(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType });
+  });
   return app;
 }

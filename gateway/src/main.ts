@@ -9,4 +9,4 @@ const server = await startGateway(config, log).catch((error) => {
   throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
 });
 stopOnSignals(server, log);
-log.info({ url: server.url }, "listening");
+log.info({ url: server.url, metrics: server.metricsUrl }, "listening");

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { assertionKeys, startTestCell, type TestCell } from "./testing/cell.ts";
-import { createDatabase, createTenant, type IssuedKey, operatorKey, startTestGateway } from "./testing/gateway.ts";
+import { createDatabase, createTenant, type IssuedKey, metricsToken, operatorKey, startTestGateway } from "./testing/gateway.ts";
 import { audience, startIdentityProvider, type TestIdentityProvider } from "./testing/identity-provider.ts";
 
 let cell: TestCell;
@@ -23,6 +23,7 @@ beforeAll(async () => {
       DATABASE_URL: databaseUrl,
       ASSERTION_KEYS: assertionKeys,
       OPERATOR_KEY: operatorKey,
+      METRICS_TOKEN: metricsToken,
       CELLS: `crm=${cell.url}`,
       OIDC_ISSUER: provider.issuer,
       OIDC_AUDIENCE: audience,
@@ -82,11 +83,13 @@ test("no token, accepted, refused or in trouble, is found in the log, the metric
     }
   }
   expect([...statuses].sort()).toEqual([200, 401, 403, 429, 503]);
-  texts.push(await (await fetch(`${url}/metrics`)).text(), await (await fetch(`${url}/ready`)).text());
+  const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${metricsToken}` } });
+  expect(metrics.status).toBe(200);
+  texts.push(await metrics.text(), await (await fetch(`${url}/ready`)).text());
   for (const { headers } of cell.requests) texts.push(JSON.stringify(headers));
   // What is logged last comes after what was logged before it.
   await expect.poll(() => logged).toContain("request failed");
-  const secrets = [...good, ...bad].flatMap(traces);
+  const secrets = [...good, ...bad, metricsToken].flatMap(traces);
   for (const secret of [...secrets, "ada@personal.test", "ada lovelace"]) {
     expect(logged.includes(secret), `the log holds ${secret}`).toBe(false);
     expect(

@@ -10,6 +10,8 @@ export type DemoTenants = Record<string, Record<string, DemoKey>>;
 export interface DemoFile {
   gateway: string;
   cells: Record<string, string>;
+  /** Whole addresses by program, and the bearer token for them. */
+  metrics: { token: string; [program: string]: string };
   /** Owner's URL. */
   database: string;
   /** `postgres` is null when the server is not ours. */

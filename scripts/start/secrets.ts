@@ -6,6 +6,8 @@ export interface Secrets {
   /** `id:base64url` of 32 bytes: the gateway signs by it whom it has let in. */
   assertionKeys: string;
   operatorKey: string;
+  /** What the programs show their metrics for. */
+  metricsToken: string;
   /** What the passwords of the tenants' database logins are derived from. */
   tenantLoginSecret: string;
   /** Ed25519, PKCS#8 in PEM: seals the audit chain. */
@@ -34,6 +36,7 @@ function newSecrets(): Secrets {
   return {
     assertionKeys: `k1:${random(32)}`,
     operatorKey: `crm_operator_${random(24)}`,
+    metricsToken: random(24),
     tenantLoginSecret: random(32),
     sealKey: generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
     webhookKeys: `k1:${random(32)}`,

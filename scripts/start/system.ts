@@ -58,9 +58,12 @@ export class System {
 
     const urls = this.#urls();
     const tenants = this.#settings.demo ? await ensureDemo(dataDir, urls.gateway, secrets.operatorKey, signal) : {};
+    const cells = { crm: urls.crm, ...Object.fromEntries(this.#partitions.map(({ name, url }) => [name, url])) };
+    const programs = Object.entries({ gateway: urls.gateway, ...cells });
     this.#demoFile = {
       gateway: urls.gateway,
-      cells: { crm: urls.crm, ...Object.fromEntries(this.#partitions.map(({ name, url }) => [name, url])) },
+      cells,
+      metrics: { ...Object.fromEntries(programs.map(([name, url]) => [name, `${url}/metrics`])), token: secrets.metricsToken },
       database: this.#database.url,
       pids: {},
       operator: { key: secrets.operatorKey },
@@ -113,6 +116,8 @@ export class System {
     const { host, gatewayPort, crmPort, dataDir, logLevel, rateLimits } = this.#settings;
     const common = {
       ASSERTION_KEYS: secrets.assertionKeys,
+      METRICS_PORT: "",
+      METRICS_TOKEN: secrets.metricsToken,
       LOG_LEVEL: logLevel,
       // Saves each process the time to compile its programs.
       NODE_COMPILE_CACHE: join(dataDir, "compile-cache"),

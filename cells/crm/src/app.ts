@@ -44,7 +44,16 @@ export const importers: readonly Importer[] = [customerImport, opportunityImport
 export interface CrmOptions
   extends Pick<
     CellOptions,
-    "registry" | "assertionKeys" | "log" | "draining" | "sealingProblems" | "committed" | "sealWitness" | "adoptTrail" | "endTrail"
+    | "registry"
+    | "assertionKeys"
+    | "log"
+    | "metricsToken"
+    | "draining"
+    | "sealingProblems"
+    | "committed"
+    | "sealWitness"
+    | "adoptTrail"
+    | "endTrail"
   > {
   /** Asks the messaging cell. */
   readConversations: ReadConversations;

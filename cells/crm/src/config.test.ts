@@ -40,6 +40,8 @@ test.each([
   ["SEAL_PUBLIC_KEYS", "no key"],
   ["SEAL_PUBLIC_KEYS", pemOf("x25519").publicKey],
   ["PORT", "eighty"],
+  ["METRICS_PORT", "8001"],
+  ["METRICS_TOKEN", "short"],
 ])("%s that is not fit is refused by its name", (name, value) => {
   expect(() => readConfig({ ...good, [name]: value })).toThrow(new RegExp(`^${name}`));
 });

@@ -1,5 +1,5 @@
 import { parsePublicKeys, parseSealKeys, type SealKeys } from "@cell/cell";
-import { type AssertionKeys, type Networks, parseAssertionKeys, parseNetworks } from "@cell/http";
+import { type AssertionKeys, type MetricsAccess, type Networks, parseAssertionKeys, parseMetricsAccess, parseNetworks } from "@cell/http";
 import type { TenantLogins } from "@cell/postgres";
 import { parseWebhookKeys, type WebhookKeys } from "./webhooks/secrets.ts";
 
@@ -21,6 +21,7 @@ export interface Config {
   webhookLogDays: number;
   /** Networks to which webhooks may lead though they are not public, by plain http too; undefined: none. */
   outboundAllow: Networks | undefined;
+  metrics: MetricsAccess;
   logLevel: string;
   connections: { total: number; perTenant: number };
   /** Whether each tenant has a database login of its own, or all of them share one. */
@@ -55,9 +56,11 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const earlierKeys = parsed("SEAL_PUBLIC_KEYS", lines(env.SEAL_PUBLIC_KEYS ?? ""), parsePublicKeys);
   const secret = required("TENANT_LOGIN_SECRET");
   if (secret.length < 32) throw new Error("TENANT_LOGIN_SECRET must have 32 characters or more");
+  const port = integer("PORT", 8001);
   return {
     host: env.HOST || "127.0.0.1",
-    port: integer("PORT", 8001),
+    port,
+    metrics: parseMetricsAccess(env.METRICS_PORT, env.METRICS_TOKEN, port),
     databaseUrl: required("DATABASE_URL"),
     assertionKeys: parsed("ASSERTION_KEYS", required("ASSERTION_KEYS"), parseAssertionKeys),
     tenantLoginSecret: secret,

@@ -1,5 +1,5 @@
 import { Sealer, SealLog, startSweeper } from "@cell/cell";
-import { Outbound, type Server, StartRefused, serve, settingsOf, startLog, stopOnSignals } from "@cell/http";
+import { Outbound, type Server, StartRefused, serve, serveMetrics, settingsOf, startLog, stopOnSignals } from "@cell/http";
 import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
@@ -41,6 +41,7 @@ let server: Server | undefined;
 const { app, metrics } = createCrm({
   registry,
   assertionKeys: config.assertionKeys,
+  metricsToken: config.metrics.port === undefined ? config.metrics.token : undefined,
   log,
   draining: () => server?.draining ?? false,
   sealingProblems: () => sealer.problems(),
@@ -55,6 +56,9 @@ const { app, metrics } = createCrm({
 sealer.register(metrics.registry);
 dispatcher.register(metrics.registry);
 await usable;
+const { port: metricsPort, token } = config.metrics;
+const metricsServer =
+  metricsPort === undefined ? undefined : await serveMetrics(metrics.registry, config.host, { port: metricsPort, token });
 server = await serve({
   fetch: app.fetch as never,
   host: config.host,
@@ -64,6 +68,7 @@ server = await serve({
   drainDelayMs: config.drainDelayMs,
   drainTimeoutMs: config.drainTimeoutMs,
   async close() {
+    await metricsServer?.stop();
     await importRunner.stop();
     await dispatcher.stop();
     outbound.close();
@@ -76,4 +81,4 @@ importRunner.start();
 dispatcher.start();
 const sweeper = startSweeper(registry, log);
 stopOnSignals(server, log);
-log.info({ url: server.url }, "ready");
+log.info({ url: server.url, metrics: metricsServer?.url ?? `${server.url}/metrics` }, "ready");

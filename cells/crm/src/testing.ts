@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
-import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
+import { serveTestCell, type TestCell, testAssertionKeys, testMetricsToken } from "@cell/cell/testing";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
 import pg from "pg";
@@ -98,6 +98,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   const cell = createCrm({
     registry,
     assertionKeys: testAssertionKeys,
+    metricsToken: testMetricsToken,
     log,
     draining: () => false,
     sealingProblems: () => sealer.problems(),

@@ -1,13 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { createLogger, type Server } from "@cell/http";
+import { createLogger } from "@cell/http";
 import { createTestDatabase } from "@cell/postgres/testing/server";
 import { inject } from "vitest";
 import { readConfig } from "../config.ts";
-import { startGateway } from "../gateway.ts";
+import { type Gateway, startGateway } from "../gateway.ts";
 import { migrateGateway } from "../migrate.ts";
 import { assertionKeys } from "./cell.ts";
 import { expectConformance } from "./conformance.ts";
 
+/** What the gateways of the tests show their metrics for. */
+export const metricsToken = "metrics-token-for-the-tests-only";
 export const operatorKey = "operator-key-for-the-tests-only";
 
 /** A database of its own with the control plane's schema; its URL, as the gateway's role. */
@@ -17,7 +19,7 @@ export async function createDatabase(): Promise<string> {
   return gateway;
 }
 
-export interface TestGateway extends Server {
+export interface TestGateway extends Gateway {
   /** A request with the operator's key unless `init` says otherwise; its answer has been held to the document. */
   call<T = Record<string, unknown>>(path: string, init?: CallInit): Promise<Answer<T>>;
 }
@@ -49,6 +51,7 @@ export async function startTestGateway(databaseUrl: string, cells: string, env: 
     DATABASE_URL: databaseUrl,
     ASSERTION_KEYS: assertionKeys,
     OPERATOR_KEY: operatorKey,
+    METRICS_TOKEN: metricsToken,
     CELLS: cells,
     ...noRateLimits,
     ...env,
@@ -94,7 +97,7 @@ export async function issueKey(gateway: TestGateway, key: Record<string, unknown
 
 /** The value of a metric at the gateway, written as Prometheus does: `name{label="value"}`; 0 while it was never counted. */
 export async function readMetric(gateway: TestGateway, metric: string): Promise<number> {
-  const { text } = await gateway.call("/metrics", { key: "" });
+  const { text } = await gateway.call("/metrics", { key: metricsToken });
   const line = text.split("\n").find((one) => one.startsWith(`${metric} `));
   return line === undefined ? 0 : Number(line.slice(metric.length + 1));
 }

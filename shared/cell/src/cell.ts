@@ -29,6 +29,8 @@ export interface CellOptions {
   registry: Registry;
   assertionKeys: AssertionKeys;
   log: Logger;
+  /** The bearer token of the process's figures at /metrics; undefined: this port does not have them. */
+  metricsToken?: string | undefined;
   /** True while the process shuts down: /ready says no. */
   draining(): boolean;
   /** What keeps audit trails from being sealed in time, a sentence each that names no tenant: /ready tells it. */
@@ -95,7 +97,7 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
     const path = endpoint.path.replace(/\{(\w+)\}/g, ":$1");
     app.on(endpoint.method.toUpperCase(), path, (c) => handlers.handle(c, endpoint, handle));
   };
-  prometheusRoute(app, metrics);
+  if (options.metricsToken !== undefined) prometheusRoute(app, metrics, options.metricsToken);
   const cell = routesOf(options, () => metrics.begun, register);
   for (const slice of slices) slice(cell);
 

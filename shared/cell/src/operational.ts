@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type HttpMetrics, readRequestId, verifyAssertion } from "@cell/http";
+import { type HttpMetrics, readRequestId, requireMetricsToken, verifyAssertion } from "@cell/http";
 import { Problem } from "@cell/problem";
 import type { Context } from "hono";
 import type { CellApp, CellOptions } from "./cell.ts";
@@ -7,10 +7,11 @@ import { requirePermission } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 import { placementRoutes } from "./placement.ts";
 
-/** The process's own figures, for who asks as Prometheus does and speaks for no tenant; a tenant's figures on the same path are a slice's. */
-export function prometheusRoute(app: CellApp, metrics: HttpMetrics): void {
+/** The process's own figures, for whoever has the token and speaks for no tenant; a tenant's figures on the same path are a slice's. */
+export function prometheusRoute(app: CellApp, metrics: HttpMetrics, token: string): void {
   app.get("/metrics", async (c, next) => {
-    if (c.req.header("x-cell-assertion") !== undefined || !/text\/plain/.test(c.req.header("accept") ?? "")) return next();
+    if (c.req.header("x-cell-assertion") !== undefined) return next();
+    requireMetricsToken(token, c.req.header("authorization"));
     return new Response(await metrics.registry.metrics(), { headers: { "content-type": metrics.registry.contentType } });
   });
 }

@@ -16,6 +16,9 @@ import type { RunningCell } from "./cell.ts";
 
 export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
 
+/** What a cell of the tests shows its figures for. */
+export const testMetricsToken = "metrics-token-for-the-tests-only";
+
 /** Every permission that a tenant's user can have. */
 export const allPermissions: readonly Permission[] = permissions.filter((permission) => permission !== "cell:admin");
 
@@ -54,6 +57,8 @@ export interface TestCell {
   document: Document;
   /** A client as the gateway would speak for a user; by default with every permission. */
   client(tenantId: string, principal?: Partial<Principal>): TestClient;
+  /** The process's own figures, as Prometheus reads them. */
+  metrics(): Promise<string>;
   /** Provisions a tenant of this test's own. */
   tenant(): Promise<string>;
   stop(): Promise<void>;
@@ -79,6 +84,11 @@ export async function serveTestCell(name: string, cell: RunningCell, registry: R
     registry,
     document,
     client: (tenantId, principal = {}) => testClient(name, server.url, check, { ...fullPrincipal(tenantId), ...principal }),
+    async metrics() {
+      const answer = await fetch(`${server.url}/metrics`, { headers: { authorization: `Bearer ${testMetricsToken}` } });
+      if (answer.status !== 200) throw new Error(`no metrics: ${answer.status}`);
+      return answer.text();
+    },
     async tenant() {
       const tenantId = `t-${randomBytes(6).toString("hex")}`;
       await registry.provision(tenantId);

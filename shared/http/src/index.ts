@@ -15,6 +15,7 @@ export { checkTarget } from "./head.ts";
 export { parseJson } from "./json.ts";
 export { createLogger, type Logger } from "./log.ts";
 export { Counter, createHttpMetrics, Gauge, type HttpMetrics, Registry } from "./metrics.ts";
+export { type MetricsAccess, parseMetricsAccess, requireMetricsToken, serveMetrics } from "./metrics-access.ts";
 export { Outbound, OutboundError, type OutboundFailure, outboundFailures } from "./outbound.ts";
 export { StartRefused, settingsOf, startLog } from "./program.ts";
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";

@@ -251,8 +251,8 @@ describe("the sealer", () => {
       const response = await fetch(`${url}/ready`);
       return { status: response.status, body: await response.json() };
     };
-    const metric = async ({ url }: TestCrm, name: string) => {
-      const text = await (await fetch(`${url}/metrics`, { headers: { accept: "text/plain" } })).text();
+    const metric = async (crm: TestCrm, name: string) => {
+      const text = await crm.metrics();
       return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
     };
 
@@ -355,11 +355,10 @@ describe("the sealer", () => {
   });
 
   test("shows how far it is behind, and what failed", async () => {
-    const metrics = async () => (await fetch(`${cell.url}/metrics`, { headers: { accept: "text/plain" } })).text();
     await create("one");
     await sleep(20);
-    expect(await metrics()).toMatch(/^cell_audit_seal_lag_seconds 0\.0[1-9]|^cell_audit_seal_lag_seconds (0\.[1-9]|[1-9])/m);
-    expect(await metrics()).toMatch(/^cell_audit_seal_failures_total \d+$/m);
+    expect(await cell.metrics()).toMatch(/^cell_audit_seal_lag_seconds 0\.0[1-9]|^cell_audit_seal_lag_seconds (0\.[1-9]|[1-9])/m);
+    expect(await cell.metrics()).toMatch(/^cell_audit_seal_failures_total \d+$/m);
   });
 
   test("verifies under writes and seals", async () => {

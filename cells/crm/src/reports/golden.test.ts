@@ -1,4 +1,4 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import { type TestCell, type TestClient, testMetricsToken } from "@cell/cell/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { publication } from "../publication.ts";
 import { startCrm } from "../testing.ts";
@@ -179,11 +179,13 @@ test("the metrics of the golden data set", async () => {
   expect((await get("/metrics")).customers).toBe(1);
 });
 
-test("/metrics is a tenant's with an assertion, Prometheus' with Accept: text/plain alone, and else refused", async () => {
+test("/metrics is a tenant's with an assertion, the process's with its token alone, and else refused", async () => {
   expect((await admin.get("/metrics", { headers: { accept: "text/plain" } })).body.customers).toBe(1);
-  const prometheus = await fetch(`${cell.url}/metrics`, { headers: { accept: "text/plain" } });
+  const ask = (headers: Record<string, string>) => fetch(`${cell.url}/metrics`, { headers });
+  const prometheus = await ask({ authorization: `Bearer ${testMetricsToken}` });
   expect([prometheus.status, prometheus.headers.get("content-type")]).toEqual([200, expect.stringContaining("text/plain")]);
-  expect((await fetch(`${cell.url}/metrics`)).status).toBe(401);
+  for (const headers of [{}, { accept: "text/plain" }, { authorization: "Bearer another" }, { authorization: testMetricsToken }])
+    expect((await ask(headers as Record<string, string>)).status).toBe(401);
 });
 
 test("the published examples of reports are what the golden data set answers", async () => {

@@ -371,7 +371,7 @@ describe("the log of deliveries", () => {
     const webhookId = await create();
     await write("A");
     await settled(webhookId);
-    const text = await (await fetch(`${cell.url}/metrics`, { headers: { accept: "text/plain" } })).text();
+    const text = await cell.metrics();
     expect(text).toMatch(/crm_webhook_attempts_total\{outcome="delivered"\} [1-9]/);
     expect(text).toMatch(/crm_webhook_lag_seconds \d/);
     expect(text).not.toContain(tenantId);

@@ -1,0 +1,83 @@
+import { hash, timingSafeEqual } from "node:crypto";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Problem } from "@cell/problem";
+import { bearerChallenge } from "./challenge.ts";
+import type { Registry } from "./metrics.ts";
+import { methodNotAllowed, securityHeaders, sendProblem, toProblem } from "./render.ts";
+import { newRequestId } from "./request-id.ts";
+
+/** Where a process shows its own figures, and to whom. */
+export interface MetricsAccess {
+  /** A port for them alone; undefined: the main port, to whoever has the token. */
+  port: number | undefined;
+  /** Undefined: everyone who reaches the port may read them. */
+  token: string | undefined;
+}
+
+const defaultPort = 9090;
+
+/** Reads METRICS_PORT and METRICS_TOKEN; without either it is port 9090. `mainPort`: that of all else. Throws an Error that names the variable at fault. */
+export function parseMetricsAccess(portText: string | undefined, tokenText: string | undefined, mainPort: number): MetricsAccess {
+  const token = tokenText || undefined;
+  if (token !== undefined && !/^[\x21-\x7e]{24,}$/.test(token))
+    throw new Error("METRICS_TOKEN must be 24 characters or more, without spaces");
+  if (!portText && token !== undefined) return { port: undefined, token };
+  const text = portText || String(defaultPort);
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new Error(`METRICS_PORT must be a whole number from 0 to 65535, not "${text}"`);
+  if (port !== 0 && port === mainPort)
+    throw new Error(`METRICS_PORT must differ from PORT; to have the metrics there, set METRICS_TOKEN alone`);
+  return { port, token };
+}
+
+/** Throws UNAUTHORIZED unless `authorization` is the bearer token. */
+export function requireMetricsToken(token: string, authorization: string | undefined): void {
+  const given = /^Bearer +(\S+)$/i.exec(authorization ?? "")?.[1];
+  if (given !== undefined && timingSafeEqual(hash("sha256", given, "buffer"), hash("sha256", token, "buffer"))) return;
+  const message = "The metrics take a token of their own: Authorization: Bearer <METRICS_TOKEN>";
+  const challenge = authorization === undefined ? undefined : ({ error: "invalid_token", description: message } as const);
+  throw new Problem("UNAUTHORIZED", message, { headers: { "www-authenticate": bearerChallenge(challenge) } });
+}
+
+export interface MetricsServer {
+  /** Of the figures themselves. */
+  url: string;
+  stop(): Promise<void>;
+}
+
+/** Serves the figures, and nothing else, on a port of their own. Rejects when it is taken. */
+export async function serveMetrics(
+  registry: Registry,
+  host: string,
+  { port, token }: { port: number; token: string | undefined },
+): Promise<MetricsServer> {
+  const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (incoming, outgoing) => {
+    answer(registry, token, incoming, outgoing).catch((error) => sendProblem(outgoing, toProblem(error), newRequestId()));
+  });
+  server.maxConnections = 100;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) =>
+      reject(new Error(`METRICS_PORT: nothing can listen on ${host}:${port} (${error.code})`)),
+    );
+    server.listen(port, host, resolve);
+  });
+  return {
+    url: `http://${host}:${(server.address() as AddressInfo).port}/metrics`,
+    async stop() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+async function answer(registry: Registry, token: string | undefined, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  if (!/^\/metrics\/?(?:\?|$)/.test(incoming.url ?? ""))
+    throw new Problem("NOT_FOUND", "There is nothing at this path; the metrics are at /metrics");
+  if (incoming.method !== "GET" && incoming.method !== "HEAD") throw methodNotAllowed(["GET", "HEAD"]);
+  if (token !== undefined) requireMetricsToken(token, incoming.headers.authorization);
+  const text = await registry.metrics();
+  outgoing.writeHead(200, { ...securityHeaders, "content-type": registry.contentType, "content-length": Buffer.byteLength(text) });
+  outgoing.end(text);
+}
