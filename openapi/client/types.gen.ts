@@ -2057,7 +2057,7 @@ export type Settings = {
     stuckAfterDays: number;
     payments: {
         /**
-         * Whether more than a contract's amount may be paid
+         * Whether more than a contract's amount may be paid. A refusal tells that what was sent is too much, to callers without amount:read too
          */
         overpay: 'accept' | 'reject';
     };
@@ -2097,7 +2097,7 @@ export type SettingsPatch = {
     stuckAfterDays?: number | null;
     payments?: {
         /**
-         * Whether more than a contract's amount may be paid
+         * Whether more than a contract's amount may be paid. A refusal tells that what was sent is too much, to callers without amount:read too
          */
         overpay: 'accept' | 'reject';
     } | null;

@@ -38,7 +38,7 @@ afterAll(() => crm.stop());
 type Entry = [requestId: string, action: string, resourceType: string, actorId: string];
 /** What the audit trail has to say in the end. */
 const trail: Entry[] = [];
-const repeats: { again(): Promise<TestAnswer>; first: TestAnswer }[] = [];
+const repeats: { client: TestClient; again(): Promise<TestAnswer>; first: TestAnswer }[] = [];
 
 /** A request that is audited, by default with one entry; `made`: those of an import's records, which stand before its own. */
 async function done(client: TestClient, method: string, path: string, request: object, entry: string, made: string[] = []) {
@@ -50,7 +50,7 @@ async function done(client: TestClient, method: string, path: string, request: o
     const [action = "", type = ""] = told.split(" ");
     trail.push([key, action, type, client.principal.userId]);
   }
-  if (method !== "GET") repeats.push({ again, first });
+  if (method !== "GET") repeats.push({ client, again, first });
   return first.body ?? first.text;
 }
 
@@ -291,6 +291,11 @@ async function managerTransfers(): Promise<void> {
   for (const client of [manager, anna, ben, integrator]) await refused(client, "GET", "/audit-logs", undefined, 403);
 }
 
+/** Whether what a request of Anna's answered is Ben's now. */
+function isBens({ body }: TestAnswer): boolean {
+  return body?.stage ? body.opportunityId === opportunities.设备升级 : body?.customerId === customers.安达贸易;
+}
+
 async function auditorReads(): Promise<void> {
   const { data, total } = await get(auditor, "/audit-logs?pageSize=200");
   const told = data.map((entry: Record<string, string>) => ["requestId", "action", "resourceType", "actorId"].map((name) => entry[name]));
@@ -321,9 +326,10 @@ test("a month's work of six people comes to the figures that one reckons by hand
   const figures = async () =>
     JSON.stringify([await get(manager, `/pipeline/summary?${window}&asOf=${asOf}`), await get(auditor, "/contracts")]);
   const before = await figures();
-  for (const { again, first } of repeats) {
+  for (const { client, again, first } of repeats) {
     const repeated = await again();
-    expect([repeated.status, repeated.text, repeated.headers.get("idempotency-replayed")]).toEqual([first.status, first.text, "true"]);
+    if (client === anna && isBens(first)) expect([repeated.status, repeated.body.code]).toEqual([404, "NOT_FOUND"]);
+    else expect([repeated.status, repeated.text, repeated.headers.get("idempotency-replayed")]).toEqual([first.status, first.text, "true"]);
   }
   expect(await figures()).toBe(before);
   await auditorReads();

@@ -41,7 +41,10 @@ const fields = {
     .max(3650)
     .meta({ description: "From then on an opportunity counts as stuck in its stage", examples: [14] }),
   payments: z.strictObject({
-    overpay: z.enum(["accept", "reject"]).meta({ description: "Whether more than a contract's amount may be paid" }),
+    overpay: z.enum(["accept", "reject"]).meta({
+      description:
+        "Whether more than a contract's amount may be paid. A refusal tells that what was sent is too much, to callers without amount:read too",
+    }),
   }),
   requireRequestId: z.boolean().meta({ description: "Refuse writes without a request id of the caller's" }),
   idempotencyMode: z.enum(["replay", "reject"]).meta({ description: "What a repeated request id gets: the first answer again, or 409" }),
