@@ -50,6 +50,7 @@ export interface CrmOptions
     | "metricsToken"
     | "draining"
     | "sealingProblems"
+    | "files"
     | "committed"
     | "sealWitness"
     | "adoptTrail"

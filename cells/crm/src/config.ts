@@ -1,4 +1,4 @@
-import { parsePublicKeys, parseSealKeys, type SealKeys } from "@cell/cell";
+import { type FileLimits, fileLimits, parsePublicKeys, parseSealKeys, type SealKeys } from "@cell/cell";
 import { type AssertionKeys, type MetricsAccess, type Networks, parseAssertionKeys, parseMetricsAccess, parseNetworks } from "@cell/http";
 import type { TenantLogins } from "@cell/postgres";
 import { parseWebhookKeys, type WebhookKeys } from "./webhooks/secrets.ts";
@@ -24,6 +24,8 @@ export interface Config {
   metrics: MetricsAccess;
   logLevel: string;
   connections: { total: number; perTenant: number };
+  /** What exports and other files may take. */
+  files: FileLimits;
   /** Whether each tenant has a database login of its own, or all of them share one. */
   logins: TenantLogins;
   statementTimeoutMs: number;
@@ -54,6 +56,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   // A file of settings holds a PEM in one line.
   const lines = (pem: string): string => pem.replaceAll("\\n", "\n");
   const earlierKeys = parsed("SEAL_PUBLIC_KEYS", lines(env.SEAL_PUBLIC_KEYS ?? ""), parsePublicKeys);
+  const connections = { total: integer("DATABASE_CONNECTIONS", 120), perTenant: integer("TENANT_CONNECTIONS", 16) };
   const secret = required("TENANT_LOGIN_SECRET");
   if (secret.length < 32) throw new Error("TENANT_LOGIN_SECRET must have 32 characters or more");
   const port = integer("PORT", 8001);
@@ -71,11 +74,24 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     webhookLogDays: integer("WEBHOOK_LOG_DAYS", 30),
     outboundAllow: env.OUTBOUND_ALLOW ? parsed("OUTBOUND_ALLOW", env.OUTBOUND_ALLOW, parseNetworks) : undefined,
     logLevel: env.LOG_LEVEL || "info",
-    connections: { total: integer("DATABASE_CONNECTIONS", 120), perTenant: integer("TENANT_CONNECTIONS", 16) },
+    connections,
+    files: {
+      ...filesWithin(connections),
+      bytesPerSecond: integer("FILE_BYTES_PER_SECOND", fileLimits.bytesPerSecond),
+      windowMs: integer("FILE_RATE_WINDOW_MS", fileLimits.windowMs),
+    },
     logins: parsed("TENANT_LOGINS", env.TENANT_LOGINS || "own", parseLogins),
     statementTimeoutMs: integer("STATEMENT_TIMEOUT_MS", 3_000),
     drainDelayMs: integer("DRAIN_DELAY_MS", 0),
     drainTimeoutMs: integer("DRAIN_TIMEOUT_MS", 25_000),
+  };
+}
+
+/** How many files may be on their way so that connections are left for other requests: of a tenant, and of all. */
+export function filesWithin({ total, perTenant }: Config["connections"]): Pick<FileLimits, "perTenant" | "inAll"> {
+  return {
+    perTenant: Math.max(1, Math.min(fileLimits.perTenant, Math.floor(perTenant / 3))),
+    inAll: Math.max(1, Math.floor(total / 2)),
   };
 }
 

@@ -45,6 +45,7 @@ const { app, metrics } = createCrm({
   log,
   draining: () => server?.draining ?? false,
   sealingProblems: () => sealer.problems(),
+  files: config.files,
   committed,
   sealWitness: sealLog,
   adoptTrail: (tenantId) => sealer.adopt(tenantId),

@@ -1,13 +1,13 @@
 import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
+import { type FileLimits, fileLimits, parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys, testMetricsToken } from "@cell/cell/testing";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
 import pg from "pg";
 import { inject } from "vitest";
 import { createCrm, importers } from "./app.ts";
-import { testLogins } from "./config.ts";
+import { filesWithin, testLogins } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
 import { cellMigrations } from "./migrations/registry.ts";
@@ -55,6 +55,8 @@ export interface TestCrmOptions {
   databaseUrl?: string;
   /** Database connections of one tenant. */
   perTenant?: number;
+  /** What differs from the limits of files that follow from the connections. */
+  files?: Partial<FileLimits>;
   statementTimeoutMs?: number;
 }
 
@@ -62,11 +64,11 @@ export interface TestCrmOptions {
 export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   const { databaseUrl = inject("databaseUrl") } = options;
   await migrateSchema({ url: databaseUrl, schema: "crm", migrations: cellMigrations });
+  const connections = { total: 40, perTenant: options.perTenant ?? 12 };
   const registry = createRegistry({
     databaseUrl,
     loginSecret: testLoginSecret,
-    total: 40,
-    perTenant: options.perTenant ?? 12,
+    ...connections,
     logins: options.logins ?? testLogins(),
     statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
   });
@@ -102,6 +104,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     log,
     draining: () => false,
     sealingProblems: () => sealer.problems(),
+    files: { ...fileLimits, ...filesWithin(connections), ...options.files },
     committed,
     sealWitness: sealLog,
     adoptTrail: (tenantId) => sealer.adopt(tenantId),

@@ -7,6 +7,7 @@ import { CellRouter } from "./cell-router.ts";
 import type { Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
 import type { Call, CallOf, CellEnv, Endpoint, RowOf } from "./endpoint.ts";
+import type { CsvFile, FileLimits } from "./files.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
 import type { CommandAnswer } from "./kept-answers.ts";
 import type { Lists } from "./listing.ts";
@@ -45,6 +46,8 @@ export interface CellOptions {
   endTrail(tenantId: string): Promise<void>;
   /** A tenant takes writes again, or for the first time here: what was put off goes on. */
   resumed(tenantId: string): void;
+  /** By default `fileLimits`. */
+  files?: FileLimits;
 }
 
 /** How a slice makes its routes. There is no other way, so that none can forget a policy. */
@@ -59,8 +62,10 @@ export interface Cell {
   list<E extends Endpoint, Row extends object>(endpoint: E, lists: Lists<Row>, options?: ListOptions<CallOf<E>, Row>): void;
   /** Carries out a write as one transaction with its claim, audit and kept answer. */
   command<E extends Endpoint>(endpoint: E, work: (call: CallOf<E>, ...tx: Parameters<Work<RowOf<E>>>) => ReturnType<Work<RowOf<E>>>): void;
-  /** Answers a stream of the handler's own making, such as a CSV file. */
+  /** Answers what the handler sends itself, such as a `file`. */
   stream<E extends Endpoint>(endpoint: E, answer: (call: CallOf<E>, headers: Record<string, string>) => Promise<Response>): void;
+  /** Sends a CSV file that is read while it is sent, within the limits that hold for all of them. */
+  file(call: Call, headers: Record<string, string>, file: CsvFile): Promise<Response>;
   /** Writes audit entries of what changes no record, such as an export: before anything leaves. */
   record(call: Call, drafts: AuditDraft[]): Promise<void>;
   /** Does work that no answer waits for; what it rejects with is logged. */

@@ -8,6 +8,7 @@ export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
 export { type Call, type CallOf, type Endpoint, type EndpointExample, endpoint, idParams, type RecordSight } from "./endpoint.ts";
 export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
+export { type CsvFile, type FileLimits, fileLimits } from "./files.ts";
 export { type Condition, equals, not } from "./filter.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";
 export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField } from "./list-fields.ts";

@@ -6,6 +6,7 @@ import { type AuditDraft, auditEntry } from "./audit.ts";
 import type { Cell, CellOptions } from "./cell.ts";
 import { type CommandOptions, command } from "./command.ts";
 import { type Call, type Endpoint, headerOf } from "./endpoint.ts";
+import { Files } from "./files.ts";
 import { rowJson } from "./json-rows.ts";
 import type { CommandAnswer } from "./kept-answers.ts";
 import type { Listing, ListQuery } from "./listing.ts";
@@ -21,7 +22,8 @@ export type Register = (
 ) => void;
 
 /** The ways in which a slice can make routes, each with its policies. */
-export function routesOf({ committed, log }: CellOptions, requests: () => number, register: Register): Cell {
+export function routesOf({ committed, log, files: limits }: CellOptions, requests: () => number, register: Register): Cell {
+  const files = new Files(limits);
   const record = async (call: Call, drafts: AuditDraft[]): Promise<void> => {
     const entries = drafts.map((draft) => auditEntry(call, draft));
     await call.tenant.write((session) => session.commit(undefined, [], entries));
@@ -33,6 +35,7 @@ export function routesOf({ committed, log }: CellOptions, requests: () => number
       void work().catch((err) => log.warn({ err }, `${what} failed`));
     },
     requests,
+    file: (call, headers, file) => files.send(call, headers, file),
     read(endpoint, what, read) {
       const { answer, status, versioned, isPatient } = endpoint;
       const found = async (call: Call): Promise<object> => {

@@ -18,6 +18,7 @@ export { Counter, createHttpMetrics, Gauge, type HttpMetrics, Registry } from ".
 export { type MetricsAccess, parseMetricsAccess, requireMetricsToken, serveMetrics } from "./metrics-access.ts";
 export { Outbound, OutboundError, type OutboundFailure, outboundFailures } from "./outbound.ts";
 export { StartRefused, settingsOf, startLog } from "./program.ts";
+export type { ReaderRate } from "./reader-watch.ts";
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";
 export { newRequestId, readRequestId, requestIdPattern } from "./request-id.ts";
 export { type HttpBindings, type ServeOptions, type Server, serve, stopOnSignals } from "./serve.ts";

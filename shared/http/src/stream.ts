@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { type ReaderRate, ReaderWatch } from "./reader-watch.ts";
 
 /** What HEAD gets: Hono makes an answer of its own out of it, and must find none sent. */
 function headAlone(status: number, headers: Record<string, string>): Response {
@@ -58,26 +59,60 @@ export async function sendWhenReady(
   }
 }
 
+export interface StreamOptions {
+  /** What a reader has to take; without it, one may stand still for as long as it likes. */
+  rate?: ReaderRate;
+  /** When the head leaves at the latest; by default with the first chunk. */
+  headAfterMs?: number;
+}
+
+/** A chunk that is larger is written in pieces, so that what a reader has taken of it counts. */
+const pieceBytes = 128 * 1024;
+
 /**
- * Sends chunks as they come, no faster than the client reads; a client that leaves ends the iteration. A chunk may be overwritten when the
- * next one is asked for; HEAD asks for none. Written to Node's response, since a streamed Response waits a millisecond and copies. Rejects
- * with what the chunks reject with; `abortSent` then, if anything was sent.
+ * Sends chunks as they come, no faster than the client reads; a client that leaves, or is slower than it has to be, ends the iteration. A
+ * chunk may be overwritten when the next one is asked for; HEAD asks for none. Written to Node's response, since a streamed Response waits a
+ * millisecond and copies. Rejects with what the chunks reject with; `abortSent` then, if anything was sent.
  */
 export async function sendStream(
   outgoing: ServerResponse,
   status: number,
   headers: Record<string, string>,
   chunks: AsyncIterable<string | Uint8Array>,
+  { rate, headAfterMs }: StreamOptions = {},
 ): Promise<Response> {
   if (outgoing.req.method === "HEAD") return headAlone(status, headers);
-  for await (const chunk of chunks) {
-    if (outgoing.destroyed) return RESPONSE_ALREADY_SENT;
-    if (!outgoing.headersSent) outgoing.writeHead(status, headers);
-    await written(outgoing, chunk);
+  const begin = () => {
+    if (!outgoing.headersSent && !outgoing.destroyed) outgoing.writeHead(status, headers).flushHeaders();
+  };
+  const late = headAfterMs === undefined ? undefined : setTimeout(begin, headAfterMs);
+  const watch = rate && new ReaderWatch(outgoing, rate);
+  try {
+    for await (const chunk of chunks) {
+      if (outgoing.destroyed) return RESPONSE_ALREADY_SENT;
+      if (!outgoing.headersSent) outgoing.writeHead(status, headers);
+      if (!watch) await written(outgoing, chunk);
+      else for (const piece of piecesOf(chunk)) await watch.during(piece.length, written(outgoing, piece));
+    }
+  } catch (error) {
+    // Nobody is there any more to whom it could be told.
+    if (!outgoing.destroyed) throw error;
+    return RESPONSE_ALREADY_SENT;
+  } finally {
+    clearTimeout(late);
+    watch?.stop();
   }
   if (!outgoing.headersSent) outgoing.writeHead(status, headers);
   outgoing.end();
   return RESPONSE_ALREADY_SENT;
+}
+
+function piecesOf(chunk: string | Uint8Array): Uint8Array[] {
+  const bytes = typeof chunk === "string" ? Buffer.from(chunk) : chunk;
+  if (bytes.length <= pieceBytes) return [bytes];
+  return Array.from({ length: Math.ceil(bytes.length / pieceBytes) }, (_, index) =>
+    bytes.subarray(index * pieceBytes, (index + 1) * pieceBytes),
+  );
 }
 
 /** Cuts the connection of an answer that was begun, so that nobody takes it for whole; undefined when nothing was sent. */

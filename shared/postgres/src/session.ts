@@ -34,10 +34,15 @@ export interface TenantDb {
   rows<P extends object, R>(statement: Statement<P, R>, values: P): Promise<Rows<R>>;
   /** The first row, or undefined. */
   first<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R | undefined>;
-  /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops. */
-  stream<P extends object, R>(statement: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
+  /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops or aborts. */
+  stream<P extends object, R>(statement: Statement<P, R>, values: P, batchSize: number, signal?: AbortSignal): AsyncGenerator<R[]>;
   /** As `stream`, several times as fast, but as lines of CSV that PostgreSQL writes, with these fields; its chunks are cut anywhere. */
-  copy<P extends object>(statement: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer>;
+  copy<P extends object>(
+    statement: Statement<P, unknown>,
+    values: P,
+    fields: readonly string[],
+    signal?: AbortSignal,
+  ): AsyncGenerator<Buffer>;
 }
 
 /** A handle inside a command: it may also prepare changes, which happen when the command commits. */
@@ -92,8 +97,8 @@ export interface SessionTenant {
   readonly sendLong: Send;
   /** The time after which a query is given up. */
   readonly queryTimeoutMs: number;
-  stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]>;
-  copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer>;
+  stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number, signal?: AbortSignal): AsyncGenerator<R[]>;
+  copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[], signal?: AbortSignal): AsyncGenerator<Buffer>;
 }
 
 /** The handle behind a TenantDb. */
@@ -138,12 +143,12 @@ export class Session {
     return (await this.rows(query, values)).at(0);
   }
 
-  stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]> {
-    return this.tenant.stream(query, values, batchSize);
+  stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number, signal?: AbortSignal): AsyncGenerator<R[]> {
+    return this.tenant.stream(query, values, batchSize, signal);
   }
 
-  copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer> {
-    return this.tenant.copy(query, values, fields);
+  copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[], signal?: AbortSignal): AsyncGenerator<Buffer> {
+    return this.tenant.copy(query, values, fields, signal);
   }
 }
 

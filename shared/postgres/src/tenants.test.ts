@@ -264,6 +264,67 @@ describe("connections", () => {
     }
   });
 
+  /** Work while another transaction keeps everyone from a tenant's notes. */
+  async function whileLocked(schema: string, work: () => Promise<void>): Promise<void> {
+    const owner = await registry.owner.connect();
+    try {
+      await owner.query("begin");
+      await owner.query(`lock table "${schema}".notes`);
+      await work();
+    } finally {
+      await owner.query("rollback");
+      owner.release();
+    }
+  }
+
+  test("on which a long statement runs are not those of other reads; too many of them are refused", async () => {
+    const own = open({ readersPerTenant: 1, sharedReaders: 1, perTenant: 4, lockTimeoutMs: 20_000, statementTimeoutMs: 20_000 });
+    try {
+      const tenant = await own.tenant(one);
+      const reader = tenant.reader();
+      const long = statement((_: Parameters<object>) => db.selectFrom("notes").selectAll(), { long: true });
+      const other = statement((_: Parameters<object>) => db.selectNoFrom(({ fn }) => fn<number>("pg_backend_pid").as("pid")));
+      let first: Promise<unknown> | undefined;
+      await whileLocked(tenant.schema, async () => {
+        first = reader.query(long, {});
+        const second = reader.query(long, {});
+        second.catch(() => undefined);
+        expect(await reader.query(other, {})).toHaveLength(1);
+        await expect(second).rejects.toMatchObject({ code: "RATE_LIMITED", headers: { "retry-after": "2" } });
+        await expect(tenant.reader(performance.now() - 1).query(long, {})).rejects.toMatchObject({ code: "TIMEOUT" });
+      });
+      expect(await first).toEqual(expect.any(Array));
+      expect(await reader.query(long, {})).toEqual(expect.any(Array));
+    } finally {
+      await own.close();
+    }
+  });
+
+  test("of rows that nobody takes any more are closed at once, though the database has yet to find the first one", async () => {
+    const own = open({ lockTimeoutMs: 20_000 });
+    try {
+      const tenant = await own.tenant(one);
+      const waiting = "select count(*)::int as waiting from pg_stat_activity where wait_event_type = 'Lock' and query like '%notes%'";
+      const backends = async () => (await registry.owner.query<{ waiting: number }>(waiting)).rows[0]?.waiting;
+      for (const rows of [
+        (signal: AbortSignal) => tenant.stream(all, {}, 10, signal),
+        (signal: AbortSignal) => tenant.copy(all, {}, ["noteId"], signal),
+      ]) {
+        await whileLocked(tenant.schema, async () => {
+          const left = new AbortController();
+          const next = rows(left.signal).next();
+          next.catch(() => undefined);
+          await expect.poll(backends).toBe(1);
+          left.abort();
+          await expect(next).rejects.toMatchObject({ code: "UNAVAILABLE" });
+          await expect.poll(backends, { timeout: 10_000 }).toBe(0);
+        });
+      }
+    } finally {
+      await own.close();
+    }
+  });
+
   test("with a transaction left open by a failed work are rolled back before anyone else gets them", async () => {
     const tenant = await registry.tenant(one);
     const session = tenant.writer();

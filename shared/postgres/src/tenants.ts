@@ -1,6 +1,7 @@
 import { createHmac, hash } from "node:crypto";
 import { Problem, unavailable } from "@cell/problem";
 import { LRUCache } from "lru-cache";
+import type pg from "pg";
 import Cursor from "pg-cursor";
 import type { Access, Login } from "./connection.ts";
 import type { Connections } from "./connections.ts";
@@ -105,14 +106,13 @@ export class Tenant {
     await this.#reads(this.configure(deleteKept.compiled, bind(deleteKept.compiled, { key })));
   }
 
-  /** Rows in batches through a cursor, from one snapshot; a consumer that leaves early closes the connection. */
-  async *stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number): AsyncGenerator<R[]> {
+  /** Rows in batches through a cursor, from one snapshot; a consumer that leaves early, or aborts, closes the connection. */
+  async *stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number, signal?: AbortSignal): AsyncGenerator<R[]> {
     const { compiled } = query;
     const { client, release } = await this.#connections.acquire(this.#access);
+    const unwatch = closeOnAbort(client, signal);
     try {
-      await client.query("begin transaction isolation level repeatable read read only");
-      await client.query("set local statement_timeout = 0");
-      await client.query("set local idle_in_transaction_session_timeout = '60s'");
+      await client.query(`begin transaction isolation level repeatable read read only; ${streaming}`);
       const cursor = client.query(new Cursor<unknown[]>(this.text(compiled).text, bind(compiled, values), { rowMode: "array" }));
       for (;;) {
         const { rows, fields } = await readBatch(cursor, batchSize);
@@ -123,17 +123,26 @@ export class Tenant {
     } catch (error) {
       throw databaseProblem(error);
     } finally {
+      unwatch();
       release();
     }
   }
 
-  /** These fields of the rows as CSV that PostgreSQL writes, from one snapshot and cut anywhere; a consumer that leaves early closes the connection. */
-  async *copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[]): AsyncGenerator<Buffer> {
+  /**
+   * These fields of the rows as CSV that PostgreSQL writes, from one snapshot and cut anywhere; a consumer that leaves early, or aborts,
+   * closes the connection.
+   */
+  async *copy<P extends object>(
+    query: Statement<P, unknown>,
+    values: P,
+    fields: readonly string[],
+    signal?: AbortSignal,
+  ): AsyncGenerator<Buffer> {
     const { compiled } = query;
     const { client, release } = await this.#connections.acquire(this.#access);
+    const unwatch = closeOnAbort(client, signal);
     try {
-      await client.query("begin read only");
-      await client.query("set local statement_timeout = 0");
+      await client.query(`begin read only; ${streaming}`);
       const rows = withLiterals(this.text(compiled).text, bind(compiled, values));
       const copied = client.query(new CopyOut(`select ${fields.map(columnOf).join(", ")} from (${rows}) as rows`, "csv"));
       for (let chunk = await copied.read(); chunk; chunk = await copied.read()) yield chunk;
@@ -141,6 +150,7 @@ export class Tenant {
     } catch (error) {
       throw databaseProblem(error);
     } finally {
+      unwatch();
       release();
     }
   }
@@ -182,6 +192,21 @@ export class Tenant {
   get queryTimeoutMs(): number {
     return this.#connections.queryTimeoutMs;
   }
+}
+
+/** A transaction's settings for rows that leave as fast as they are taken; a backend whose connection was closed ends within a second. */
+const streaming = `set local statement_timeout = 0; set local idle_in_transaction_session_timeout = '60s';
+  set local client_connection_check_interval = '1s'`;
+
+/** Closes a connection when its work is given up, whatever it waits for. Returns what ends the watch. */
+function closeOnAbort(client: pg.Client, signal: AbortSignal | undefined): () => void {
+  const close = () => {
+    const { connection } = client as pg.Client & { connection: pg.Connection };
+    connection.stream.destroy(new Error("Connection terminated: nobody takes the rows"));
+  };
+  if (signal?.aborted) close();
+  signal?.addEventListener("abort", close);
+  return () => signal?.removeEventListener("abort", close);
 }
 
 /** The login of a tenant's schema. Its password comes out of the cell's secret: nothing to store, and the same in every process. */

@@ -12,7 +12,6 @@ import {
   type SealWitness,
   verifyTrail,
 } from "@cell/cell";
-import { sendStream } from "@cell/http";
 import { csvLine } from "../csv.ts";
 import { visibility } from "../visibility.ts";
 import { csvFile, fields } from "./file.ts";
@@ -82,21 +81,17 @@ async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, str
   const request = await auditLogs.lists.resolve(call.tenant, call.query, call.caller, await conditions(call));
   const { statement, values } = auditLogs.lists.all(request);
   const { tenantId } = call.tenant;
-  const file = csvFile(
-    call.tenant.reader().stream(statement, values, rowsAtOnce),
-    clearance(call.caller, "detail"),
-    tenantId,
-    (rows, completed) => cell.record(call, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
-  );
-  const fileHeaders = {
-    ...headers,
-    "content-type": "text/csv; charset=utf-8",
-    "content-disposition": 'attachment; filename="audit-logs.csv"',
-  };
-  return sendStream(call.context.env.outgoing, 200, fileHeaders, file);
+  const pieces = (signal: AbortSignal) =>
+    csvFile(
+      call.tenant.reader().stream(statement, values, rowsAtOnce, signal),
+      clearance(call.caller, "detail"),
+      tenantId,
+      (rows, completed) => cell.record(call, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
+    );
+  return cell.file(call, headers, { name: "audit-logs.csv", pieces });
 }
 
-const rowsAtOnce = 500;
+const rowsAtOnce = 100;
 
 function exportDraft(tenantId: string, told: object): AuditDraft {
   const changes = Object.entries(told).map(([field, after]) => ({ field, before: null, after }));

@@ -37,7 +37,7 @@ export async function* copiedCsvFile(copied: AsyncGenerator<Buffer>, options: Co
   const rewriter = rewriterOf(options);
   let completed = false;
   try {
-    let next = copied.next();
+    let next = ahead(copied);
     // A refusal that comes at once is still told as one; rows that take longer follow the header.
     await Promise.race([next, sleep(headAfterMs)]);
     yield (bom ? byteOrderMark : "") + csvLine(resource.fields);
@@ -45,7 +45,7 @@ export async function* copiedCsvFile(copied: AsyncGenerator<Buffer>, options: Co
     for (let chunk = await next; !chunk.done; chunk = await next) {
       if (held) yield held;
       held = rewriter.rewrite(chunk.value);
-      next = copied.next();
+      next = ahead(copied);
     }
     await ended(rewriter.rows, true);
     completed = true;
@@ -54,6 +54,13 @@ export async function* copiedCsvFile(copied: AsyncGenerator<Buffer>, options: Co
     await copied.return(undefined);
     if (!completed) await ended(rewriter.rows, false);
   }
+}
+
+/** What comes next, asked for before it is needed: nobody may be left whom its failure concerns. */
+function ahead<T>(copied: AsyncGenerator<T>): Promise<IteratorResult<T>> {
+  const next = copied.next();
+  next.catch(() => undefined);
+  return next;
 }
 
 /** How rows are written: worked out once for the file. */

@@ -13,7 +13,6 @@ import {
   listQuery,
   revealedBy,
 } from "@cell/cell";
-import { sendStream } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import { badFields } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
@@ -74,21 +73,18 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
     }
     const cleared = clearance(call.caller, exposure ?? "list", revealedBy(query.reveal, resource.sensitive, call.caller).fields);
     const { statement, values } = lists.all(await lists.resolve(call.tenant, query, call.caller, await conditions(call)));
-    const rows = copiedCsvFile(call.tenant.reader().copy(statement, values, copiedFields(resource, cleared)), {
+    const options: CopiedOptions = {
       resource,
       types,
       clearance: cleared,
       tenantId: call.tenant.tenantId,
       bom: bom !== false,
       ended: (sent, completed) => cell.record(call, [draftOf(call, resource.type, resource.fields, sent, completed)]),
+    };
+    return cell.file(call, headers, {
+      name: `${path.slice(1)}-${call.now.slice(0, 10)}.csv`,
+      pieces: (signal) => copiedCsvFile(call.tenant.reader().copy(statement, values, copiedFields(resource, cleared), signal), options),
     });
-    const disposition = `attachment; filename="${path.slice(1)}-${call.now.slice(0, 10)}.csv"`;
-    return sendStream(
-      call.context.env.outgoing,
-      200,
-      { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": disposition },
-      rows,
-    );
   };
 
   return (cell) => {

@@ -178,8 +178,8 @@ export function firstFailed(tx: TenantDb, importId: string, limit: number) {
 }
 
 /** All rows that failed, as they came. */
-export function streamFailed(tenant: TenantDb, importId: string) {
-  return tenant.stream(allFailures, { importId }, 500);
+export function streamFailed(tenant: TenantDb, importId: string, signal: AbortSignal) {
+  return tenant.stream(allFailures, { importId }, 100, signal);
 }
 
 const batchesRemovedAtOnce = 20;

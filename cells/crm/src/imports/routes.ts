@@ -10,7 +10,7 @@ import {
   type Presenter,
   readableKinds,
 } from "@cell/cell";
-import { sendStream, trimTexts } from "@cell/http";
+import { trimTexts } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
@@ -150,13 +150,11 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
     cell.stream(getErrors, async (call, headers) => {
       const job = await imports.find(call.tenant.reader(), call.params.id, visibility(call));
       if (!job || job.swept || job.failed === 0) throw notFound("Error file");
-      const disposition = `attachment; filename="import-errors-${job.importId}.csv"`;
-      return sendStream(
-        call.context.env.outgoing,
-        200,
-        { ...headers, "content-type": "text/csv; charset=utf-8", "content-disposition": disposition },
-        errorFile(call, importerOf(importers, job), job),
-      );
+      const importer = importerOf(importers, job);
+      return cell.file(call, headers, {
+        name: `import-errors-${job.importId}.csv`,
+        pieces: (signal) => errorFile(call, importer, job, signal),
+      });
     });
 
     cell.upload(revertImport, async (call, commit) => {
@@ -341,11 +339,11 @@ function revertOf({ importId, resourceType, status, reverted, kept }: imports.Im
   return { importId, status: status as ImportReport["status"], reverted, skipped };
 }
 
-async function* errorFile(call: Call, { columns, sensitive }: Importer, job: imports.Import): AsyncGenerator<string> {
+async function* errorFile(call: Call, { columns, sensitive }: Importer, job: imports.Import, signal: AbortSignal): AsyncGenerator<string> {
   const view = new FailedRowView({ headings: job.columns, columns, sensitive }, readableKinds(call.caller));
   const places = job.columns.flatMap((heading, index) => (heading === "errors" ? [] : index));
   yield `\uFEFF${csvLine([...places.map((index) => view.heading(job.columns[index] ?? "")), "errors"])}`;
-  for await (const rows of streamFailed(call.tenant.reader(), job.importId)) {
+  for await (const rows of streamFailed(call.tenant.reader(), job.importId, signal)) {
     yield rows
       .map(({ cells, errors }) => {
         const told = errors.map(({ field, code, message }) => `${view.heading(field ?? "row")}: ${code} ${message}`).join(" | ");

@@ -1,0 +1,125 @@
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
+import { afterEach, describe, expect, test } from "vitest";
+import { createLogger } from "./log.ts";
+import { type HttpBindings, type Server, serve } from "./serve.ts";
+import { sendStream, sendWhenReady } from "./stream.ts";
+
+const options = {
+  host: "127.0.0.1",
+  port: 0,
+  log: createLogger("test", "silent"),
+  requestTimeoutMs: 30_000,
+  drainDelayMs: 0,
+  drainTimeoutMs: 1_000,
+  close: async () => undefined,
+};
+const json = { "content-type": "application/json" };
+
+let server: Server | undefined;
+afterEach(() => server?.stop());
+
+/** The head of an answer; its body is left to the test. */
+async function get(answer: (outgoing: HttpBindings["outgoing"]) => Promise<Response>, method = "GET"): Promise<IncomingMessage> {
+  server = await serve({ ...options, fetch: (_, { outgoing }) => answer(outgoing) });
+  const sent = request(server.url, { method, agent: false });
+  sent.end();
+  const [response] = (await once(sent, "response")) as [IncomingMessage];
+  return response;
+}
+
+async function text(response: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
+  for await (const piece of response) pieces.push(piece as Buffer);
+  return Buffer.concat(pieces).toString();
+}
+
+function later<T>(): { promise: Promise<T>; resolve(value: T): void; reject(error: Error): void } {
+  return Promise.withResolvers<T>();
+}
+
+describe("an answer that takes long to make", () => {
+  const soon = { headAfterMs: 20, everyMs: 20 };
+
+  test("begins with its head and white space, and is JSON in the end", async () => {
+    const body = later<string>();
+    const response = await get((outgoing) => sendWhenReady(outgoing, 200, json, body.promise, soon));
+    expect([response.statusCode, response.headers["content-length"]]).toEqual([200, undefined]);
+    await once(response, "readable");
+    body.resolve('{"a":1}');
+    const sent = await text(response);
+    expect(sent).toMatch(/^ +\{"a":1\}$/);
+    expect(JSON.parse(sent)).toEqual({ a: 1 });
+  });
+
+  test("that is there soon has its length, and so has the answer to HEAD", async () => {
+    const response = await get((outgoing) => sendWhenReady(outgoing, 200, json, Promise.resolve("{}"), soon));
+    expect([response.headers["content-length"], await text(response)]).toEqual(["2", "{}"]);
+    await server?.stop();
+    const body = later<string>();
+    setTimeout(() => body.resolve("{}"), 60);
+    const head = await get((outgoing) => sendWhenReady(outgoing, 200, json, body.promise, soon), "HEAD");
+    expect([head.statusCode, head.headers["content-length"], await text(head)]).toEqual([200, "2", ""]);
+  });
+
+  test("that fails before its head leaves is refused, and after it cut off", async () => {
+    const failing = (outgoing: HttpBindings["outgoing"], body: Promise<string>) =>
+      sendWhenReady(outgoing, 200, json, body, soon).catch(() => {
+        if (outgoing.headersSent) outgoing.destroy();
+        return new Response("refused", { status: 503 });
+      });
+    const refused = await get((outgoing) => failing(outgoing, Promise.reject(new Error("at once"))));
+    expect([refused.statusCode, await text(refused)]).toEqual([503, "refused"]);
+    await server?.stop();
+    const body = later<string>();
+    const cut = await get((outgoing) => failing(outgoing, body.promise));
+    body.reject(new Error("later"));
+    await expect(text(cut)).rejects.toMatchObject({ code: "ECONNRESET" });
+  });
+});
+
+describe("a stream", () => {
+  test("whose first chunk takes long begins with its head", async () => {
+    const first = later<string>();
+    const response = await get((outgoing) =>
+      sendStream(
+        outgoing,
+        200,
+        {},
+        (async function* () {
+          yield await first.promise;
+        })(),
+        { headAfterMs: 20 },
+      ),
+    );
+    expect(response.statusCode).toBe(200);
+    first.resolve("row");
+    expect(await text(response)).toBe("row");
+  });
+
+  test("is cut off where its reader takes less than it has to, and not where the stream itself is slow", async () => {
+    const rate = { bytesPerSecond: 16 * 1024, windowMs: 200 };
+    const chunk = Buffer.alloc(1024 * 1024);
+    let ended = later<string>();
+    const endless = async function* () {
+      try {
+        for (;;) yield chunk;
+      } finally {
+        ended.resolve("ended");
+      }
+    };
+    const paused = (await get((outgoing) => sendStream(outgoing, 200, {}, endless(), { rate }))).pause();
+    paused.on("error", () => undefined);
+    expect(await ended.promise).toBe("ended");
+    await server?.stop();
+
+    ended = later();
+    const slow = async function* () {
+      for (let piece = 0; piece < 5; piece++) {
+        yield "row";
+        await new Promise((resolve) => setTimeout(resolve, 150));
+      }
+    };
+    expect(await text(await get((outgoing) => sendStream(outgoing, 200, {}, slow(), { rate })))).toBe("row".repeat(5));
+  });
+});
