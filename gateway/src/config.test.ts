@@ -34,12 +34,25 @@ test.each([
   ["LANE_TENANT_PERCENT", "101"],
   ["TRUSTED_PROXIES", "proxy.example"],
   ["FAILED_ATTEMPTS_BURST", "0"],
+  ["CORS_ORIGINS", "*"],
+  ["CORS_ORIGINS", "null"],
+  ["CORS_ORIGINS", "app.example"],
+  ["CORS_ORIGINS", "https://*.example"],
+  ["CORS_ORIGINS", "https://app.example/path"],
+  ["CORS_ORIGINS", "https://user@app.example"],
+  ["CORS_ORIGINS", "file:///app"],
   ["METRICS_PORT", "70000"],
   ["METRICS_PORT", "8080"],
   ["METRICS_TOKEN", "short"],
   ["METRICS_TOKEN", "with a space in it, and long"],
 ])("%s=%j refuses to start, naming the variable", (name, value) => {
   expect(() => readConfig({ ...good, [name]: value })).toThrow(name);
+});
+
+test("origins are compared as browsers write them, and there are none by default", () => {
+  expect(readConfig(good).corsOrigins.size).toBe(0);
+  const { corsOrigins } = readConfig({ ...good, CORS_ORIGINS: "https://App.example/, http://localhost:5173,https://b.example:443" });
+  expect([...corsOrigins]).toEqual(["https://app.example", "http://localhost:5173", "https://b.example"]);
 });
 
 test("metrics are on a port of their own, or, with a token alone, on the main one", () => {

@@ -1,5 +1,6 @@
 import { type AssertionKeys, type MetricsAccess, parseAssertionKeys, parseMetricsAccess } from "@cell/http";
 import { parseTrustedProxies, type TrustedProxies } from "./client-address.ts";
+import { parseOrigins } from "./cors.ts";
 import type { AttemptLimits } from "./failed-attempts.ts";
 import { ownRoleNames } from "./oidc/claims.ts";
 import { isFetchable } from "./oidc/fetch-json.ts";
@@ -79,6 +80,8 @@ export interface Config {
   lanes: LaneSizes;
   cells: CellConfig[];
   metrics: MetricsAccess;
+  /** Whose pages may call the gateway from a browser. */
+  corsOrigins: ReadonlySet<string>;
   /** The middle part of the keys that are issued here: `crm_<keyEnvironment>_…`. */
   keyEnvironment: string;
   logLevel: string;
@@ -111,6 +114,7 @@ export function readConfig(env: Environment = process.env): Config {
     },
     cells: named("CELLS", () => parseCells(required(env, "CELLS"))),
     metrics: parseMetricsAccess(env.METRICS_PORT, env.METRICS_TOKEN, port),
+    corsOrigins: named("CORS_ORIGINS", () => parseOrigins(env.CORS_ORIGINS ?? "")),
     keyEnvironment: named("KEY_ENVIRONMENT", () => parseKeyEnvironment(env.KEY_ENVIRONMENT ?? "live")),
     logLevel: named("LOG_LEVEL", () => parseLogLevel(env.LOG_LEVEL ?? "info")),
     timeouts: {

@@ -92,7 +92,7 @@ export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Se
   app.get(scriptPath, async (c) => {
     script ??= readScript();
     const { plain, zipped, etag } = await script;
-    const headers = { etag, "cache-control": "public, max-age=3600", vary: "accept-encoding" };
+    const headers = { etag, "cache-control": "public, max-age=3600", vary: "accept-encoding, origin" };
     if (c.req.header("if-none-match") === etag) return c.body(null, 304, headers);
     const type = { ...headers, "content-type": "text/javascript; charset=utf-8" };
     if (/\bgzip\b/.test(c.req.header("accept-encoding") ?? "")) return c.body(zipped, 200, { ...type, "content-encoding": "gzip" });

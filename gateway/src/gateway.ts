@@ -11,6 +11,7 @@ import {
   toProblem,
 } from "@cell/http";
 import type { Config } from "./config.ts";
+import { Cors } from "./cors.ts";
 import { createForward } from "./forward.ts";
 import { createHealth, isHealth } from "./health.ts";
 import { identifyRequest } from "./identity.ts";
@@ -31,6 +32,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const { metrics, authenticator, rateLimits, upstreams, controlPlane } = services;
   const forward = createForward({ config, authenticator, rateLimits, upstreams, metrics, log });
   const health = createHealth(services, () => server.draining);
+  const cors = config.corsOrigins.size > 0 ? new Cors(config.corsOrigins, metrics) : undefined;
   let app: Promise<{ fetch: Fetch }> | undefined;
   /** What administration and documents need is loaded with their first request: no other waits for it. */
   const fetch: Fetch = async (request, env) => {
@@ -45,6 +47,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     try {
       const id = identifyRequest(incoming);
       requestId = id.requestId;
+      if (cors?.answerPreflight(incoming, outgoing, requestId)) return true;
       const target = readTarget(incoming.url ?? "");
       if (target) {
         forward(incoming, outgoing, target, id);
@@ -66,6 +69,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const looked = controlPlane.start();
   const server = await serve({
     fetch,
+    ...(cors ? { prepare: cors.prepare } : {}),
     intercept,
     host: config.host,
     port: config.port,

@@ -12,6 +12,8 @@ export type { HttpBindings };
 
 export interface ServeOptions {
   fetch(request: Request, env: HttpBindings): Response | Promise<Response>;
+  /** Sees every request first, before even its head is checked: the headers that it sets are on whatever answers it. */
+  prepare?(incoming: IncomingMessage, outgoing: ServerResponse): void;
   /** Sees every request before `fetch`, as Node delivers it; true when it answers the request itself. */
   intercept?(incoming: IncomingMessage, outgoing: ServerResponse): boolean;
   host: string;
@@ -71,6 +73,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
     },
     (incoming, outgoing) => {
       if (stopping) outgoing.shouldKeepAlive = false;
+      options.prepare?.(incoming, outgoing);
       if (isRefused(incoming, outgoing)) return;
       if (!options.intercept?.(incoming, outgoing)) void answer(incoming, outgoing);
     },
@@ -79,6 +82,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
   server.maxHeadersCount = headLimits.lines + 1;
   server.maxConnections = options.connections ?? connectionLimits.connections;
   server.on("checkExpectation", (incoming, outgoing) => {
+    options.prepare?.(incoming, outgoing);
     if (!isRefused(incoming, outgoing)) refuse(incoming, outgoing, new Problem("BAD_REQUEST", "Expect takes 100-continue alone"));
   });
   const sockets = new Set<Duplex>();

@@ -10,8 +10,10 @@ export interface SeenAnswer {
   body: unknown;
 }
 
-/** Headers that every HTTP server sends: documents need not declare them. */
+/** Headers of HTTP and of browsers, not of an operation: documents need not declare them. */
 const undeclaredHeaders = new Set([
+  "access-control-allow-origin",
+  "access-control-expose-headers",
   "cache-control",
   "connection",
   "content-length",
