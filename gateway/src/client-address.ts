@@ -22,6 +22,17 @@ export function clientAddress({ socket, headers }: IncomingMessage, trusted: Tru
   return client;
 }
 
+/**
+ * The origin under which a client asked, such as `https://crm.example.com`: its Host header, and the scheme that a trusted proxy names.
+ * Undefined for a Host header that is none.
+ */
+export function originOf({ socket, headers }: IncomingMessage, trusted: TrustedProxies): string | undefined {
+  if (!/^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(headers.host ?? "")) return undefined;
+  const isBehindProxy = trusted !== undefined && isTrusted(plain(socket.remoteAddress ?? "unknown"), trusted);
+  const isSecure = isBehindProxy && headers["x-forwarded-proto"] === "https";
+  return `${isSecure ? "https" : "http"}://${headers.host}`;
+}
+
 /** Reads `10.0.0.0/8, 192.0.2.7, fd00::/8`; empty for no proxy. Throws an Error that names the fault. */
 export function parseTrustedProxies(text: string): TrustedProxies {
   if (text.trim() === "") return undefined;

@@ -40,16 +40,34 @@ test("the page's script is served from here, compressed and cached", async () =>
   expect(plain.text).toContain("Scalar");
 });
 
-test("a cell's document comes with the path under which it is reached here", async () => {
-  const { body } = await gateway.call("/openapi/crm.json", { key: "" });
-  expect(body).toMatchObject({ openapi: "3.1.0", servers: [{ url: "/api/v1/crm" }] });
+test("each document names as its server the absolute address under which it was asked for, to callers without a token", async () => {
+  for (const path of ["/openapi/crm.json", "/api/v1/crm/openapi.json"]) {
+    const { body } = await gateway.call(path, { key: "" });
+    expect(body).toMatchObject({ openapi: "3.1.0", servers: [{ url: `${gateway.url}/api/v1/crm` }] });
+  }
+  expect((await gateway.call("/openapi.json", { key: "" })).body).toMatchObject({ servers: [{ url: gateway.url }] });
+  const page = await gateway.call("/api/v1/crm/docs", { key: "" });
+  expect([page.status, page.headers.get("content-type")]).toEqual([200, "text/html; charset=UTF-8"]);
+  expect((await gateway.call("/api/v1/none/docs", { key: "" })).status).toBe(404);
+  expect((await gateway.call("/api/v1/none/openapi.json", { key: "" })).status).toBe(404);
   expect((await gateway.call("/openapi/none.json", { key: "" })).status).toBe(404);
   expect((await gateway.call("/openapi/crm", { key: "" })).status).toBe(404);
 });
 
-test("the gateway's document describes every route of its administration", async () => {
+test("behind a trusted proxy the server has the scheme that the proxy names, and no other client can name one", async () => {
+  const proxied = await startTestGateway(await createDatabase(), `crm=${cell.url}`, { TRUSTED_PROXIES: "127.0.0.1" });
+  const headers = { "x-forwarded-proto": "https" };
+  expect((await proxied.call("/openapi.json", { key: "", headers })).body).toMatchObject({
+    servers: [{ url: proxied.url.replace("http:", "https:") }],
+  });
+  expect((await gateway.call("/openapi.json", { key: "", headers })).body).toMatchObject({ servers: [{ url: gateway.url }] });
+  await proxied.stop();
+});
+
+test("the gateway's document describes every route of its own", async () => {
   const { body } = await gateway.call<{ paths: Record<string, object> }>("/openapi.json", { key: "" });
   expect(Object.keys(body.paths).sort()).toEqual([
+    "/",
     "/api/admin/cells",
     "/api/admin/cells/{cell}/docs",
     "/api/admin/keys",
@@ -65,6 +83,11 @@ test("the gateway's document describes every route of its administration", async
     "/api/admin/tenants/{tenantId}/restore",
     "/api/admin/tenants/{tenantId}/restore/finish",
     "/api/admin/tenants/{tenantId}/restore/rows",
+    "/docs",
+    "/health",
+    "/openapi.json",
+    "/openapi/{cell}.json",
+    "/ready",
   ]);
 });
 

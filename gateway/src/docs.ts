@@ -4,12 +4,12 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
-import { completeDocument } from "@cell/http/openapi/complete";
-import type { Document, Tag } from "@cell/http/openapi/document";
 import { notFound } from "@cell/problem";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { GatewayEnv } from "./admin/access.ts";
+import { originOf } from "./client-address.ts";
+import { gatewayDocument } from "./document.ts";
 import type { Services } from "./services.ts";
 
 export interface DocumentSource {
@@ -46,44 +46,12 @@ export async function docsPage(c: Context<GatewayEnv>, title: string, sources: D
   return (await page(c, async () => undefined)) as Response;
 }
 
-/** The gateway's own document. */
-export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
-  const raw = app.getOpenAPI31Document({
-    openapi: "3.1.0",
-    info: {
-      title: "Cell CRM gateway",
-      version: "2.0.0",
-      description:
-        "Tenants, keys and cells. What the cells do is below `/api/v1/{cell}`, each with a document of its own at `/openapi/{cell}.json`.",
-    },
-    servers: [{ url: "/" }],
-  });
-  return completeDocument(raw, { tags: documentTags, exampleValues });
-}
-
-const documentTags: readonly Tag[] = [
-  { name: "Tenants", description: "The tenants of the platform: for the operator." },
-  { name: "Keys", description: "API keys: for the operator, and for administrators within their tenant." },
-  { name: "Moves", description: "Moves of tenants between partitions: for the operator." },
-  { name: "Backups", description: "Backup and restore of one tenant: for the operator." },
-  { name: "Cells", description: "The cells behind the gateway, and their partitions." },
-  { name: "Operations", description: "For load balancers, monitoring and tools: without a token." },
-];
-
-/** Examples of fields whose schemas have none, by their names. */
-const exampleValues: Readonly<Record<string, unknown>> = {
-  keyId: "0197c3a0-11d4-7b5c-8e3f-62a9d0c4e871",
-  name: "Example Ltd",
-  rateLimit: null,
-  healthy: true,
-  provisioned: true,
-};
-
 /** The documents, their page, and the index at /. */
 export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Services): void {
   const sources = config.cells.map(({ name }) => ({ title: name, url: `/openapi/${name}.json` }));
   let script: Promise<Script> | undefined;
-  let document: string | undefined;
+  let document: object | undefined;
+  const originAsked = (c: Context<GatewayEnv>) => originOf(c.env.incoming, config.trustedProxies) ?? "";
 
   app.get("/", (c) => c.json({ name: "Cell CRM gateway", docs: "/docs", openapi: "/openapi.json" }));
 
@@ -100,15 +68,22 @@ export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Se
   });
 
   app.get("/openapi.json", (c) => {
-    document ??= JSON.stringify(gatewayDocument(app));
-    return c.body(document, 200, { "content-type": "application/json; charset=utf-8" });
+    document ??= gatewayDocument(app);
+    return c.json({ ...document, servers: [{ url: originAsked(c) || "/" }] });
   });
 
-  app.get("/openapi/:file", async (c) => {
-    const name = c.req.param("file").replace(/\.json$/, "");
-    const [url] = config.cells.find((cell) => c.req.path === `/openapi/${cell.name}.json`)?.urls ?? [];
+  async function cellDocument(c: Context<GatewayEnv>, name: string): Promise<Response> {
+    const [url] = config.cells.find((cell) => cell.name === name)?.urls ?? [];
     if (url === undefined) throw notFound("Service");
-    return c.json({ ...(await cells.openapi(url)), servers: [{ url: `/api/v1/${name}` }] });
+    return c.json({ ...(await cells.openapi(url)), servers: [{ url: `${originAsked(c)}/api/v1/${name}` }] });
+  }
+
+  app.get("/openapi/:file", (c) => cellDocument(c, /^(.+)\.json$/.exec(c.req.param("file"))?.[1] ?? ""));
+  app.get("/api/v1/:cell/openapi.json", (c) => cellDocument(c, c.req.param("cell")));
+  app.get("/api/v1/:cell/docs", (c) => {
+    const name = c.req.param("cell");
+    if (!config.cells.some((cell) => cell.name === name)) throw notFound("Service");
+    return docsPage(c, name, [{ title: name, url: `/openapi/${name}.json` }]);
   });
 }
 

@@ -2,7 +2,7 @@ import { createLogger } from "@cell/http";
 import type { Document } from "@cell/http/openapi/document";
 import { createApp } from "./app.ts";
 import { readConfig } from "./config.ts";
-import { gatewayDocument } from "./docs.ts";
+import { gatewayDocument } from "./document.ts";
 import { createServices } from "./services.ts";
 
 /** The gateway's own OpenAPI document, made without a database. */

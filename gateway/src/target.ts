@@ -11,8 +11,12 @@ export interface Target {
   query: string;
 }
 
+/** The length of the longest of them: most requests need no pattern. */
+const documentLength = "/openapi.json/".length;
+const documents = /^\/(?:docs|openapi\.json)\/?$/;
+
 /**
- * The cell and its path for `/api/v1/<cell>/…`, undefined for any other path. The target has passed `checkHead`.
+ * The cell and its path for `/api/v1/<cell>/…`, undefined for any other path, and for the cell's documents, which the gateway shows itself. The target has passed `checkHead`.
  * Throws NOT_FOUND for what a cell keeps to itself.
  */
 export function readTarget(url: string): Target | undefined {
@@ -24,5 +28,6 @@ export function readTarget(url: string): Target | undefined {
   const path = url.slice(cellEnd, pathEnd) || "/";
   if (/^\/internal(?:\/|$)/i.test(path.includes("%") ? decodeURIComponent(path) : path))
     throw new Problem("NOT_FOUND", "There is nothing at this path");
+  if (path.length <= documentLength && documents.test(path)) return undefined;
   return { cell: url.slice(apiPrefix.length, cellEnd), path, query: url.slice(pathEnd) };
 }

@@ -1,4 +1,5 @@
 import type { Tag } from "@cell/http/openapi/document";
+import { operationsTag } from "@cell/http/openapi/operational";
 
 /** The tags of the routes, in the order of a day's work. */
 const tags: readonly Tag[] = [
@@ -18,7 +19,7 @@ const tags: readonly Tag[] = [
   { name: "Settings", description: "The tenant's timezone, currency, rates, thresholds and policies." },
   { name: "Webhooks", description: "Endpoints that receive events, with their deliveries." },
   { name: "Events", description: "What webhook endpoints receive." },
-  { name: "Operations", description: "For load balancers, monitoring and tools: without a token." },
+  operationsTag,
 ];
 
 /** Examples of fields whose schemas have none, by their names: those of one story throughout. */

@@ -27,7 +27,10 @@ test("health, readiness and the documents need no tenant and no token", async ()
   const ready = await bare("/ready");
   expect([ready.status, await ready.json()]).toEqual([200, { status: "ready", checks: { database: "ok", draining: false } }]);
   const document = await bare("/openapi.json");
-  expect([document.status, await document.json()]).toMatchObject([200, { openapi: expect.stringMatching(/^3\.1\./) }]);
+  expect([document.status, await document.json()]).toMatchObject([
+    200,
+    { openapi: expect.stringMatching(/^3\.1\./), servers: [{ url: cell.url }] },
+  ]);
   const docs = await bare("/docs");
   expect([docs.status, docs.headers.get("content-type")]).toEqual([200, expect.stringMatching(/^text\/html/)]);
 });

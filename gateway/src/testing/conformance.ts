@@ -3,7 +3,7 @@ import { responseChecker } from "@cell/http/testing/response-checker";
 import { expect } from "vitest";
 import { createApp } from "../app.ts";
 import { readConfig } from "../config.ts";
-import { gatewayDocument } from "../docs.ts";
+import { gatewayDocument } from "../document.ts";
 import { createServices } from "../services.ts";
 import { assertionKeys } from "./cell.ts";
 

@@ -109,13 +109,18 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
   async function document(): Promise<Document> {
     const { documentOf } = await import("./openapi.ts");
     const { title, version, description, name, tags, exampleValues = {} } = options;
-    return documentOf(endpoints, { title, version, description, tags, exampleValues, servers: [{ url: `/api/v1/${name}` }] });
+    return documentOf(endpoints, { title, version, description, tags, exampleValues, servers: [npmStart(name)] });
   }
   docsRoutes(app, document, options.title);
   operationalRoutes(app, options);
   app.notFound((c) => handlers.refuse(c, methodNotAllowed(allowedMethods(app, c.req.path)), requestIdOf(c), "unknown", performance.now()));
   app.onError((error, c) => handlers.refuse(c, error, requestIdOf(c), "unknown", performance.now()));
   return { app, document, metrics };
+}
+
+/** The server of the committed document; a process that shows it names its own. */
+function npmStart(cell: string) {
+  return { url: `http://127.0.0.1:8080/api/v1/${cell}`, description: "What npm start serves" };
 }
 
 const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];

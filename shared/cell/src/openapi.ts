@@ -1,6 +1,7 @@
 import { type Completion, completeDocument } from "@cell/http/openapi/complete";
 import { headerRefs, parameterRef, type ResponseHeader, refusalRefs, type SharedParameter } from "@cell/http/openapi/components";
-import type { Document } from "@cell/http/openapi/document";
+import type { Document, PathItem, Schema } from "@cell/http/openapi/document";
+import { docsPath, documentPath, healthPath, readyPath, readySchema } from "@cell/http/openapi/operational";
 import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import type { Endpoint } from "./endpoint.ts";
@@ -108,6 +109,30 @@ function responsesOf(endpoint: Endpoint): RouteConfig["responses"] {
   return { ...responses, ...refusalRefs(refusals) } as RouteConfig["responses"];
 }
 
+const checks: Record<string, Schema> = {
+  database: { type: "string", enum: ["ok", "away"] },
+  draining: { type: "boolean", description: "The process stops" },
+  sealing: { type: "string", enum: ["failing"], description: "Only where it fails: see `problems`" },
+};
+const degraded: Record<string, Schema> = {
+  degraded: { type: "boolean", description: "Requests are served, but something is wrong: see `problems`" },
+  problems: { type: "array", items: { type: "string" }, description: "What is wrong, a sentence each", examples: [[]] },
+};
+
+/** What needs no token. */
+const openPaths: Record<string, PathItem> = {
+  "/health": healthPath,
+  "/ready": readyPath(checks, degraded, {
+    "503": {
+      description: "Not ready; Retry-After says when to ask again",
+      headers: headerRefs("X-Request-ID", "Retry-After"),
+      content: { "application/json": { schema: readySchema(checks, degraded) } },
+    },
+  }),
+  "/docs": docsPath,
+  "/openapi.json": documentPath,
+};
+
 /** The cell's OpenAPI 3.1 document. Throws an Error that says what a route lacks. */
 export async function documentOf(endpoints: readonly DescribedEndpoint[], about: About): Promise<Document> {
   const app = new OpenAPIHono();
@@ -119,5 +144,8 @@ export async function documentOf(endpoints: readonly DescribedEndpoint[], about:
   });
   const { servers, tags, exampleValues = {}, ...info } = about;
   const raw = app.getOpenAPI31Document({ openapi: "3.1.0", info, servers });
-  return completeDocument(raw, { tags, exampleValues, mask: (kind, value) => mask(kind as SensitiveKind, value) });
+  return completeDocument(
+    { ...raw, paths: { ...raw.paths, ...openPaths } },
+    { tags, exampleValues, mask: (kind, value) => mask(kind as SensitiveKind, value) },
+  );
 }

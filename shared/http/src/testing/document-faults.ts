@@ -62,7 +62,7 @@ class Faults {
     for (const [status, given] of Object.entries(operation.responses)) {
       const response = resolved<Response>(this.#document, given);
       const isSuccess = status.startsWith("2");
-      if (!isSuccess && status !== "304" && response === given && pointer[0] === "paths")
+      if (!isSuccess && status !== "304" && response === given && (operation.security?.length ?? 0) > 0)
         this.add(where, `describes ${status} by itself: take refusalRefs of @cell/http/openapi/components`);
       if (!isSuccess) continue;
       if (pointer[0] === "paths" && !response.headers?.["X-Request-ID"])

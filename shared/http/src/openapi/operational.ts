@@ -1,0 +1,89 @@
+import type { RawOperation } from "./complete.ts";
+import { headerRefs, refusalRefs } from "./components.ts";
+import type { Operation, PathItem, Schema } from "./document.ts";
+
+interface OpenPath {
+  operationId: string;
+  summary: string;
+  description?: string;
+  /** What is answered with 200. */
+  content: Record<string, { schema: Schema; example?: unknown }>;
+  responses?: Operation["responses"];
+  parameters?: Operation["parameters"];
+}
+
+/** The tag of paths without a token. */
+export const operationsTag = { name: "Operations", description: "For load balancers, monitoring and tools: without a token." };
+
+const text: Schema = { type: "string" };
+
+/** A GET that needs no token and belongs to no tenant. */
+export function openPath({ content, responses = {}, ...more }: OpenPath): PathItem {
+  const operation: RawOperation = {
+    tags: [operationsTag.name],
+    security: [],
+    ...more,
+    responses: {
+      "200": { description: "Done", headers: headerRefs("X-Request-ID"), content },
+      ...responses,
+      ...refusalRefs([405, 431, 500]),
+    },
+  };
+  return { get: operation };
+}
+
+/** `/health`. */
+export const healthPath = openPath({
+  operationId: "health.get",
+  summary: "Liveness",
+  description: "The process answers. It asks nobody else.",
+  content: {
+    "application/json": {
+      schema: { type: "object", properties: { status: { type: "string", enum: ["ok"] } }, required: ["status"] },
+    },
+  },
+});
+
+/** `/ready`. `checks`: what is looked at, by name. `responses`: those besides 200, such as the refusal while it is not ready. */
+export function readyPath(checks: Record<string, Schema>, more: Record<string, Schema>, responses: Operation["responses"]): PathItem {
+  return openPath({
+    operationId: "ready.get",
+    summary: "Readiness",
+    description: "503 while the process starts, stops, or cannot reach its database: a load balancer sends requests elsewhere.",
+    content: { "application/json": { schema: readySchema(checks, more) } },
+    responses,
+  });
+}
+
+/** The schema of a process's readiness. */
+export function readySchema(checks: Record<string, Schema>, more: Record<string, Schema>): Schema {
+  const properties: Record<string, Schema> = {
+    status: { type: "string", enum: ["ready", "not ready"], examples: ["ready"] },
+    ...more,
+    checks: { type: "object", properties: checks },
+  };
+  return { type: "object", properties, required: ["status", "checks"] };
+}
+
+/** `/docs`. */
+export const docsPath = openPath({
+  operationId: "docs.get",
+  summary: "This documentation as a page",
+  content: { "text/html": { schema: text } },
+});
+
+/** A document. */
+export const documentContent = {
+  "application/json": {
+    schema: { type: "object", properties: { openapi: text, info: { type: "object" } }, required: ["openapi", "info"] },
+    example: { openapi: "3.1.0", info: { title: "Cell CRM", version: "2.0.0" } },
+  },
+};
+
+/** `/openapi.json`. */
+export const documentPath = openPath({
+  operationId: "openapi.get",
+  summary: "This document",
+  description: "OpenAPI 3.1, with the address under which it was asked for as its server.",
+  content: documentContent,
+});
