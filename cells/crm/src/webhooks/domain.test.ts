@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { payment } from "../payments/schema.ts";
 import { eventsOf, eventTypes, payloadOf, retryDelaysMs, verdictOf, wants } from "./domain.ts";
 
 const change = (field: string, after: unknown, before: unknown = null) => ({ field, before, after });
@@ -73,4 +74,16 @@ test("a payload masks what is sensitive, and all of what it does not know", () =
     changes: [change("phone", "138****8000"), change("note", "n")],
   });
   expect(payloadOf(event, "t", undefined).data).toMatchObject({ changes: [change("phone", "****"), change("note", "****")] });
+});
+
+test("a payload of a payment tells neither its amount nor whether that was too much", () => {
+  const entry = {
+    ...{ id: "x", seq: 1, action: "create", resourceType: "payment", resourceId: "1", resourceName: null, resourceVersion: 1 },
+    ...{ changes: [change("amount", "400.00"), change("overpaid", true), change("kind", "payment")] },
+    ...{ requestId: "q", actorId: "a", importId: null },
+  };
+  const event = { eventId: "e", eventType: "payment.registered", occurredAt: "2026-01-01T00:00:00.000Z", entry };
+  expect(payloadOf(event, "t", payment).data).toMatchObject({
+    changes: [change("amount", "****"), change("overpaid", "****"), change("kind", "payment")],
+  });
 });
