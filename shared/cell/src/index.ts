@@ -10,6 +10,7 @@ export { type Call, type CallOf, type Endpoint, type EndpointExample, endpoint, 
 export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
 export { type CsvFile, type FileLimits, fileLimits } from "./files.ts";
 export { type Condition, equals, not } from "./filter.ts";
+export { maskedFilter, maskedKeyword } from "./filter-masking.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";
 export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField } from "./list-fields.ts";
 export { booleanParam, intParam } from "./list-parameters.ts";

@@ -1,10 +1,11 @@
 import { hash } from "node:crypto";
 import type { Principal } from "@cell/http";
 import { type Parameters, type Rows, type Statement, StatementCache, type Tenant, type TenantDb } from "@cell/postgres";
-import { badField } from "@cell/problem";
+import { badField, Problem } from "@cell/problem";
 import { type AliasedSelectQueryBuilder, type Compilable, type SelectQueryBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
+import type { CursorOrder, Cursors } from "./cursor.ts";
 import { text } from "./fields.ts";
 import { type Condition, equals, filterConditions } from "./filter.ts";
 import { filterLimits } from "./filter-syntax.ts";
@@ -14,7 +15,7 @@ import { conditionShape, countedAtMost, ListQueries, lookedAt, type Start, shape
 import { type Exposure, maskedField, readableKinds } from "./masking.ts";
 import { remembered } from "./remembered.ts";
 import type { Resource } from "./resource.ts";
-import { decodeCursor, encodeCursor, parseSort, type SortKey } from "./sort.ts";
+import { parseSort, type SortKey } from "./sort.ts";
 
 /** What a resource's list can do. */
 export interface Listing<Row extends object> {
@@ -49,6 +50,8 @@ export interface ListRequest {
 }
 
 const sizes = { fallback: 20, most: 200 };
+/** A page holds so many bytes of rows at most, but one row at least. */
+const pageBytes = 4 * 1024 * 1024;
 /** A filter of more conditions, or with alternatives, is seldom asked again in the same shape. */
 const commonConditions = 4;
 /** With at most so many matches a keyword's index is the shorter way. */
@@ -63,12 +66,14 @@ export const listQuery = z.strictObject({
     .meta({ description: "From 1", examples: [1] }),
   pageSize: intParam(1, sizes.most)
     .optional()
-    .meta({ description: `${sizes.fallback} by default, ${sizes.most} at most`, examples: [20] }),
-  cursor: z
-    .string()
-    .max(2_000)
-    .optional()
-    .meta({ description: "Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`" }),
+    .meta({
+      description: `${sizes.fallback} by default, ${sizes.most} at most. Of records larger than 4 MB together 413 names a size that fits`,
+      examples: [20],
+    }),
+  cursor: z.string().max(2_000).optional().meta({
+    description:
+      "Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`",
+  }),
   sort: z
     .string()
     .max(200)
@@ -181,38 +186,56 @@ export class Lists<Row extends object> {
     return { conditions, sort, values, isCommon, sought: isPlain ? sought : undefined };
   }
 
-  /** One page, with the total of all matches. */
-  async page(tenant: TenantDb, request: ListRequest, query: ListQuery): Promise<Page<Row>> {
+  /**
+   * One page, with the total of all matches. A walk by cursor gets fewer rows where they are large; a numbered page is refused with
+   * PAYLOAD_TOO_LARGE, since the next one would leave rows out. Without `cursors` there is no next page.
+   */
+  async page(tenant: TenantDb, request: ListRequest, query: ListQuery, cursors?: Cursors): Promise<Page<Row>> {
     const pageSize = query.pageSize ?? sizes.fallback;
-    const { sort, values } = request;
-    const fingerprint = this.#fingerprint(tenant, query);
-    const position = query.cursor ? decodeCursor(query.cursor, fingerprint, sort, this.listing.fields) : undefined;
     if (query.cursor !== undefined && query.page !== undefined) throw badField("cursor", "INVALID_FORMAT", "cannot be combined with page");
+    const fingerprint = this.#fingerprint(tenant, query);
+    const order = this.#orderOf(request);
+    const position = query.cursor ? cursors?.decode(query.cursor, fingerprint, order) : undefined;
     const page = position?.page ?? query.page ?? 1;
     const offset = position ? 0 : (page - 1) * pageSize;
-    const cursorValues = position ? Object.fromEntries(position.values.map((value, index) => [`k${index}`, value])) : {};
     const start: Start = position ? "after" : offset > 0 ? "offset" : "first";
+    const cursorValues = position ? Object.fromEntries(position.values.map((value, index) => [`k${index}`, value])) : {};
+    const [found, count] = await Promise.all([
+      this.#find(tenant, request, { pageSize, start, fingerprint, values: { ...request.values, ...cursorValues, offset } }),
+      position ? position : this.#total(tenant, request, query.total === "exact"),
+    ]);
+    const rows = found.first(pageSize);
+    const { total, totalIsLowerBound } = count;
+    if (found.isCut && rows.length < pageSize && query.cursor === undefined) throw tooLarge(rows.length);
+    if (request.sought && total <= few) this.#scarce.set(fingerprint, true);
+    else if (request.sought) this.#scarce.delete(fingerprint);
+    let nextCursor: string | null = null;
+    if (cursors && (found.length > pageSize || found.isCut)) {
+      const values = request.sort.map(({ field }) => rows.value(rows.length - 1, field));
+      nextCursor = cursors.encode({ fingerprint, page: page + 1, total, totalIsLowerBound, values }, order);
+    }
+    return { rows, total, totalIsLowerBound, page, pageSize, nextCursor };
+  }
+
+  /** The rows of a page, and one more where there are more. */
+  async #find(
+    tenant: TenantDb,
+    request: ListRequest,
+    { pageSize, start, fingerprint, values }: { pageSize: number; start: Start; fingerprint: string; values: Values },
+  ): Promise<Rows<Row>> {
     const read = (way: Way) => {
       const shape = `${shapeOf(request)}|${start}|${way}|${pageSize}`;
       const select = this.#pages.get(shape, (p) => this.#queries.page(request, p, pageSize, start, way), request.isCommon);
-      return tenant.rows(select, { ...values, ...cursorValues, offset });
+      return tenant.rows(select, values, pageBytes);
     };
-    const find = async () => {
-      if (!request.sought || start === "offset") return read("any");
-      const latest = this.#scarce.has(fingerprint) ? undefined : await read("latest");
-      return latest && latest.length > pageSize ? latest : read("matches");
-    };
-    const [found, count] = await Promise.all([find(), position ? position : this.#total(tenant, request, query.total === "exact")]);
-    const more = found.length > pageSize;
-    const rows = found.first(pageSize);
-    const { total, totalIsLowerBound } = count;
-    if (request.sought && total <= few) this.#scarce.set(fingerprint, true);
-    else if (request.sought) this.#scarce.delete(fingerprint);
-    const last = pageSize - 1;
-    const next = more
-      ? encodeCursor({ fingerprint, page: page + 1, total, totalIsLowerBound, values: sort.map(({ field }) => rows.value(last, field)) })
-      : null;
-    return { rows, total, totalIsLowerBound, page, pageSize, nextCursor: next };
+    if (!request.sought || start === "offset") return read("any");
+    const latest = this.#scarce.has(fingerprint) ? undefined : await read("latest");
+    return latest && (latest.length > pageSize || latest.isCut) ? latest : read("matches");
+  }
+
+  #orderOf({ sort }: ListRequest): CursorOrder {
+    const { fields, resource } = this.listing;
+    return { sort, fields, isSensitive: sort.some(({ field }) => resource.sensitive[field] !== undefined) };
   }
 
   /** The statement for all matches in their order, for exports. */
@@ -296,4 +319,12 @@ export class Lists<Row extends object> {
 /** A substring as a LIKE pattern, in lower case. */
 export function likePattern(term: string): string {
   return `%${term.toLowerCase().replace(/[\\%_]/g, "\\$&")}%`;
+}
+
+function tooLarge(fitting: number): Problem {
+  return new Problem(
+    "PAYLOAD_TOO_LARGE",
+    `These records are so large that a page holds ${fitting} of them: ask for pageSize=${fitting} or less, or walk by cursor, which ends each page in time`,
+    { details: { pageSize: fitting } },
+  );
 }

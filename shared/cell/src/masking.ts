@@ -100,6 +100,12 @@ export function mask(kind: SensitiveKind, value: unknown): unknown {
   }
 }
 
+/** The kind of personal data that a text has the form of; undefined for any other text. */
+export function looksPersonal(text: string): SensitiveKind | undefined {
+  if (/^[^\s@]+@[^\s@]+$/.test(text.trim())) return "email";
+  return /^\+?[\d\s().\-/]+$/.test(text.trim()) && text.replace(/\D/g, "").length >= 7 ? "phone" : undefined;
+}
+
 /** 403 for a question whose answer would tell a field that the caller may not read. */
 export function maskedField(field: string): Problem {
   return new Problem("FIELD_MASKED", `${field} is masked for you: it can be filtered by isNull alone, and not sorted by`, {

@@ -53,7 +53,7 @@ async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoi
       ...(query ? { query: query as z.ZodObject } : {}),
       ...(Object.keys(content).length > 0 ? { body: { required: !endpoint.bodyOptional, content } } : {}),
     },
-    responses: responsesOf(endpoint),
+    responses: responsesOf(endpoint, listing !== undefined),
   };
   app.openAPIRegistry.registerPath(createRoute(config as never));
 }
@@ -83,11 +83,12 @@ function isOwned({ sight }: Endpoint): boolean {
   return sight !== undefined && sight !== "everyone";
 }
 
-function responsesOf(endpoint: Endpoint): RouteConfig["responses"] {
+function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["responses"] {
   const { method, params, body, files, versioned, status, answer, produces = [] } = endpoint;
   const refusals = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.refusals ?? [])]);
   if (params || isOwned(endpoint)) refusals.add(404);
   if (isWrite(endpoint)) refusals.add(409);
+  if (isList) refusals.add(413);
   if (body || files) refusals.add(413).add(415);
   if (isConditional(endpoint)) refusals.add(412);
   const headers = [...answered];

@@ -2,6 +2,7 @@ import type { Principal } from "@cell/http";
 import type { Rows } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import { type AuditDraft, audited as auditedRecord } from "./audit.ts";
+import type { Cursors } from "./cursor.ts";
 import { type Call, requirePermission } from "./endpoint.ts";
 import type { Condition } from "./filter.ts";
 import { listJson } from "./json-rows.ts";
@@ -70,11 +71,13 @@ export async function answerList<Row extends object>(
   lists: Lists<Row>,
   options: ListOptions<Call<unknown, ListQuery, unknown>, Row>,
   record: (call: Call, drafts: AuditDraft[]) => Promise<void>,
+  cursors: Cursors,
 ): Promise<string> {
   const { resource } = lists.listing;
   const revealed = revealedBy(call.query.reveal, resource.sensitive, call.caller);
   const request = await lists.resolve(call.tenant, call.query, call.caller, (await options.conditions?.(call)) ?? []);
-  const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = await lists.page(call.tenant.reader(), request, call.query);
+  const found = await lists.page(call.tenant.reader(), request, call.query, cursors);
+  const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = found;
   const drafts = options.auditsReveal || revealed.audited.length === 0 ? [] : revealDrafts(resource, rows.objects(), revealed.audited);
   if (drafts.length > 0) await record(call, drafts);
   const cleared = clearance(call.caller, lists.listing.exposure ?? "list", revealed.fields);

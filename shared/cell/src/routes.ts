@@ -5,6 +5,7 @@ import { badField, Problem } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "./audit.ts";
 import type { Cell, CellOptions } from "./cell.ts";
 import { type CommandOptions, command } from "./command.ts";
+import { Cursors } from "./cursor.ts";
 import { type Call, type Endpoint, headerOf } from "./endpoint.ts";
 import { Files } from "./files.ts";
 import { rowJson } from "./json-rows.ts";
@@ -22,8 +23,9 @@ export type Register = (
 ) => void;
 
 /** The ways in which a slice can make routes, each with its policies. */
-export function routesOf({ committed, log, files: limits }: CellOptions, requests: () => number, register: Register): Cell {
+export function routesOf({ assertionKeys, committed, log, files: limits }: CellOptions, requests: () => number, register: Register): Cell {
   const files = new Files(limits);
+  const cursors = new Cursors(assertionKeys);
   const record = async (call: Call, drafts: AuditDraft[]): Promise<void> => {
     const entries = drafts.map((draft) => auditEntry(call, draft));
     await call.tenant.write((session) => session.commit(undefined, [], entries));
@@ -70,7 +72,8 @@ export function routesOf({ committed, log, files: limits }: CellOptions, request
         async (call, headers) => {
           const streamed = await listOptions.stream?.(call as never, headers);
           if (streamed) return streamed;
-          const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, listOptions as ListOptions<never, never>, record);
+          const options = listOptions as ListOptions<never, never>;
+          const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, options, record, cursors);
           return sendWhole(outgoingOf(call), 200, headers, body);
         },
         lists.listing as unknown as Listing<never>,

@@ -1,7 +1,7 @@
 import type { Parameters } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import { type RawBuilder, sql } from "kysely";
-import { casts, hasForm, type ListFields } from "./list-fields.ts";
+import { casts, type ListFields } from "./list-fields.ts";
 
 export interface SortKey {
   field: string;
@@ -50,50 +50,4 @@ function after({ field, descending }: SortKey, value: RawBuilder<unknown>): RawB
   return descending
     ? sql<boolean>`(${column} < ${value} or (${column} is not null and ${value} is null))`
     : sql<boolean>`(${column} > ${value} or (${column} is null and ${value} is not null))`;
-}
-
-export interface Position {
-  /** What the cursor is good for. */
-  fingerprint: string;
-  page: number;
-  /** The total as it was when the walk began. */
-  total: number;
-  totalIsLowerBound: boolean;
-  /** The sort keys of the last row. */
-  values: unknown[];
-}
-
-export function encodeCursor(position: Position): string {
-  const { fingerprint, page, total, totalIsLowerBound, values } = position;
-  return Buffer.from(JSON.stringify([fingerprint, page, total, totalIsLowerBound, values])).toString("base64url");
-}
-
-/** Throws BAD_REQUEST for a cursor that is none, or of another tenant, list, filter or order. */
-export function decodeCursor(cursor: string, fingerprint: string, sort: readonly SortKey[], fields: ListFields): Position {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(Buffer.from(cursor, "base64url").toString());
-  } catch {
-    throw foreign();
-  }
-  if (!Array.isArray(parsed) || parsed.length !== 5) throw foreign();
-  const [given, page, total, totalIsLowerBound, values] = parsed as unknown[];
-  if (given !== fingerprint || !Number.isSafeInteger(page) || !Number.isSafeInteger(total) || typeof totalIsLowerBound !== "boolean")
-    throw foreign();
-  if (!Array.isArray(values) || values.length !== sort.length || !values.every((value, index) => isKey(value, sort[index], fields)))
-    throw foreign();
-  return { fingerprint, page: page as number, total: total as number, totalIsLowerBound, values };
-}
-
-/** Whether a value can stand where the row's key stood. */
-function isKey(value: unknown, key: SortKey | undefined, fields: ListFields): boolean {
-  const type = fields[key?.field ?? ""]?.type ?? "uuid";
-  return (
-    value === null ||
-    ((typeof value === "string" || typeof value === "number" || typeof value === "boolean") && hasForm(type, String(value)))
-  );
-}
-
-function foreign() {
-  return badField("cursor", "INVALID_FORMAT", "does not belong to this list with this filter and order; begin again without it");
 }

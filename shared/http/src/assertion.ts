@@ -1,4 +1,4 @@
-import { hash, timingSafeEqual } from "node:crypto";
+import { hash, hkdfSync, timingSafeEqual } from "node:crypto";
 import { Problem, unavailable } from "@cell/problem";
 
 /** Everything that a caller can be allowed to do (`crm.md`, section 4), and `cell:admin`, the gateway's own. */
@@ -63,6 +63,11 @@ function assertionKey(id: string, secret: Buffer): AssertionKey {
   const block = Buffer.alloc(64);
   (secret.length > 64 ? hash("sha256", secret, "buffer") : secret).copy(block);
   return { id, innerPad: block.map((byte) => byte ^ 0x36) as Buffer, outerPad: block.map((byte) => byte ^ 0x5c) as Buffer };
+}
+
+/** A key of 32 bytes for another purpose out of each assertion key, under the same ids: every process that has these keys derives the same ones. */
+export function derivedKeys(keys: AssertionKeys, purpose: string): { id: string; key: Buffer }[] {
+  return keys.map(({ id, innerPad }) => ({ id, key: Buffer.from(hkdfSync("sha256", innerPad, "", purpose, 32)) }));
 }
 
 // Reused between calls, which never interleave: a message is hashed where it is written.

@@ -2,6 +2,7 @@ export { type Networks, parseNetworks } from "./addresses.ts";
 export {
   type AssertionKeys,
   type Caller,
+  derivedKeys,
   type Permission,
   type Principal,
   parseAssertionKeys,

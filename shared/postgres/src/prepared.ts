@@ -4,7 +4,11 @@ import type { Shape } from "./rows.ts";
 import { RowsQuery } from "./rows-query.ts";
 
 /** A query as it is sent: by the extended protocol alone, which takes one statement and no more. */
-export type Query = pg.QueryConfig & { queryMode: "extended" };
+export type Query = pg.QueryConfig & {
+  queryMode: "extended";
+  /** How many bytes of rows are taken in at most; further ones are let go. */
+  maxBytes?: number | undefined;
+};
 
 /** What a connection knows of a statement. */
 export interface Kept {

@@ -28,6 +28,9 @@ export class RowsQuery extends DriverQuery {
   readonly query_timeout: number;
   readonly #statement: Kept;
   readonly #rows: RawRow[] = [];
+  readonly #maxBytes: number;
+  #bytes = 0;
+  #count = 0;
 
   constructor(query: Query, statement: Kept, timeoutMs: number) {
     super(query.text);
@@ -36,6 +39,7 @@ export class RowsQuery extends DriverQuery {
     this.queryMode = query.queryMode;
     this.query_timeout = timeoutMs;
     this.#statement = statement;
+    this.#maxBytes = query.maxBytes ?? Number.POSITIVE_INFINITY;
   }
 
   /** Sends the query. Rejects with the driver's error. */
@@ -62,7 +66,9 @@ export class RowsQuery extends DriverQuery {
   }
 
   handleDataRow(row: RawRow): void {
-    this.#rows.push(row);
+    this.#count++;
+    this.#bytes += row.size;
+    if (this.#bytes <= this.#maxBytes || this.#rows.length === 0) this.#rows.push(row);
   }
 
   handleCommandComplete(): void {
@@ -74,6 +80,6 @@ export class RowsQuery extends DriverQuery {
   }
 
   handleReadyForQuery(): void {
-    this.callback(undefined, new Rows(this.#statement.shape ?? noColumns, this.#rows));
+    this.callback(undefined, new Rows(this.#statement.shape ?? noColumns, this.#rows, this.#count > this.#rows.length));
   }
 }

@@ -33,10 +33,13 @@ export function shapeOf(fields: readonly pg.FieldDef[]): Shape {
 export class Rows<R = unknown> {
   readonly shape: Shape;
   readonly raw: readonly RawRow[];
+  /** More rows came than `maxBytes` had room for: these are the first ones, one at least. */
+  readonly isCut: boolean;
 
-  constructor(shape: Shape, raw: readonly RawRow[]) {
+  constructor(shape: Shape, raw: readonly RawRow[], isCut = false) {
     this.shape = shape;
     this.raw = raw;
+    this.isCut = isCut;
   }
 
   get length(): number {

@@ -30,8 +30,8 @@ export interface TenantDb {
   readonly identity: object;
   /** All rows of a statement. */
   query<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
-  /** All rows of a statement, as they came: for who writes them on. */
-  rows<P extends object, R>(statement: Statement<P, R>, values: P): Promise<Rows<R>>;
+  /** All rows of a statement, as they came: for who writes them on. Of those beyond `maxBytes` none is kept in memory. */
+  rows<P extends object, R>(statement: Statement<P, R>, values: P, maxBytes?: number): Promise<Rows<R>>;
   /** The first row, or undefined. */
   first<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R | undefined>;
   /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops or aborts. */
@@ -128,10 +128,11 @@ export class Session {
     return (await this.rows(query, values)).objects();
   }
 
-  async rows<P extends object, R>(query: Statement<P, R>, values: P): Promise<Rows<R>> {
-    const { compiled } = query;
+  async rows<P extends object, R>(statement: Statement<P, R>, values: P, maxBytes?: number): Promise<Rows<R>> {
+    const { compiled } = statement;
     const configured = this.tenant.configure(compiled, bind(compiled, values));
-    return (await (compiled.long ? this.sendLong(configured) : this.send(configured))) as Rows<R>;
+    const query = maxBytes === undefined ? configured : { ...configured, maxBytes };
+    return (await (compiled.long ? this.sendLong(query) : this.send(query))) as Rows<R>;
   }
 
   protected async sendLong(query: Query): Promise<Rows> {
@@ -192,10 +193,10 @@ export class WriteSession extends Session {
     await guard?.(true);
   }
 
-  override async rows<P extends object, R>(query: Statement<P, R>, values: P): Promise<Rows<R>> {
+  override async rows<P extends object, R>(query: Statement<P, R>, values: P, maxBytes?: number): Promise<Rows<R>> {
     const guard = this.#takeGuard();
-    if (!guard) return super.rows(query, values);
-    const [looked, rows] = await Promise.allSettled([guard(false), super.rows(query, values)]);
+    if (!guard) return super.rows(query, values, maxBytes);
+    const [looked, rows] = await Promise.allSettled([guard(false), super.rows(query, values, maxBytes)]);
     if (looked.status === "rejected") throw looked.reason;
     if (rows.status === "rejected") throw rows.reason;
     return rows.value;

@@ -3,6 +3,8 @@ import type pg from "pg";
 
 /** The type of the server's message that holds a row, and the bytes before a message's content: its type and its length. */
 const [dataRow, headLength] = [0x44, 5] as const;
+/** The bytes between the length of a row's message and its first field: that length itself and the number of fields. */
+const rowHeadLength = 6;
 
 /** A row as the server sent it: how many fields, then for each its length (-1: null) and its bytes. */
 export class RawRow {
@@ -13,6 +15,11 @@ export class RawRow {
   constructor(bytes: Buffer, at: number) {
     this.bytes = bytes;
     this.at = at;
+  }
+
+  /** How many bytes of the server's message it takes. */
+  get size(): number {
+    return this.bytes.readInt32BE(this.at - rowHeadLength);
   }
 
   /** A field as text; null for a NULL, undefined where the row has no such field. */

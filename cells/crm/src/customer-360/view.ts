@@ -86,7 +86,7 @@ export class View {
   /** The newest records of a list, under the list's own rules. */
   async section<Row extends object>(path: string, lists: Lists<Row>) {
     const { resource } = lists.listing;
-    const page = await lists.page(this.#tenant, await this.#request(lists), { pageSize: 10, total: "exact" });
+    const page = await lists.page(this.#tenant, await this.#request(lists), { pageSize: 10, total: "exact", cursor: "" });
     const rows = page.rows.objects();
     const cleared = clearance(this.#call.caller, "list", this.#reveal.fields);
     this.#audit(resource, rows, cleared.clear);

@@ -11,6 +11,9 @@ import {
   listAnswer,
   listOf,
   listQuery,
+  maskedFilter,
+  maskedKeyword,
+  type Resource,
   revealedBy,
 } from "@cell/cell";
 import type { Tenant } from "@cell/postgres";
@@ -79,7 +82,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       clearance: cleared,
       tenantId: call.tenant.tenantId,
       bom: bom !== false,
-      ended: (sent, completed) => cell.record(call, [draftOf(call, resource.type, resource.fields, sent, completed)]),
+      ended: (sent, completed) => cell.record(call, [draftOf(call, resource, sent, completed)]),
     };
     return cell.file(call, headers, {
       name: `${path.slice(1)}-${call.now.slice(0, 10)}.csv`,
@@ -93,17 +96,19 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       stream: (call, headers) => file(cell, call, headers),
       auditsReveal: true,
       async extra(call, page) {
-        await cell.record(call, [draftOf(call, resource.type, resource.fields, page.length, true)]);
+        await cell.record(call, [draftOf(call, resource, page.length, true)]);
         return {};
       },
     });
   };
 }
 
-/** Who took what out, and how much of it. */
-function draftOf({ query }: ExportCall, resourceType: string, fields: readonly string[], rows: number, completed: boolean): AuditDraft {
+/** Who took what out, and how much of it; values of sensitive fields in what was asked for are masked. */
+function draftOf({ query }: ExportCall, { type, fields, sensitive }: Resource, rows: number, completed: boolean): AuditDraft {
   const { format = "json", bom: _bom, ...asked } = query satisfies ListQuery & ExportCall["query"];
+  if (asked.filter !== undefined) asked.filter = maskedFilter(asked.filter, sensitive);
+  if (asked.keyword !== undefined) asked.keyword = maskedKeyword(asked.keyword);
   const told = { format, ...asked, fields, rows, completed };
   const changes = Object.entries(told).flatMap(([field, after]) => (after === undefined ? [] : { field, before: null, after }));
-  return { action: "export", resourceType, resourceId: uuidv7(), resourceName: null, resourceVersion: null, changes };
+  return { action: "export", resourceType: type, resourceId: uuidv7(), resourceName: null, resourceVersion: null, changes };
 }
