@@ -1,5 +1,7 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { auditOf, inspect, startCrm } from "./testing.ts";
 
 let cell: TestCell;
@@ -84,6 +86,40 @@ describe("pages of large records", () => {
       }
     },
   );
+
+  test("hardly more is read than a page holds, however many records are asked for", async () => {
+    const tenantId = await cell.tenant();
+    await inspect(
+      tenantId,
+      `insert into $tenant.customers (customer_id, name, name_key, status, owner_id, tags, custom_fields, created_at, updated_at, version)
+       select gen_random_uuid(), n, n, 'lead', 'user-001', '{}', jsonb_build_object('text', repeat('x', 500000)), date_trunc('milliseconds', now()), now(), 1
+       from generate_series(1, 100) n`,
+    );
+    const target = new URL(inject("databaseUrl"));
+    const port = Number(target.port);
+    let bytes = 0;
+    const relay = createServer((client) => {
+      const server = connect(port, "127.0.0.1");
+      client.pipe(server).pipe(client);
+      server.on("data", ({ length }) => {
+        bytes += length;
+      });
+      for (const socket of [client, server]) socket.on("error", () => undefined);
+    }).listen(0, "127.0.0.1");
+    await once(relay, "listening");
+    target.port = String((relay.address() as AddressInfo).port);
+    const behind = await startCrm({ databaseUrl: target.href });
+    try {
+      const { answers } = await walk(behind.client(tenantId), "/customers?pageSize=200", "customerId");
+      const answered = answers.reduce((sum, { text }) => sum + text.length, 0);
+      expect(answers.length).toBeGreaterThanOrEqual(12);
+      // Before it is known how large the rows are, 25 of them are read.
+      expect(bytes).toBeLessThan(1.5 * answered + 25 * 500_000);
+    } finally {
+      await behind.stop();
+      relay.close();
+    }
+  });
 
   test("a record that is larger than a page is a page of its own, and the 360 view shows what fits", async () => {
     const tenantId = await cell.tenant();

@@ -29,8 +29,8 @@ export class ListQueries<Row extends object> {
     this.#listing = listing;
   }
 
-  /** The rows of a page, and one more where there are more. */
-  page(request: ListRequest, p: Parameters<Values>, pageSize: number, start: Start, way: Way): Compilable<Row> {
+  /** The first rows from a page's beginning on. */
+  page(request: ListRequest, p: Parameters<Values>, limit: number, start: Start, way: Way): Compilable<Row> {
     const { sought } = request;
     let query = this.matching(request, p, way === "latest" ? sought : undefined) as unknown as Query;
     if (start === "after") query = query.where(keysetCondition(request.sort, this.#listing.fields, p) as never);
@@ -40,7 +40,7 @@ export class ListQueries<Row extends object> {
     } else if (way === "matches") query = from(query.offset(sql.lit(0) as never)).select(this.#columns);
     query = this.#order(query as never, request) as unknown as Query;
     // A literal limit: as a parameter it would keep PostgreSQL from ever using a generic plan.
-    query = query.limit(sql.lit(pageSize + 1) as never);
+    query = query.limit(sql.lit(limit) as never);
     if (start === "offset") query = query.offset(sql`${p.offset}::bigint` as never);
     return query as unknown as Compilable<Row>;
   }

@@ -52,6 +52,8 @@ export interface ListRequest {
 const sizes = { fallback: 20, most: 200 };
 /** A page holds so many bytes of rows at most, but one row at least. */
 const pageBytes = 4 * 1024 * 1024;
+/** So many rows are read before it is known how large a tenant's rows are. */
+const unknownPortion = 25;
 /** A filter of more conditions, or with alternatives, is seldom asked again in the same shape. */
 const commonConditions = 4;
 /** With at most so many matches a keyword's index is the shorter way. */
@@ -132,6 +134,21 @@ export interface Page<Row> {
   nextCursor: string | null;
 }
 
+/** A page that is asked for: its size, and where it begins. */
+interface AskedPage {
+  pageSize: number;
+  start: Start;
+  fingerprint: string;
+  values: Values;
+}
+
+/** Rows that are asked for at once. */
+interface AskedRows extends Pick<AskedPage, "start" | "values"> {
+  way: Way;
+  limit: number;
+  maxBytes: number;
+}
+
 /** A statement's values by name. */
 export type Values = Record<string, unknown>;
 
@@ -142,6 +159,8 @@ export class Lists<Row extends object> {
   readonly #pages = new StatementCache<Values, Row>(200);
   readonly #counts: StatementCache<Values, { total: number }>;
   readonly #aggregates = new StatementCache<Values, unknown>(200);
+  /** How large a row of each tenant was in the page that was read last. */
+  readonly #rowBytes = new LRUCache<string, number>({ max: 10_000 });
   /** Questions whose matches were few when they were asked last. */
   readonly #scarce = new LRUCache<string, true>({ max: 10_000 });
 
@@ -218,19 +237,46 @@ export class Lists<Row extends object> {
   }
 
   /** The rows of a page, and one more where there are more. */
-  async #find(
-    tenant: TenantDb,
-    request: ListRequest,
-    { pageSize, start, fingerprint, values }: { pageSize: number; start: Start; fingerprint: string; values: Values },
-  ): Promise<Rows<Row>> {
-    const read = (way: Way) => {
-      const shape = `${shapeOf(request)}|${start}|${way}|${pageSize}`;
-      const select = this.#pages.get(shape, (p) => this.#queries.page(request, p, pageSize, start, way), request.isCommon);
-      return tenant.rows(select, values, pageBytes);
-    };
-    if (!request.sought || start === "offset") return read("any");
+  async #find(tenant: TenantDb, request: ListRequest, asked: AskedPage): Promise<Rows<Row>> {
+    const { pageSize, start, fingerprint } = asked;
+    const wanted = pageSize + 1;
+    if (!request.sought || start === "offset") return this.#inPortions(tenant, request, asked, wanted);
+    const read = (way: Way) => this.#read(tenant, request, { ...asked, way, limit: wanted, maxBytes: pageBytes });
     const latest = this.#scarce.has(fingerprint) ? undefined : await read("latest");
-    return latest && (latest.length > pageSize || latest.isCut) ? latest : read("matches");
+    return latest && (latest.length === wanted || latest.isCut) ? latest : read("matches");
+  }
+
+  /** As many rows as are wanted, of a tenant's large ones in portions: what does not fit into a page is hardly read. */
+  async #inPortions(tenant: TenantDb, request: ListRequest, asked: AskedPage, wanted: number): Promise<Rows<Row>> {
+    const { tenantId } = tenant;
+    let rows: Rows<Row> | undefined;
+    for (let [start, values] = [asked.start, asked.values]; ; ) {
+      const taken = rows?.length ?? 0;
+      const left = pageBytes - (rows?.size ?? 0);
+      const rowBytes = rows && taken > 0 ? rows.size / taken : this.#rowBytes.get(tenantId);
+      const fitting = portionOf(rowBytes, wanted - taken, left);
+      const limit = rows ? fitting : Math.max(1, fitting);
+      // Where not one row more fits, the next one is looked for and not taken.
+      const next = await this.#read(tenant, request, { start, values, way: "any", limit: Math.max(limit, 1), maxBytes: left });
+      if (rows && limit < 1) rows = next.length > 0 ? rows.cut() : rows;
+      else rows = rows ? rows.followedBy(next) : next;
+      if (next.length < limit || limit < 1 || rows.length >= wanted) break;
+      start = "after";
+      values = { ...values, ...this.#keysOf(request, rows) };
+    }
+    if (rows.length > 0) this.#rowBytes.set(tenantId, rows.size / rows.length);
+    return rows;
+  }
+
+  #read(tenant: TenantDb, request: ListRequest, { start, values, way, limit, maxBytes }: AskedRows): Promise<Rows<Row>> {
+    const shape = `${shapeOf(request)}|${start}|${way}|${limit}`;
+    const select = this.#pages.get(shape, (p) => this.#queries.page(request, p, limit, start, way), request.isCommon);
+    return tenant.rows(select, values, maxBytes);
+  }
+
+  /** The sort keys of the last row, as a keyset's values. */
+  #keysOf({ sort }: ListRequest, rows: Rows<Row>): Values {
+    return Object.fromEntries(sort.map(({ field }, index) => [`k${index}`, rows.value(rows.length - 1, field)]));
   }
 
   #orderOf({ sort }: ListRequest): CursorOrder {
@@ -319,6 +365,14 @@ export class Lists<Row extends object> {
 /** A substring as a LIKE pattern, in lower case. */
 export function likePattern(term: string): string {
   return `%${term.toLowerCase().replace(/[\\%_]/g, "\\$&")}%`;
+}
+
+/** How many rows are read at once: all that are wanted, unless they are so large that `left` bytes do not hold them, or of unknown size. */
+function portionOf(rowBytes: number | undefined, wanted: number, left: number): number {
+  if (rowBytes === undefined) return Math.min(wanted, unknownPortion);
+  if (rowBytes * wanted <= left) return wanted;
+  // Powers of two, since each number makes a statement of its own; 0 where not one row fits.
+  return left < rowBytes ? 0 : 2 ** Math.floor(Math.log2(left / rowBytes));
 }
 
 function tooLarge(fitting: number): Problem {

@@ -46,6 +46,21 @@ export class Rows<R = unknown> {
     return this.raw.length;
   }
 
+  /** How many bytes they took on their way. */
+  get size(): number {
+    return this.raw.reduce((sum, row) => sum + row.size, 0);
+  }
+
+  /** The same rows, of which it is known that there are more. */
+  cut(): Rows<R> {
+    return new Rows(this.shape, this.raw, true);
+  }
+
+  /** These rows and those that come after them. */
+  followedBy(next: Rows<R>): Rows<R> {
+    return new Rows(this.shape, [...this.raw, ...next.raw], next.isCut);
+  }
+
   /** The rows before the n-th. */
   first(n: number): Rows<R> {
     return new Rows(this.shape, this.raw.slice(0, n));
