@@ -2369,11 +2369,11 @@ export type CustomersListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -2434,6 +2434,10 @@ export type CustomersListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -3187,11 +3191,11 @@ export type ContactsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -3252,6 +3256,10 @@ export type ContactsListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -3704,11 +3712,11 @@ export type OpportunitiesListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -3817,6 +3825,10 @@ export type OpportunitiesListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -4274,11 +4286,11 @@ export type OpportunitiesStageHistoryData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -4335,6 +4347,10 @@ export type OpportunitiesStageHistoryErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -4400,11 +4416,11 @@ export type PipelinesListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -4451,6 +4467,10 @@ export type PipelinesListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -4799,11 +4819,11 @@ export type ContractsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -4872,6 +4892,10 @@ export type ContractsListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -5330,11 +5354,11 @@ export type PaymentsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -5407,6 +5431,10 @@ export type PaymentsListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -6777,11 +6805,11 @@ export type CustomersExportData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -6851,6 +6879,10 @@ export type CustomersExportErrors = {
      */
     408: Problem;
     /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
      * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
@@ -6915,11 +6947,11 @@ export type OpportunitiesExportData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -7037,6 +7069,10 @@ export type OpportunitiesExportErrors = {
      */
     408: Problem;
     /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
      * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
@@ -7101,11 +7137,11 @@ export type AuditLogsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -7169,6 +7205,10 @@ export type AuditLogsListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -7559,11 +7599,11 @@ export type WebhooksListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -7610,6 +7650,10 @@ export type WebhooksListErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
@@ -8163,11 +8207,11 @@ export type WebhooksListDeliveriesData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Example: `20`
+         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
-         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`
+         * Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`
          */
         cursor?: string;
         /**
@@ -8226,6 +8270,10 @@ export type WebhooksListDeliveriesErrors = {
      * The request did not arrive in time
      */
     408: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */
