@@ -22,10 +22,12 @@ export function fileOf(program: Program): string {
 
 /**
  * Joins the modules of each program into a few files: Node finds and links a thousand of them in more time than everything else takes at a
- * program's start. Does nothing where they are as they were. Rejects with what rolldown finds wrong. `root`: of the repository.
+ * program's start. Does nothing where they are as they were. Rejects with what rolldown finds wrong. `root`: of the repository; `log`: told
+ * when there is something to do.
  */
-export async function build(root = repository): Promise<void> {
+export async function build(root = repository, log?: (line: string) => void): Promise<void> {
   if (isCurrent(root)) return;
+  log?.("Building the programs.");
   const { rolldown } = await import("rolldown");
   const folder = join(root, "dist");
   const made = `${folder}-${process.pid}`;

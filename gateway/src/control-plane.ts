@@ -54,7 +54,7 @@ export class ControlPlane {
       await this.#compare();
     } catch (error) {
       if (error instanceof UnusableDatabase) this.#unusable = error;
-      this.#log.warn({ err: error }, "the control plane's database does not answer");
+      else this.#log.warn({ err: error }, "the control plane's database does not answer");
     }
     if (!this.#stopped) this.#timer = setTimeout(() => this.#look(), pollMs).unref();
   }

@@ -26,7 +26,10 @@ export interface Gateway extends Server {
   metricsUrl: string;
 }
 
-/** Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when a port is taken. */
+/**
+ * Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when a port is taken, and with an
+ * UnusableDatabase.
+ */
 export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
   const services = await createServices(config, log);
   const { metrics, authenticator, rateLimits, upstreams, controlPlane } = services;
@@ -67,6 +70,8 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     metricsPort === undefined ? undefined : await serveMetrics(metrics.registry, config.host, { port: metricsPort, token });
   services.identityProvider?.start();
   const looked = controlPlane.start();
+  // Waited for below, when it may have failed already.
+  looked.catch(() => undefined);
   const server = await serve({
     fetch,
     ...(cors ? { prepare: cors.prepare } : {}),

@@ -27,6 +27,7 @@ export async function openDatabase(
 ): Promise<Database> {
   const { dataDir, databasePort: port, databaseUrl } = settings;
   if (databaseUrl !== undefined) return openGiven(databaseUrl, secrets, log);
+  log("Starting PostgreSQL.");
   const embedded = await startEmbedded({ dataDir, log, onRestart, ...(port ? { port } : {}) });
   try {
     const urls = await bootstrapDatabase({ url: embedded.socketUrl, passwords: rolePasswords(secrets) });
@@ -38,6 +39,7 @@ export async function openDatabase(
 }
 
 async function openGiven(text: string, secrets: Secrets, log: (line: string) => void): Promise<Database> {
+  log("Looking at the database of DATABASE_URL.");
   const { url, superuser } = await checkUrl(text, log);
   const passwords = rolePasswords(secrets);
   const urls = superuser ? await bootstrapDatabase({ url, passwords }) : await makeGatewayRole(url, passwords.gateway);

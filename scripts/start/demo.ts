@@ -45,11 +45,17 @@ export function writeDemoFile(dataDir: string, content: DemoFile): void {
 }
 
 /** Makes the demo tenants, their keys and data, as far as they are missing. Rejects with the gateway's answer when it refuses. */
-export async function ensureDemo(dataDir: string, gateway: string, operatorKey: string, signal: AbortSignal): Promise<DemoTenants> {
+export async function ensureDemo(
+  dataDir: string,
+  gateway: string,
+  operatorKey: string,
+  log: (line: string) => void,
+  signal: AbortSignal,
+): Promise<DemoTenants> {
   const known = readJson<DemoFile>(lastFile(dataDir))?.tenants ?? {};
   const entries = tenants.map(async (tenant) => {
     const api = new Api(gateway, tenant.tenantId, signal);
-    return [tenant.tenantId, await ensureTenant(api, tenant, operatorKey, known[tenant.tenantId] ?? {})] as const;
+    return [tenant.tenantId, await ensureTenant(api, tenant, operatorKey, known[tenant.tenantId] ?? {}, log)] as const;
   });
   return Object.fromEntries(await Promise.all(entries));
 }
@@ -66,9 +72,11 @@ async function ensureTenant(
   tenant: DemoTenant,
   operatorKey: string,
   known: Record<string, DemoKey>,
+  log: (line: string) => void,
 ): Promise<Record<string, DemoKey>> {
   const valid = await Promise.all(roles.map(async (name) => known[name] !== undefined && (await api.accepts(known[name].key))));
   const { tenantId, name } = tenant;
+  if (!valid.every(Boolean)) log(`${tenantId}: making the demo tenant, its keys and its data.`);
   if (!valid.includes(true))
     await api.call("/api/admin/tenants", operatorKey, { method: "POST", body: { tenantId, name }, tolerated: ["CONFLICT"] });
   const keys = await Promise.all(

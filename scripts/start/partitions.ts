@@ -28,6 +28,7 @@ export async function* openPartitions(
   for (let number = 2; number <= partitions; number++) {
     const folder = join(dataDir, `crm-${number}`);
     const port = crmPort + number - 1;
+    log(`Starting the PostgreSQL of crm-${number}.`);
     const database = await startEmbedded({ dataDir: folder, log, onRestart });
     // Handed over first, so that it is stopped whatever fails after it.
     const partition: Partition = { name: `crm-${number}`, port, url: `http://127.0.0.1:${port}`, folder, database, databaseUrl: "" };

@@ -1,11 +1,12 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, openSync, readFileSync, renameSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { boundLog, openLog } from "@cell/postgres/embedded/log-file";
+import { boundLog, openLog, sizeOf } from "@cell/postgres/embedded/log-file";
 import { sendSignal } from "@cell/postgres/embedded/process";
 import { endProcess } from "./lock.ts";
+import { appendAsJson } from "./text-lines.ts";
 
 export interface ServiceOptions {
   name: string;
@@ -44,25 +45,19 @@ const steadyMs = 3_000;
 /** Runs a server as a process of its own, its output in `<logDir>/<name>.log`; one that was ready and dies is started again. */
 export function startService({ name, script, env, url, logDir, log, onPid }: ServiceOptions): Service {
   const logPath = join(logDir, `${name}.log`);
-  if (existsSync(logPath)) renameSync(logPath, `${logPath}.1`);
   const bound = setInterval(() => boundLog(logPath), boundLogMs);
   let wasReady = false;
   let stopping = false;
   let ended = false;
   let pid = 0;
   let backoffMs = 0;
+  let logStart = 0;
 
   function launch(): void {
-    const output = openLog(logPath);
     const startedAt = Date.now();
+    logStart = sizeOf(logPath);
     // A session of its own: Ctrl-C in the terminal is for the parent, which stops everything in order.
-    const child = spawn(process.execPath, [youngGeneration, script], {
-      cwd: root,
-      env: { ...process.env, ...oneHeap, ...env },
-      detached: true,
-      stdio: ["ignore", output, output],
-    });
-    closeSync(output);
+    const child = run(name, script, env, logPath, { detached: true });
     ended = false;
     child.once("exit", (code, signal) => {
       ended = true;
@@ -84,7 +79,7 @@ export function startService({ name, script, env, url, logDir, log, onPid }: Ser
     async ready(signal) {
       const deadline = Date.now() + readyTimeoutMs;
       while (!(await isReady(url))) {
-        if (ended) throw new Error(`${name} does not start; ${logPath} ends with:\n${lastLines(logPath)}`);
+        if (ended) throw new Error(`${name} does not start; ${logPath} ends with:\n${lastLines(logPath, logStart)}`);
         if (Date.now() > deadline) throw new Error(`${name} is not ready after ${readyTimeoutMs / 1000} s; see ${logPath}`);
         await sleep(readyPollMs, undefined, { signal });
       }
@@ -111,19 +106,32 @@ export async function runStep(
   signal: AbortSignal,
 ): Promise<void> {
   const logPath = join(logDir, `${name}.log`);
-  const output = openSync(logPath, "w", 0o600);
-  try {
-    const child = spawn(process.execPath, [youngGeneration, script], {
-      cwd: root,
-      env: { ...process.env, ...oneHeap, ...env },
-      signal,
-      stdio: ["ignore", output, output],
-    });
-    const [code] = await once(child, "exit");
-    if (code !== 0) throw new Error(`${name} has failed; ${logPath} ends with:\n${lastLines(logPath)}`);
-  } finally {
-    closeSync(output);
-  }
+  const logStart = sizeOf(logPath);
+  const [code] = await once(run(name, script, env, logPath, { signal }), "close");
+  if (code !== 0) throw new Error(`${name} has failed; ${logPath} ends with:\n${lastLines(logPath, logStart)}`);
+}
+
+/**
+ * Starts a program that appends to its log. What it does not write itself, such as the last words of V8 when the memory is full, comes by
+ * stderr as text and is appended as JSON.
+ */
+function run(
+  name: string,
+  script: string,
+  env: Record<string, string>,
+  logPath: string,
+  options: { detached?: boolean; signal?: AbortSignal },
+): ChildProcess {
+  const output = openLog(logPath);
+  const child = spawn(process.execPath, [youngGeneration, script], {
+    cwd: root,
+    env: { ...process.env, ...oneHeap, ...env },
+    stdio: ["ignore", output, "pipe"],
+    ...options,
+  });
+  closeSync(output);
+  if (child.stderr) appendAsJson(child.stderr, name, child.pid, logPath);
+  return child;
 }
 
 async function isReady(url: string): Promise<boolean> {
@@ -136,6 +144,7 @@ async function isReady(url: string): Promise<boolean> {
   }
 }
 
-function lastLines(path: string): string {
-  return readFileSync(path, "utf8").trimEnd().split("\n").slice(-15).join("\n");
+/** What a log holds from there on, its last lines. */
+function lastLines(path: string, start: number): string {
+  return readFileSync(path).subarray(start).toString().trimEnd().split("\n").slice(-15).join("\n");
 }

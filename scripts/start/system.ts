@@ -49,7 +49,7 @@ export class System {
     const secrets = keepSecrets(dataDir);
     await endLeftovers(dataDir, this.#log);
     await checkPorts(this.#settings);
-    await build();
+    await build(undefined, this.#log);
     this.#database = await openDatabase(this.#settings, secrets, this.#log, () => this.#record());
     for await (const partition of openPartitions(this.#settings, secrets, this.#log, () => this.#record()))
       this.#partitions.push(partition);
@@ -57,7 +57,7 @@ export class System {
     await this.#startServices(this.#database, secrets, signal);
 
     const urls = this.#urls();
-    const tenants = this.#settings.demo ? await ensureDemo(dataDir, urls.gateway, secrets.operatorKey, signal) : {};
+    const tenants = this.#settings.demo ? await ensureDemo(dataDir, urls.gateway, secrets.operatorKey, this.#log, signal) : {};
     const cells = { crm: urls.crm, ...Object.fromEntries(this.#partitions.map(({ name, url }) => [name, url])) };
     const programs = Object.entries({ gateway: urls.gateway, ...cells });
     this.#demoFile = {
@@ -163,7 +163,9 @@ export class System {
   }
 
   async #run(name: string, service: ServiceName, url: string, env: Record<string, string>, signal: AbortSignal): Promise<void> {
+    this.#log(`${name}: bringing its database up to date.`);
     await runStep(`${name}-migrate`, fileOf(`${service}-migrate`), env, this.#logDir, signal);
+    this.#log(`${name}: starting.`);
     const started = startService({
       name,
       script: fileOf(service),

@@ -158,8 +158,8 @@ export class WriteSession extends Session {
   readonly #acquire: () => Promise<Lease>;
   #lease: Lease | undefined;
   #ended = false;
-  /** Rows that may yet be refused: until the transaction has them or has gone back behind them, nothing else can be sent. */
-  #inserting: Promise<unknown> = Promise.resolve();
+  /** The work that was sent last on the transaction's connection, which takes one at a time. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(tenant: SessionTenant, send: Send, acquire: () => Promise<Lease>) {
     super(tenant, send);
@@ -249,7 +249,8 @@ export class WriteSession extends Session {
   insertAll({ table, columns, values, uniqueIndex }: NewRows): Promise<boolean> {
     const into = `copy "${this.tenant.schema}"."${table}" (${columns.map((column) => `"${column}"`).join(", ")}) from stdin`;
     const copy = this.#copyIn(`savepoint rows; ${into}; release savepoint rows`, values.map(copyLine).join(""));
-    const inserting = this.#inTurn(async (lease) => {
+    // Rows that are refused take the transaction back behind them before anything else is sent.
+    return this.#inTurn(async (lease) => {
       try {
         await lease.client.query(copy).ended;
         return true;
@@ -259,8 +260,6 @@ export class WriteSession extends Session {
         return false;
       }
     });
-    this.#inserting = inserting.catch(() => undefined);
-    return inserting;
   }
 
   async record(audit: readonly AuditEntry[]): Promise<void> {
@@ -273,11 +272,13 @@ export class WriteSession extends Session {
     return new CopyIn(text, Buffer.from(lines), this.tenant.queryTimeoutMs);
   }
 
-  /** Work on the transaction's connection, behind the rows that may yet be refused. */
+  /** Work on the transaction's connection, behind what was sent before it. */
   async #inTurn<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
     this.#transaction();
-    await this.#inserting;
-    return work(this.#transaction());
+    const before = this.#last;
+    const turn = before.then(() => work(this.#transaction()));
+    this.#last = turn.catch(() => undefined);
+    return turn;
   }
 
   /** Gives the connection back; a transaction that was not committed is rolled back. */
@@ -287,6 +288,7 @@ export class WriteSession extends Session {
     this.#ended = true;
     const { client, release } = lease;
     // A rollback that fails leaves the connection outside of "I", and so closed; on one that is lost or hangs it would only be waited for.
+    if (!isConnectionLoss(error)) await this.#last;
     if (client.getTransactionStatus() !== "I" && !isConnectionLoss(error)) await lease.query(common("rollback")).catch(() => undefined);
     release(error);
   }

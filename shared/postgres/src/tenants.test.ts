@@ -13,6 +13,7 @@ interface Tables {
 }
 const db = tenantTables<Tables>();
 const all = statement((_: Parameters<object>) => db.selectFrom("notes").select(["noteId", "body"]).orderBy("noteId"));
+const notThere = statement((_: Parameters<object>) => tenantTables<Record<string, { id: number }>>().selectFrom("nowhere").select("id"));
 const add = statement((p: Parameters<{ noteId: number; body: string }>) =>
   db.insertInto("notes").values({ noteId: p.noteId, body: p.body }),
 );
@@ -63,6 +64,24 @@ async function write(tenantId: string, noteId: number, body: string): Promise<vo
     await session.end();
   }
 }
+
+test("what a command asks at once is sent one after the other on its transaction's connection", async () => {
+  const warnings: string[] = [];
+  const hear = (warning: Error) => warnings.push(warning.message);
+  process.on("warning", hear);
+  const session = (await registry.tenant(one)).writer();
+  await session.begin();
+  const answers = await Promise.all(Array.from({ length: 5 }, () => session.query(all, {})));
+  expect(new Set(answers.map((rows) => JSON.stringify(rows))).size).toBe(1);
+  const [refused, after] = await Promise.allSettled([session.query(notThere, {}), session.query(all, {}), session.query(all, {})]);
+  expect(refused).toMatchObject({ status: "rejected", reason: { code: "42P01" } });
+  expect(after).toMatchObject({ status: "rejected", reason: { code: "25P02" } });
+  const late = session.query(all, {}).catch((error: Error) => error.message);
+  await session.end();
+  expect(await late).toMatch(/current transaction is aborted|no transaction after end/);
+  process.off("warning", hear);
+  expect(warnings, "the driver warns of a query that is sent while others run").toEqual([]);
+});
 
 describe("a tenant", () => {
   test("sees what it wrote, and no other tenant does", async () => {

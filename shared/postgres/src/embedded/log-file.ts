@@ -1,7 +1,9 @@
-import { copyFileSync, mkdirSync, openSync, statSync, truncateSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, openSync, renameSync, statSync, truncateSync } from "node:fs";
 import { dirname } from "node:path";
 
 const maxBytes = 10 * 1024 * 1024;
+/** Number of full logs that are kept beside the current one. */
+const keptLogs = 7;
 
 /** Opens a log for appending, for a process that will write to the descriptor; its folder is made for the owner alone. */
 export function openLog(path: string): number {
@@ -11,9 +13,14 @@ export function openLog(path: string): number {
   return fd;
 }
 
-/** Moves what a log holds to `<path>.1` once it has passed 10 MB; who appends to it goes on in the emptied file. */
+/**
+ * Moves what a log holds to `<path>.1` once it has passed 10 MB, what was there to `<path>.2`, and so on up to 7; a process that appends to it
+ * goes on in the emptied file.
+ */
 export function boundLog(path: string): void {
   if (sizeOf(path) <= maxBytes) return;
+  for (let number = keptLogs - 1; number >= 1; number--)
+    if (existsSync(`${path}.${number}`)) renameSync(`${path}.${number}`, `${path}.${number + 1}`);
   copyFileSync(path, `${path}.1`);
   truncateSync(path);
 }
