@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 interface Demo {
@@ -17,6 +18,8 @@ interface Demo {
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 let copy: string;
 let running: ChildProcess | undefined;
+/** What npm start has written since it was started last. */
+let output = "";
 
 beforeAll(() => {
   copy = mkdtempSync(join(tmpdir(), "cell-crm-start-"));
@@ -36,7 +39,7 @@ afterAll(async () => {
 async function start(): Promise<Demo> {
   const file = join(copy, ".data", "demo.json");
   rmSync(file, { force: true });
-  let output = "";
+  output = "";
   const child = spawn("npm", ["start"], {
     cwd: copy,
     detached: true,
@@ -97,11 +100,35 @@ async function create(demo: Demo, name: string, requestId: string) {
   return { status: response.status, replayed: response.headers.get("idempotency-replayed"), text: await response.text() };
 }
 
+/** The log lines of a program, of all starts. */
+function logOf(name: string): { pid: number; level: number; msg: string }[] {
+  const lines = readFileSync(join(copy, ".data", "logs", `${name}.log`), "utf8")
+    .trimEnd()
+    .split("\n");
+  return lines.map((line) => JSON.parse(line));
+}
+
 test("npm start in an empty copy: the README's lines work as they stand, and what was acknowledged survives a kill -9 of everything", {
   timeout: 240_000,
 }, async () => {
   const demo = await start();
   expect(Object.keys(demo.tenants)).toEqual(["tenant-001", "tenant-002"]);
+  const steps = ["Starting PostgreSQL", "crm: bringing its database up to date", "crm: starting", "tenant-001: making the demo tenant"];
+  const places = [...steps, "Cell CRM runs"].map((step) => output.indexOf(step));
+  expect(places, output).toEqual(places.toSorted((a, b) => a - b));
+  expect(places[0], "each step is said").toBeGreaterThan(-1);
+
+  const database = new pg.Client({ connectionString: demo.database });
+  await database.connect();
+  const sessions = await database.query(
+    `select distinct usename as role, rolsuper as super from pg_stat_activity join pg_roles on rolname = usename
+     where backend_type = 'client backend' and pid <> pg_backend_pid() and usename !~ '^tenant_' order by 1`,
+  );
+  expect(sessions.rows).toEqual([
+    { role: "crm", super: false },
+    { role: "gateway", super: false },
+  ]);
+  await database.end();
   expect(Object.keys(demo.tenants["tenant-001"] ?? {}).sort()).toEqual(["admin", "auditor", "integrator", "manager", "sales", "sales2"]);
 
   const [created, list, trail, verified] = paste(linesOf("A first call"), demo).map((line) => JSON.parse(line));
@@ -151,6 +178,12 @@ test("npm start in an empty copy: the README's lines work as they stand, and wha
     const repeated = await create(again, `Cut off ${index}`, `cut-off-${index}`);
     expect(repeated.status).toBe(201);
     if (result.status === "fulfilled" && result.value.status === 201) expect(repeated.text).toBe(result.value.text);
+  }
+
+  for (const name of ["gateway", "crm"]) {
+    const pids = new Set(logOf(name).map(({ pid }) => pid));
+    for (const pid of [demo.pids[name], again.pids[name]]) expect(pids, `the log of ${name} keeps earlier starts`).toContain(pid);
+    expect(logOf(name).filter(({ msg }) => msg.includes("deprecated"))).toEqual([]);
   }
 
   expect(await stop()).toBe(0);
