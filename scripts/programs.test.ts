@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { startEmbedded } from "@cell/postgres/embedded";
 import { openLog } from "@cell/postgres/embedded/log-file";
+import { createManagedDatabase } from "@cell/postgres/testing/server";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { fileOf, type Program, programs } from "./build.ts";
@@ -151,13 +152,7 @@ describe("PostgreSQL 15", () => {
 });
 
 test("a cell whose tenants would share a login refuses a database that no superuser has prepared", async () => {
-  const name = `managed_${randomBytes(4).toString("hex")}`;
-  const client = new pg.Client({ connectionString: inject("superuserUrl") });
-  await client.connect();
-  await client.query(`create role ${name} login createrole password '${name}'`);
-  await client.query(`create database ${name} owner ${name} template template0`);
-  await client.end();
-  const url = Object.assign(new URL(inject("superuserUrl")), { pathname: name, username: name, password: name }).href;
+  const url = await createManagedDatabase(inject("superuserUrl"));
   for (const program of ["crm-migrate", "crm"] as const) {
     const { code, lines } = await run(program, { ...settings, DATABASE_URL: url, TENANT_LOGINS: "shared" });
     expect(code).toBe(2);

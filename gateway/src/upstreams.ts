@@ -53,15 +53,18 @@ export class Upstreams {
     }
   }
 
-  /** What a partition says that it cannot do although it serves, a sentence each; none where it does not answer. */
-  async problemsOf(url: string): Promise<string[]> {
+  /** What a partition says of itself although it serves: what it cannot do, a sentence each, and open doors; neither where it does not answer. */
+  async stateOf(url: string): Promise<{ problems: string[]; openDoors: number }> {
     try {
       const headers = { "x-request-id": newRequestId() };
       const answer = await this.calls.send(url, { path: "/ready", headers, silentMs: healthTimeoutMs });
-      const { problems } = (await readJson(answer)) as { problems?: unknown };
-      return Array.isArray(problems) ? problems.filter((problem) => typeof problem === "string") : [];
+      const { problems, checks } = (await readJson(answer)) as { problems?: unknown; checks?: { openDoors?: unknown } };
+      return {
+        problems: Array.isArray(problems) ? problems.filter((problem) => typeof problem === "string") : [],
+        openDoors: Number.isInteger(checks?.openDoors) ? Number(checks?.openDoors) : 0,
+      };
     } catch {
-      return [];
+      return { problems: [], openDoors: 0 };
     }
   }
 

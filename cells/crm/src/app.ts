@@ -51,6 +51,7 @@ export interface CrmOptions
     | "draining"
     | "sealingProblems"
     | "files"
+    | "openDoors"
     | "committed"
     | "sealWitness"
     | "adoptTrail"

@@ -1,4 +1,5 @@
 import { type Login, schemaOf, tenantLogin, withLogin } from "@cell/postgres";
+import { createManagedDatabase } from "@cell/postgres/testing/server";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { type Attack, selectAttacks, statementAttacks } from "./database-attacks.ts";
@@ -173,5 +174,23 @@ describe("the catalogue", () => {
         `select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where ${tenants} and c.relkind not in ('r', 'i', 'S', 't')`,
       ),
     ).toEqual([]);
+  });
+});
+
+describe("a cell on a database that no superuser has prepared", () => {
+  test("serves and drops tenants, and says how many doors are open", async () => {
+    const managed = await startCrm({ databaseUrl: await createManagedDatabase(inject("superuserUrl")), logins: "own" });
+    const tenantId = await managed.tenant();
+    const created = await managed.client(tenantId).post("/customers", { body: { name: "A managed customer" } });
+    expect(created.status).toBe(201);
+    const { checks } = (await (await fetch(`${managed.url}/ready`)).json()) as { checks: { openDoors: number } };
+    expect(checks.openDoors).toBeGreaterThan(50);
+    expect(await managed.metrics()).toContain(`cell_open_doors ${checks.openDoors}\n`);
+    expect(await managed.registry.drop(tenantId)).toEqual({ dropped: true });
+    await managed.stop();
+
+    const prepared = (await (await fetch(`${cell.url}/ready`)).json()) as { checks: object };
+    expect(prepared.checks).not.toHaveProperty("openDoors");
+    expect(await cell.metrics()).toContain("cell_open_doors 0\n");
   });
 });

@@ -1,4 +1,4 @@
-import { Sealer, SealLog, startSweeper } from "@cell/cell";
+import { OpenDoors, Sealer, SealLog, startSweeper } from "@cell/cell";
 import { Outbound, type Server, StartRefused, serve, serveMetrics, settingsOf, startLog, stopOnSignals } from "@cell/http";
 import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
@@ -23,6 +23,7 @@ const usable = requireUsable(registry).catch((error) => {
 });
 const sealLog = new SealLog(config.sealKeys.publicKeys, config.sealLog, log);
 const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });
+const doors = new OpenDoors(registry, log);
 const outbound = new Outbound({ allow: config.outboundAllow });
 const dispatcher = new Dispatcher({
   registry,
@@ -46,6 +47,7 @@ const { app, metrics } = createCrm({
   draining: () => server?.draining ?? false,
   sealingProblems: () => sealer.problems(),
   files: config.files,
+  openDoors: () => doors.count,
   committed,
   sealWitness: sealLog,
   adoptTrail: (tenantId) => sealer.adopt(tenantId),
@@ -56,6 +58,7 @@ const { app, metrics } = createCrm({
 });
 sealer.register(metrics.registry);
 dispatcher.register(metrics.registry);
+doors.register(metrics.registry);
 await usable;
 const { port: metricsPort, token } = config.metrics;
 const metricsServer =
@@ -73,7 +76,7 @@ server = await serve({
     await importRunner.stop();
     await dispatcher.stop();
     outbound.close();
-    await Promise.all([sealer.stop(), sweeper.stop()]);
+    await Promise.all([sealer.stop(), sweeper.stop(), doors.stop()]);
     await registry.close();
   },
 });
@@ -81,5 +84,6 @@ sealer.start();
 importRunner.start();
 dispatcher.start();
 const sweeper = startSweeper(registry, log);
+doors.start();
 stopOnSignals(server, log);
 log.info({ url: server.url, metrics: metricsServer?.url ?? `${server.url}/metrics` }, "ready");

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type FileLimits, fileLimits, parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
+import { type FileLimits, fileLimits, OpenDoors, parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys, testMetricsToken } from "@cell/cell/testing";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
@@ -88,6 +88,8 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     sealLog,
     log,
   });
+  const doors = new OpenDoors(registry, log);
+  await doors.look();
   const outbound = new Outbound({ allow: parseNetworks("127.0.0.0/8") });
   const newDispatcher = (given: Partial<DispatcherOptions> = {}) =>
     new Dispatcher({ registry, outbound, keys: testWebhookKeys, keptDays: 30, log, committed: sealer.wake, ...options.webhooks, ...given });
@@ -105,6 +107,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     draining: () => false,
     sealingProblems: () => sealer.problems(),
     files: { ...fileLimits, ...filesWithin(connections), ...options.files },
+    openDoors: () => doors.count,
     committed,
     sealWitness: sealLog,
     adoptTrail: (tenantId) => sealer.adopt(tenantId),
@@ -115,6 +118,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   });
   dispatcher.register(cell.metrics.registry);
   sealer.register(cell.metrics.registry);
+  doors.register(cell.metrics.registry);
   const sealAll = async (tenantId: string) => {
     // Transactions of other tests on the same server would hold some of it up.
     while (!(await isFinished(tenantId))) await sleep(10);

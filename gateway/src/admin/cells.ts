@@ -17,6 +17,10 @@ const cellListSchema = z
             tenants: z.int().describe("How many are placed here"),
             healthy: z.boolean(),
             problems: z.array(z.string()).describe("What it cannot do although it serves, a sentence each").openapi({ example: [] }),
+            openDoors: z
+              .int()
+              .describe("How many functions and views the tenants' database logins may use although they lead out of their bounds")
+              .openapi({ example: 0 }),
           }),
         ),
       }),
@@ -59,8 +63,8 @@ export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstre
       .orderBy("partition.partition")
       .execute();
     const look = async ({ url }: { url: string }) => {
-      const [health, problems] = await Promise.all([upstreams.healthOf(url), upstreams.problemsOf(url)]);
-      return { healthy: health === "alive", problems };
+      const [health, state] = await Promise.all([upstreams.healthOf(url), upstreams.stateOf(url)]);
+      return { healthy: health === "alive", ...state };
     };
     const partitions = await Promise.all(rows.map(async (row) => ({ ...row, ...(await look(row)) })));
     const data = config.cells.map(({ name }) => ({

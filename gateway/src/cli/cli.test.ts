@@ -181,6 +181,15 @@ test("doctor fails for what a partition cannot do although it serves", async () 
   expect((await crm(["doctor"])).code).toBe(0);
 });
 
+test("doctor says how many doors a database leaves open, which is no failure", async () => {
+  cell.ready = { status: 200, body: { status: "ready", checks: { openDoors: 87 } } };
+  const { code, stdout } = await crm(["doctor"]);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^open {2}crm-1: .* 87 functions and views .*bootstrap\.sql/m);
+  cell.ready = { status: 200, body: { status: "ready" } };
+  expect((await crm(["doctor"])).stdout).not.toContain("bootstrap");
+});
+
 test("doctor says whether access tokens are taken, and whether their issuer can be reached", async () => {
   expect((await crm(["doctor"])).stdout).toContain("API keys alone");
   const provider = await startIdentityProvider();

@@ -36,6 +36,8 @@ export interface CellOptions {
   draining(): boolean;
   /** What keeps audit trails from being sealed in time, a sentence each that names no tenant: /ready tells it. */
   sealingProblems?(): string[];
+  /** How much the tenants' database logins may use that leads out of their bounds: /ready tells it. */
+  openDoors?(): number;
   /** After a command has committed, for a tenant: the sealer is woken here. */
   committed(tenantId: string): void;
   /** What the audit trails are verified against. */

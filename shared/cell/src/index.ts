@@ -37,6 +37,7 @@ export {
 } from "./masking.ts";
 export { chassisMigration, keptPartsMigration } from "./migrations.ts";
 export { currencyCode, currencyCodes, formatMoney, minorUnit, money } from "./money.ts";
+export { OpenDoors } from "./open-doors.ts";
 export { remembered } from "./remembered.ts";
 export { type Parts, rememberedParts } from "./remembered-parts.ts";
 export { answer, fileAnswer, listOf, type Presenter, type Resource, report, resource, resources } from "./resource.ts";

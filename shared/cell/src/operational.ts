@@ -47,7 +47,8 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
     const ready = database === "ok" && !options.draining();
     const problems = options.sealingProblems?.() ?? [];
     const status = ready ? "ready" : "not ready";
-    const checks = { database, draining: options.draining() };
+    const openDoors = options.openDoors?.() ?? 0;
+    const checks = { database, draining: options.draining(), ...(openDoors > 0 ? { openDoors } : {}) };
     // Requests are served all the same: a balancer must not take the process out for it.
     const told = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
     const body = JSON.stringify({ status, ...told });

@@ -16,7 +16,7 @@ import { placementMigration, Registry, registryMigrations, type TenantMigration 
 import { type Parameters, statement, tenantTables } from "./statement.ts";
 import { tenantLogin } from "./tenants.ts";
 import "./testing/global-setup.ts";
-import { createTestDatabase } from "./testing/server.ts";
+import { createManagedDatabase, createTestDatabase } from "./testing/server.ts";
 
 const secret = "a secret for the tests of the bootstrap alone";
 const passwords = { crm: "crm", gateway: "gateway" };
@@ -29,7 +29,9 @@ const notes: TenantMigration = {
   ],
 };
 const titles: TenantMigration = { name: "2", sql: ['alter table "$tenant".notes add column title text'] };
-const cellSteps = [...registryMigrations("crm"), placementMigration("crm"), closedDoorsMigration()];
+const cellSteps = (cell: string) => [...registryMigrations(cell), placementMigration(cell), closedDoorsMigration()];
+/** Of this file's own on the server of the run: the shared login is the server's. */
+const ownCell = `cell_${randomBytes(4).toString("hex")}`;
 
 interface Tables {
   notes: { noteId: number; body: string };
@@ -48,9 +50,9 @@ async function closeAll(): Promise<void> {
   opened.clear();
 }
 
-function open(url: string, logins: TenantLogins, migrations: TenantMigration[] = [notes]): Registry {
+function open(url: string, logins: TenantLogins, cell = ownCell, migrations: TenantMigration[] = [notes]): Registry {
   const registry = new Registry({
-    ...{ cell: "crm", url, migrations, loginSecret: secret, logins, preparedStatements: 100 },
+    ...{ cell, url, migrations, loginSecret: secret, logins, preparedStatements: 100 },
     ...{ total: 8, perTenant: 4, readersPerTenant: 2, sharedReaders: 2, tenantsPerConnection: 4 },
     ...{ waitMs: 1_000, idleMs: 30_000, maxAgeMs: 600_000, statementTimeoutMs: 5_000, lockTimeoutMs: 1_000 },
   });
@@ -75,15 +77,6 @@ async function use(registry: Registry, tenantId: string): Promise<unknown> {
   const tenant = await registry.tenant(tenantId);
   await tenant.write((session) => session.commit(undefined, [session.change(add, { noteId: 1, body: tenantId })], []));
   return tenant.reader().query(all, {});
-}
-
-/** A database whose owner may make roles, where no superuser has prepared anything: as a provider of databases hands it out. */
-async function managedDatabase(): Promise<string> {
-  const name = `managed_${randomBytes(4).toString("hex")}`;
-  const url = inject("superuserUrl");
-  await query(url, `create role ${name} login createrole password '${name}'`);
-  await query(url, `create database ${name} owner ${name} template template0`);
-  return Object.assign(new URL(url), { pathname: name, username: name, password: name }).href;
 }
 
 /** What is not the cell's role's although the cell made it. */
@@ -122,7 +115,7 @@ describe("bootstrap.sql", () => {
 describe.each(["own", "shared"] as const)("the cell's role, with logins %s", (logins) => {
   test("makes a tenant, serves it, and drops it with its sessions and all that was its own", async () => {
     const { crm } = await database();
-    await migrateSchema({ url: crm, schema: "crm", migrations: cellSteps });
+    await migrateSchema({ url: crm, schema: ownCell, migrations: cellSteps(ownCell) });
     const registry = open(crm, logins);
     await registry.requireClosedDoors();
     const [one, other] = [fresh(), fresh()];
@@ -150,8 +143,8 @@ describe.each(["own", "shared"] as const)("the cell's role, with logins %s", (lo
 
 describe("a database that no superuser has prepared", () => {
   test("serves tenants on logins of their own, drops them, and says what is open", async () => {
-    const url = await managedDatabase();
-    await migrateSchema({ url, schema: "crm", migrations: cellSteps });
+    const url = await createManagedDatabase(inject("superuserUrl"));
+    await migrateSchema({ url, schema: ownCell, migrations: cellSteps(ownCell) });
     const registry = open(url, "own");
     await registry.requireClosedDoors();
     const tenantId = fresh();
@@ -162,13 +155,13 @@ describe("a database that no superuser has prepared", () => {
   });
 
   test("is refused to a login that all tenants share", async () => {
-    const registry = open(await managedDatabase(), "shared");
+    const registry = open(await createManagedDatabase(inject("superuserUrl")), "shared");
     await expect(registry.requireClosedDoors()).rejects.toThrow(/^TENANT_LOGINS=shared needs .*bootstrap\.sql.*TENANT_LOGINS=own/);
   });
 
   test("drops a tenant whose role was made without the owner being given its rights", async () => {
-    const url = await managedDatabase();
-    await migrateSchema({ url, schema: "crm", migrations: cellSteps });
+    const url = await createManagedDatabase(inject("superuserUrl"));
+    await migrateSchema({ url, schema: ownCell, migrations: cellSteps(ownCell) });
     const registry = open(url, "own");
     const tenantId = fresh();
     await registry.provision(tenantId);
@@ -234,13 +227,13 @@ test.each(Object.keys(upgrades).filter((way) => hasPsql || way !== "bootstrap.sh
       await query(server.url, "create role helper superuser login password 'helper'");
       await query(withLogin(server.url, { user: "helper", password: "helper" }), "alter role postgres rename to crm");
       await query(earlierUrl, "drop role helper");
-      await migrateSchema({ url: earlierUrl, schema: "crm", migrations: cellSteps });
+      await migrateSchema({ url: earlierUrl, schema: "crm", migrations: cellSteps("crm") });
       const [one, two] = [fresh(), fresh()];
       for (const [tenantId, logins] of [
         [one, "own"],
         [two, "shared"],
       ] as const) {
-        const earlier = open(earlierUrl, logins);
+        const earlier = open(earlierUrl, logins, "crm");
         await earlier.provision(tenantId);
         await use(earlier, tenantId);
       }
@@ -251,10 +244,10 @@ test.each(Object.keys(upgrades).filter((way) => hasPsql || way !== "bootstrap.sh
       expect(await query(server.url, foreign)).toEqual([]);
 
       const crm = withLogin(server.url, { user: "crm", password: passwords.crm });
-      const shared = open(crm, "shared", [notes, titles]);
+      const shared = open(crm, "shared", "crm", [notes, titles]);
       await shared.requireClosedDoors();
       expect(await shared.migrate()).toMatchObject({ failed: [], migrated: [one, two].sort() });
-      const own = open(crm, "own", [notes, titles]);
+      const own = open(crm, "own", "crm", [notes, titles]);
       for (const registry of [shared, own]) {
         expect((await registry.migrate()).failed).toEqual([]);
         for (const tenantId of [one, two])

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -56,6 +57,14 @@ export async function createTestDatabase(superuserUrl: string, name: string): Pr
   const as = (user: "crm" | "gateway") =>
     Object.assign(new URL(superuserUrl), { pathname: name, username: user, password: passwords[user] }).href;
   return { crm: as("crm"), gateway: as("gateway") };
+}
+
+/** A database whose owner may make roles, where no superuser has prepared anything, as a provider of databases hands it out; its URL. */
+export async function createManagedDatabase(superuserUrl: string): Promise<string> {
+  const name = `managed_${randomBytes(4).toString("hex")}`;
+  await asSuperuser(superuserUrl, `create role ${name} login createrole password '${name}'`);
+  await asSuperuser(superuserUrl, `create database ${name} owner ${name} template template0`);
+  return Object.assign(new URL(superuserUrl), { pathname: name, username: name, password: name }).href;
 }
 
 async function asSuperuser(url: string, text: string): Promise<void> {
