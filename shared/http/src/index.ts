@@ -14,6 +14,7 @@ export { parseJsonBytes, readJson, readJsonBytes } from "./body.ts";
 export { bearerChallenge, insufficientScope } from "./challenge.ts";
 export { checkTarget } from "./head.ts";
 export { parseJson } from "./json.ts";
+export { JsonElements, type JsonElementsOptions } from "./json-elements.ts";
 export { createLogger, type Logger } from "./log.ts";
 export { Counter, createHttpMetrics, Gauge, type HttpMetrics, Registry } from "./metrics.ts";
 export { type MetricsAccess, parseMetricsAccess, requireMetricsToken, serveMetrics } from "./metrics-access.ts";
