@@ -39,6 +39,10 @@ export type Import = {
     }>;
     errorsTruncated: boolean;
     /**
+     * The error file lacks rows: it holds the first ones, up to 16 MB, and none of more than 64 KB
+     */
+    errorFileTruncated: boolean;
+    /**
      * The failed rows with their errors as CSV, for a day; null without any
      */
     errorFileUrl: string | null;

@@ -51,3 +51,9 @@ export function csvCell(value: unknown): string {
   if (typeof value === "object") return Object.keys(value).length === 0 ? "" : quote(JSON.stringify(value));
   return String(value);
 }
+
+/** A value as the text of its cell, without the quotes around it. */
+export function plainCell(value: unknown): string {
+  const cell = csvCell(value);
+  return cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell;
+}

@@ -229,6 +229,10 @@ export interface ImportsTable {
   failed: number;
   errors: unknown;
   errorsTruncated: boolean;
+  /** How much is kept of the rows that failed by what was stored. */
+  failedRowBytes: number;
+  /** Some rows that failed are not kept. */
+  failedRowsTruncated: boolean;
   reverted: number;
   /** Records that were left alone by the revert, with the reason. */
   kept: unknown;

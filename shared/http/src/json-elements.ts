@@ -88,10 +88,10 @@ export class JsonElements {
     return this.#bytes.toString("utf8", this.#bounds[2 * index], this.#bounds[2 * index + 1]);
   }
 
-  /** The value of an element. */
-  value(index: number): unknown {
+  /** The value of an element, whose text may be at hand. */
+  value(index: number, text = this.text(index)): unknown {
     try {
-      return parseJson(this.text(index));
+      return parseJson(text);
     } catch (error) {
       throw error instanceof Problem ? within(`${this.#options.field}.${index}`, error) : error;
     }

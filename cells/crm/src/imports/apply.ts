@@ -3,7 +3,8 @@ import { type AuditDraft, auditEntry } from "@cell/cell";
 import type { AuditEntry, TenantTx } from "@cell/postgres";
 import { unavailable } from "@cell/problem";
 import * as batches from "./batches.ts";
-import { type Counts, counted, importChanges, reported, reportedProblems } from "./domain.ts";
+import { bounded, type Counts, counted, importChanges, reported, reportedProblems } from "./domain.ts";
+import * as failedRows from "./failed-rows.ts";
 import type { ImportContext, Importer, Plan, Row, RowOutcome, RowProblem } from "./importer.ts";
 import type * as imports from "./repository.ts";
 
@@ -12,6 +13,10 @@ export interface Step {
   counts: Counts;
   /** How many rows have been seen, the earlier ones included. */
   done: number;
+  /** How much of the rows that failed by what is stored is kept, the earlier ones included. */
+  failedRowBytes: number;
+  /** Some that failed are not kept. */
+  failedRowsTruncated: boolean;
 }
 
 /** How much of an import is done at a time. */
@@ -45,7 +50,8 @@ export async function applyNext(
     for (let left = most; left > 0 && done < job.total; left--) {
       done = await rows.take(done, rowsAtOnce, left > 1);
     }
-    return { counts: await rows.settled(), done };
+    const counts = await rows.settled();
+    return { counts, done, failedRowBytes: rows.failedRows.usedBytes, failedRowsTruncated: rows.failedRows.isTruncated };
   } finally {
     // Who ends the transaction must find nothing on its way.
     await rows.settled().catch(() => undefined);
@@ -63,6 +69,7 @@ class RowsToApply {
   readonly #context: ImportContext;
   readonly #write: boolean;
   readonly #counts = { ...nothing };
+  readonly failedRows: failedRows.FailedRowBudget;
   /** The batch that is taken next, read while the one before is written. */
   #coming: Promise<batches.Batch | undefined> | undefined;
   #writing: Promise<unknown> = Promise.resolve();
@@ -75,6 +82,7 @@ class RowsToApply {
     this.#job = job;
     this.#context = { importId, options, actor: origin.actor, now, requestId: origin.requestId };
     this.#write = write;
+    this.failedRows = new failedRows.FailedRowBudget({ usedBytes: job.failedRowBytes, isTruncated: job.failedRowsTruncated });
   }
 
   /** Takes the batch behind a row; `isMore`: one more will be. Resolves to its last row, when the last ones have yet to be written. */
@@ -99,7 +107,7 @@ class RowsToApply {
     }
     this.#counts.skipped += skipped;
     this.#counts.failed += failed;
-    this.#then(() => batches.markFailed(this.#tx, this.#job.importId, batch, errors));
+    this.#then(() => batches.markFailed(this.#tx, this.#job.importId, batch, errors, this.failedRows));
     return lastRow;
   }
 
@@ -126,7 +134,7 @@ class RowsToApply {
     const outcomes = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
     for (const outcome of outcomes) {
       this.#counts[outcome.outcome]++;
-      if (outcome.outcome === "failed") errors.set(outcome.row, outcome.problems);
+      if (outcome.outcome === "failed") errors.set(outcome.row, bounded(outcome.problems));
     }
     await this.#record(outcomes);
   }
@@ -174,7 +182,7 @@ export async function finish(
   now: string,
 ): Promise<{ job: imports.Import; audit: [AuditDraft] }> {
   const final = counted(counts, job.total, job.options);
-  const { errors, errorsTruncated } = reported(final.failed > 0 ? await batches.firstFailed(tx, job.importId, reportedProblems + 1) : []);
+  const { errors, errorsTruncated } = reported(final.failed > 0 ? await failedRows.first(tx, job.importId, reportedProblems + 1) : []);
   const { dryRun, ...options } = job.options;
   const entry: AuditDraft = {
     action: "import",

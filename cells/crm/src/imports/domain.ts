@@ -10,6 +10,11 @@ export const mostRows = 1_000_000;
 export const mostColumns = 200;
 /** Problems that a report holds itself; the others are in its file. */
 export const reportedProblems = 100;
+/** Problems of one row that are told. */
+const problemsOfRow = 50;
+/** A heading that is longer than this is no field's. */
+export const mostHeading = 255;
+const mostMessage = 300;
 
 export interface Counts {
   created: number;
@@ -26,8 +31,6 @@ export interface ReportedProblem extends RowProblem {
   line: number | null;
 }
 
-/** A heading that is longer than this is no field's. */
-const mostHeading = 255;
 const fold = (heading: string) => (heading.length > mostHeading ? "" : nameKey(heading));
 
 /** The columns of an upload. */
@@ -50,6 +53,8 @@ export function fieldsOf(headings: readonly string[], columns: Readonly<Record<s
 /** Reads a header. Throws BAD_REQUEST for one that names a field twice, has too many columns or no known one. */
 export function readHeader(headings: readonly string[], columns: Readonly<Record<string, ImportColumn>>): Header {
   if (headings.length > mostColumns) throw badField("file", "TOO_LONG", `may have at most ${mostColumns} columns`);
+  if (headings.some((heading) => heading.length > mostHeading))
+    throw badField("file", "TOO_LONG", `may have headings of at most ${mostHeading} characters`);
   const fields = fieldsOf(headings, columns);
   if (fields.every((field) => field === undefined)) {
     throw badField("file", "INVALID_FORMAT", `needs a header in the first line; known columns: ${Object.keys(columns).join(", ")}`);
@@ -58,7 +63,7 @@ export function readHeader(headings: readonly string[], columns: Readonly<Record
   if (twice.size > 0)
     throw badFields([...twice].map((path) => ({ path, code: "INVALID_FORMAT", message: "is the heading of two columns" })));
   const unknown = headings.filter((heading, index) => fields[index] === undefined && heading.trim() !== "");
-  return { headings, fields, problems: unknown.map(unknownColumn) };
+  return { headings: headings.map(withoutNul), fields, problems: unknown.slice(0, problemsOfRow).map(unknownColumn) };
 }
 
 /** The item that the cells of a line stand for, a cell of blanks being no field, with the problems of the line's form. */
@@ -68,7 +73,7 @@ export function itemOf(
   columns: Readonly<Record<string, ImportColumn>>,
 ): { item: Record<string, unknown>; problems: RowProblem[] } {
   const item: Record<string, unknown> = {};
-  const problems = [...unknown];
+  const problems = unknown.length === 0 ? [] : [...unknown];
   for (let index = 0; index < cells.length; index++) {
     const cell = trimmed(unguard(cells[index] as string));
     if (isInvisible(cell)) continue;
@@ -76,7 +81,7 @@ export function itemOf(
     const column = field === undefined ? undefined : columns[field];
     if (!column || field === undefined) {
       // A line of a million cells has no million problems.
-      if (!headings[index]?.trim() && problems.length < mostColumns)
+      if (!headings[index]?.trim() && problems.length < problemsOfRow)
         problems.push(problem(null, "INVALID_FORMAT", "has a value under no heading: a comma in a value needs quotes around it"));
       continue;
     }
@@ -137,6 +142,24 @@ export function unknownColumn(field: string): RowProblem {
 
 export function problem(field: string | null, code: string, message: string, duplicateOf: number | string | null = null): RowProblem {
   return { field, code, message, duplicateOf };
+}
+
+/** The problems of a row as they are kept and told: not more of them, and none longer, than anybody would read. */
+export function bounded(problems: readonly RowProblem[]): RowProblem[] {
+  const told = problems
+    .slice(0, problemsOfRow)
+    .map((found) => ({ ...found, field: found.field && short(found.field, mostHeading), message: short(found.message, mostMessage) }));
+  const more = problems.length - told.length;
+  return more > 0 ? [...told, problem(null, "INVALID_FORMAT", `has ${more} more errors`)] : told;
+}
+
+function short(text: string, characters: number): string {
+  return withoutNul(text.length > characters ? `${text.slice(0, characters)}…` : text);
+}
+
+/** PostgreSQL stores no NUL in JSON, and no half character. */
+export function withoutNul(text: string): string {
+  return text.includes("\0") || !text.isWellFormed() ? text.replaceAll("\0", "\uFFFD").toWellFormed() : text;
 }
 
 /** A field's problem as a row's. A value out of its range is `outOfRange`: of lists that they are too long, of amounts that they are none. */

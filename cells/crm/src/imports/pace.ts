@@ -14,6 +14,14 @@ export interface PaceOptions {
   pieceMs: number;
 }
 
+/** Portions of all work in this process that wait to begin: each in a turn of the event loop of its own. */
+let line: Promise<unknown> = Promise.resolve();
+
+function nextInLine(): Promise<unknown> {
+  line = line.then(() => setImmediate());
+  return line;
+}
+
 /** Work in portions that lets others go first: each portion is followed by a rest, the longer the more requests come. */
 export class Pace {
   readonly #options: PaceOptions;
@@ -41,7 +49,8 @@ export class Pace {
     const requests = this.#options.requests();
     this.lately = requests - this.#requests;
     const restMs = Math.min(this.lately * msPerRequest, this.#workedMs * restsPerWork);
-    await (restMs > 0 ? sleep(restMs) : setImmediate());
+    if (restMs > 0) await sleep(restMs);
+    await nextInLine();
     this.#requests = requests;
     this.#workedMs = 0;
     this.#sinceMs = performance.now();

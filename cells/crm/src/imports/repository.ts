@@ -97,6 +97,8 @@ const update = statement((p: Parameters<Saved>) =>
       failed: p.failed,
       errors: p.errors,
       errorsTruncated: p.errorsTruncated,
+      failedRowBytes: p.failedRowBytes,
+      failedRowsTruncated: p.failedRowsTruncated,
       reverted: p.reverted,
       kept: p.kept,
       revertSeq: p.revertSeq,

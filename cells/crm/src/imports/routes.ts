@@ -14,13 +14,15 @@ import { trimTexts } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { csvLine } from "../csv.ts";
+import { csvLine, plainCell } from "../csv.ts";
 import { visibility } from "../visibility.ts";
 import { applyNext, finish, nothing, share } from "./apply.ts";
-import { streamFailed } from "./batches.ts";
+import { uploadOfFile } from "./csv-upload.ts";
 import { synchronousRows } from "./domain.ts";
+import * as failedRows from "./failed-rows.ts";
 import { FailedRowView } from "./hidden.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
+import { uploadOfJson } from "./json-upload.ts";
 import * as imports from "./repository.ts";
 import { changesAtOnce, revertNext } from "./revert.ts";
 import { discard } from "./runner.ts";
@@ -36,7 +38,8 @@ import {
 } from "./schema.ts";
 import { inSight, reportInSight, revertInSight } from "./sight.ts";
 import { stage } from "./stage.ts";
-import { readJsonUpload, type Upload, type UploadHead, uploadOfFile, uploadOfItems, uploadType } from "./upload.ts";
+import { Turns } from "./turns.ts";
+import { type Upload, type UploadHead, uploadType } from "./upload.ts";
 
 const tag = "Imports";
 
@@ -133,10 +136,11 @@ const revertImport = endpoint({
 
 /** The routes of imports. `wake` has a tenant's imports carried out that were put off. */
 export function importRoutes(importers: readonly Importer[], wake: (tenantId: string) => void) {
+  const jsonTurns = new Turns({ waitMs: 10_000, waiting: 8, what: "import in JSON" });
   return (cell: Cell): void => {
     for (const importer of importers) {
       cell.upload(importRecords(importer), async (call, commit) => {
-        const given = await open(call, importer);
+        const given = await open(call, importer, jsonTurns);
         const result = await receive(call, importer, { ...given, requests: cell.requests }, commit, wake);
         return inSight(result, (body) => reportInSight(call, importer, body));
       });
@@ -172,7 +176,7 @@ interface Uploaded {
 }
 
 /** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
-async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promise<Uploaded> {
+async function open(call: Call<unknown, ImportQuery>, importer: Importer, jsonTurns: Turns): Promise<Uploaded> {
   const { req, env } = call.context;
   const head: UploadHead = {
     contentType: req.header("content-type") ?? "",
@@ -183,11 +187,17 @@ async function open(call: Call<unknown, ImportQuery>, importer: Importer): Promi
   if (uploadType(head) !== "application/json") {
     return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(call.query, importer) };
   }
-  const body = await readJsonUpload(env.incoming);
-  // The items are trimmed one by one, when they are read.
-  const parsed = importBody.safeParse(trimTexts(body, 1), { reportInput: true });
-  if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
-  return { upload: uploadOfItems(parsed.data.items, body), ...optionsOf({ ...call.query, ...parsed.data }, importer) };
+  // All of the body is in memory until its rows have been put aside.
+  const endTurn = await jsonTurns.take(call.tenant.tenantId);
+  try {
+    const { body, upload } = await uploadOfJson(env.incoming, endTurn);
+    const parsed = importBody.safeParse(trimTexts(body), { reportInput: true });
+    if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
+    return { upload, ...optionsOf({ ...call.query, ...parsed.data }, importer) };
+  } catch (error) {
+    endTurn();
+    throw error;
+  }
 }
 
 function optionsOf(given: Omit<ImportQuery, "charset">, { keys }: Importer): { options: ImportOptions; isAsync: boolean } {
@@ -227,6 +237,8 @@ function newImport(call: Call, importer: Importer, options: ImportOptions): impo
     ...nothing,
     errors: [],
     errorsTruncated: false,
+    failedRowBytes: 0,
+    failedRowsTruncated: false,
     reverted: 0,
     kept: [],
     revertSeq: 0,
@@ -250,16 +262,24 @@ async function receive(
   const { tenant } = call;
   const begun = newImport(call, importer, options);
   let taken = false;
-  await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
   try {
-    const total = await stage(tenant, begun, importer, upload, requests);
-    const job: imports.Import = { ...begun, columns: [...upload.headings()], total, status: "queued" };
-    const isPutOff = isAsync || total > synchronousRows;
+    await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
+    const staged = await stage(tenant, begun, importer, upload, requests);
+    upload.close();
+    const job: imports.Import = {
+      ...begun,
+      columns: [...upload.headings()],
+      total: staged.rows,
+      failedRowsTruncated: staged.isTruncated,
+      status: "queued",
+    };
+    const isPutOff = isAsync || job.total > synchronousRows;
     const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, call)));
     taken = !result.replayed;
     if (taken && isPutOff) wake(tenant.tenantId);
     return result;
   } finally {
+    upload.close();
     if (!taken) await discard(tenant, begun.importId, true);
   }
 }
@@ -281,13 +301,14 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
   await tx.begin();
   const { atomic, dryRun } = job.options;
   const apply = (write: boolean) => applyNext(tx, importer, job, 0, call.now, { ...share.whole, write });
-  let { counts } = await apply(!atomic && !dryRun);
+  const first = await apply(!atomic && !dryRun);
+  let { counts } = first;
   if (atomic && !dryRun && counts.failed === 0) {
     ({ counts } = await apply(true));
     if (counts.failed > 0)
       throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
   }
-  const finished = await finish(tx, job, counts, call.now);
+  const finished = await finish(tx, { ...job, failedRowsTruncated: first.failedRowsTruncated }, counts, call.now);
   return { changes: [imports.save(tx, finished.job)], audit: finished.audit, body: reportOf(finished.job) };
 }
 
@@ -328,6 +349,7 @@ function reportOf(job: imports.Import): ImportReport {
     failed,
     errors: errors as ImportReport["errors"],
     errorsTruncated,
+    errorFileTruncated: job.failedRowsTruncated && !job.swept,
     errorFileUrl: failed > 0 && !job.swept ? `/api/v1/crm/imports/${importId}/errors.csv` : null,
     createdAt,
     finishedAt,
@@ -343,13 +365,19 @@ async function* errorFile(call: Call, { columns, sensitive }: Importer, job: imp
   const view = new FailedRowView({ headings: job.columns, columns, sensitive }, readableKinds(call.caller));
   const places = job.columns.flatMap((heading, index) => (heading === "errors" ? [] : index));
   yield `\uFEFF${csvLine([...places.map((index) => view.heading(job.columns[index] ?? "")), "errors"])}`;
-  for await (const rows of streamFailed(call.tenant.reader(), job.importId, signal)) {
+  for await (const rows of failedRows.stream(call.tenant.reader(), job.importId, signal)) {
     yield rows
-      .map(({ cells, errors }) => {
+      .map(({ cells: kept, errors }) => {
+        if (kept === false) return "";
         const told = errors.map(({ field, code, message }) => `${view.heading(field ?? "row")}: ${code} ${message}`).join(" | ");
-        const shown = view.cells(cells);
+        const shown = view.cells(cellsOf(kept, job.columns));
         return csvLine([...places.map((index) => shown[index] ?? ""), told]);
       })
       .join("");
   }
+}
+
+/** The cells of a failed row: an item has one for each heading. */
+function cellsOf(kept: readonly string[] | Readonly<Record<string, unknown>>, headings: readonly string[]): readonly string[] {
+  return Array.isArray(kept) ? kept : headings.map((heading) => plainCell((kept as Record<string, unknown>)[heading]));
 }

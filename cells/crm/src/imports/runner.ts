@@ -5,6 +5,7 @@ import { databaseProblem, type Registry, type Tenant, type WriteSession } from "
 import { Problem } from "@cell/problem";
 import { add, applyNext, entriesOf, finish, nothing, type Share, share } from "./apply.ts";
 import * as batches from "./batches.ts";
+import * as failedRows from "./failed-rows.ts";
 import type { Importer } from "./importer.ts";
 import { Pace } from "./pace.ts";
 import * as imports from "./repository.ts";
@@ -155,9 +156,9 @@ async function revertStep({ session, importer, job, now }: Work): Promise<boolea
 async function applyStep({ session, importer, job, now, share }: Work): Promise<boolean> {
   const { tx } = session;
   const write = job.phase === "apply" && !job.options.dryRun;
-  const { counts, done } = await applyNext(tx, importer, job, job.done, now, { ...share, write });
-  const next: imports.Import = { ...job, ...add(job, counts), done, status: "running" };
-  const isLast = done >= job.total;
+  const { counts, ...progress } = await applyNext(tx, importer, job, job.done, now, { ...share, write });
+  const next: imports.Import = { ...job, ...add(job, counts), ...progress, status: "running" };
+  const isLast = progress.done >= job.total;
   const isChecked = isLast && job.phase === "check" && next.failed === 0;
   if (!isLast || isChecked) {
     await session.commit(undefined, [imports.save(tx, isChecked ? { ...next, phase: "apply" } : next)], []);
@@ -183,8 +184,8 @@ async function recheck(tenant: Tenant, importId: string): Promise<void> {
     await session.begin();
     const job = await imports.lock(session.tx, importId);
     if (!job) return;
-    await batches.clearErrors(session.tx, importId);
-    await session.commit(undefined, [imports.save(session.tx, { ...job, ...nothing, done: 0, phase: "check" })], []);
+    await failedRows.clear(session.tx, importId);
+    await session.commit(undefined, [imports.save(session.tx, { ...job, ...nothing, done: 0, failedRowBytes: 0, phase: "check" })], []);
   });
 }
 

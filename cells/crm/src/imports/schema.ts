@@ -1,5 +1,6 @@
 import { answer, booleanParam, resource } from "@cell/cell";
 import { z } from "zod";
+import { failedBytesAtMost, failedRowBytesAtMost } from "./failed-rows.ts";
 import { duplicatePolicies, importModes } from "./importer.ts";
 
 const described = {
@@ -81,6 +82,9 @@ const importSchema = z
     failed: z.int(),
     errors: z.array(rowError).meta({ description: "The first 100" }),
     errorsTruncated: z.boolean(),
+    errorFileTruncated: z.boolean().meta({
+      description: `The error file lacks rows: it holds the first ones, up to ${failedBytesAtMost / 1024 / 1024} MB, and none of more than ${failedRowBytesAtMost / 1024} KB`,
+    }),
     errorFileUrl: z.string().nullable().meta({ description: "The failed rows with their errors as CSV, for a day; null without any" }),
     createdAt: z.iso.datetime(),
     finishedAt: z.iso.datetime().nullable(),

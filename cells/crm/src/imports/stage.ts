@@ -1,7 +1,8 @@
 import { trimTexts } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import * as batches from "./batches.ts";
-import { duplicateInFile, mostRows } from "./domain.ts";
+import { bounded, duplicateInFile, mostRows } from "./domain.ts";
+import { FailedRowBudget } from "./failed-rows.ts";
 import { FirstRows } from "./first-rows.ts";
 import type { Importer, Row, RowProblem } from "./importer.ts";
 import { Pace } from "./pace.ts";
@@ -12,8 +13,15 @@ import { tooManyRows, type Upload, type UploadedRow } from "./upload.ts";
 const rowsAtOnce = 1_000;
 const charactersAtOnce = 1024 * 1024;
 
-/** Checks the rows of an upload and puts them aside as they come; no connection is held meanwhile. Resolves to how many there are. */
-export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload, requests: () => number): Promise<number> {
+/** What was put aside of an upload. */
+export interface Staged {
+  rows: number;
+  /** Some that failed are not kept. */
+  isTruncated: boolean;
+}
+
+/** Checks the rows of an upload and puts them aside as they come; no connection is held meanwhile. */
+export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload, requests: () => number): Promise<Staged> {
   const staging = new Staging(job, importer);
   const pace = new Pace({ requests, portionMs: 2, pieceMs: 5 });
   let batch = new StagedBatch(1);
@@ -37,7 +45,7 @@ export async function stage(tenant: Tenant, job: Import, importer: Importer, upl
     }
     if (batch.lastRow >= batch.firstRow) await flush();
     await writing;
-    return batch.lastRow;
+    return { rows: batch.lastRow, isTruncated: staging.failedRows.isTruncated };
   } finally {
     // Who discards the rows of a refused upload must find all of them.
     await writing.catch(() => undefined);
@@ -50,7 +58,8 @@ class StagedBatch implements batches.UploadedBatch {
   readonly rows: string[] = [];
   readonly cells: string[] = [];
   skipped = 0;
-  readonly failures: batches.Failure[] = [];
+  failed = 0;
+  readonly failedRows: string[] = [];
   #characters = 0;
 
   constructor(firstRow: number) {
@@ -58,16 +67,16 @@ class StagedBatch implements batches.UploadedBatch {
     this.lastRow = firstRow - 1;
   }
 
-  /** The number of one more row, with these cells. */
-  count(cells: readonly string[]): number {
-    for (const cell of cells) this.#characters += cell.length;
+  /** The number of one more row. */
+  count({ characters }: UploadedRow): number {
+    this.#characters += characters;
     return ++this.lastRow;
   }
 
   /** Takes a row that is to be carried out. As JSON at once: for all rows together, others would wait for milliseconds. */
-  add(row: Row<unknown>, cells: batches.CellsOfRow): void {
+  add(row: Row<unknown>, { line, source }: UploadedRow): void {
     this.rows.push(JSON.stringify(row));
-    this.cells.push(JSON.stringify(cells));
+    this.cells.push(`{"row":${row.row},"line":${line},"cells":${source()}}`);
   }
 
   get isFull(): boolean {
@@ -81,26 +90,33 @@ class Staging {
   readonly #importer: Importer;
   readonly #names = new FirstRows();
   readonly #ids = new FirstRows();
+  readonly failedRows = new FailedRowBudget();
 
   constructor(job: Import, importer: Importer) {
     this.#job = job;
     this.#importer = importer;
   }
 
-  add({ line, cells, item, problems }: UploadedRow, batch: StagedBatch): void {
+  add(uploaded: UploadedRow, batch: StagedBatch): void {
     const { options, origin } = this.#job;
-    const row = batch.count(cells);
-    const read = this.#importer.read(trimTexts(item) as typeof item, options, origin.actor);
-    const fail = (errors: RowProblem[]) => batch.failures.push({ row, line, cells, errors });
+    const { item, problems } = uploaded;
+    const row = batch.count(uploaded);
+    const read = item ? this.#importer.read(trimTexts(item) as typeof item, options, origin.actor) : { problems: [] };
     if ("problems" in read || problems.length > 0) {
-      fail("problems" in read ? [...problems, ...read.problems] : problems);
+      this.#fail(row, "problems" in read ? [...problems, ...read.problems] : problems, uploaded, batch);
       return;
     }
     const repeated = this.#repeated(row, read);
-    if (repeated.length === 0) {
-      batch.add({ row, data: read.data }, { row, line, cells });
-    } else if (options.onDuplicate === "skip") batch.skipped++;
-    else fail(repeated);
+    if (repeated.length === 0) batch.add({ row, data: read.data }, uploaded);
+    else if (options.onDuplicate === "skip") batch.skipped++;
+    else this.#fail(row, repeated, uploaded, batch);
+  }
+
+  #fail(row: number, problems: readonly RowProblem[], { line, source }: UploadedRow, batch: StagedBatch): void {
+    batch.failed++;
+    if (!this.failedRows.hasRoom) return;
+    const kept = this.failedRows.take({ row, line, cells: source, errors: bounded(problems) });
+    if (kept !== undefined) batch.failedRows.push(kept);
   }
 
   /** What is wrong with a row whose like came before it. */

@@ -14,6 +14,7 @@ import { staysMigration } from "./0013_stays.ts";
 import { gramsMigration } from "./0014_grams.ts";
 import { owedAndVoidsMigration } from "./0016_owed_and_voids.ts";
 import { textFormsMigration } from "./0017_text_forms.ts";
+import { failedRowsMigration } from "./0018_failed_rows.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -33,4 +34,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   keptPartsMigration,
   owedAndVoidsMigration,
   textFormsMigration,
+  failedRowsMigration,
 ];
