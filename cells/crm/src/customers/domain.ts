@@ -1,4 +1,6 @@
+import { inStoredOrder } from "@cell/cell";
 import { Problem } from "@cell/problem";
+import { excessOf } from "../custom-fields.ts";
 import type { Customer, CustomerInput } from "./schema.ts";
 
 /** Who makes or changes a customer. */
@@ -36,7 +38,19 @@ export function checkOwner(ownerId: string, { userId, ownOnly }: Actor): void {
     throw new Problem("FORBIDDEN", "You can only own your records yourself; a manager can give them to others");
 }
 
-/** The survivor of a merge: its own values win, blank ones are filled from the others in their order, tags are united. */
+/** The custom fields of all; the survivor's win. Throws CONFLICT for more than one record may have: none of them is dropped unseen. */
+function unitedFields(survivor: Customer, sources: readonly Customer[]): Customer["customFields"] {
+  const united = Object.assign({}, ...sources.map((source) => source.customFields).reverse(), survivor.customFields);
+  const adds = Object.keys(united).length > Object.keys(survivor.customFields).length;
+  const excess = adds ? excessOf(united) : undefined;
+  if (excess)
+    throw new Problem("CONFLICT", `The custom fields of these customers cannot be united: one customer's ${excess}; remove some first`, {
+      details: { field: "customFields" },
+    });
+  return inStoredOrder(united) as Customer["customFields"];
+}
+
+/** The survivor of a merge: its own values win, blank ones are filled from the others in their order, tags and custom fields are united. Throws CONFLICT. */
 export function merged(survivor: Customer, sources: readonly Customer[], now: string): Customer {
   const result: Record<string, unknown> = { ...survivor };
   for (const source of sources) {
@@ -45,6 +59,6 @@ export function merged(survivor: Customer, sources: readonly Customer[], now: st
     }
   }
   const tags = [...new Set([survivor, ...sources].flatMap((customer) => customer.tags))].slice(0, 50);
-  const customFields = Object.assign({}, ...sources.map((source) => source.customFields).reverse(), survivor.customFields);
+  const customFields = unitedFields(survivor, sources);
   return { ...(result as Customer), tags, customFields, updatedAt: now, version: survivor.version + 1 };
 }

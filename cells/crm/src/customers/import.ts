@@ -149,7 +149,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
       else if (record.version !== resourceVersion) kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
       else if (action === "create") removed.push(record);
       else {
-        const former = formerValues(fields) as Partial<Customer>;
+        const former = formerValues(customer, fields) as Partial<Customer>;
         const holder = former.name === undefined ? undefined : holders.get(nameKey(former.name));
         if (holder !== undefined && holder !== resourceId) kept.push({ id: resourceId, reason: "DUPLICATE_NAME" });
         else {

@@ -1,5 +1,6 @@
 import { answer, email, id, nullable, phone, resource, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
+import { customFields } from "../custom-fields.ts";
 
 export const customerStatuses = ["lead", "active", "inactive"] as const;
 
@@ -22,7 +23,7 @@ const fields = {
     .max(50)
     .meta({ examples: [["vip"]] }),
   notes: optional(10_000),
-  customFields: z.record(text(64, 1), z.unknown()).meta({ examples: [{ region: "east" }] }),
+  customFields: customFields().meta({ examples: [{ region: "east" }] }),
 };
 
 const customerSchema = z

@@ -1,0 +1,77 @@
+import { inStoredOrder } from "@cell/cell";
+import { storable } from "@cell/http";
+import { z } from "zod";
+
+export const mostCustomFields = 100;
+/** Of the JSON of all custom fields of a record. */
+export const mostCustomFieldBytes = 64 * 1024;
+const mostKeyCharacters = 64;
+
+type CustomFields = Record<string, unknown>;
+
+/** What of a record's own custom fields cannot be stored, and where. */
+interface Fault {
+  path: (string | number)[];
+  code: string;
+  message: string;
+}
+
+/** The custom fields of a record: whatever JSON they are, as much as may be stored. */
+export function customFields() {
+  return z
+    .record(z.string(), z.unknown())
+    .check((payload) => {
+      const faults: Fault[] = [];
+      const stored = storedFields(payload.value, faults);
+      for (const { path, code, message } of faults)
+        payload.issues.push({ code: "custom", input: payload.value, path, message, params: { code }, continue: false });
+      payload.value = stored;
+    })
+    .meta({
+      description: `${mostCustomFields} keys and ${mostCustomFieldBytes / 1024} KB of JSON at most`,
+      propertyNames: { type: "string", minLength: 1, maxLength: mostKeyCharacters },
+    });
+}
+
+/** Why so many custom fields, or so large ones, cannot be stored; undefined where they can. */
+export function excessOf(fields: CustomFields): string | undefined {
+  if (Object.keys(fields).length > mostCustomFields) return `may have at most ${mostCustomFields} keys`;
+  if (Buffer.byteLength(JSON.stringify(fields)) > mostCustomFieldBytes) return `may have at most ${mostCustomFieldBytes} bytes as JSON`;
+  return undefined;
+}
+
+function storedFields(given: CustomFields, faults: Fault[]): CustomFields {
+  const excess = excessOf(given);
+  if (excess) {
+    faults.push({ path: [], code: "TOO_LONG", message: excess });
+    return given;
+  }
+  const stored: [string, unknown][] = [];
+  const seen = new Set<string>();
+  for (const [key, value] of Object.entries(given)) {
+    const name = storable(key, mostKeyCharacters);
+    if ("fault" in name) faults.push({ path: [key], code: "INVALID_FORMAT", message: `as a key ${name.fault}` });
+    else if (name.text === "") faults.push({ path: [key], code: "REQUIRED", message: "as a key must not be empty" });
+    else if (name.text.length > mostKeyCharacters)
+      faults.push({ path: [name.text], code: "TOO_LONG", message: `as a key must have at most ${mostKeyCharacters} characters` });
+    else if (seen.has(name.text)) faults.push({ path: [name.text], code: "INVALID_FORMAT", message: "is given more than once" });
+    else {
+      seen.add(name.text);
+      stored.push([name.text, storedValue(value, [key], faults)]);
+    }
+  }
+  return inStoredOrder(Object.fromEntries(stored)) as CustomFields;
+}
+
+/** A value with its texts as they are stored. */
+function storedValue(value: unknown, path: (string | number)[], faults: Fault[]): unknown {
+  if (typeof value === "string") {
+    const text = storable(value, mostCustomFieldBytes);
+    if ("text" in text) return text.text;
+    faults.push({ path, code: "INVALID_FORMAT", message: text.fault });
+    return value;
+  }
+  if (Array.isArray(value)) return value.map((item, index) => storedValue(item, [...path, index], faults));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, storedValue(item, [...path, key], faults)]));
+}
