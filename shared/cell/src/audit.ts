@@ -1,6 +1,7 @@
 import type { AuditEntry } from "@cell/postgres";
 import { v7 as uuidv7 } from "uuid";
 import type { Call } from "./endpoint.ts";
+import { exactMoney } from "./money.ts";
 import type { Resource } from "./resource.ts";
 
 export const auditActions = ["create", "update", "delete", "restore", "merge", "import", "export", "reveal", "settings", "void"] as const;
@@ -27,13 +28,20 @@ export interface AuditDraft {
 /** Fields that change with every write and so tell nothing. */
 const bookkeeping = new Set(["updatedAt", "version", "tenantId"]);
 
+/** A field of a record as the trail has it: amounts as they leave in answers. */
+export function auditedValue({ amounts }: Pick<Resource, "amounts">, record: object, field: string): unknown {
+  const { [field]: value = null, currency } = record as Record<string, unknown>;
+  return value !== null && amounts.has(field) && typeof currency === "string" ? exactMoney(String(value), currency) : value;
+}
+
 /** The fields in which two records differ. */
 export function diff<Row extends object>(resource: Resource<Row>, before: Partial<Row>, after: Partial<Row>): FieldChange[] {
   const changes: FieldChange[] = [];
   for (const field of resource.fields) {
     if (bookkeeping.has(field)) continue;
     const [old, now] = [(before as Record<string, unknown>)[field] ?? null, (after as Record<string, unknown>)[field] ?? null];
-    if (old !== now && JSON.stringify(old) !== JSON.stringify(now)) changes.push({ field, before: old, after: now });
+    if (old === now || JSON.stringify(old) === JSON.stringify(now)) continue;
+    changes.push({ field, before: auditedValue(resource, before, field), after: auditedValue(resource, after, field) });
   }
   return changes;
 }

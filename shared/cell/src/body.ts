@@ -1,3 +1,12 @@
+/** A JSON value with its keys in the order in which PostgreSQL's jsonb gives them back: the shorter first, then by their bytes. */
+export function inStoredOrder(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(inStoredOrder);
+  if (typeof value !== "object" || value === null) return value;
+  const keys = Object.keys(value).map((key) => ({ key, bytes: Buffer.from(key) }));
+  keys.sort((one, other) => one.bytes.length - other.bytes.length || Buffer.compare(one.bytes, other.bytes));
+  return Object.fromEntries(keys.map(({ key }) => [key, inStoredOrder((value as Record<string, unknown>)[key])]));
+}
+
 /** JSON text in which equal values are equal: keys in order, no white space. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;

@@ -1,7 +1,17 @@
 export { dateOrTime } from "@cell/http/openapi/document";
-export { type AuditAction, type AuditDraft, type AuditOrigin, auditActions, auditEntry, audited, diff, type FieldChange } from "./audit.ts";
+export {
+  type AuditAction,
+  type AuditDraft,
+  type AuditOrigin,
+  auditActions,
+  auditEntry,
+  audited,
+  auditedValue,
+  diff,
+  type FieldChange,
+} from "./audit.ts";
 export { type Background, repeat } from "./background.ts";
-export { canonicalJson } from "./body.ts";
+export { canonicalJson, inStoredOrder } from "./body.ts";
 export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./calendar.ts";
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";

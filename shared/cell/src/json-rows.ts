@@ -17,8 +17,8 @@ const writer = new JsonWriter();
 const forms = new Map<number, Form>([
   [21, "plain"], // int2
   [23, "plain"], // int4
-  [114, "plain"], // json
-  [3802, "plain"], // jsonb
+  [114, "json"], // json
+  [3802, "json"], // jsonb
   [25, "text"], // text
   [1043, "text"], // varchar
   [2950, "text"], // uuid

@@ -1,3 +1,5 @@
+import { compactJson, copyBytes } from "./json-compact.ts";
+
 const [quote, comma, backslash, plus, dot, zero] = [0x22, 0x2c, 0x5c, 0x2b, 0x2e, 0x30] as const;
 const [openBrace, openBracket, closeBracket] = [0x7b, 0x5b, 0x5d] as const;
 const [letterN, letterT, letterZ, firstVisible, lastAscii] = [0x4e, 0x54, 0x5a, 0x20, 0x7e] as const;
@@ -9,8 +11,8 @@ const usualLength = 256 * 1024;
 /** How many bytes of JSON one byte of a value may become: a control character becomes six. */
 export const mostForOne = 6;
 
-/** How PostgreSQL's bytes become JSON: as they are, as a string, as an array of strings, as a time in RFC 3339, or by way of the value that their parser makes of them. */
-export type Form = "plain" | "text" | "texts" | "time" | "parsed";
+/** How PostgreSQL's bytes become JSON: as they are, without white space, as a string, as an array of strings, as a time in RFC 3339, or by way of the value that their parser makes of them. */
+export type Form = "plain" | "json" | "text" | "texts" | "time" | "parsed";
 
 /** JSON in bytes. What is written has room by `reserve`, where nothing else is said. */
 export class JsonWriter {
@@ -67,8 +69,10 @@ export class JsonWriter {
   value(form: Form, bytes: Buffer, from: number, length: number): boolean {
     switch (form) {
       case "plain":
-        this.#to = copy(bytes, from, from + length, this.#out, this.#to);
+        this.#to = copyBytes(bytes, from, from + length, this.#out, this.#to);
         return true;
+      case "json":
+        return this.#json(bytes, from, from + length);
       case "text":
         return this.#text(bytes, from, from + length);
       case "texts":
@@ -78,6 +82,13 @@ export class JsonWriter {
       case "parsed":
         return false;
     }
+  }
+
+  #json(bytes: Buffer, from: number, end: number): boolean {
+    const to = compactJson(bytes, from, end, this.#out, this.#to);
+    if (to < 0) return false;
+    this.#to = to;
+    return true;
   }
 
   /** A string without anything that JSON escapes. */
@@ -132,7 +143,7 @@ export class JsonWriter {
     const out = this.#out;
     const day = this.#to + 1;
     out[day - 1] = quote;
-    let to = copy(bytes, from, seconds, out, day);
+    let to = copyBytes(bytes, from, seconds, out, day);
     out[day + 10] = letterT;
     out[to++] = dot;
     for (let digit = seconds + 1; digit <= seconds + 3; digit++) out[to++] = digit < zone ? (bytes[digit] as number) : zero;
@@ -141,11 +152,4 @@ export class JsonWriter {
     this.#to = to;
     return true;
   }
-}
-
-/** Copies what is too short for a call of `Buffer.copy` to be worth it; returns where the copy ends. */
-function copy(bytes: Buffer, from: number, end: number, out: Buffer, start: number): number {
-  let to = start;
-  for (let at = from; at < end; at++) out[to++] = bytes[at] as number;
-  return to;
 }

@@ -48,6 +48,12 @@ function isAmount(value: string | number): boolean {
   return decimalPattern.test(typeof value === "string" ? value.trim() : new Big(value).toFixed());
 }
 
+/** An amount as it leaves, but exact: with the decimals of the currency, and more where the amount has more. */
+export function exactMoney(amount: string, currency: string): string {
+  const exact = new Big(amount);
+  return exact.toFixed(Math.max(minorUnit(currency), exact.toFixed().split(".")[1]?.length ?? 0));
+}
+
 /** An amount as it leaves, for the document: decimals of its currency, or masked. */
 export function moneyAnswer() {
   return z.string().meta({ pattern: "^(?:-?\\d+(?:\\.\\d+)?|\\*{4})$", examples: ["120000.00"] });

@@ -83,7 +83,7 @@ test("a contract is created masked, replayed, read in the clear, changed and del
     ["delete", 3],
   ]);
   expect(entries[1]?.changes).toEqual([{ field: "status", before: "draft", after: "active" }]);
-  expect(entries[0]?.changes).toContainEqual({ field: "amount", before: null, after: "120000.5" });
+  expect(entries[0]?.changes).toContainEqual({ field: "amount", before: null, after: "120000.50" });
 });
 
 test.each([

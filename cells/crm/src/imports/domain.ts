@@ -1,6 +1,7 @@
-import type { FieldChange } from "@cell/cell";
+import type { FieldChange, Resource } from "@cell/cell";
 import { isInvisible, nameKey, parseJson, trimmed } from "@cell/http";
 import { badField, badFields, type FieldProblem, Problem } from "@cell/problem";
+import Big from "big.js";
 import { splitList, unguard } from "../csv.ts";
 import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
@@ -188,9 +189,13 @@ export function reported(rows: readonly { row: number; line: number | null; erro
   return { errors: all.slice(0, reportedProblems), errorsTruncated: all.length > reportedProblems };
 }
 
-/** The values that a record had before changes; an empty text, which older entries may hold, is null. */
-export function formerValues(changes: readonly FieldChange[]): Record<string, unknown> {
-  return Object.fromEntries(changes.map(({ field, before }) => [field, before === "" ? null : before]));
+/** The values that a record had before changes, as it holds them: an empty text, which older entries may have, is null. */
+export function formerValues({ amounts }: Pick<Resource, "amounts">, changes: readonly FieldChange[]): Record<string, unknown> {
+  const held = (field: string, before: unknown) => {
+    if (before === "") return null;
+    return amounts.has(field) && typeof before === "string" ? new Big(before).toFixed() : before;
+  };
+  return Object.fromEntries(changes.map(({ field, before }) => [field, held(field, before)]));
 }
 
 /** Options and counts as the changes of the import's own audit entry. */

@@ -1,4 +1,4 @@
-import { type AuditDraft, mask, type SensitiveKind } from "@cell/cell";
+import { type AuditDraft, auditedValue, mask, resources, type SensitiveKind } from "@cell/cell";
 import { isInvisible } from "@cell/http";
 import { unguard } from "../csv.ts";
 import { fieldsOf } from "./domain.ts";
@@ -17,8 +17,8 @@ export function hiddenFields(kinds: Kinds, values: object, { readable = [] }: Im
 /** An entry that names fields in any case, in a place of their own, whether they differ or not. */
 export function withFields(draft: AuditDraft, fields: readonly string[], before: object, after: object): AuditDraft {
   if (fields.length === 0) return draft;
-  const held = (record: object, field: string) => (record as Record<string, unknown>)[field] ?? null;
-  const named = fields.map((field) => ({ field, before: held(before, field), after: held(after, field) }));
+  const of = resources.get(draft.resourceType) ?? { amounts: new Set<string>() };
+  const named = fields.map((field) => ({ field, before: auditedValue(of, before, field), after: auditedValue(of, after, field) }));
   return { ...draft, changes: [...draft.changes.filter(({ field }) => !fields.includes(field)), ...named] };
 }
 

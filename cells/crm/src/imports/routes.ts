@@ -347,13 +347,18 @@ function reportOf(job: imports.Import): ImportReport {
     updated,
     skipped,
     failed,
-    errors: errors as ImportReport["errors"],
+    errors: (errors as ImportReport["errors"]).map(problemOf),
     errorsTruncated,
     errorFileTruncated: job.failedRowsTruncated && !job.swept,
     errorFileUrl: failed > 0 && !job.swept ? `/api/v1/crm/imports/${importId}/errors.csv` : null,
     createdAt,
     finishedAt,
   };
+}
+
+/** A problem with its members in their order, which the database does not keep. */
+function problemOf({ row, line, field, code, message, duplicateOf }: ImportReport["errors"][number]): ImportReport["errors"][number] {
+  return { row, line, field, code, message, duplicateOf };
 }
 
 function revertOf({ importId, resourceType, status, reverted, kept }: imports.Import): RevertAnswer {

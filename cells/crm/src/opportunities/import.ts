@@ -108,7 +108,7 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
       else if (before.version !== resourceVersion) kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
       else if (action === "create") taken.push({ before, after: deletedOpportunity(before, by.now), deleted: true, named: [] });
       else {
-        const former = formerValues(fields) as Partial<Opportunity>;
+        const former = formerValues(opportunity, fields) as Partial<Opportunity>;
         const after = restoredOpportunity(before, former, by.now);
         const stages = byPipeline.get(after.pipelineId)?.stages ?? [];
         const named = Object.keys(former).filter((field) => field in opportunity.sensitive);

@@ -12,7 +12,9 @@ const stages = () =>
     .select(
       sql<
         Stage[]
-      >`json_agg(json_build_object('stage', stage, 'name', name, 'type', type, 'probability', probability) order by position)`.as("stages"),
+      >`json_agg(json_build_object('stage', stage, 'name', name, 'type', type, 'probability', probability::float8) order by position)`.as(
+        "stages",
+      ),
     )
     .whereRef("pipelineStages.pipelineId", "=", "pipelines.pipelineId" as never)
     .where(sql<boolean>`active`);

@@ -1,4 +1,4 @@
-import { resource } from "@cell/cell";
+import { inStoredOrder, resource } from "@cell/cell";
 import { z } from "zod";
 
 const currencies = new Set(Intl.supportedValuesOf("currency"));
@@ -26,11 +26,16 @@ const rate = z
   .regex(/^\d{1,12}(\.\d{1,10})?$/, 'must be a decimal string such as "7.1025"')
   .refine((value) => /[1-9]/.test(value), "must be more than 0");
 
+/** Values in the order in which they are read again. */
+function inOrder<Values extends z.ZodRecord>(values: Values): Values {
+  return values.overwrite((given) => inStoredOrder(given) as typeof given);
+}
+
 /** What an administrator can set. */
 const fields = {
   timezone: timezone.meta({ description: "In which calendar dates are meant", examples: ["Asia/Shanghai"] }),
   currency: currency.meta({ description: "The tenant's own currency", examples: ["CNY"] }),
-  rates: z.record(currency, rate).meta({
+  rates: inOrder(z.record(currency, rate)).meta({
     description:
       'What one unit of each currency is worth in the tenant\'s own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it',
     examples: [{ USD: "7.10" }],
