@@ -103,6 +103,9 @@ export type Customer = {
     address: string | null;
     tags: Array<string>;
     notes: string | null;
+    /**
+     * 100 keys and 64 KB of JSON at most
+     */
     customFields: {
         [key: string]: unknown;
     };
@@ -190,6 +193,9 @@ export type CustomerInput = {
     address?: string | null;
     tags?: Array<string>;
     notes?: string | null;
+    /**
+     * 100 keys and 64 KB of JSON at most
+     */
     customFields?: {
         [key: string]: unknown;
     };
@@ -214,6 +220,9 @@ export type CustomerPatch = {
     address?: string | null;
     tags?: Array<string>;
     notes?: string | null;
+    /**
+     * 100 keys and 64 KB of JSON at most
+     */
     customFields?: {
         [key: string]: unknown;
     };
