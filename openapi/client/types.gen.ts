@@ -4,6 +4,1197 @@ export type ClientOptions = {
     baseUrl: 'http://127.0.0.1:8080/api/v1/crm' | (string & {});
 };
 
+export type Webhooks = EventsCustomerCreatedWebhookRequest | EventsCustomerUpdatedWebhookRequest | EventsCustomerDeletedWebhookRequest | EventsCustomerRestoredWebhookRequest | EventsCustomerMergedWebhookRequest | EventsContactCreatedWebhookRequest | EventsContactUpdatedWebhookRequest | EventsContactDeletedWebhookRequest | EventsPipelineCreatedWebhookRequest | EventsPipelineUpdatedWebhookRequest | EventsOpportunityCreatedWebhookRequest | EventsOpportunityUpdatedWebhookRequest | EventsOpportunityDeletedWebhookRequest | EventsOpportunityStageChangedWebhookRequest | EventsOpportunityWonWebhookRequest | EventsOpportunityLostWebhookRequest | EventsContractCreatedWebhookRequest | EventsContractUpdatedWebhookRequest | EventsContractDeletedWebhookRequest | EventsPaymentRegisteredWebhookRequest | EventsPaymentVoidedWebhookRequest | EventsImportCompletedWebhookRequest | EventsImportRevertedWebhookRequest | EventsSettingsUpdatedWebhookRequest | EventsWebhookPingWebhookRequest;
+
+export type CustomerCreatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'customer.created';
+    data: {
+        resourceType: 'customer';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type CustomerUpdatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'customer.updated';
+    data: {
+        resourceType: 'customer';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type CustomerDeletedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'customer.deleted';
+    data: {
+        resourceType: 'customer';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type CustomerRestoredEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'customer.restored';
+    data: {
+        resourceType: 'customer';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type CustomerMergedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'customer.merged';
+    data: {
+        resourceType: 'customer';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ContactCreatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'contact.created';
+    data: {
+        resourceType: 'contact';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ContactUpdatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'contact.updated';
+    data: {
+        resourceType: 'contact';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ContactDeletedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'contact.deleted';
+    data: {
+        resourceType: 'contact';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type PipelineCreatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'pipeline.created';
+    data: {
+        resourceType: 'pipeline';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type PipelineUpdatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'pipeline.updated';
+    data: {
+        resourceType: 'pipeline';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type OpportunityCreatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'opportunity.created';
+    data: {
+        resourceType: 'opportunity';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type OpportunityUpdatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'opportunity.updated';
+    data: {
+        resourceType: 'opportunity';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type OpportunityDeletedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'opportunity.deleted';
+    data: {
+        resourceType: 'opportunity';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type OpportunityStageChangedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'opportunity.stage_changed';
+    data: {
+        resourceType: 'opportunity';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type OpportunityWonEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'opportunity.won';
+    data: {
+        resourceType: 'opportunity';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type OpportunityLostEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'opportunity.lost';
+    data: {
+        resourceType: 'opportunity';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ContractCreatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'contract.created';
+    data: {
+        resourceType: 'contract';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ContractUpdatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'contract.updated';
+    data: {
+        resourceType: 'contract';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ContractDeletedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'contract.deleted';
+    data: {
+        resourceType: 'contract';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type PaymentRegisteredEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'payment.registered';
+    data: {
+        resourceType: 'payment';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type PaymentVoidedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'payment.voided';
+    data: {
+        resourceType: 'payment';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ImportCompletedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'import.completed';
+    data: {
+        resourceType: 'import';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type ImportRevertedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'import.reverted';
+    data: {
+        resourceType: 'import';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type SettingsUpdatedEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'settings.updated';
+    data: {
+        resourceType: 'settings';
+        /**
+         * Its id: read the record by the API
+         */
+        resourceId: string;
+        /**
+         * Its name at the time
+         */
+        resourceName: string | null;
+        /**
+         * Its version after the change: an event of a lower one came late
+         */
+        resourceVersion: number | null;
+        /**
+         * The fields that changed. Phone numbers, e-mail addresses and amounts are masked
+         */
+        changes: Array<{
+            field: string;
+            before?: unknown;
+            after?: unknown;
+        }>;
+        /**
+         * The request that made the change
+         */
+        requestId: string;
+        /**
+         * The user who made the change
+         */
+        actorId: string;
+        /**
+         * The import that made the change
+         */
+        importId: string | null;
+        /**
+         * The change's number in the audit trail: it orders the events of a tenant
+         */
+        sequence: number;
+    };
+};
+
+export type WebhookPingEvent = {
+    /**
+     * The event's id, as in the header `webhook-id`
+     */
+    id: string;
+    occurredAt: string;
+    tenantId: string;
+    type: 'webhook.ping';
+    data: {
+        [key: string]: unknown;
+    };
+};
+
 export type Import = {
     importId: string;
     status: 'queued' | 'running' | 'completed' | 'failed' | 'reverted';
@@ -2271,9 +3462,57 @@ export type WebhookDeliveryDetail = {
     /**
      * What is posted
      */
-    payload: {
-        [key: string]: unknown;
-    };
+    payload: ({
+        type: 'customer.created';
+    } & CustomerCreatedEvent) | ({
+        type: 'customer.updated';
+    } & CustomerUpdatedEvent) | ({
+        type: 'customer.deleted';
+    } & CustomerDeletedEvent) | ({
+        type: 'customer.restored';
+    } & CustomerRestoredEvent) | ({
+        type: 'customer.merged';
+    } & CustomerMergedEvent) | ({
+        type: 'contact.created';
+    } & ContactCreatedEvent) | ({
+        type: 'contact.updated';
+    } & ContactUpdatedEvent) | ({
+        type: 'contact.deleted';
+    } & ContactDeletedEvent) | ({
+        type: 'pipeline.created';
+    } & PipelineCreatedEvent) | ({
+        type: 'pipeline.updated';
+    } & PipelineUpdatedEvent) | ({
+        type: 'opportunity.created';
+    } & OpportunityCreatedEvent) | ({
+        type: 'opportunity.updated';
+    } & OpportunityUpdatedEvent) | ({
+        type: 'opportunity.deleted';
+    } & OpportunityDeletedEvent) | ({
+        type: 'opportunity.stage_changed';
+    } & OpportunityStageChangedEvent) | ({
+        type: 'opportunity.won';
+    } & OpportunityWonEvent) | ({
+        type: 'opportunity.lost';
+    } & OpportunityLostEvent) | ({
+        type: 'contract.created';
+    } & ContractCreatedEvent) | ({
+        type: 'contract.updated';
+    } & ContractUpdatedEvent) | ({
+        type: 'contract.deleted';
+    } & ContractDeletedEvent) | ({
+        type: 'payment.registered';
+    } & PaymentRegisteredEvent) | ({
+        type: 'payment.voided';
+    } & PaymentVoidedEvent) | ({
+        type: 'import.completed';
+    } & ImportCompletedEvent) | ({
+        type: 'import.reverted';
+    } & ImportRevertedEvent) | ({
+        type: 'settings.updated';
+    } & SettingsUpdatedEvent) | ({
+        type: 'webhook.ping';
+    } & WebhookPingEvent);
 };
 
 export type WebhookAttempt = {
@@ -8889,3 +10128,228 @@ export type OpenapiGetResponses = {
 };
 
 export type OpenapiGetResponse = OpenapiGetResponses[keyof OpenapiGetResponses];
+
+export type EventsCustomerCreatedWebhookPayload = CustomerCreatedEvent;
+
+export type EventsCustomerCreatedWebhookRequest = {
+    body: EventsCustomerCreatedWebhookPayload;
+    key: 'customer.created';
+    path?: never;
+    query?: never;
+};
+
+export type EventsCustomerUpdatedWebhookPayload = CustomerUpdatedEvent;
+
+export type EventsCustomerUpdatedWebhookRequest = {
+    body: EventsCustomerUpdatedWebhookPayload;
+    key: 'customer.updated';
+    path?: never;
+    query?: never;
+};
+
+export type EventsCustomerDeletedWebhookPayload = CustomerDeletedEvent;
+
+export type EventsCustomerDeletedWebhookRequest = {
+    body: EventsCustomerDeletedWebhookPayload;
+    key: 'customer.deleted';
+    path?: never;
+    query?: never;
+};
+
+export type EventsCustomerRestoredWebhookPayload = CustomerRestoredEvent;
+
+export type EventsCustomerRestoredWebhookRequest = {
+    body: EventsCustomerRestoredWebhookPayload;
+    key: 'customer.restored';
+    path?: never;
+    query?: never;
+};
+
+export type EventsCustomerMergedWebhookPayload = CustomerMergedEvent;
+
+export type EventsCustomerMergedWebhookRequest = {
+    body: EventsCustomerMergedWebhookPayload;
+    key: 'customer.merged';
+    path?: never;
+    query?: never;
+};
+
+export type EventsContactCreatedWebhookPayload = ContactCreatedEvent;
+
+export type EventsContactCreatedWebhookRequest = {
+    body: EventsContactCreatedWebhookPayload;
+    key: 'contact.created';
+    path?: never;
+    query?: never;
+};
+
+export type EventsContactUpdatedWebhookPayload = ContactUpdatedEvent;
+
+export type EventsContactUpdatedWebhookRequest = {
+    body: EventsContactUpdatedWebhookPayload;
+    key: 'contact.updated';
+    path?: never;
+    query?: never;
+};
+
+export type EventsContactDeletedWebhookPayload = ContactDeletedEvent;
+
+export type EventsContactDeletedWebhookRequest = {
+    body: EventsContactDeletedWebhookPayload;
+    key: 'contact.deleted';
+    path?: never;
+    query?: never;
+};
+
+export type EventsPipelineCreatedWebhookPayload = PipelineCreatedEvent;
+
+export type EventsPipelineCreatedWebhookRequest = {
+    body: EventsPipelineCreatedWebhookPayload;
+    key: 'pipeline.created';
+    path?: never;
+    query?: never;
+};
+
+export type EventsPipelineUpdatedWebhookPayload = PipelineUpdatedEvent;
+
+export type EventsPipelineUpdatedWebhookRequest = {
+    body: EventsPipelineUpdatedWebhookPayload;
+    key: 'pipeline.updated';
+    path?: never;
+    query?: never;
+};
+
+export type EventsOpportunityCreatedWebhookPayload = OpportunityCreatedEvent;
+
+export type EventsOpportunityCreatedWebhookRequest = {
+    body: EventsOpportunityCreatedWebhookPayload;
+    key: 'opportunity.created';
+    path?: never;
+    query?: never;
+};
+
+export type EventsOpportunityUpdatedWebhookPayload = OpportunityUpdatedEvent;
+
+export type EventsOpportunityUpdatedWebhookRequest = {
+    body: EventsOpportunityUpdatedWebhookPayload;
+    key: 'opportunity.updated';
+    path?: never;
+    query?: never;
+};
+
+export type EventsOpportunityDeletedWebhookPayload = OpportunityDeletedEvent;
+
+export type EventsOpportunityDeletedWebhookRequest = {
+    body: EventsOpportunityDeletedWebhookPayload;
+    key: 'opportunity.deleted';
+    path?: never;
+    query?: never;
+};
+
+export type EventsOpportunityStageChangedWebhookPayload = OpportunityStageChangedEvent;
+
+export type EventsOpportunityStageChangedWebhookRequest = {
+    body: EventsOpportunityStageChangedWebhookPayload;
+    key: 'opportunity.stage_changed';
+    path?: never;
+    query?: never;
+};
+
+export type EventsOpportunityWonWebhookPayload = OpportunityWonEvent;
+
+export type EventsOpportunityWonWebhookRequest = {
+    body: EventsOpportunityWonWebhookPayload;
+    key: 'opportunity.won';
+    path?: never;
+    query?: never;
+};
+
+export type EventsOpportunityLostWebhookPayload = OpportunityLostEvent;
+
+export type EventsOpportunityLostWebhookRequest = {
+    body: EventsOpportunityLostWebhookPayload;
+    key: 'opportunity.lost';
+    path?: never;
+    query?: never;
+};
+
+export type EventsContractCreatedWebhookPayload = ContractCreatedEvent;
+
+export type EventsContractCreatedWebhookRequest = {
+    body: EventsContractCreatedWebhookPayload;
+    key: 'contract.created';
+    path?: never;
+    query?: never;
+};
+
+export type EventsContractUpdatedWebhookPayload = ContractUpdatedEvent;
+
+export type EventsContractUpdatedWebhookRequest = {
+    body: EventsContractUpdatedWebhookPayload;
+    key: 'contract.updated';
+    path?: never;
+    query?: never;
+};
+
+export type EventsContractDeletedWebhookPayload = ContractDeletedEvent;
+
+export type EventsContractDeletedWebhookRequest = {
+    body: EventsContractDeletedWebhookPayload;
+    key: 'contract.deleted';
+    path?: never;
+    query?: never;
+};
+
+export type EventsPaymentRegisteredWebhookPayload = PaymentRegisteredEvent;
+
+export type EventsPaymentRegisteredWebhookRequest = {
+    body: EventsPaymentRegisteredWebhookPayload;
+    key: 'payment.registered';
+    path?: never;
+    query?: never;
+};
+
+export type EventsPaymentVoidedWebhookPayload = PaymentVoidedEvent;
+
+export type EventsPaymentVoidedWebhookRequest = {
+    body: EventsPaymentVoidedWebhookPayload;
+    key: 'payment.voided';
+    path?: never;
+    query?: never;
+};
+
+export type EventsImportCompletedWebhookPayload = ImportCompletedEvent;
+
+export type EventsImportCompletedWebhookRequest = {
+    body: EventsImportCompletedWebhookPayload;
+    key: 'import.completed';
+    path?: never;
+    query?: never;
+};
+
+export type EventsImportRevertedWebhookPayload = ImportRevertedEvent;
+
+export type EventsImportRevertedWebhookRequest = {
+    body: EventsImportRevertedWebhookPayload;
+    key: 'import.reverted';
+    path?: never;
+    query?: never;
+};
+
+export type EventsSettingsUpdatedWebhookPayload = SettingsUpdatedEvent;
+
+export type EventsSettingsUpdatedWebhookRequest = {
+    body: EventsSettingsUpdatedWebhookPayload;
+    key: 'settings.updated';
+    path?: never;
+    query?: never;
+};
+
+export type EventsWebhookPingWebhookPayload = WebhookPingEvent;
+
+export type EventsWebhookPingWebhookRequest = {
+    body: EventsWebhookPingWebhookPayload;
+    key: 'webhook.ping';
+    path?: never;
+    query?: never;
+};

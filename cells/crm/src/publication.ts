@@ -1,5 +1,5 @@
 import type { Tag } from "@cell/http/openapi/document";
-import { operationsTag } from "@cell/http/openapi/operational";
+import { eventsTag, operationsTag } from "@cell/http/openapi/operational";
 
 /** The tags of the routes, in the order of a day's work. */
 const tags: readonly Tag[] = [
@@ -18,7 +18,7 @@ const tags: readonly Tag[] = [
   { name: "Audit", description: "Who changed what and when. The trail is sealed, so that a change to it is found." },
   { name: "Settings", description: "The tenant's timezone, currency, rates, thresholds and policies." },
   { name: "Webhooks", description: "Endpoints that receive events, with their deliveries." },
-  { name: "Events", description: "What webhook endpoints receive." },
+  eventsTag,
   operationsTag,
 ];
 

@@ -6,7 +6,7 @@ import type { AuditDraft } from "./audit.ts";
 import { CellRouter } from "./cell-router.ts";
 import type { Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
-import type { Call, CallOf, CellEnv, Endpoint, RowOf } from "./endpoint.ts";
+import type { Call, CallOf, CellEnv, Endpoint, EventDefinition, RowOf } from "./endpoint.ts";
 import type { CsvFile, FileLimits } from "./files.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
 import type { CommandAnswer } from "./kept-answers.ts";
@@ -72,6 +72,8 @@ export interface Cell {
   record(call: Call, drafts: AuditDraft[]): Promise<void>;
   /** Does work that no answer waits for; what it rejects with is logged. */
   later(what: string, work: () => Promise<void>): void;
+  /** Puts events into the document that the cell posts to its tenants' endpoints. */
+  events(events: readonly EventDefinition[]): void;
   /** How many requests have come to this process so far. */
   requests(): number;
   /** Takes a file: like a command, but the handler reads the body and says what its digest is. */
@@ -99,19 +101,23 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
   const metrics = createHttpMetrics();
   const handlers = new Handlers(options, metrics);
   const endpoints: DescribedEndpoint[] = [];
+  const events: EventDefinition[] = [];
   const register: Register = (endpoint, handle, listing) => {
     endpoints.push({ endpoint, listing });
     const path = endpoint.path.replace(/\{(\w+)\}/g, ":$1");
     app.on(endpoint.method.toUpperCase(), path, (c) => handlers.handle(c, endpoint, handle));
   };
   if (options.metricsToken !== undefined) prometheusRoute(app, metrics, options.metricsToken);
-  const cell = routesOf(options, () => metrics.begun, register);
+  const cell: Cell = {
+    ...routesOf(options, () => metrics.begun, register),
+    events: (given) => void events.push(...given),
+  };
   for (const slice of slices) slice(cell);
 
   async function document(): Promise<Document> {
     const { documentOf } = await import("./openapi.ts");
     const { title, version, description, name, tags, exampleValues = {} } = options;
-    return documentOf(endpoints, { title, version, description, tags, exampleValues, servers: [npmStart(name)] });
+    return documentOf(endpoints, events, { title, version, description, tags, exampleValues, servers: [npmStart(name)] });
   }
   docsRoutes(app, document, options.title);
   operationalRoutes(app, options);

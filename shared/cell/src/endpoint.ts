@@ -76,6 +76,14 @@ export interface RecordSight {
   covers(call: Call, recordId: string): Promise<boolean>;
 }
 
+/** An event that the cell posts to endpoints of its tenants'. */
+export interface EventDefinition {
+  type: string;
+  summary: string;
+  /** What is posted. */
+  payload: z.ZodType;
+}
+
 /** What Hono is told of a cell's application. */
 export interface CellEnv {
   Bindings: HttpBindings;

@@ -16,7 +16,16 @@ export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./ca
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
-export { type Call, type CallOf, type Endpoint, type EndpointExample, endpoint, idParams, type RecordSight } from "./endpoint.ts";
+export {
+  type Call,
+  type CallOf,
+  type Endpoint,
+  type EndpointExample,
+  type EventDefinition,
+  endpoint,
+  idParams,
+  type RecordSight,
+} from "./endpoint.ts";
 export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
 export { type CsvFile, type FileLimits, fileLimits } from "./files.ts";
 export { type Condition, equals, not } from "./filter.ts";

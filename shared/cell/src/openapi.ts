@@ -1,10 +1,11 @@
 import { type Completion, completeDocument } from "@cell/http/openapi/complete";
 import { headerRefs, parameterRef, type ResponseHeader, refusalRefs, type SharedParameter } from "@cell/http/openapi/components";
 import type { Document, PathItem, Schema } from "@cell/http/openapi/document";
-import { docsPath, documentPath, healthPath, readyPath, readySchema } from "@cell/http/openapi/operational";
+import { camelCase } from "@cell/http/openapi/operation-ids";
+import { docsPath, documentPath, eventsTag, healthPath, readyPath, readySchema } from "@cell/http/openapi/operational";
 import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint, EventDefinition } from "./endpoint.ts";
 import { documentedQuery } from "./list-parameters.ts";
 import type { Listing } from "./listing.ts";
 import { mask, type SensitiveKind } from "./masking.ts";
@@ -110,6 +111,37 @@ function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["response
   return { ...responses, ...refusalRefs(refusals) } as RouteConfig["responses"];
 }
 
+const eventHeaders = z.object({
+  "webhook-id": z
+    .string()
+    .meta({ description: "The event's id: the same at every attempt", examples: ["0197c3a7-70aa-7d17-8b64-1f5d3e9a20c9"] }),
+  "webhook-timestamp": z.string().meta({ description: "When it was sent, in seconds since 1970", examples: ["1769846400"] }),
+  "webhook-signature": z.string().meta({
+    description:
+      "`v1,` and the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}` in base64, by the webhook's secret; several by blanks",
+    examples: ["v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="],
+  }),
+});
+
+/** Puts an event into the document, as its receiver sees it. */
+function describeEvent(app: OpenAPIHono, { type, summary, payload }: EventDefinition): void {
+  app.openAPIRegistry.registerWebhook({
+    method: "post",
+    path: type,
+    operationId: `events.${camelCase(type)}`,
+    tags: [eventsTag.name],
+    summary,
+    description: `${summary}. Signed by the Standard Webhooks specification.`,
+    security: [],
+    request: { headers: eventHeaders, body: { required: true, content: { "application/json": { schema: payload } } } },
+    responses: {
+      "2XX": { description: "The event is taken" },
+      "410": { description: "The endpoint is gone: it is disabled" },
+      default: { description: "The event is sent again later, up to a day" },
+    },
+  } as never);
+}
+
 const checks: Record<string, Schema> = {
   database: { type: "string", enum: ["ok", "away"] },
   draining: { type: "boolean", description: "The process stops" },
@@ -135,9 +167,14 @@ const openPaths: Record<string, PathItem> = {
 };
 
 /** The cell's OpenAPI 3.1 document. Throws an Error that says what a route lacks. */
-export async function documentOf(endpoints: readonly DescribedEndpoint[], about: About): Promise<Document> {
+export async function documentOf(
+  endpoints: readonly DescribedEndpoint[],
+  events: readonly EventDefinition[],
+  about: About,
+): Promise<Document> {
   const app = new OpenAPIHono();
   for (const endpoint of endpoints) await describe(app, endpoint);
+  for (const event of events) describeEvent(app, event);
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",

@@ -23,7 +23,11 @@ export type Register = (
 ) => void;
 
 /** The ways in which a slice can make routes, each with its policies. */
-export function routesOf({ assertionKeys, committed, log, files: limits }: CellOptions, requests: () => number, register: Register): Cell {
+export function routesOf(
+  { assertionKeys, committed, log, files: limits }: CellOptions,
+  requests: () => number,
+  register: Register,
+): Omit<Cell, "events"> {
   const files = new Files(limits);
   const cursors = new Cursors(assertionKeys);
   const record = async (call: Call, drafts: AuditDraft[]): Promise<void> => {

@@ -4,6 +4,7 @@ import { badField, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { deliveryRoutes } from "./delivery-routes.ts";
 import { eventTypes } from "./domain.ts";
+import { events } from "./events.ts";
 import * as webhooks from "./repository.ts";
 import { type StoredWebhook, webhook, webhookDeleted, webhookInput, webhookPatch, withSecret } from "./schema.ts";
 import { secretOf, type WebhookKeys } from "./secrets.ts";
@@ -117,6 +118,7 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
   };
 
   return (cell) => {
+    cell.events(events);
     cell.list(listWebhooks, webhooks.lists);
     cell.read(getWebhook, "Webhook", (call, tenant) => webhooks.find(tenant, call.params.id));
 

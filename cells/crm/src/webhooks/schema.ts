@@ -3,6 +3,7 @@ import { z } from "zod";
 import { moment } from "../calendar.ts";
 import type { DeliveryStatus } from "../tables.ts";
 import { eventTypes } from "./domain.ts";
+import { eventPayload } from "./events.ts";
 import type { SecretPlace } from "./secrets.ts";
 
 export const deliveryStatuses = ["pending", "delivered", "failed"] as const satisfies readonly DeliveryStatus[];
@@ -114,7 +115,7 @@ export const deliveryDetail = answer(
     .object({
       ...deliveryFields,
       attemptLog: z.array(attemptSchema),
-      payload: z.record(z.string(), z.unknown()).meta({ description: "What is posted" }),
+      payload: eventPayload.meta({ description: "What is posted" }),
     })
     .meta({ id: "WebhookDeliveryDetail" }),
 );

@@ -30,6 +30,7 @@ export function operationIdFault(id: string | undefined, taken: ReadonlySet<stri
   return undefined;
 }
 
-function camelCase(text: string): string {
+/** `errors.csv` and `errors-csv` are `errorsCsv`. */
+export function camelCase(text: string): string {
   return text.replace(/[^A-Za-z0-9]+([A-Za-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }

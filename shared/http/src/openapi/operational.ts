@@ -15,6 +15,9 @@ interface OpenPath {
 /** The tag of paths without a token. */
 export const operationsTag = { name: "Operations", description: "For load balancers, monitoring and tools: without a token." };
 
+/** The tag of events. */
+export const eventsTag = { name: "Events", description: "What webhook endpoints receive: one POST for each event, signed." };
+
 const text: Schema = { type: "string" };
 
 /** A GET that needs no token and belongs to no tenant. */

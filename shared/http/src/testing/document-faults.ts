@@ -57,7 +57,8 @@ class Faults {
     for (const [type, body] of Object.entries(operation.requestBody?.content ?? {})) {
       if (type === "application/json") this.#ofExample(`${where}: the request`, [...pointer, "requestBody", "content", type], body);
       if (type === "text/csv") this.#ofExample(`${where}: the request as ${type}`, [...pointer, "requestBody", "content", type], body);
-      if (type === "application/json") this.#ofTexts(where, body.schema ?? {}, "body");
+      // What we send to others takes nothing in.
+      if (type === "application/json" && pointer[0] === "paths") this.#ofTexts(where, body.schema ?? {}, "body");
     }
     for (const [status, given] of Object.entries(operation.responses)) {
       const response = resolved<Response>(this.#document, given);
