@@ -1,6 +1,6 @@
 import { execFile, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -85,6 +85,12 @@ const foreign = `
     where (n.nspname = 'crm' or n.nspname ~ '^tenant_') and c.relowner <> 'crm'::regrole
   union all select nspname from pg_namespace where (nspname = 'crm' or nspname ~ '^tenant_') and nspowner <> 'crm'::regrole
   union all select p.proname from pg_proc p where p.proname ~ '^(expect_row|crm_)' and p.proowner <> 'crm'::regrole`;
+
+test.skipIf(!process.env.TEST_POSTGRES)("the tests run on the PostgreSQL of TEST_POSTGRES", async () => {
+  const { version } = JSON.parse(readFileSync(join(process.env.TEST_POSTGRES ?? "", "package.json"), "utf8")) as { version: string };
+  const [row] = await query<{ server_version: string }>(inject("databaseUrl"), "show server_version");
+  expect(version).toMatch(new RegExp(`^${row?.server_version}\\.`));
+});
 
 describe("bootstrap.sql", () => {
   test("makes roles of which none is a superuser, closes every door, and may run again", async () => {
