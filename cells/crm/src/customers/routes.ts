@@ -45,6 +45,16 @@ const createCustomer = endpoint({
   summary: "Create a customer",
   description: "Idempotent by X-Request-ID. A name that a live customer has is 409 DUPLICATE_NAME with `details.existingId`.",
   body: customerInput,
+  example: {
+    body: {
+      name: "Example Trading Ltd",
+      contactName: "张伟",
+      contactPhone: "13800138000",
+      contactEmail: "contact@example.com",
+      tags: ["vip"],
+    },
+    answer: { name: "Example Trading Ltd", industry: null, level: null, source: null, customFields: {} },
+  },
   status: 201,
   answer: customer,
   versioned: true,

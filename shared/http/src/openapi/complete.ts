@@ -113,6 +113,9 @@ function completeParameter(parameter: Parameter): void {
     delete schema.example;
     delete schema.description;
   }
+  const preset = schema?.default ?? schema?.enum?.[0];
+  // The documents' page would send the default or the first value of each optional parameter.
+  if (!parameter.required && preset !== undefined) parameter.examples = { unsent: { value: preset, "x-disabled": true } };
   if (example === undefined) return;
   if (parameter.required) parameter.example = example;
   else parameter.description = `${parameter.description ? `${parameter.description}. ` : ""}Example: \`${String(example)}\``;

@@ -69,6 +69,7 @@ export const sharedParameters = {
     description:
       "What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting",
     schema: { type: "string", enum: ["replay", "reject"] },
+    examples: { unsent: { value: "replay", "x-disabled": true } },
   },
   IfMatch: {
     name: "If-Match",

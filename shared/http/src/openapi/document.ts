@@ -41,6 +41,8 @@ export interface Parameter {
   description?: string;
   schema?: Schema;
   example?: unknown;
+  /** With `x-disabled`, the documents' page shows the value and does not send it. */
+  examples?: Record<string, { value: unknown; "x-disabled"?: boolean }>;
 }
 
 /** A header of a response. */

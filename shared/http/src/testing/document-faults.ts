@@ -73,11 +73,15 @@ class Faults {
     }
   }
 
-  #ofParameter(where: string, { name, in: place, required, description, schema = {}, example }: Parameter): void {
+  #ofParameter(where: string, { name, in: place, required, description, schema = {}, example, examples }: Parameter): void {
     const what = `${place} parameter ${name}`;
     if (!description) this.add(where, `has a ${what} without a description`);
     if (!required && (example !== undefined || schema.examples || schema.example !== undefined))
       this.add(where, `has an example for the optional ${what}, which tools would send: name it in the description`);
+    const isPreset = schema.default !== undefined || schema.enum !== undefined;
+    const isUnsent = examples !== undefined && Object.values(examples).every((one) => one["x-disabled"]);
+    if (!required && isPreset && !isUnsent)
+      this.add(where, `would have the documents' page send the optional ${what}: give it an example with x-disabled`);
     if (place === "query" && isUnbounded(schema))
       this.add(where, `has a ${what} without a limit: give it a maximum length, a pattern or values`);
   }
