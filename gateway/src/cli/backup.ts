@@ -8,6 +8,7 @@ import type { TransferHead } from "@cell/postgres";
 import { readTransfer } from "@cell/postgres/transfer/read";
 import type { Tenant } from "../admin/tenants/schema.ts";
 import { CallError, type Client } from "./client.ts";
+import { type CommandResult, PartialFailure } from "./output.ts";
 import { allPages } from "./tenants.ts";
 
 /** Files are Zstandard over the lines that the gateway sends. */
@@ -21,18 +22,49 @@ export interface BackupOptions {
   partition?: string;
 }
 
+/** A tenant that was written to a file. */
+interface BackedUp {
+  tenantId: string;
+  file: string;
+  rows: number;
+}
+
 /** Writes one tenant to a file, or all of a partition to a folder; a file appears when it is whole. */
-export async function backup(client: Client, tenantId: string | undefined, { cell, to, partition }: BackupOptions): Promise<void> {
+export async function backup(client: Client, tenantId: string | undefined, { cell, to, partition }: BackupOptions): Promise<CommandResult> {
   if ((tenantId === undefined) === (partition === undefined)) throw new CallError("Name a tenant, or --partition <name>");
-  if (tenantId !== undefined) return backupTenant(client, tenantId, cell, to ?? `${tenantId}${suffix}`);
+  if (tenantId !== undefined) return backedUp([await backupTenant(client, tenantId, cell, to ?? `${tenantId}${suffix}`)]);
   const folder = to ?? ".";
   await mkdir(folder, { recursive: true });
   const tenants = await allPages<Tenant>(client, "/api/admin/tenants", {});
-  for (const tenant of tenants.filter(({ placements }) => placements.some((place) => place.partition === partition)))
-    await backupTenant(client, tenant.tenantId, cell, join(folder, `${tenant.tenantId}${suffix}`));
+  const placed = tenants.filter(({ placements }) => placements.some((place) => place.partition === partition));
+  return eachOf(placed, (tenant) => backupTenant(client, tenant.tenantId, cell, join(folder, `${tenant.tenantId}${suffix}`)), backedUp);
 }
 
-async function backupTenant(client: Client, tenantId: string, cell: string, file: string): Promise<void> {
+function backedUp(done: readonly BackedUp[]): CommandResult {
+  const show = () => {
+    for (const { tenantId, rows, file } of done) console.log(`${tenantId}: ${rows} rows are in ${file}.`);
+  };
+  return { data: done, show };
+}
+
+/** Does something with one after the other. Rejects with a PartialFailure at the first that fails. */
+async function eachOf<T, Done>(
+  items: readonly T[],
+  work: (item: T) => Promise<Done>,
+  resultOf: (done: readonly Done[]) => CommandResult,
+): Promise<CommandResult> {
+  const done: Done[] = [];
+  for (const item of items) {
+    try {
+      done.push(await work(item));
+    } catch (error) {
+      throw new PartialFailure(error, resultOf(done));
+    }
+  }
+  return resultOf(done);
+}
+
+async function backupTenant(client: Client, tenantId: string, cell: string, file: string): Promise<BackedUp> {
   const path = `/api/admin/tenants/${encodeURIComponent(tenantId)}/backup`;
   const { body } = await client.stream({ path, query: { cell }, patienceMs });
   const partial = `${file}.part`;
@@ -40,7 +72,7 @@ async function backupTenant(client: Client, tenantId: string, cell: string, file
     await pipeline(body, createZstdCompress(), createWriteStream(partial, { mode: 0o600 }));
     const rows = await countRows(partial);
     await rename(partial, file);
-    console.log(`${tenantId}: ${rows} rows are in ${file}.`);
+    return { tenantId, file, rows };
   } catch (error) {
     await rm(partial, { force: true });
     throw new CallError(`The backup of ${tenantId} broke off: ${(error as Error).message}`, { cause: error });
@@ -64,14 +96,33 @@ function lines(file: string): Readable {
   return decompress;
 }
 
-/** Brings backups back into a cell that does not have their tenants. Rejects with a CallError at the first that fails. */
-export async function restore(client: Client, files: readonly string[], options: { as?: string }): Promise<void> {
-  for (const file of files) await restoreFile(client, file, options.as);
+/** A tenant that was restored. */
+interface Restored {
+  tenantId: string;
+  takenAt: string;
+  rows: number;
+  auditEntries: number;
 }
 
-async function restoreFile(client: Client, file: string, as: string | undefined): Promise<void> {
+/** Brings backups back into a cell that does not have their tenants. Rejects with a PartialFailure at the first that fails. */
+export async function restore(client: Client, files: readonly string[], options: { as?: string }): Promise<CommandResult> {
+  return eachOf(files, (file) => restoreFile(client, file, options.as), restored);
+}
+
+function restored(done: readonly Restored[]): CommandResult {
+  const show = () => {
+    for (const { tenantId, takenAt, rows, auditEntries } of done) {
+      console.log(`${tenantId}: ${rows} rows of ${takenAt} are restored; ${auditEntries} audit entries verify.`);
+      console.log("Its keys are not in a backup: crm key issue makes new ones where they are gone.");
+    }
+  };
+  return { data: done, show };
+}
+
+async function restoreFile(client: Client, file: string, as: string | undefined): Promise<Restored> {
   let head: TransferHead | undefined;
   let epoch = "";
+  let done: { rows: number; auditEntries: number } | undefined;
   try {
     for await (const piece of readTransfer(lines(file), partBytes)) {
       if (piece.kind === "head") {
@@ -90,19 +141,15 @@ async function restoreFile(client: Client, file: string, as: string | undefined)
       } else if (head && piece.kind === "end") {
         const { sequences, digest } = piece.end;
         const json = { cell: head.cell, epoch: Number(epoch), sequences, digest };
-        const done = await client.json<{ rows: number; auditEntries: number }>({
-          path: `${pathOf(head)}/restore/finish`,
-          json,
-          patienceMs,
-        });
-        console.log(`${head.tenantId}: ${done.rows} rows of ${head.takenAt} are restored; ${done.auditEntries} audit entries verify.`);
-        console.log("Its keys are not in a backup: crm key issue makes new ones where they are gone.");
+        done = await client.json({ path: `${pathOf(head)}/restore/finish`, json, patienceMs });
       }
     }
   } catch (error) {
     if (error instanceof CallError) throw error;
     throw new CallError(`${basename(file)}: ${(error as Error).message}`, { cause: error });
   }
+  if (!head || !done) throw new CallError(`${basename(file)} holds no whole backup`);
+  return { tenantId: head.tenantId, takenAt: head.takenAt, rows: done.rows, auditEntries: done.auditEntries };
 }
 
 function requireSame(tenantId: string, as: string | undefined): void {

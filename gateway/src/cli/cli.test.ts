@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -205,5 +205,162 @@ test("doctor says whether access tokens are taken, and whether their issuer can 
   } finally {
     await other.stop();
     await provider.close();
+  }
+});
+
+const script = join(import.meta.dirname, "main.ts");
+const environment = { PATH: "", DATA_DIR: folder };
+
+test("bad arguments are exit code 2, help is 0; failed rows alone are 1", { timeout: 120_000 }, async () => {
+  const bad = [
+    [],
+    ["nonsense"],
+    ["tenant", "create", "x"],
+    ["tenant", "list", "--nonsense"],
+    ["tenant", "drop", "x"],
+    ["key", "issue", "--user", "u"],
+    ["import", "customers", "a.csv"],
+    ["import", "customers", join(folder, "absent.csv"), "--tenant", "tenant-001"],
+    ["import", "customers", "a.txt", "--tenant", "tenant-001"],
+    ["import", "watch", "x"],
+    ["export", "customers"],
+    ["restore", join(folder, "absent.zst")],
+    ["backup"],
+  ];
+  const codes = (commands: string[][]) => Promise.all(commands.map(async (args) => [args, (await crm(args)).code]));
+  expect(await codes(bad)).toEqual(bad.map((args) => [args, 2]));
+  const broken = join(folder, "broken.json");
+  writeFileSync(broken, "{");
+  expect(await crm(["import", "customers", broken, "--tenant", "tenant-001"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("broken.json is no JSON"),
+  });
+  const help = [["--help"], ["tenant", "--help"], ["import", "customers", "--help"], ["help"]];
+  expect(await codes(help)).toEqual(help.map((args) => [args, 0]));
+});
+
+test("with --json each command prints one JSON document, and what went wrong as one on stderr", { timeout: 120_000 }, async () => {
+  const json = async (args: string[]) => {
+    const { code, stdout, stderr } = await crm([...args, "--json"]);
+    return { code, data: stdout === "" ? undefined : JSON.parse(stdout), stderr };
+  };
+  expect(await json(["tenant", "create", "machine", "--name", "M"])).toMatchObject({ code: 0, data: { tenantId: "machine" } });
+  expect((await json(["tenant", "list"])).data).toEqual(expect.arrayContaining([expect.objectContaining({ tenantId: "machine" })]));
+  expect((await json(["tenant", "suspend", "machine"])).data).toMatchObject({ tenantId: "machine", status: "suspended" });
+  expect((await json(["tenant", "resume", "machine"])).data).toMatchObject({ status: "active" });
+  expect((await json(["tenant", "moves"])).data).toEqual([]);
+  const issued = await json(["key", "issue", "--tenant", "machine", "--user", "u", "--role", "sales"]);
+  expect(issued.data).toMatchObject({ key: expect.stringMatching(/^crm_/), userId: "u" });
+  const rotated = await json(["key", "rotate", issued.data.keyId]);
+  expect(rotated.data.key).toMatch(/^crm_/);
+  expect((await json(["key", "list", "--tenant", "machine"])).data).toHaveLength(2);
+  expect(await json(["key", "revoke", rotated.data.keyId])).toMatchObject({ code: 0, data: expect.any(Object) });
+  expect((await json(["tenant", "drop", "machine", "--yes"])).data).toMatchObject({ tenantId: "machine" });
+  expect(await json(["doctor"])).toMatchObject({ code: 0, data: { isWell: true, findings: expect.any(Array) } });
+  expect((await json(["doctor", "--gateway", "http://127.0.0.1:1"])).code).toBe(1);
+  for (const args of [
+    ["tenant", "suspend", "nobody"],
+    ["tenant", "drop", "x"],
+    ["tenant", "move", "nobody", "--to", "crm-2"],
+  ]) {
+    const refused = await json(args);
+    expect([refused.code, refused.data]).toEqual([2, undefined]);
+    expect(JSON.parse(refused.stderr)).toMatchObject({ message: expect.any(String) });
+  }
+});
+
+test("with --json an import prints its report, its progress aside, and an export an array of all pages", { timeout: 120_000 }, async () => {
+  const report = {
+    importId: "imp-9",
+    total: 3,
+    done: 3,
+    created: 2,
+    updated: 0,
+    skipped: 0,
+    failed: 1,
+    errors: [],
+    errorsTruncated: false,
+  };
+  let looks = 0;
+  cell.on("/customers/import", (incoming, outgoing) => {
+    incoming.resume();
+    reply(outgoing, 202, { importId: "imp-9", status: "queued" });
+  });
+  cell.on("/imports/imp-9", (_incoming, outgoing) => {
+    reply(outgoing, 200, { ...report, status: ++looks < 2 ? "running" : "completed", errorFileUrl: null });
+  });
+  const file = join(folder, "machine.csv");
+  writeFileSync(file, "name\nA\n");
+  const imported = await crm(["import", "customers", file, "--tenant", "tenant-001", "--json"]);
+  expect([imported.code, JSON.parse(imported.stdout)]).toMatchObject([1, report]);
+  const watched = await crm(["import", "watch", "imp-9", "--tenant", "tenant-001", "--json"]);
+  expect([watched.code, JSON.parse(watched.stdout)]).toMatchObject([1, report]);
+  cell.on("/customers/export", (incoming, outgoing) => {
+    const isFirst = incoming.url?.includes("cursor=&") || incoming.url?.endsWith("cursor=");
+    reply(
+      outgoing,
+      200,
+      isFirst ? { data: [{ name: "A" }, { name: "B" }], nextCursor: "next" } : { data: [{ name: "C" }], nextCursor: null },
+    );
+  });
+  const exported = await crm(["export", "customers", "--tenant", "tenant-001", "--json"]);
+  expect([exported.code, JSON.parse(exported.stdout)]).toEqual([0, [{ name: "A" }, { name: "B" }, { name: "C" }]]);
+  const out = join(folder, "machine.json");
+  const saved = await crm(["export", "customers", "--tenant", "tenant-001", "--json", "--out", out]);
+  expect([JSON.parse(saved.stdout), JSON.parse(readFileSync(out, "utf8"))]).toMatchObject([{ file: out }, [{}, {}, {}]]);
+});
+
+test("an import that is left by Ctrl-C says the whole command that follows it again", async () => {
+  cell.on("/imports/imp-8", (_incoming, outgoing) => {
+    reply(outgoing, 200, {
+      importId: "imp-8",
+      status: "running",
+      total: 10,
+      done: 1,
+      created: 1,
+      updated: 0,
+      skipped: 0,
+      failed: 0,
+      errors: [],
+    });
+  });
+  for (const given of [[], ["--gateway", gateway.url, "--key", key]]) {
+    const child = spawn(process.execPath, [script, "import", "watch", "imp-8", "--tenant", "tenant-001", ...given], { env: environment });
+    let said = "";
+    child.stderr.on("data", (chunk) => {
+      if (said === "") child.kill("SIGINT");
+      said += chunk;
+    });
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    const more = given.length === 0 ? "" : ` --gateway ${gateway.url}`;
+    expect(said).toContain(`crm import watch imp-8 --tenant tenant-001${more}\n`);
+    expect([code, said.includes(key)]).toEqual([130, false]);
+  }
+});
+
+test("output that nobody reads any more ends a command quietly", async () => {
+  cell.on("/customers/export", (_incoming, outgoing) => {
+    outgoing.writeHead(200, { "content-type": "text/csv" });
+    const more = () => {
+      if (!outgoing.destroyed && outgoing.write("name\r\n".repeat(10_000))) setTimeout(more, 5);
+      else outgoing.once("drain", more);
+    };
+    more();
+  });
+  for (const args of [
+    ["export", "customers", "--tenant", "tenant-001"],
+    ["key", "list"],
+    ["tenant", "list", "--json"],
+  ]) {
+    const child = spawn(process.execPath, [script, ...args], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
+    let said = "";
+    child.stderr.on("data", (chunk) => {
+      said += chunk;
+    });
+    // As `head` does: at the first bytes, or before any.
+    if (args[0] === "export") child.stdout.once("data", () => child.stdout.destroy());
+    else child.stdout.destroy();
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    expect([args, code, said]).toEqual([args, 0, ""]);
   }
 });

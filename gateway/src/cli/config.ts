@@ -5,6 +5,8 @@ import { join, resolve } from "node:path";
 export interface CommonOptions {
   gateway?: string;
   key?: string;
+  /** Print results as JSON. */
+  json?: boolean;
 }
 
 /** Whom the command line speaks to, and with which keys. */

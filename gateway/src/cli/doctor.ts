@@ -1,6 +1,7 @@
 import type { MoveAnswer } from "../admin/moves/schema.ts";
 import { CallError, Client } from "./client.ts";
 import type { Settings } from "./config.ts";
+import type { CommandResult } from "./output.ts";
 
 interface CellList {
   data: { cell: string; partitions: PartitionState[] }[];
@@ -28,19 +29,31 @@ interface Checks {
 
 const clockToleranceMs = 5_000;
 
-/** Looks whether all is well and says so in sentences. Resolves to the exit code: 1 when something is not. */
-export async function doctor({ gateway, operatorKey }: Settings): Promise<number> {
-  let faults = 0;
-  const good = (sentence: string) => console.log(`ok    ${sentence}`);
-  const bad = (sentence: string) => {
-    faults++;
-    console.log(`FAIL  ${sentence}`);
+/** What was looked at, and how it was found: `open` is no fault, but to be known. */
+interface Finding {
+  state: "ok" | "FAIL" | "open";
+  message: string;
+}
+
+/** Looks whether all is well and says so in sentences. The exit code is 1 when something is not. */
+export async function doctor(settings: Settings): Promise<CommandResult> {
+  const findings: Finding[] = [];
+  await examine(settings, (state, message) => findings.push({ state, message }));
+  const isWell = findings.every(({ state }) => state !== "FAIL");
+  const show = () => {
+    for (const { state, message } of findings) console.log(`${state.padEnd(5)} ${message}`);
   };
+  return { data: { isWell, findings }, show, exitCode: isWell ? 0 : 1 };
+}
+
+async function examine({ gateway, operatorKey }: Settings, find: (state: Finding["state"], message: string) => void): Promise<void> {
+  const good = (sentence: string) => find("ok", sentence);
+  const bad = (sentence: string) => find("FAIL", sentence);
 
   const health = await fetch(`${gateway}/health`).catch(() => undefined);
   if (!health?.ok) {
     bad(`The gateway at ${gateway} cannot be reached. Is it started? (npm start)`);
-    return 1;
+    return;
   }
   good(`The gateway at ${gateway} is reachable.`);
 
@@ -60,7 +73,7 @@ export async function doctor({ gateway, operatorKey }: Settings): Promise<number
 
   if (operatorKey === undefined) {
     bad("There is no key to look further with: give --key, or set CRM_KEY.");
-    return 1;
+    return;
   }
   try {
     const { data } = await new Client(gateway, operatorKey).json<CellList>({ path: "/api/admin/cells" });
@@ -71,8 +84,9 @@ export async function doctor({ gateway, operatorKey }: Settings): Promise<number
       for (const problem of problems) bad(`${partition}: ${problem}`);
       if (openDoors > 0) {
         // No fault: where nobody is a superuser, as with a managed database, nobody can close them.
-        console.log(
-          `open  ${partition}: the tenants' database logins may use ${openDoors} functions and views that lead out of their bounds; ` +
+        find(
+          "open",
+          `${partition}: the tenants' database logins may use ${openDoors} functions and views that lead out of their bounds; ` +
             "a superuser closes them by deploy/postgres/bootstrap.sql.",
         );
       }
@@ -83,7 +97,6 @@ export async function doctor({ gateway, operatorKey }: Settings): Promise<number
     if (error.code === "FORBIDDEN") good("The key is valid; the state of the cells is the operator's to see.");
     else bad(`The key does not work: ${error.message} (request ${error.requestId ?? "unknown"}).`);
   }
-  return faults > 0 ? 1 : 0;
 }
 
 /** Moves that are under way, and copies that they have left. */

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SingleBar } from "cli-progress";
 import { type Import, importsGet } from "../../../openapi/client/index.ts";
 import { type Call, CallError, type Client } from "./client.ts";
-import { printTable } from "./output.ts";
+import { type CommandResult, PartialFailure, printTable } from "./output.ts";
 
 export interface ImportOptions {
   mode?: string;
@@ -25,16 +25,24 @@ const cell = "/api/v1/crm";
 const pollMs = 300;
 const shownErrors = 20;
 
-/** Imports a file and follows it to its end. Resolves to the exit code: 0, or 1 when rows failed. */
-export async function importCustomers(client: Client, file: string, options: ImportOptions): Promise<number> {
+/** Imports a file and follows it to its end. The exit code is 1 when rows failed; `watch` is the command that follows it again. */
+export async function importCustomers(client: Client, file: string, options: ImportOptions, watch: WatchCommand): Promise<CommandResult> {
   const started = await client.json<ImportReport>(await importCall(file, options));
-  return finish(client, await follow(client, started), options.errors);
+  return finish(client, await follow(client, started, watch), options.errors);
 }
 
-/** Follows an import that has been started before. Resolves to the exit code. */
-export async function watchImport(client: Client, importId: string, options: { errors?: string }): Promise<number> {
-  return finish(client, await follow(client, await look(client, importId)), options.errors);
+/** Follows an import that has been started before. */
+export async function watchImport(
+  client: Client,
+  importId: string,
+  options: { errors?: string },
+  watch: WatchCommand,
+): Promise<CommandResult> {
+  return finish(client, await follow(client, await look(client, importId), watch), options.errors);
 }
+
+/** The command line that follows an import. */
+type WatchCommand = (importId: string) => string;
 
 async function importCall(file: string, options: ImportOptions): Promise<Call> {
   const { size } = await stat(file).catch((error) => {
@@ -50,12 +58,20 @@ async function importCall(file: string, options: ImportOptions): Promise<Call> {
       return { path, query, headers, body: createReadStream(file) };
     }
     case ".json": {
-      const content = JSON.parse(await readFile(file, "utf8")) as unknown;
+      const content = parseFile(file, await readFile(file, "utf8"));
       const items = Array.isArray(content) ? { items: content } : (content as object);
       return { path, headers: requestId, json: { async: true, mode, matchBy, onDuplicate, dryRun, atomic, ...items } };
     }
     default:
       throw new CallError(`${file}: a .csv or .json file is needed`);
+  }
+}
+
+function parseFile(file: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new CallError(`${file} is no JSON: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -67,10 +83,10 @@ function isRunning({ status }: ImportReport): boolean {
   return status === "queued" || status === "running";
 }
 
-async function follow(client: Client, started: ImportReport): Promise<ImportReport> {
+async function follow(client: Client, started: ImportReport, watch: WatchCommand): Promise<ImportReport> {
   const { importId } = started;
   const onInterrupt = () => {
-    console.error(`\nThe import goes on without us. To look at it: crm import watch ${importId}`);
+    console.error(`\nThe import goes on without us. To look at it: ${watch(importId)}`);
     process.exit(130);
   };
   process.once("SIGINT", onInterrupt);
@@ -90,9 +106,9 @@ async function follow(client: Client, started: ImportReport): Promise<ImportRepo
   }
 }
 
-/** A bar on a terminal, a line each second elsewhere. */
+/** A bar on a terminal, a line each second elsewhere: on stderr, since stdout is for the result. */
 function showProgress(): { show(report: ImportReport): void; stop(): void } {
-  if (process.stdout.isTTY) {
+  if (process.stderr.isTTY) {
     const bar = new SingleBar({ format: "{bar} {percentage}% | {value} of {total} rows | {eta_formatted} left" });
     bar.start(1, 0);
     return {
@@ -108,15 +124,29 @@ function showProgress(): { show(report: ImportReport): void; stop(): void } {
     show({ status, total, done }) {
       if (Date.now() - shownAtMs < 1_000) return;
       shownAtMs = Date.now();
-      console.log(total ? `${status ?? "completed"}: ${done ?? total} of ${total} rows` : (status ?? "completed"));
+      console.error(total ? `${status ?? "completed"}: ${done ?? total} of ${total} rows` : (status ?? "completed"));
     },
     stop: () => undefined,
   };
 }
 
-async function finish(client: Client, report: ImportReport, errorFile: string | undefined): Promise<number> {
+async function finish(client: Client, report: ImportReport, errorFile: string | undefined): Promise<CommandResult> {
+  const { status = "completed", failed = 0, errorFileUrl } = report;
+  const isSaved = failed > 0 && errorFile !== undefined && Boolean(errorFileUrl);
+  if (isSaved) await saveErrors(client, String(errorFileUrl), errorFile);
+  const show = () => {
+    printReport(report);
+    if (isSaved) console.log(`The failed rows are in ${errorFile}, ready to be corrected and imported again.`);
+    if (report.errorFileTruncated)
+      console.log("The file of failed rows holds the first of them only: there were too many, or too large ones.");
+  };
+  const result: CommandResult = { data: report, show, exitCode: failed > 0 ? 1 : 0 };
+  if (status === "failed") throw new PartialFailure(new CallError("The import failed as a whole; what it says is above"), result);
+  return result;
+}
+
+function printReport(report: ImportReport): void {
   const { importId, status = "completed", created = 0, updated = 0, skipped = 0, failed = 0 } = report;
-  const sum = created + updated + skipped + failed;
   console.log(`Import ${importId}: ${status}${report.dryRun ? " (a dry run: nothing was written)" : ""}`);
   printTable(
     ["ROWS", "COUNT"],
@@ -125,13 +155,10 @@ async function finish(client: Client, report: ImportReport, errorFile: string | 
       ["updated", updated],
       ["skipped", skipped],
       ["failed", failed],
-      ["total", report.total ?? sum],
+      ["total", report.total ?? created + updated + skipped + failed],
     ],
   );
   printErrors(report);
-  if (failed > 0 && errorFile !== undefined && report.errorFileUrl) await saveErrors(client, report.errorFileUrl, errorFile);
-  if (status === "failed") throw new CallError("The import failed as a whole; what it says is above");
-  return failed > 0 ? 1 : 0;
 }
 
 function printErrors({ errors = [], errorsTruncated = false }: ImportReport): void {
@@ -150,5 +177,4 @@ async function saveErrors(client: Client, errorFileUrl: string, file: string): P
   const path = pathname.startsWith("/api/") ? pathname : cell + pathname;
   const { body } = await client.stream({ path: path + search });
   await pipeline(body, createWriteStream(file));
-  console.log(`The failed rows are in ${file}, ready to be corrected and imported again.`);
 }

@@ -1,19 +1,27 @@
-import { Command } from "commander";
+import { Command, CommanderError } from "commander";
 import { type BackupOptions, backup, restore } from "./backup.ts";
-import { CallError, Client } from "./client.ts";
+import { Client } from "./client.ts";
 import { type CommonOptions, readSettings } from "./config.ts";
 import { doctor } from "./doctor.ts";
 import { type ExportOptions, exportCustomers } from "./export.ts";
 import { type ImportOptions, importCustomers, watchImport } from "./import.ts";
 import { type IssueOptions, issueKey, listKeys, revokeKey, rotateKey } from "./keys.ts";
 import { forgetCopies, listMoves, type MoveOptions, moveTenant } from "./moves.ts";
+import { type CommandResult, endWithReader, runCommand } from "./output.ts";
 import { createTenant, dropTenant, listTenants, setTenantStatus } from "./tenants.ts";
 
 const program = new Command("crm")
   .description("Operates Cell CRM through its gateway")
   .option("--gateway <url>", "the gateway's address (CRM_GATEWAY)")
-  .option("--key <key>", "the key to call it with (CRM_KEY)");
+  .option("--key <key>", "the key to call it with (CRM_KEY)")
+  .option("--json", "print the result as one JSON document, and what went wrong as one on stderr")
+  .addHelpText(
+    "after",
+    "\nExit codes: 0; 1 when rows of an import failed or the doctor finds a fault; 2 when a command was not carried out.",
+  )
+  .exitOverride();
 
+const isJson = () => program.opts<CommonOptions>().json ?? false;
 const settings = () => readSettings(program.opts<CommonOptions>());
 
 function operator(): Client {
@@ -26,30 +34,43 @@ function tenantClient(tenantId: string): Client {
   return new Client(gateway, tenantKey(tenantId), tenantId);
 }
 
+/** An action of a command: what it comes to is printed here alone. */
+function action<Args extends unknown[]>(work: (...args: Args) => Promise<CommandResult | undefined>): (...args: Args) => Promise<void> {
+  return async (...args) => {
+    process.exitCode = await runCommand(async () => work(...args), isJson());
+  };
+}
+
+/** The command that follows an import, for whoever stopped following it. */
+function watchCommand(tenantId: string): (importId: string) => string {
+  const { gateway } = program.opts<CommonOptions>();
+  return (importId) => `crm import watch ${importId} --tenant ${tenantId}${gateway === undefined ? "" : ` --gateway ${gateway}`}`;
+}
+
 function addTenantCommands(): void {
   const tenant = program.command("tenant").description("tenants");
   tenant
     .command("create <id>")
     .description("create a tenant in every cell; a failed creation is finished by the same command")
     .requiredOption("--name <name>")
-    .action((id: string, options: { name: string }) => createTenant(operator(), id, options));
+    .action(action((id: string, options: { name: string }) => createTenant(operator(), id, options)));
   tenant
     .command("list")
     .description("list the tenants")
-    .action(() => listTenants(operator()));
+    .action(action(() => listTenants(operator())));
   tenant
     .command("suspend <id>")
     .description("refuse a tenant's requests")
-    .action((id: string) => setTenantStatus(operator(), id, "suspended"));
+    .action(action((id: string) => setTenantStatus(operator(), id, "suspended")));
   tenant
     .command("resume <id>")
     .description("take a tenant's requests again")
-    .action((id: string) => setTenantStatus(operator(), id, "active"));
+    .action(action((id: string) => setTenantStatus(operator(), id, "active")));
   tenant
     .command("drop <id>")
     .description("delete a tenant with all its data")
     .option("--yes", "it is meant")
-    .action((id: string, options: { yes?: boolean }) => dropTenant(operator(), id, options));
+    .action(action((id: string, options: { yes?: boolean }) => dropTenant(operator(), id, options)));
   addMoveCommands(tenant);
 }
 
@@ -59,15 +80,15 @@ function addMoveCommands(tenant: Command): void {
     .description("move a tenant to another partition while it goes on; says for how long its writes were paused")
     .option("--to <partition>", "such as crm-2")
     .option("--back", "to where it came from")
-    .action((id: string, options: MoveOptions) => moveTenant(operator(), id, options));
+    .action(action((id: string, options: MoveOptions) => moveTenant(operator(), id, options)));
   tenant
     .command("moves [id]")
     .description("list the moves, newest first")
-    .action((id: string | undefined) => listMoves(operator(), id));
+    .action(action((id: string | undefined) => listMoves(operator(), id)));
   tenant
     .command("forget <id>")
     .description("drop the copies that moves have left on other partitions")
-    .action((id: string) => forgetCopies(operator(), id));
+    .action(action((id: string) => forgetCopies(operator(), id)));
 }
 
 function addBackupCommands(): void {
@@ -77,12 +98,12 @@ function addBackupCommands(): void {
     .option("--to <file>", "by default <tenant>.tenant.zst; with --partition a folder")
     .option("--cell <name>", "of which cell", "crm")
     .option("--partition <name>", "all tenants of it, such as crm-1")
-    .action((tenantId: string | undefined, options: BackupOptions) => backup(operator(), tenantId, options));
+    .action(action((tenantId: string | undefined, options: BackupOptions) => backup(operator(), tenantId, options)));
   program
     .command("restore <files...>")
     .description("bring tenants back from their files, into a cell that does not have them")
     .option("--as <tenant>", "refuse a file of any other tenant")
-    .action((files: string[], options: { as?: string }) => restore(operator(), files, options));
+    .action(action((files: string[], options: { as?: string }) => restore(operator(), files, options)));
 }
 
 function addKeyCommands(): void {
@@ -97,21 +118,21 @@ function addKeyCommands(): void {
     .option("--expires <time>", "such as 2027-01-01T00:00:00Z")
     .option("--act-as", "may act for other users of the tenant")
     .option("--name <name>")
-    .action((options: IssueOptions) => issueKey(operator(), options));
+    .action(action((options: IssueOptions) => issueKey(operator(), options)));
   key
     .command("list")
     .description("list the keys: the operator those of all tenants, an administrator or auditor those of their own")
     .option("--tenant <id>")
-    .action((options: { tenant?: string }) => listKeys(operator(), options));
+    .action(action((options: { tenant?: string }) => listKeys(operator(), options)));
   key
     .command("rotate <keyId>")
     .description("replace a key by a new one of the same rights")
     .option("--grace <seconds>", "how long the old one stays valid")
-    .action((keyId: string, options: { grace?: string }) => rotateKey(operator(), keyId, options));
+    .action(action((keyId: string, options: { grace?: string }) => rotateKey(operator(), keyId, options)));
   key
     .command("revoke <keyId>")
     .description("refuse a key from now on")
-    .action((keyId: string) => revokeKey(operator(), keyId));
+    .action(action((keyId: string) => revokeKey(operator(), keyId)));
 }
 
 function addDataCommands(): void {
@@ -126,17 +147,21 @@ function addDataCommands(): void {
     .option("--dry-run", "report what would happen and write nothing")
     .option("--atomic", "all rows or none")
     .option("--errors <file>", "save the failed rows as CSV")
-    .action(async (file: string, options: ImportOptions & { tenant: string }) => {
-      process.exitCode = await importCustomers(tenantClient(options.tenant), file, options);
-    });
+    .action(
+      action((file: string, options: ImportOptions & { tenant: string }) =>
+        importCustomers(tenantClient(options.tenant), file, options, watchCommand(options.tenant)),
+      ),
+    );
   imports
     .command("watch <importId>")
     .description("follow an import that runs")
     .requiredOption("--tenant <id>")
     .option("--errors <file>", "save the failed rows as CSV")
-    .action(async (importId: string, options: { tenant: string; errors?: string }) => {
-      process.exitCode = await watchImport(tenantClient(options.tenant), importId, options);
-    });
+    .action(
+      action((importId: string, options: { tenant: string; errors?: string }) =>
+        watchImport(tenantClient(options.tenant), importId, options, watchCommand(options.tenant)),
+      ),
+    );
   program
     .command("export")
     .description("get data out")
@@ -147,7 +172,7 @@ function addDataCommands(): void {
     .option("--filter <filter>", "such as 'status[eq]:active and createdAt[gte]:2026-01-01'")
     .option("--keyword <text>")
     .option("--sort <fields>", "such as -createdAt,name")
-    .action((options: ExportOptions & { tenant: string }) => exportCustomers(tenantClient(options.tenant), options));
+    .action(action((options: ExportOptions & { tenant: string }) => exportCustomers(tenantClient(options.tenant), options, isJson())));
 }
 
 addTenantCommands();
@@ -157,15 +182,13 @@ addDataCommands();
 program
   .command("doctor")
   .description("look whether all is well")
-  .action(async () => {
-    process.exitCode = await doctor(settings());
-  });
+  .action(action(() => doctor(settings())));
 
+endWithReader();
 try {
   await program.parseAsync();
 } catch (error) {
-  const { message } = error as Error;
-  const requestId = error instanceof CallError ? error.requestId : undefined;
-  console.error(requestId ? `${message} (request ${requestId})` : message);
-  process.exitCode = 2;
+  // What is wrong with the arguments has been said; help is none of that.
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? 0 : 2;
 }

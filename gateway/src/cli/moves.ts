@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MoveAnswer as Move } from "../admin/moves/schema.ts";
 import { CallError, type Client } from "./client.ts";
-import { printTable } from "./output.ts";
+import { type CommandResult, lines, printTable } from "./output.ts";
 import { allPages } from "./tenants.ts";
 
 const path = "/api/admin/moves";
@@ -13,40 +13,47 @@ export interface MoveOptions {
 }
 
 /** Moves a tenant and says how it goes. Rejects with a CallError when it has stayed where it was. */
-export async function moveTenant(client: Client, tenantId: string, options: MoveOptions): Promise<void> {
+export async function moveTenant(client: Client, tenantId: string, options: MoveOptions): Promise<CommandResult> {
   const to = options.back ? await lastOrigin(client, tenantId) : options.to;
   if (to === undefined) throw new CallError("Say where to: --to <partition>, or --back");
   const started = await client.json<Move>({ path: `/api/admin/tenants/${encodeURIComponent(tenantId)}/move`, json: { to } });
   const move = await follow(client, started);
   if (move.state === "failed") throw new CallError(`${tenantId} has stayed on ${move.from}: ${move.failure ?? "no reason is known"}`);
-  console.log(`${tenantId} is on ${to}: ${move.rows} rows, its writes were paused for ${move.pauseMs ?? 0} ms.`);
-  console.log(`The copy on ${move.from} is kept and not served: crm tenant forget ${tenantId} drops it.`);
+  const show = lines(
+    `${tenantId} is on ${to}: ${move.rows} rows, its writes were paused for ${move.pauseMs ?? 0} ms.`,
+    `The copy on ${move.from} is kept and not served: crm tenant forget ${tenantId} drops it.`,
+  );
+  return { data: move, show };
 }
 
-export async function listMoves(client: Client, tenantId: string | undefined): Promise<void> {
+export async function listMoves(client: Client, tenantId: string | undefined): Promise<CommandResult> {
   const moves = await allPages<Move>(client, path, { tenantId });
-  printTable(
-    ["MOVE", "TENANT", "FROM", "TO", "STATE", "ROWS", "PAUSE MS", "STARTED", "COPY LEFT ON", "FAILURE"],
-    moves.map((move) => [
-      move.moveId,
-      move.tenantId,
-      move.from,
-      move.to,
-      move.state,
-      move.rows,
-      move.pauseMs,
-      move.startedAt,
-      move.leftover,
-      move.failure,
-    ]),
-  );
+  const show = () =>
+    printTable(
+      ["MOVE", "TENANT", "FROM", "TO", "STATE", "ROWS", "PAUSE MS", "STARTED", "COPY LEFT ON", "FAILURE"],
+      moves.map((move) => [
+        move.moveId,
+        move.tenantId,
+        move.from,
+        move.to,
+        move.state,
+        move.rows,
+        move.pauseMs,
+        move.startedAt,
+        move.leftover,
+        move.failure,
+      ]),
+    );
+  return { data: moves, show };
 }
 
 /** Drops the copies that moves have left. */
-export async function forgetCopies(client: Client, tenantId: string): Promise<void> {
+export async function forgetCopies(client: Client, tenantId: string): Promise<CommandResult> {
   const tenant = encodeURIComponent(tenantId);
-  const { dropped } = await client.json<{ dropped: string[] }>({ method: "DELETE", path: `/api/admin/tenants/${tenant}/copies` });
-  console.log(dropped.length > 0 ? `The copies on ${dropped.join(", ")} are gone.` : `${tenantId} has left no copy anywhere.`);
+  const data = await client.json<{ dropped: string[] }>({ method: "DELETE", path: `/api/admin/tenants/${tenant}/copies` });
+  const { dropped } = data;
+  const text = dropped.length > 0 ? `The copies on ${dropped.join(", ")} are gone.` : `${tenantId} has left no copy anywhere.`;
+  return { data, show: lines(text) };
 }
 
 /** From where the tenant came last. */

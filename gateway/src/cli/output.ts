@@ -1,3 +1,68 @@
+import { CallError } from "./client.ts";
+
+/** What a command came to. Each command gives both of its forms, so that none lacks one. */
+export interface CommandResult {
+  /** What `--json` prints. */
+  data: unknown;
+  /** Prints it for people. */
+  show(): void;
+  /** 1: it was carried out, and its result is not good, such as an import with failed rows. By default 0. */
+  exitCode?: 0 | 1;
+}
+
+/** A command that broke off, with what it had done by then. */
+export class PartialFailure extends Error {
+  readonly done: CommandResult;
+  override readonly cause: unknown;
+
+  constructor(cause: unknown, done: CommandResult) {
+    super("The command broke off", { cause });
+    this.cause = cause;
+    this.done = done;
+  }
+}
+
+/** Exit codes: 0, 1 as above, and 2 for a command that could not be carried out, such as one with bad arguments. */
+const notCarriedOut = 2;
+
+/** Runs a command and prints what it comes to, or what kept it from that. Resolves to its exit code. */
+export async function runCommand(work: () => Promise<CommandResult | undefined>, isJson: boolean): Promise<number> {
+  const print = ({ data, show }: CommandResult) => (isJson ? console.log(JSON.stringify(data)) : show());
+  try {
+    const result = await work();
+    if (result) print(result);
+    return result?.exitCode ?? 0;
+  } catch (error) {
+    if (error instanceof PartialFailure) print(error.done);
+    printError(error instanceof PartialFailure ? error.cause : error, isJson);
+    return notCarriedOut;
+  }
+}
+
+function printError(error: unknown, isJson: boolean): void {
+  const { message } = error as Error;
+  const { code, requestId } = error instanceof CallError ? error : {};
+  if (isJson) console.error(JSON.stringify({ code, message, requestId }));
+  else console.error(requestId ? `${message} (request ${requestId})` : message);
+}
+
+/** Ends the process quietly when nobody reads its output any more, as behind `head`. */
+export function endWithReader(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") process.exit();
+      throw error;
+    });
+  }
+}
+
+/** Lines for people, as what `show` prints. */
+export function lines(...texts: string[]): () => void {
+  return () => {
+    for (const text of texts) console.log(text);
+  };
+}
+
 /** Prints rows under a head, the columns as wide as they need. */
 export function printTable(columns: string[], rows: (string | number | null)[][]): void {
   const cells = [columns, ...rows.map((row) => row.map((value) => (value === null ? "-" : String(value))))];

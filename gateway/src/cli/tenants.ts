@@ -1,33 +1,32 @@
 import type { Tenant } from "../admin/tenants/schema.ts";
 import { CallError, type Client } from "./client.ts";
-import { printTable } from "./output.ts";
+import { type CommandResult, lines, printTable } from "./output.ts";
 
 const path = "/api/admin/tenants";
 
-export async function createTenant(client: Client, tenantId: string, options: { name: string }): Promise<void> {
+export async function createTenant(client: Client, tenantId: string, options: { name: string }): Promise<CommandResult> {
   const tenant = await client.json<Tenant>({ path, json: { tenantId, name: options.name } });
-  console.log(`Tenant ${tenant.tenantId} is ready on ${tenant.placements.map(({ partition }) => partition).join(", ")}.`);
+  const places = tenant.placements.map(({ partition }) => partition).join(", ");
+  return { data: tenant, show: lines(`Tenant ${tenant.tenantId} is ready on ${places}.`) };
 }
 
-export async function listTenants(client: Client): Promise<void> {
+export async function listTenants(client: Client): Promise<CommandResult> {
   const tenants = await allPages<Tenant>(client, path, {});
   const places = (tenant: Tenant) =>
     tenant.placements.map(({ partition, provisioned }) => (provisioned ? partition : `${partition} (unfinished)`));
-  printTable(
-    ["TENANT", "NAME", "STATUS", "PLACES", "CREATED"],
-    tenants.map((tenant) => [tenant.tenantId, tenant.name, tenant.status, places(tenant).join(" "), tenant.createdAt]),
-  );
+  const rows = tenants.map((tenant) => [tenant.tenantId, tenant.name, tenant.status, places(tenant).join(" "), tenant.createdAt]);
+  return { data: tenants, show: () => printTable(["TENANT", "NAME", "STATUS", "PLACES", "CREATED"], rows) };
 }
 
-export async function setTenantStatus(client: Client, tenantId: string, status: Tenant["status"]): Promise<void> {
-  await client.json({ method: "PATCH", path: `${path}/${encodeURIComponent(tenantId)}`, json: { status } });
-  console.log(status === "active" ? `Tenant ${tenantId} is active again.` : `Tenant ${tenantId} is suspended.`);
+export async function setTenantStatus(client: Client, tenantId: string, status: Tenant["status"]): Promise<CommandResult> {
+  const data = await client.json<Tenant>({ method: "PATCH", path: `${path}/${encodeURIComponent(tenantId)}`, json: { status } });
+  return { data, show: lines(status === "active" ? `Tenant ${tenantId} is active again.` : `Tenant ${tenantId} is suspended.`) };
 }
 
-export async function dropTenant(client: Client, tenantId: string, options: { yes?: boolean }): Promise<void> {
+export async function dropTenant(client: Client, tenantId: string, options: { yes?: boolean }): Promise<CommandResult> {
   if (!options.yes) throw new CallError(`This deletes all data of ${tenantId} for good; add --yes if that is meant`);
-  await client.json({ method: "DELETE", path: `${path}/${encodeURIComponent(tenantId)}`, query: { confirm: tenantId } });
-  console.log(`Tenant ${tenantId} is gone.`);
+  const data = await client.json({ method: "DELETE", path: `${path}/${encodeURIComponent(tenantId)}`, query: { confirm: tenantId } });
+  return { data, show: lines(`Tenant ${tenantId} is gone.`) };
 }
 
 /** The rows of every page of a list. */
