@@ -43,6 +43,32 @@ test("half of twenty within ten seconds open it, fewer or slower ones do not", (
   expect(half.open).toBe(true);
 });
 
+test("connections that are not made in time open it once two probes are in vain, and requests that are cut off once one is refused", async () => {
+  let health: Health = "alive";
+  const unreached = make(async () => health).circuit;
+  const cutOff = make(async () => health).circuit;
+  const fail = async (nowMs: number) => {
+    for (let count = 0; count < 30; count++) {
+      unreached.unreached(nowMs);
+      cutOff.cutOff(nowMs);
+    }
+    await sleep(0);
+    return [unreached.open, cutOff.open];
+  };
+  for (const nowMs of [0, 2_000, 4_000]) expect(await fail(nowMs)).toEqual([false, false]);
+  health = "silent";
+  expect([await fail(6_000), await fail(8_000), await fail(10_000)]).toEqual([
+    [false, false],
+    [false, false],
+    [true, false],
+  ]);
+  health = "away";
+  expect([await fail(12_000), await fail(14_000)]).toEqual([
+    [true, false],
+    [true, true],
+  ]);
+});
+
 test("it closes when a probe is answered, and a new fault opens it again", async () => {
   let health: Health = "away";
   let probes = 0;

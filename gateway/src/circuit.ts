@@ -13,6 +13,8 @@ export interface CircuitOptions {
 const failuresInRow = 10;
 /** So many requests in a row that were cut off are a reason to probe. */
 const suspiciousInRow = 5;
+/** So many probes without an answer, of any kind, say the same as connections that are not made. */
+const probesInVain = 2;
 const windowMs = 10_000;
 const windowRequests = 20;
 /**
@@ -40,11 +42,15 @@ export class Circuit {
   #stopped = false;
   #answers = 0;
   #failuresInRow = 0;
-  /** How the upstream is, by what no request can be the cause of since its last answer: a connection that failed, or a probe. */
+  /** Connections that were refused since the last one that was made. */
+  #refusedInRow = 0;
+  /** What probes have found since the last answer. */
   #health: Health = "alive";
+  #failedProbes = 0;
   #windowStartMs = Number.NEGATIVE_INFINITY;
-  #windowStartAnswers = 0;
+  #windowStartReached = 0;
   #windowFailures = 0;
+  #cutOffs = 0;
   #probedAtMs = Number.NEGATIVE_INFINITY;
   #isProbing = false;
   #watchedAtMs = Number.NEGATIVE_INFINITY;
@@ -65,28 +71,40 @@ export class Circuit {
   /** The upstream has answered, whatever it said. */
   succeeded(): void {
     this.#failuresInRow = 0;
+    this.#refusedInRow = 0;
     this.#health = "alive";
+    this.#failedProbes = 0;
     this.#answers++;
   }
 
-  /** The upstream could not be connected to. */
+  /** The upstream has refused a connection. */
   failed(nowMs = performance.now()): void {
     if (this.#open || this.#stopped) return;
     // A window begins with a failure, so that a success needs no clock.
     if (nowMs - this.#windowStartMs > windowMs) this.#startWindow(nowMs);
     this.#failuresInRow++;
+    this.#refusedInRow++;
     this.#windowFailures++;
-    this.#health = "away";
-    const requests = this.#answers - this.#windowStartAnswers + this.#windowFailures;
+    const requests = this.#reached - this.#windowStartReached + this.#windowFailures;
     const halfFails = requests >= windowRequests && this.#windowFailures * 2 >= requests;
-    if (this.#failuresInRow >= failuresInRow || halfFails) this.#trip();
+    if (this.#refusedInRow >= failuresInRow || halfFails || this.#isAway) this.#trip();
+  }
+
+  /** No connection was made in time: the upstream is not reached, or this process was slow to see that it is. */
+  unreached(nowMs = performance.now()): void {
+    if (this.#open || this.#stopped) return;
+    this.#failuresInRow++;
+    if (this.#isAway || (this.#failuresInRow >= failuresInRow && this.#failedProbes >= probesInVain)) this.#trip();
+    else if (this.#failuresInRow >= suspiciousInRow) this.#probe(nowMs);
   }
 
   /** A request that the upstream has received was cut off, or answered by what is not HTTP: its doing, or that of this request alone. */
   cutOff(nowMs = performance.now()): void {
     if (this.#open || this.#stopped) return;
+    this.#cutOffs++;
     this.#failuresInRow++;
-    if (this.#health === "away" && this.#failuresInRow >= failuresInRow) this.#trip();
+    this.#refusedInRow = 0;
+    if (this.#isAway) this.#trip();
     else if (this.#failuresInRow >= suspiciousInRow) this.#probe(nowMs);
   }
 
@@ -111,9 +129,19 @@ export class Circuit {
     clearTimeout(this.#timer);
   }
 
+  /** Requests that the upstream has received. */
+  get #reached(): number {
+    return this.#answers + this.#cutOffs;
+  }
+
+  /** Requests fail, and so does what no request can make fail. */
+  get #isAway(): boolean {
+    return this.#health === "away" && this.#failuresInRow >= failuresInRow;
+  }
+
   #startWindow(nowMs: number): void {
     this.#windowStartMs = nowMs;
-    this.#windowStartAnswers = this.#answers;
+    this.#windowStartReached = this.#reached;
     this.#windowFailures = 0;
   }
 
@@ -126,8 +154,13 @@ export class Circuit {
     this.#options.probe(this.#probeMs).then((health) => {
       this.#isProbing = false;
       if (health === "alive") this.succeeded();
-      else if (answers === this.#answers) this.#health = health;
+      else if (answers === this.#answers) this.#foundBad(health);
     });
+  }
+
+  #foundBad(health: Health): void {
+    this.#health = health;
+    this.#failedProbes++;
   }
 
   #trip(): void {

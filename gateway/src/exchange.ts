@@ -4,7 +4,7 @@ import { Problem, unavailable } from "@cell/problem";
 import type { Access } from "./access.ts";
 import type { Lane, Turn } from "./lane.ts";
 import type { AnswerHead } from "./transport/answer.ts";
-import { type AnswerHandler, type Connection, TransportError, type UpstreamRequest } from "./transport/connection.ts";
+import { type AnswerHandler, type Connection, type Fault, TransportError, type UpstreamRequest } from "./transport/connection.ts";
 
 export interface ExchangeOptions {
   incoming: IncomingMessage;
@@ -24,6 +24,8 @@ export interface Route {
   cell: string;
   kind: "requests" | "streams";
 }
+
+const retriedFaults: ReadonlySet<string> = new Set<Fault>(["connect", "connect_timeout", "reset"]);
 
 /** How long a caller whose request was answered early may go on sending: cut off at once, it would not see the answer. */
 const lingerMs = 2_000;
@@ -189,7 +191,7 @@ export class Exchange implements AnswerHandler {
     }
     const fault = this.#outgoing.headersSent ? "broken" : error.fault;
     this.#lane?.failed(fault);
-    if ((fault === "connect" || fault === "reset") && this.#mayRetry()) this.#retry();
+    if (retriedFaults.has(fault) && this.#mayRetry()) this.#retry();
     else if (fault === "timeout") this.fail(new Problem("TIMEOUT", "The service did not answer in time", { cause: error }));
     else this.fail(unavailable("The service is away for a moment; try again", 1, error));
   }

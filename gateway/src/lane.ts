@@ -145,6 +145,7 @@ export class Lane {
     const { circuit, metrics, partition } = this.#options;
     metrics.failed.inc({ partition, kind });
     if (kind === "connect") circuit.failed();
+    else if (kind === "connect_timeout") circuit.unreached();
     else if (kind === "reset" || kind === "malformed") circuit.cutOff();
   }
 

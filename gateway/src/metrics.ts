@@ -49,7 +49,7 @@ export function createGatewayMetrics(): GatewayMetrics {
     }),
     failed: new Counter({
       name: "gateway_upstream_failures_total",
-      help: "Attempts that a partition left unanswered, by kind: connect, reset, timeout, malformed, or broken (amid the answer)",
+      help: "Attempts that a partition left unanswered, by kind: connect, connect_timeout, reset, timeout, malformed, or broken (amid the answer)",
       labelNames: ["partition", "kind"],
       registers,
     }),

@@ -82,16 +82,22 @@ export class Upstreams {
     const { requests, streams, tenantTurns } = this.#config.lanes;
     const partition = this.#partitions.get(url) ?? new URL(url).host;
     this.#metrics.circuitOpen.set({ partition }, 0);
+    const { headersMs } = this.#config.timeouts;
     const circuit = new Circuit({
       probe: (timeoutMs) => this.healthOf(url, timeoutMs),
-      answerMs: this.#config.timeouts.headersMs,
-      changed: (open) => this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0),
+      answerMs: headersMs,
+      changed: (open) => {
+        this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0);
+        // The longer time of slow routes is for a partition that works.
+        if (open) for (const lane of [upstream.requests, upstream.streams]) lane.pool.distrust(headersMs);
+      },
     });
-    return {
+    const upstream = {
       requests: this.#openLane(url, { limit: requests, tenantTurns }, circuit, partition),
       streams: this.#openLane(url, { limit: streams, tenantTurns: Number.POSITIVE_INFINITY }, circuit, partition),
       circuit,
     };
+    return upstream;
   }
 
   #openLane(url: string, sizes: Pick<LaneOptions, "limit" | "tenantTurns">, circuit: Circuit, partition: string): Lane {

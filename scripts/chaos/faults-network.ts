@@ -49,6 +49,20 @@ export const networkFaults: readonly Fault[] = [
     },
   },
   {
+    name: "cell-blackhole",
+    what: "for 8 s nothing gets through between gateway and cell, and it is late or lost for good afterwards",
+    setup: { balanced: true },
+    rounds: 4,
+    restMs: 3_000,
+    async round({ world: { cells }, number }) {
+      if (!cells) throw new Error("the setup is not balanced");
+      if (number % 2 === 0) cells.swallow();
+      else cells.stall();
+      await sleep(8_000);
+      cells.mend();
+    },
+  },
+  {
     name: "commit-lost",
     what: "one commit in ten happens, its answer is swallowed and the connection cut",
     setup: {},

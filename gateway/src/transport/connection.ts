@@ -13,8 +13,8 @@ export interface UpstreamRequest {
   headersMs: number;
 }
 
-/** Why an exchange has failed: no connection, one that ended, an answer that did not come in time, or one that is not HTTP. */
-export type Fault = "connect" | "reset" | "timeout" | "malformed";
+/** Why an exchange has failed: a connection that was refused, that was not made in time or that ended, an answer that did not come in time, or one that is not HTTP. */
+export type Fault = "connect" | "connect_timeout" | "reset" | "timeout" | "malformed";
 
 export class TransportError extends Error {
   readonly fault: Fault;
@@ -103,6 +103,11 @@ export class Connection {
     return this.#handler !== undefined && this.#connected && this.#head === undefined && Number.isFinite(this.#deadlineMs);
   }
 
+  /** Gives an answer that is awaited no more than this time since its request was sent. */
+  shorten(headersMs: number): void {
+    if (this.awaitsAnswer && this.#request) this.#deadlineMs += Math.min(0, headersMs - this.#request.headersMs);
+  }
+
   /** Sends a request. The connection must be new or usable. */
   send(request: UpstreamRequest, handler: AnswerHandler): void {
     this.#request = request;
@@ -114,7 +119,7 @@ export class Connection {
   /** Ends the exchange, and the connection with it, when its time is over. Called every now and then. */
   check(nowMs: number): void {
     if (!this.#handler || nowMs < this.#deadlineMs || this.#socket.isPaused()) return;
-    if (!this.#connected) this.#fail(new TransportError("connect", "no connection in time"));
+    if (!this.#connected) this.#fail(new TransportError("connect_timeout", "no connection in time"));
     else this.#fail(new TransportError("timeout", this.#head ? "the answer has stopped" : "no answer in time"));
   }
 

@@ -35,6 +35,12 @@ export class ConnectionPool {
     return connection;
   }
 
+  /** Connections may be dead without having ended: closes those that are free, and gives awaited answers no more than this time. */
+  distrust(headersMs: number): void {
+    for (const connection of this.#free.splice(0)) connection.destroy();
+    for (const connection of this.#busy) connection.shorten(headersMs);
+  }
+
   /** Ends all connections. */
   destroy(): void {
     clearInterval(this.#ticker);
