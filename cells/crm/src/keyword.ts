@@ -2,19 +2,18 @@ import { type Condition, likePattern } from "@cell/cell";
 import { type RawBuilder, sql } from "kysely";
 
 /**
- * Records whose `search` holds the term. Trigrams know runs of three letters or digits; shorter terms, common in Chinese, and those of spaces
- * and signs are found by their pairs of characters, and compared in a way that no index of trigrams can be taken for.
+ * Records whose `search` holds the term, folded as that column is. Trigrams know runs of three letters or digits; shorter terms, common in
+ * Chinese, and those of spaces and signs are found by their pairs of characters, and compared in a way that no index of trigrams can be taken for.
  */
-export function keyword(term: string): Condition {
-  const lower = term.toLowerCase();
-  if (/[\p{L}\p{N}]{3}/u.test(lower))
-    return { shape: "keyword", values: [likePattern(term)], sql: ([pattern]) => sql<boolean>`search like ${pattern}` };
-  const letters = [...lower];
+export function keyword(folded: string): Condition {
+  if (/[\p{L}\p{N}]{3}/u.test(folded))
+    return { shape: "keyword", values: [likePattern(folded)], sql: ([pattern]) => sql<boolean>`search like ${pattern}` };
+  const letters = [...folded];
   const grams = letters.length === 1 ? letters : letters.slice(1).map((letter, index) => `${letters[index]}${letter}`);
   const holds = ([given]: RawBuilder<unknown>[]) => sql<boolean>`strpos(search, ${given}::text) > 0`;
   return {
     shape: "keyword in pairs",
-    values: [lower, grams],
+    values: [folded, grams],
     sql: ([given, pairs]) => sql<boolean>`(public.crm_grams(search) @> ${pairs}::text[] and ${holds([given as RawBuilder<unknown>])})`,
     holds,
   };

@@ -84,7 +84,9 @@ function parsedJson(text: string): unknown {
 
 /** Whether a value can stand where the row's key stood. */
 function isKey(value: unknown, key: SortKey | undefined, fields: ListFields): boolean {
-  const type = fields[key?.field ?? ""]?.type ?? "uuid";
+  const { type } = fields[key?.field ?? ""] ?? { type: "uuid" };
+  // What is stored may be older than the form that a filter asks for.
+  if (type === "phone") return value === null || (typeof value === "string" && hasForm("text", value));
   return (
     value === null ||
     ((typeof value === "string" || typeof value === "number" || typeof value === "boolean") && hasForm(type, String(value)))

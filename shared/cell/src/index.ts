@@ -16,6 +16,7 @@ export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./ca
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { changed } from "./changed.ts";
 export type { Outcome } from "./command.ts";
+export { type Condition, equals, not } from "./conditions.ts";
 export {
   type Call,
   type CallOf,
@@ -28,8 +29,8 @@ export {
 } from "./endpoint.ts";
 export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
 export { type CsvFile, type FileLimits, fileLimits } from "./files.ts";
-export { type Condition, equals, not } from "./filter.ts";
 export { maskedFilter, maskedKeyword } from "./filter-masking.ts";
+export { compactPhone, folded, foldedColumn, foldMigration, phoneColumn } from "./fold.ts";
 export { type CommandAnswer, keptForMs } from "./kept-answers.ts";
 export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField } from "./list-fields.ts";
 export { booleanParam, intParam } from "./list-parameters.ts";

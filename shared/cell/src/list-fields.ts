@@ -3,7 +3,7 @@ import { badField } from "@cell/problem";
 import { type RawBuilder, sql } from "kysely";
 
 /** How a field's values are compared: the type decides what a filter's value must look like. */
-export type FieldType = "text" | "time" | "date" | "number" | "integer" | "boolean" | "uuid" | "texts";
+export type FieldType = "text" | "phone" | "email" | "time" | "date" | "number" | "integer" | "boolean" | "uuid" | "texts";
 
 /** Reads which values a tenant knows; reads again where one of `asked` is not among those that it has in memory. */
 export type KnownValues = (tenant: Tenant, asked: readonly string[]) => Promise<readonly string[]>;
@@ -16,6 +16,10 @@ export interface ListField {
   nullable?: boolean;
   /** The only values that it can have: another one in a filter is refused. */
   values?: readonly string[] | KnownValues;
+  /** Its text is part of what the list's keyword searches, which has an index. */
+  searched?: boolean;
+  /** Of phone numbers: all forms without separators in which the same number may be stored by a tenant of a region. */
+  forms?(value: string, region: string): Promise<string[]>;
 }
 
 export type ListFields = Readonly<Record<string, ListField>>;
@@ -23,6 +27,8 @@ export type ListFields = Readonly<Record<string, ListField>>;
 /** What a value is cast to, to be compared with a column of the type. */
 export const casts: Record<FieldType, RawBuilder<unknown>> = {
   text: sql`text`,
+  phone: sql`text`,
+  email: sql`text`,
   texts: sql`text`,
   time: sql`timestamptz`,
   date: sql`date`,
@@ -34,6 +40,8 @@ export const casts: Record<FieldType, RawBuilder<unknown>> = {
 
 const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
   text: { pattern: /^[\s\S]*$/, says: "text" },
+  phone: { pattern: /^\+?[\s().\-/]*\d[\d\s().\-/]*$/, says: "a phone number, or some of its digits" },
+  email: { pattern: /^[\s\S]*$/, says: "text" },
   texts: { pattern: /^[\s\S]*$/, says: "text" },
   time: {
     pattern: /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d))?$/,
@@ -45,6 +53,11 @@ const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
   boolean: { pattern: /^(true|false)$/, says: "true or false" },
   uuid: { pattern: /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i, says: "an id (UUID)" },
 };
+
+/** Whether values of the field are texts that people read, which are sorted as a dictionary sorts them. */
+export function isCollated({ type, values }: ListField): boolean {
+  return !values && (type === "text" || type === "phone" || type === "email");
+}
 
 /** What a value of the type looks like, for an error message. */
 export function formOf(type: FieldType): string {

@@ -22,6 +22,8 @@ export function booleanParam() {
 
 const typeNames: Record<FieldType, string> = {
   text: "text",
+  phone: "phone number",
+  email: "e-mail address",
   texts: "list of texts",
   time: "time",
   date: "date",

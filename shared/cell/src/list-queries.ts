@@ -1,8 +1,8 @@
 import { type Parameters, tenantTables } from "@cell/postgres";
 import { type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
-import type { Condition } from "./filter.ts";
+import type { Condition } from "./conditions.ts";
 import type { Listing, ListRequest, Values } from "./listing.ts";
-import { keysetCondition } from "./sort.ts";
+import { keysetCondition, orderedColumn } from "./sort.ts";
 
 /** Past this many matches a total is a bound. */
 export const countedAtMost = 10_000;
@@ -88,7 +88,8 @@ export class ListQueries<Row extends object> {
 
   #order(matching: Compilable<Row>, request: ListRequest): Compilable<Row> {
     let query = matching as unknown as Query;
-    for (const { field, descending } of request.sort) query = query.orderBy(sql.ref(field) as never, descending ? "desc" : "asc");
+    for (const { field, descending } of request.sort)
+      query = query.orderBy(orderedColumn(field, this.#listing.fields) as never, descending ? "desc" : "asc");
     return query as unknown as Compilable<Row>;
   }
 }

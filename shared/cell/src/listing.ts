@@ -5,10 +5,12 @@ import { badField, Problem } from "@cell/problem";
 import { type AliasedSelectQueryBuilder, type Compilable, type SelectQueryBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
+import { type Condition, equals } from "./conditions.ts";
 import type { CursorOrder, Cursors } from "./cursor.ts";
 import { text } from "./fields.ts";
-import { type Condition, equals, filterConditions } from "./filter.ts";
+import { filterConditions } from "./filter.ts";
 import { filterLimits } from "./filter-syntax.ts";
+import { folded } from "./fold.ts";
 import type { ListFields } from "./list-fields.ts";
 import { intParam } from "./list-parameters.ts";
 import { conditionShape, countedAtMost, ListQueries, lookedAt, type Start, shapeOf, spare, type Way } from "./list-queries.ts";
@@ -26,8 +28,8 @@ export interface Listing<Row extends object> {
   defaultSort: string;
   /** The id's field: breaks ties, so that the order is total. */
   id: string;
-  /** The condition that a keyword stands for: a substring, from an index. */
-  keyword?: (term: string) => Condition;
+  /** The condition that a keyword, folded, stands for: a substring, from an index. */
+  keyword?: (folded: string) => Condition;
   /** The types of the records that a count of matches depends on, each written with an audit entry: then counts are remembered. */
   countsDependOn?: readonly string[];
   /** How its records appear; "list" where nothing is said. */
@@ -179,7 +181,7 @@ export class Lists<Row extends object> {
       const kind = listing.resource.sensitive[field];
       return kind !== undefined && !readable.has(kind) ? kind : undefined;
     };
-    const filter = await filterConditions(query.filter, { fields: listing.fields, tenant, maskedKind });
+    const filter = await filterConditions(query.filter, { fields: listing.fields, keyword: listing.keyword, tenant, maskedKind });
     const conditions = [...extra, ...filter];
     const { owner } = listing;
     if (query.ownerId !== undefined) {
@@ -190,7 +192,8 @@ export class Lists<Row extends object> {
     const { keyword } = listing;
     const term = query.keyword;
     if (term && !keyword) throw badField("keyword", "UNKNOWN_FIELD", "is not known here");
-    const sought = term ? keyword?.(term) : undefined;
+    const [searched] = term ? await folded(tenant.reader(), [term]) : [];
+    const sought = searched ? keyword?.(searched) : undefined;
     const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? listing.defaultSort) === listing.defaultSort;
     if (sought) conditions.push(sought);
     const sort = parseSort(query.sort ?? listing.defaultSort, listing.fields, listing.id);
@@ -201,7 +204,7 @@ export class Lists<Row extends object> {
         values[`c${index}_${at}`] = value;
       });
     });
-    const isCommon = filter.length <= commonConditions && !filter.some(({ shape }) => shape.startsWith("("));
+    const isCommon = filter.length <= commonConditions && !filter.some(({ shape }) => shape.includes("|"));
     return { conditions, sort, values, isCommon, sought: isPlain ? sought : undefined };
   }
 
@@ -362,9 +365,9 @@ export class Lists<Row extends object> {
   }
 }
 
-/** A substring as a LIKE pattern, in lower case. */
-export function likePattern(term: string): string {
-  return `%${term.toLowerCase().replace(/[\\%_]/g, "\\$&")}%`;
+/** A substring as a LIKE pattern. */
+export function likePattern(folded: string): string {
+  return `%${folded.replace(/[\\%_]/g, "\\$&")}%`;
 }
 
 /** How many rows are read at once: all that are wanted, unless they are so large that `left` bytes do not hold them, or of unknown size. */

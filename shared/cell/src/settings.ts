@@ -28,13 +28,15 @@ export function settingsChanged(tenant: Tenant): void {
   cache.delete(tenant);
 }
 
-/** In which calendar a tenant means its dates. */
+/** What a tenant means by dates and phone numbers. */
 export interface Conventions {
   /** IANA. */
   timezone: string;
+  /** ISO 3166-1: where phone numbers without a country code belong. */
+  region: string;
 }
 
-export const defaultConventions: Conventions = { timezone: "UTC" };
+export const defaultConventions: Conventions = { timezone: "UTC", region: "CN" };
 
 /** A tenant's conventions, at most five seconds old. */
 export async function conventionsOf(tenant: Tenant): Promise<Conventions> {

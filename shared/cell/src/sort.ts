@@ -1,7 +1,7 @@
 import type { Parameters } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import { type RawBuilder, sql } from "kysely";
-import { casts, type ListFields } from "./list-fields.ts";
+import { casts, isCollated, type ListFields } from "./list-fields.ts";
 
 export interface SortKey {
   field: string;
@@ -24,6 +24,12 @@ export function parseSort(sort: string, fields: ListFields, id: string): SortKey
   return keys;
 }
 
+/** A field as it is compared with others in an order: texts as ICU sorts them in Chinese, which is by pinyin, other letters as in a dictionary. */
+export function orderedColumn(field: string, fields: ListFields): RawBuilder<unknown> {
+  const known = fields[field];
+  return known && isCollated(known) ? sql`${sql.ref(field)} collate "zh-x-icu"` : sql.ref(field);
+}
+
 /** The rows after the position k0, k1, …: as a row comparison where all keys go the same way and none can be null, so that an index serves it. */
 export function keysetCondition(sort: readonly SortKey[], fields: ListFields, p: Parameters<Record<string, unknown>>): RawBuilder<boolean> {
   const value = (index: number): RawBuilder<unknown> => {
@@ -33,20 +39,19 @@ export function keysetCondition(sort: readonly SortKey[], fields: ListFields, p:
   const nullable = sort.some(({ field }) => fields[field]?.nullable);
   const [first] = sort;
   if (!nullable && sort.every((key) => key.descending === first?.descending)) {
-    const columns = sql.join(sort.map(({ field }) => sql.ref(field)));
+    const columns = sql.join(sort.map(({ field }) => orderedColumn(field, fields)));
     const values = sql.join(sort.map((_, index) => value(index)));
     return sql<boolean>`(${columns}) ${first?.descending ? sql`<` : sql`>`} (${values})`;
   }
   const cases = sort.map((key, index) => {
     const same = sort.slice(0, index).map(({ field }, before) => sql`${sql.ref(field)} is not distinct from ${value(before)}`);
-    return sql`(${sql.join([...same, after(key, value(index))], sql` and `)})`;
+    return sql`(${sql.join([...same, after(orderedColumn(key.field, fields), key, value(index))], sql` and `)})`;
   });
   return sql<boolean>`(${sql.join(cases, sql` or `)})`;
 }
 
 /** Behind `value` in one key's order; PostgreSQL puts nulls last when ascending and first when descending. */
-function after({ field, descending }: SortKey, value: RawBuilder<unknown>): RawBuilder<boolean> {
-  const column = sql.ref(field);
+function after(column: RawBuilder<unknown>, { descending }: SortKey, value: RawBuilder<unknown>): RawBuilder<boolean> {
   return descending
     ? sql<boolean>`(${column} < ${value} or (${column} is not null and ${value} is null))`
     : sql<boolean>`(${column} > ${value} or (${column} is null and ${value} is not null))`;

@@ -1,8 +1,10 @@
-import { Lists, likePattern } from "@cell/cell";
+import { Lists } from "@cell/cell";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
 import { keptLive } from "../customers/repository.ts";
+import { keyword } from "../keyword.ts";
+import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
 import { type Contact, contact } from "./schema.ts";
@@ -145,17 +147,13 @@ export const lists = new Lists<Contact>({
   fields: {
     contactId: { type: "uuid" },
     customerId: { type: "uuid" },
-    name: { type: "text", sort: true },
-    title: { type: "text", sort: true, nullable: true },
-    phone: { type: "text", sort: true, nullable: true },
-    email: { type: "text", sort: true, nullable: true },
+    name: { type: "text", sort: true, searched: true },
+    title: { type: "text", sort: true, nullable: true, searched: true },
+    phone: { type: "phone", sort: true, nullable: true, forms: phoneForms },
+    email: { type: "email", sort: true, nullable: true },
     isPrimary: { type: "boolean" },
     createdAt: { type: "time", sort: true },
     updatedAt: { type: "time", sort: true },
   },
-  keyword: (term) => ({
-    shape: "keyword",
-    values: [likePattern(term)],
-    sql: ([pattern]) => sql<boolean>`search like ${pattern}`,
-  }),
+  keyword,
 });

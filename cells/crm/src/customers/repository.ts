@@ -3,6 +3,7 @@ import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { keyword } from "../keyword.ts";
+import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
 import { type Customer, customer, customerStatuses } from "./schema.ts";
@@ -139,11 +140,11 @@ export const lists = new Lists<Customer>({
   defaultSort: "-createdAt",
   fields: {
     customerId: { type: "uuid" },
-    name: { type: "text", sort: true },
-    contactName: { type: "text", sort: true, nullable: true },
-    contactPhone: { type: "text", sort: true, nullable: true },
-    contactEmail: { type: "text", sort: true, nullable: true },
-    industry: { type: "text", sort: true, nullable: true },
+    name: { type: "text", sort: true, searched: true },
+    contactName: { type: "text", sort: true, nullable: true, searched: true },
+    contactPhone: { type: "phone", sort: true, nullable: true, forms: phoneForms },
+    contactEmail: { type: "email", sort: true, nullable: true },
+    industry: { type: "text", sort: true, nullable: true, searched: true },
     level: { type: "text", sort: true, nullable: true },
     source: { type: "text", sort: true, nullable: true },
     status: { type: "text", sort: true, values: customerStatuses },

@@ -1,3 +1,4 @@
+import { foldMigration } from "@cell/cell";
 import { closedDoorsMigration, placementMigration, registryMigrations, type SchemaMigration } from "@cell/postgres";
 
 /** The cell's own schema, and the functions in `public` that the tenants' tables use. */
@@ -32,4 +33,5 @@ export const cellMigrations: SchemaMigration[] = [
         end $$`,
     ],
   },
+  foldMigration(),
 ];

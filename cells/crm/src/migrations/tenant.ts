@@ -15,6 +15,7 @@ import { gramsMigration } from "./0014_grams.ts";
 import { owedAndVoidsMigration } from "./0016_owed_and_voids.ts";
 import { textFormsMigration } from "./0017_text_forms.ts";
 import { failedRowsMigration } from "./0018_failed_rows.ts";
+import { foldedSearchMigration } from "./0019_folded_search.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
@@ -35,4 +36,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   owedAndVoidsMigration,
   textFormsMigration,
   failedRowsMigration,
+  foldedSearchMigration,
 ];

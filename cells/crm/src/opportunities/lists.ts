@@ -173,7 +173,7 @@ export const lists = new Lists<Opportunity>({
   fields: {
     opportunityId: { type: "uuid" },
     customerId: { type: "uuid" },
-    name: { type: "text", sort: true },
+    name: { type: "text", sort: true, searched: true },
     amount: { type: "number", sort: true },
     currency: { type: "text", sort: true, values: currencyCodes },
     pipelineId: { type: "uuid", values: knownPipelines },
@@ -183,7 +183,7 @@ export const lists = new Lists<Opportunity>({
     probabilityOverridden: { type: "boolean" },
     expectedCloseDate: { type: "date", sort: true, nullable: true },
     ownerId: { type: "text", sort: true },
-    lostReason: { type: "text", nullable: true },
+    lostReason: { type: "text", nullable: true, searched: true },
     lastStage: { type: "text", values: knownStages },
     stageEnteredAt: { type: "time", sort: true },
     closedAt: { type: "time", sort: true, nullable: true },

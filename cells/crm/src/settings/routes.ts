@@ -1,4 +1,6 @@
 import { audited, type Cell, checked, endpoint, settingsChanged } from "@cell/cell";
+import { badField } from "@cell/problem";
+import { isRegion } from "../phone-number.ts";
 import { changed, effective } from "./domain.ts";
 import * as repository from "./repository.ts";
 import { type SettingsRecord, settings, settingsPatch } from "./schema.ts";
@@ -40,6 +42,8 @@ export function settingsRoutes(cell: Cell): void {
     const stored = await repository.find(tx);
     const current = recordOf(tx.tenantId, stored);
     await checked(call, tx, settings, current);
+    const { region } = call.body;
+    if (region && !(await isRegion(region))) throw badField("region", "INVALID_ENUM", "has no numbering plan that is known");
     const values = changed(stored.values, call.body);
     if (values === stored.values) return { changes: [], audit: [], body: current, resourceId: tx.tenantId };
     const next = { values, version: stored.version + 1, updatedAt: call.now };

@@ -34,6 +34,10 @@ function inOrder<Values extends z.ZodRecord>(values: Values): Values {
 /** What an administrator can set. */
 const fields = {
   timezone: timezone.meta({ description: "In which calendar dates are meant", examples: ["Asia/Shanghai"] }),
+  region: z
+    .string()
+    .regex(/^[A-Z]{2}$/, "must be a country's code of ISO 3166-1, such as CN")
+    .meta({ description: "Where phone numbers without a country code belong, by which they are compared", examples: ["CN"] }),
   currency: currency.meta({ description: "The tenant's own currency", examples: ["CNY"] }),
   rates: inOrder(z.record(currency, rate)).meta({
     description:

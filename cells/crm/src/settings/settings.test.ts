@@ -17,6 +17,7 @@ afterAll(() => cell.stop());
 
 const defaults = {
   timezone: "UTC",
+  region: "CN",
   currency: "CNY",
   rates: {},
   stuckAfterDays: 14,
