@@ -3246,6 +3246,10 @@ export type Settings = {
      */
     timezone: string;
     /**
+     * Where phone numbers without a country code belong, by which they are compared
+     */
+    region: string;
+    /**
      * The tenant's own currency
      */
     currency: string;
@@ -3285,6 +3289,10 @@ export type SettingsPatch = {
      * In which calendar dates are meant
      */
     timezone?: string | null;
+    /**
+     * Where phone numbers without a country code belong, by which they are compared
+     */
+    region?: string | null;
     /**
      * The tenant's own currency
      */
@@ -3640,7 +3648,7 @@ export type CustomersListData = {
          * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
          * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (phone number), `contactEmail` (e-mail address), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -4462,7 +4470,7 @@ export type ContactsListData = {
          * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
          * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `contactId` (UUID), `customerId` (UUID), `name` (text), `title` (text), `phone` (text), `email` (text), `isPrimary` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `contactId` (UUID), `customerId` (UUID), `name` (text), `title` (text), `phone` (phone number), `email` (e-mail address), `isPrimary` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -8076,7 +8084,7 @@ export type CustomersExportData = {
          * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
          * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
          *
-         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (text), `contactEmail` (text), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (phone number), `contactEmail` (e-mail address), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**

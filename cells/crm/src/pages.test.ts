@@ -130,6 +130,8 @@ describe("pages of large records", () => {
     expect((await client.get("/customers?pageSize=1&page=2")).body.data).toHaveLength(1);
     expect((await walk(client, "/customers", "customerId")).ids).toHaveLength(2);
     const [{ customerId: of }] = (await client.get("/customers?pageSize=1")).body.data;
+    // Notes as large as these no caller can write, and the index of pairs takes its time for them.
+    await inspect(tenantId, "drop index $tenant.contacts_grams");
     await inspect(
       tenantId,
       `insert into $tenant.contacts (contact_id, customer_id, name, notes, is_primary, created_at, updated_at, version)
