@@ -52,6 +52,7 @@ export interface CrmOptions
     | "sealingProblems"
     | "files"
     | "openDoors"
+    | "longAnswerMs"
     | "committed"
     | "sealWitness"
     | "adoptTrail"

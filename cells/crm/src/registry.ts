@@ -11,6 +11,8 @@ export function createRegistry(options: {
   /** Own by default. */
   logins?: TenantLogins;
   statementTimeoutMs: number;
+  /** 1 s by default. */
+  lockTimeoutMs?: number | undefined;
 }): Registry {
   return new Registry({
     cell: "crm",
@@ -28,7 +30,7 @@ export function createRegistry(options: {
     idleMs: 30_000,
     maxAgeMs: 15 * 60_000,
     statementTimeoutMs: options.statementTimeoutMs,
-    lockTimeoutMs: 1_000,
+    lockTimeoutMs: options.lockTimeoutMs ?? 1_000,
   });
 }
 

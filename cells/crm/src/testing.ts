@@ -58,6 +58,9 @@ export interface TestCrmOptions {
   /** What differs from the limits of files that follow from the connections. */
   files?: Partial<FileLimits>;
   statementTimeoutMs?: number;
+  lockTimeoutMs?: number;
+  /** How long a report may take. */
+  longAnswerMs?: number;
 }
 
 /** The CRM cell, by default on the test run's PostgreSQL. */
@@ -71,6 +74,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     ...connections,
     logins: options.logins ?? testLogins(),
     statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
+    lockTimeoutMs: options.lockTimeoutMs,
   });
   const log = createLogger("crm", "error");
   const keys = options.sealKeys ?? sealKeys;
@@ -106,6 +110,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     log,
     draining: () => false,
     sealingProblems: () => sealer.problems(),
+    ...(options.longAnswerMs === undefined ? {} : { longAnswerMs: options.longAnswerMs }),
     files: { ...fileLimits, ...filesWithin(connections), ...options.files },
     openDoors: () => doors.count,
     committed,

@@ -50,6 +50,8 @@ export interface CellOptions {
   resumed(tenantId: string): void;
   /** By default `fileLimits`. */
   files?: FileLimits;
+  /** How long an answer that `isLong` may take: gateways give up after 5 s. */
+  longAnswerMs?: number;
 }
 
 /** How a slice makes its routes. There is no other way, so that none can forget a policy. */
@@ -66,6 +68,8 @@ export interface Cell {
   command<E extends Endpoint>(endpoint: E, work: (call: CallOf<E>, ...tx: Parameters<Work<RowOf<E>>>) => ReturnType<Work<RowOf<E>>>): void;
   /** Answers what the handler sends itself, such as a `file`. */
   stream<E extends Endpoint>(endpoint: E, answer: (call: CallOf<E>, headers: Record<string, string>) => Promise<Response>): void;
+  /** What long queries come to. Rejects with TIMEOUT past the time for an answer; what has been begun still ends, and may be remembered. */
+  inTime<T>(call: Call, work: (tenant: TenantDb) => Promise<T>): Promise<T>;
   /** Sends a CSV file that is read while it is sent, within the limits that hold for all of them. */
   file(call: Call, headers: Record<string, string>, file: CsvFile): Promise<Response>;
   /** Writes audit entries of what changes no record, such as an export: before anything leaves. */

@@ -58,6 +58,8 @@ export interface Endpoint<
   produces?: readonly string[];
   /** Statuses of refusals beyond those that every route has. */
   refusals?: readonly number[];
+  /** Its queries may take long: past `CellOptions.longAnswerMs` it is refused with TIMEOUT. */
+  isLong?: boolean;
   /** The answer may take long to make: its head then leaves before it, and white space until it is there. For GET alone. */
   isPatient?: boolean;
   /** The field of the body that names the record whose writers take turns, where the path names none. */

@@ -66,6 +66,7 @@ export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from 
 export { SealLog } from "./seal-log.ts";
 export { Sealer } from "./sealer.ts";
 export { type Conventions, conventionsOf, defaultConventions, type StoredSettings, settingsChanged, settingsOf } from "./settings.ts";
+export { singleFlight } from "./single-flight.ts";
 export { startSweeper } from "./sweeper.ts";
 export { type Break, breakReasons, type Verification, verifyTrail } from "./verify.ts";
 export { checked } from "./version.ts";

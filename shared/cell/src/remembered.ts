@@ -1,6 +1,7 @@
 import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
+import { singleFlight } from "./single-flight.ts";
 
 const tables = tenantTables<{
   auditLogs: { resourceType: string; resourceId: string };
@@ -79,18 +80,28 @@ export async function changedSince(
 
 /**
  * The rows that `read` finds about records of these types as they are, from this process's memory where none of them has been written
- * since: never stale, for one look into the audit trail. `question` is all that they depend on beside those records. `bears`: how many
+ * since: never stale, for one look into the audit trail by all who ask at the same time. `question` is all that they depend on beside those records. `bears`: how many
  * records of these types may be written without a change of what the rows say. Rejects as `read` does.
  */
-export async function remembered<Row>(
+export function remembered<Row>(
   tenant: TenantDb,
   types: readonly string[],
   question: unknown,
   read: () => Promise<Row[]>,
   bears: (rows: readonly Row[]) => number = () => 0,
 ): Promise<Row[]> {
-  const { identity, tenantId } = tenant;
-  const name = JSON.stringify([tenantId, types, question]);
+  const name = JSON.stringify([tenant.tenantId, types, question]);
+  return singleFlight(name, () => recall(tenant, types, name, read, bears));
+}
+
+async function recall<Row>(
+  tenant: TenantDb,
+  types: readonly string[],
+  name: string,
+  read: () => Promise<Row[]>,
+  bears: (rows: readonly Row[]) => number,
+): Promise<Row[]> {
+  const { identity } = tenant;
   const found = kept.get(name);
   const known = found?.identity === identity ? found : undefined;
   const { snapshot, transactionOffset, changes } = await newsOf(tenant, types, known?.snapshot ?? null);

@@ -6,6 +6,7 @@ import { type AuditDraft, auditEntry } from "./audit.ts";
 import type { Cell, CellOptions } from "./cell.ts";
 import { type CommandOptions, command } from "./command.ts";
 import { Cursors } from "./cursor.ts";
+import { withDeadline } from "./deadline.ts";
 import { type Call, type Endpoint, headerOf } from "./endpoint.ts";
 import { Files } from "./files.ts";
 import { rowJson } from "./json-rows.ts";
@@ -24,12 +25,13 @@ export type Register = (
 
 /** The ways in which a slice can make routes, each with its policies. */
 export function routesOf(
-  { assertionKeys, committed, log, files: limits }: CellOptions,
+  { assertionKeys, committed, log, files: limits, longAnswerMs }: CellOptions,
   requests: () => number,
   register: Register,
 ): Omit<Cell, "events"> {
   const files = new Files(limits);
   const cursors = new Cursors(assertionKeys);
+  const inTime: Cell["inTime"] = (call, work) => withDeadline(longAnswerMs, (deadlineAtMs) => work(call.tenant.reader(deadlineAtMs)));
   const record = async (call: Call, drafts: AuditDraft[]): Promise<void> => {
     const entries = drafts.map((draft) => auditEntry(call, draft));
     await call.tenant.write((session) => session.commit(undefined, [], entries));
@@ -41,11 +43,14 @@ export function routesOf(
       void work().catch((err) => log.warn({ err }, `${what} failed`));
     },
     requests,
+    inTime,
     file: (call, headers, file) => files.send(call, headers, file),
     read(endpoint, what, read) {
-      const { answer, status, versioned, isPatient } = endpoint;
+      const { answer, status, versioned, isLong, isPatient } = endpoint;
       const found = async (call: Call): Promise<object> => {
-        const row: object | undefined = await read(call as never, call.tenant.reader());
+        const row: object | undefined = await (isLong
+          ? inTime(call, (tenant) => read(call as never, tenant))
+          : read(call as never, call.tenant.reader()));
         if (!row || (row instanceof Rows && row.length === 0)) throw new Problem("NOT_FOUND", `${what} not found`);
         return row;
       };

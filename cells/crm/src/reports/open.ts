@@ -47,13 +47,15 @@ const timed = (p: Parameters<Asked>) =>
 const openDays = byDay<Asked, TimedSums>(sql`created_at`, timed, cohortDays.of);
 
 /** Those that entered their stage in a time. */
-const enteredSums = statement((p: Parameters<Question & Between>) =>
-  states(p, "present")
-    .select(keys)
-    .select(count.as("count"))
-    .where("stageType", "=", isOpen)
-    .where(within(sql`entered_at`, windowOf(p)))
-    .groupBy(keys),
+const enteredSums = statement(
+  (p: Parameters<Question & Between>) =>
+    states(p, "present")
+      .select(keys)
+      .select(count.as("count"))
+      .where("stageType", "=", isOpen)
+      .where(within(sql`entered_at`, windowOf(p)))
+      .groupBy(keys),
+  { long: true },
 );
 
 const summed = ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"] as const;

@@ -49,13 +49,15 @@ const forecastSums = inEachTense((p: Parameters<Question & { today: string; boun
     .groupBy(["currency", sql`2`, sql`3`]),
 );
 
-const customersAt = statement((p: Parameters<Pick<Question, "asOf" | "visibleTo" | "ownerId">>) =>
-  db
-    .selectFrom("customers")
-    .select(count.as("count"))
-    .where(sql<boolean>`created_at <= ${p.asOf}::timestamptz and coalesce(deleted_at > ${p.asOf}::timestamptz, true)`)
-    .where(sql<boolean>`(${p.visibleTo}::text is null or owner_id = ${p.visibleTo})`)
-    .where(sql<boolean>`(${p.ownerId}::text is null or owner_id = ${p.ownerId})`),
+const customersAt = statement(
+  (p: Parameters<Pick<Question, "asOf" | "visibleTo" | "ownerId">>) =>
+    db
+      .selectFrom("customers")
+      .select(count.as("count"))
+      .where(sql<boolean>`created_at <= ${p.asOf}::timestamptz and coalesce(deleted_at > ${p.asOf}::timestamptz, true)`)
+      .where(sql<boolean>`(${p.visibleTo}::text is null or owner_id = ${p.visibleTo})`)
+      .where(sql<boolean>`(${p.ownerId}::text is null or owner_id = ${p.ownerId})`),
+  { long: true },
 );
 
 const later = statement((p: Parameters<{ asOf: string }>) =>

@@ -1,4 +1,16 @@
-import { type Call, type Cell, checkKnown, clearance, dayAt, endpoint, remembered, revealedBy, settingsOf } from "@cell/cell";
+import {
+  type Call,
+  type CallOf,
+  type Cell,
+  checkKnown,
+  clearance,
+  dayAt,
+  endpoint,
+  remembered,
+  revealedBy,
+  settingsOf,
+  singleFlight,
+} from "@cell/cell";
 import { latin1, sendWhole } from "@cell/http";
 import type { TenantDb } from "@cell/postgres";
 import type { z } from "zod";
@@ -38,7 +50,7 @@ import { summaryOf } from "./summary.ts";
 import type { Grouping } from "./sums.ts";
 import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
 
-const common = { method: "get", permission: "report:read", status: 200 } as const;
+const common = { method: "get", permission: "report:read", status: 200, isLong: true } as const;
 const tag = "Reports";
 
 const getMetrics = endpoint({
@@ -100,7 +112,9 @@ const dayMs = 24 * 60 * 60 * 1000;
 
 type ReportCall = Call<unknown, z.infer<typeof metricsQuery>>;
 
-type Read = <Row>(query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
+type AtMoment = <Row>(query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
+/** `what`: all that the rows depend on beside the question. */
+type Read = <Row>(what: unknown[], query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
 
 /** A report's question, resolved. */
 interface Asked {
@@ -109,10 +123,10 @@ interface Asked {
   settings: Settings;
   timezone: string;
   link: Link;
-  /** The rows at the moment, however they are to be had. */
+  /** The rows at the moment, however they are to be had; once for all who ask at the same time. */
   read: Read;
-  /** The same, from memory where they still hold. `what`: all that they depend on beside the question, which must not be its moment. */
-  recall: <Row>(what: unknown[], query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
+  /** The same, from memory where they still hold: they must not depend on the moment. */
+  recall: Read;
   /** What every answer says of the question. */
   echo: { pipelineId: string; asOf: string; timezone: string };
 }
@@ -132,7 +146,9 @@ export function reportRoutes(cell: Cell): void {
     const today = dayAt(question.asOf, timezone);
     const asked = { ...question, stuckBefore, today };
     const [open, events] = await Promise.all([
-      call.query.asOf === undefined ? sumStagesNow(tenant, asked, later, recall) : read((tense) => sumStages(tenant, tense, asked)),
+      call.query.asOf === undefined
+        ? sumStagesNow(tenant, asked, later, recall)
+        : read(["stages", stuckBefore, today], (tense) => sumStages(tenant, tense, asked)),
       window
         ? recall(["events", "none", [], window], (tense) => sumEvents(tenant, tense, "none", { ...question, ...window, bounds: [] }, later))
         : [],
@@ -147,9 +163,8 @@ export function reportRoutes(cell: Cell): void {
     return { ...echo, ...funnelOf({ stages, sums, mode: call.query.mode, window, exchange: settings, link }) };
   });
 
-  cell.stream(getFunnelReport, async (call, headers) => {
-    const tenant = call.tenant.reader();
-    const { groupBy, format } = call.query;
+  const answerFunnelReport = async (call: CallOf<typeof getFunnelReport>, tenant: TenantDb) => {
+    const { groupBy } = call.query;
     const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
     const window = windowOf(call.query, timezone, question.asOf);
     const months = groupBy === "month" ? bucketsOf(window, timezone, "month") : [];
@@ -162,10 +177,13 @@ export function reportRoutes(cell: Cell): void {
     ]);
     // One after the other: of very many opportunities both would take each other's time.
     const grouped = groupBy === "none" ? [] : await staysBy(groupBy, asked.bounds);
-    const row = { ...echo, ...funnelReportOf({ stages, stays, grouped, events, groupBy, window, months, exchange: settings, link }) };
+    return { ...echo, ...funnelReportOf({ stages, stays, grouped, events, groupBy, window, months, exchange: settings, link }) };
+  };
+  cell.stream(getFunnelReport, async (call, headers) => {
+    const row = await cell.inTime(call, (tenant) => answerFunnelReport(call, tenant));
     const body = funnelReport.present(row, clearance(call.caller, "detail"), call.tenant.tenantId);
     const file = { "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="funnel.csv"' };
-    const isFile = format === "csv";
+    const isFile = call.query.format === "csv";
     const text = isFile ? funnelCsv(body as typeof row) : JSON.stringify(body);
     return sendWhole(call.context.env.outgoing, 200, isFile ? { ...headers, ...file } : headers, latin1(text));
   });
@@ -220,13 +238,15 @@ async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
     stages: numbered.map(({ stage }) => stage),
     positions: numbered.map(({ position }) => position),
   };
-  const read: Read = query.asOf === undefined ? (rows) => rows("present") : readAt(tenant, asOf);
+  const atMoment: AtMoment = query.asOf === undefined ? (rows) => rows("present") : readAt(tenant, asOf);
+  const read: Read = (what, rows) => singleFlight(JSON.stringify([tenant.tenantId, question, what]), () => atMoment(rows));
   const { asOf: _, ...lasting } = question;
+  const recallNow: Read = (what, rows) => remembered(tenant, [opportunity.type], [lasting, what], () => rows("present"));
   return {
     question,
     read,
-    recall: (what, query) =>
-      read((tense) => (tense === "past" ? query(tense) : remembered(tenant, [opportunity.type], [lasting, what], () => query(tense)))),
+    recall: (what, rows) =>
+      query.asOf === undefined ? recallNow(what, rows) : read(what, (tense) => (tense === "past" ? rows(tense) : recallNow(what, rows))),
     stages,
     settings,
     timezone,
@@ -236,7 +256,7 @@ async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
 }
 
 /** Reads what was at a moment: what is, as long as nothing has changed since. */
-function readAt(tenant: TenantDb, asOf: string): Read {
+function readAt(tenant: TenantDb, asOf: string): AtMoment {
   return async (query) => {
     if (!(await reports.hasChangedSince(tenant, asOf))) {
       const rows = await query("present");

@@ -12,8 +12,8 @@ export type Grouping = "none" | "owner" | "month";
 /** `bounds`: the beginnings of the months, and the window's end; none where nothing is grouped by month. */
 export type Grouped = Question & Between & { bounds: string[] };
 
-// Planned afresh at each run, for the moment, the window and the filters that are asked for.
-export const once = { keep: false };
+// Planned afresh at each run, for the moment, the window and the filters that are asked for; of very many opportunities it takes seconds.
+export const once = { keep: false, long: true };
 /** A window's two ends, as expressions. */
 export type Bounds = Record<"from" | "to", RawBuilder<unknown>>;
 export const within = (at: RawBuilder<unknown>, { from, to }: Bounds) => sql<boolean>`${at} >= ${from} and ${at} < ${to}`;

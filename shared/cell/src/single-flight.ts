@@ -1,0 +1,29 @@
+interface Flight {
+  result: Promise<unknown>;
+  /** Begins when `result` has settled. */
+  next: Promise<unknown> | undefined;
+}
+
+const flights = new Map<string, Flight>();
+const ignore = () => undefined;
+
+/**
+ * Runs work that several ask for under one name once for all of them: at most one run at a time, and the next one for all who ask meanwhile,
+ * so that none is answered with what was read before it asked. Rejects as the work does.
+ */
+export function singleFlight<T>(name: string, work: () => Promise<T>): Promise<T> {
+  const current = flights.get(name);
+  if (!current) return begin(name, work);
+  current.next ??= current.result.catch(ignore).then(() => begin(name, work));
+  return current.next as Promise<T>;
+}
+
+function begin<T>(name: string, work: () => Promise<T>): Promise<T> {
+  const result = work();
+  const flight: Flight = { result, next: undefined };
+  flights.set(name, flight);
+  result.catch(ignore).then(() => {
+    if (flights.get(name) === flight && !flight.next) flights.delete(name);
+  });
+  return result;
+}
