@@ -26,6 +26,7 @@ export interface Access {
 export interface PlacedTenant {
   status: "active" | "suspended";
   rateLimit: number | null;
+  quotaBytes: number | null;
   cell: string | null;
   url: string | null;
 }
@@ -40,6 +41,11 @@ export function tenantPart(rows: readonly PlacedTenant[]): Pick<Access, "suspend
     placements: new Map(rows.flatMap(({ cell, url }) => (cell !== null && url !== null ? [[cell, url]] : []))),
     acting: new Map(),
   };
+}
+
+/** What a cell is told of the tenant beside the caller's rights. */
+export function quotaPart([row]: readonly PlacedTenant[]): Pick<Principal, "quotaBytes"> {
+  return row?.quotaBytes == null ? {} : { quotaBytes: row.quotaBytes };
 }
 
 /** What the platform operator's key gives. */

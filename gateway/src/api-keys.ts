@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import type { Logger } from "@cell/http";
 import { sql } from "kysely";
-import { type Access, tenantPart } from "./access.ts";
+import { type Access, quotaPart, tenantPart } from "./access.ts";
 import { Refusal } from "./refusal.ts";
 import { actsForOthers, roles } from "./roles.ts";
 import type { ControlDb } from "./tables.ts";
@@ -42,6 +42,7 @@ export class ApiKeys {
         actorType: role.actorType,
         permissions: key.permissions ?? role.permissions,
         scope: role.scope,
+        ...quotaPart(rows),
       },
       actAs: actsForOthers(key),
       ...tenantPart(rows),
@@ -62,7 +63,7 @@ export class ApiKeys {
       )
       .where("key.secretHash", "=", secretHash)
       .select(["key.keyId", "key.tenantId", "key.userId", "key.role", "key.permissions", "key.actAs", "key.expiresAt", "key.revokedAt"])
-      .select(["tenant.status", "tenant.rateLimit", "partition.cell", "partition.url"])
+      .select(["tenant.status", "tenant.rateLimit", "tenant.quotaBytes", "partition.cell", "partition.url"])
       .execute();
   }
 

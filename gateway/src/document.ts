@@ -71,6 +71,7 @@ const exampleValues: Readonly<Record<string, unknown>> = {
   keyId: "0197c3a0-11d4-7b5c-8e3f-62a9d0c4e871",
   name: "Example Ltd",
   rateLimit: null,
+  quotaBytes: null,
   healthy: true,
   provisioned: true,
 };

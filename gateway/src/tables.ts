@@ -8,6 +8,8 @@ export interface TenantsTable {
   status: Generated<"active" | "suspended">;
   /** Requests per second; null for the gateway's setting, 0 for no limit. */
   rateLimit: number | null;
+  /** Bytes that it may store in a cell; null for no limit. */
+  quotaBytes: number | null;
   createdAt: Generated<string>;
 }
 

@@ -4199,6 +4199,10 @@ export type CustomersRestoreErrors = {
      */
     412: Problem;
     /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
      * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
@@ -8010,6 +8014,10 @@ export type ImportsRevertErrors = {
      */
     409: Problem;
     /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
      * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
@@ -9411,6 +9419,10 @@ export type WebhooksRotateSecretErrors = {
      */
     412: Problem;
     /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
      * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
@@ -9728,6 +9740,10 @@ export type WebhooksReplayDeliveryErrors = {
      */
     409: Problem;
     /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
      * A limit of requests is used up; Retry-After says when to try again
      */
     429: Problem;
@@ -9919,6 +9935,10 @@ export type WebhooksTestErrors = {
      * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
     /**
      * A limit of requests is used up; Retry-After says when to try again
      */

@@ -8,7 +8,7 @@ import { type ImportOptions, importCustomers, watchImport } from "./import.ts";
 import { type IssueOptions, issueKey, listKeys, revokeKey, rotateKey } from "./keys.ts";
 import { forgetCopies, listMoves, type MoveOptions, moveTenant } from "./moves.ts";
 import { type CommandResult, endWithReader, runCommand } from "./output.ts";
-import { createTenant, dropTenant, listTenants, setTenantStatus } from "./tenants.ts";
+import { createTenant, dropTenant, listTenants, setTenantQuota, setTenantStatus } from "./tenants.ts";
 
 const program = new Command("crm")
   .description("Operates Cell CRM through its gateway")
@@ -66,6 +66,10 @@ function addTenantCommands(): void {
     .command("resume <id>")
     .description("take a tenant's requests again")
     .action(action((id: string) => setTenantStatus(operator(), id, "active")));
+  tenant
+    .command("quota <id> <bytes>")
+    .description("limit what a tenant stores in each cell, indexes included; none takes the limit away")
+    .action(action((id: string, bytes: string) => setTenantQuota(operator(), id, bytes)));
   tenant
     .command("drop <id>")
     .description("delete a tenant with all its data")

@@ -14,13 +14,30 @@ export async function listTenants(client: Client): Promise<CommandResult> {
   const tenants = await allPages<Tenant>(client, path, {});
   const places = (tenant: Tenant) =>
     tenant.placements.map(({ partition, provisioned }) => (provisioned ? partition : `${partition} (unfinished)`));
-  const rows = tenants.map((tenant) => [tenant.tenantId, tenant.name, tenant.status, places(tenant).join(" "), tenant.createdAt]);
-  return { data: tenants, show: () => printTable(["TENANT", "NAME", "STATUS", "PLACES", "CREATED"], rows) };
+  const rows = tenants.map((tenant) => [
+    tenant.tenantId,
+    tenant.name,
+    tenant.status,
+    places(tenant).join(" "),
+    tenant.createdAt,
+    String(tenant.quotaBytes ?? "none"),
+  ]);
+  return { data: tenants, show: () => printTable(["TENANT", "NAME", "STATUS", "PLACES", "CREATED", "QUOTA"], rows) };
 }
 
 export async function setTenantStatus(client: Client, tenantId: string, status: Tenant["status"]): Promise<CommandResult> {
   const data = await client.json<Tenant>({ method: "PATCH", path: `${path}/${encodeURIComponent(tenantId)}`, json: { status } });
   return { data, show: lines(status === "active" ? `Tenant ${tenantId} is active again.` : `Tenant ${tenantId} is suspended.`) };
+}
+
+/** Sets how many bytes a tenant may store in a cell. */
+export async function setTenantQuota(client: Client, tenantId: string, given: string): Promise<CommandResult> {
+  const quotaBytes = given === "none" ? null : Number(given);
+  if (quotaBytes !== null && !(given.trim() !== "" && Number.isSafeInteger(quotaBytes) && quotaBytes >= 0))
+    throw new CallError("A quota is a whole number of bytes, or none");
+  const data = await client.json<Tenant>({ method: "PATCH", path: `${path}/${encodeURIComponent(tenantId)}`, json: { quotaBytes } });
+  const told = quotaBytes === null ? "has no quota" : `may store ${quotaBytes} bytes in each cell`;
+  return { data, show: lines(`Tenant ${tenantId} ${told}.`) };
 }
 
 export async function dropTenant(client: Client, tenantId: string, options: { yes?: boolean }): Promise<CommandResult> {

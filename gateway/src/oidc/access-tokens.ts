@@ -1,5 +1,5 @@
 import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify, type ProtectedHeaderParameters } from "jose";
-import { type Access, tenantPart } from "../access.ts";
+import { type Access, quotaPart, tenantPart } from "../access.ts";
 import type { OidcConfig } from "../config.ts";
 import { Refusal } from "../refusal.ts";
 import type { ControlDb } from "../tables.ts";
@@ -41,7 +41,7 @@ export class AccessTokens {
     return {
       operator: false,
       tokenId: `oidc:${rights.userId}`,
-      principal: { tenantId, ...rights },
+      principal: { tenantId, ...rights, ...quotaPart(rows) },
       actAs: false,
       ...tenantPart(rows),
       expiresAtMs: (Number(payload.exp) + toleranceSeconds) * 1000,
@@ -88,7 +88,7 @@ export class AccessTokens {
         join.onRef("partition.cell", "=", "placement.cell").onRef("partition.partition", "=", "placement.partition"),
       )
       .where("tenant.tenantId", "=", tenantId)
-      .select(["tenant.status", "tenant.rateLimit", "partition.cell", "partition.url"])
+      .select(["tenant.status", "tenant.rateLimit", "tenant.quotaBytes", "partition.cell", "partition.url"])
       .execute();
   }
 }

@@ -28,6 +28,7 @@ import {
   replay,
 } from "./kept-answers.ts";
 import type { Presenter } from "./resource.ts";
+import { shareAnswer, withSharedBody } from "./shared-answers.ts";
 
 /** What a command's work comes to: the changes, their audit entries and the answer, or the answer alone where nothing is to change. */
 export type Outcome<Row extends object> = {
@@ -58,6 +59,8 @@ export interface CommandOptions {
   sight: Endpoint["sight"];
   /** The record whose writers take turns, where the path names none. */
   turn?: string | undefined;
+  /** Throws PAYLOAD_TOO_LARGE where the tenant may store no more; undefined where nothing limits it. */
+  assertRoom?: (() => Promise<void>) | undefined;
 }
 
 const waitMs = 2_000;
@@ -170,8 +173,9 @@ async function attempts<Row extends object>(
       if (error instanceof AnswerKept && identity) {
         if (isKept(error.kept)) {
           assertSameRequest(error.kept, identity);
-          keepHere(call, identity.key, error.kept);
-          return replay<Row>(call, options, error.kept);
+          const kept = await withSharedBody(call.tenant, error.kept);
+          keepHere(call, identity.key, kept);
+          return replay<Row>(call, options, kept);
         }
         // It has outlived its day, though the sweeper has not come yet.
         await call.tenant.forgetKept(identity.key);
@@ -208,18 +212,23 @@ async function once<Row extends object>(
     const { changes, audit } = outcome;
     const status = outcome.status ?? options.status;
     const body = answer.pick(outcome.body, call.tenant.tenantId);
+    if (changes.length > 0 || options.bodyDigest !== undefined) await options.assertRoom?.();
+    const text = JSON.stringify(body);
+    const shared = identity && changes.length === 0 ? shareAnswer(session.tx, text, call.now) : undefined;
     const claim: Claim | undefined = identity && {
       ...identity,
       status,
-      body: JSON.stringify(body),
+      body: shared?.reference ?? text,
       resourceId: outcome.resourceId ?? audit[0]?.resourceId ?? null,
       createdAt: call.now,
     };
     if (!claim && changes.length === 0 && !session.begun) return { status, body, replayed: false };
     const entries = audit.map((draft) => auditEntry(call, draft));
-    const result = await session.commit(claim, changes, entries).catch((error) => refusedByConstraint(error, outcome.conflicts));
+    const result = await session
+      .commit(claim, shared ? [shared.change] : changes, entries)
+      .catch((error) => refusedByConstraint(error, outcome.conflicts));
     if (result.outcome === "written") {
-      if (identity && claim) keepHere(call, identity.key, claim);
+      if (identity && claim) keepHere(call, identity.key, { ...claim, body: text });
       outcome.committed?.();
       return { status, body, replayed: false };
     }

@@ -66,6 +66,8 @@ export interface Endpoint<
   turn?: string;
   /** Of a command: who sees its record, and so the answer to a repeat; `everyone` where all who may write it see it. */
   sight?: RecordSight | "everyone";
+  /** It takes place past the tenant's storage quota too, since it gives room back, as every DELETE. */
+  frees?: boolean;
   /** The record carries a version: ETag, If-Match, If-None-Match. */
   versioned?: boolean;
 }

@@ -55,7 +55,7 @@ export {
   sensitive,
   withoutMasked,
 } from "./masking.ts";
-export { chassisMigration, keptPartsMigration } from "./migrations.ts";
+export { chassisMigration, keptPartsMigration, sharedAnswersMigration } from "./migrations.ts";
 export { currencyCode, currencyCodes, formatMoney, minorUnit, money } from "./money.ts";
 export { OpenDoors } from "./open-doors.ts";
 export { remembered } from "./remembered.ts";

@@ -39,6 +39,15 @@ export const chassisMigration: TenantMigration = {
   ],
 };
 
+/** Answers of requests that changed nothing, each once: beside the request ids stand references. */
+export const sharedAnswersMigration: TenantMigration = {
+  name: "0020_shared_answers",
+  sql: [
+    `create table "$tenant".shared_answers (digest bytea primary key, body text not null, created_at timestamptz not null)`,
+    `grant select, insert on "$tenant".shared_answers to "$login"`,
+  ],
+};
+
 /** What reports have summed, for processes that start. It can be made again at any time: neither logged nor copied elsewhere. */
 export const keptPartsMigration: TenantMigration = {
   name: "0015_kept_parts",

@@ -89,7 +89,8 @@ function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["response
   const refusals = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.refusals ?? [])]);
   if (params || isOwned(endpoint)) refusals.add(404);
   if (isWrite(endpoint)) refusals.add(409);
-  if (isList) refusals.add(413);
+  // Large records, or a tenant whose storage quota is used up.
+  if (isList || method === "post" || method === "patch") refusals.add(413);
   if (body || files) refusals.add(413).add(415);
   if (isConditional(endpoint)) refusals.add(412);
   const headers = [...answered];

@@ -13,6 +13,7 @@ import { rowJson } from "./json-rows.ts";
 import type { CommandAnswer } from "./kept-answers.ts";
 import type { Listing, ListQuery } from "./listing.ts";
 import { clearance } from "./masking.ts";
+import { StorageQuota } from "./quota.ts";
 import { answerList, type ListOptions } from "./reveal.ts";
 import { settingsOf } from "./settings.ts";
 
@@ -25,10 +26,11 @@ export type Register = (
 
 /** The ways in which a slice can make routes, each with its policies. */
 export function routesOf(
-  { assertionKeys, committed, log, files: limits, longAnswerMs }: CellOptions,
+  { assertionKeys, committed, log, registry, files: limits, longAnswerMs }: CellOptions,
   requests: () => number,
   register: Register,
 ): Omit<Cell, "events"> {
+  const quota = new StorageQuota(registry);
   const files = new Files(limits);
   const cursors = new Cursors(assertionKeys);
   const inTime: Cell["inTime"] = (call, work) => withDeadline(longAnswerMs, (deadlineAtMs) => work(call.tenant.reader(deadlineAtMs)));
@@ -94,7 +96,7 @@ export function routesOf(
         const result = await command<never>(
           call,
           endpoint.answer as never,
-          await commandOptions(call, endpoint),
+          await commandOptions(call, endpoint, quota),
           (tx) => work(call as never, tx) as never,
         );
         return answerCommand(call, endpoint, result, headers, committed);
@@ -106,7 +108,7 @@ export function routesOf(
     upload(endpoint, receive) {
       register(endpoint, async (call, headers) => {
         const result = await receive(call as never, async (bodyDigest, work) =>
-          command<never>(call, endpoint.answer as never, { ...(await commandOptions(call, endpoint)), bodyDigest }, work as never),
+          command<never>(call, endpoint.answer as never, { ...(await commandOptions(call, endpoint, quota)), bodyDigest }, work as never),
         );
         return answerCommand(call, endpoint, result, headers, committed);
       });
@@ -114,7 +116,7 @@ export function routesOf(
   };
 }
 
-async function commandOptions(call: Call, endpoint: Endpoint): Promise<CommandOptions> {
+async function commandOptions(call: Call, endpoint: Endpoint, quota: StorageQuota): Promise<CommandOptions> {
   const { status } = endpoint;
   const settings = await settingsOf(call.tenant);
   const key = idempotencyKey(call);
@@ -125,7 +127,9 @@ async function commandOptions(call: Call, endpoint: Endpoint): Promise<CommandOp
   if (mode !== undefined && mode !== "reject" && mode !== "replay")
     throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
   const rejectRepeats = (mode ?? settings.idempotencyMode) === "reject";
-  return { key, rejectRepeats, status, sight: endpoint.sight, turn: turnOf(call, endpoint) };
+  const isLimited = call.caller.quotaBytes !== undefined && endpoint.method !== "delete" && !endpoint.frees;
+  const assertRoom = isLimited ? () => quota.assertRoom(call) : undefined;
+  return { key, rejectRepeats, status, sight: endpoint.sight, turn: turnOf(call, endpoint), assertRoom };
 }
 
 function turnOf(call: Call, { turn }: Endpoint): string | undefined {

@@ -13,7 +13,7 @@ export function startSweeper(registry: Registry, log: Logger): Background {
 
 async function sweep(registry: Registry, log: Logger): Promise<void> {
   for (const { tenantId, version, state } of await registry.list()) {
-    if (version === 0 || state !== "active") continue;
+    if (version !== registry.version || state !== "active") continue;
     try {
       const swept = await sweepTenant(registry, tenantId);
       if (swept > 0) log.info({ tenantId, swept }, "kept answers swept");
@@ -25,7 +25,12 @@ async function sweep(registry: Registry, log: Logger): Promise<void> {
 
 /** Removes a tenant's kept answers that are older than a day, few at a time so that no writer waits. Resolves to how many. */
 export async function sweepTenant(registry: Registry, tenantId: string): Promise<number> {
-  const table = `"${schemaOf(tenantId)}".idempotency_keys`;
+  const swept = await sweepTable(registry, `"${schemaOf(tenantId)}".idempotency_keys`);
+  // Behind the references to them.
+  return swept + (await sweepTable(registry, `"${schemaOf(tenantId)}".shared_answers`));
+}
+
+async function sweepTable(registry: Registry, table: string): Promise<number> {
   const before = new Date(Date.now() - keptForMs).toISOString();
   for (let swept = 0; ; ) {
     const { rowCount } = await registry.owner.query(

@@ -26,6 +26,8 @@ export interface Principal {
   permissions: readonly Permission[];
   /** `own`: only the records that the user owns. */
   scope: "tenant" | "own";
+  /** How many bytes the tenant may store in the cell; absent without a limit. */
+  quotaBytes?: number;
 }
 
 /** One request's caller: the principal and the request's id. */

@@ -217,6 +217,16 @@ export class Registry {
     return found;
   }
 
+  /** How many bytes a tenant's tables take with their indexes, dead rows included that are not swept yet. */
+  async storedBytes(tenantId: string): Promise<number> {
+    const { rows } = await this.owner.query<{ bytes: number }>(
+      `select coalesce(sum(pg_total_relation_size(pg_class.oid)), 0)::bigint as bytes from pg_class
+        join pg_namespace on pg_namespace.oid = relnamespace where nspname = $1 and relkind = 'r'`,
+      [schemaOf(tenantId)],
+    );
+    return rows[0]?.bytes ?? 0;
+  }
+
   /** Makes a tenant's login, schema and tables, or finishes what an earlier call began. Resolves to whether it is new. */
   async provision(tenantId: string): Promise<{ created: boolean }> {
     const { cell } = this.#options;

@@ -125,6 +125,7 @@ const revertImport = endpoint({
   path: "/imports/{id}/revert",
   permission: "crm:import",
   tag,
+  frees: true,
   summary: "Take an import back",
   description:
     "Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.",

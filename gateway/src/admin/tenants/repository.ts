@@ -13,7 +13,7 @@ export interface Place {
 function select(db: ControlDb) {
   return db
     .selectFrom("gateway.tenants as tenant")
-    .select(["tenant.tenantId", "tenant.name", "tenant.status", "tenant.rateLimit", "tenant.createdAt"])
+    .select(["tenant.tenantId", "tenant.name", "tenant.status", "tenant.rateLimit", "tenant.quotaBytes", "tenant.createdAt"])
     .select((row) =>
       jsonArrayFrom(
         row

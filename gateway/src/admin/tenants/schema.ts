@@ -15,12 +15,23 @@ const rateLimitSchema = z
   .describe("Requests per second, twice as many at once; null: as the gateway is set, 0: no limit")
   .openapi({ example: null });
 
+const quotaSchema = z
+  .int()
+  .min(0)
+  .max(Number.MAX_SAFE_INTEGER)
+  .nullable()
+  .describe(
+    "Bytes that the tenant may store in a cell, indexes included; past it writes that add are 413, `details.reason` QUOTA. null: no limit",
+  )
+  .openapi({ example: null });
+
 export const tenantSchema = z
   .strictObject({
     tenantId: tenantIdSchema,
     name: z.string().openapi({ example: "Example Ltd" }),
     status: z.enum(["active", "suspended"]),
     rateLimit: rateLimitSchema,
+    quotaBytes: quotaSchema,
     createdAt: timeSchema,
     placements: z.array(placementSchema).describe("Where the tenant's data is, by cell"),
   })
@@ -34,9 +45,9 @@ export const tenantCreateSchema = z
   .openapi("TenantCreate");
 
 export const tenantPatchSchema = z
-  .strictObject({ name: nameSchema, status: z.enum(["active", "suspended"]), rateLimit: rateLimitSchema })
+  .strictObject({ name: nameSchema, status: z.enum(["active", "suspended"]), rateLimit: rateLimitSchema, quotaBytes: quotaSchema })
   .partial()
-  .refine((patch) => Object.keys(patch).length > 0, "name, status or rateLimit")
+  .refine((patch) => Object.keys(patch).length > 0, "name, status, rateLimit or quotaBytes")
   .openapi("TenantPatch", { example: { status: "suspended" } });
 export type TenantPatch = z.infer<typeof tenantPatchSchema>;
 

@@ -1,0 +1,44 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startTestCell, type TestCell } from "../testing/cell.ts";
+import { createDatabase, createTenant, type IssuedKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+
+let cell: TestCell;
+let gateway: TestGateway;
+let key: IssuedKey;
+
+beforeAll(async () => {
+  cell = await startTestCell();
+  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+  key = await createTenant(gateway, "held");
+});
+afterAll(async () => {
+  await gateway.stop();
+  await cell.close();
+});
+
+const patch = (quotaBytes: unknown) => gateway.call("/api/admin/tenants/held", { method: "PATCH", json: { quotaBytes } });
+
+test("a tenant has no storage quota until the operator sets one; null takes it away", async () => {
+  expect((await gateway.call("/api/admin/tenants/held")).body).toMatchObject({ quotaBytes: null });
+  for (const quotaBytes of [0, 5_000_000_000, null]) {
+    expect((await patch(quotaBytes)).body).toMatchObject({ quotaBytes });
+    expect((await gateway.call("/api/admin/tenants/held")).body).toMatchObject({ quotaBytes });
+  }
+  for (const quotaBytes of [-1, 1.5, "1", 1e300]) expect((await patch(quotaBytes)).status).toBe(400);
+});
+
+test("a tenant's own administrator cannot change its quota", async () => {
+  const answer = await gateway.call("/api/admin/tenants/held", { method: "PATCH", json: { quotaBytes: null }, key: key.key });
+  expect(answer.status).toBe(403);
+});
+
+test("the cells are told of a quota with each request, at once after it was set", async () => {
+  for (const quotaBytes of [1_000, null]) {
+    await patch(quotaBytes);
+    const { body } = await gateway.call<{ caller: { principal: { quotaBytes?: number } } }>("/api/v1/crm/customers", {
+      key: key.key,
+      tenantId: "held",
+    });
+    expect(body.caller.principal.quotaBytes).toBe(quotaBytes ?? undefined);
+  }
+});
