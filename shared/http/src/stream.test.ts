@@ -3,7 +3,7 @@ import { type IncomingMessage, request } from "node:http";
 import { afterEach, describe, expect, test } from "vitest";
 import { createLogger } from "./log.ts";
 import { type HttpBindings, type Server, serve } from "./serve.ts";
-import { sendStream, sendWhenReady } from "./stream.ts";
+import { abortSent, sendStream, sendWhenReady } from "./stream.ts";
 
 const options = {
   host: "127.0.0.1",
@@ -65,8 +65,7 @@ describe("an answer that takes long to make", () => {
   test("that fails before its head leaves is refused, and after it cut off", async () => {
     const failing = (outgoing: HttpBindings["outgoing"], body: Promise<string>) =>
       sendWhenReady(outgoing, 200, json, body, soon).catch(() => {
-        if (outgoing.headersSent) outgoing.destroy();
-        return new Response("refused", { status: 503 });
+        return abortSent(outgoing) ?? new Response("refused", { status: 503 });
       });
     const refused = await get((outgoing) => failing(outgoing, Promise.reject(new Error("at once"))));
     expect([refused.statusCode, await text(refused)]).toEqual([503, "refused"]);
