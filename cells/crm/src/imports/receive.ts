@@ -1,0 +1,154 @@
+import { type Call, type CommandAnswer, fieldProblems, type Outcome, readableKinds } from "@cell/cell";
+import { trimTexts } from "@cell/http";
+import type { TenantTx } from "@cell/postgres";
+import { badField, badFields, Problem } from "@cell/problem";
+import { v7 as uuidv7 } from "uuid";
+import { applyNext, finish, nothing, share } from "./apply.ts";
+import { uploadOfFile } from "./csv-upload.ts";
+import { synchronousRows } from "./domain.ts";
+import type { Importer, ImportOptions } from "./importer.ts";
+import { uploadOfJson } from "./json-upload.ts";
+import { type ImportAnswer, reportOf } from "./report.ts";
+import * as imports from "./repository.ts";
+import { discard } from "./runner.ts";
+import { type ImportQuery, importBody } from "./schema.ts";
+import { stage } from "./stage.ts";
+import type { Turns } from "./turns.ts";
+import { type Upload, type UploadHead, uploadType } from "./upload.ts";
+
+interface Uploaded {
+  upload: Upload;
+  options: ImportOptions;
+  isAsync: boolean;
+}
+
+/** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
+export async function open(call: Call<unknown, ImportQuery>, importer: Importer, jsonTurns: Turns): Promise<Uploaded> {
+  const { req, env } = call.context;
+  const head: UploadHead = {
+    contentType: req.header("content-type") ?? "",
+    contentEncoding: req.header("content-encoding"),
+    contentLength: Number(req.header("content-length") ?? 0),
+    charset: call.query.charset,
+  };
+  if (uploadType(head) !== "application/json") {
+    return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(call.query, importer) };
+  }
+  // All of the body is in memory until its rows have been put aside.
+  const endTurn = await jsonTurns.take(call.tenant.tenantId);
+  try {
+    const { body, upload } = await uploadOfJson(env.incoming, endTurn);
+    const parsed = importBody.safeParse(trimTexts(body), { reportInput: true });
+    if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
+    return { upload, ...optionsOf({ ...call.query, ...parsed.data }, importer) };
+  } catch (error) {
+    endTurn();
+    throw error;
+  }
+}
+
+function optionsOf(given: Omit<ImportQuery, "charset">, { keys }: Importer): { options: ImportOptions; isAsync: boolean } {
+  const { mode = "create", matchBy, onDuplicate = "error", dryRun = false, atomic = false } = given;
+  const matchable = [...new Set([keys.name, keys.id])];
+  if (matchBy !== undefined && !matchable.includes(matchBy))
+    throw badField("matchBy", "INVALID_ENUM", `must be one of ${matchable.join(", ")}`);
+  return { options: { mode, matchBy, onDuplicate, dryRun, atomic }, isAsync: given.async ?? false };
+}
+
+/** Who asks for what goes on after the answer. */
+export function originOf({ caller, requestId, ip, userAgent }: Call): imports.ImportOrigin {
+  const { userId, actorType, scope } = caller;
+  const actor = { userId, ownOnly: scope === "own", readable: [...readableKinds(caller)] };
+  return { caller: { userId, actorType }, requestId, ip, userAgent, actor };
+}
+
+function newImport(call: Call, importer: Importer, options: ImportOptions): imports.Import {
+  const origin = originOf(call);
+  return {
+    importId: uuidv7(),
+    resourceType: importer.type,
+    status: "receiving",
+    phase: options.atomic && !options.dryRun ? "check" : "apply",
+    actorId: origin.caller.userId,
+    options,
+    origin,
+    columns: [],
+    total: 0,
+    done: 0,
+    ...nothing,
+    errors: [],
+    errorsTruncated: false,
+    failedRowBytes: 0,
+    failedRowsTruncated: false,
+    reverted: 0,
+    kept: [],
+    revertSeq: 0,
+    revertOrigin: null,
+    swept: false,
+    createdAt: call.now,
+    finishedAt: null,
+  };
+}
+
+type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<ImportAnswer>>) => Promise<CommandAnswer<ImportAnswer>>;
+
+/** Puts an upload aside, then commits what it comes to: the whole import, or that it is to be carried out. */
+export async function receive(
+  call: Call,
+  importer: Importer,
+  { upload, options, isAsync, requests }: Uploaded & { requests(): number },
+  commit: Commit,
+  wake: (tenantId: string) => void,
+): Promise<CommandAnswer<ImportAnswer>> {
+  const { tenant } = call;
+  const begun = newImport(call, importer, options);
+  let taken = false;
+  try {
+    await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
+    const staged = await stage(tenant, begun, importer, upload, requests);
+    upload.close();
+    const job: imports.Import = {
+      ...begun,
+      columns: [...upload.headings()],
+      total: staged.rows,
+      failedRowsTruncated: staged.isTruncated,
+      status: "queued",
+    };
+    const isPutOff = isAsync || job.total > synchronousRows;
+    const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, call)));
+    taken = !result.replayed;
+    if (taken && isPutOff) wake(tenant.tenantId);
+    return result;
+  } finally {
+    upload.close();
+    if (!taken) await discard(tenant, begun.importId, true);
+  }
+}
+
+async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<ImportAnswer>> {
+  await tx.begin();
+  await imports.saveNow(tx, job);
+  return {
+    status: 202,
+    changes: [],
+    audit: [],
+    body: { importId: job.importId, status: job.status as "queued" },
+    resourceId: job.importId,
+  };
+}
+
+/** All rows at once, in the command's transaction. */
+async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, call: Call): Promise<Outcome<ImportAnswer>> {
+  await tx.begin();
+  const { atomic, dryRun } = job.options;
+  const apply = (write: boolean) => applyNext(tx, importer, job, 0, call.now, { ...share.whole, write });
+  const first = await apply(!atomic && !dryRun);
+  let { counts } = first;
+  if (atomic && !dryRun && counts.failed === 0) {
+    ({ counts } = await apply(true));
+    if (counts.failed > 0)
+      throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
+  }
+  const finished = await finish(tx, { ...job, failedRowsTruncated: first.failedRowsTruncated }, counts, call.now);
+  return { changes: [imports.save(tx, finished.job)], audit: finished.audit, body: reportOf(finished.job) };
+}

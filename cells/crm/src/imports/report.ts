@@ -1,0 +1,40 @@
+import type * as imports from "./repository.ts";
+import type { ImportReport, ImportRevert } from "./schema.ts";
+
+/** What an import is answered with while it is still to be carried out. */
+export type Accepted = Pick<ImportReport, "importId" | "status">;
+export type ImportAnswer = Accepted & Partial<ImportReport>;
+export type RevertAnswer = Accepted & Partial<ImportRevert>;
+
+/** How far an import has come, and what it came to. */
+export function reportOf(job: imports.Import): ImportReport {
+  const { importId, status, total, done, created, updated, skipped, failed, errors, errorsTruncated, createdAt, finishedAt } = job;
+  return {
+    importId,
+    status: status as ImportReport["status"],
+    dryRun: job.options.dryRun,
+    total,
+    done,
+    created,
+    updated,
+    skipped,
+    failed,
+    errors: (errors as ImportReport["errors"]).map(problemOf),
+    errorsTruncated,
+    errorFileTruncated: job.failedRowsTruncated && !job.swept,
+    errorFileUrl: failed > 0 && !job.swept ? `/api/v1/crm/imports/${importId}/errors.csv` : null,
+    createdAt,
+    finishedAt,
+  };
+}
+
+/** A problem with its members in their order, which the database does not keep. */
+function problemOf({ row, line, field, code, message, duplicateOf }: ImportReport["errors"][number]): ImportReport["errors"][number] {
+  return { row, line, field, code, message, duplicateOf };
+}
+
+/** What taking an import back came to. */
+export function revertOf({ importId, resourceType, status, reverted, kept }: imports.Import): RevertAnswer {
+  const skipped = kept.map(({ id, reason }) => ({ [`${resourceType}Id`]: id, reason })) as ImportRevert["skipped"];
+  return { importId, status: status as ImportReport["status"], reverted, skipped };
+}
