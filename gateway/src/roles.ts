@@ -21,15 +21,15 @@ export function actsForOthers({ role, actAs }: { role: Role; actAs: boolean }): 
 export const roles: Record<Role, RoleRights> = {
   admin: { permissions: grantable, scope: "tenant", actorType: "user" },
   manager: {
-    permissions: ["crm:read", "crm:write", "crm:import", "crm:export", "report:read", "pii:read", "amount:read", "pii:reveal"],
+    permissions: ["crm:read", "crm:write", "crm:import", "crm:export", "report:read", "pii:read", "amount:read", "pii:reveal", "pii:match"],
     scope: "tenant",
     actorType: "user",
   },
   sales: {
-    permissions: ["crm:read", "crm:write", "crm:export", "report:read", "pii:read", "amount:read"],
+    permissions: ["crm:read", "crm:write", "crm:export", "report:read", "pii:read", "amount:read", "pii:match"],
     scope: "own",
     actorType: "user",
   },
   auditor: { permissions: ["crm:read", "crm:export", "report:read", "audit:read", "amount:read"], scope: "tenant", actorType: "user" },
-  integrator: { permissions: ["crm:read", "crm:write", "crm:import", "crm:export"], scope: "tenant", actorType: "service" },
+  integrator: { permissions: ["crm:read", "crm:write", "crm:import", "crm:export", "pii:match"], scope: "tenant", actorType: "service" },
 };

@@ -1792,6 +1792,25 @@ export type ContactDeleted = {
     deleted: true;
 };
 
+export type LookupMatches = {
+    data: Array<LookupMatch>;
+};
+
+export type LookupMatch = {
+    resourceType: 'customer' | 'contact';
+    resourceId: string;
+    /**
+     * The record itself, or the customer of the contact
+     */
+    customerId: string;
+    name: string;
+};
+
+export type LookupInput = {
+    phone?: string;
+    email?: string;
+};
+
 export type Pipeline = {
     pipelineId: string;
     tenantId: string;
@@ -3173,7 +3192,7 @@ export type AuditLog = {
     occurredAt: string;
     actorId: string;
     actorType: string;
-    action: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void';
+    action: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void' | 'lookup';
     resourceType: string;
     resourceId: string;
     /**
@@ -4435,6 +4454,101 @@ export type CustomersView360Responses = {
 };
 
 export type CustomersView360Response = CustomersView360Responses[keyof CustomersView360Responses];
+
+export type LookupFindData = {
+    body: LookupInput;
+    headers: {
+        /**
+         * The tenant of the token
+         */
+        'X-Tenant-Id': string;
+        /**
+         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         */
+        'X-Request-ID'?: string;
+        /**
+         * The idempotency key, instead of X-Request-ID
+         */
+        'Idempotency-Key'?: string;
+        /**
+         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         */
+        'X-Idempotency-Mode'?: 'replay' | 'reject';
+    };
+    path?: never;
+    query?: never;
+    url: '/lookup';
+};
+
+export type LookupFindErrors = {
+    /**
+     * The request is not valid; `details.fields` names every bad field
+     */
+    400: Problem;
+    /**
+     * The request has no token, or none that is valid
+     */
+    401: Problem;
+    /**
+     * The token does not allow this: FORBIDDEN, TENANT_MISMATCH or FIELD_MASKED
+     */
+    403: Problem;
+    /**
+     * The record does not exist, or the caller may not see it
+     */
+    404: Problem;
+    /**
+     * The path takes other methods
+     */
+    405: Problem;
+    /**
+     * The request did not arrive in time
+     */
+    408: Problem;
+    /**
+     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     */
+    409: Problem;
+    /**
+     * The body or the answer exceeds a limit
+     */
+    413: Problem;
+    /**
+     * The body has another media type or encoding
+     */
+    415: Problem;
+    /**
+     * A limit of requests is used up; Retry-After says when to try again
+     */
+    429: Problem;
+    /**
+     * The request's head is too large
+     */
+    431: Problem;
+    /**
+     * A fault of the server; its log has the cause under the request id
+     */
+    500: Problem;
+    /**
+     * A passing fault; Retry-After says when to try again
+     */
+    503: Problem;
+    /**
+     * The answer took too long
+     */
+    504: Problem;
+};
+
+export type LookupFindError = LookupFindErrors[keyof LookupFindErrors];
+
+export type LookupFindResponses = {
+    /**
+     * Done
+     */
+    200: LookupMatches;
+};
+
+export type LookupFindResponse = LookupFindResponses[keyof LookupFindResponses];
 
 export type ContactsListData = {
     body?: never;
@@ -8427,7 +8541,7 @@ export type AuditLogsListData = {
         /**
          * Only this action
          */
-        action?: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void';
+        action?: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void' | 'lookup';
         /**
          * Only what this user did
          */

@@ -15,6 +15,7 @@ import { customerRoutes } from "./customers/routes.ts";
 import { exportRoutes } from "./exports/routes.ts";
 import type { Importer } from "./imports/importer.ts";
 import { importRoutes } from "./imports/routes.ts";
+import { lookupRoutes } from "./lookups/routes.ts";
 import { opportunityImport } from "./opportunities/import.ts";
 import { lists as opportunityLists } from "./opportunities/lists.ts";
 import { opportunityParameters } from "./opportunities/query.ts";
@@ -88,6 +89,7 @@ export function createCrm(options: CrmOptions): RunningCell {
       (cell) => customerRoutes(cell, customerChildren),
       (cell) => customer360Routes(cell, options.readConversations),
       contactRoutes,
+      lookupRoutes,
       pipelineRoutes,
       // Its path below /opportunities wins over /opportunities/{id}.
       reportRoutes,

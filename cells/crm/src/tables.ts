@@ -13,6 +13,7 @@ export interface Tables {
   imports: ImportsTable;
   importBatches: ImportBatchesTable;
   importFailures: ImportFailuresTable;
+  lookups: LookupsTable;
   webhooks: WebhooksTable;
   webhookDeliveries: WebhookDeliveriesTable;
   webhookAttempts: WebhookAttemptsTable;
@@ -62,6 +63,12 @@ export interface ContactsTable {
   version: number;
   /** Generated: what `keyword` searches, in lower case. */
   search: string;
+}
+
+export interface LookupsTable {
+  userId: string;
+  /** When the user looked something up, of the last minute at least. */
+  times: string[];
 }
 
 export interface PipelinesTable {

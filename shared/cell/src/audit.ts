@@ -4,7 +4,19 @@ import type { Call } from "./endpoint.ts";
 import { exactMoney } from "./money.ts";
 import type { Resource } from "./resource.ts";
 
-export const auditActions = ["create", "update", "delete", "restore", "merge", "import", "export", "reveal", "settings", "void"] as const;
+export const auditActions = [
+  "create",
+  "update",
+  "delete",
+  "restore",
+  "merge",
+  "import",
+  "export",
+  "reveal",
+  "settings",
+  "void",
+  "lookup",
+] as const;
 export type AuditAction = (typeof auditActions)[number];
 
 /** One field that a write changed. */

@@ -12,6 +12,7 @@ export const permissions = [
   "pii:read",
   "amount:read",
   "pii:reveal",
+  "pii:match",
   "tenant:admin",
   "cell:admin",
 ] as const;
