@@ -11,10 +11,14 @@ export interface HttpMetrics {
   finished(method: string, route: string, status: number, seconds: number): void;
 }
 
-/** The request metrics that every process of ours has, on a registry of their own. */
+/**
+ * The request metrics that every process of ours has, on a registry of their own, and those of the process itself. Of the latter, gauges
+ * that end in `_total` are left out, which Prometheus keeps for counters: the sum of `nodejs_active_resources` and its like says the same.
+ */
 export function createHttpMetrics(): HttpMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  for (const what of ["handles", "requests", "resources"]) registry.removeSingleMetric(`nodejs_active_${what}_total`);
   const labelNames = ["method", "route", "status"] as const;
   const requests = new Counter({ name: "http_requests_total", help: "Requests answered", labelNames, registers: [registry] });
   const durations = new Histogram({
