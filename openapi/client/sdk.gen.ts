@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.ts';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.ts';
-import type { AuditLogsGetData, AuditLogsGetErrors, AuditLogsGetResponses, AuditLogsListData, AuditLogsListErrors, AuditLogsListResponses, AuditLogsVerifyData, AuditLogsVerifyErrors, AuditLogsVerifyResponses, ContactsCreateData, ContactsCreateErrors, ContactsCreateResponses, ContactsDeleteData, ContactsDeleteErrors, ContactsDeleteResponses, ContactsGetData, ContactsGetErrors, ContactsGetResponses, ContactsListData, ContactsListErrors, ContactsListResponses, ContactsUpdateData, ContactsUpdateErrors, ContactsUpdateResponses, ContractsCreateData, ContractsCreateErrors, ContractsCreateResponses, ContractsDeleteData, ContractsDeleteErrors, ContractsDeleteResponses, ContractsGetData, ContractsGetErrors, ContractsGetResponses, ContractsListData, ContractsListErrors, ContractsListResponses, ContractsUpdateData, ContractsUpdateErrors, ContractsUpdateResponses, CustomersCreateData, CustomersCreateErrors, CustomersCreateResponses, CustomersDeleteData, CustomersDeleteErrors, CustomersDeleteResponses, CustomersExportData, CustomersExportErrors, CustomersExportResponses, CustomersGetData, CustomersGetErrors, CustomersGetResponses, CustomersImportData, CustomersImportErrors, CustomersImportResponses, CustomersListData, CustomersListErrors, CustomersListResponses, CustomersMergeData, CustomersMergeErrors, CustomersMergeResponses, CustomersRestoreData, CustomersRestoreErrors, CustomersRestoreResponses, CustomersUpdateData, CustomersUpdateErrors, CustomersUpdateResponses, CustomersView360Data, CustomersView360Errors, CustomersView360Responses, DocsGetData, DocsGetErrors, DocsGetResponses, HealthGetData, HealthGetErrors, HealthGetResponses, ImportsErrorsCsvData, ImportsErrorsCsvErrors, ImportsErrorsCsvResponses, ImportsGetData, ImportsGetErrors, ImportsGetResponses, ImportsRevertData, ImportsRevertErrors, ImportsRevertResponses, LookupFindData, LookupFindErrors, LookupFindResponses, MetricsGetData, MetricsGetErrors, MetricsGetResponses, OpenapiGetData, OpenapiGetErrors, OpenapiGetResponses, OpportunitiesCreateData, OpportunitiesCreateErrors, OpportunitiesCreateResponses, OpportunitiesDeleteData, OpportunitiesDeleteErrors, OpportunitiesDeleteResponses, OpportunitiesExportData, OpportunitiesExportErrors, OpportunitiesExportResponses, OpportunitiesForecastData, OpportunitiesForecastErrors, OpportunitiesForecastResponses, OpportunitiesGetData, OpportunitiesGetErrors, OpportunitiesGetResponses, OpportunitiesImportData, OpportunitiesImportErrors, OpportunitiesImportResponses, OpportunitiesListData, OpportunitiesListErrors, OpportunitiesListResponses, OpportunitiesStageHistoryData, OpportunitiesStageHistoryErrors, OpportunitiesStageHistoryResponses, OpportunitiesUpdateData, OpportunitiesUpdateErrors, OpportunitiesUpdateResponses, PaymentsCreateData, PaymentsCreateErrors, PaymentsCreateResponses, PaymentsGetData, PaymentsGetErrors, PaymentsGetResponses, PaymentsListData, PaymentsListErrors, PaymentsListResponses, PaymentsVoidData, PaymentsVoidErrors, PaymentsVoidResponses, PipelineFunnelData, PipelineFunnelErrors, PipelineFunnelResponses, PipelinesCreateData, PipelinesCreateErrors, PipelinesCreateResponses, PipelinesGetData, PipelinesGetErrors, PipelinesGetResponses, PipelinesListData, PipelinesListErrors, PipelinesListResponses, PipelineSummaryData, PipelineSummaryErrors, PipelineSummaryResponses, PipelinesUpdateData, PipelinesUpdateErrors, PipelinesUpdateResponses, ReadyGetData, ReadyGetErrors, ReadyGetResponses, ReportsFunnelData, ReportsFunnelErrors, ReportsFunnelResponses, SettingsGetData, SettingsGetErrors, SettingsGetResponses, SettingsUpdateData, SettingsUpdateErrors, SettingsUpdateResponses, WebhooksCreateData, WebhooksCreateErrors, WebhooksCreateResponses, WebhooksDeleteData, WebhooksDeleteErrors, WebhooksDeleteResponses, WebhooksGetData, WebhooksGetDeliveryData, WebhooksGetDeliveryErrors, WebhooksGetDeliveryResponses, WebhooksGetErrors, WebhooksGetResponses, WebhooksListData, WebhooksListDeliveriesData, WebhooksListDeliveriesErrors, WebhooksListDeliveriesResponses, WebhooksListErrors, WebhooksListResponses, WebhooksReplayData, WebhooksReplayDeliveryData, WebhooksReplayDeliveryErrors, WebhooksReplayDeliveryResponses, WebhooksReplayErrors, WebhooksReplayResponses, WebhooksRotateSecretData, WebhooksRotateSecretErrors, WebhooksRotateSecretResponses, WebhooksTestData, WebhooksTestErrors, WebhooksTestResponses, WebhooksUpdateData, WebhooksUpdateErrors, WebhooksUpdateResponses } from './types.gen.ts';
+import type { AuditLogsGetData, AuditLogsGetErrors, AuditLogsGetResponses, AuditLogsListData, AuditLogsListErrors, AuditLogsListResponses, AuditLogsVerifyData, AuditLogsVerifyErrors, AuditLogsVerifyResponses, ContactsCreateData, ContactsCreateErrors, ContactsCreateResponses, ContactsDeleteData, ContactsDeleteErrors, ContactsDeleteResponses, ContactsGetData, ContactsGetErrors, ContactsGetResponses, ContactsListData, ContactsListErrors, ContactsListResponses, ContactsUpdateData, ContactsUpdateErrors, ContactsUpdateResponses, ContractsCreateData, ContractsCreateErrors, ContractsCreateResponses, ContractsDeleteData, ContractsDeleteErrors, ContractsDeleteResponses, ContractsGetData, ContractsGetErrors, ContractsGetResponses, ContractsListData, ContractsListErrors, ContractsListResponses, ContractsUpdateData, ContractsUpdateErrors, ContractsUpdateResponses, CustomersCreateData, CustomersCreateErrors, CustomersCreateResponses, CustomersDeleteData, CustomersDeleteErrors, CustomersDeleteResponses, CustomersExportData, CustomersExportErrors, CustomersExportResponses, CustomersGetData, CustomersGetErrors, CustomersGetResponses, CustomersImportData, CustomersImportErrors, CustomersImportResponses, CustomersListData, CustomersListErrors, CustomersListResponses, CustomersMergeData, CustomersMergeErrors, CustomersMergeResponses, CustomersRestoreData, CustomersRestoreErrors, CustomersRestoreResponses, CustomersUpdateData, CustomersUpdateErrors, CustomersUpdateResponses, CustomersView360Data, CustomersView360Errors, CustomersView360Responses, DocsGetData, DocsGetErrors, DocsGetResponses, HealthGetData, HealthGetErrors, HealthGetResponses, ImportsErrorsCsvData, ImportsErrorsCsvErrors, ImportsErrorsCsvResponses, ImportsGetData, ImportsGetErrors, ImportsGetResponses, ImportsRevertData, ImportsRevertErrors, ImportsRevertResponses, LookupFindData, LookupFindErrors, LookupFindResponses, MetricsGetData, MetricsGetErrors, MetricsGetResponses, OpenapiGetData, OpenapiGetErrors, OpenapiGetResponses, OpportunitiesCreateData, OpportunitiesCreateErrors, OpportunitiesCreateResponses, OpportunitiesDeleteData, OpportunitiesDeleteErrors, OpportunitiesDeleteResponses, OpportunitiesExportData, OpportunitiesExportErrors, OpportunitiesExportResponses, OpportunitiesForecastData, OpportunitiesForecastErrors, OpportunitiesForecastResponses, OpportunitiesGetData, OpportunitiesGetErrors, OpportunitiesGetResponses, OpportunitiesImportData, OpportunitiesImportErrors, OpportunitiesImportResponses, OpportunitiesListData, OpportunitiesListErrors, OpportunitiesListResponses, OpportunitiesStageHistoryData, OpportunitiesStageHistoryErrors, OpportunitiesStageHistoryResponses, OpportunitiesUpdateData, OpportunitiesUpdateErrors, OpportunitiesUpdateResponses, PaymentsCreateData, PaymentsCreateErrors, PaymentsCreateResponses, PaymentsGetData, PaymentsGetErrors, PaymentsGetResponses, PaymentsListData, PaymentsListErrors, PaymentsListResponses, PaymentsVoidData, PaymentsVoidErrors, PaymentsVoidResponses, PipelinesCreateData, PipelinesCreateErrors, PipelinesCreateResponses, PipelinesGetData, PipelinesGetErrors, PipelinesGetResponses, PipelinesListData, PipelinesListErrors, PipelinesListResponses, PipelinesUpdateData, PipelinesUpdateErrors, PipelinesUpdateResponses, ReadyGetData, ReadyGetErrors, ReadyGetResponses, ReportsFunnelData, ReportsFunnelErrors, ReportsFunnelResponses, ReportsPipelineFunnelData, ReportsPipelineFunnelErrors, ReportsPipelineFunnelResponses, ReportsPipelineSummaryData, ReportsPipelineSummaryErrors, ReportsPipelineSummaryResponses, SettingsGetData, SettingsGetErrors, SettingsGetResponses, SettingsUpdateData, SettingsUpdateErrors, SettingsUpdateResponses, WebhooksCreateData, WebhooksCreateErrors, WebhooksCreateResponses, WebhooksDeleteData, WebhooksDeleteErrors, WebhooksDeleteResponses, WebhooksGetData, WebhooksGetDeliveryData, WebhooksGetDeliveryErrors, WebhooksGetDeliveryResponses, WebhooksGetErrors, WebhooksGetResponses, WebhooksListData, WebhooksListDeliveriesData, WebhooksListDeliveriesErrors, WebhooksListDeliveriesResponses, WebhooksListErrors, WebhooksListResponses, WebhooksReplayData, WebhooksReplayDeliveryData, WebhooksReplayDeliveryErrors, WebhooksReplayDeliveryResponses, WebhooksReplayErrors, WebhooksReplayResponses, WebhooksRotateSecretData, WebhooksRotateSecretErrors, WebhooksRotateSecretResponses, WebhooksTestData, WebhooksTestErrors, WebhooksTestResponses, WebhooksUpdateData, WebhooksUpdateErrors, WebhooksUpdateResponses } from './types.gen.ts';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -21,7 +21,7 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 /**
  * List customers
  *
- * List customers
+ * List customers.
  *
  * Needs the permission `crm:read`.
  */
@@ -64,7 +64,7 @@ export const customersDelete = <ThrowOnError extends boolean = false>(options: O
 /**
  * Read a customer
  *
- * Read a customer
+ * Read a customer.
  *
  * Needs the permission `crm:read`.
  */
@@ -94,7 +94,7 @@ export const customersUpdate = <ThrowOnError extends boolean = false>(options: O
 /**
  * Bring a deleted customer back
  *
- * Bring a deleted customer back
+ * Bring a deleted customer back.
  *
  * Needs the permission `crm:write`.
  */
@@ -124,7 +124,7 @@ export const customersMerge = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Everything about a customer in one answer
  *
- * Everything about a customer in one answer
+ * Everything about a customer in one answer.
  *
  * Needs the permission `crm:read`.
  */
@@ -155,7 +155,7 @@ export const lookupFind = <ThrowOnError extends boolean = false>(options: Option
 /**
  * List contacts
  *
- * List contacts
+ * List contacts.
  *
  * Needs the permission `crm:read`.
  */
@@ -168,7 +168,7 @@ export const contactsList = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Create a contact
  *
- * Create a contact
+ * Create a contact.
  *
  * Needs the permission `crm:write`.
  */
@@ -185,7 +185,7 @@ export const contactsCreate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Delete a contact
  *
- * Delete a contact
+ * Delete a contact.
  *
  * Needs the permission `crm:write`.
  */
@@ -198,7 +198,7 @@ export const contactsDelete = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Read a contact
  *
- * Read a contact
+ * Read a contact.
  *
  * Needs the permission `crm:read`.
  */
@@ -211,7 +211,7 @@ export const contactsGet = <ThrowOnError extends boolean = false>(options: Optio
 /**
  * Change a contact
  *
- * Change a contact
+ * Change a contact.
  *
  * Needs the permission `crm:write`.
  */
@@ -241,7 +241,7 @@ export const opportunitiesList = <ThrowOnError extends boolean = false>(options:
 /**
  * Create an opportunity
  *
- * Create an opportunity
+ * Create an opportunity.
  *
  * Needs the permission `crm:write`.
  */
@@ -258,7 +258,7 @@ export const opportunitiesCreate = <ThrowOnError extends boolean = false>(option
 /**
  * Delete an opportunity
  *
- * Delete an opportunity
+ * Delete an opportunity.
  *
  * Needs the permission `crm:write`.
  */
@@ -271,7 +271,7 @@ export const opportunitiesDelete = <ThrowOnError extends boolean = false>(option
 /**
  * Read an opportunity
  *
- * Read an opportunity
+ * Read an opportunity.
  *
  * Needs the permission `crm:read`.
  */
@@ -315,7 +315,7 @@ export const opportunitiesStageHistory = <ThrowOnError extends boolean = false>(
 /**
  * List pipelines
  *
- * List pipelines
+ * List pipelines.
  *
  * Needs the permission `crm:read`.
  */
@@ -345,7 +345,7 @@ export const pipelinesCreate = <ThrowOnError extends boolean = false>(options: O
 /**
  * Read a pipeline
  *
- * Read a pipeline
+ * Read a pipeline.
  *
  * Needs the permission `crm:read`.
  */
@@ -376,7 +376,7 @@ export const pipelinesUpdate = <ThrowOnError extends boolean = false>(options: O
 /**
  * List contracts, with what they come to
  *
- * List contracts, with what they come to
+ * List contracts, with what they come to.
  *
  * Needs the permission `crm:read`.
  */
@@ -419,7 +419,7 @@ export const contractsDelete = <ThrowOnError extends boolean = false>(options: O
 /**
  * Read a contract
  *
- * Read a contract
+ * Read a contract.
  *
  * Needs the permission `crm:read`.
  */
@@ -449,7 +449,7 @@ export const contractsUpdate = <ThrowOnError extends boolean = false>(options: O
 /**
  * List payments, with what they come to
  *
- * List payments, with what they come to
+ * List payments, with what they come to.
  *
  * Needs the permission `crm:read`.
  */
@@ -479,7 +479,7 @@ export const paymentsCreate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Read a payment
  *
- * Read a payment
+ * Read a payment.
  *
  * Needs the permission `crm:read`.
  */
@@ -509,11 +509,11 @@ export const paymentsVoid = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * What is open in a pipeline
  *
- * What is open in a pipeline
+ * What is open in a pipeline.
  *
  * Needs the permission `report:read`.
  */
-export const pipelineSummary = <ThrowOnError extends boolean = false>(options: Options<PipelineSummaryData, ThrowOnError>): RequestResult<PipelineSummaryResponses, PipelineSummaryErrors, ThrowOnError> => (options.client ?? client).get<PipelineSummaryResponses, PipelineSummaryErrors, ThrowOnError>({
+export const reportsPipelineSummary = <ThrowOnError extends boolean = false>(options: Options<ReportsPipelineSummaryData, ThrowOnError>): RequestResult<ReportsPipelineSummaryResponses, ReportsPipelineSummaryErrors, ThrowOnError> => (options.client ?? client).get<ReportsPipelineSummaryResponses, ReportsPipelineSummaryErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/pipeline/summary',
     ...options
@@ -522,11 +522,11 @@ export const pipelineSummary = <ThrowOnError extends boolean = false>(options: O
 /**
  * How far the opportunities created in a window have come
  *
- * How far the opportunities created in a window have come
+ * How far the opportunities created in a window have come.
  *
  * Needs the permission `report:read`.
  */
-export const pipelineFunnel = <ThrowOnError extends boolean = false>(options: Options<PipelineFunnelData, ThrowOnError>): RequestResult<PipelineFunnelResponses, PipelineFunnelErrors, ThrowOnError> => (options.client ?? client).get<PipelineFunnelResponses, PipelineFunnelErrors, ThrowOnError>({
+export const reportsPipelineFunnel = <ThrowOnError extends boolean = false>(options: Options<ReportsPipelineFunnelData, ThrowOnError>): RequestResult<ReportsPipelineFunnelResponses, ReportsPipelineFunnelErrors, ThrowOnError> => (options.client ?? client).get<ReportsPipelineFunnelResponses, ReportsPipelineFunnelErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/pipeline/funnel',
     ...options
@@ -535,7 +535,7 @@ export const pipelineFunnel = <ThrowOnError extends boolean = false>(options: Op
 /**
  * What happened in a window, whoever created it
  *
- * What happened in a window, whoever created it
+ * What happened in a window, whoever created it.
  *
  * Needs the permission `report:read`.
  */
@@ -614,7 +614,7 @@ export const opportunitiesImport = <ThrowOnError extends boolean = false>(option
 /**
  * Read how far an import has come, and its report
  *
- * Read how far an import has come, and its report
+ * Read how far an import has come, and its report.
  *
  * Needs the permission `crm:import`.
  */
@@ -681,7 +681,7 @@ export const opportunitiesExport = <ThrowOnError extends boolean = false>(option
 /**
  * List what was changed, newest first
  *
- * List what was changed, newest first
+ * List what was changed, newest first.
  *
  * Needs the permission `audit:read`.
  */
@@ -708,7 +708,7 @@ export const auditLogsVerify = <ThrowOnError extends boolean = false>(options: O
 /**
  * Read an audit entry
  *
- * Read an audit entry
+ * Read an audit entry.
  *
  * Needs the permission `audit:read`.
  */
@@ -721,7 +721,7 @@ export const auditLogsGet = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Read the tenant's settings
  *
- * Read the tenant's settings
+ * Read the tenant's settings.
  *
  * Needs the permission `crm:read`.
  */
@@ -751,7 +751,7 @@ export const settingsUpdate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * List webhooks
  *
- * List webhooks
+ * List webhooks.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -791,7 +791,7 @@ export const webhooksCreate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Delete a webhook, with its log of deliveries
  *
- * Delete a webhook, with its log of deliveries
+ * Delete a webhook, with its log of deliveries.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -804,7 +804,7 @@ export const webhooksDelete = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Read a webhook
  *
- * Read a webhook
+ * Read a webhook.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -847,7 +847,7 @@ export const webhooksRotateSecret = <ThrowOnError extends boolean = false>(optio
 /**
  * List a webhook's deliveries, newest first
  *
- * List a webhook's deliveries, newest first
+ * List a webhook's deliveries, newest first.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -873,7 +873,7 @@ export const webhooksGetDelivery = <ThrowOnError extends boolean = false>(option
 /**
  * Make a delivery again, under the same event id
  *
- * Make a delivery again, under the same event id
+ * Make a delivery again, under the same event id.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -903,7 +903,7 @@ export const webhooksReplay = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Send the event webhook.ping
  *
- * Send the event webhook.ping
+ * Send the event webhook.ping.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -929,6 +929,8 @@ export const readyGet = <ThrowOnError extends boolean = false>(options?: Options
 
 /**
  * This documentation as a page
+ *
+ * This documentation as a page.
  */
 export const docsGet = <ThrowOnError extends boolean = false>(options?: Options<DocsGetData, ThrowOnError>): RequestResult<DocsGetResponses, DocsGetErrors, ThrowOnError> => (options?.client ?? client).get<DocsGetResponses, DocsGetErrors, ThrowOnError>({ url: '/docs', ...options });
 

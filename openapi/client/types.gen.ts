@@ -7152,7 +7152,7 @@ export type PaymentsVoidResponses = {
 
 export type PaymentsVoidResponse = PaymentsVoidResponses[keyof PaymentsVoidResponses];
 
-export type PipelineSummaryData = {
+export type ReportsPipelineSummaryData = {
     body?: never;
     headers: {
         /**
@@ -7198,7 +7198,7 @@ export type PipelineSummaryData = {
     url: '/pipeline/summary';
 };
 
-export type PipelineSummaryErrors = {
+export type ReportsPipelineSummaryErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
@@ -7241,18 +7241,18 @@ export type PipelineSummaryErrors = {
     504: Problem;
 };
 
-export type PipelineSummaryError = PipelineSummaryErrors[keyof PipelineSummaryErrors];
+export type ReportsPipelineSummaryError = ReportsPipelineSummaryErrors[keyof ReportsPipelineSummaryErrors];
 
-export type PipelineSummaryResponses = {
+export type ReportsPipelineSummaryResponses = {
     /**
      * Done
      */
     200: PipelineSummary;
 };
 
-export type PipelineSummaryResponse = PipelineSummaryResponses[keyof PipelineSummaryResponses];
+export type ReportsPipelineSummaryResponse = ReportsPipelineSummaryResponses[keyof ReportsPipelineSummaryResponses];
 
-export type PipelineFunnelData = {
+export type ReportsPipelineFunnelData = {
     body?: never;
     headers: {
         /**
@@ -7302,7 +7302,7 @@ export type PipelineFunnelData = {
     url: '/pipeline/funnel';
 };
 
-export type PipelineFunnelErrors = {
+export type ReportsPipelineFunnelErrors = {
     /**
      * The request is not valid; `details.fields` names every bad field
      */
@@ -7345,16 +7345,16 @@ export type PipelineFunnelErrors = {
     504: Problem;
 };
 
-export type PipelineFunnelError = PipelineFunnelErrors[keyof PipelineFunnelErrors];
+export type ReportsPipelineFunnelError = ReportsPipelineFunnelErrors[keyof ReportsPipelineFunnelErrors];
 
-export type PipelineFunnelResponses = {
+export type ReportsPipelineFunnelResponses = {
     /**
      * Done
      */
     200: PipelineFunnel;
 };
 
-export type PipelineFunnelResponse = PipelineFunnelResponses[keyof PipelineFunnelResponses];
+export type ReportsPipelineFunnelResponse = ReportsPipelineFunnelResponses[keyof ReportsPipelineFunnelResponses];
 
 export type ReportsFunnelData = {
     body?: never;

@@ -69,6 +69,7 @@ const getMetrics = endpoint({
 const getSummary = endpoint({
   ...common,
   path: "/pipeline/summary",
+  operationId: "reports.pipelineSummary",
   tag,
   summary: "What is open in a pipeline",
   query: summaryQuery,
@@ -79,6 +80,7 @@ const getSummary = endpoint({
 const getFunnel = endpoint({
   ...common,
   path: "/pipeline/funnel",
+  operationId: "reports.pipelineFunnel",
   tag,
   summary: "How far the opportunities created in a window have come",
   query: funnelQuery,

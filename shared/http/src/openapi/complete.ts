@@ -87,7 +87,8 @@ function completeOperation(document: Document, operation: RawOperation, completi
   const { "x-example": given, "x-masked": isMasked, "x-permission": permission } = operation;
   delete operation["x-example"];
   delete operation["x-masked"];
-  if (permission) operation.description = `${operation.description ?? operation.summary}\n\nNeeds the permission \`${permission}\`.`;
+  operation.description ??= `${operation.summary}.`;
+  if (permission) operation.description += `\n\nNeeds the permission \`${permission}\`.`;
   for (const parameter of operation.parameters ?? []) if ("name" in parameter) completeParameter(parameter);
   const values = completion.exampleValues ?? {};
   const request = new ExampleComposer(document, { values, isRequest: true });

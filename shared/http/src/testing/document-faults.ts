@@ -23,6 +23,10 @@ export function documentFaults(document: Document): string[] {
     const where = `${method.toUpperCase()} ${path}`;
     const fault = operationIdFault(operation.operationId, taken);
     if (fault) faults.add(where, fault);
+    // Clients name the types of an operation by its id: those of a schema of the same name would be defined twice.
+    const typeName = (operation.operationId ?? "").replace(/(?:^|\.)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    if (document.components?.schemas?.[typeName])
+      faults.add(where, `has the operationId "${operation.operationId}", whose types would clash with the schema ${typeName}: rename one`);
     taken.add(operation.operationId ?? "");
     faults.ofOperation(where, ["paths", path, method], operation);
   }
