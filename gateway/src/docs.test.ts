@@ -85,6 +85,7 @@ test("the gateway's document describes every route of its own", async () => {
     "/api/admin/tenants/{tenantId}/restore/rows",
     "/docs",
     "/health",
+    "/metrics",
     "/openapi.json",
     "/openapi/{cell}.json",
     "/ready",

@@ -55,6 +55,25 @@ const openPaths: Record<string, PathItem> = {
     {},
     refusalRefs([503]),
   ),
+  "/metrics": {
+    get: {
+      ...openPath({
+        operationId: "metrics.get",
+        summary: "The process's figures for Prometheus",
+        description:
+          "Where METRICS_PORT is set, or neither it nor METRICS_TOKEN, they are on that port (9090) and this path is 404. With METRICS_TOKEN alone they are here, for that token.",
+        content: {
+          "text/plain": {
+            schema: text,
+            example:
+              '# HELP http_requests_total Requests answered\n# TYPE http_requests_total counter\nhttp_requests_total{method="GET",route="/health",status="200"} 1\n',
+          },
+        },
+        responses: refusalRefs([401, 404]),
+      }).get,
+      security: [{ bearer: [] }],
+    } as PathItem["get"],
+  } as PathItem,
   "/docs": docsPath,
   "/openapi.json": documentPath,
   "/openapi/{cell}.json": openPath({

@@ -561,7 +561,7 @@ export const opportunitiesForecast = <ThrowOnError extends boolean = false>(opti
 /**
  * The tenant's figures at a glance
  *
- * Without a token and with `Accept: text/plain`, on the cell's own port, the same path answers the process's figures to Prometheus.
+ * Prometheus reads the figures of the process itself on METRICS_PORT, or at this path of the cell's own address with METRICS_TOKEN.
  *
  * Needs the permission `report:read`.
  */

@@ -18,7 +18,11 @@ export const opportunityQuery = listQuery.extend({
   stage: slugs
     .optional()
     .meta({ description: "Only those in this stage, or in one of several by comma", examples: ["proposal,negotiation"] }),
-  status: slugs.optional().meta({ description: "Only open, won or lost ones, or several by comma", examples: ["open"] }),
+  status: slugs.optional().meta({
+    description: "Only open, won or lost ones, or several by comma",
+    pattern: "^(?:open|won|lost)(?:,(?:open|won|lost))*$",
+    examples: ["open"],
+  }),
   asOf: instant()
     .optional()
     .meta({

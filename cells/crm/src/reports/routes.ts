@@ -60,7 +60,7 @@ const getMetrics = endpoint({
   tag,
   summary: "The tenant's figures at a glance",
   description:
-    "Without a token and with `Accept: text/plain`, on the cell's own port, the same path answers the process's figures to Prometheus.",
+    "Prometheus reads the figures of the process itself on METRICS_PORT, or at this path of the cell's own address with METRICS_TOKEN.",
   query: metricsQuery,
   answer: metrics,
   example: () => exampleOf("/metrics"),
