@@ -19,6 +19,7 @@ function raw() {
       "/things": {
         post: {
           tags: ["Things"],
+          security: [{ bearer: [] }],
           summary: "Make a thing",
           parameters: [
             parameterRef("RequestId"),
