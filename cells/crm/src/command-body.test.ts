@@ -16,6 +16,7 @@ const careless = endpoint({
   summary: "Does its work without a look at what it was sent",
   body: z.strictObject({ number: z.int() }),
   status: 200,
+  sight: "everyone",
   answer: answer(z.object({ done: z.literal(true) })),
 });
 
@@ -32,7 +33,7 @@ beforeAll(async () => {
       title: "A cell of one command",
       description: "For this test.",
       version: "1.0.0",
-      tags: [{ name: careless.tag, description: "For this test." }],
+      tags: [careless.tag, "Operations"].map((name) => ({ name, description: "For this test." })),
       registry,
       assertionKeys: testAssertionKeys,
       log,

@@ -287,7 +287,8 @@ describe("lines of nothing cost next to nothing", { timeout: 120_000 }, () => {
       const body = Buffer.from(`name,contactPhone,notes\n${line.repeat(lines)}\nA,,\n`);
       const { total, longest } = await cost(body, 1);
       expect((5 * total) / lines, what).toBeLessThan(limit / 8_000);
-      expect(longest, what).toBeLessThan(limit / 2);
+      // All of it at once would take many times as long as the rows do; a part may hold a collection of garbage.
+      expect(longest, what).toBeLessThan(limit);
     }
   });
 
