@@ -133,6 +133,12 @@ describe("texts of any length and form cost what their length costs:", () => {
     const answer = await admin.post("/customers", { body: { name: hostile(60_000), notes: "e\u0301".repeat(50_000) } });
     expect(problems(answer)).toEqual(["name TOO_LONG", "notes TOO_LONG"]);
     expect(problems(await admin.post("/customers", { body: { name: hostile(40) } }))).toEqual(["name INVALID_FORMAT"]);
+    // Characters outside the basic plane count once, though each is two units long.
+    const emoji = "👩‍👩‍👧‍👦".repeat(400);
+    expect(problems(await admin.post("/customers", { body: { name: emoji, tags: [emoji] } }))).toEqual([
+      "name TOO_LONG",
+      "tags.0 TOO_LONG",
+    ]);
     // What NFC makes short enough is taken, blanks around it aside.
     const name = "e\u0301".repeat(255);
     expect((await made("/customers", { name: `${" ".repeat(5_000)}${name}` })).name).toBe(name.normalize("NFC"));

@@ -53,12 +53,13 @@ export function isInvisible(text: string): boolean {
 export type StorableText = { text: string } | { fault: string };
 
 /**
- * A text as it is stored: trimmed and in NFC; "" where it shows nothing. One that cannot become `most` characters or less is cut right
- * behind them, before anything is made of it: its reader finds it too long, and nothing costs more than its length.
+ * A text as it is stored: trimmed and in NFC; "" where it shows nothing. One that cannot become `most` characters or less is replaced by
+ * one of `most + 1`, before anything is made of it: its reader finds it too long, and nothing costs more than its length.
  */
 export function storable(given: string, most: number): StorableText {
   const text = trimmed(given);
-  if (text.length > most * composedOf) return { text: text.slice(0, most + 1) };
+  // Not a part of the text: its reader may count characters, of which a part has fewer, or half of one.
+  if (text.length > most * composedOf) return { text: "x".repeat(most + 1) };
   if (plain.test(text)) return { text };
   if (!text.isWellFormed() || text.includes("\0")) return { fault: "holds a NUL or half a character" };
   if (hasLongMarkRun(text)) return { fault: `holds more than ${mostMarks} combining marks in a row` };
