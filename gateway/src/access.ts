@@ -43,7 +43,7 @@ export function tenantPart(rows: readonly PlacedTenant[]): Pick<Access, "suspend
   };
 }
 
-/** What a cell is told of the tenant beside the caller's rights. */
+/** What the assertion tells a cell about the tenant, beside the caller's rights. */
 export function quotaPart([row]: readonly PlacedTenant[]): Pick<Principal, "quotaBytes"> {
   return row?.quotaBytes == null ? {} : { quotaBytes: row.quotaBytes };
 }

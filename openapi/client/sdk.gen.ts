@@ -228,7 +228,7 @@ export const contactsUpdate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * List opportunities
  *
- * Besides the fields of an opportunity, `filter` knows `lastStage`: where it was last, but for being lost.
+ * Besides the fields of an opportunity, `filter` knows `lastStage`: its last stage other than lost.
  *
  * Needs the permission `crm:read`.
  */

@@ -28,7 +28,7 @@ const bytes = (count: number, key = "k") => ({
 });
 const fieldsOf = async (id: string) => (await admin.get(`/customers/${id}`)).body.customFields;
 
-/** Every way in which custom fields come in, but for a merge: the problems that were found. */
+/** The problems found for each way in which custom fields are written, except by a merge. */
 const ways: Record<string, (customFields: object) => Promise<TestAnswer>> = {
   "a creation": (customFields) => admin.post("/customers", { body: { name: `Customer ${names++}`, customFields } }),
   "a change": async (customFields) => admin.patch(`/customers/${await create({})}`, { body: { customFields } }),

@@ -50,7 +50,7 @@ function tenantOf(c: Context<GatewayEnv>, anyOf: readonly Permission[]): string 
   return principal.tenantId;
 }
 
-/** What a key gives to whoever holds it. */
+/** The rights that a key grants. */
 export interface Grant {
   userId: string;
   permissions: readonly Permission[];

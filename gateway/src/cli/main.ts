@@ -41,7 +41,7 @@ function action<Args extends unknown[]>(work: (...args: Args) => Promise<Command
   };
 }
 
-/** The command that follows an import, for whoever stopped following it. */
+/** The command that resumes following an import. */
 function watchCommand(tenantId: string): (importId: string) => string {
   const { gateway } = program.opts<CommonOptions>();
   return (importId) => `crm import watch ${importId} --tenant ${tenantId}${gateway === undefined ? "" : ` --gateway ${gateway}`}`;

@@ -153,7 +153,7 @@ export class View {
       if (read === "forbidden") return { forbidden: true };
       return { total: read.total, items: read.data, href: `/api/v1/messaging/conversations?customerId=${id}` };
     } catch {
-      // The other cell's fault is not this one's: the caller is told that the section is missing.
+      // The other cell's fault is not this one's: a warning names the missing section.
       this.warnings.push({ section: "conversations", code: "UNAVAILABLE" });
       return { unavailable: true };
     }

@@ -11,7 +11,7 @@ export const mostRows = 1_000_000;
 export const mostColumns = 200;
 /** Problems that a report holds itself; the others are in its file. */
 export const reportedProblems = 100;
-/** Problems of one row that are told. */
+/** The most problems that a report lists for one row. */
 const problemsOfRow = 50;
 /** A heading that is longer than this is no field's. */
 export const mostHeading = 255;

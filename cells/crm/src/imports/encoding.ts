@@ -102,7 +102,7 @@ function firstWrongByte(bytes: Buffer): number {
   return completeLength(bytes, good);
 }
 
-/** What GBK leaves to whoever uses it, and control characters that no text has. */
+/** GBK's user-defined characters, and control characters that no text has. */
 const unassigned = /[\u0080-\u009F\uE000-\uF8FF]/;
 
 class GbkReader {

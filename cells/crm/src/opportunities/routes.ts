@@ -36,7 +36,7 @@ const listOpportunities = endpoint({
   permission: "crm:read",
   tag,
   summary: "List opportunities",
-  description: "Besides the fields of an opportunity, `filter` knows `lastStage`: where it was last, but for being lost.",
+  description: "Besides the fields of an opportunity, `filter` knows `lastStage`: its last stage other than lost.",
   query: opportunityQuery,
   status: 200,
   answer: listOf(opportunity, listAnswer(opportunity)),
