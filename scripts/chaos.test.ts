@@ -1,35 +1,35 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Answer, send } from "./chaos/http.ts";
-import { type TenantKeys, World } from "./chaos/world.ts";
+import { type ReceivedResponse, send } from "./chaos/http.ts";
+import { type TenantKeys, Testbed } from "./chaos/world.ts";
 
-let world: World;
+let testbed: Testbed;
 let tenant: TenantKeys;
 
 beforeAll(async () => {
-  world = await World.start({}, 22_000, Math.random);
-  tenant = await world.tenant("killed", 1);
+  testbed = await Testbed.start({}, 22_000, Math.random);
+  tenant = await testbed.tenant("killed", 1);
 }, 120_000);
-afterAll(() => world.stop(), 60_000);
+afterAll(() => testbed.stop(), 60_000);
 
-function post(path: string, id: string, body: object): Promise<Answer> {
+function post(path: string, id: string, body: object): Promise<ReceivedResponse> {
   const headers = { authorization: `Bearer ${tenant.keys[0]}`, "x-tenant-id": tenant.tenantId, "x-request-id": id };
-  return send(`${world.gateway}/api/v1/crm${path}`, { method: "POST", headers, body });
+  return send(`${testbed.gateway}/api/v1/crm${path}`, { method: "POST", headers, body });
 }
 
 /** Sends it until it is answered with success. */
-async function insist(path: string, id: string, body: object): Promise<Answer> {
+async function insist(path: string, id: string, body: object): Promise<ReceivedResponse> {
   for (let times = 0; times < 200; times++) {
-    const answer = await post(path, id, body).catch(() => undefined);
-    if (answer && answer.status < 300) return answer;
+    const response = await post(path, id, body).catch(() => undefined);
+    if (response && response.status < 300) return response;
     await sleep(100);
   }
   throw new Error(`${path} does not succeed any more`);
 }
 
 async function paymentsWith(notes: string): Promise<{ amount: string; received: string }[]> {
-  const client = new pg.Client({ connectionString: world.databaseUrl });
+  const client = new pg.Client({ connectionString: testbed.databaseUrl });
   await client.connect();
   try {
     const { rows } = await client.query<{ amount: string; received: string }>(
@@ -56,19 +56,19 @@ test.each([
     const { contractId } = JSON.parse((await insist("/contracts", `contract-${name}`, contract)).text);
     const payment = { contractId, amount: "12.34", paidAt: "2026-01-31", notes: name };
 
-    world.database.commitFate = () => "hold";
+    testbed.database.commitFate = () => "hold";
     const first = post("/payments", `payment-${name}`, payment).catch(() => undefined);
     // The sealer commits too, and may be held first.
     while ((await paymentsWith(name)).length === 0) await sleep(10);
-    world.database.commitFate = () => "pass";
-    world.kill(world.pid(name));
-    const answer = await first;
-    world.database.release();
+    testbed.database.commitFate = () => "pass";
+    testbed.kill(testbed.pid(name));
+    const response = await first;
+    testbed.database.release();
     const retried = await insist("/payments", `payment-${name}`, payment);
 
     expect([retried.status, retried.headers["idempotency-replayed"]]).toEqual([201, "true"]);
-    if (answer && answer.status < 300) expect(retried.text).toBe(answer.text);
+    if (response && response.status < 300) expect(retried.text).toBe(response.text);
     expect(await paymentsWith(name)).toEqual([{ amount: "12.3400", received: "12.34" }]);
-    expect(world.unexpectedEnds()).toEqual([]);
+    expect(testbed.unexpectedEnds()).toEqual([]);
   },
 );

@@ -5,7 +5,7 @@ import { randomOf } from "./chaos/history.ts";
 import { connections } from "./chaos/http.ts";
 import { head, line } from "./chaos/report.ts";
 import { type Result, run } from "./chaos/run.ts";
-import { CannotHappenHere, type Setup, World } from "./chaos/world.ts";
+import { CannotHappenHere, type Setup, Testbed } from "./chaos/world.ts";
 
 const usage = `npm run chaos -- [fault …] [--acks 10000] [--clients 64] [--seed 1] [--port 23000] [--json chaos.json] [--smoke]
 
@@ -24,7 +24,7 @@ const { values, positionals } = parseArgs({
   },
 });
 
-let running: World | undefined;
+let running: Testbed | undefined;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
     running?.abandon();
@@ -66,11 +66,11 @@ async function main(): Promise<number> {
 
 async function* attack(setup: Setup, group: readonly Fault[]): AsyncGenerator<Result> {
   const seed = Number(values.seed);
-  const world = await World.start(setup, Number(values.port), randomOf(seed));
-  running = world;
+  const testbed = await Testbed.start(setup, Number(values.port), randomOf(seed));
+  running = testbed;
   try {
     for (const fault of group) {
-      yield await run(world, fault, {
+      yield await run(testbed, fault, {
         clients: Number(values.clients),
         acknowledged: values.smoke ? 150 : Number(values.acks),
         seed,
@@ -81,11 +81,11 @@ async function* attack(setup: Setup, group: readonly Fault[]): AsyncGenerator<Re
       });
     }
   } catch (error) {
-    console.error(world.lines.join("\n"));
+    console.error(testbed.lines.join("\n"));
     throw error;
   } finally {
     connections.destroy();
-    await world.stop();
+    await testbed.stop();
     running = undefined;
   }
 }

@@ -100,8 +100,8 @@ test("a log is cut at 10 MB and seven full ones are kept, of earlier starts too"
   }
   open();
   expect(statSync(path).size).toBe(0);
-  const kept = [1, 2, 3, 4, 5, 6, 7].map((number) => readFileSync(`${path}.${number}`, "utf8").slice(0, 8).trim());
-  expect(kept).toEqual(["start 10", "start 9", "start 8", "start 7", "start 6", "start 5", "start 4"]);
+  const stored = [1, 2, 3, 4, 5, 6, 7].map((number) => readFileSync(`${path}.${number}`, "utf8").slice(0, 8).trim());
+  expect(stored).toEqual(["start 10", "start 9", "start 8", "start 7", "start 6", "start 5", "start 4"]);
   expect(() => statSync(`${path}.8`)).toThrow("ENOENT");
 });
 

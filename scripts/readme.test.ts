@@ -16,9 +16,9 @@ test("every variable that a program reads stands in the README's tables, and no 
   const known = new Set([...files, "scripts/start/settings.ts"].flatMap((file) => variables(read(file))));
   expect(known.size).toBeGreaterThan(40);
   const rows = readme.split("\n").filter((line) => line.startsWith("|"));
-  const told = new Set(rows.flatMap((row) => [...row.matchAll(/`([A-Z][A-Z0-9_]{3,})`/g)].map(([, name = ""]) => name)));
-  expect([...known].filter((name) => !told.has(name)).sort()).toEqual([]);
-  expect([...told].filter((name) => !known.has(name)).sort()).toEqual([]);
+  const recorded = new Set(rows.flatMap((row) => [...row.matchAll(/`([A-Z][A-Z0-9_]{3,})`/g)].map(([, name = ""]) => name)));
+  expect([...known].filter((name) => !recorded.has(name)).sort()).toEqual([]);
+  expect([...recorded].filter((name) => !known.has(name)).sort()).toEqual([]);
 });
 
 test("every command of the README is there, and every file that it names", () => {

@@ -161,7 +161,7 @@ test("npm start in an empty copy: the README's lines work as they stand, and wha
   }
 
   const acknowledged = await Promise.all(Array.from({ length: 30 }, (_, index) => create(demo, `Survivor ${index}`, `survivor-${index}`)));
-  expect(acknowledged.map((answer) => answer.status)).toEqual(Array(30).fill(201));
+  expect(acknowledged.map((response) => response.status)).toEqual(Array(30).fill(201));
   const writing = Promise.allSettled(Array.from({ length: 60 }, (_, index) => create(demo, `Cut off ${index}`, `cut-off-${index}`)));
   const group = running?.pid ?? 0;
   // Itself first: it would start again what is killed.
@@ -170,9 +170,9 @@ test("npm start in an empty copy: the README's lines work as they stand, and wha
   const cutOff = await writing;
 
   const again = await start();
-  for (const [index, answer] of acknowledged.entries()) {
+  for (const [index, response] of acknowledged.entries()) {
     const repeated = await create(again, `Survivor ${index}`, `survivor-${index}`);
-    expect([repeated.text, repeated.replayed]).toEqual([answer.text, "true"]);
+    expect([repeated.text, repeated.replayed]).toEqual([response.text, "true"]);
   }
   for (const [index, result] of cutOff.entries()) {
     const repeated = await create(again, `Cut off ${index}`, `cut-off-${index}`);

@@ -4,7 +4,7 @@ import { type Sample, timed } from "./sample.ts";
 
 /** What autocannon sends in place of wrk: the same requests, but its latencies are whole milliseconds and it takes more of the machine. */
 export async function sendWithAutocannon({ url, requests, connections, seconds }: Load): Promise<Omit<Sample, "cpuUs">> {
-  const sent = requests.some((request) => request.follows) ? followed(requests) : requests.map(inTurn(prefix()));
+  const sent = requests.some((request) => request.follows) ? followed(requests) : requests.map(oneAfterAnother(prefix()));
   const result = await autocannon({ url, connections, duration: seconds, timeout: 30, requests: sent });
   const { requests: answered, latency, non2xx, errors } = result;
   return {
@@ -25,7 +25,7 @@ function filled({ method, path, headers, body, follows }: LoadRequest, mine: str
   return body === undefined ? whole : { ...whole, body: fill(body) };
 }
 
-function inTurn(mine: string) {
+function oneAfterAnother(mine: string) {
   return (request: LoadRequest): autocannon.Request => {
     const isFixed = ![...Object.values(request.headers), request.body ?? ""].some((text) => text.includes(unique));
     return isFixed ? filled(request, mine) : { setupRequest: (before) => ({ ...before, ...filled(request, mine) }) };

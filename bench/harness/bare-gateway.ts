@@ -8,12 +8,13 @@ const pool = new ConnectionPool(CELL, { connectMs: 1_000, bodyIdleMs: 60_000 });
 const server = createServer((incoming, outgoing) => {
   const request = { method: incoming.method ?? "", path: incoming.url ?? "", headers: [], body: undefined, headersMs: 60_000 };
   const connection = pool.send(request, {
-    onSent() {},
-    onHead: ({ status, length }) => outgoing.writeHead(status, { "content-type": "application/json", "content-length": length ?? 0 }),
-    onWhole: (body) => outgoing.end(body, "latin1"),
-    onData: (piece) => outgoing.write(piece, () => connection.resume()),
-    onEnd: () => outgoing.end(),
-    onError: () => outgoing.destroy(),
+    onRequestSent() {},
+    onResponseStart: ({ status, length }) =>
+      outgoing.writeHead(status, { "content-type": "application/json", "content-length": length ?? 0 }),
+    onResponseBody: (body) => outgoing.end(body, "latin1"),
+    onResponseData: (piece) => outgoing.write(piece, () => connection.resume()),
+    onResponseEnd: () => outgoing.end(),
+    onResponseError: () => outgoing.destroy(),
   });
 });
 server.keepAliveTimeout = 65_000;

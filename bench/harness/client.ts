@@ -1,7 +1,7 @@
 import type { Stack } from "./stack.ts";
 import { callerHeaders } from "./tenants.ts";
 
-export interface Answer<Body> {
+export interface ReceivedResponse<Body> {
   status: number;
   headers: Headers;
   body: Body;
@@ -17,7 +17,7 @@ export async function call<Body>(
     headers = {},
     body,
   }: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array<ArrayBuffer> } = {},
-): Promise<Answer<Body>> {
+): Promise<ReceivedResponse<Body>> {
   const response = await fetch(`${stack.gateway}/api/v1/crm${path}`, {
     method,
     headers: { ...callerHeaders(tenantId), ...headers },

@@ -31,9 +31,9 @@ test("a program runs from when it answers until it is stopped", async () => {
   const { free, close } = await addresses();
   close();
   const script = `require("node:http").createServer((_, response) => response.end("here")).listen(${new URL(free).port}, "127.0.0.1")`;
-  let told = 0;
-  const program = await startProgram(node(script, free, (pid) => (told = pid)));
-  expect(program.pid).toBe(told);
+  let recorded = 0;
+  const program = await startProgram(node(script, free, (pid) => (recorded = pid)));
+  expect(program.pid).toBe(recorded);
   expect(await (await fetch(free)).text()).toBe("here");
   await program.stop();
   expect(isAlive(program.pid)).toBe(false);
@@ -50,8 +50,10 @@ test("one that ends at once is told of with the end of its log", async () => {
 
 test("nothing is started where something else answers: it would be measured instead", async () => {
   const { taken, close } = await addresses();
-  let told = 0;
-  await expect(startProgram(node("setInterval(() => {}, 1000)", taken, (pid) => (told = pid)))).rejects.toThrow("something else answers");
-  expect(told).toBe(0);
+  let recorded = 0;
+  await expect(startProgram(node("setInterval(() => {}, 1000)", taken, (pid) => (recorded = pid)))).rejects.toThrow(
+    "something else answers",
+  );
+  expect(recorded).toBe(0);
   close();
 });

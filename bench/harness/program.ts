@@ -30,7 +30,7 @@ const stopPatienceMs = 10_000;
 
 /** Starts it and waits until it is ready. Rejects with a sentence when it ends before that, and when something else answers at its address. */
 export async function startProgram({ name, program, args, cwd, env = {}, url, logPath, onPid }: ProgramOptions): Promise<Program> {
-  if (await answers(url)) throw new Error(`${name} cannot be started: something else answers at ${url}`);
+  if (await responses(url)) throw new Error(`${name} cannot be started: something else answers at ${url}`);
   const output = openSync(logPath, "w", 0o600);
   // A session of its own: Ctrl-C in the terminal is for the benchmark, which stops everything in order.
   const child = spawn(program, args, { cwd, env, detached: true, stdio: ["ignore", output, output] });
@@ -42,7 +42,7 @@ export async function startProgram({ name, program, args, cwd, env = {}, url, lo
   const stop = async () => {
     if (!hasEnded()) await endProcess(pid, stopPatienceMs);
   };
-  for (const deadline = Date.now() + readyTimeoutMs; !(await answers(url)); await sleep(25)) {
+  for (const deadline = Date.now() + readyTimeoutMs; !(await responses(url)); await sleep(25)) {
     if (!hasEnded() && Date.now() < deadline) continue;
     await stop();
     throw new Error(
@@ -52,10 +52,10 @@ export async function startProgram({ name, program, args, cwd, env = {}, url, lo
   return { pid, stop };
 }
 
-async function answers(url: string): Promise<boolean> {
+async function responses(url: string): Promise<boolean> {
   try {
-    const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) });
-    await answer.body?.cancel();
+    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+    await response.body?.cancel();
     return true;
   } catch {
     return false; // not listening

@@ -32,13 +32,13 @@ export const manyTenants: Workload = {
 };
 
 /** A connection keeps a statement from its second time on, and a tenant may meet several connections before it stays with one. */
-const timesBeforeKept = 6;
+const timesBeforeStored = 6;
 
 async function inMode(bench: Bench, mode: string, name: string, ids: readonly string[]): Promise<Line[]> {
   await restart(bench, { TENANT_LOGINS: mode });
   const [first = ""] = ids;
   const product = lists(bench, `${ids.length} tenants in turn, ${name}`, ids);
-  await warm(product, timesBeforeKept * ids.length);
+  await warm(product, timesBeforeStored * ids.length);
   const { limit, product: measured } = await bench.measure({ limit: lists(bench, `1 tenant, ${name}`, [first]), product });
   return [
     compare("W12", measured, limit, ({ ratio, seen }) => [

@@ -23,7 +23,7 @@ export const coldStart: Workload = {
     const service = (name: "gateway" | "crm") => async () => {
       const url = `http://127.0.0.1:${config.ports[name]}/health`;
       await stack.halt(name);
-      const ms = await firstAnswer(process.execPath, [fileOf(name)], stack.environment(name), url);
+      const ms = await firstResponse(process.execPath, [fileOf(name)], stack.environment(name), url);
       return ms;
     };
     const lines: Line[] = [];
@@ -63,19 +63,19 @@ async function nothing(): Promise<number> {
 function npmStart({ config }: Bench): Promise<number> {
   const { spare } = config.ports;
   const env = { PORT: String(spare), CRM_PORT: String(spare + 1), DATA_DIR: join(config.dataDir, "started") };
-  return firstAnswer("npm", ["start"], env, `http://127.0.0.1:${spare}/ready`);
+  return firstResponse("npm", ["start"], env, `http://127.0.0.1:${spare}/ready`);
 }
 
 /** How long a program takes to its first answer, in ms; it is ended again. */
-async function firstAnswer(program: string, args: readonly string[], env: Record<string, string>, url: string): Promise<number> {
+async function firstResponse(program: string, args: readonly string[], env: Record<string, string>, url: string): Promise<number> {
   const startedAt = performance.now();
   const child = spawn(program, args, { cwd: root, env: { ...process.env, ...env }, stdio: "ignore", detached: true });
   try {
     for (;;) {
-      const answer = await fetch(url).catch(() => undefined);
-      await answer?.body?.cancel();
+      const response = await fetch(url).catch(() => undefined);
+      await response?.body?.cancel();
       const ms = performance.now() - startedAt;
-      if (answer?.ok) return ms;
+      if (response?.ok) return ms;
       if (child.exitCode !== null || ms > 120_000) throw new Error(`${program} ${args.join(" ")} does not answer at ${url}`);
       await sleep(2);
     }

@@ -8,7 +8,7 @@ import type { GatewayEnv } from "./admin/access.ts";
 import type { Services } from "./services.ts";
 
 /** What all has that the gateway answers itself: it is measured, failures are problems, and a wrong method is told the right ones. Before any route. */
-export function answerAsOurs(app: Hono<GatewayEnv>, services: Services): void {
+export function installErrorHandling(app: Hono<GatewayEnv>, services: Services): void {
   app.use(measure(services));
   app.onError((error, c) => renderError(services, error, c));
   app.notFound((c) => {

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { Logger } from "@cell/http";
 import { sql } from "kysely";
 import { type Access, quotaPart, tenantPart } from "./access.ts";
-import { Refusal } from "./refusal.ts";
+import { AuthenticationError } from "./refusal.ts";
 import { actsForOthers, roles } from "./roles.ts";
 import type { ControlDb } from "./tables.ts";
 
@@ -30,7 +30,7 @@ export class ApiKeys {
     const [key] = rows;
     const expiresAtMs = key?.expiresAt ? Date.parse(key.expiresAt) : Number.POSITIVE_INFINITY;
     if (!key || key.revokedAt !== null || expiresAtMs <= Date.now())
-      throw new Refusal("This key is unknown, expired or revoked", { lasting: true });
+      throw new AuthenticationError("This key is unknown, expired or revoked", { cacheable: true });
     this.#touch(key.keyId);
     const role = roles[key.role];
     return {

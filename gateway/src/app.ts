@@ -10,7 +10,7 @@ import { registerCells } from "./admin/cells.ts";
 import { registerKeys } from "./admin/keys/routes.ts";
 import { registerMoves } from "./admin/moves/routes.ts";
 import { registerTenants } from "./admin/tenants/routes.ts";
-import { answerAsOurs } from "./answers.ts";
+import { installErrorHandling } from "./answers.ts";
 import { registerDocs } from "./docs.ts";
 import type { Services } from "./services.ts";
 
@@ -31,7 +31,7 @@ export function createApp(services: Services): OpenAPIHono<GatewayEnv> {
       );
     },
   });
-  answerAsOurs(app, services);
+  installErrorHandling(app, services);
   app.use("/api/admin/*", requireKey(services));
   app.use("/api/admin/*", except(partPath, readBody));
   app.use(partPath, limitBody(partLimitBytes));

@@ -84,6 +84,6 @@ test("the assertion's key is replaced step by step under load, and no request is
 
 test("afterwards the old key opens nothing", async () => {
   await replaceGateway(oldKey);
-  const answer = await gateway.call("/api/v1/crm/customers", { key, tenantId: "tenant-a" });
-  expect(answer.status).toBe(401);
+  const response = await gateway.call("/api/v1/crm/customers", { key, tenantId: "tenant-a" });
+  expect(response.status).toBe(401);
 });

@@ -29,15 +29,15 @@ test("without a key, or with a wrong one, nothing is let in", async () => {
   const before = cell.requests.length;
   const bad = ["crm_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "x", `${key}x`];
   for (const wrong of ["", ...bad]) {
-    const answer = await get({ key: wrong, tenantId: "tenant-a" });
-    expect([answer.status, answer.body.code]).toEqual([401, "UNAUTHORIZED"]);
-    const challenge = answer.headers.get("www-authenticate") ?? "";
+    const response = await get({ key: wrong, tenantId: "tenant-a" });
+    expect([response.status, response.body.code]).toEqual([401, "UNAUTHORIZED"]);
+    const challenge = response.headers.get("www-authenticate") ?? "";
     if (wrong === "") expect(challenge).toBe('Bearer realm="Cell CRM"');
     else expect(challenge).toMatch(/^Bearer realm="Cell CRM", error="invalid_token", error_description="[\x20\x21\x23-\x5b\x5d-\x7e]+"$/);
   }
   const send = async (authorization: string) => {
-    const answer = await gateway.call("/api/v1/crm/customers", { key: "", tenantId: "tenant-a", headers: { authorization } });
-    return [answer.status, answer.headers.get("www-authenticate")];
+    const response = await gateway.call("/api/v1/crm/customers", { key: "", tenantId: "tenant-a", headers: { authorization } });
+    return [response.status, response.headers.get("www-authenticate")];
   };
   expect(await send("Basic eDp5")).toEqual([401, 'Bearer realm="Cell CRM"']);
   expect(await send("Bearer a b")).toEqual([401, expect.stringContaining('error="invalid_token"')]);
@@ -56,19 +56,19 @@ test("a token whose permissions do not suffice is told so in the terms of RFC 67
 });
 
 test("the scheme's letter case does not matter", async () => {
-  const answer = await gateway.call("/api/v1/crm/customers", {
+  const response = await gateway.call("/api/v1/crm/customers", {
     key: "",
     tenantId: "tenant-a",
     headers: { authorization: `bearer ${key}` },
   });
-  expect(answer.status).toBe(200);
+  expect(response.status).toBe(200);
 });
 
 test("X-Tenant-Id must be there and be the key's own; a foreign tenant looks like one that does not exist", async () => {
   expect((await get({ key })).body.code).toBe("BAD_REQUEST");
   const [foreign, unknown] = [await get({ key, tenantId: "tenant-b" }), await get({ key, tenantId: "tenant-nobody" })];
   expect([foreign.status, foreign.body.code]).toEqual([403, "TENANT_MISMATCH"]);
-  const message = (answer: typeof foreign) => ({ ...answer.body, requestId: "" });
+  const message = (response: typeof foreign) => ({ ...response.body, requestId: "" });
   expect([unknown.status, message(unknown)]).toEqual([403, message(foreign)]);
   expect((await get({ key, tenantId: "TENANT-A" })).status).toBe(403);
 });
@@ -89,8 +89,8 @@ test("the assertion names tenant, user, rights and request, and the caller's id 
 });
 
 test("a malformed X-Request-ID is refused, not replaced", async () => {
-  const answer = await get({ key, tenantId: "tenant-a", headers: { "x-request-id": "no spaces" } });
-  expect([answer.status, answer.body.code]).toEqual([400, "BAD_REQUEST"]);
+  const response = await get({ key, tenantId: "tenant-a", headers: { "x-request-id": "no spaces" } });
+  expect([response.status, response.body.code]).toEqual([400, "BAD_REQUEST"]);
 });
 
 test("identity headers of the caller's own making do not reach the cell", async () => {
@@ -110,9 +110,9 @@ test.each(["Authorization: Bearer x", "X-Tenant-Id: tenant-a", "X-Request-ID: r1
   async (line) => {
     const head = `GET /api/v1/crm/customers HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\n`;
     const before = cell.requests.length;
-    const answer = await exchange(gateway.url, `${head}X-Request-ID: r1\r\nX-User-Id: user-001\r\n${line}\r\nConnection: close\r\n\r\n`);
-    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
-    expect(answer).toContain('"code":"BAD_REQUEST"');
+    const response = await exchange(gateway.url, `${head}X-Request-ID: r1\r\nX-User-Id: user-001\r\n${line}\r\nConnection: close\r\n\r\n`);
+    expect(response).toMatch(/^HTTP\/1\.1 400 /);
+    expect(response).toContain('"code":"BAD_REQUEST"');
     expect(cell.requests.length).toBe(before);
   },
 );
@@ -138,8 +138,8 @@ test("roles and explicit permissions decide what the cell is told", async () => 
 
 test("Connection cannot take the tenant away from a request", async () => {
   const head = `GET /api/v1/crm/named HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\nAccept-Language: zh\r\n`;
-  const answer = await exchange(gateway.url, `${head}Connection: close, x-tenant-id, authorization, accept-language\r\n\r\n`);
-  expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+  const response = await exchange(gateway.url, `${head}Connection: close, x-tenant-id, authorization, accept-language\r\n\r\n`);
+  expect(response).toMatch(/^HTTP\/1\.1 200 /);
   expect(cell.requests.at(-1)?.headers["x-tenant-id"]).toBe("tenant-a");
   expect(cell.requests.at(-1)?.headers).not.toHaveProperty("accept-language");
 });

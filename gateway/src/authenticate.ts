@@ -7,20 +7,20 @@ import { type ApiKeys, hashToken, keyPattern } from "./api-keys.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { AccessTokens } from "./oidc/access-tokens.ts";
-import { Refusal } from "./refusal.ts";
+import { AuthenticationError } from "./refusal.ts";
 
 /** The form of a signed JWT: three parts in base64url. */
 const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** A verdict is as old as this at most, so that what no revision tells, such as an expiry set elsewhere, counts within a minute. */
-const verdictLifetimeMs = 60_000;
+const accessLifetimeMs = 60_000;
 /** A verdict in use is renewed at this age, off the request's path: when the control plane goes away, half its life is left. */
 const renewalAgeMs = 30_000;
 const renewalRetryMs = 1_000;
 /** Together the tokens of all verdicts have so many characters at most. */
-const verdictCharacters = 16 * 1024 * 1024;
-const verdictLimit = 20_000;
-const refusalLifetimeMs = 10_000;
-const refusalLimit = 20_000;
+const keyCharacters = 16 * 1024 * 1024;
+const accessLimit = 20_000;
+const errorLifetimeMs = 10_000;
+const errorLimit = 20_000;
 /** With so many lookups running, a token that was never seen before would only wait. */
 const lookupLimit = 1_000;
 
@@ -35,7 +35,7 @@ export interface AuthenticatorOptions {
 }
 
 /** Times are of the process's own clock: one that is set back makes no verdict last longer. */
-interface Verdict {
+interface CachedAccess {
   access: Access;
   validUntilMs: number;
   renewAtMs: number;
@@ -45,13 +45,13 @@ interface Verdict {
 export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #operatorHash: Buffer | undefined;
-  readonly #verdicts = new LRUCache<string, Verdict>({
-    max: verdictLimit,
-    maxSize: verdictCharacters,
-    sizeCalculation: (_verdict, token) => token.length + 1,
+  readonly #cachedAccess = new LRUCache<string, CachedAccess>({
+    max: accessLimit,
+    maxSize: keyCharacters,
+    sizeCalculation: (_access, token) => token.length + 1,
   });
   /** By the token's hash: what is refused may be of any length, and there may be many. */
-  readonly #refusals = new LRUCache<string, Refusal>({ max: refusalLimit, ttl: refusalLifetimeMs });
+  readonly #cachedErrors = new LRUCache<string, AuthenticationError>({ max: errorLimit, ttl: errorLifetimeMs });
   readonly #lookups = new Map<string, Promise<Access>>();
   #generation = 0;
 
@@ -66,37 +66,37 @@ export class Authenticator {
    */
   authenticate(token: string | undefined, address: string): Access | Promise<Access> {
     if (token === undefined) throw new Problem("UNAUTHORIZED", "Send a token: Authorization: Bearer <token>");
-    const verdict = this.#verdicts.get(token);
-    if (verdict === undefined) return this.#judge(token, address);
+    const cached = this.#cachedAccess.get(token);
+    if (cached === undefined) return this.#authenticateUncached(token, address);
     const now = performance.now();
     // Whoever has proven this token before is not trying tokens out: no limit holds them up.
-    if (verdict.validUntilMs <= now) return this.#lookUp(token);
-    if (verdict.renewAtMs <= now) this.#renew(token, verdict, now);
-    return verdict.access;
+    if (cached.validUntilMs <= now) return this.#lookUp(token);
+    if (cached.renewAtMs <= now) this.#renew(token, cached, now);
+    return cached.access;
   }
 
   /** Has every token looked up again: something in the control plane has changed. */
   forget(): void {
     this.#generation++;
-    for (const verdict of this.#verdicts.values()) verdict.validUntilMs = 0;
-    this.#refusals.clear();
+    for (const cached of this.#cachedAccess.values()) cached.validUntilMs = 0;
+    this.#cachedErrors.clear();
     this.#lookups.clear();
   }
 
   /** The verdict on a token whose tenant is not where `stale` says: looked up once for all who have found that out. */
-  async lookAgain(token: string, stale: Access): Promise<Access> {
-    const verdict = this.#verdicts.get(token);
-    return verdict && verdict.access !== stale ? verdict.access : this.#lookUp(token);
+  async refreshPlacement(token: string, stale: Access): Promise<Access> {
+    const cached = this.#cachedAccess.get(token);
+    return cached && cached.access !== stale ? cached.access : this.#lookUp(token);
   }
 
-  async #judge(token: string, address: string): Promise<Access> {
+  async #authenticateUncached(token: string, address: string): Promise<Access> {
     const { attempts } = this.#options;
     attempts.check(address);
     if (this.#lookups.size >= lookupLimit) throw unavailable("Too many tokens are being checked; try again");
     try {
       return await this.#lookUp(token);
     } catch (error) {
-      if (error instanceof Refusal && error.guess) attempts.failed(address);
+      if (error instanceof AuthenticationError && error.countsAsAttempt) attempts.failed(address);
       throw error;
     }
   }
@@ -113,7 +113,7 @@ export class Authenticator {
           return access;
         },
         (error) => {
-          if (error instanceof Refusal) this.#refuse(token);
+          if (error instanceof AuthenticationError) this.#refuse(token);
           throw error;
         },
       )
@@ -126,17 +126,17 @@ export class Authenticator {
 
   #keep(token: string, access: Access): void {
     const now = performance.now();
-    const lifetimeMs = Math.min(verdictLifetimeMs, access.expiresAtMs - Date.now());
-    this.#verdicts.set(token, { access, validUntilMs: now + lifetimeMs, renewAtMs: now + renewalAgeMs });
+    const lifetimeMs = Math.min(accessLifetimeMs, access.expiresAtMs - Date.now());
+    this.#cachedAccess.set(token, { access, validUntilMs: now + lifetimeMs, renewAtMs: now + renewalAgeMs });
   }
 
   #refuse(token: string): void {
-    this.#verdicts.delete(token);
+    this.#cachedAccess.delete(token);
     this.#options.metrics.refusedTokens.inc();
   }
 
-  #renew(token: string, verdict: Verdict, now: number): void {
-    verdict.renewAtMs = now + renewalRetryMs;
+  #renew(token: string, cached: CachedAccess, now: number): void {
+    cached.renewAtMs = now + renewalRetryMs;
     this.#lookUp(token).catch((error) => this.#options.log.debug({ err: error }, "a verdict was not renewed"));
   }
 
@@ -144,15 +144,15 @@ export class Authenticator {
     const hash = hashToken(token);
     if (this.#operatorHash && timingSafeEqual(hash, this.#operatorHash)) return operatorAccess();
     const hashText = hash.toString("base64");
-    const refused = this.#refusals.get(hashText);
+    const refused = this.#cachedErrors.get(hashText);
     if (refused) throw refused;
     const generation = this.#generation;
     try {
       return await this.#verifyByForm(token, hash);
     } catch (error) {
-      if (!(error instanceof Refusal))
+      if (!(error instanceof AuthenticationError))
         throw error instanceof Problem ? error : unavailable("Tokens cannot be checked for a moment; try again", 1, error);
-      if (error.lasting && generation === this.#generation) this.#refusals.set(hashText, error);
+      if (error.cacheable && generation === this.#generation) this.#cachedErrors.set(hashText, error);
       throw error;
     }
   }
@@ -161,7 +161,7 @@ export class Authenticator {
     const { apiKeys, accessTokens } = this.#options;
     if (keyPattern.test(token)) return apiKeys.verify(hash);
     if (accessTokens && tokenPattern.test(token)) return accessTokens.verify(token);
-    throw new Refusal(whatIsExpected(token, accessTokens?.audience), { lasting: false });
+    throw new AuthenticationError(whatIsExpected(token, accessTokens?.audience), { cacheable: false });
   }
 }
 

@@ -1,6 +1,6 @@
 import { Agent, type IncomingMessage, request } from "node:http";
 
-export interface Call {
+export interface CellHttpRequest {
   method?: "GET" | "PUT" | "POST" | "DELETE";
   /** With its query. */
   path: string;
@@ -14,7 +14,7 @@ export interface Call {
 export class SilenceError extends Error {}
 
 /** What the gateway itself asks of the cells: seldom, so that each call has a connection of its own. */
-export class Calls {
+export class CellHttp {
   readonly #connectMs: number;
   readonly #agent = new Agent();
 
@@ -23,7 +23,7 @@ export class Calls {
   }
 
   /** The answer of the cell at `url`, its body still to be read. Rejects when none begins in time; a body that stops ends with an error. */
-  send(url: string, { path, body, silentMs, ...options }: Call): Promise<IncomingMessage> {
+  send(url: string, { path, body, silentMs, ...options }: CellHttpRequest): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const sent = request(url + path, { ...options, agent: this.#agent }, resolve);
       sent.on("error", reject);

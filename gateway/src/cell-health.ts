@@ -1,10 +1,10 @@
 import { text } from "node:stream/consumers";
 import { unavailable } from "@cell/problem";
-import type { Calls } from "./calls.ts";
+import type { CellHttp } from "./calls.ts";
 import type { CellConfig } from "./config.ts";
 
 /** What a cell says of itself. */
-export interface HealthAnswer {
+export interface HealthResponse {
   status: number;
   /** Names and values in turn. */
   headers: string[];
@@ -19,13 +19,13 @@ const sharedMs = 1_000;
 
 /** Health and readiness of the cells, for callers without a token: they belong to no tenant. */
 export class CellHealth {
-  readonly #calls: Calls;
+  readonly #cellHttp: CellHttp;
   readonly #cells: ReadonlyMap<string, CellConfig>;
-  readonly #answers = new Map<string, { askedAtMs: number; answer: Promise<HealthAnswer> }>();
+  readonly #responses = new Map<string, { askedAtMs: number; response: Promise<HealthResponse> }>();
 
-  constructor(cells: readonly CellConfig[], calls: Calls) {
+  constructor(cells: readonly CellConfig[], cellHttp: CellHttp) {
     this.#cells = new Map(cells.map((cell) => [cell.name, cell]));
-    this.#calls = calls;
+    this.#cellHttp = cellHttp;
   }
 
   /** Whether a request to a cell is one of these. */
@@ -35,30 +35,30 @@ export class CellHealth {
   }
 
   /** The answer of a cell; of several partitions the worst one. Rejects with UNAVAILABLE when one is not reached. */
-  read(cell: string, path: string): Promise<HealthAnswer> {
+  read(cell: string, path: string): Promise<HealthResponse> {
     const asked = path.replace(/\/$/, "");
     const key = cell + asked;
     const nowMs = performance.now();
-    const known = this.#answers.get(key);
-    if (known && nowMs - known.askedAtMs < sharedMs) return known.answer;
+    const known = this.#responses.get(key);
+    if (known && nowMs - known.askedAtMs < sharedMs) return known.response;
     const urls = this.#cells.get(cell)?.urls ?? [];
-    const answer = Promise.all(urls.map((url) => this.#ask(url, asked))).then(worst);
-    this.#answers.set(key, { askedAtMs: nowMs, answer });
-    return answer;
+    const response = Promise.all(urls.map((url) => this.#ask(url, asked))).then(worst);
+    this.#responses.set(key, { askedAtMs: nowMs, response });
+    return response;
   }
 
-  async #ask(url: string, path: string): Promise<HealthAnswer> {
+  async #ask(url: string, path: string): Promise<HealthResponse> {
     try {
-      const answer = await this.#calls.send(url, { path, silentMs: timeoutMs });
-      const headers = passedHeaders.flatMap((name) => [answer.headers[name]].flatMap((value) => (value ? [name, String(value)] : [])));
-      return { status: Number(answer.statusCode), headers, body: await text(answer) };
+      const response = await this.#cellHttp.send(url, { path, silentMs: timeoutMs });
+      const headers = passedHeaders.flatMap((name) => [response.headers[name]].flatMap((value) => (value ? [name, String(value)] : [])));
+      return { status: Number(response.statusCode), headers, body: await text(response) };
     } catch (error) {
       throw unavailable("The service is away for a moment; try again", 1, error);
     }
   }
 }
 
-function worst(answers: HealthAnswer[]): HealthAnswer {
-  const badness = ({ status, body }: HealthAnswer) => (status === 200 ? Number(/"degraded":\s*true/.test(body)) : 2);
-  return answers.reduce((worse, answer) => (badness(answer) > badness(worse) ? answer : worse));
+function worst(responses: HealthResponse[]): HealthResponse {
+  const badness = ({ status, body }: HealthResponse) => (status === 200 ? Number(/"degraded":\s*true/.test(body)) : 2);
+  return responses.reduce((worse, response) => (badness(response) > badness(worse) ? response : worse));
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { json as readJson, text } from "node:stream/consumers";
 import { newRequestId, type Principal, signAssertion } from "@cell/http";
 import { Problem, type ProblemCode, statusOf, unavailable } from "@cell/problem";
-import type { Calls } from "./calls.ts";
+import type { CellHttp } from "./calls.ts";
 import type { Config } from "./config.ts";
 
 /** A partition of a cell, as far as speaking to it goes. */
@@ -24,13 +24,13 @@ export interface TenantRequest {
 const tenantRequestTimeoutMs = 30 * 60_000;
 
 /** What the gateway itself asks of the cells. */
-export class Cells {
+export class CellClient {
   readonly #config: Config;
-  readonly #calls: Calls;
+  readonly #cellHttp: CellHttp;
 
-  constructor(config: Config, calls: Calls) {
+  constructor(config: Config, cellHttp: CellHttp) {
     this.#config = config;
-    this.#calls = calls;
+    this.#cellHttp = cellHttp;
   }
 
   /** Makes a tenant's schema in a cell; nothing happens when it is there. Rejects with UNAVAILABLE. */
@@ -55,12 +55,12 @@ export class Cells {
     const headers = this.#operatorHeaders(cell, tenantId);
     headers["content-type"] = json ? "application/json" : "application/octet-stream";
     const sent = json ? JSON.stringify(json) : body;
-    const call = { path: `/internal/tenants/${tenantId}/${path}`, method, headers, silentMs: tenantRequestTimeoutMs };
-    const answer = await this.#calls.send(url, { ...call, ...(sent === undefined ? {} : { body: sent }) }).catch((error) => {
+    const request = { path: `/internal/tenants/${tenantId}/${path}`, method, headers, silentMs: tenantRequestTimeoutMs };
+    const response = await this.#cellHttp.send(url, { ...request, ...(sent === undefined ? {} : { body: sent }) }).catch((error) => {
       throw unavailable("A service is away for a moment; try again", 1, error);
     });
-    if (Number(answer.statusCode) < 300) return answer;
-    const { code, message } = (await readJson(answer)) as { code: ProblemCode; message: string };
+    if (Number(response.statusCode) < 300) return response;
+    const { code, message } = (await readJson(response)) as { code: ProblemCode; message: string };
     throw new Problem(code in statusOf ? code : "UNAVAILABLE", message);
   }
 
@@ -81,8 +81,8 @@ export class Cells {
 
   async #request(url: string, method: "GET" | "PUT" | "DELETE", path: string, headers: Record<string, string>) {
     try {
-      const answer = await this.#calls.send(url, { path, method, headers, silentMs: 30_000 });
-      return { status: Number(answer.statusCode), body: await text(answer) };
+      const response = await this.#cellHttp.send(url, { path, method, headers, silentMs: 30_000 });
+      return { status: Number(response.statusCode), body: await text(response) };
     } catch (error) {
       throw unavailable("A service is away for a moment; send the request again to finish", 1, error);
     }

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { Circuit, type Health } from "./circuit.ts";
+import { CircuitBreaker, type Health } from "./circuit.ts";
 
-const made: Circuit[] = [];
+const made: CircuitBreaker[] = [];
 afterEach(() => {
   for (const circuit of made.splice(0)) circuit.stop();
 });
 
 function make(probe: () => Promise<Health> = async () => "away") {
   const changes: boolean[] = [];
-  const circuit = new Circuit({ probe, changed: (open) => changes.push(open), answerMs: 5_000 });
+  const circuit = new CircuitBreaker({ probe, changed: (open) => changes.push(open), responseMs: 5_000 });
   made.push(circuit);
   return { circuit, changes };
 }
@@ -26,7 +26,7 @@ test("nine failures in a row leave it closed, the tenth opens it; a success betw
 });
 
 test("half of twenty within ten seconds open it, fewer or slower ones do not", () => {
-  const alternate = (circuit: Circuit, pairs: number, stepMs: number) => {
+  const alternate = (circuit: CircuitBreaker, pairs: number, stepMs: number) => {
     for (let pair = 0; pair < pairs; pair++) {
       circuit.failed(pair * stepMs);
       circuit.succeeded();

@@ -1,12 +1,12 @@
 /** What a probe finds: an answer, none in time, or a connection that is refused or cut off. */
 export type Health = "alive" | "silent" | "away";
 
-export interface CircuitOptions {
+export interface CircuitBreakerOptions {
   /** Asks the upstream for a sign of life that no request of a tenant can hold up. Does not reject. */
   probe(timeoutMs: number): Promise<Health>;
   changed(open: boolean): void;
   /** How long the upstream may take to answer, in ms. */
-  answerMs: number;
+  responseMs: number;
 }
 
 /** Ten failures in a row open it, or half of at least twenty requests within ten seconds. */
@@ -35,12 +35,12 @@ const longestGapMs = 1_000;
  * It opens by what no single request can cause: connections that fail, and silence in which probes are not answered either. That a request
  * takes too long, or is cut off, is a reason to probe and no more: one tenant's slow question must not close the door to the others.
  */
-export class Circuit {
-  readonly #options: CircuitOptions;
+export class CircuitBreaker {
+  readonly #options: CircuitBreakerOptions;
   readonly #probeMs: number;
   #open = false;
   #stopped = false;
-  #answers = 0;
+  #responses = 0;
   #failuresInRow = 0;
   /** Connections that were refused since the last one that was made. */
   #refusedInRow = 0;
@@ -54,13 +54,13 @@ export class Circuit {
   #probedAtMs = Number.NEGATIVE_INFINITY;
   #isProbing = false;
   #watchedAtMs = Number.NEGATIVE_INFINITY;
-  #watchedAnswers = 0;
+  #watchedResponses = 0;
   #silentSinceMs = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: CircuitOptions) {
+  constructor(options: CircuitBreakerOptions) {
     this.#options = options;
-    this.#probeMs = Math.min(probeTimeoutMs, options.answerMs * probeShare);
+    this.#probeMs = Math.min(probeTimeoutMs, options.responseMs * probeShare);
   }
 
   /** True while nothing is to be sent. */
@@ -74,7 +74,7 @@ export class Circuit {
     this.#refusedInRow = 0;
     this.#health = "alive";
     this.#failedProbes = 0;
-    this.#answers++;
+    this.#responses++;
   }
 
   /** The upstream has refused a connection. */
@@ -113,13 +113,13 @@ export class Circuit {
     if (this.#open || this.#stopped) return;
     const isContinued = nowMs - this.#watchedAtMs <= longestGapMs;
     this.#watchedAtMs = nowMs;
-    if (!isContinued || this.#answers !== this.#watchedAnswers) {
-      this.#watchedAnswers = this.#answers;
+    if (!isContinued || this.#responses !== this.#watchedResponses) {
+      this.#watchedResponses = this.#responses;
       this.#silentSinceMs = nowMs;
       return;
     }
     const silentMs = nowMs - this.#silentSinceMs;
-    if (this.#health !== "alive" && silentMs >= this.#options.answerMs * giveUpShare) this.#trip();
+    if (this.#health !== "alive" && silentMs >= this.#options.responseMs * giveUpShare) this.#trip();
     else if (silentMs >= this.#probeMs) this.#probe(nowMs);
   }
 
@@ -131,7 +131,7 @@ export class Circuit {
 
   /** Requests that the upstream has received. */
   get #reached(): number {
-    return this.#answers + this.#cutOffs;
+    return this.#responses + this.#cutOffs;
   }
 
   /** Requests fail, and so does what no request can make fail. */
@@ -150,11 +150,11 @@ export class Circuit {
     if (this.#isProbing || nowMs - this.#probedAtMs < this.#probeMs) return;
     this.#isProbing = true;
     this.#probedAtMs = nowMs;
-    const answers = this.#answers;
+    const responses = this.#responses;
     this.#options.probe(this.#probeMs).then((health) => {
       this.#isProbing = false;
       if (health === "alive") this.succeeded();
-      else if (answers === this.#answers) this.#foundBad(health);
+      else if (responses === this.#responses) this.#foundBad(health);
     });
   }
 

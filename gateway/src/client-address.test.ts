@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => cell.close());
 
 /** The address that a cell is told, which is the one in the audit trail. */
-async function toldAddress(trustedProxies: string, forwarded: string): Promise<unknown> {
+async function forwardedAddress(trustedProxies: string, forwarded: string): Promise<unknown> {
   const gateway = await startTestGateway(databaseUrl, `crm=${cell.url}`, { TRUSTED_PROXIES: trustedProxies });
   try {
     const { key } = await createTenant(gateway, "tenant-a");
@@ -27,12 +27,12 @@ async function toldAddress(trustedProxies: string, forwarded: string): Promise<u
 }
 
 test("a caller's own X-Forwarded-For counts for nothing", async () => {
-  expect(await toldAddress("", "203.0.113.9")).toBe("127.0.0.1");
-  expect(await toldAddress("10.0.0.0/8", "203.0.113.9")).toBe("127.0.0.1");
+  expect(await forwardedAddress("", "203.0.113.9")).toBe("127.0.0.1");
+  expect(await forwardedAddress("10.0.0.0/8", "203.0.113.9")).toBe("127.0.0.1");
 });
 
 test("from a trusted proxy the cell is told the client's address, whatever the client wrote before it", async () => {
-  expect(await toldAddress("127.0.0.0/8, 10.0.0.0/8", "198.51.100.1, 203.0.113.9, 10.1.2.3")).toBe("203.0.113.9");
+  expect(await forwardedAddress("127.0.0.0/8, 10.0.0.0/8", "198.51.100.1, 203.0.113.9, 10.1.2.3")).toBe("203.0.113.9");
 });
 
 describe("the client's address", () => {

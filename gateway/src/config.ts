@@ -25,14 +25,14 @@ export interface Timeouts {
 }
 
 /** How many requests may run at once to one partition. */
-export interface LaneSizes {
+export interface BulkheadSizes {
   requests: number;
   /** Slow routes that are declared so, large or chunked bodies and event streams. */
   streams: number;
   /** What one tenant may have of each. */
   tenantPercent: number;
   /** How many requests of one tenant are with a partition at once while other tenants ask; streams have no turns. */
-  tenantTurns: number;
+  tenantConcurrency: number;
 }
 
 /** A cell and where its partitions are, in the order in which they are named `<cell>-1`, `<cell>-2`, … */
@@ -77,7 +77,7 @@ export interface Config {
   failedAttempts: AttemptLimits;
   trustedProxies: TrustedProxies;
   rateLimits: Rates;
-  lanes: LaneSizes;
+  bulkheads: BulkheadSizes;
   cells: CellConfig[];
   metrics: MetricsAccess;
   /** Whose pages may call the gateway from a browser. */
@@ -106,11 +106,11 @@ export function readConfig(env: Environment = process.env): Config {
     },
     trustedProxies: named("TRUSTED_PROXIES", () => parseTrustedProxies(env.TRUSTED_PROXIES ?? "")),
     rateLimits: { token: integer(env, "RATE_LIMIT_TOKEN", 500), tenant: integer(env, "RATE_LIMIT_TENANT", 2_000) },
-    lanes: {
+    bulkheads: {
       requests: positive(env, "LANE_REQUESTS", 512),
       streams: positive(env, "LANE_STREAMS", 256),
       tenantPercent: integer(env, "LANE_TENANT_PERCENT", 25, 100),
-      tenantTurns: positive(env, "LANE_TENANT_TURNS", 8),
+      tenantConcurrency: positive(env, "LANE_TENANT_TURNS", 8),
     },
     cells: named("CELLS", () => parseCells(required(env, "CELLS"))),
     metrics: parseMetricsAccess(env.METRICS_PORT, env.METRICS_TOKEN, port),

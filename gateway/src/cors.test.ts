@@ -46,9 +46,9 @@ test("a preflight of an allowed origin is answered without a token, for every pa
   const before = cell.requests.length;
   const asked = { origin, "access-control-request-method": "PATCH", "access-control-request-headers": "authorization,if-match" };
   for (const wanted of [path, "/api/admin/keys", "/health", "/nothing"]) {
-    const answer = await ask(asked, "", wanted, "OPTIONS");
-    expect([wanted, answer.status, answer.text]).toEqual([wanted, 204, ""]);
-    expect(corsOf(answer.headers)).toEqual({
+    const response = await ask(asked, "", wanted, "OPTIONS");
+    expect([wanted, response.status, response.text]).toEqual([wanted, 204, ""]);
+    expect(corsOf(response.headers)).toEqual({
       ...simple,
       "access-control-allow-methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
       "access-control-allow-headers": expect.stringMatching(

@@ -49,7 +49,7 @@ export class Cors {
   };
 
   /** Answers the question of a browser whether it may send a request; false for everything else. */
-  answerPreflight({ method, headers }: IncomingMessage, outgoing: ServerResponse, requestId: string): boolean {
+  respondToPreflight({ method, headers }: IncomingMessage, outgoing: ServerResponse, requestId: string): boolean {
     const { origin, "access-control-request-method": wanted } = headers;
     if (method !== "OPTIONS" || wanted === undefined || origin === undefined || !this.#origins.has(origin)) return false;
     const startedAtMs = performance.now();

@@ -1,5 +1,5 @@
 import { completeDocument } from "@cell/http/openapi/complete";
-import { refusalRefs } from "@cell/http/openapi/components";
+import { errorResponseRefs } from "@cell/http/openapi/components";
 import type { Document, PathItem, Schema, Tag } from "@cell/http/openapi/document";
 import { docsPath, documentContent, documentPath, healthPath, openPath, operationsTag, readyPath } from "@cell/http/openapi/operational";
 import type { OpenAPIHono } from "@hono/zod-openapi";
@@ -53,7 +53,7 @@ const openPaths: Record<string, PathItem> = {
       draining: { type: "boolean", description: "The process stops" },
     },
     {},
-    refusalRefs([503]),
+    errorResponseRefs([503]),
   ),
   "/metrics": {
     get: {
@@ -69,7 +69,7 @@ const openPaths: Record<string, PathItem> = {
               '# HELP http_requests_total Requests answered\n# TYPE http_requests_total counter\nhttp_requests_total{method="GET",route="/health",status="200"} 1\n',
           },
         },
-        responses: refusalRefs([401, 404]),
+        responses: errorResponseRefs([401, 404]),
       }).get,
       security: [{ bearer: [] }],
     } as PathItem["get"],
@@ -81,7 +81,7 @@ const openPaths: Record<string, PathItem> = {
     summary: "The document of a cell",
     parameters: [{ name: "cell", in: "path", required: true, description: "The cell's name", schema: text, example: "crm" }],
     content: documentContent,
-    responses: refusalRefs([404, 503]),
+    responses: errorResponseRefs([404, 503]),
   }),
 };
 

@@ -2,18 +2,18 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type HttpMetrics, type Logger, securityHeaders, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
 import type { Access } from "./access.ts";
-import type { Lane, Turn } from "./lane.ts";
-import type { AnswerHead } from "./transport/answer.ts";
-import { type AnswerHandler, type Connection, type Fault, TransportError, type UpstreamRequest } from "./transport/connection.ts";
+import type { Bulkhead, Permit } from "./lane.ts";
+import type { ResponseHead } from "./transport/answer.ts";
+import { type Connection, type Fault, type ResponseHandler, TransportError, type UpstreamRequest } from "./transport/connection.ts";
 
-export interface ExchangeOptions {
+export interface ProxiedRequestOptions {
   incoming: IncomingMessage;
   outgoing: ServerResponse;
   requestId: string;
   /** The route's pattern, for the metrics. */
   pattern: string;
   /** Finds out where the tenant is by now, when the cell says that it is elsewhere. */
-  relocate(incoming: IncomingMessage, route: Route): Promise<Lane>;
+  relocate(incoming: IncomingMessage, route: Route): Promise<Bulkhead>;
   metrics: HttpMetrics;
   log: Logger;
 }
@@ -31,7 +31,7 @@ const retriedFaults: ReadonlySet<string> = new Set<Fault>(["connect", "connect_t
 const lingerMs = 2_000;
 
 /** Who goes on asking past a limit waits this long for each refusal: at full speed the refusals alone would cost the others their share. */
-const lateRefusalMs = 250;
+const lateRejectionMs = 250;
 
 const ownHeaders = Object.entries(securityHeaders).flat();
 
@@ -52,12 +52,12 @@ const droppedHeaders = new Set([
  * One request on its way to a cell and its answer on the way back: streams, backpressure, the one retry, and the end of it.
  * A write that was sent is not sent again, idempotent or not: whether it was carried out only its caller can find out, by a repeat with its id.
  */
-export class Exchange implements AnswerHandler {
-  readonly #options: ExchangeOptions;
+export class ProxiedRequest implements ResponseHandler {
+  readonly #options: ProxiedRequestOptions;
   readonly #outgoing: ServerResponse;
   readonly #startedAtMs = performance.now();
-  #lane: Lane | undefined;
-  #turn: Turn | undefined;
+  #bulkhead: Bulkhead | undefined;
+  #permit: Permit | undefined;
   #tenantId = "";
   #limitHeaders: readonly string[] = [];
   #request: UpstreamRequest | undefined;
@@ -68,7 +68,7 @@ export class Exchange implements AnswerHandler {
   /** How the request was routed; undefined once it was sent elsewhere. */
   route: Route | undefined;
 
-  constructor(options: ExchangeOptions) {
+  constructor(options: ProxiedRequestOptions) {
     this.#options = options;
     this.#outgoing = options.outgoing;
     options.metrics.started();
@@ -86,27 +86,27 @@ export class Exchange implements AnswerHandler {
   }
 
   /** Sends a tenant's request to a cell; its answer, or what went wrong, goes to the caller. */
-  send(lane: Lane, tenantId: string, request: UpstreamRequest): void {
+  send(bulkhead: Bulkhead, tenantId: string, request: UpstreamRequest): void {
     if (this.abandoned) return;
-    const refusal = lane.refusal(tenantId);
-    if (refusal) {
-      this.fail(refusal);
+    const rejection = bulkhead.rejection(tenantId);
+    if (rejection) {
+      this.fail(rejection);
       return;
     }
-    this.#lane = lane;
+    this.#bulkhead = bulkhead;
     this.#tenantId = tenantId;
     this.#request = request;
     this.#sent = false;
-    this.#turn = lane.enter(tenantId, () => {
-      this.#connection = lane.pool.send(request, this);
+    this.#permit = bulkhead.enter(tenantId, () => {
+      this.#connection = bulkhead.pool.send(request, this);
     });
   }
 
   /** Answers with what the gateway has at hand. */
-  answer({ status, headers, body }: { status: number; headers: readonly string[]; body: string }): void {
+  response({ status, headers, body }: { status: number; headers: readonly string[]; body: string }): void {
     if (this.abandoned) return;
     const length = ["content-length", String(Buffer.byteLength(body))];
-    this.#outgoing.writeHead(status, [...answerHeaders(headers, this.#options.requestId, []), ...ownHeaders, ...length]);
+    this.#outgoing.writeHead(status, [...responseHeaders(headers, this.#options.requestId, []), ...ownHeaders, ...length]);
     this.#outgoing.end(body);
   }
 
@@ -124,30 +124,30 @@ export class Exchange implements AnswerHandler {
   #refuseLate(problem: Problem): void {
     setTimeout(() => {
       if (!this.abandoned) sendProblem(this.#outgoing, problem, this.#options.requestId);
-    }, lateRefusalMs);
+    }, lateRejectionMs);
   }
 
-  onSent(): void {
+  onRequestSent(): void {
     this.#sent = true;
   }
 
-  onHead({ status, headers, length }: AnswerHead): void {
-    this.#lane?.answered();
+  onResponseStart({ status, headers, length }: ResponseHead): void {
+    this.#bulkhead?.answered();
     this.#misdirected = status === 421;
     if (this.#misdirected) return;
-    this.#outgoing.writeHead(status, answerHeaders(headers, this.#options.requestId, this.#limitHeaders));
+    this.#outgoing.writeHead(status, responseHeaders(headers, this.#options.requestId, this.#limitHeaders));
     // A stream's first piece may be long in coming; a body of known length comes along with its head.
     if (length === undefined) this.#outgoing.flushHeaders();
   }
 
-  onWhole(body: string): void {
+  onResponseBody(body: string): void {
     this.#connection = undefined;
     // As a string it leaves in one write together with its head.
     if (this.#misdirected) this.#redirect();
     else this.#outgoing.end(body, "latin1");
   }
 
-  onData(piece: Buffer): void {
+  onResponseData(piece: Buffer): void {
     const connection = this.#connection;
     const proceed = () => {
       // By then it may be another request's.
@@ -157,7 +157,7 @@ export class Exchange implements AnswerHandler {
     else this.#outgoing.write(piece, proceed);
   }
 
-  onEnd(): void {
+  onResponseEnd(): void {
     this.#connection = undefined;
     if (this.#misdirected) this.#redirect();
     else this.#outgoing.end();
@@ -177,12 +177,12 @@ export class Exchange implements AnswerHandler {
       return;
     }
     relocate(incoming, route).then(
-      (lane) => this.send(lane, this.#tenantId, request),
+      (bulkhead) => this.send(bulkhead, this.#tenantId, request),
       (error) => this.fail(error),
     );
   }
 
-  onError(error: Error): void {
+  onResponseError(error: Error): void {
     this.#connection = undefined;
     if (this.abandoned) return;
     if (!(error instanceof TransportError)) {
@@ -190,7 +190,7 @@ export class Exchange implements AnswerHandler {
       return;
     }
     const fault = this.#outgoing.headersSent ? "broken" : error.fault;
-    this.#lane?.failed(fault);
+    this.#bulkhead?.failed(fault);
     if (retriedFaults.has(fault) && this.#mayRetry()) this.#retry();
     else if (fault === "timeout") this.fail(new Problem("TIMEOUT", "The service did not answer in time", { cause: error }));
     else this.fail(unavailable("The service is away for a moment; try again", 1, error));
@@ -200,12 +200,12 @@ export class Exchange implements AnswerHandler {
   #mayRetry(): boolean {
     const method = this.#request?.method;
     if (this.#retried || (this.#sent && method !== "GET" && method !== "HEAD")) return false;
-    return this.#lane?.tryRetry() ?? false;
+    return this.#bulkhead?.tryRetry() ?? false;
   }
 
   #retry(): void {
     this.#retried = true;
-    if (this.#lane && this.#request) this.#connection = this.#lane.pool.send(this.#request, this);
+    if (this.#bulkhead && this.#request) this.#connection = this.#bulkhead.pool.send(this.#request, this);
   }
 
   #closed(): void {
@@ -219,9 +219,9 @@ export class Exchange implements AnswerHandler {
   }
 
   #leave(): void {
-    if (this.#turn) this.#lane?.leave(this.#turn, this.#retried);
-    this.#turn = undefined;
-    this.#lane = undefined;
+    if (this.#permit) this.#bulkhead?.release(this.#permit, this.#retried);
+    this.#permit = undefined;
+    this.#bulkhead = undefined;
   }
 
   #linger(): void {
@@ -233,16 +233,16 @@ export class Exchange implements AnswerHandler {
 }
 
 /** The answer's headers, names and values in turn, without those of the one hop. */
-function answerHeaders(headers: readonly string[], requestId: string, limits: readonly string[]): string[] {
-  const answer = ["x-request-id", requestId, ...limits];
+function responseHeaders(headers: readonly string[], requestId: string, limits: readonly string[]): string[] {
+  const response = ["x-request-id", requestId, ...limits];
   let named: Set<string> | undefined;
   for (let index = 0; index < headers.length; index += 2)
     if (headers[index] === "connection") named = connectionHeaders(headers[index + 1]);
   for (let index = 0; index < headers.length; index += 2) {
     const name = headers[index] as string;
-    if (!droppedHeaders.has(name) && !named?.has(name)) answer.push(name, headers[index + 1] as string);
+    if (!droppedHeaders.has(name) && !named?.has(name)) response.push(name, headers[index + 1] as string);
   }
-  return answer;
+  return response;
 }
 
 /** The names that a `Connection` header declares to be of one hop only; undefined when there are none, as is usual. */

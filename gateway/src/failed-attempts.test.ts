@@ -124,6 +124,6 @@ test("a wait for the database is no failure of the caller's", async () => {
 });
 
 test("the operator is known by a key of any form", async () => {
-  const answer = await gateway.call("/api/admin/tenants", { headers: { "x-forwarded-for": operator } });
-  expect(answer.status).toBe(200);
+  const response = await gateway.call("/api/admin/tenants", { headers: { "x-forwarded-for": operator } });
+  expect(response.status).toBe(200);
 });

@@ -70,9 +70,9 @@ test.each(unanswered)(
     cell.on(path, act);
     const before = await failures(kind);
     const seen = cell.requests.length;
-    const answer = await ask(path, "POST");
-    expect([answer.status, answer.body.code]).toEqual([code === "TIMEOUT" ? 504 : 503, code]);
-    if (code === "UNAVAILABLE") expect(answer.headers.get("retry-after")).toBe("1");
+    const response = await ask(path, "POST");
+    expect([response.status, response.body.code]).toEqual([code === "TIMEOUT" ? 504 : 503, code]);
+    if (code === "UNAVAILABLE") expect(response.headers.get("retry-after")).toBe("1");
     expect(cell.requests.length).toBe(seen + 1);
     expect(await failures(kind)).toBe(before + 1);
     expect((await ask("/customers")).status).toBe(200);
@@ -157,8 +157,8 @@ test("a cell that says nothing at all is given up before a slow route's time is 
     proxy.mend();
   }
   await recover();
-  const answer = await waiting;
-  expect([answer.status, answer.body.code]).toEqual([504, "TIMEOUT"]);
+  const response = await waiting;
+  expect([response.status, response.body.code]).toEqual([504, "TIMEOUT"]);
 });
 
 test.each(unanswered.filter(([, path]) => ["/stuck", "/reset", "/garbage"].includes(path)))(
@@ -177,14 +177,14 @@ test.each(unanswered.filter(([, path]) => ["/stuck", "/reset", "/garbage"].inclu
     });
     // Until then nobody else is there to tell that the cell answers.
     while (failed.length < 12) await sleep(1);
-    const answers: number[] = [];
+    const responses: number[] = [];
     for (let count = 0; count < 20; count++) {
-      answers.push((await askOther()).status);
+      responses.push((await askOther()).status);
       await sleep(25);
     }
     isOver = true;
     await Promise.all(asked);
-    expect(new Set(answers)).toEqual(new Set([200]));
+    expect(new Set(responses)).toEqual(new Set([200]));
     expect(new Set(failed)).toEqual(new Set([path === "/stuck" ? 504 : 503]));
     expect(failed.length).toBeGreaterThan(12);
     expect([await circuitSheds(), await circuitOpen()]).toEqual([shed, 0]);

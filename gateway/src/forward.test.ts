@@ -36,14 +36,14 @@ function start(path: string, method: string, headers: Record<string, string> = {
     method,
     headers: { authorization: `Bearer ${key}`, "x-tenant-id": "tenant-a", ...headers },
   });
-  const answer = new Promise<IncomingMessage>((resolve, reject) => request.on("response", resolve).on("error", reject));
-  answer.catch(() => undefined);
-  return { request, answer };
+  const response = new Promise<IncomingMessage>((resolve, reject) => request.on("response", resolve).on("error", reject));
+  response.catch(() => undefined);
+  return { request, answer: response };
 }
 
-async function textOf(answer: IncomingMessage): Promise<string> {
+async function textOf(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of answer) chunks.push(chunk);
+  for await (const chunk of response) chunks.push(chunk);
   return Buffer.concat(chunks).toString();
 }
 
@@ -71,12 +71,12 @@ test("status, headers and body come back as the cell sent them, but for those of
     ]);
     outgoing.end("中文");
   });
-  const answer = await call("/answer", { headers: { "x-request-id": "r-1" } });
-  expect([answer.status, answer.text, answer.headers.get("etag")]).toEqual([201, "中文", '"3"']);
-  expect(answer.headers.getSetCookie()).toEqual(["a=1", "b=2"]);
-  expect(answer.headers.get("x-hop")).toBeNull();
-  expect(answer.headers.get("keep-alive")).not.toBe("timeout=99");
-  expect(answer.headers.get("x-request-id")).toBe("r-1");
+  const response = await call("/answer", { headers: { "x-request-id": "r-1" } });
+  expect([response.status, response.text, response.headers.get("etag")]).toEqual([201, "中文", '"3"']);
+  expect(response.headers.getSetCookie()).toEqual(["a=1", "b=2"]);
+  expect(response.headers.get("x-hop")).toBeNull();
+  expect(response.headers.get("keep-alive")).not.toBe("timeout=99");
+  expect(response.headers.get("x-request-id")).toBe("r-1");
 });
 
 test.each([0, 1, 1000, 65_536, 65_537, megabyte])("a body of %i bytes arrives whole, sized or chunked", async (size) => {
@@ -90,10 +90,10 @@ test.each([0, 1, 1000, 65_536, 65_537, megabyte])("a body of %i bytes arrives wh
     ["content-length", String(size)],
     ["transfer-encoding", "chunked"],
   ] as const) {
-    const { request, answer } = start("/upload", "POST", { [name]: value });
+    const { request, answer: response } = start("/upload", "POST", { [name]: value });
     request.end(sent);
     const received: Buffer[] = [];
-    for await (const chunk of await answer) received.push(chunk);
+    for await (const chunk of await response) received.push(chunk);
     expect(Buffer.concat(received).equals(sent)).toBe(true);
   }
 });
@@ -114,7 +114,7 @@ test("an import flows only as fast as the cell reads it", async () => {
     incoming = request.pause();
     request.on("end", () => reply(outgoing, 200, {}));
   });
-  const { request, answer } = start("/customers/import", "POST", { "transfer-encoding": "chunked", "content-type": "text/csv" });
+  const { request, answer: response } = start("/customers/import", "POST", { "transfer-encoding": "chunked", "content-type": "text/csv" });
   let written = 0;
   const chunk = Buffer.alloc(64 * 1024);
   const writing = (async () => {
@@ -127,7 +127,7 @@ test("an import flows only as fast as the cell reads it", async () => {
   expect(await settled(() => written)).toBeLessThan(24 * megabyte);
   incoming?.resume();
   await writing;
-  expect((await answer).statusCode).toBe(200);
+  expect((await response).statusCode).toBe(200);
 });
 
 test("an answer flows only as fast as the caller reads it", async () => {
@@ -191,10 +191,10 @@ test("a caller who leaves before the answer aborts the cell's work", async () =>
 test("a cell's health and readiness are told without a token or a tenant, and nothing else is", async () => {
   const open = async (path: string, init = {}) => gateway.call(`/api/v1/crm${path}`, { key: "", ...init });
   for (const path of ["/health", "/ready", "/health/", "/ready?x=1"]) {
-    const answer = await open(path);
-    expect([path, answer.status, answer.body.status]).toEqual([path, 200, path.startsWith("/health") ? "ok" : "ready"]);
-    expect(answer.headers.get("x-request-id")).toMatch(/^\S+$/);
-    expect(answer.headers.get("cache-control")).toBe("no-store");
+    const response = await open(path);
+    expect([path, response.status, response.body.status]).toEqual([path, 200, path.startsWith("/health") ? "ok" : "ready"]);
+    expect(response.headers.get("x-request-id")).toMatch(/^\S+$/);
+    expect(response.headers.get("cache-control")).toBe("no-store");
   }
   expect((await open("/health", { key: "no-token-of-ours" })).status).toBe(200);
   expect((await open("/health", { method: "HEAD" })).text).toBe("");
@@ -208,10 +208,10 @@ test("of several partitions the worst one answers for its cell, and one that is 
   const ready = async () => {
     // A gateway shares what it has heard for a second.
     const local = await startTestGateway(own, `crm=${first.url},crm=${second.url}`);
-    const answer = await fetch(`${local.url}/api/v1/crm/ready`);
-    const body = (await answer.json()) as Record<string, unknown>;
+    const response = await fetch(`${local.url}/api/v1/crm/ready`);
+    const body = (await response.json()) as Record<string, unknown>;
     await local.stop();
-    return { status: answer.status, headers: answer.headers, body };
+    return { status: response.status, headers: response.headers, body };
   };
   second.ready = { status: 200, body: { status: "ready", degraded: true } };
   expect((await ready()).body).toMatchObject({ degraded: true });
@@ -236,9 +236,9 @@ test("an answer that stalls is broken off, not completed", async () => {
     outgoing.writeHead(200, { "content-length": "100" });
     outgoing.write("half");
   });
-  const { request, answer } = start("/stall", "GET");
+  const { request, answer: response } = start("/stall", "GET");
   request.end();
-  await expect(answer.then(textOf)).rejects.toThrow(/aborted|hang up/);
+  await expect(response.then(textOf)).rejects.toThrow(/aborted|hang up/);
 });
 
 test("a body over the limit is 413: declared ones before anything is forwarded, streamed ones when they exceed it", async () => {
@@ -289,8 +289,8 @@ test("a cell that is away is 503 with Retry-After, at once", async () => {
     await away.close();
     for (const method of ["GET", "POST"]) {
       const startedAt = Date.now();
-      const answer = await local.call("/api/v1/crm/customers", { key: localKey, tenantId: "tenant-a", method });
-      expect([answer.status, answer.body.code, answer.headers.get("retry-after")]).toEqual([503, "UNAVAILABLE", "1"]);
+      const response = await local.call("/api/v1/crm/customers", { key: localKey, tenantId: "tenant-a", method });
+      expect([response.status, response.body.code, response.headers.get("retry-after")]).toEqual([503, "UNAVAILABLE", "1"]);
       expect(Date.now() - startedAt).toBeLessThan(500);
     }
   } finally {
@@ -348,8 +348,8 @@ test("on SIGTERM's way out, what runs is finished and the connection is closed",
   const running = local.call("/api/v1/crm/running", { key, tenantId: "tenant-a" });
   await sleep(100);
   const stopped = local.stop();
-  const answer = await running;
-  expect([answer.status, answer.headers.get("connection")]).toEqual([200, "close"]);
+  const response = await running;
+  expect([response.status, response.headers.get("connection")]).toEqual([200, "close"]);
   await stopped;
   const socket = open(local.url, "GET / HTTP/1.1\r\n\r\n");
   const [error] = await once(socket, "error");

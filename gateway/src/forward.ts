@@ -6,9 +6,9 @@ import type { Authenticator } from "./authenticate.ts";
 import { CellHealth } from "./cell-health.ts";
 import { clientAddress } from "./client-address.ts";
 import type { Config } from "./config.ts";
-import { connectionHeaders, Exchange, type Route } from "./exchange.ts";
+import { connectionHeaders, ProxiedRequest, type Route } from "./exchange.ts";
 import { type Identity, type RequestId, readIdentity } from "./identity.ts";
-import type { Lane } from "./lane.ts";
+import type { Bulkhead } from "./lane.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import { type SlowRoute, slowRouteOf } from "./slow-routes.ts";
@@ -54,25 +54,25 @@ const fixedHeaders = new Set(["x-tenant-id"]);
 export function createForward({ config, authenticator, rateLimits, upstreams, metrics, log }: ForwardOptions): Forward {
   const patterns = new Map(config.cells.map(({ name }) => [name, `/api/v1/${name}/*`]));
   const { timeouts, assertionKeys } = config;
-  const cellHealth = new CellHealth(config.cells, upstreams.calls);
+  const cellHealth = new CellHealth(config.cells, upstreams.cellHttp);
 
   /** Where the tenant of a request is, when it is not where `access` says. */
-  async function relocate(incoming: IncomingMessage, { access, cell, kind }: Route): Promise<Lane> {
+  async function relocate(incoming: IncomingMessage, { access, cell, kind }: Route): Promise<Bulkhead> {
     const { token = "" } = readIdentity(incoming);
-    const url = (await authenticator.lookAgain(token, access)).placements.get(cell);
+    const url = (await authenticator.refreshPlacement(token, access)).placements.get(cell);
     if (url === undefined || url === access.placements.get(cell)) throw unavailable("This tenant is being moved; try again");
     return upstreams.get(url)[kind];
   }
 
-  function send(exchange: Exchange, incoming: IncomingMessage, target: Target, access: Access, caller: Caller, address: string): void {
+  function send(proxied: ProxiedRequest, incoming: IncomingMessage, target: Target, access: Access, caller: Caller, address: string): void {
     const url = access.placements.get(target.cell);
     if (url === undefined) throw unavailable("This tenant has no place in this service yet", 60);
     const slow = slowRouteOf(target.path);
     const body = readBody(incoming, slow);
-    const streams = slow?.lane === "streams" || body instanceof Upload || incoming.headers.accept === "text/event-stream";
+    const streams = slow?.bulkhead === "streams" || body instanceof Upload || incoming.headers.accept === "text/event-stream";
     const kind = streams ? "streams" : "requests";
-    const lane = upstreams.get(url)[kind];
-    exchange.route = { access, cell: target.cell, kind };
+    const bulkhead = upstreams.get(url)[kind];
+    proxied.route = { access, cell: target.cell, kind };
     const { tenantId } = caller.principal;
     const request: UpstreamRequest = {
       path: target.path + target.query,
@@ -87,19 +87,19 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
       body: undefined,
     };
     if (body === undefined) {
-      exchange.send(lane, tenantId, request);
+      proxied.send(bulkhead, tenantId, request);
     } else if (body instanceof Upload) {
-      exchange.send(lane, tenantId, { ...request, body, length: body.length });
+      proxied.send(bulkhead, tenantId, { ...request, body, length: body.length });
     } else {
       // Once more when it is there; but what is refused now is not worth its reading.
-      const refusal = lane.refusal(tenantId);
-      if (refusal) throw refusal;
-      readWhole(incoming, (bytes) => exchange.send(lane, tenantId, { ...request, body: bytes }));
+      const rejection = bulkhead.rejection(tenantId);
+      if (rejection) throw rejection;
+      readWhole(incoming, (bytes) => proxied.send(bulkhead, tenantId, { ...request, body: bytes }));
     }
   }
 
   return function forward(incoming, outgoing, target, id) {
-    const exchange = new Exchange({
+    const proxied = new ProxiedRequest({
       incoming,
       outgoing,
       requestId: id.requestId,
@@ -109,9 +109,9 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
       log,
     });
     const proceed = (access: Access, identity: Identity, address: string) => {
-      if (exchange.abandoned) return;
-      exchange.limitHeaders = rateLimits.take(access.tokenId, access.principal.tenantId, access.rateLimit);
-      send(exchange, incoming, target, access, { principal: principalOf(access, identity), ...id }, address);
+      if (proxied.abandoned) return;
+      proxied.limitHeaders = rateLimits.take(access.tokenId, access.principal.tenantId, access.rateLimit);
+      send(proxied, incoming, target, access, { principal: principalOf(access, identity), ...id }, address);
     };
     try {
       if (!methods.includes(incoming.method ?? "")) throw methodNotAllowed(methods);
@@ -119,18 +119,18 @@ export function createForward({ config, authenticator, rateLimits, upstreams, me
       if (incoming.headers.upgrade !== undefined) refuseWebSocket(incoming.headers.upgrade);
       if (CellHealth.isOpen(incoming.method, target.path)) {
         cellHealth.read(target.cell, target.path).then(
-          (answer) => exchange.answer(answer),
-          (error) => exchange.fail(error),
+          (response) => proxied.response(response),
+          (error) => proxied.fail(error),
         );
         return;
       }
       const identity = readIdentity(incoming);
       const address = clientAddress(incoming, config.trustedProxies);
       const access = authenticator.authenticate(identity.token, address);
-      if (access instanceof Promise) access.then((found) => proceed(found, identity, address)).catch((error) => exchange.fail(error));
+      if (access instanceof Promise) access.then((found) => proceed(found, identity, address)).catch((error) => proxied.fail(error));
       else proceed(access, identity, address);
     } catch (error) {
-      exchange.fail(error);
+      proxied.fail(error);
     }
   };
 }

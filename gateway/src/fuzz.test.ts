@@ -37,7 +37,7 @@ afterAll(async () => {
   await cell.close();
 });
 
-async function judge(key: string, request: FuzzRequest): Promise<void> {
+async function assertResponse(key: string, request: FuzzRequest): Promise<void> {
   const { method, path, headers, body } = request;
   if (untouched.some((id) => path.includes(id) || String(body).includes(id))) return;
   const response = await fetch(gateway.url + path, {
@@ -61,7 +61,7 @@ describe(`whatever an administrator or the operator sends, the answer is one tha
       const property = fc.asyncProperty(fc.nat(2), requests, async (who, make) => {
         const request = make();
         try {
-          await judge(keys[who] as string, request);
+          await assertResponse(keys[who] as string, request);
         } catch (error) {
           const { method, path, headers, body } = request;
           throw new Error(`${method} ${path} ${JSON.stringify(headers)} ${String(body).slice(0, 2_000)}: ${(error as Error).message}`);

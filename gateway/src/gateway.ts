@@ -50,7 +50,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     try {
       const id = identifyRequest(incoming);
       requestId = id.requestId;
-      if (cors?.answerPreflight(incoming, outgoing, requestId)) return true;
+      if (cors?.respondToPreflight(incoming, outgoing, requestId)) return true;
       const target = readTarget(incoming.url ?? "");
       if (target) {
         forward(incoming, outgoing, target, id);

@@ -2,7 +2,7 @@ import { requireMetricsToken } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
 import { Hono } from "hono";
 import type { GatewayEnv } from "./admin/access.ts";
-import { answerAsOurs } from "./answers.ts";
+import { installErrorHandling } from "./answers.ts";
 import type { Services } from "./services.ts";
 
 /** Whether a path is one of these. */
@@ -14,7 +14,7 @@ export function isHealth(url: string): boolean {
 export function createHealth(services: Services, draining: () => boolean): Hono<GatewayEnv> {
   const { config, controlPlane, identityProvider, metrics } = services;
   const app = new Hono<GatewayEnv>({ strict: false });
-  answerAsOurs(app, services);
+  installErrorHandling(app, services);
   app.get("/health", (c) => c.json({ status: "ok" }));
   app.get("/ready", (c) => {
     const checks = {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { newRequestId, readRequestId } from "@cell/http";
 import { Problem } from "@cell/problem";
-import { Refusal } from "./refusal.ts";
+import { AuthenticationError } from "./refusal.ts";
 
 /** What a caller says about itself in the headers; nothing of it is proven yet. */
 export interface Identity {
@@ -39,6 +39,6 @@ function readToken(authorization: string | undefined): string | undefined {
   const token = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1];
   if (token !== undefined) return token;
   const message = "Authorization is written: Bearer <token>";
-  if (/^Bearer\b/i.test(authorization)) throw new Refusal(message, { lasting: false });
+  if (/^Bearer\b/i.test(authorization)) throw new AuthenticationError(message, { cacheable: false });
   throw new Problem("UNAUTHORIZED", message);
 }

@@ -1,43 +1,43 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
-import { Circuit } from "./circuit.ts";
-import { Lane, type Turn } from "./lane.ts";
+import { CircuitBreaker } from "./circuit.ts";
+import { Bulkhead, type Permit } from "./lane.ts";
 import { createGatewayMetrics } from "./metrics.ts";
 import { ConnectionPool } from "./transport/pool.ts";
 
 const pool = new ConnectionPool("http://127.0.0.1:1", { connectMs: 250, bodyIdleMs: 1_000 });
-const circuit = new Circuit({ probe: async () => "away", changed: () => undefined, answerMs: 5_000 });
+const circuit = new CircuitBreaker({ probe: async () => "away", changed: () => undefined, responseMs: 5_000 });
 afterAll(() => {
   circuit.stop();
   pool.destroy();
 });
 
-function make(limit: number, tenantLimit: number, tenantTurns = 100): Lane {
-  return new Lane({ pool, circuit, partition: "crm-1", limit, tenantLimit, tenantTurns, metrics: createGatewayMetrics() });
+function make(limit: number, tenantLimit: number, tenantConcurrency = 100): Bulkhead {
+  return new Bulkhead({ pool, circuit, partition: "crm-1", limit, tenantLimit, tenantConcurrency, metrics: createGatewayMetrics() });
 }
 
-const enter = (lane: Lane, tenantId: string) => lane.enter(tenantId, () => undefined);
+const enter = (bulkhead: Bulkhead, tenantId: string) => bulkhead.enter(tenantId, () => undefined);
 
-const granted = (lane: Lane) => Array.from({ length: 100 }, () => lane.tryRetry()).filter(Boolean).length;
+const granted = (bulkhead: Bulkhead) => Array.from({ length: 100 }, () => bulkhead.tryRetry()).filter(Boolean).length;
 
 test("what is sent again is a fifth of what runs at most, but three always may", () => {
-  const lane = make(512, 512);
-  expect(granted(lane)).toBe(3);
-  const turns = Array.from({ length: 100 }, () => enter(lane, "tenant"));
-  expect(granted(lane)).toBe(17);
-  for (const turn of turns.slice(0, 5)) lane.leave(turn, true);
-  expect(granted(lane)).toBe(4);
+  const bulkhead = make(512, 512);
+  expect(granted(bulkhead)).toBe(3);
+  const permits = Array.from({ length: 100 }, () => enter(bulkhead, "tenant"));
+  expect(granted(bulkhead)).toBe(17);
+  for (const permit of permits.slice(0, 5)) bulkhead.release(permit, true);
+  expect(granted(bulkhead)).toBe(4);
 });
 
 test("a tenant's share and the whole are let in, one more is not, and each end makes room for another", () => {
-  const lane = make(4, 2);
-  const turns: Record<string, Turn> = {};
+  const bulkhead = make(4, 2);
+  const permits: Record<string, Permit> = {};
   const admit = (tenantId: string) => {
-    const refusal = lane.refusal(tenantId);
-    if (!refusal) turns[tenantId] = enter(lane, tenantId);
-    return refusal?.message;
+    const rejection = bulkhead.rejection(tenantId);
+    if (!rejection) permits[tenantId] = enter(bulkhead, tenantId);
+    return rejection?.message;
   };
-  const leave = (tenantId: string) => lane.leave(turns[tenantId] as Turn, false);
+  const leave = (tenantId: string) => bulkhead.release(permits[tenantId] as Permit, false);
   expect([admit("a"), admit("a")]).toEqual([undefined, undefined]);
   expect(admit("a")).toMatch(/tenant has 2 requests running/);
   expect([admit("b"), admit("c")]).toEqual([undefined, undefined]);
@@ -49,14 +49,14 @@ test("a tenant's share and the whole are let in, one more is not, and each end m
 });
 
 /** Lets requests in, and tells which of them have begun. */
-function crowd(lane: Lane) {
+function crowd(bulkhead: Bulkhead) {
   const begun: string[] = [];
-  const turns: Record<string, Turn> = {};
+  const permits: Record<string, Permit> = {};
   const ask = (...names: string[]) => {
-    for (const name of names) turns[name] = lane.enter(name.slice(0, 1), () => begun.push(name));
+    for (const name of names) permits[name] = bulkhead.enter(name.slice(0, 1), () => begun.push(name));
   };
   const end = (...names: string[]) => {
-    for (const name of names) lane.leave(turns[name] as Turn, false);
+    for (const name of names) bulkhead.release(permits[name] as Permit, false);
   };
   return { begun, ask, end };
 }

@@ -1,12 +1,12 @@
 import { type Problem, unavailable } from "@cell/problem";
-import type { Circuit } from "./circuit.ts";
+import type { CircuitBreaker } from "./circuit.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import type { Fault } from "./transport/connection.ts";
 import type { ConnectionPool } from "./transport/pool.ts";
 
-export interface LaneOptions {
+export interface BulkheadOptions {
   pool: ConnectionPool;
-  circuit: Circuit;
+  circuit: CircuitBreaker;
   /** The partition's name, for the metrics. */
   partition: string;
   /** How many requests may run, each on a connection of its own: nothing waits for one. */
@@ -14,7 +14,7 @@ export interface LaneOptions {
   /** How many of them one tenant may have. */
   tenantLimit: number;
   /** How many of a tenant's are with the partition at once while other tenants ask; the others wait for their turn. */
-  tenantTurns: number;
+  tenantConcurrency: number;
   metrics: GatewayMetrics;
 }
 
@@ -28,37 +28,37 @@ const othersMs = 1_000;
 const longestWaitMs = 1_000;
 
 /** A tenant's requests in a lane. */
-interface Share {
+interface TenantQuota {
   /** With those that wait. */
   running: number;
   sent: number;
-  readonly waiting: Set<Turn>;
+  readonly waiting: Set<Permit>;
 }
 
 /** A request in a lane, from its entry on. */
-export interface Turn {
+export interface Permit {
   readonly tenantId: string;
   readonly begin: () => void;
   timer: NodeJS.Timeout | undefined;
 }
 
 /** The requests of one kind to one partition: how many there are, whose, and what is let in. */
-export class Lane {
+export class Bulkhead {
   readonly pool: ConnectionPool;
-  readonly #options: LaneOptions;
-  readonly #byTenant = new Map<string, Share>();
+  readonly #options: BulkheadOptions;
+  readonly #byTenant = new Map<string, TenantQuota>();
   #running = 0;
   #retrying = 0;
   /** Whose request came last, when it came, and when the last one before came of any other tenant. */
   #latest = { tenantId: "", atMs: Number.NEGATIVE_INFINITY, otherAtMs: Number.NEGATIVE_INFINITY };
 
-  constructor(options: LaneOptions) {
+  constructor(options: BulkheadOptions) {
     this.pool = options.pool;
     this.#options = options;
   }
 
   /** Why another request of a tenant is refused now, as UNAVAILABLE; undefined when it may be sent. */
-  refusal(tenantId: string): Problem | undefined {
+  rejection(tenantId: string): Problem | undefined {
     const { circuit, limit, tenantLimit } = this.#options;
     if (circuit.open) return this.#refuse("circuit", "The service is away for a moment; try again");
     if (this.#running >= limit) return this.#refuse("partition", "The service has more to do than it can; try again");
@@ -70,49 +70,49 @@ export class Lane {
    * A request comes in; `begin` is called when it is its turn: at once, or when its tenant has enough with the partition already while others
    * ask, as soon as one of those has left. `leave` ends it, begun or not.
    */
-  enter(tenantId: string, begin: () => void): Turn {
-    let share = this.#byTenant.get(tenantId);
-    if (!share) {
-      share = { running: 0, sent: 0, waiting: new Set() };
-      this.#byTenant.set(tenantId, share);
+  enter(tenantId: string, begin: () => void): Permit {
+    let quota = this.#byTenant.get(tenantId);
+    if (!quota) {
+      quota = { running: 0, sent: 0, waiting: new Set() };
+      this.#byTenant.set(tenantId, quota);
     }
     this.#running++;
-    share.running++;
-    const turn: Turn = { tenantId, begin, timer: undefined };
+    quota.running++;
+    const permit: Permit = { tenantId, begin, timer: undefined };
     const othersAsk = this.#othersAsk(tenantId);
-    if (!othersAsk) for (const waiting of share.waiting) this.#begin(share, waiting);
-    if (share.sent < this.#options.tenantTurns || !othersAsk) {
-      share.sent++;
+    if (!othersAsk) for (const waiting of quota.waiting) this.#begin(quota, waiting);
+    if (quota.sent < this.#options.tenantConcurrency || !othersAsk) {
+      quota.sent++;
       begin();
     } else {
-      share.waiting.add(turn);
-      turn.timer = setTimeout(() => this.#begin(share, turn), longestWaitMs);
+      quota.waiting.add(permit);
+      permit.timer = setTimeout(() => this.#begin(quota, permit), longestWaitMs);
       this.#options.metrics.waited.inc({ partition: this.#options.partition });
     }
-    return turn;
+    return permit;
   }
 
-  leave(turn: Turn, retried: boolean): void {
-    const { tenantId } = turn;
+  release(permit: Permit, retried: boolean): void {
+    const { tenantId } = permit;
     this.#running--;
     if (retried) this.#retrying--;
-    const share = this.#byTenant.get(tenantId);
-    if (!share) return;
-    if (--share.running === 0) this.#byTenant.delete(tenantId);
-    if (share.waiting.delete(turn)) {
-      clearTimeout(turn.timer);
+    const quota = this.#byTenant.get(tenantId);
+    if (!quota) return;
+    if (--quota.running === 0) this.#byTenant.delete(tenantId);
+    if (quota.waiting.delete(permit)) {
+      clearTimeout(permit.timer);
       return;
     }
-    share.sent--;
-    const [next] = share.waiting;
-    if (next && share.sent < this.#options.tenantTurns) this.#begin(share, next);
+    quota.sent--;
+    const [next] = quota.waiting;
+    if (next && quota.sent < this.#options.tenantConcurrency) this.#begin(quota, next);
   }
 
-  #begin(share: Share, turn: Turn): void {
-    share.waiting.delete(turn);
-    clearTimeout(turn.timer);
-    share.sent++;
-    turn.begin();
+  #begin(quota: TenantQuota, permit: Permit): void {
+    quota.waiting.delete(permit);
+    clearTimeout(permit.timer);
+    quota.sent++;
+    permit.begin();
   }
 
   /** Notes a request of a tenant. Tells whether any other tenant's came lately. */

@@ -27,8 +27,8 @@ const ask = (key: string, tenantId: string, on = gateway, init: Parameters<TestG
 /** Sends until a request is refused: how many were answered, and the refusal. */
 async function exhaust(send: () => ReturnType<typeof ask>) {
   for (let answered = 0; answered < 100; answered++) {
-    const answer = await send();
-    if (answer.status === 429) return { answered, refused: answer };
+    const response = await send();
+    if (response.status === 429) return { answered, refused: response };
   }
   throw new Error("no limit");
 }
@@ -68,8 +68,8 @@ test("the tokens of one tenant share its limit, and other tenants do not feel it
   await createTenant(gateway, "tenant-crowd");
   const keys: string[] = [];
   for (let index = 0; index < 6; index++) keys.push((await issueKey(gateway, { tenantId: "tenant-crowd" })).key);
-  const answers = await Promise.all(keys.flatMap((key) => [1, 2].map(() => ask(key, "tenant-crowd"))));
-  const refused = answers.filter(({ status }) => status === 429);
+  const responses = await Promise.all(keys.flatMap((key) => [1, 2].map(() => ask(key, "tenant-crowd"))));
+  const refused = responses.filter(({ status }) => status === 429);
   expect(refused.length).toBeGreaterThanOrEqual(4);
   expect(refused.map(({ body }) => (body.details as { limit: string }).limit)).toContain("tenant");
   const { key } = await createTenant(gateway, "tenant-quiet");

@@ -84,8 +84,8 @@ export class RateLimits {
   take(tokenId: string, tenantId: string, tenantRate: number | null = null, nowMs = performance.now()): readonly string[] {
     const ofToken = this.#tokens.refilled(tokenId, this.#rates.token, nowMs);
     const ofTenant = this.#tenants.refilled(tenantId, tenantRate ?? this.#rates.tenant, nowMs);
-    if (ofToken && ofToken.tokens < 1) throw this.#refusal("token", ofToken);
-    if (ofTenant && ofTenant.tokens < 1) throw this.#refusal("tenant", ofTenant);
+    if (ofToken && ofToken.tokens < 1) throw this.#rejection("token", ofToken);
+    if (ofTenant && ofTenant.tokens < 1) throw this.#rejection("tenant", ofTenant);
     if (ofToken) ofToken.tokens--;
     if (ofTenant) ofTenant.tokens--;
     if (ofToken && ofTenant)
@@ -94,7 +94,7 @@ export class RateLimits {
     return ofTenant ? headers(ofTenant.policy, state("tenant", ofTenant)) : [];
   }
 
-  #refusal(limit: LimitName, { rate, policy, tokens }: Bucket): Problem {
+  #rejection(limit: LimitName, { rate, policy, tokens }: Bucket): Problem {
     this.#metrics.rateLimited.inc({ limit });
     const waitMs = ((1 - tokens) / rate) * 1000;
     const retryAfter = Math.ceil(waitMs / 1000);

@@ -1,22 +1,22 @@
 import { bearerChallenge } from "@cell/http";
 import { Problem } from "@cell/problem";
 
-export interface RefusalOptions {
+export interface AuthenticationErrorOptions {
   /** It will be refused again, as long as nothing changes in the control plane: the verdict may be kept for a moment. */
-  lasting: boolean;
+  cacheable: boolean;
   /** False when the token was once a good one: whoever sends it is not trying tokens out. */
-  guess?: boolean;
+  countsAsAttempt?: boolean;
 }
 
 /** 401 for a token, with what follows from it. Holds nothing of the token. */
-export class Refusal extends Problem {
-  readonly lasting: boolean;
-  readonly guess: boolean;
+export class AuthenticationError extends Problem {
+  readonly cacheable: boolean;
+  readonly countsAsAttempt: boolean;
 
-  constructor(message: string, { lasting, guess = true }: RefusalOptions) {
+  constructor(message: string, { cacheable, countsAsAttempt = true }: AuthenticationErrorOptions) {
     const challenge = bearerChallenge({ error: "invalid_token", description: message });
     super("UNAUTHORIZED", message, { headers: { "www-authenticate": challenge } });
-    this.lasting = lasting;
-    this.guess = guess;
+    this.cacheable = cacheable;
+    this.countsAsAttempt = countsAsAttempt;
   }
 }

@@ -40,10 +40,10 @@ function load(target: () => TestGateway, key: string) {
     agents.set(gateway, agent);
     const headers = { authorization: `Bearer ${key}`, "x-tenant-id": "tenant-a" };
     return new Promise((resolve) => {
-      const sent = request(`${gateway.url}/api/v1/crm/customers`, { agent, method, headers }, (answer) => {
+      const sent = request(`${gateway.url}/api/v1/crm/customers`, { agent, method, headers }, (response) => {
         let text = "";
-        answer.setEncoding("utf8").on("data", (piece) => (text += piece));
-        answer.on("end", () => resolve(`${answer.statusCode} ${text}`));
+        response.setEncoding("utf8").on("data", (piece) => (text += piece));
+        response.on("end", () => resolve(`${response.statusCode} ${text}`));
       });
       sent.on("error", (error) => resolve(error.message));
       sent.end();

@@ -77,9 +77,9 @@ test("no token, accepted, refused or in trouble, is found in the log, the metric
   cell.on("/broken", (_incoming, outgoing) => outgoing.destroy());
   for (const token of [...good, ...bad, ...bad, "crm_live_ZzYyXxWwVvUuTtSsRrQqPpOoNnMmLlKk"]) {
     for (const path of ["/api/v1/crm/customers", "/api/v1/crm/broken", "/api/admin/keys"]) {
-      const answer = await fetch(url + path, { headers: { authorization: `Bearer ${token}`, "x-tenant-id": "tenant-a" } });
-      statuses.add(answer.status);
-      texts.push(await answer.text(), JSON.stringify([...answer.headers]));
+      const response = await fetch(url + path, { headers: { authorization: `Bearer ${token}`, "x-tenant-id": "tenant-a" } });
+      statuses.add(response.status);
+      texts.push(await response.text(), JSON.stringify([...response.headers]));
     }
   }
   expect([...statuses].sort()).toEqual([200, 401, 403, 429, 503]);

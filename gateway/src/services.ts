@@ -2,7 +2,7 @@ import type { Logger } from "@cell/http";
 import { openKysely } from "@cell/postgres/control";
 import { ApiKeys } from "./api-keys.ts";
 import { Authenticator } from "./authenticate.ts";
-import { Cells } from "./cells.ts";
+import { CellClient } from "./cells.ts";
 import type { Config, OidcConfig } from "./config.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FailedAttempts } from "./failed-attempts.ts";
@@ -25,7 +25,7 @@ export interface Services {
   rateLimits: RateLimits;
   controlPlane: ControlPlane;
   upstreams: Upstreams;
-  cells: Cells;
+  cells: CellClient;
   mover: Mover;
   /** To be called after a change of the control plane: this process then need not wait for its next look. */
   changed(): void;
@@ -48,7 +48,7 @@ export async function createServices(config: Config, log: Logger): Promise<Servi
   const controlPlane = new ControlPlane(db, config.cells, changed, log);
   const rateLimits = new RateLimits(config.rateLimits, metrics);
   const upstreams = new Upstreams(config, metrics);
-  const cells = new Cells(config, upstreams.calls);
+  const cells = new CellClient(config, upstreams.cellHttp);
   const mover = new Mover({ db, cells, changed, log });
   async function close(): Promise<void> {
     controlPlane.stop();

@@ -16,9 +16,9 @@ let held = 0;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  const lanes = { LANE_REQUESTS: "16", LANE_STREAMS: "8" };
+  const bulkheads = { LANE_REQUESTS: "16", LANE_STREAMS: "8" };
   database = await createDatabase();
-  gateway = await startTestGateway(database, `crm=${cell.url}`, lanes);
+  gateway = await startTestGateway(database, `crm=${cell.url}`, bulkheads);
   for (const tenantId of tenants) keys[tenantId] = (await createTenant(gateway, tenantId)).key;
   for (const path of ["/slow", "/customers/export"]) {
     cell.on(path, async (_incoming, outgoing) => {
@@ -45,9 +45,9 @@ const sheds = (reason: string) => readMetric(gateway, `gateway_shed_total{partit
 /** Has so many requests held by the cell, and as many more as are refused at once. */
 async function flood(tenantId: TenantId, count: number, taken: number, path = "/slow") {
   const before = held;
-  const answers = Array.from({ length: count }, () => ask(tenantId, path));
+  const responses = Array.from({ length: count }, () => ask(tenantId, path));
   while (held < before + taken) await sleep(5);
-  return answers;
+  return responses;
 }
 
 test("a tenant that floods gets its share and is told so; another one keeps getting its answers", async () => {
@@ -55,9 +55,9 @@ test("a tenant that floods gets its share and is told so; another one keeps gett
   const flooding = await flood("tenant-a", 40, 4);
   for (let round = 0; round < 20; round++) expect((await ask("tenant-b")).status).toBe(200);
   release.resolve();
-  const answers = await Promise.all(flooding);
-  const refused = answers.filter(({ status }) => status === 503);
-  expect([answers.filter(({ status }) => status === 200).length, refused.length]).toEqual([4, 36]);
+  const responses = await Promise.all(flooding);
+  const refused = responses.filter(({ status }) => status === 503);
+  expect([responses.filter(({ status }) => status === 200).length, refused.length]).toEqual([4, 36]);
   expect(refused[0]?.body).toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("This tenant has 4 requests running") });
   expect(refused[0]?.headers.get("retry-after")).toBe("1");
   expect(await sheds("tenant")).toBe(before + 36);

@@ -10,8 +10,8 @@ test.each([
   ["/imports/0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10/errors.csv", "streams"],
   ["/pipeline/funnel", "requests"],
   ["/opportunities/forecast", "requests"],
-])("%s may take long, among the tenant's %s", (path, lane) => {
-  expect(slowRouteOf(path)?.lane).toBe(lane);
+])("%s may take long, among the tenant's %s", (path, bulkhead) => {
+  expect(slowRouteOf(path)?.bulkhead).toBe(bulkhead);
 });
 
 test.each(["/customers", "/customers/import/x", "/audit-logs", "/imports/1/errorsxcsv", "/metrics/x", "/", "/import"])(

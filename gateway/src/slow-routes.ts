@@ -3,7 +3,7 @@ export interface SlowRoute {
   /** Below the cell's prefix, with parameters in braces. */
   path: string;
   /** `streams`: it runs beside the tenant's other requests; `requests`: it is one of them, and takes turns with other tenants'. */
-  lane: "requests" | "streams";
+  bulkhead: "requests" | "streams";
   /** In bytes, instead of the limit of all others. */
   bodyLimit?: number;
 }
@@ -12,15 +12,15 @@ const importBodyLimit = 64 * 1024 * 1024;
 
 /** The routes that may take seconds by their nature. Their answers may begin after `slowHeadersMs`; all others have `headersMs`. */
 const slowRoutes: readonly SlowRoute[] = [
-  { path: "/{resource}/import", lane: "streams", bodyLimit: importBodyLimit },
-  { path: "/imports/{id}/revert", lane: "streams" },
-  { path: "/imports/{id}/errors.csv", lane: "streams" },
-  { path: "/{resource}/export", lane: "streams" },
-  { path: "/audit-logs/verify", lane: "streams" },
-  { path: "/pipeline/{report}", lane: "requests" },
-  { path: "/reports/{report}", lane: "requests" },
-  { path: "/opportunities/forecast", lane: "requests" },
-  { path: "/metrics", lane: "requests" },
+  { path: "/{resource}/import", bulkhead: "streams", bodyLimit: importBodyLimit },
+  { path: "/imports/{id}/revert", bulkhead: "streams" },
+  { path: "/imports/{id}/errors.csv", bulkhead: "streams" },
+  { path: "/{resource}/export", bulkhead: "streams" },
+  { path: "/audit-logs/verify", bulkhead: "streams" },
+  { path: "/pipeline/{report}", bulkhead: "requests" },
+  { path: "/reports/{report}", bulkhead: "requests" },
+  { path: "/opportunities/forecast", bulkhead: "requests" },
+  { path: "/metrics", bulkhead: "requests" },
 ];
 
 const sources = slowRoutes.map(({ path }) => path.replaceAll(".", "\\.").replaceAll(/\{\w+\}/g, "[^/]+"));

@@ -46,9 +46,9 @@ test.each([
   "*",
 ])("the target %s is refused and never forwarded", async (target) => {
   const before = cell.requests.length;
-  const answer = await exchange(gateway.url, `GET ${target} HTTP/1.1\r\n${identity()}Connection: close\r\n\r\n`);
-  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
-  expect(answer).toContain('"code":"BAD_REQUEST"');
+  const response = await exchange(gateway.url, `GET ${target} HTTP/1.1\r\n${identity()}Connection: close\r\n\r\n`);
+  expect(response).toMatch(/^HTTP\/1\.1 400 /);
+  expect(response).toContain('"code":"BAD_REQUEST"');
   expect(cell.requests.length).toBe(before);
 });
 
@@ -57,8 +57,8 @@ test.each(["/internal", "/internal/tenants/x", "/INTERNAL/x", "/%69nternal/tenan
   async (path) => {
     const before = cell.requests.length;
     for (const method of ["GET", "PUT", "DELETE"]) {
-      const answer = await gateway.call(`/api/v1/crm${path}`, { key, tenantId: "tenant-a", method });
-      expect([answer.status, answer.body.code]).toEqual([404, "NOT_FOUND"]);
+      const response = await gateway.call(`/api/v1/crm${path}`, { key, tenantId: "tenant-a", method });
+      expect([response.status, response.body.code]).toEqual([404, "NOT_FOUND"]);
     }
     expect(cell.requests.length).toBe(before);
   },
@@ -99,11 +99,11 @@ test.each([
   ["a method of its own", "PROPFIND /api/v1/crm/x HTTP/1.1\r\n@\r\n", 405],
 ])("%s is refused in the error form", async (_what, text, status) => {
   const before = cell.requests.length;
-  const answer = await exchange(gateway.url, text.replace("@", identity()));
-  expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
-  const body = JSON.parse(answer.slice(answer.indexOf("\r\n\r\n") + 4).split("\r\nHTTP/1.1")[0] ?? "");
+  const response = await exchange(gateway.url, text.replace("@", identity()));
+  expect(response).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  const body = JSON.parse(response.slice(response.indexOf("\r\n\r\n") + 4).split("\r\nHTTP/1.1")[0] ?? "");
   expect(body).toMatchObject({ code: expect.any(String), message: expect.any(String), requestId: expect.any(String) });
-  expect(answer.toLowerCase()).toContain(`x-request-id: ${body.requestId}`);
+  expect(response.toLowerCase()).toContain(`x-request-id: ${body.requestId}`);
   expect(cell.requests.slice(before).filter(({ method }) => method === "GET")).toEqual([]);
 });
 
@@ -117,8 +117,8 @@ test("unknown paths are 404, known ones with another method 405 with Allow", asy
     ["/api/admin/tenants/x", "POST", "GET, PATCH, DELETE"],
     ["/openapi/crm.json", "DELETE", "GET"],
   ] as const) {
-    const answer = await gateway.call(path, { method });
-    expect([answer.status, answer.body.code, answer.headers.get("allow")]).toEqual([405, "METHOD_NOT_ALLOWED", allow]);
+    const response = await gateway.call(path, { method });
+    expect([response.status, response.body.code, response.headers.get("allow")]).toEqual([405, "METHOD_NOT_ALLOWED", allow]);
   }
   expect((await gateway.call("/health", { method: "HEAD" })).status).toBe(200);
 });

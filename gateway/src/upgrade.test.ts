@@ -29,9 +29,9 @@ test.each(["websocket", "WebSocket", "h2c, websocket"])(
   "Upgrade: %s is refused in the form of every error and reaches no cell",
   async (upgrade) => {
     const before = cell.requests.length;
-    const answer = await ask(upgrade);
-    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
-    expect(JSON.parse(answer.slice(answer.indexOf("\r\n\r\n")))).toMatchObject({
+    const response = await ask(upgrade);
+    expect(response).toMatch(/^HTTP\/1\.1 400 /);
+    expect(JSON.parse(response.slice(response.indexOf("\r\n\r\n")))).toMatchObject({
       code: "BAD_REQUEST",
       details: { fields: [{ path: "Upgrade", code: "NOT_SUPPORTED" }] },
     });

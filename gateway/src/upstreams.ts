@@ -1,17 +1,17 @@
 import { json as readJson } from "node:stream/consumers";
 import { newRequestId } from "@cell/http";
-import { Calls, SilenceError } from "./calls.ts";
-import { Circuit, type Health } from "./circuit.ts";
+import { CellHttp, SilenceError } from "./calls.ts";
+import { CircuitBreaker, type Health } from "./circuit.ts";
 import type { Config } from "./config.ts";
-import { Lane, type LaneOptions } from "./lane.ts";
+import { Bulkhead, type BulkheadOptions } from "./lane.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 import { ConnectionPool } from "./transport/pool.ts";
 
 /** A partition of a cell. Streams have a lane of their own, so that slow bodies and event streams do not hold up the rest. */
 export interface Upstream {
-  readonly requests: Lane;
-  readonly streams: Lane;
-  readonly circuit: Circuit;
+  readonly requests: Bulkhead;
+  readonly streams: Bulkhead;
+  readonly circuit: CircuitBreaker;
 }
 
 /** How long a partition may take to say that it is alive. */
@@ -20,7 +20,7 @@ const healthTimeoutMs = 1_000;
 /** The partitions by address; their connections are opened when first used. */
 export class Upstreams {
   /** For what the gateway itself asks of the cells. */
-  readonly calls: Calls;
+  readonly cellHttp: CellHttp;
   readonly #byUrl = new Map<string, Upstream>();
   readonly #partitions: ReadonlyMap<string, string>;
   readonly #config: Config;
@@ -29,7 +29,7 @@ export class Upstreams {
   constructor(config: Config, metrics: GatewayMetrics) {
     this.#config = config;
     this.#metrics = metrics;
-    this.calls = new Calls(config.timeouts.connectMs);
+    this.cellHttp = new CellHttp(config.timeouts.connectMs);
     this.#partitions = new Map(config.cells.flatMap(({ name, urls }) => urls.map((url, index) => [url, `${name}-${index + 1}`])));
   }
 
@@ -45,9 +45,9 @@ export class Upstreams {
   /** How a partition is; asked on a new connection, as those that are open may be what is broken. */
   async healthOf(url: string, timeoutMs = healthTimeoutMs): Promise<Health> {
     try {
-      const answer = await this.calls.send(url, { path: "/health", silentMs: timeoutMs });
-      answer.destroy();
-      return answer.statusCode === 200 ? "alive" : "away";
+      const response = await this.cellHttp.send(url, { path: "/health", silentMs: timeoutMs });
+      response.destroy();
+      return response.statusCode === 200 ? "alive" : "away";
     } catch (error) {
       return error instanceof SilenceError ? "silent" : "away";
     }
@@ -57,8 +57,8 @@ export class Upstreams {
   async stateOf(url: string): Promise<{ problems: string[]; openDoors: number }> {
     try {
       const headers = { "x-request-id": newRequestId() };
-      const answer = await this.calls.send(url, { path: "/ready", headers, silentMs: healthTimeoutMs });
-      const { problems, checks } = (await readJson(answer)) as { problems?: unknown; checks?: { openDoors?: unknown } };
+      const response = await this.cellHttp.send(url, { path: "/ready", headers, silentMs: healthTimeoutMs });
+      const { problems, checks } = (await readJson(response)) as { problems?: unknown; checks?: { openDoors?: unknown } };
       return {
         problems: Array.isArray(problems) ? problems.filter((problem) => typeof problem === "string") : [],
         openDoors: Number.isInteger(checks?.openDoors) ? Number(checks?.openDoors) : 0,
@@ -70,7 +70,7 @@ export class Upstreams {
 
   /** Cuts all connections. */
   close(): void {
-    this.calls.close();
+    this.cellHttp.close();
     for (const { circuit, requests, streams } of this.#byUrl.values()) {
       circuit.stop();
       requests.pool.destroy();
@@ -79,35 +79,40 @@ export class Upstreams {
   }
 
   #open(url: string): Upstream {
-    const { requests, streams, tenantTurns } = this.#config.lanes;
+    const { requests, streams, tenantConcurrency } = this.#config.bulkheads;
     const partition = this.#partitions.get(url) ?? new URL(url).host;
     this.#metrics.circuitOpen.set({ partition }, 0);
     const { headersMs } = this.#config.timeouts;
-    const circuit = new Circuit({
+    const circuit = new CircuitBreaker({
       probe: (timeoutMs) => this.healthOf(url, timeoutMs),
-      answerMs: headersMs,
+      responseMs: headersMs,
       changed: (open) => {
         this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0);
         // The longer time of slow routes is for a partition that works.
-        if (open) for (const lane of [upstream.requests, upstream.streams]) lane.pool.distrust(headersMs);
+        if (open) for (const bulkhead of [upstream.requests, upstream.streams]) bulkhead.pool.distrust(headersMs);
       },
     });
     const upstream = {
-      requests: this.#openLane(url, { limit: requests, tenantTurns }, circuit, partition),
-      streams: this.#openLane(url, { limit: streams, tenantTurns: Number.POSITIVE_INFINITY }, circuit, partition),
+      requests: this.#openBulkhead(url, { limit: requests, tenantConcurrency }, circuit, partition),
+      streams: this.#openBulkhead(url, { limit: streams, tenantConcurrency: Number.POSITIVE_INFINITY }, circuit, partition),
       circuit,
     };
     return upstream;
   }
 
-  #openLane(url: string, sizes: Pick<LaneOptions, "limit" | "tenantTurns">, circuit: Circuit, partition: string): Lane {
-    const { timeouts, lanes } = this.#config;
+  #openBulkhead(
+    url: string,
+    sizes: Pick<BulkheadOptions, "limit" | "tenantConcurrency">,
+    circuit: CircuitBreaker,
+    partition: string,
+  ): Bulkhead {
+    const { timeouts, bulkheads } = this.#config;
     const pool = new ConnectionPool(url, {
       connectMs: timeouts.connectMs,
       bodyIdleMs: timeouts.bodyIdleMs,
       unanswered: (nowMs) => circuit.watch(nowMs),
     });
-    const tenantLimit = Math.max(1, Math.floor((sizes.limit * lanes.tenantPercent) / 100));
-    return new Lane({ ...sizes, pool, circuit, partition, tenantLimit, metrics: this.#metrics });
+    const tenantLimit = Math.max(1, Math.floor((sizes.limit * bulkheads.tenantPercent) / 100));
+    return new Bulkhead({ ...sizes, pool, circuit, partition, tenantLimit, metrics: this.#metrics });
   }
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Attempt, Write } from "./history.ts";
 import { send } from "./http.ts";
 import type { Workload } from "./workload.ts";
-import type { TenantKeys, World } from "./world.ts";
+import type { TenantKeys, Testbed } from "./world.ts";
 
 /** Every so often a client repeats what was acknowledged already. */
 const repeatShare = 0.03;
@@ -10,7 +10,7 @@ const repeatShare = 0.03;
 /** The clients of one tenant: each sends one write after another, and each write until it is acknowledged or refused. */
 export class Clients {
   readonly writes: Write[] = [];
-  readonly #world: World;
+  readonly #testbed: Testbed;
   readonly #tenant: TenantKeys;
   readonly #workload: Workload;
   readonly #random: () => number;
@@ -19,8 +19,8 @@ export class Clients {
   #stopping = false;
   #giveUpMs = Number.POSITIVE_INFINITY;
 
-  constructor(world: World, tenant: TenantKeys, workload: Workload, random: () => number) {
-    this.#world = world;
+  constructor(testbed: Testbed, tenant: TenantKeys, workload: Workload, random: () => number) {
+    this.#testbed = testbed;
     this.#tenant = tenant;
     this.#workload = workload;
     this.#random = random;
@@ -93,11 +93,11 @@ export class Clients {
     if (write.ifMatch !== undefined) headers["if-match"] = `"${write.ifMatch}"`;
     try {
       const { method, path, body } = write;
-      const answer = await send(`${this.#world.gateway}/api/v1/crm${path}`, { method, headers, body });
-      attempt.status = answer.status;
-      if (answer.status >= 400) attempt.code = codeOf(answer.text);
-      if (answer.status >= 500) attempt.message = answer.text;
-      return { status: answer.status, text: answer.text, replayed: answer.headers["idempotency-replayed"] === "true" };
+      const response = await send(`${this.#testbed.gateway}/api/v1/crm${path}`, { method, headers, body });
+      attempt.status = response.status;
+      if (response.status >= 400) attempt.code = codeOf(response.text);
+      if (response.status >= 500) attempt.message = response.text;
+      return { status: response.status, text: response.text, replayed: response.headers["idempotency-replayed"] === "true" };
     } catch (error) {
       attempt.code = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
       return { status: undefined, text: "", replayed: false };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import type { Fault } from "./faults.ts";
-import type { World } from "./world.ts";
+import type { Testbed } from "./world.ts";
 
 /** What keeps a database that lives from serving. */
 export const databaseFaults: readonly Fault[] = [
@@ -13,10 +13,10 @@ export const databaseFaults: readonly Fault[] = [
     setup: { crm: { DATABASE_CONNECTIONS: "12", TENANT_CONNECTIONS: "8" } },
     rounds: 3,
     restMs: 3_000,
-    async round({ world }) {
-      const taken = new Taken(world.databaseUrl);
+    async round({ testbed }) {
+      const taken = new Taken(testbed.databaseUrl);
       await taken.fill();
-      world.database.cut();
+      testbed.database.cut();
       const until = performance.now() + 4_000;
       // What is cut is free for a moment: it is taken too.
       while (performance.now() < until) {
@@ -32,7 +32,7 @@ export const databaseFaults: readonly Fault[] = [
     setup: { crm: { DATABASE_CONNECTIONS: "12", TENANT_CONNECTIONS: "8" } },
     rounds: 4,
     restMs: 3_000,
-    round: ({ world, number }) => lock(world, number, 3_000),
+    round: ({ testbed, number }) => lock(testbed, number, 3_000),
   },
   {
     name: "endless-query",
@@ -40,7 +40,7 @@ export const databaseFaults: readonly Fault[] = [
     setup: { crm: { STATEMENT_TIMEOUT_MS: "700" } },
     rounds: 4,
     restMs: 3_000,
-    round: ({ world, number }) => lock(world, number, 4_000),
+    round: ({ testbed, number }) => lock(testbed, number, 4_000),
   },
   {
     name: "disk-full",
@@ -48,8 +48,8 @@ export const databaseFaults: readonly Fault[] = [
     setup: { diskMb: 700 },
     rounds: 3,
     restMs: 3_000,
-    async round({ world }) {
-      const filler = fill(world.dataDir);
+    async round({ testbed }) {
+      const filler = fill(testbed.dataDir);
       await sleep(4_000);
       rmSync(filler);
     },
@@ -86,8 +86,8 @@ class Taken {
 }
 
 /** Holds locks of one kind after the other on the tables of every tenant under attack. */
-async function lock(world: World, number: number, holdMs: number): Promise<void> {
-  const client = new pg.Client({ connectionString: world.databaseUrl, application_name: "chaos" });
+async function lock(testbed: Testbed, number: number, holdMs: number): Promise<void> {
+  const client = new pg.Client({ connectionString: testbed.databaseUrl, application_name: "chaos" });
   await client.connect();
   try {
     const { rows } = await client.query<{ schema: string }>("select schema from crm.tenants order by created_at desc limit 1");

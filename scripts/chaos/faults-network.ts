@@ -12,9 +12,9 @@ export const networkFaults: readonly Fault[] = [
     rounds: 3,
     restMs: 1_000,
     smoke: true,
-    async round({ world, random }) {
+    async round({ testbed, random }) {
       for (let times = 0; times < 15; times++) {
-        world.database.cut(random() < 0.2 ? 1 : random());
+        testbed.database.cut(random() < 0.2 ? 1 : random());
         await sleep(200);
       }
     },
@@ -25,7 +25,7 @@ export const networkFaults: readonly Fault[] = [
     setup: {},
     rounds: 3,
     restMs: 500,
-    async round({ world: { database } }) {
+    async round({ testbed: { database } }) {
       database.delayMs = 5;
       database.jitterMs = 60;
       await sleep(5_000);
@@ -41,7 +41,7 @@ export const networkFaults: readonly Fault[] = [
     setup: {},
     rounds: 4,
     restMs: 3_000,
-    async round({ world: { database }, number }) {
+    async round({ testbed: { database }, number }) {
       if (number % 2 === 0) database.swallow();
       else database.stall();
       await sleep(3_000);
@@ -54,7 +54,7 @@ export const networkFaults: readonly Fault[] = [
     setup: { balanced: true },
     rounds: 4,
     restMs: 3_000,
-    async round({ world: { cells }, number }) {
+    async round({ testbed: { cells }, number }) {
       if (!cells) throw new Error("the setup is not balanced");
       if (number % 2 === 0) cells.swallow();
       else cells.stall();
@@ -69,7 +69,7 @@ export const networkFaults: readonly Fault[] = [
     rounds: 3,
     restMs: 500,
     smoke: true,
-    async round({ world: { database }, random }) {
+    async round({ testbed: { database }, random }) {
       database.commitFate = () => (random() < 0.1 ? "lose" : "pass");
       await sleep(5_000);
       database.commitFate = () => "pass";
@@ -81,7 +81,7 @@ export const networkFaults: readonly Fault[] = [
     setup: { clock: true },
     rounds: 6,
     restMs: 2_000,
-    async round({ world, number }) {
+    async round({ testbed, number }) {
       const steps = [
         [60 * minuteMs, 60 * minuteMs],
         [-60 * minuteMs, -60 * minuteMs],
@@ -91,9 +91,9 @@ export const networkFaults: readonly Fault[] = [
         [-20_000, -20_000],
       ] as const;
       const [gatewayMs, crmMs] = steps[number % steps.length] ?? [0, 0];
-      world.step(gatewayMs, crmMs);
+      testbed.step(gatewayMs, crmMs);
       await sleep(3_000);
-      world.step(0);
+      testbed.step(0);
     },
   },
 ];

@@ -5,7 +5,7 @@ import { isAlive, sendSignal } from "@cell/postgres/embedded/process";
 import type { ServiceName } from "../start/system.ts";
 import type { Fault, Round } from "./faults.ts";
 import { send } from "./http.ts";
-import type { World } from "./world.ts";
+import type { Testbed } from "./world.ts";
 
 /** Processes killed, stopped and replaced. */
 export const processFaults: readonly Fault[] = [
@@ -16,11 +16,11 @@ export const processFaults: readonly Fault[] = [
     rounds: 3,
     restMs: 3_000,
     smoke: true,
-    async round({ world }) {
-      const postmaster = world.pid("postgres");
+    async round({ testbed }) {
+      const postmaster = testbed.pid("postgres");
       // Stopped first, it cannot start backends meanwhile.
       sendSignal(postmaster, "SIGSTOP");
-      world.kill(postmaster, ...childrenOf(postmaster));
+      testbed.kill(postmaster, ...childrenOf(postmaster));
     },
   },
   {
@@ -29,10 +29,10 @@ export const processFaults: readonly Fault[] = [
     setup: {},
     rounds: 3,
     restMs: 3_000,
-    async round({ world, random }) {
-      const backends = backendsOf(world);
+    async round({ testbed, random }) {
+      const backends = backendsOf(testbed);
       const chosen = backends[Math.floor(random() * backends.length)];
-      if (chosen !== undefined) world.kill(chosen);
+      if (chosen !== undefined) testbed.kill(chosen);
     },
   },
   {
@@ -42,7 +42,7 @@ export const processFaults: readonly Fault[] = [
     rounds: 3,
     restMs: 3_000,
     smoke: true,
-    round: async ({ world }) => world.kill(world.pid("crm")),
+    round: async ({ testbed }) => testbed.kill(testbed.pid("crm")),
   },
   {
     name: "gateway-kill",
@@ -51,7 +51,7 @@ export const processFaults: readonly Fault[] = [
     rounds: 3,
     restMs: 3_000,
     smoke: true,
-    round: async ({ world }) => world.kill(world.pid("gateway")),
+    round: async ({ testbed }) => testbed.kill(testbed.pid("gateway")),
   },
   {
     name: "stop",
@@ -59,13 +59,13 @@ export const processFaults: readonly Fault[] = [
     setup: {},
     rounds: 4,
     restMs: 3_000,
-    async round({ world, number, random }) {
-      const backends = backendsOf(world);
+    async round({ testbed, number, random }) {
+      const backends = backendsOf(testbed);
       const pids = [
-        backends[Math.floor(random() * backends.length)] ?? world.pid("postgres"),
-        world.pid("postgres"),
-        world.pid("crm"),
-        world.pid("gateway"),
+        backends[Math.floor(random() * backends.length)] ?? testbed.pid("postgres"),
+        testbed.pid("postgres"),
+        testbed.pid("crm"),
+        testbed.pid("gateway"),
       ];
       const pid = pids[number % pids.length] ?? 0;
       sendSignal(pid, "SIGSTOP");
@@ -104,8 +104,8 @@ function parentOf(pid: number): number | undefined {
 }
 
 /** The server's processes that work for tenants. */
-function backendsOf(world: World): number[] {
-  return childrenOf(world.pid("postgres")).filter((pid) => {
+function backendsOf(testbed: Testbed): number[] {
+  return childrenOf(testbed.pid("postgres")).filter((pid) => {
     try {
       return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(": tenant_");
     } catch {
@@ -114,33 +114,33 @@ function backendsOf(world: World): number[] {
   });
 }
 
-async function replaceCell({ world }: Round): Promise<void> {
-  const { cells } = world;
+async function replaceCell({ testbed }: Round): Promise<void> {
+  const { cells } = testbed;
   if (!cells) throw new Error("the setup is not balanced");
   const usual = cells.targetPort;
   const other = await freePort(usual + 30);
-  await replace(world, "crm", other, (port) => {
+  await replace(testbed, "crm", other, (port) => {
     cells.targetPort = port;
   });
 }
 
-async function replaceGateway({ world }: Round): Promise<void> {
-  const usual = new URL(world.gateway);
+async function replaceGateway({ testbed }: Round): Promise<void> {
+  const usual = new URL(testbed.gateway);
   const other = await freePort(Number(usual.port) + 40);
-  await replace(world, "gateway", other, (port) => {
+  await replace(testbed, "gateway", other, (port) => {
     const moved = new URL(usual);
     moved.port = String(port);
-    world.gateway = moved.origin;
+    testbed.gateway = moved.origin;
   });
 }
 
 /** As a balancer does: new connections go to the other process, then the old one is told to end; and back again. */
-async function replace(world: World, name: ServiceName, otherPort: number, direct: (port: number) => void): Promise<void> {
-  const usual = name === "crm" ? (world.cells?.targetPort ?? 0) : Number(new URL(world.gateway).port);
-  const old = world.pid(name);
-  const endAnother = await world.startAnother(name, otherPort);
+async function replace(testbed: Testbed, name: ServiceName, otherPort: number, direct: (port: number) => void): Promise<void> {
+  const usual = name === "crm" ? (testbed.cells?.targetPort ?? 0) : Number(new URL(testbed.gateway).port);
+  const old = testbed.pid(name);
+  const endAnother = await testbed.startAnother(name, otherPort);
   direct(otherPort);
-  world.ended.add(old);
+  testbed.ended.add(old);
   sendSignal(old, "SIGTERM");
   await endOf(old);
   await readiness(`http://127.0.0.1:${usual}`);
@@ -157,8 +157,8 @@ async function endOf(pid: number): Promise<void> {
 
 async function readiness(url: string): Promise<void> {
   for (let waited = 0; waited < 30_000; waited += 50) {
-    const answer = await send(`${url}/ready`, { method: "GET" }).catch(() => undefined);
-    if (answer?.status === 200) return;
+    const response = await send(`${url}/ready`, { method: "GET" }).catch(() => undefined);
+    if (response?.status === 200) return;
     await sleep(50);
   }
   throw new Error(`${url} does not get ready again`);

@@ -1,11 +1,11 @@
 import { databaseFaults } from "./faults-database.ts";
 import { networkFaults } from "./faults-network.ts";
 import { processFaults } from "./faults-process.ts";
-import type { Setup, World } from "./world.ts";
+import type { Setup, Testbed } from "./world.ts";
 
 /** What a round of a fault has to work with. */
 export interface Round {
-  world: World;
+  testbed: Testbed;
   /** From 0. */
   number: number;
   random: () => number;

@@ -24,7 +24,7 @@ export interface Write {
   /** The record that it changes, or adds to. */
   subject: string | undefined;
   /** Statuses with which it may be refused for good. */
-  refusals: readonly number[];
+  rejections: readonly number[];
   attempts: Attempt[];
   /** The first answer of success. */
   acknowledged: { status: number; text: string } | undefined;

@@ -1,6 +1,6 @@
 import { Agent, type IncomingHttpHeaders, request } from "node:http";
 
-export interface Answer {
+export interface ReceivedResponse {
   status: number;
   headers: IncomingHttpHeaders;
   text: string;
@@ -18,7 +18,7 @@ const patienceMs = 30_000;
 export const connections = new Agent({ keepAlive: true });
 
 /** Sends one request and reads the whole answer. Rejects when none comes, with the socket's error. */
-export function send(url: string, { method, headers = {}, body }: Sending): Promise<Answer> {
+export function send(url: string, { method, headers = {}, body }: Sending): Promise<ReceivedResponse> {
   const text = body === undefined ? undefined : JSON.stringify(body);
   const length = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
   return new Promise((resolve, reject) => {

@@ -2,7 +2,7 @@ import pg from "pg";
 import { type History, isFailure, longestOf, outageOf, type Write } from "./history.ts";
 
 /** What a history comes to. */
-export interface Verdict {
+export interface HistoryCheck {
   acknowledged: number;
   refused: number;
   unknown: number;
@@ -40,7 +40,7 @@ interface Entry {
 }
 
 /** Compares all that clients were told with all that the database holds. */
-export async function judge(history: History, databaseUrl: string, schema: string): Promise<Verdict> {
+export async function checkHistory(history: History, databaseUrl: string, schema: string): Promise<HistoryCheck> {
   const { writes } = history;
   const stored = await read(databaseUrl, schema);
   const broken: string[] = [];
@@ -52,23 +52,24 @@ export async function judge(history: History, databaseUrl: string, schema: strin
     const effects = Math.max(entries, rows);
     if (effects > 1) {
       twice++;
-      broken.push(`${told(write)} happened ${effects} times`);
+      broken.push(`${recorded(write)} happened ${effects} times`);
     }
-    if (entries !== rows && hasRow(write)) broken.push(`${told(write)} has ${rows} rows and ${entries} audit entries`);
+    if (entries !== rows && hasRow(write)) broken.push(`${recorded(write)} has ${rows} rows and ${entries} audit entries`);
     if (write.acknowledged && Math.min(entries, hasRow(write) ? rows : entries) === 0 && !changesNothing(write)) {
       lost++;
-      broken.push(`${told(write)} was acknowledged and is not there`);
+      broken.push(`${recorded(write)} was acknowledged and is not there`);
     }
-    if (write.refused && effects > 0) broken.push(`${told(write)} was refused (${write.refused.text}) and is there`);
-    if (write.refused && !write.refusals.includes(write.refused.status)) broken.push(`${told(write)} was refused: ${write.refused.text}`);
-    if (!write.acknowledged && !write.refused) broken.push(`${told(write)} could not be brought to an end: ${lastCodes(write)}`);
-    for (const text of write.differing) broken.push(`${told(write)}: a repeat was answered ${text}, not ${write.acknowledged?.text}`);
+    if (write.refused && effects > 0) broken.push(`${recorded(write)} was refused (${write.refused.text}) and is there`);
+    if (write.refused && !write.rejections.includes(write.refused.status))
+      broken.push(`${recorded(write)} was refused: ${write.refused.text}`);
+    if (!write.acknowledged && !write.refused) broken.push(`${recorded(write)} could not be brought to an end: ${lastCodes(write)}`);
+    for (const text of write.differing) broken.push(`${recorded(write)}: a repeat was answered ${text}, not ${write.acknowledged?.text}`);
   }
   for (const write of writes.filter(({ kind, acknowledged }) => kind === "import" && acknowledged)) {
     const counts = importedRows(write, stored);
     lost += counts.lost;
     twice += counts.twice;
-    if (counts.lost + counts.twice > 0) broken.push(`${told(write)} has lost ${counts.lost} of its rows and has ${counts.twice} twice`);
+    if (counts.lost + counts.twice > 0) broken.push(`${recorded(write)} has lost ${counts.lost} of its rows and has ${counts.twice} twice`);
   }
   broken.push(...sums(stored), ...versions(stored), ...faultsOfOurs(writes));
   const acknowledged = writes.filter((write) => write.acknowledged).length;
@@ -98,7 +99,7 @@ function importedRows({ id, body }: Write, { rows }: Stored): { lost: number; tw
   return { lost: counts.filter((count) => count === 0).length, twice: counts.filter((count) => count > 1).length };
 }
 
-function told({ id, kind, acknowledged }: Write): string {
+function recorded({ id, kind, acknowledged }: Write): string {
   return `${kind} ${id} (${acknowledged ? acknowledged.status : "never acknowledged"})`;
 }
 
@@ -124,7 +125,7 @@ function faultsOfOurs(writes: readonly Write[]): string[] {
   return writes.flatMap((write) =>
     write.attempts
       .filter(({ status }) => status === 500 || status === 401 || status === 403)
-      .map(({ status, code }) => `${told(write)} was answered ${status} ${code}`),
+      .map(({ status, code }) => `${recorded(write)} was answered ${status} ${code}`),
   );
 }
 
@@ -176,14 +177,14 @@ async function read(databaseUrl: string, schema: string): Promise<Stored> {
       `select name as id from $tenant.customers union all select name from $tenant.opportunities union all
        select name from $tenant.contracts union all select notes from $tenant.payments`,
     );
-    const [kept] = await rows<{ kept: number }>("select count(*)::int as kept from $tenant.idempotency_keys");
+    const [stored] = await rows<{ kept: number }>("select count(*)::int as kept from $tenant.idempotency_keys");
     return {
       entries: Map.groupBy(entries, ({ requestId }) => requestId),
       rows: new Map([...Map.groupBy(named, ({ id }) => id)].map(([id, same]) => [id, same.length])),
       opportunities: await rows("select opportunity_id as id, version from $tenant.opportunities"),
       contracts: await rows("select contract_id as id, version, received_amount::text as received from $tenant.contracts"),
       payments: await rows(`select payment_id as id, contract_id as "contractId", amount::text as amount, status from $tenant.payments`),
-      kept: kept?.kept ?? 0,
+      kept: stored?.kept ?? 0,
     };
   } finally {
     await client.end();

@@ -3,9 +3,9 @@ import { Clients } from "./clients.ts";
 import type { Fault } from "./faults.ts";
 import { type History, isFailure, randomOf, type Write } from "./history.ts";
 import { call } from "./http.ts";
-import { judge, type Verdict } from "./judge.ts";
+import { checkHistory, type HistoryCheck } from "./judge.ts";
 import { Workload } from "./workload.ts";
-import type { TenantKeys, World } from "./world.ts";
+import type { TenantKeys, Testbed } from "./world.ts";
 
 export interface RunOptions {
   clients: number;
@@ -22,7 +22,7 @@ export interface RunOptions {
   restMs: number;
 }
 
-export interface Result extends Verdict {
+export interface Result extends HistoryCheck {
   fault: string;
   rounds: number;
   /** From the first round to the last write. */
@@ -41,12 +41,12 @@ const sealedWithinMs = 20_000;
 const importedWithinMs = 60_000;
 
 /** Lets clients write while a fault comes and goes, and judges what became of their writes. */
-export async function run(world: World, fault: Fault, options: RunOptions): Promise<Result> {
+export async function run(testbed: Testbed, fault: Fault, options: RunOptions): Promise<Result> {
   const random = randomOf(options.seed);
   const suffix = Math.floor(Date.now() / 1000).toString(36);
-  const tenant = await world.tenant(`${fault.name}-${suffix}`, users);
+  const tenant = await testbed.tenant(`${fault.name}-${suffix}`, users);
   const workload = new Workload(`${fault.name}-${suffix}`, random);
-  const clients = new Clients(world, tenant, workload, random);
+  const clients = new Clients(testbed, tenant, workload, random);
   const history: History = { writes: clients.writes, rounds: [] };
   clients.start(options.clients);
   while (clients.acknowledged < warmUp) await sleep(20);
@@ -54,15 +54,19 @@ export async function run(world: World, fault: Fault, options: RunOptions): Prom
   const startedMs = performance.now();
   const imported = workload.import(options.importedRows);
   clients.also(imported);
-  await playRounds(world, fault, { ...options, random, clients, history });
+  await playRounds(testbed, fault, { ...options, random, clients, history });
   await clients.stop(settleMs);
   const seconds = (performance.now() - startedMs) / 1000;
   const failed = fault.seamless ? seams(history) : [];
   await repeatSome(clients, options.repeats, random);
-  failed.push(...(await importFaults(world, tenant, imported)));
-  const broken = [...failed, ...(await trailFaults(world, tenant)), ...world.unexpectedEnds().map((name) => `${name} has ended by itself`)];
-  const verdict = await judge(history, world.databaseUrl, tenant.schema);
-  return { fault: fault.name, rounds: history.rounds.length, seconds, ...verdict, broken: [...broken, ...verdict.broken] };
+  failed.push(...(await importFaults(testbed, tenant, imported)));
+  const broken = [
+    ...failed,
+    ...(await trailFaults(testbed, tenant)),
+    ...testbed.unexpectedEnds().map((name) => `${name} has ended by itself`),
+  ];
+  const check = await checkHistory(history, testbed.databaseUrl, tenant.schema);
+  return { fault: fault.name, rounds: history.rounds.length, seconds, ...check, broken: [...broken, ...check.broken] };
 }
 
 interface Play extends Omit<RunOptions, "clients"> {
@@ -71,7 +75,7 @@ interface Play extends Omit<RunOptions, "clients"> {
   history: History;
 }
 
-async function playRounds(world: World, fault: Fault, play: Play): Promise<void> {
+async function playRounds(testbed: Testbed, fault: Fault, play: Play): Promise<void> {
   const { clients, history, random } = play;
   const before = clients.acknowledged;
   const deadlineMs = performance.now() + timeLimitMs;
@@ -79,7 +83,7 @@ async function playRounds(world: World, fault: Fault, play: Play): Promise<void>
   for (let number = 0; number < wanted || clients.acknowledged - before < play.acknowledged; number++) {
     if (performance.now() > deadlineMs) throw new Error(`${fault.name}: only ${clients.acknowledged - before} writes in 15 minutes`);
     const startMs = performance.now();
-    await fault.round({ world, number, random });
+    await fault.round({ testbed, number, random });
     history.rounds.push({ what: fault.name, startMs, endMs: performance.now() });
     await recovery(clients);
     await sleep(Math.min(fault.restMs, play.restMs));
@@ -122,11 +126,11 @@ async function repeatSome(clients: Clients, repeats: number, random: () => numbe
 }
 
 /** Lets the import in the background come to its end. */
-async function importFaults(world: World, { tenantId, keys }: TenantKeys, { acknowledged }: Write): Promise<string[]> {
+async function importFaults(testbed: Testbed, { tenantId, keys }: TenantKeys, { acknowledged }: Write): Promise<string[]> {
   if (!acknowledged) return ["the import was never taken"];
   const { importId } = JSON.parse(acknowledged.text) as { importId: string };
   const headers = { authorization: `Bearer ${keys[0]}`, "x-tenant-id": tenantId };
-  const url = `${world.gateway}/api/v1/crm/imports/${importId}`;
+  const url = `${testbed.gateway}/api/v1/crm/imports/${importId}`;
   const deadlineMs = performance.now() + importedWithinMs;
   for (;;) {
     const { status, failed } = await call<{ status: string; failed: number }>(url, { method: "GET", headers });
@@ -137,9 +141,9 @@ async function importFaults(world: World, { tenantId, keys }: TenantKeys, { ackn
 }
 
 /** Lets the sealer catch up, and has the trail verified. */
-async function trailFaults(world: World, { tenantId, keys }: TenantKeys): Promise<string[]> {
+async function trailFaults(testbed: Testbed, { tenantId, keys }: TenantKeys): Promise<string[]> {
   const headers = { authorization: `Bearer ${keys[0]}`, "x-tenant-id": tenantId };
-  const ask = <Body>(path: string) => call<Body>(`${world.gateway}/api/v1/crm${path}`, { method: "GET", headers });
+  const ask = <Body>(path: string) => call<Body>(`${testbed.gateway}/api/v1/crm${path}`, { method: "GET", headers });
   const { total } = await ask<{ total: number }>("/audit-logs?pageSize=1&total=exact");
   const deadlineMs = performance.now() + sealedWithinMs;
   for (;;) {

@@ -76,7 +76,7 @@ export class Workload {
       body: body(id),
       ifMatch: undefined,
       subject: undefined,
-      refusals: [],
+      rejections: [],
       attempts: [],
       acknowledged: undefined,
       refused: undefined,
@@ -105,8 +105,8 @@ export class Workload {
   /** Never the amount that it has: each change is one. */
   #change({ id: subject }: Opportunity, ifMatch: number | undefined): Write {
     const body = () => ({ amount: `${this.#next}.25`, stage: this.#pick(stages) });
-    const refusals = ifMatch === undefined ? [] : [412];
-    return this.#write("change", `/opportunities/${subject}`, body, { method: "PATCH", subject, ifMatch, refusals });
+    const rejections = ifMatch === undefined ? [] : [412];
+    return this.#write("change", `/opportunities/${subject}`, body, { method: "PATCH", subject, ifMatch, rejections });
   }
 
   #contract(customerId: string): Write {
@@ -125,8 +125,8 @@ export class Workload {
 
   /** What has to be refused, with no trace left. */
   #nonsense(customerId: string): Write {
-    if (this.#random() < 0.5) return this.#write("nonsense", "/customers", (id) => ({ name: id, level: 7 }), { refusals: [400] });
+    if (this.#random() < 0.5) return this.#write("nonsense", "/customers", (id) => ({ name: id, level: 7 }), { rejections: [400] });
     const body = (id: string) => ({ customerId, name: id, amount: "1.00", stage: "nowhere" });
-    return this.#write("nonsense", "/opportunities", body, { refusals: [400, 404] });
+    return this.#write("nonsense", "/opportunities", body, { rejections: [400, 404] });
   }
 }

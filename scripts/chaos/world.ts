@@ -30,7 +30,7 @@ export interface TenantKeys {
 }
 
 /** The running system that is attacked: real processes, with a proxy between the cell and PostgreSQL. */
-export class World {
+export class Testbed {
   readonly folder: string;
   readonly dataDir: string;
   /** Between the cell and PostgreSQL. */
@@ -78,24 +78,24 @@ export class World {
   }
 
   /** Starts everything. `ports`: the first of a handful of ports to use. Rejects with a sentence. */
-  static async start(setup: Setup, firstPort: number, random: () => number): Promise<World> {
+  static async start(setup: Setup, firstPort: number, random: () => number): Promise<Testbed> {
     const folder = mkdtempSync(join(tmpdir(), "cell-crm-chaos-"));
     chmodSync(folder, 0o755);
     const database = await TcpProxy.open({ targetPort: 0, random });
     database.commitFate = () => "pass";
     const cells = setup.balanced ? await TcpProxy.open({ targetPort: 0, random }) : undefined;
     const gateway = await freePort(firstPort);
-    const world = new World(setup, { gateway, crm: await freePort(gateway + 1) }, folder, database, cells);
-    world.#makeDisk();
-    world.step(0);
+    const testbed = new Testbed(setup, { gateway, crm: await freePort(gateway + 1) }, folder, database, cells);
+    testbed.#makeDisk();
+    testbed.step(0);
     try {
-      world.#demo = await world.#system.start(AbortSignal.timeout(120_000));
+      testbed.#demo = await testbed.#system.start(AbortSignal.timeout(120_000));
     } catch (error) {
-      await world.stop();
+      await testbed.stop();
       throw error;
     }
-    world.gateway = world.#demo.gateway;
-    return world;
+    testbed.gateway = testbed.#demo.gateway;
+    return testbed;
   }
 
   /** Ends everything and removes its data; the processes have to end in order for this to be clean. */

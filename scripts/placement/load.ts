@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestGateway } from "../../gateway/src/testing/gateway.ts";
-import { type Answer, type AskInit, ask } from "./world.ts";
+import { type AskInit, ask, type ReceivedResponse } from "./world.ts";
 
 /** A write that was acknowledged, and what it was answered. */
 export interface Acknowledged {
   requestId: string;
   path: string;
   body: object;
-  answer: Answer;
+  response: ReceivedResponse;
 }
 
 export interface Load {
@@ -36,9 +36,9 @@ export function startLoad(gateways: readonly TestGateway[], key: string, tenantI
       const requestId = `load-${client}-${number}`;
       const name = `${tenantId} ${client}-${number}`;
       const [path, body] = number % 2 ? ["/customers", { name }] : ["/contracts", { customerId, name, amount: "10" }];
-      const answer = await untilTaken(gateways, key, tenantId, path as string, { requestId, body: body as object }, client, load);
-      if (answer.status === 201) load.acknowledged.push({ requestId, path: path as string, body: body as object, answer });
-      else load.faults.push(`${path} ${requestId}: ${answer.status} ${answer.text}`);
+      const response = await untilTaken(gateways, key, tenantId, path as string, { requestId, body: body as object }, client, load);
+      if (response.status === 201) load.acknowledged.push({ requestId, path: path as string, body: body as object, response });
+      else load.faults.push(`${path} ${requestId}: ${response.status} ${response.text}`);
     }
   }
   return load;
@@ -52,13 +52,13 @@ async function untilTaken(
   init: AskInit,
   client: number,
   load: Load,
-): Promise<Answer> {
+): Promise<ReceivedResponse> {
   for (let attempt = client; ; attempt++) {
     const gateway = gateways[attempt % gateways.length];
     if (!gateway) throw new Error("There is no gateway");
-    const answer = await ask(gateway, key, tenantId, path, init);
-    const passing = answer.status === 0 || answer.status === 503 || answer.body.details?.reason === "IN_PROGRESS";
-    if (!passing) return answer;
+    const response = await ask(gateway, key, tenantId, path, init);
+    const passing = response.status === 0 || response.status === 503 || response.body.details?.reason === "IN_PROGRESS";
+    if (!passing) return response;
     load.putOff++;
     await sleep(20);
   }

@@ -2,7 +2,7 @@ import { testAssertionKeys } from "@cell/cell/testing";
 import { startTestServer, type TestServer } from "@cell/postgres/testing/server";
 
 import { startCrm, type TestCrm } from "../../cells/crm/src/testing.ts";
-import type { MoveAnswer } from "../../gateway/src/admin/moves/schema.ts";
+import type { MoveResponse } from "../../gateway/src/admin/moves/schema.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../../gateway/src/testing/gateway.ts";
 
 /** The keys of the cells' tests, as a gateway is given them. */
@@ -10,7 +10,7 @@ const assertionKeys = `${testAssertionKeys[0].id}:${Buffer.alloc(32, 7).toString
 const settings = { ASSERTION_KEYS: assertionKeys, RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "0", LANE_TENANT_PERCENT: "100" };
 
 /** Two CRM partitions, each on a PostgreSQL of its own, behind gateways that share a control plane. */
-export interface World {
+export interface Testbed {
   /** crm-1 on the test run's server, crm-2 on `second`. */
   cells: [TestCrm, TestCrm];
   second: TestServer;
@@ -22,7 +22,7 @@ export interface World {
 }
 
 /** `port`: where the second PostgreSQL is tried first. */
-export async function startWorld(port: number): Promise<World> {
+export async function startTestbed(port: number): Promise<Testbed> {
   const second = await startTestServer(port);
   const cells = [await startCrm(), await startCrm({ databaseUrl: second.url })] as [TestCrm, TestCrm];
   for (const { sealer } of cells) sealer.start();
@@ -59,7 +59,7 @@ export async function gatewayOf(...cells: TestCrm[]): Promise<TestGateway> {
   return startTestGateway(await createDatabase(), addresses, settings);
 }
 
-export interface Answer {
+export interface ReceivedResponse {
   status: number;
   replayed: boolean;
   text: string;
@@ -68,7 +68,13 @@ export interface Answer {
 }
 
 /** One request to the CRM through a gateway; status 0 where no answer came. */
-export async function ask(gateway: TestGateway, key: string, tenantId: string, path: string, init: AskInit = {}): Promise<Answer> {
+export async function ask(
+  gateway: TestGateway,
+  key: string,
+  tenantId: string,
+  path: string,
+  init: AskInit = {},
+): Promise<ReceivedResponse> {
   const headers: Record<string, string> = { authorization: `Bearer ${key}`, "x-tenant-id": tenantId };
   if (init.requestId) headers["x-request-id"] = init.requestId;
   if (init.body) headers["content-type"] = "application/json";
@@ -93,7 +99,7 @@ export interface AskInit {
 }
 
 /** A tenant on crm-1 with an administrator's key. */
-export async function newTenant({ gateways: [gateway] }: World, tenantId: string): Promise<string> {
+export async function newTenant({ gateways: [gateway] }: Testbed, tenantId: string): Promise<string> {
   if (!gateway) throw new Error("There is no gateway");
   const { key } = await createTenant(gateway, tenantId);
   const { placements } = (await gateway.call<{ placements: { partition: string }[] }>(`/api/admin/tenants/${tenantId}`)).body;
@@ -102,15 +108,15 @@ export async function newTenant({ gateways: [gateway] }: World, tenantId: string
 }
 
 /** Moves a tenant; resolves to the move's end, whatever it was. */
-export async function moveTo(gateway: TestGateway, tenantId: string, to: string): Promise<MoveAnswer> {
-  const started = await gateway.call<MoveAnswer>(`/api/admin/tenants/${tenantId}/move`, { json: { to } });
+export async function moveTo(gateway: TestGateway, tenantId: string, to: string): Promise<MoveResponse> {
+  const started = await gateway.call<MoveResponse>(`/api/admin/tenants/${tenantId}/move`, { json: { to } });
   if (started.status !== 202) throw new Error(`no move: ${started.text}`);
   return endOf(gateway, started.body.moveId);
 }
 
-export async function endOf(gateway: TestGateway, moveId: number): Promise<MoveAnswer> {
+export async function endOf(gateway: TestGateway, moveId: number): Promise<MoveResponse> {
   for (;;) {
-    const { body } = await gateway.call<MoveAnswer>(`/api/admin/moves/${moveId}`);
+    const { body } = await gateway.call<MoveResponse>(`/api/admin/moves/${moveId}`);
     if (body.state === "done" || body.state === "failed") return body;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { bootstrapDatabase, type ProgramUrls } from "@cell/postgres/bootstrap";
-import { openDoors } from "@cell/postgres/closed-doors";
+import { unrevokedFunctions } from "@cell/postgres/closed-doors";
 import { withLogin } from "@cell/postgres/connection";
 import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
 import { requireServedVersion, UnusableDatabase } from "@cell/postgres/versions";
@@ -121,7 +121,7 @@ async function checkServer(client: pg.Client, log: (line: string) => void): Prom
     );
   if (!server.chinese)
     log("DATABASE_URL: the database has the character classes of the locale C, by which Chinese cannot be searched; C.UTF-8 has them.");
-  if (!server.superuser && (await openDoors(client)).length > 0)
+  if (!server.superuser && (await unrevokedFunctions(client)).length > 0)
     log("DATABASE_URL: no superuser has run deploy/postgres/bootstrap.sql, so the tenants' logins may call what it would close to them.");
   return server.superuser;
 }
@@ -136,8 +136,8 @@ async function probe(host: string, port: number, place: string): Promise<void> {
     await once(socket, "connect", { signal });
     connected = true;
     socket.write(Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]));
-    const [answer] = (await once(socket, "data", { signal })) as [Buffer];
-    if (answer.length !== 1 || !"SN".includes(answer.toString("latin1"))) throw new Error("another protocol");
+    const [response] = (await once(socket, "data", { signal })) as [Buffer];
+    if (response.length !== 1 || !"SN".includes(response.toString("latin1"))) throw new Error("another protocol");
   } catch (error) {
     if (connected) throw new Error(`DATABASE_URL: what answers at ${place} is not PostgreSQL.`, { cause: error });
     throw new Error(`DATABASE_URL: no server answers at ${place} (${(error as NodeJS.ErrnoException).code ?? "no answer in 5 s"}).`, {

@@ -1,4 +1,4 @@
-interface Answer<Body> {
+interface ReceivedResponse<Body> {
   status: number;
   body: Body & { code?: string; message?: string };
 }
@@ -60,7 +60,7 @@ export class Api {
     return (await this.#send("/api/v1/crm/customers?pageSize=1", key, {})).status !== 401;
   }
 
-  async #send<Body>(path: string, key: string, { method = "GET", body, requestId }: Request): Promise<Answer<Body>> {
+  async #send<Body>(path: string, key: string, { method = "GET", body, requestId }: Request): Promise<ReceivedResponse<Body>> {
     const headers: Record<string, string> = { authorization: `Bearer ${key}` };
     if (path.startsWith("/api/v1/")) headers["x-tenant-id"] = this.#tenantId;
     if (requestId !== undefined) headers["x-request-id"] = requestId;
@@ -68,6 +68,6 @@ export class Api {
     const init: RequestInit = { method, headers, signal: this.#signal };
     if (body !== undefined) init.body = JSON.stringify(body);
     const response = await fetch(this.#gateway + path, init);
-    return { status: response.status, body: (await response.json()) as Answer<Body>["body"] };
+    return { status: response.status, body: (await response.json()) as ReceivedResponse<Body>["body"] };
   }
 }

@@ -59,7 +59,7 @@ export function demoOpportunities(
   return Array.from({ length: count }, (_, index) => {
     // A third of them is of the last quarter, so that much is still open.
     const age = random() < 0.35 ? 2 + random() * 88 : 90 + random() * 640;
-    const past = pastOf(random, day, Math.round(age));
+    const past = historyOf(random, day, Math.round(age));
     const [last] = past.slice(-1);
     const stage = last?.stage ?? "prospecting";
     const status = stage === "won" || stage === "lost" ? stage : "open";
@@ -92,7 +92,7 @@ export function demoOpportunities(
 }
 
 /** The stages of one opportunity: mostly forward, some skipped, some back, some lost ones taken up again, some that nobody touches for months. */
-function pastOf(random: () => number, day: string, age: number): { stage: string; daysAgo: number }[] {
+function historyOf(random: () => number, day: string, age: number): { stage: string; daysAgo: number }[] {
   let daysAgo = workday(day, age);
   let position = 0;
   const past = [{ stage: "prospecting", daysAgo }];

@@ -82,8 +82,8 @@ async function ensureTenant(
   const keys = await Promise.all(
     roles.map(async (name, index) => {
       const userId = userIdOf(tenantId, name);
-      const kept = known[name];
-      if (kept && valid[index]) return [name, kept] as const;
+      const stored = known[name];
+      if (stored && valid[index]) return [name, stored] as const;
       const body = { tenantId, userId, role: name === "sales2" ? "sales" : name, name: `demo ${name}` };
       const { key } = await api.call<{ key: string }>("/api/admin/keys", operatorKey, { method: "POST", body });
       return [name, { userId, key }] as const;

@@ -19,9 +19,9 @@ export interface Secrets {
 /** The secrets of this data directory, made the first time and kept in `secrets.json`. */
 export function keepSecrets(dataDir: string): Secrets {
   const path = join(dataDir, "secrets.json");
-  const kept = readJson<Partial<Secrets>>(path);
-  const secrets = { ...newSecrets(), ...kept };
-  if (!kept || Object.keys(kept).length < Object.keys(secrets).length) writePrivately(path, secrets);
+  const stored = readJson<Partial<Secrets>>(path);
+  const secrets = { ...newSecrets(), ...stored };
+  if (!stored || Object.keys(stored).length < Object.keys(secrets).length) writePrivately(path, secrets);
   return secrets;
 }
 

@@ -53,7 +53,7 @@ export interface CrmOptions
     | "sealingProblems"
     | "files"
     | "openDoors"
-    | "longAnswerMs"
+    | "longResponseMs"
     | "committed"
     | "sealWitness"
     | "adoptTrail"

@@ -1,4 +1,4 @@
-import { answer, createCell, endpoint, SealLog } from "@cell/cell";
+import { createCell, endpoint, response, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
 import { createLogger } from "@cell/http";
 import { migrateSchema } from "@cell/postgres";
@@ -16,8 +16,8 @@ const careless = endpoint({
   summary: "Does its work without a look at what it was sent",
   body: z.strictObject({ number: z.int() }),
   status: 200,
-  sight: "everyone",
-  answer: answer(z.object({ done: z.literal(true) })),
+  visibility: "everyone",
+  response: response(z.object({ done: z.literal(true) })),
 });
 
 let cell: TestCell;

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { inspect, startCrm } from "./testing.ts";
@@ -15,18 +15,18 @@ async function newTenant(): Promise<TestClient> {
 }
 
 async function created(client: TestClient, path: string, body: object): Promise<Record<string, string>> {
-  const answer = await client.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await client.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 const query = (parameters: Record<string, string>) => new URLSearchParams(parameters).toString();
 
 async function names(client: TestClient, path: string, parameters: Record<string, string>): Promise<string[]> {
-  const answer = await client.get(`${path}?${query({ pageSize: "200", ...parameters })}`);
-  expect(answer.status, answer.text).toBe(200);
-  expect(answer.body.total).toBe(answer.body.data.length);
-  return answer.body.data.map((row: Record<string, string>) => row.name ?? row.reference);
+  const response = await client.get(`${path}?${query({ pageSize: "200", ...parameters })}`);
+  expect(response.status, response.text).toBe(200);
+  expect(response.body.total).toBe(response.body.data.length);
+  return response.body.data.map((row: Record<string, string>) => row.name ?? row.reference);
 }
 
 describe("texts are searched whatever their case and width", () => {
@@ -138,10 +138,10 @@ describe("texts are searched whatever their case and width", () => {
     const client = await newTenant();
     let made = 0;
     const check = async (given: string[]) => {
-      const answer = await client.post("/customers", { body: { name: `${given.join(" ")} ${made++}` } });
+      const response = await client.post("/customers", { body: { name: `${given.join(" ")} ${made++}` } });
       // What is no name, such as one of marks without letters, is refused and need not be found.
-      if (answer.status !== 201) return;
-      const { name } = answer.body;
+      if (response.status !== 201) return;
+      const { name } = response.body;
       for (const term of [name, ...name.split(" ")]) {
         const found = (await client.get(`/customers?${query({ keyword: term, pageSize: "200" })}`)).body.data;
         expect(
@@ -172,13 +172,13 @@ describe("texts are sorted as a dictionary sorts them", () => {
     for (const path of ["/customers", "/contacts", "/opportunities", "/customers/export"]) {
       expect(await names(admin, path, { sort: "name" }), path).toEqual(sorted);
       expect(await names(admin, path, { sort: "-name" }), path).toEqual([...sorted].reverse());
-      const walked: string[] = [];
+      const read: string[] = [];
       for (let cursor: string | null = ""; cursor !== null; ) {
-        const { body }: TestAnswer = await admin.get(`${path}?${query({ sort: "name", pageSize: "3", cursor })}`);
-        walked.push(...body.data.map(({ name }: { name: string }) => name));
+        const { body }: TestResponse = await admin.get(`${path}?${query({ sort: "name", pageSize: "3", cursor })}`);
+        read.push(...body.data.map(({ name }: { name: string }) => name));
         cursor = body.nextCursor;
       }
-      expect(walked, path).toEqual(sorted);
+      expect(read, path).toEqual(sorted);
     }
     const file = await admin.get("/customers/export?format=csv&sort=name");
     expect(

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { mostCustomFieldBytes, mostCustomFields } from "./custom-fields.ts";
 import { auditOf, inspect, startCrm, type TestCrm } from "./testing.ts";
@@ -16,9 +16,9 @@ beforeAll(async () => {
 afterAll(() => cell.stop());
 
 async function create(customFields: object): Promise<string> {
-  const answer = await admin.post("/customers", { body: { name: `Customer ${names++}`, customFields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body.customerId;
+  const response = await admin.post("/customers", { body: { name: `Customer ${names++}`, customFields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body.customerId;
 }
 
 const keys = (count: number, prefix = "k") => Object.fromEntries(Array.from({ length: count }, (_, index) => [`${prefix}${index}`, index]));
@@ -29,7 +29,7 @@ const bytes = (count: number, key = "k") => ({
 const fieldsOf = async (id: string) => (await admin.get(`/customers/${id}`)).body.customFields;
 
 /** The problems found for each way in which custom fields are written, except by a merge. */
-const ways: Record<string, (customFields: object) => Promise<TestAnswer>> = {
+const variants: Record<string, (customFields: object) => Promise<TestResponse>> = {
   "a creation": (customFields) => admin.post("/customers", { body: { name: `Customer ${names++}`, customFields } }),
   "a change": async (customFields) => admin.patch(`/customers/${await create({})}`, { body: { customFields } }),
   "an item of an import": (customFields) =>
@@ -41,18 +41,18 @@ const ways: Record<string, (customFields: object) => Promise<TestAnswer>> = {
     }),
 };
 
-function codes({ status, body }: TestAnswer): string[] {
+function codes({ status, body }: TestResponse): string[] {
   if (status === 400) return body.details.fields.map(({ code }: { code: string }) => code);
   return (body.errors ?? []).map(({ code }: { code: string }) => code);
 }
 
-test.each(Object.entries(ways))("%s takes 100 keys and 64 KB of JSON, and no more", async (_, send) => {
+test.each(Object.entries(variants))("%s takes 100 keys and 64 KB of JSON, and no more", async (_, send) => {
   for (const fitting of [keys(mostCustomFields), bytes(mostCustomFieldBytes)]) expect(codes(await send(fitting))).toEqual([]);
   for (const excess of [keys(mostCustomFields + 1), bytes(mostCustomFieldBytes + 1)])
     expect(codes(await send(excess))).toEqual(["TOO_LONG"]);
 });
 
-test.each(Object.entries(ways))("%s takes keys and texts as all other texts are taken", async (_, send) => {
+test.each(Object.entries(variants))("%s takes keys and texts as all other texts are taken", async (_, send) => {
   for (const [fields, code] of [
     [{ ["k".repeat(65)]: 1 }, "TOO_LONG"],
     [{ " \u200b": 1 }, "REQUIRED"],
@@ -62,8 +62,8 @@ test.each(Object.entries(ways))("%s takes keys and texts as all other texts are 
     [{ [`x${"\u0301".repeat(31)}`]: 1 }, "INVALID_FORMAT"],
   ] as const)
     expect(codes(await send(fields)), JSON.stringify(fields)).toEqual([code]);
-  const answer = await send({ " a ": [" b\u3000", { c: "e\u0301", d: " " }] });
-  expect(codes(answer)).toEqual([]);
+  const response = await send({ " a ": [" b\u3000", { c: "e\u0301", d: " " }] });
+  expect(codes(response)).toEqual([]);
   const [{ customFields }] = (await admin.get("/customers?pageSize=1")).body.data;
   expect(customFields).toEqual({ a: ["b", { c: "é", d: "" }] });
 });

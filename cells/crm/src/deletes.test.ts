@@ -29,10 +29,10 @@ const samples: Record<string, () => object> = {
 
 /** A new record of a path's, by its id. */
 async function made(path: string): Promise<string> {
-  const answer = await admin.post(path.replace("/{id}", ""), { body: samples[path]?.() ?? {} });
-  expect(answer.status, answer.text).toBe(201);
-  const [id] = Object.entries(answer.body as Record<string, string>).find(([name]) => name.endsWith("Id") && name !== "tenantId") ?? [];
-  return answer.body[id ?? ""];
+  const response = await admin.post(path.replace("/{id}", ""), { body: samples[path]?.() ?? {} });
+  expect(response.status, response.text).toBe(201);
+  const [id] = Object.entries(response.body as Record<string, string>).find(([name]) => name.endsWith("Id") && name !== "tenantId") ?? [];
+  return response.body[id ?? ""];
 }
 
 test("every DELETE is one of those tried here", () => {
@@ -59,9 +59,9 @@ test.each(deletes.map(({ path }) => path))(
 
 test.each(deletes.map(({ path }) => path))("twenty DELETE %s at once under one id delete once", async (path) => {
   const id = await made(path);
-  const answers = await Promise.all(Array.from({ length: 20 }, () => admin.delete(path.replace("{id}", id), { key: `at-once-${id}` })));
-  const done = answers.filter(({ status }) => status === 200);
+  const responses = await Promise.all(Array.from({ length: 20 }, () => admin.delete(path.replace("{id}", id), { key: `at-once-${id}` })));
+  const done = responses.filter(({ status }) => status === 200);
   expect(new Set(done.map(({ text }) => text)).size).toBe(1);
-  for (const answer of answers) if (answer.status !== 200) expect(answer.body.details.reason).toBe("IN_PROGRESS");
+  for (const response of responses) if (response.status !== 200) expect(response.body.details.reason).toBe("IN_PROGRESS");
   expect((await auditOf(tenantId, id)).map(({ action }) => action)).toEqual(["create", "delete"]);
 });

@@ -3,7 +3,7 @@ import { schemaOf } from "@cell/postgres";
 import { type CommitFate, TcpProxy } from "@cell/postgres/testing/proxy";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, inject, test } from "vitest";
-import { auditOf, inspect, keptAnswers, startCrm, type TestCrm } from "./testing.ts";
+import { auditOf, inspect, keptResponses, startCrm, type TestCrm } from "./testing.ts";
 
 let proxy: TcpProxy;
 let cell: TestCrm;
@@ -110,10 +110,10 @@ test("without a key a lost answer is 503 that says the outcome is not known, and
 test("connections that end between two requests cost no request, nor the process", async () => {
   await admin.post("/customers", { body: { name: "Before the cut" } });
   expect(proxy.cut()).toBeGreaterThan(0);
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     [0, 1, 2].map((index) => admin.post("/customers", { body: { name: `Cut ${index}` }, key: `cut-${index}` })),
   );
-  expect(answers.map(({ status }) => status)).toEqual([201, 201, 201]);
+  expect(responses.map(({ status }) => status)).toEqual([201, 201, 201]);
 });
 
 test("after connections were cut under load, the places for writers are free again", async () => {
@@ -123,16 +123,16 @@ test("after connections were cut under load, the places for writers are free aga
     proxy.cut();
     for (const { status } of await Promise.all(running)) expect([201, 503]).toContain(status);
   }
-  const answers = await Promise.all(Array.from({ length: 5 }, (_, index) => write(index)));
-  expect(answers.map(({ status }) => status)).toEqual([201, 201, 201, 201, 201]);
+  const responses = await Promise.all(Array.from({ length: 5 }, (_, index) => write(index)));
+  expect(responses.map(({ status }) => status)).toEqual([201, 201, 201, 201, 201]);
 });
 
 test("while nothing gets through to the database, writes and reads are 503; afterwards all work again, each write once", async () => {
   await admin.get("/customers?pageSize=1");
   proxy.swallow();
   const write = () => admin.post("/customers", { body: { name: "In the dark" }, key: "in-the-dark" });
-  const answers = await Promise.all([write(), admin.get("/customers?pageSize=1"), admin.get("/ready")]);
-  expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
+  const responses = await Promise.all([write(), admin.get("/customers?pageSize=1"), admin.get("/ready")]);
+  expect(responses.map(({ status }) => status)).toEqual([503, 503, 503]);
   proxy.mend();
   expect((await write()).status).toBe(201);
   expect((await admin.get("/customers?pageSize=1")).status).toBe(200);
@@ -166,12 +166,12 @@ test.each([
 ])("what always ends in %s is %i after %i attempts, keeps the connection and leaves no key", async (state, status, attempts) => {
   await admin.post("/customers", { body: { name: `Opens a connection for ${state}` } });
   const before = await backends();
-  const kept = await keptAnswers(tenantId);
+  const stored = await keptResponses(tenantId);
   const undo = await failInserts(state, 1_000);
   const refused = await admin.post("/customers", { body: { name: `Never ${state}` }, key: `never-${state}` });
   expect([refused.status, await undo()]).toEqual([status, attempts]);
   expect(await backends()).toEqual(expect.arrayContaining(before));
-  expect(await keptAnswers(tenantId)).toBe(kept);
+  expect(await keptResponses(tenantId)).toBe(stored);
   expect((await admin.post("/customers", { body: { name: `Never ${state}` }, key: `never-${state}` })).status).toBe(201);
 });
 
@@ -179,9 +179,9 @@ test("with every connection taken, the next write is 503 instead of waiting for 
   await outsider.query("begin");
   await outsider.query(`lock table "${schemaOf(tenantId)}".customers in share mode`);
   const write = (index: number) => admin.post("/customers", { body: { name: `Crowd ${index}` }, key: `crowd-${index}` });
-  const answers = await Promise.all(Array.from({ length: 20 }, (_, index) => write(index)));
-  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([503]));
-  expect(answers.some(({ body }) => body.message.includes("connections are in use"))).toBe(true);
+  const responses = await Promise.all(Array.from({ length: 20 }, (_, index) => write(index)));
+  expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([503]));
+  expect(responses.some(({ body }) => body.message.includes("connections are in use"))).toBe(true);
   await outsider.query("rollback");
   expect((await write(0)).status).toBe(201);
 });
@@ -194,8 +194,8 @@ test("writers on a record that hangs are refused together: none waits for the ti
   await outsider.query(`select from "${schemaOf(tenantId)}".contracts where contract_id = $1 for update`, [contractId]);
   const pay = (index: number) =>
     admin.post("/payments", { body: { contractId, amount: "1.00", paidAt: "2026-01-31" }, key: `hangs-${contractId}-${index}` });
-  const answers = await Promise.all(Array.from({ length: 30 }, (_, index) => pay(index)));
-  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([503]));
+  const responses = await Promise.all(Array.from({ length: 30 }, (_, index) => pay(index)));
+  expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([503]));
   await outsider.query("rollback");
   expect((await pay(0)).status).toBe(201);
 });

@@ -14,9 +14,9 @@ async function newTenant(): Promise<TestClient> {
 }
 
 async function created(client: TestClient, path: string, body: object): Promise<Record<string, string>> {
-  const answer = await client.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await client.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 const query = (parameters: Record<string, string>) => new URLSearchParams(parameters).toString();
@@ -24,9 +24,9 @@ const query = (parameters: Record<string, string>) => new URLSearchParams(parame
 describe("the grammar", () => {
   let admin: TestClient;
   const found = async (filter: string) => {
-    const answer = await admin.get(`/customers?${query({ filter, sort: "name" })}`);
-    expect(answer.status, answer.text).toBe(200);
-    return answer.body.data.map(({ name }: { name: string }) => name).join("");
+    const response = await admin.get(`/customers?${query({ filter, sort: "name" })}`);
+    expect(response.status, response.text).toBe(200);
+    return response.body.data.map(({ name }: { name: string }) => name).join("");
   };
 
   beforeAll(async () => {
@@ -85,9 +85,9 @@ describe("the grammar", () => {
     ["level[eq]:A,status[eq]:lead", /double quotes/],
     ["(level[eq]:A", /parenthesis/],
   ])("filter %j is a BAD_REQUEST that says why", async (filter, says) => {
-    const answer = await admin.get(`/customers?${query({ filter })}`);
-    expect([answer.status, answer.body.code, answer.body.details.fields[0].path]).toEqual([400, "BAD_REQUEST", "filter"]);
-    expect(answer.body.message).toMatch(says);
+    const response = await admin.get(`/customers?${query({ filter })}`);
+    expect([response.status, response.body.code, response.body.details.fields[0].path]).toEqual([400, "BAD_REQUEST", "filter"]);
+    expect(response.body.message).toMatch(says);
   });
 
   test("3,900 blanks cost no more than a plain filter", async () => {
@@ -151,10 +151,10 @@ describe("values that a field does not know", () => {
     ["deliveries", "eventType[eq]:bogus", "customer.created"],
   ] as const)("%s?filter=%s is a BAD_REQUEST naming the known ones", async (list, filter, known) => {
     const path = lists[list]();
-    const answer = await admin.get(`${path}${path.includes("?") ? "&" : "?"}${query({ filter })}`);
-    expect([answer.status, answer.body.code]).toEqual([400, "BAD_REQUEST"]);
-    expect(answer.body.details.fields[0]).toMatchObject({ path: "filter", code: "INVALID_ENUM" });
-    expect(answer.body.message).toContain(known);
+    const response = await admin.get(`${path}${path.includes("?") ? "&" : "?"}${query({ filter })}`);
+    expect([response.status, response.body.code]).toEqual([400, "BAD_REQUEST"]);
+    expect(response.body.details.fields[0]).toMatchObject({ path: "filter", code: "INVALID_ENUM" });
+    expect(response.body.message).toContain(known);
   });
 
   test.each([
@@ -182,15 +182,15 @@ describe("values that a field does not know", () => {
     ["/pipeline/summary", "currency=BOG", "currency", "CNY"],
     ["/reports/funnel", "groupBy=bogus", "groupBy", "owner"],
   ])("%s with %s is a BAD_REQUEST naming the known ones", async (path, parameters, field, known) => {
-    const answer = await admin.get(`${path}${path.includes("?") ? "&" : "?"}${parameters}`);
-    expect([answer.status, answer.body.code], answer.text).toEqual([400, "BAD_REQUEST"]);
-    expect(answer.body.details.fields[0].path).toBe(field);
-    expect(answer.body.message).toContain(known.replace("$pipeline", pipelineId));
+    const response = await admin.get(`${path}${path.includes("?") ? "&" : "?"}${parameters}`);
+    expect([response.status, response.body.code], response.text).toEqual([400, "BAD_REQUEST"]);
+    expect(response.body.details.fields[0].path).toBe(field);
+    expect(response.body.message).toContain(known.replace("$pipeline", pipelineId));
   });
 
   test("a delivery's event type as a parameter is no other than as a filter", async () => {
-    const answer = await admin.get(`/webhooks/${ids.webhookId}/deliveries?eventType=bogus`);
-    expect([answer.status, answer.body.details.fields[0].path]).toEqual([400, "eventType"]);
+    const response = await admin.get(`/webhooks/${ids.webhookId}/deliveries?eventType=bogus`);
+    expect([response.status, response.body.details.fields[0].path]).toEqual([400, "eventType"]);
     expect((await admin.get(`/webhooks/${ids.webhookId}/deliveries?eventType=customer.created`)).status).toBe(200);
   });
 
@@ -224,10 +224,10 @@ describe("values that a field does not know", () => {
   test("another tenant's pipeline is not known, and not named", async () => {
     const other = await newTenant();
     const theirs = (await other.get("/pipelines")).body.data[0].pipelineId;
-    const answer = await admin.get(`/opportunities?pipelineId=${theirs}`);
-    expect([answer.status, answer.body.details.fields[0].code]).toEqual([400, "INVALID_ENUM"]);
+    const response = await admin.get(`/opportunities?pipelineId=${theirs}`);
+    expect([response.status, response.body.details.fields[0].code]).toEqual([400, "INVALID_ENUM"]);
     const own = (await admin.get("/pipelines")).body.data.map((row: { pipelineId: string }) => row.pipelineId);
-    expect(answer.body.message.split(" it is one of ")[1].split(", ")).toEqual(own);
+    expect(response.body.message.split(" it is one of ")[1].split(", ")).toEqual(own);
   });
 });
 
@@ -236,10 +236,10 @@ describe("dates are the tenant's days", () => {
   let contractId: string;
   let payments: string[];
   const sums = async (filter: string) => {
-    const answer = await admin.get(`/payments?${query({ filter, sort: "paidAt" })}`);
-    expect(answer.status, answer.text).toBe(200);
-    expect(answer.body.total).toBe(answer.body.data.length);
-    return answer.body.data.map((row: { paymentId: string }) => payments.indexOf(row.paymentId) + 1).join("");
+    const response = await admin.get(`/payments?${query({ filter, sort: "paidAt" })}`);
+    expect(response.status, response.text).toBe(200);
+    expect(response.body.total).toBe(response.body.data.length);
+    return response.body.data.map((row: { paymentId: string }) => payments.indexOf(row.paymentId) + 1).join("");
   };
 
   beforeAll(async () => {

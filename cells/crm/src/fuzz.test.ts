@@ -1,4 +1,4 @@
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import { readFuzzSettings } from "@cell/http/testing/config";
 import { type FuzzRequest, fuzzOperations, Known } from "@cell/http/testing/fuzz";
 import { schemaOf } from "@cell/postgres";
@@ -38,9 +38,9 @@ afterAll(async () => {
 /** Records of each kind, and what lists say of them. */
 async function furnish(client: TestClient): Promise<void> {
   const made = async (path: string, body: object) => {
-    const answer = await client.post(path, { body });
-    expect(answer.status, answer.text).toBeLessThan(300);
-    return answer.body;
+    const response = await client.post(path, { body });
+    expect(response.status, response.text).toBeLessThan(300);
+    return response.body;
   };
   for (const name of ["First", "第二"]) {
     const { customerId } = await made("/customers", { name, contactPhone: "13800138000", tags: ["vip"], customFields: { region: "east" } });
@@ -63,29 +63,29 @@ async function traces(tenant: string): Promise<string> {
   return (await database.query<{ traces: string }>(text.replaceAll("$tenant", `"${schemaOf(tenant)}"`))).rows[0]?.traces ?? "";
 }
 
-async function send(client: TestClient, request: FuzzRequest): Promise<TestAnswer> {
-  const answer = await client.send(request.method, request.path, {
+async function send(client: TestClient, request: FuzzRequest): Promise<TestResponse> {
+  const response = await client.send(request.method, request.path, {
     headers: request.headers,
     ...(request.body === undefined || request.method === "GET" ? {} : { raw: request.body }),
   });
   // What is put off would write while the next request is judged.
-  for (let waits = 0; answer.status === 202 && waits < 200; waits++) {
-    const job = await callers[0]?.get(`/imports/${answer.body.importId}`);
+  for (let waits = 0; response.status === 202 && waits < 200; waits++) {
+    const job = await callers[0]?.get(`/imports/${response.body.importId}`);
     if (job?.status !== 200 || ["completed", "failed", "reverted"].includes(job.body.status)) break;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  return answer;
+  return response;
 }
 
-async function judge(client: TestClient, request: FuzzRequest): Promise<void> {
+async function assertResponse(client: TestClient, request: FuzzRequest): Promise<void> {
   const before = await traces(tenantId);
-  const answer = await send(client, request);
-  expect(answer.status, answer.text).toBeLessThan(500);
-  if (answer.status < 400) {
-    known.learn(answer.body);
+  const response = await send(client, request);
+  expect(response.status, response.text).toBeLessThan(500);
+  if (response.status < 400) {
+    known.learn(response.body);
   } else {
-    const refusal = { code: expect.stringMatching(/^[A-Z_]+$/), message: expect.any(String), requestId: expect.any(String) };
-    expect(answer.body, answer.text).toMatchObject(refusal);
+    const rejection = { code: expect.stringMatching(/^[A-Z_]+$/), message: expect.any(String), requestId: expect.any(String) };
+    expect(response.body, response.text).toMatchObject(rejection);
     expect(await traces(tenantId), "audit entries/kept answers").toBe(before);
   }
 }
@@ -98,7 +98,7 @@ describe(`whatever is sent, the answer is one that the document declares, and a 
       const property = fc.asyncProperty(fc.nat(3), requests, async (who, make) => {
         const request = make();
         try {
-          await judge(callers[who] as TestClient, request);
+          await assertResponse(callers[who] as TestClient, request);
         } catch (error) {
           const { method, path, headers, body } = request;
           throw new Error(`${method} ${path} ${JSON.stringify(headers)} ${String(body).slice(0, 2_000)}: ${(error as Error).message}`);

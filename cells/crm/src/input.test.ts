@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { inspect, startCrm, type TestCrm } from "./testing.ts";
 
@@ -23,9 +23,9 @@ afterAll(() => cell.stop());
 const unique = () => randomUUID().slice(0, 8);
 
 async function made(path: string, body: object) {
-  const answer = await admin.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 const detail = async (path: string) => (await admin.get(path)).body;
@@ -33,7 +33,7 @@ const detail = async (path: string) => (await admin.get(path)).body;
 const csv = (path: string, raw: string) => admin.post(path, { raw, headers: { "content-type": "text/csv" } });
 
 /** The problems of a refusal or of an import's report, as `field code`. */
-function problems({ status, body }: TestAnswer): string[] {
+function problems({ status, body }: TestResponse): string[] {
   if (status === 400) return body.details.fields.map(({ path, code }: { path: string; code: string }) => `${path} ${code}`);
   return (body.errors ?? []).map(({ field, code }: { field: string; code: string }) => `${field} ${code}`);
 }
@@ -92,8 +92,8 @@ describe("texts of any length and form cost what their length costs:", () => {
         for (const length of [60, 20_000, 60_000]) {
           const body = bodies(() => hostile(length))[path];
           for (const [field, value] of Object.entries(body ?? {})) {
-            const answer = await admin.post(path, { body: { ...bodies((max) => "x".repeat(Math.min(max, 20)))[path], [field]: value } });
-            expect([400, 404], `${field}: ${answer.text}`).toContain(answer.status);
+            const response = await admin.post(path, { body: { ...bodies((max) => "x".repeat(Math.min(max, 20)))[path], [field]: value } });
+            expect([400, 404], `${field}: ${response.text}`).toContain(response.status);
           }
         }
         expect((await admin.post(path, { body: { name: hostile(400_000) } })).status).toBe(400);
@@ -104,20 +104,20 @@ describe("texts of any length and form cost what their length costs:", () => {
 
   test("in a PATCH, in settings, queries, CSV headings and cells, items and columns of JSON", async () => {
     const seen = await normalised(async () => {
-      const refused: TestAnswer[] = [];
+      const refused: TestResponse[] = [];
       for (const length of [60, 20_000, 60_000]) {
         const text = hostile(length);
         refused.push(await admin.patch(`/customers/${customerId}`, { body: { notes: text } }));
         refused.push(await admin.patch("/settings", { body: { timezone: text, currency: text, rates: { [text]: "1" } } }));
         refused.push(await csv("/customers/import", `${text},客户\u0301${text}\na,b\n`));
-        for (const answer of refused.splice(0)) expect(answer.status, answer.text).toBe(400);
+        for (const response of refused.splice(0)) expect(response.status, response.text).toBe(400);
         for (const path of ["/customers/import", "/opportunities/import"]) {
-          for (const answer of [
+          for (const response of [
             await csv(path, `name,${text}\n${text},x\n`),
             await csv(path, `name,ownerId\n${text},${text}\n`),
             await admin.post(path, { body: { items: [{ name: text, customerName: text, [text]: text, ownerId: text }] } }),
           ])
-            expect(answer.status === 400 || answer.body.failed === 1, answer.text).toBe(true);
+            expect(response.status === 400 || response.body.failed === 1, response.text).toBe(true);
         }
       }
       for (const length of [60, 1_000]) {
@@ -130,8 +130,8 @@ describe("texts of any length and form cost what their length costs:", () => {
   });
 
   test("in what is longer than its field: it is refused as too long, not as malformed", async () => {
-    const answer = await admin.post("/customers", { body: { name: hostile(60_000), notes: "e\u0301".repeat(50_000) } });
-    expect(problems(answer)).toEqual(["name TOO_LONG", "notes TOO_LONG"]);
+    const response = await admin.post("/customers", { body: { name: hostile(60_000), notes: "e\u0301".repeat(50_000) } });
+    expect(problems(response)).toEqual(["name TOO_LONG", "notes TOO_LONG"]);
     expect(problems(await admin.post("/customers", { body: { name: hostile(40) } }))).toEqual(["name INVALID_FORMAT"]);
     // Characters outside the basic plane count once, though each is two units long.
     const emoji = "👩‍👩‍👧‍👦".repeat(400);
@@ -215,13 +215,13 @@ describe("blanks around a value are not part of it:", () => {
 
   test("in queries", async () => {
     const ask = (path: string, query: Record<string, string>) => admin.get(`${path}?${new URLSearchParams(query)}`);
-    const answers = [
+    const responses = [
       await ask("/contracts", { customerId: padded(customerId.toUpperCase()), status: padded("active"), pageSize: " 5 " }),
       await ask("/opportunities", { pipelineId: padded(pipelineId), sort: padded("-createdAt"), total: " exact " }),
       await ask("/pipeline/summary", { pipelineId: padded(pipelineId.toUpperCase()), currency: " CNY " }),
     ];
-    for (const answer of answers) expect(answer.status, answer.text).toBe(200);
-    expect(answers[0]?.body.data.map((row: { customerId: string }) => row.customerId)).toContain(customerId);
+    for (const response of responses) expect(response.status, response.text).toBe(200);
+    expect(responses[0]?.body.data.map((row: { customerId: string }) => row.customerId)).toContain(customerId);
   });
 
   test("in the cells of a file and the items of an import: none of them is an error, nor loses the others", async () => {
@@ -281,8 +281,8 @@ describe("a value that is none is refused where it stands, and none that is take
       "/customers": { name: "x" },
     };
     for (const value of values) {
-      const answer = await admin.post(path, { body: { ...valid[path], [field]: value } });
-      expect([answer.status, answer.body.details?.fields?.[0]?.path], `${value}: ${answer.text}`).toEqual([400, field]);
+      const response = await admin.post(path, { body: { ...valid[path], [field]: value } });
+      expect([response.status, response.body.details?.fields?.[0]?.path], `${value}: ${response.text}`).toEqual([400, field]);
     }
     if (path !== "/opportunities" || field === "probability") return;
     const rows = values.map((value) => `x,${customerId},"${value}"`);
@@ -400,7 +400,7 @@ describe("there is one kind of empty:", () => {
   test("a required text that shows nothing is refused", async () => {
     for (const empty of empties) {
       const stages = [{ stage: "a", name: empty, type: "open", probability: 1 }];
-      const answers = [
+      const responses = [
         await admin.post("/customers", { body: { name: empty, ownerId: empty, tags: [empty] } }),
         await admin.post("/contacts", { body: { customerId, name: empty } }),
         await admin.post("/opportunities", { body: { customerId, name: empty, ownerId: empty } }),
@@ -408,7 +408,7 @@ describe("there is one kind of empty:", () => {
         await admin.post("/pipelines", { body: { name: empty, stages } }),
         await admin.post("/customers/import", { body: { items: [{ name: empty }] } }),
       ];
-      expect(answers.map((answer) => problems(answer).join())).toEqual([
+      expect(responses.map((response) => problems(response).join())).toEqual([
         "name REQUIRED,ownerId REQUIRED,tags.0 REQUIRED",
         "name REQUIRED",
         "name REQUIRED,ownerId REQUIRED",
@@ -422,8 +422,8 @@ describe("there is one kind of empty:", () => {
   test("an opportunity that is lost needs a reason that shows something", async () => {
     const { opportunityId } = await made("/opportunities", { customerId, name: "x" });
     for (const lostReason of empties) {
-      const answer = await admin.patch(`/opportunities/${opportunityId}`, { body: { stage: "lost", lostReason } });
-      expect(problems(answer)).toEqual(["lostReason REQUIRED"]);
+      const response = await admin.patch(`/opportunities/${opportunityId}`, { body: { stage: "lost", lostReason } });
+      expect(problems(response)).toEqual(["lostReason REQUIRED"]);
     }
   });
 });

@@ -1,14 +1,14 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { operationsOf } from "@cell/cell/conformance";
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import pg from "pg";
 import { inspect } from "./testing.ts";
 
 export type Operation = ReturnType<typeof operationsOf>[number];
 
 /** What a tenant has, each id under the path below which it is asked for; all names and texts hold the mark. */
-export interface World {
+export interface IsolationFixture {
   mark: string;
   /** A word of its texts to be searched for: unlike the mark, a searcher's own trail may hold it. */
   word: string;
@@ -34,11 +34,11 @@ export function pipelineStages(mark: string): object[] {
 }
 
 /** Fills a tenant with one record of each kind, and a second one where a list is to have a cursor. */
-export async function populate(client: TestClient, mark: string): Promise<World> {
-  const made = async (path: string, body: object): Promise<TestAnswer["body"]> => {
-    const answer = await client.post(path, { body, key: `${mark}-key` });
-    if (answer.status >= 300) throw new Error(`${path}: ${answer.text}`);
-    return answer.body;
+export async function populate(client: TestClient, mark: string): Promise<IsolationFixture> {
+  const made = async (path: string, body: object): Promise<TestResponse["body"]> => {
+    const response = await client.post(path, { body, key: `${mark}-key` });
+    if (response.status >= 300) throw new Error(`${path}: ${response.text}`);
+    return response.body;
   };
   const word = `word${randomBytes(6).toString("hex")}`;
   const customer = {
@@ -93,9 +93,9 @@ export async function populate(client: TestClient, mark: string): Promise<World>
 }
 
 /** The id of the world that a field or parameter of this name refers to; undefined for one that refers to no record. */
-export function referred(world: World, name: string): string | undefined {
+export function referred(fixture: IsolationFixture, name: string): string | undefined {
   const kinds: Record<string, string> = { enteredPipelineId: "/pipelines", sourceIds: "/customers", resourceId: "/customers" };
-  return world.ids[kinds[name] ?? `/${name.replace(/Id$/, "")}s`];
+  return fixture.ids[kinds[name] ?? `/${name.replace(/Id$/, "")}s`];
 }
 
 /** A number of rows and a checksum over all of them, by table of a tenant. */
@@ -114,7 +114,7 @@ export async function fingerprint(tenantId: string): Promise<Record<string, stri
 }
 
 /** An answer without what differs from request to request: its request id, times, and what the caller itself named. */
-export function comparable({ status, text }: TestAnswer, ...named: string[]): unknown {
+export function comparable({ status, text }: TestResponse, ...named: string[]): unknown {
   let plain = text.replace(/"requestId":"[^"]*"/g, "").replace(/\d{4}-\d\d-\d\dT[\d:.%A]+Z/g, "time");
   for (const id of named) plain = plain.replaceAll(id, "named");
   return { status, text: plain };

@@ -1,12 +1,13 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { operationsOf, sampleOf } from "@cell/cell/conformance";
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import { schemaOf } from "@cell/postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   collectionOf,
   comparable,
   fingerprint,
+  type IsolationFixture,
   nobody,
   type Operation,
   pipelineStages,
@@ -14,7 +15,6 @@ import {
   quiet,
   recordStatements,
   referred,
-  type World,
 } from "./isolation-testing.ts";
 import { crmDocument } from "./openapi.ts";
 import { startCrm, type TestCrm } from "./testing.ts";
@@ -49,8 +49,8 @@ const formal = new Set([
 
 describe.each(["own", "shared"] as const)("with logins %s, a tenant's caller with another tenant's", (logins) => {
   let cell: TestCrm;
-  let mine: World;
-  let theirs: World;
+  let mine: IsolationFixture;
+  let theirs: IsolationFixture;
   let theirTenant: string;
   let caller: TestClient;
   let before: Record<string, string>;
@@ -72,14 +72,14 @@ describe.each(["own", "shared"] as const)("with logins %s, a tenant's caller wit
   });
 
   /** Sends a request, and sees to it that the answer holds nothing of the other tenant's but what the request named. */
-  async function ask(method: string, path: string, request: object = {}, client = caller): Promise<TestAnswer> {
-    const answer = await client.send(method, path, request);
+  async function ask(method: string, path: string, request: object = {}, client = caller): Promise<TestResponse> {
+    const response = await client.send(method, path, request);
     const asked = path + JSON.stringify(request);
     // The caller's own trail holds what the caller itself asked for.
     const values = path.startsWith("/audit-logs") ? [] : [theirs.ownerId, ...Object.values(theirs.ids)];
     for (const secret of [theirs.mark, theirTenant, ...values])
-      if (!asked.includes(secret) && secret !== client.principal.userId) expect(answer.text, `${method} ${path}`).not.toContain(secret);
-    return answer;
+      if (!asked.includes(secret) && secret !== client.principal.userId) expect(response.text, `${method} ${path}`).not.toContain(secret);
+    return response;
   }
 
   const requestOf = ({ content }: Operation, body?: object) => {
@@ -147,8 +147,8 @@ describe.each(["own", "shared"] as const)("with logins %s, a tenant's caller wit
         test("cursor leads to no row that is not the caller's", async () => {
           const path = pathWith(operation.path, mine.ids[collectionOf(operation.path)] ?? "", "");
           for (const cursor of Object.values(theirs.cursors)) {
-            const answer = await ask(operation.method, `${path}?cursor=${encodeURIComponent(cursor)}`);
-            expect([200, 400], answer.text).toContain(answer.status);
+            const response = await ask(operation.method, `${path}?cursor=${encodeURIComponent(cursor)}`);
+            expect([200, 400], response.text).toContain(response.status);
           }
           for (const filter of [`createdAt[gte]:2000-01-01T00:00:00Z`, `name[contains]:${theirs.word}`])
             await ask(operation.method, `${path}?filter=${encodeURIComponent(filter)}`);
@@ -181,20 +181,29 @@ describe.each(["own", "shared"] as const)("with logins %s, a tenant's caller wit
 
   test("ids and names in imports finds what ids and names find that nobody has", async () => {
     const client = cell.client(await cell.tenant());
-    const counts = ({ status, body }: TestAnswer) => [status, body.total, body.created, body.updated, body.failed, body.errors];
+    const counts = ({ status, body }: TestResponse) => [status, body.total, body.created, body.updated, body.failed, body.errors];
     const send = (path: string, raw: string) => ask("POST", path, { raw, headers: { "content-type": "text/csv" } }, client);
     for (const [path, row] of [
-      ["/opportunities/import", (world: World, id: string) => `customerId,name,amount,stage\n${id},${world.mark},1,prospecting`],
-      ["/opportunities/import", (world: World) => `customerName,name,amount,stage\n${world.mark} 1,${world.mark},1,prospecting`],
-      ["/customers/import?matchBy=customerId&mode=upsert", (world: World, id: string) => `customerId,name\n${id},${world.mark} new`],
-      ["/customers/import?mode=upsert", (world: World) => `name,notes\n${world.mark} 1,x`],
+      [
+        "/opportunities/import",
+        (fixture: IsolationFixture, id: string) => `customerId,name,amount,stage\n${id},${fixture.mark},1,prospecting`,
+      ],
+      [
+        "/opportunities/import",
+        (fixture: IsolationFixture) => `customerName,name,amount,stage\n${fixture.mark} 1,${fixture.mark},1,prospecting`,
+      ],
+      [
+        "/customers/import?matchBy=customerId&mode=upsert",
+        (fixture: IsolationFixture, id: string) => `customerId,name\n${id},${fixture.mark} new`,
+      ],
+      ["/customers/import?mode=upsert", (fixture: IsolationFixture) => `name,notes\n${fixture.mark} 1,x`],
     ] as const) {
       const unknown = { ...theirs, mark: `unknown${randomBytes(6).toString("hex")}` };
       const other = nobody();
       const id = theirs.ids["/customers"] ?? "";
       const [foreign, missing] = [await send(path, row(theirs, id)), await send(path, row(unknown, other))];
-      const plain = (answer: TestAnswer, world: World, given: string) =>
-        JSON.stringify(counts(answer)).replaceAll(world.mark, "mark").replaceAll(given, "id");
+      const plain = (response: TestResponse, fixture: IsolationFixture, given: string) =>
+        JSON.stringify(counts(response)).replaceAll(fixture.mark, "mark").replaceAll(given, "id");
       expect(plain(foreign, theirs, id), path).toBe(plain(missing, unknown, other));
     }
   });
@@ -211,7 +220,8 @@ describe.each(["own", "shared"] as const)("with logins %s, a tenant's caller wit
       await ask("POST", "/webhooks", { body: webhook, key: theirs.requestId }, client),
       await ask("POST", "/pipelines", { body: { name: theirs.mark, stages: pipelineStages(theirs.mark) }, key: theirs.requestId }, client),
     ];
-    for (const answer of made) expect([answer.status, answer.headers.get("idempotency-replayed")], answer.text).toEqual([201, null]);
+    for (const response of made)
+      expect([response.status, response.headers.get("idempotency-replayed")], response.text).toEqual([201, null]);
     const own = cell.client(theirTenant, { userId: theirs.ownerId });
     const id = theirs.ids["/customers"];
     const { headers } = await own.get(`/customers/${id}`);

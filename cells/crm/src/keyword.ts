@@ -7,14 +7,14 @@ import { type RawBuilder, sql } from "kysely";
  */
 export function keyword(folded: string): Condition {
   if (/[\p{L}\p{N}]{3}/u.test(folded))
-    return { shape: "keyword", values: [likePattern(folded)], sql: ([pattern]) => sql<boolean>`search like ${pattern}` };
+    return { cacheKey: "keyword", values: [likePattern(folded)], sql: ([pattern]) => sql<boolean>`search like ${pattern}` };
   const letters = [...folded];
   const grams = letters.length === 1 ? letters : letters.slice(1).map((letter, index) => `${letters[index]}${letter}`);
-  const holds = ([given]: RawBuilder<unknown>[]) => sql<boolean>`strpos(search, ${given}::text) > 0`;
+  const matchesRow = ([given]: RawBuilder<unknown>[]) => sql<boolean>`strpos(search, ${given}::text) > 0`;
   return {
-    shape: "keyword in pairs",
+    cacheKey: "keyword in pairs",
     values: [folded, grams],
-    sql: ([given, pairs]) => sql<boolean>`(public.crm_grams(search) @> ${pairs}::text[] and ${holds([given as RawBuilder<unknown>])})`,
-    holds,
+    sql: ([given, pairs]) => sql<boolean>`(public.crm_grams(search) @> ${pairs}::text[] and ${matchesRow([given as RawBuilder<unknown>])})`,
+    matchesRow,
   };
 }

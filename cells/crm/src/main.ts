@@ -1,4 +1,4 @@
-import { OpenDoors, Sealer, SealLog, startSweeper } from "@cell/cell";
+import { HardeningMonitor, Sealer, SealLog, startSweeper } from "@cell/cell";
 import { Outbound, type Server, StartRefused, serve, serveMetrics, settingsOf, startLog, stopOnSignals } from "@cell/http";
 import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
@@ -23,13 +23,13 @@ const usable = requireUsable(registry).catch((error) => {
 });
 const sealLog = new SealLog(config.sealKeys.publicKeys, config.sealLog, log);
 const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });
-const doors = new OpenDoors(registry, log);
+const hardening = new HardeningMonitor(registry, log);
 const outbound = new Outbound({ allow: config.outboundAllow });
 const dispatcher = new Dispatcher({
   registry,
   outbound,
   keys: config.webhookKeys,
-  keptDays: config.webhookLogDays,
+  retentionDays: config.webhookLogDays,
   log,
   committed: sealer.wake,
 });
@@ -47,7 +47,7 @@ const { app, metrics } = createCrm({
   draining: () => server?.draining ?? false,
   sealingProblems: () => sealer.problems(),
   files: config.files,
-  openDoors: () => doors.count,
+  openDoors: () => hardening.count,
   committed,
   sealWitness: sealLog,
   adoptTrail: (tenantId) => sealer.adopt(tenantId),
@@ -58,7 +58,7 @@ const { app, metrics } = createCrm({
 });
 sealer.register(metrics.registry);
 dispatcher.register(metrics.registry);
-doors.register(metrics.registry);
+hardening.register(metrics.registry);
 await usable;
 const { port: metricsPort, token } = config.metrics;
 const metricsServer =
@@ -76,7 +76,7 @@ server = await serve({
     await importRunner.stop();
     await dispatcher.stop();
     outbound.close();
-    await Promise.all([sealer.stop(), sweeper.stop(), doors.stop()]);
+    await Promise.all([sealer.stop(), sweeper.stop(), hardening.stop()]);
     await registry.close();
   },
 });
@@ -84,6 +84,6 @@ sealer.start();
 importRunner.start();
 dispatcher.start();
 const sweeper = startSweeper(registry, log);
-doors.start();
+hardening.start();
 stopOnSignals(server, log);
 log.info({ url: server.url, metrics: metricsServer?.url ?? `${server.url}/metrics` }, "ready");

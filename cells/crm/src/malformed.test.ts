@@ -32,9 +32,9 @@ test.each([
 ])("a body past the limit, %s, is 413 before its end, and its sender is cut off", async (_how, rest) => {
   const client = cell.client(await cell.tenant());
   const head = `POST /customers HTTP/1.1\r\nHost: a\r\n${linesOf(client.headers())}Content-Type: application/json\r\n`;
-  const answer = await untilClosed(cell.url, head + rest);
-  expect(answer).toMatch(/^HTTP\/1\.1 413 /);
-  expect(answer).toContain('"code":"PAYLOAD_TOO_LARGE"');
+  const response = await untilClosed(cell.url, head + rest);
+  expect(response).toMatch(/^HTTP\/1\.1 413 /);
+  expect(response).toContain('"code":"PAYLOAD_TOO_LARGE"');
 });
 
 test("a body that breaks off carries nothing out", async () => {
@@ -60,8 +60,8 @@ test("a query that is doubled, unknown or half encoded is refused by its name, a
     ["keyword=%ff", undefined],
     ["keyword=%", undefined],
   ] as const) {
-    const answer = await client.get(`/customers?${query}`);
-    expect([answer.status, answer.body.code, answer.body.details?.fields[0].path], query).toEqual([400, "BAD_REQUEST", path]);
+    const response = await client.get(`/customers?${query}`);
+    expect([response.status, response.body.code, response.body.details?.fields[0].path], query).toEqual([400, "BAD_REQUEST", path]);
   }
   const head = `GET /customers HTTP/1.1\r\nHost: a\r\n${linesOf(client.headers())}Connection: close\r\n`;
   expect(await untilClosed(cell.url, `${head}Content-Length: 2\r\n\r\n{}`)).toMatch(/^HTTP\/1\.1 200 /);

@@ -14,7 +14,7 @@ const amounts = {
 } as const;
 type Amounts = Record<keyof (typeof amounts)["modest"], string>;
 
-interface World {
+interface Fixture {
   blind: TestClient;
   /** Records by the first segment of their paths. */
   ids: Record<string, string>;
@@ -26,26 +26,26 @@ const document = await crmDocument();
 const reads = operationsOf(document).filter(({ method, permission }) => method === "GET" && permission !== "cell:admin");
 
 let cell: TestCell;
-let modest: World;
-let lavish: World;
+let modest: Fixture;
+let lavish: Fixture;
 
 beforeAll(async () => {
   cell = await startCrm();
-  modest = await world(amounts.modest);
-  lavish = await world(amounts.lavish);
+  modest = await createFixture(amounts.modest);
+  lavish = await createFixture(amounts.lavish);
 }, 60_000);
 afterAll(() => cell.stop());
 
-async function world(given: Amounts): Promise<World> {
+async function createFixture(given: Amounts): Promise<Fixture> {
   const tenantId = await cell.tenant();
   const admin = cell.client(tenantId);
   const blind = cell.client(tenantId, { permissions: admin.principal.permissions.filter((permission) => permission !== blindTo) });
   const written: unknown[] = [];
   const write = async (method: string, path: string, body?: object, key?: string) => {
-    const answer = await blind.send(method, path, { ...(body && { body }), ...(key && { key }) });
-    expect(answer.status, answer.text).toBeLessThan(300);
-    written.push(answer.body);
-    return answer.body;
+    const response = await blind.send(method, path, { ...(body && { body }), ...(key && { key }) });
+    expect(response.status, response.text).toBeLessThan(300);
+    written.push(response.body);
+    return response.body;
   };
   const { customerId } = await write("POST", "/customers", { name: "Of amounts" });
   for (const stage of ["won", "lost", "proposal"] as const) {
@@ -87,12 +87,12 @@ function comparable(text: string, tenantId: string): string {
     .replace(/"(secret|nextCursor)":"[^"]*"/g, '"$1":"opaque"');
 }
 
-async function seen({ blind, ids }: World, path: string): Promise<string> {
+async function seen({ blind, ids }: Fixture, path: string): Promise<string> {
   const { tenantId } = blind.principal;
   const collection = path.split("/")[1] ?? "";
   const id = collection === "audit-logs" ? (await blind.get("/audit-logs")).body.data[0].id : ids[collection];
-  const answer = await blind.get(path.replace("{id}", id ?? "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"));
-  return `${answer.status} ${comparable(answer.text, tenantId)}`;
+  const response = await blind.get(path.replace("{id}", id ?? "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"));
+  return `${response.status} ${comparable(response.text, tenantId)}`;
 }
 
 describe("without amount:read, the same records with other amounts answer the same", () => {
@@ -114,7 +114,7 @@ describe("without amount:read, the same records with other amounts answer the sa
   });
 
   test("to writes and their replays", () => {
-    const text = ({ blind, written }: World) => comparable(JSON.stringify(written), blind.principal.tenantId);
+    const text = ({ blind, written }: Fixture) => comparable(JSON.stringify(written), blind.principal.tenantId);
     expect(text(lavish)).toBe(text(modest));
   });
 });

@@ -15,7 +15,7 @@ const registry = createRegistry({
 });
 await requireUsable(registry);
 const { applied } = await migrateSchema({ url: config.databaseUrl, schema: "crm", migrations: cellMigrations });
-const open = await registry.openDoors();
+const open = await registry.unrevokedFunctions();
 if (open.length > 0)
   log.warn(
     { open },

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import type { Principal } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCrm, type TestCrm } from "./testing.ts";
@@ -38,7 +38,7 @@ afterAll(() => crm.stop());
 type Entry = [requestId: string, action: string, resourceType: string, actorId: string];
 /** What the audit trail has to say in the end. */
 const trail: Entry[] = [];
-const repeats: { client: TestClient; again(): Promise<TestAnswer>; first: TestAnswer }[] = [];
+const repeats: { client: TestClient; again(): Promise<TestResponse>; first: TestResponse }[] = [];
 
 /** A request that is audited, by default with one entry; `made`: those of an import's records, which stand before its own. */
 async function done(client: TestClient, method: string, path: string, request: object, entry: string, made: string[] = []) {
@@ -46,8 +46,8 @@ async function done(client: TestClient, method: string, path: string, request: o
   const again = () => client.send(method, path, { ...request, key });
   const first = await again();
   expect([200, 201], first.text).toContain(first.status);
-  for (const told of [...made, entry]) {
-    const [action = "", type = ""] = told.split(" ");
+  for (const recorded of [...made, entry]) {
+    const [action = "", type = ""] = recorded.split(" ");
     trail.push([key, action, type, client.principal.userId]);
   }
   if (method !== "GET") repeats.push({ client, again, first });
@@ -59,14 +59,14 @@ const create = (client: TestClient, type: string, body: object) =>
 const change = (client: TestClient, path: string, body: object) =>
   done(client, "PATCH", path, { body }, `update ${path.startsWith("/opp") ? "opportunity" : path.slice(1).split("s/")[0]}`);
 const refused = async (client: TestClient, method: string, path: string, body: object | undefined, status: number) => {
-  const answer = await client.send(method, path, { body, key: `refused ${method} ${path}`.replace(/[^\w]/g, "-") });
-  expect(answer.status, `${method} ${path} ${answer.text}`).toBe(status);
-  return answer.body;
+  const response = await client.send(method, path, { body, key: `refused ${method} ${path}`.replace(/[^\w]/g, "-") });
+  expect(response.status, `${method} ${path} ${response.text}`).toBe(status);
+  return response.body;
 };
 const get = async (client: TestClient, path: string) => {
-  const answer = await client.get(path);
-  expect(answer.status, answer.text).toBe(200);
-  return answer.body;
+  const response = await client.get(path);
+  expect(response.status, response.text).toBe(200);
+  return response.body;
 };
 const totalOf = async (client: TestClient, path: string): Promise<number> => (await get(client, path)).total;
 
@@ -98,7 +98,7 @@ async function leadsComeIn(): Promise<void> {
   ]);
   for (const { name, customerId } of (await get(integrator, "/customers")).data) customers[name] = customerId;
 
-  const past = (stages: readonly (readonly [string, number])[]) => ({
+  const history = (stages: readonly (readonly [string, number])[]) => ({
     stage: stages.at(-1)?.[0],
     stageHistory: stages.map(([stage, daysAgo]) => ({ stage, enteredAt: day(-daysAgo) })),
   });
@@ -107,7 +107,7 @@ async function leadsComeIn(): Promise<void> {
     name: `${customerName}旧单`,
     ownerId,
     amount,
-    ...past(stages),
+    ...history(stages),
   });
   const items = [
     { ...moved("飞越能源", "ben", "40000", ["prospecting", 40], ["qualification", 30]), expectedCloseDate: inForty },
@@ -292,14 +292,16 @@ async function managerTransfers(): Promise<void> {
 }
 
 /** Whether what a request of Anna's answered is Ben's now. */
-function isBens({ body }: TestAnswer): boolean {
+function isBens({ body }: TestResponse): boolean {
   return body?.stage ? body.opportunityId === opportunities.设备升级 : body?.customerId === customers.安达贸易;
 }
 
 async function auditorReads(): Promise<void> {
   const { data, total } = await get(auditor, "/audit-logs?pageSize=200");
-  const told = data.map((entry: Record<string, string>) => ["requestId", "action", "resourceType", "actorId"].map((name) => entry[name]));
-  expect(told.reverse()).toEqual(trail);
+  const recorded = data.map((entry: Record<string, string>) =>
+    ["requestId", "action", "resourceType", "actorId"].map((name) => entry[name]),
+  );
+  expect(recorded.reverse()).toEqual(trail);
   expect(total).toBe(trail.length);
   const [contact] = (await get(auditor, "/audit-logs?resourceType=contact")).data;
   expect(contact.changes).toContainEqual({ field: "phone", before: null, after: "139****9000" });

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCrm, type TestCrm } from "./testing.ts";
 
@@ -29,14 +29,14 @@ const amounts = [
   ["KWD", "7.1", "7.100", "9.000"],
 ] as const;
 
-async function made(path: string, body: object): Promise<TestAnswer> {
-  const answer = await admin.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer;
+async function made(path: string, body: object): Promise<TestResponse> {
+  const response = await admin.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response;
 }
 
 /** Records of every kind: the answer of each one's creation. */
-async function records(): Promise<Record<string, TestAnswer>> {
+async function records(): Promise<Record<string, TestResponse>> {
   const customer = await made("/customers", {
     name: "One form",
     contactPhone: "13800138000",
@@ -56,7 +56,7 @@ async function records(): Promise<Record<string, TestAnswer>> {
     ],
   });
   const webhook = await made("/webhooks", { url: "https://hooks.example.com/", events: ["*"], enabled: false });
-  const created: Record<string, TestAnswer> = { customers: customer, contacts: contact, pipelines: pipeline, webhooks: webhook };
+  const created: Record<string, TestResponse> = { customers: customer, contacts: contact, pipelines: pipeline, webhooks: webhook };
   for (const [index, [currency, amount]] of amounts.entries()) {
     const opportunity = await made("/opportunities", { customerId, name: "x", amount, currency, expectedCloseDate: "2026-03-31" });
     const contract = await made("/contracts", {

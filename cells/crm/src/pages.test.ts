@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
-import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { auditOf, inspect, startCrm } from "./testing.ts";
 
@@ -14,16 +14,16 @@ afterAll(() => cell.stop());
 const budget = 4 * 1024 * 1024;
 
 /** All records of a list by cursor: their ids, and the answers. */
-async function walk(client: TestClient, path: string, id: string): Promise<{ ids: string[]; answers: TestAnswer[] }> {
-  const [ids, answers]: [string[], TestAnswer[]] = [[], []];
-  for (let cursor: string | null = ""; cursor !== null && answers.length < 200; ) {
-    const answer: TestAnswer = await client.get(`${path}${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(cursor)}`);
-    expect(answer.status, answer.text.slice(0, 500)).toBe(200);
-    ids.push(...answer.body.data.map((row: Record<string, string>) => row[id]));
-    answers.push(answer);
-    cursor = answer.body.nextCursor;
+async function readAllPages(client: TestClient, path: string, id: string): Promise<{ ids: string[]; responses: TestResponse[] }> {
+  const [ids, responses]: [string[], TestResponse[]] = [[], []];
+  for (let cursor: string | null = ""; cursor !== null && responses.length < 200; ) {
+    const response: TestResponse = await client.get(`${path}${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(cursor)}`);
+    expect(response.status, response.text.slice(0, 500)).toBe(200);
+    ids.push(...response.body.data.map((row: Record<string, string>) => row[id]));
+    responses.push(response);
+    cursor = response.body.nextCursor;
   }
-  return { ids, answers };
+  return { ids, responses };
 }
 
 describe("pages of large records", () => {
@@ -61,10 +61,10 @@ describe("pages of large records", () => {
     "%s: a walk by cursor ends each page in time and sees every record once",
     async (name) => {
       const { path, id, count } = lists[name];
-      const { ids, answers } = await walk(admin, `${path()}${path().includes("?") ? "&" : "?"}pageSize=200`, id);
+      const { ids, responses } = await readAllPages(admin, `${path()}${path().includes("?") ? "&" : "?"}pageSize=200`, id);
       expect([ids.length, new Set(ids).size]).toEqual([count, count]);
-      expect(answers.length).toBeGreaterThan(1);
-      for (const { text, body } of answers) {
+      expect(responses.length).toBeGreaterThan(1);
+      for (const { text, body } of responses) {
         expect(text.length).toBeLessThan(budget + 100_000);
         expect([body.total, body.pageSize]).toEqual([count, 200]);
       }
@@ -77,10 +77,10 @@ describe("pages of large records", () => {
       const { path, count } = lists[name];
       const asked = (parameters: string) => admin.get(`${path()}${path().includes("?") ? "&" : "?"}${parameters}`);
       for (const parameters of ["pageSize=200", "pageSize=200&page=1", `pageSize=${count}`]) {
-        const answer = await asked(parameters);
-        expect([answer.status, answer.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
-        const { pageSize } = answer.body.details;
-        expect(answer.body.message).toContain(`pageSize=${pageSize}`);
+        const response = await asked(parameters);
+        expect([response.status, response.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
+        const { pageSize } = response.body.details;
+        expect(response.body.message).toContain(`pageSize=${pageSize}`);
         const smaller = await asked(`pageSize=${pageSize}`);
         expect([smaller.status, smaller.body.data.length]).toEqual([200, pageSize]);
       }
@@ -110,9 +110,9 @@ describe("pages of large records", () => {
     target.port = String((relay.address() as AddressInfo).port);
     const behind = await startCrm({ databaseUrl: target.href });
     try {
-      const { answers } = await walk(behind.client(tenantId), "/customers?pageSize=200", "customerId");
-      const answered = answers.reduce((sum, { text }) => sum + text.length, 0);
-      expect(answers.length).toBeGreaterThanOrEqual(12);
+      const { responses } = await readAllPages(behind.client(tenantId), "/customers?pageSize=200", "customerId");
+      const answered = responses.reduce((sum, { text }) => sum + text.length, 0);
+      expect(responses.length).toBeGreaterThanOrEqual(12);
       // Before it is known how large the rows are, 25 of them are read.
       expect(bytes).toBeLessThan(1.5 * answered + 25 * 500_000);
     } finally {
@@ -128,7 +128,7 @@ describe("pages of large records", () => {
     await inspect(tenantId, `update $tenant.customers set custom_fields = jsonb_build_object('text', repeat('x', 5000000))`);
     expect((await client.get("/customers")).body.details).toEqual({ pageSize: 1 });
     expect((await client.get("/customers?pageSize=1&page=2")).body.data).toHaveLength(1);
-    expect((await walk(client, "/customers", "customerId")).ids).toHaveLength(2);
+    expect((await readAllPages(client, "/customers", "customerId")).ids).toHaveLength(2);
     const [{ customerId: of }] = (await client.get("/customers?pageSize=1")).body.data;
     // Notes as large as these no caller can write, and the index of pairs takes its time for them.
     await inspect(tenantId, "drop index $tenant.contacts_grams");
@@ -179,9 +179,9 @@ describe("cursors", () => {
     ["/payments", "name-less-amount", "paymentId"],
   ])("of %s in the order %s hold nothing that the list masks", async (path, order, id) => {
     const sort = order === "name-less-amount" ? "amount" : order;
-    const { ids, answers } = await walk(admin, `${path}?sort=${sort}&pageSize=1`, id);
+    const { ids, responses } = await readAllPages(admin, `${path}?sort=${sort}&pageSize=1`, id);
     expect([ids.length, new Set(ids).size]).toEqual([3, 3]);
-    for (const { body } of answers) {
+    for (const { body } of responses) {
       if (body.nextCursor === null) continue;
       const parts = body.nextCursor.split(".").map((part: string) => Buffer.from(part, "base64url").toString("latin1"));
       expect([body.nextCursor, ...parts].join(" ")).not.toMatch(/13800|contact\d|12345/);
@@ -201,8 +201,8 @@ describe("cursors", () => {
     expect((await other.get(`/customers?sort=contactPhone&pageSize=1&cursor=${nextCursor}`)).status).toBe(400);
     const process = await startCrm();
     try {
-      const answer = await process.client(tenantId).get(`/customers?sort=contactPhone&pageSize=1&cursor=${nextCursor}`);
-      expect(answer.body.data).toMatchObject([{ name: "c2" }]);
+      const response = await process.client(tenantId).get(`/customers?sort=contactPhone&pageSize=1&cursor=${nextCursor}`);
+      expect(response.body.data).toMatchObject([{ name: "c2" }]);
     } finally {
       await process.stop();
     }
@@ -210,8 +210,8 @@ describe("cursors", () => {
 
   test("an export's entry in the trail holds its filter without what is masked", async () => {
     const exported = async (path: string, filter: string, more = "") => {
-      const answer = await admin.get(`${path}?filter=${encodeURIComponent(filter)}${more}`);
-      expect(answer.status, answer.text).toBe(200);
+      const response = await admin.get(`${path}?filter=${encodeURIComponent(filter)}${more}`);
+      expect(response.status, response.text).toBe(200);
       const { data } = (await admin.get("/audit-logs?action=export&pageSize=1")).body;
       const [stored] = await auditOf(tenantId, data[0].resourceId);
       const changes = stored?.changes as { field: string; after: unknown }[];

@@ -38,7 +38,7 @@ export function createRegistry(options: {
 export async function requireUsable(registry: Registry): Promise<void> {
   try {
     await registry.check();
-    await registry.requireClosedDoors();
+    await registry.requireHardening();
   } catch (error) {
     throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
   }

@@ -27,9 +27,9 @@ beforeAll(async () => {
 afterAll(() => cell.stop());
 
 async function made(path: string, body: object) {
-  const answer = await admin.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 const caller = (...permissions: Permission[]) =>
@@ -77,8 +77,8 @@ describe("reveal=amount", () => {
       "/pipeline/summary",
       "/reports/funnel",
     ]) {
-      const answer = await other.get(`${path}${path.includes("?") ? "&" : "?"}reveal=amount`);
-      expect([answer.status, answer.body.message]).toEqual([403, "This needs the permission amount:read"]);
+      const response = await other.get(`${path}${path.includes("?") ? "&" : "?"}reveal=amount`);
+      expect([response.status, response.body.message]).toEqual([403, "This needs the permission amount:read"]);
     }
     expect(await entries()).toEqual([]);
   });
@@ -89,8 +89,8 @@ describe("reveal=amount", () => {
   });
 
   test("is no field where there are no amounts", async () => {
-    const answer = await admin.get("/customers?reveal=amount");
-    expect([answer.status, answer.body.details.fields[0].path]).toEqual([400, "reveal"]);
+    const response = await admin.get("/customers?reveal=amount");
+    expect([response.status, response.body.details.fields[0].path]).toEqual([400, "reveal"]);
   });
 
   test("gives a manager amounts in a CSV, each in the form of its currency, with the export's one entry", async () => {
@@ -113,14 +113,14 @@ describe("reveal=amount", () => {
     for (const currency of ["CNY", "JPY"])
       await own.post("/opportunities", { body: { customerId: body.customerId, name: currency, amount: "1200", currency } });
     const file = (await own.get("/opportunities/export?format=csv&reveal=amount")).text;
-    const answer = await own.post("/opportunities/import?mode=update", { raw: file, headers: { "content-type": "text/csv" } });
-    expect(answer.body).toMatchObject({ total: 2, skipped: 2, failed: 0 });
+    const response = await own.post("/opportunities/import?mode=update", { raw: file, headers: { "content-type": "text/csv" } });
+    expect(response.body).toMatchObject({ total: 2, skipped: 2, failed: 0 });
   });
 
   test("goes with reports, whose amounts are clear to who may read them, as JSON and as CSV", async () => {
     for (const path of ["/pipeline/summary", "/pipeline/funnel", "/reports/funnel", "/opportunities/forecast", "/metrics"]) {
-      const answer = await caller("amount:read").get(`${path}?reveal=amount`);
-      expect([answer.status, answer.text.includes("****")]).toEqual([200, false]);
+      const response = await caller("amount:read").get(`${path}?reveal=amount`);
+      expect([response.status, response.text.includes("****")]).toEqual([200, false]);
     }
     expect((await caller("amount:read").get("/reports/funnel?format=csv&reveal=amount")).text).not.toContain("****");
     expect(await entries()).toEqual([]);
@@ -140,9 +140,9 @@ describe("reveal of personal data", () => {
   test.each(["json", "csv"])("is named by the one entry of an export as %s", async (format) => {
     const path = `/customers/export?format=${format}&reveal=contactPhone`;
     expect((await caller("pii:read").get(path)).status).toBe(403);
-    const answer = await caller("pii:reveal").get(path);
-    expect(answer.text).toContain("13800138000");
-    expect(answer.text).not.toContain("contact@example.com");
+    const response = await caller("pii:reveal").get(path);
+    expect(response.text).toContain("13800138000");
+    expect(response.text).not.toContain("contact@example.com");
     const [entry, ...more] = await entries();
     expect([entry?.action, more]).toEqual(["export", []]);
     expect(entry?.changes).toContainEqual({ field: "reveal", before: null, after: "contactPhone" });

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import type { Permission } from "@cell/http";
 import { schemaOf } from "@cell/postgres";
 import pg from "pg";
@@ -24,9 +24,9 @@ afterAll(() => Promise.all([cell.stop(), other.stop()]));
 const atOther = (client: TestClient) => other.client(tenantId, client.principal);
 
 async function made(client: TestClient, path: string, body: object) {
-  const answer = await client.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await client.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 const customer = async (name: string, ownerId = "anna"): Promise<string> => (await made(admin, "/customers", { name, ownerId })).customerId;
@@ -41,7 +41,7 @@ describe("a refusal names another record only to who may read it", () => {
     const deleted = await customer("To be restored");
     await admin.delete(`/customers/${deleted}`);
     await admin.patch(`/customers/${hidden}`, { body: { name: "To be restored" } });
-    const attempts = (client: TestClient): Promise<TestAnswer>[] => [
+    const attempts = (client: TestClient): Promise<TestResponse>[] => [
       client.post("/customers", { body: { name: "TO BE  restored" } }),
       client.patch(`/customers/${mine}`, { body: { name: "To be restored" } }),
       client.post(`/customers/${deleted}/restore`),
@@ -51,8 +51,8 @@ describe("a refusal names another record only to who may read it", () => {
       [anna, null],
       [writer(), null],
     ] as const)
-      for (const answer of await Promise.all(attempts(client)))
-        expect([answer.status, answer.body.code, answer.body.details]).toEqual([409, "DUPLICATE_NAME", { existingId }]);
+      for (const response of await Promise.all(attempts(client)))
+        expect([response.status, response.body.code, response.body.details]).toEqual([409, "DUPLICATE_NAME", { existingId }]);
     expect((await anna.post("/customers", { body: { name: "mine" } })).body.details).toEqual({ existingId: mine });
   });
 
@@ -64,11 +64,11 @@ describe("a refusal names another record only to who may read it", () => {
       [admin, theirs.contractId],
       [anna, null],
     ] as const)
-      for (const answer of [
+      for (const response of [
         await client.post("/contracts", { body: { customerId: mine, name: "Twice", amount: "1", number: "h-1" } }),
         await client.patch(`/contracts/${own.contractId}`, { body: { number: "h-1" } }),
       ])
-        expect([answer.status, answer.body.details]).toEqual([409, { field: "number", existingId }]);
+        expect([response.status, response.body.details]).toEqual([409, { field: "number", existingId }]);
     const twice = await anna.post("/contracts", { body: { customerId: mine, name: "Twice", amount: "1", number: "M-1" } });
     expect(twice.body.details.existingId).toBe(own.contractId);
   });
@@ -129,8 +129,8 @@ describe("a repeat is answered as the caller may see now", () => {
   };
 
   const ownedBy = async (path: string, ownerId: string) => {
-    const answer = await admin.patch(path, { body: { ownerId } });
-    expect(answer.status, answer.text).toBe(200);
+    const response = await admin.patch(path, { body: { ownerId } });
+    expect(response.status, response.text).toBe(200);
   };
 
   test.each(Object.keys(writes))("%s: 404 while the record is out of sight, from memory and from the database", async (name) => {

@@ -140,9 +140,9 @@ describe("a tenant past its storage quota", () => {
     });
     let written = 0;
     for (; written < 200; written++) {
-      const answer = await client.post("/customers", { body: { name: `Customer ${written}`, customFields: noise() } });
-      if (answer.status === 413) break;
-      expect(answer.status, answer.text).toBe(201);
+      const response = await client.post("/customers", { body: { name: `Customer ${written}`, customFields: noise() } });
+      if (response.status === 413) break;
+      expect(response.status, response.text).toBe(201);
       if (written % 4 === 3) await new Promise((resolve) => setTimeout(resolve, 300));
     }
     const stored = await cell.registry.storedBytes(tenantId);

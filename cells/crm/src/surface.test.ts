@@ -116,8 +116,8 @@ test("who may read everything and write nothing is refused at each route that wr
   const paths = Object.entries((cell.document as { paths: Record<string, Record<string, unknown>> }).paths);
   for (const [path, operations] of paths) {
     for (const method of ["post", "patch", "delete"].filter((name) => name in operations && !path.startsWith("/internal"))) {
-      const answer = await auditor.send(method.toUpperCase(), path.replace("{id}", "00000000-0000-4000-8000-000000000000"), { body: {} });
-      expect([answer.status, answer.body.code], `${method} ${path}`).toEqual([403, "FORBIDDEN"]);
+      const response = await auditor.send(method.toUpperCase(), path.replace("{id}", "00000000-0000-4000-8000-000000000000"), { body: {} });
+      expect([response.status, response.body.code], `${method} ${path}`).toEqual([403, "FORBIDDEN"]);
     }
   }
   for (const path of ["/customers", "/audit-logs", "/pipeline/summary", "/contracts"]) expect((await auditor.get(path)).status).toBe(200);
@@ -126,9 +126,9 @@ test("who may read everything and write nothing is refused at each route that wr
 test("an INTERNAL says nothing of the inside", async () => {
   const own = await cell.tenant();
   await inspect(own, "alter table $tenant.customers add constraint inner_rule check (name <> 'broken')");
-  const answer = await cell.client(own).post("/customers", { body: { name: "broken" }, key: "broken" });
-  expect([answer.status, answer.body]).toEqual([500, { code: "INTERNAL", message: expect.any(String), requestId: "broken" }]);
-  expect(answer.text).not.toMatch(/inner_rule|customers|constraint|select|insert/i);
+  const response = await cell.client(own).post("/customers", { body: { name: "broken" }, key: "broken" });
+  expect([response.status, response.body]).toEqual([500, { code: "INTERNAL", message: expect.any(String), requestId: "broken" }]);
+  expect(response.text).not.toMatch(/inner_rule|customers|constraint|select|insert/i);
 });
 
 test("each record on its own carries its version as ETag, gives 304 to who has it, and refuses a stale If-Match", async () => {
@@ -152,14 +152,14 @@ test("each record on its own carries its version as ETag, gives 304 to who has i
 test("another tenant's record cannot be changed, deleted or referred to, and looks like none", async () => {
   const foreign = cell.client(await cell.tenant());
   const { customerId } = (await foreign.post("/customers", { body: { name: "Foreign" } })).body;
-  for (const answer of [
+  for (const response of [
     await admin.patch(`/customers/${customerId}`, { body: { level: "A" } }),
     await admin.delete(`/customers/${customerId}`),
     await admin.post("/contacts", { body: { customerId, name: "x" } }),
     await admin.post("/opportunities", { body: { customerId, name: "x" } }),
     await admin.post("/contracts", { body: { customerId, name: "x", amount: "1" } }),
   ])
-    expect([answer.status, answer.body.code]).toEqual([404, "NOT_FOUND"]);
+    expect([response.status, response.body.code]).toEqual([404, "NOT_FOUND"]);
   expect((await foreign.get(`/customers/${customerId}`)).body.version).toBe(1);
 });
 

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type FileLimits, fileLimits, OpenDoors, parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
+import { type FileLimits, fileLimits, HardeningMonitor, parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
 import { serveTestCell, type TestCell, testAssertionKeys, testMetricsToken } from "@cell/cell/testing";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
@@ -60,7 +60,7 @@ export interface TestCrmOptions {
   statementTimeoutMs?: number;
   lockTimeoutMs?: number;
   /** How long a report may take. */
-  longAnswerMs?: number;
+  longResponseMs?: number;
 }
 
 /** The CRM cell, by default on the test run's PostgreSQL. */
@@ -92,11 +92,20 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     sealLog,
     log,
   });
-  const doors = new OpenDoors(registry, log);
-  await doors.look();
+  const hardening = new HardeningMonitor(registry, log);
+  await hardening.look();
   const outbound = new Outbound({ allow: parseNetworks("127.0.0.0/8") });
   const newDispatcher = (given: Partial<DispatcherOptions> = {}) =>
-    new Dispatcher({ registry, outbound, keys: testWebhookKeys, keptDays: 30, log, committed: sealer.wake, ...options.webhooks, ...given });
+    new Dispatcher({
+      registry,
+      outbound,
+      keys: testWebhookKeys,
+      retentionDays: 30,
+      log,
+      committed: sealer.wake,
+      ...options.webhooks,
+      ...given,
+    });
   const dispatcher = newDispatcher();
   const committed = (given: string) => {
     sealer.wake(given);
@@ -110,9 +119,9 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
     log,
     draining: () => false,
     sealingProblems: () => sealer.problems(),
-    ...(options.longAnswerMs === undefined ? {} : { longAnswerMs: options.longAnswerMs }),
+    ...(options.longResponseMs === undefined ? {} : { longResponseMs: options.longResponseMs }),
     files: { ...fileLimits, ...filesWithin(connections), ...options.files },
-    openDoors: () => doors.count,
+    openDoors: () => hardening.count,
     committed,
     sealWitness: sealLog,
     adoptTrail: (tenantId) => sealer.adopt(tenantId),
@@ -123,7 +132,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   });
   dispatcher.register(cell.metrics.registry);
   sealer.register(cell.metrics.registry);
-  doors.register(cell.metrics.registry);
+  hardening.register(cell.metrics.registry);
   const sealAll = async (tenantId: string) => {
     // Transactions of other tests on the same server would hold some of it up.
     while (!(await isFinished(tenantId))) await sleep(10);
@@ -186,7 +195,7 @@ export async function stagedRows(tenantId: string): Promise<number> {
 }
 
 /** How many answers are kept. */
-export async function keptAnswers(tenantId: string): Promise<number> {
+export async function keptResponses(tenantId: string): Promise<number> {
   return (await inspect<{ kept: number }>(tenantId, "select count(*)::int as kept from $tenant.idempotency_keys"))[0]?.kept ?? 0;
 }
 

@@ -1,4 +1,4 @@
-import type { Call, RecordSight } from "@cell/cell";
+import type { RecordVisibility, RequestContext } from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "./tables.ts";
@@ -6,7 +6,7 @@ import { db } from "./tables.ts";
 /** Whose records a caller may see: one owner's, or with null everybody's. */
 export type Visibility = string | null;
 
-export function visibility({ caller }: Pick<Call, "caller">): Visibility {
+export function visibility({ caller }: Pick<RequestContext, "caller">): Visibility {
   return caller.scope === "own" ? caller.userId : null;
 }
 
@@ -15,7 +15,7 @@ export type OwnedBy = (tenant: TenantDb, ids: readonly string[], ownerId: string
 
 /** Those of some records that the caller may read, as far as they exist. */
 export async function readableIds(
-  { caller, tenant }: Pick<Call, "caller" | "tenant">,
+  { caller, tenant }: Pick<RequestContext, "caller" | "tenant">,
   ownedBy: OwnedBy,
   ids: readonly string[],
 ): Promise<ReadonlySet<unknown>> {
@@ -25,15 +25,15 @@ export async function readableIds(
 
 /** The id of another record as a refusal may name it: null for a record that the caller may not read. */
 export async function namedId(
-  call: Pick<Call, "caller" | "tenant">,
+  context: Pick<RequestContext, "caller" | "tenant">,
   ownedBy: OwnedBy,
   id: string | null | undefined,
 ): Promise<string | null> {
-  return id && (await readableIds(call, ownedBy, [id])).has(id) ? id : null;
+  return id && (await readableIds(context, ownedBy, [id])).has(id) ? id : null;
 }
 
 /** Who sees the records of a resource, for the answers to repeats. */
-export function sightOf({ title }: { title: string }, ownedBy: OwnedBy): RecordSight {
+export function recordVisibility({ title }: { title: string }, ownedBy: OwnedBy): RecordVisibility {
   return {
     title,
     covers: async ({ caller, tenant }, id) => caller.scope !== "own" || (await ownedBy(tenant.reader(), [id], caller.userId)).includes(id),

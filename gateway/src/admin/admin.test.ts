@@ -227,9 +227,9 @@ test.each([
   [{ tenantId: "ok" }],
   [[]],
 ])("a tenant is not made of %j", async (json) => {
-  const answer = await gateway.call<{ details?: { fields: unknown[] } }>("/api/admin/tenants", { json });
-  expect(answer.status).toBe(400);
-  expect(answer.body.details?.fields.length).toBeGreaterThan(0);
+  const response = await gateway.call<{ details?: { fields: unknown[] } }>("/api/admin/tenants", { json });
+  expect(response.status).toBe(400);
+  expect(response.body.details?.fields.length).toBeGreaterThan(0);
 });
 
 test("broken JSON, other media types and large bodies are refused", async () => {

@@ -2,12 +2,12 @@ import { abortSent, sendStream } from "@cell/http";
 import { type Digest, differingTables } from "@cell/postgres/transfer/digest";
 import { notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import { bring, digest, type Place, rowsOf, step, verifyTrail } from "../moves/copying.ts";
+import { digest, load, type Place, rowsOf, step, verifyTrail } from "../moves/copying.ts";
 import * as moves from "../moves/repository.ts";
 import type { Services } from "../services.ts";
 import { change } from "../tables.ts";
 import { type GatewayEnv, requireOperator } from "./access.ts";
-import { answer, cellSchema, integerParam, nameSchema, problems, security, tenantIdSchema, textAnswer } from "./openapi.ts";
+import { cellSchema, integerParam, nameSchema, problems, response, security, tenantIdSchema, textResponse } from "./openapi.ts";
 import * as tenants from "./tenants/repository.ts";
 
 const tags = ["Backups"];
@@ -29,7 +29,7 @@ const backup = createRoute({
   description:
     "Lines: a head in JSON; for each table its name and columns in JSON, its rows as COPY writes them and `\\.`; an end in JSON with counts and checksums.",
   request: { params, query: z.strictObject({ cell: cellSchema }) },
-  responses: { 200: textAnswer("The rows", "text/plain", exampleBackup), ...problems(404) },
+  responses: { 200: textResponse("The rows", "text/plain", exampleBackup), ...problems(404) },
 });
 
 const restoreBegin = createRoute({
@@ -45,7 +45,7 @@ const restoreBegin = createRoute({
       content: { "application/json": { schema: z.strictObject({ cell: cellSchema, name: nameSchema, version: z.int().min(0) }) } },
     },
   },
-  responses: { 201: answer("Send the rows, then finish", z.strictObject({ epoch: z.int() })), ...problems(404, 409) },
+  responses: { 201: response("Send the rows, then finish", z.strictObject({ epoch: z.int() })), ...problems(404, 409) },
 });
 
 const restoreRows = createRoute({
@@ -64,7 +64,7 @@ const restoreRows = createRoute({
     }),
     body: { required: true, content: { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } } },
   },
-  responses: { 200: answer("They are there", z.strictObject({})), ...problems(404, 409, 413) },
+  responses: { 200: response("They are there", z.strictObject({})), ...problems(404, 409, 413) },
 });
 
 const nameInDatabase = z.string().max(63);
@@ -100,7 +100,7 @@ const restoreFinish = createRoute({
   summary: "Compare what was restored with the backup's counts and checksums, verify the audit trail, and serve the tenant",
   request: { params, body: { required: true, content: { "application/json": { schema: endSchema } } } },
   responses: {
-    200: answer("It is served", z.strictObject({ tenantId: tenantIdSchema, rows: z.int(), auditEntries: z.int() })),
+    200: response("It is served", z.strictObject({ tenantId: tenantIdSchema, rows: z.int(), auditEntries: z.int() })),
     ...problems(404, 409),
   },
 });
@@ -146,7 +146,7 @@ export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, chang
     const { tenantId } = c.req.valid("param");
     const { cell, epoch, table, columns } = c.req.valid("query");
     const rows = Buffer.from(await c.req.arrayBuffer());
-    await bring(cells, await placeOf(tenantId, cell, epoch), { table, columns: columns.split(","), mode: "copy", rows });
+    await load(cells, await placeOf(tenantId, cell, epoch), { table, columns: columns.split(","), mode: "copy", rows });
     return c.json({}, 200);
   });
 

@@ -3,7 +3,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { docsPage } from "../docs.ts";
 import type { Services } from "../services.ts";
 import { type GatewayEnv, requireOperator } from "./access.ts";
-import { answer, cellSchema, problems, security, textAnswer } from "./openapi.ts";
+import { cellSchema, problems, response, security, textResponse } from "./openapi.ts";
 
 const cellListSchema = z
   .strictObject({
@@ -36,7 +36,7 @@ const listCells = createRoute({
   tags,
   security,
   summary: "The cells, their partitions and how they are",
-  responses: { 200: answer("All cells", cellListSchema), ...problems() },
+  responses: { 200: response("All cells", cellListSchema), ...problems() },
 });
 
 const cellDocs = createRoute({
@@ -46,7 +46,7 @@ const cellDocs = createRoute({
   security,
   summary: "The page of a cell's document",
   request: { params: z.object({ cell: cellSchema }) },
-  responses: { 200: textAnswer("The page", "text/html"), ...problems(404) },
+  responses: { 200: textResponse("The page", "text/html"), ...problems(404) },
 });
 
 export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstreams }: Services): void {

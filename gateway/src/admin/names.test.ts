@@ -27,8 +27,8 @@ test.each(Object.entries(named))("%s name of any length is refused at the cost o
   const normalize = vi.spyOn(String.prototype, "normalize");
   try {
     for (const length of [40, 20_000]) {
-      const answer = await send(`a${"\u0301\u0327".repeat(length / 2)}`);
-      expect(answer.status).toBe(400);
+      const response = await send(`a${"\u0301\u0327".repeat(length / 2)}`);
+      expect(response.status).toBe(400);
     }
     expect(normalize.mock.contexts.filter((text) => String(text).length > 1_020)).toEqual([]);
   } finally {

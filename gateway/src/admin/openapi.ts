@@ -1,19 +1,19 @@
 import { storable } from "@cell/http";
-import { headerRefs, refusalRefs } from "@cell/http/openapi/components";
+import { errorResponseRefs, headerRefs } from "@cell/http/openapi/components";
 import { z } from "@hono/zod-openapi";
 
 /** The refusals that a route declares, besides those that any route can have. */
 export function problems(...statuses: number[]) {
-  return refusalRefs([400, 401, 403, 405, 408, 413, 415, 429, 431, 500, 503, ...statuses]);
+  return errorResponseRefs([400, 401, 403, 405, 408, 413, 415, 429, 431, 500, 503, ...statuses]);
 }
 
 /** A 200, 201 or 202 with a JSON body. */
-export function answer<T extends z.ZodType>(description: string, schema: T) {
+export function response<T extends z.ZodType>(description: string, schema: T) {
   return { description, headers: headerRefs("X-Request-ID"), content: { "application/json": { schema } } };
 }
 
 /** A 200 with a text of another media type. */
-export function textAnswer<Type extends string>(description: string, type: Type, example?: string) {
+export function textResponse<Type extends string>(description: string, type: Type, example?: string) {
   const content = { [type]: { schema: z.string(), ...(example ? { example } : {}) } } as { [T in Type]: { schema: z.ZodString } };
   return { description, headers: headerRefs("X-Request-ID"), content };
 }

@@ -28,8 +28,8 @@ test("a tenant has no storage quota until the operator sets one; null takes it a
 });
 
 test("a tenant's own administrator cannot change its quota", async () => {
-  const answer = await gateway.call("/api/admin/tenants/held", { method: "PATCH", json: { quotaBytes: null }, key: key.key });
-  expect(answer.status).toBe(403);
+  const response = await gateway.call("/api/admin/tenants/held", { method: "PATCH", json: { quotaBytes: null }, key: key.key });
+  expect(response.status).toBe(403);
 });
 
 test("the cells are told of a quota with each request, at once after it was set", async () => {

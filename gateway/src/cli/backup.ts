@@ -7,7 +7,7 @@ import { createZstdCompress, createZstdDecompress } from "node:zlib";
 import type { TransferHead } from "@cell/postgres";
 import { readTransfer } from "@cell/postgres/transfer/read";
 import type { Tenant } from "../admin/tenants/schema.ts";
-import { CallError, type Client } from "./client.ts";
+import { ApiError, type Client } from "./client.ts";
 import { type CommandResult, PartialFailure } from "./output.ts";
 import { allPages } from "./tenants.ts";
 
@@ -31,7 +31,7 @@ interface BackedUp {
 
 /** Writes one tenant to a file, or all of a partition to a folder; a file appears when it is whole. */
 export async function backup(client: Client, tenantId: string | undefined, { cell, to, partition }: BackupOptions): Promise<CommandResult> {
-  if ((tenantId === undefined) === (partition === undefined)) throw new CallError("Name a tenant, or --partition <name>");
+  if ((tenantId === undefined) === (partition === undefined)) throw new ApiError("Name a tenant, or --partition <name>");
   if (tenantId !== undefined) return backedUp([await backupTenant(client, tenantId, cell, to ?? `${tenantId}${suffix}`)]);
   const folder = to ?? ".";
   await mkdir(folder, { recursive: true });
@@ -75,7 +75,7 @@ async function backupTenant(client: Client, tenantId: string, cell: string, file
     return { tenantId, file, rows };
   } catch (error) {
     await rm(partial, { force: true });
-    throw new CallError(`The backup of ${tenantId} broke off: ${(error as Error).message}`, { cause: error });
+    throw new ApiError(`The backup of ${tenantId} broke off: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -145,16 +145,16 @@ async function restoreFile(client: Client, file: string, as: string | undefined)
       }
     }
   } catch (error) {
-    if (error instanceof CallError) throw error;
-    throw new CallError(`${basename(file)}: ${(error as Error).message}`, { cause: error });
+    if (error instanceof ApiError) throw error;
+    throw new ApiError(`${basename(file)}: ${(error as Error).message}`, { cause: error });
   }
-  if (!head || !done) throw new CallError(`${basename(file)} holds no whole backup`);
+  if (!head || !done) throw new ApiError(`${basename(file)} holds no whole backup`);
   return { tenantId: head.tenantId, takenAt: head.takenAt, rows: done.rows, auditEntries: done.auditEntries };
 }
 
 function requireSame(tenantId: string, as: string | undefined): void {
   if (as !== undefined && as !== tenantId)
-    throw new CallError(`The backup is of ${tenantId}, and its audit seals say so: it cannot be restored as ${as}`);
+    throw new ApiError(`The backup is of ${tenantId}, and its audit seals say so: it cannot be restored as ${as}`);
 }
 
 function pathOf({ tenantId }: TransferHead): string {

@@ -4,7 +4,7 @@ import { createClient, type Client as TypedClient } from "../../../openapi/clien
 import type { Problem } from "../../../openapi/client/index.ts";
 
 /** A call that did not succeed, in words for whoever typed the command. */
-export class CallError extends Error {
+export class ApiError extends Error {
   readonly code: string | undefined;
   readonly requestId: string | undefined;
 
@@ -15,7 +15,7 @@ export class CallError extends Error {
   }
 }
 
-export interface Call {
+export interface ApiRequest {
   method?: Dispatcher.HttpMethod;
   path: string;
   /** Parameters without a value are left out. */
@@ -33,7 +33,7 @@ export interface TypedOptions {
   headers: { "X-Tenant-Id": string };
 }
 
-interface TypedAnswer<T> {
+interface TypedResponse<T> {
   data: T | undefined;
   error: unknown;
   response?: Response | undefined;
@@ -48,55 +48,55 @@ export class Client {
   readonly #headers: Record<string, string>;
 
   constructor(gateway: string, key: string | undefined, tenantId?: string) {
-    if (key === undefined) throw new CallError("No key: give --key, set CRM_KEY, or start the system here with npm start");
+    if (key === undefined) throw new ApiError("No key: give --key, set CRM_KEY, or start the system here with npm start");
     this.#gateway = gateway;
     this.#headers = { authorization: `Bearer ${key}`, ...(tenantId === undefined ? {} : { "X-Tenant-Id": tenantId }) };
   }
 
   /** The JSON of a successful answer. Rejects with a CallError. */
-  async json<T>(call: Call): Promise<T> {
+  async json<T>(call: ApiRequest): Promise<T> {
     const { body } = await this.stream(call);
     return (await body.json()) as T;
   }
 
   /** The data of a call through the typed client of the CRM's document. Rejects with a CallError. */
-  async typed<T>(call: (options: TypedOptions) => Promise<TypedAnswer<T>>): Promise<T> {
+  async typed<T>(call: (options: TypedOptions) => Promise<TypedResponse<T>>): Promise<T> {
     const client = createClient({ baseUrl: `${this.#gateway}/api/v1/crm` });
     const { data, error, response } = await call({ client, headers: { "X-Tenant-Id": "", ...this.#headers } });
     if (data !== undefined) return data;
     if (!response) throw unreachable(this.#gateway, error as Error);
     const { code, message } = error as Problem;
-    throw new CallError(message, { code, requestId: response.headers.get("x-request-id") ?? "" });
+    throw new ApiError(message, { code, requestId: response.headers.get("x-request-id") ?? "" });
   }
 
   /** A successful answer whose body is still to be read. Rejects with a CallError. */
-  async stream(call: Call): Promise<Dispatcher.ResponseData> {
+  async stream(call: ApiRequest): Promise<Dispatcher.ResponseData> {
     const url = new URL(this.#gateway + call.path);
     for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) url.searchParams.set(name, value);
     const json = call.json === undefined ? undefined : JSON.stringify(call.json);
     const headers = { ...this.#headers, ...(json === undefined ? {} : { "content-type": "application/json" }), ...call.headers };
     const method = call.method ?? (json === undefined && call.body === undefined ? "GET" : "POST");
     const patience = call.patienceMs === undefined ? {} : { headersTimeout: call.patienceMs, bodyTimeout: call.patienceMs };
-    const answer = await request(url, { method, headers, body: json ?? call.body ?? null, dispatcher, ...patience }).catch((error) => {
+    const response = await request(url, { method, headers, body: json ?? call.body ?? null, dispatcher, ...patience }).catch((error) => {
       throw unreachable(this.#gateway, error);
     });
-    if (answer.statusCode >= 300) throw await refusal(answer);
-    return answer;
+    if (response.statusCode >= 300) throw await errorFrom(response);
+    return response;
   }
 }
 
-function unreachable(gateway: string, error: Error & { code?: string }): CallError {
+function unreachable(gateway: string, error: Error & { code?: string }): ApiError {
   const why = error.code === "ECONNREFUSED" ? "nothing listens there" : error.message || error.code || "unknown fault";
-  return new CallError(`${gateway} cannot be reached: ${why}`, { cause: error });
+  return new ApiError(`${gateway} cannot be reached: ${why}`, { cause: error });
 }
 
-async function refusal({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<CallError> {
+async function errorFrom({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<ApiError> {
   const text = await body.text();
   const requestId = headers["x-request-id"]?.toString();
   try {
     const { code, message } = JSON.parse(text) as { code: string; message: string };
-    return new CallError(message, { code, ...(requestId ? { requestId } : {}) });
+    return new ApiError(message, { code, ...(requestId ? { requestId } : {}) });
   } catch (error) {
-    return new CallError(`The answer was ${statusCode} without an explanation`, { cause: error, ...(requestId ? { requestId } : {}) });
+    return new ApiError(`The answer was ${statusCode} without an explanation`, { cause: error, ...(requestId ? { requestId } : {}) });
   }
 }

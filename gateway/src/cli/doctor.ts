@@ -1,5 +1,5 @@
-import type { MoveAnswer } from "../admin/moves/schema.ts";
-import { CallError, Client } from "./client.ts";
+import type { MoveResponse } from "../admin/moves/schema.ts";
+import { ApiError, Client } from "./client.ts";
 import type { Settings } from "./config.ts";
 import type { CommandResult } from "./output.ts";
 
@@ -93,7 +93,7 @@ async function examine({ gateway, operatorKey }: Settings, find: (state: Finding
     }
     for (const sentence of await movesToKnow(new Client(gateway, operatorKey))) good(sentence);
   } catch (error) {
-    if (!(error instanceof CallError)) throw error;
+    if (!(error instanceof ApiError)) throw error;
     if (error.code === "FORBIDDEN") good("The key is valid; the state of the cells is the operator's to see.");
     else bad(`The key does not work: ${error.message} (request ${error.requestId ?? "unknown"}).`);
   }
@@ -101,7 +101,7 @@ async function examine({ gateway, operatorKey }: Settings, find: (state: Finding
 
 /** Moves that are under way, and copies that they have left. */
 async function movesToKnow(client: Client): Promise<string[]> {
-  const { data } = await client.json<{ data: MoveAnswer[] }>({ path: "/api/admin/moves", query: { pageSize: "200" } });
+  const { data } = await client.json<{ data: MoveResponse[] }>({ path: "/api/admin/moves", query: { pageSize: "200" } });
   return data.flatMap(({ tenantId, from, to, state, step, leftover }) => {
     const ended = state === "done" || state === "failed";
     return [

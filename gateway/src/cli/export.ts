@@ -2,7 +2,7 @@ import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { CallError, type Client } from "./client.ts";
+import { ApiError, type Client } from "./client.ts";
 import { type CommandResult, lines } from "./output.ts";
 
 export interface ExportOptions {
@@ -27,8 +27,8 @@ export async function exportCustomers(
     await pipeline(body, partial === undefined ? process.stdout : createWriteStream(partial), { end: partial !== undefined });
   } catch (error) {
     if (partial !== undefined) await rm(partial, { force: true });
-    if (error instanceof CallError) throw error;
-    throw new CallError(`The export broke off: ${(error as Error).message}`, { cause: error });
+    if (error instanceof ApiError) throw error;
+    throw new ApiError(`The export broke off: ${(error as Error).message}`, { cause: error });
   }
   if (partial === undefined || out === undefined) return undefined;
   await rename(partial, out);

@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SingleBar } from "cli-progress";
 import { type Import, importsGet } from "../../../openapi/client/index.ts";
-import { type Call, CallError, type Client } from "./client.ts";
+import { ApiError, type ApiRequest, type Client } from "./client.ts";
 import { type CommandResult, PartialFailure, printTable } from "./output.ts";
 
 export interface ImportOptions {
@@ -27,7 +27,7 @@ const shownErrors = 20;
 
 /** Imports a file and follows it to its end. The exit code is 1 when rows failed; `watch` is the command that follows it again. */
 export async function importCustomers(client: Client, file: string, options: ImportOptions, watch: WatchCommand): Promise<CommandResult> {
-  const started = await client.json<ImportReport>(await importCall(file, options));
+  const started = await client.json<ImportReport>(await importRequest(file, options));
   return finish(client, await follow(client, started, watch), options.errors);
 }
 
@@ -44,9 +44,9 @@ export async function watchImport(
 /** The command line that follows an import. */
 type WatchCommand = (importId: string) => string;
 
-async function importCall(file: string, options: ImportOptions): Promise<Call> {
+async function importRequest(file: string, options: ImportOptions): Promise<ApiRequest> {
   const { size } = await stat(file).catch((error) => {
-    throw new CallError(`${file} cannot be read: ${error.message}`, { cause: error });
+    throw new ApiError(`${file} cannot be read: ${error.message}`, { cause: error });
   });
   const path = `${cell}/customers/import`;
   const { mode, matchBy, onDuplicate, dryRun, atomic } = options;
@@ -63,7 +63,7 @@ async function importCall(file: string, options: ImportOptions): Promise<Call> {
       return { path, headers: requestId, json: { async: true, mode, matchBy, onDuplicate, dryRun, atomic, ...items } };
     }
     default:
-      throw new CallError(`${file}: a .csv or .json file is needed`);
+      throw new ApiError(`${file}: a .csv or .json file is needed`);
   }
 }
 
@@ -71,7 +71,7 @@ function parseFile(file: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new CallError(`${file} is no JSON: ${(error as Error).message}`, { cause: error });
+    throw new ApiError(`${file} is no JSON: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -141,7 +141,7 @@ async function finish(client: Client, report: ImportReport, errorFile: string | 
       console.log("The file of failed rows holds the first of them only: there were too many, or too large ones.");
   };
   const result: CommandResult = { data: report, show, exitCode: failed > 0 ? 1 : 0 };
-  if (status === "failed") throw new PartialFailure(new CallError("The import failed as a whole; what it says is above"), result);
+  if (status === "failed") throw new PartialFailure(new ApiError("The import failed as a whole; what it says is above"), result);
   return result;
 }
 

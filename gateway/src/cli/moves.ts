@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { MoveAnswer as Move } from "../admin/moves/schema.ts";
-import { CallError, type Client } from "./client.ts";
+import type { MoveResponse as Move } from "../admin/moves/schema.ts";
+import { ApiError, type Client } from "./client.ts";
 import { type CommandResult, lines, printTable } from "./output.ts";
 import { allPages } from "./tenants.ts";
 
@@ -15,10 +15,10 @@ export interface MoveOptions {
 /** Moves a tenant and says how it goes. Rejects with a CallError when it has stayed where it was. */
 export async function moveTenant(client: Client, tenantId: string, options: MoveOptions): Promise<CommandResult> {
   const to = options.back ? await lastOrigin(client, tenantId) : options.to;
-  if (to === undefined) throw new CallError("Say where to: --to <partition>, or --back");
+  if (to === undefined) throw new ApiError("Say where to: --to <partition>, or --back");
   const started = await client.json<Move>({ path: `/api/admin/tenants/${encodeURIComponent(tenantId)}/move`, json: { to } });
   const move = await follow(client, started);
-  if (move.state === "failed") throw new CallError(`${tenantId} has stayed on ${move.from}: ${move.failure ?? "no reason is known"}`);
+  if (move.state === "failed") throw new ApiError(`${tenantId} has stayed on ${move.from}: ${move.failure ?? "no reason is known"}`);
   const show = lines(
     `${tenantId} is on ${to}: ${move.rows} rows, its writes were paused for ${move.pauseMs ?? 0} ms.`,
     `The copy on ${move.from} is kept and not served: crm tenant forget ${tenantId} drops it.`,
@@ -60,7 +60,7 @@ export async function forgetCopies(client: Client, tenantId: string): Promise<Co
 async function lastOrigin(client: Client, tenantId: string): Promise<string | undefined> {
   const moves = await allPages<Move>(client, path, { tenantId });
   const last = moves.find(({ state }) => state === "done");
-  if (!last) throw new CallError(`${tenantId} has not been moved`);
+  if (!last) throw new ApiError(`${tenantId} has not been moved`);
   return last.from;
 }
 

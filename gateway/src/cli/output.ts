@@ -1,4 +1,4 @@
-import { CallError } from "./client.ts";
+import { ApiError } from "./client.ts";
 
 /** What a command came to. Each command gives both of its forms, so that none lacks one. */
 export interface CommandResult {
@@ -41,7 +41,7 @@ export async function runCommand(work: () => Promise<CommandResult | undefined>,
 
 function printError(error: unknown, isJson: boolean): void {
   const { message } = error as Error;
-  const { code, requestId } = error instanceof CallError ? error : {};
+  const { code, requestId } = error instanceof ApiError ? error : {};
   if (isJson) console.error(JSON.stringify({ code, message, requestId }));
   else console.error(requestId ? `${message} (request ${requestId})` : message);
 }

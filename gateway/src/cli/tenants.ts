@@ -1,5 +1,5 @@
 import type { Tenant } from "../admin/tenants/schema.ts";
-import { CallError, type Client } from "./client.ts";
+import { ApiError, type Client } from "./client.ts";
 import { type CommandResult, lines, printTable } from "./output.ts";
 
 const path = "/api/admin/tenants";
@@ -34,14 +34,14 @@ export async function setTenantStatus(client: Client, tenantId: string, status: 
 export async function setTenantQuota(client: Client, tenantId: string, given: string): Promise<CommandResult> {
   const quotaBytes = given === "none" ? null : Number(given);
   if (quotaBytes !== null && !(given.trim() !== "" && Number.isSafeInteger(quotaBytes) && quotaBytes >= 0))
-    throw new CallError("A quota is a whole number of bytes, or none");
+    throw new ApiError("A quota is a whole number of bytes, or none");
   const data = await client.json<Tenant>({ method: "PATCH", path: `${path}/${encodeURIComponent(tenantId)}`, json: { quotaBytes } });
-  const told = quotaBytes === null ? "has no quota" : `may store ${quotaBytes} bytes in each cell`;
-  return { data, show: lines(`Tenant ${tenantId} ${told}.`) };
+  const recorded = quotaBytes === null ? "has no quota" : `may store ${quotaBytes} bytes in each cell`;
+  return { data, show: lines(`Tenant ${tenantId} ${recorded}.`) };
 }
 
 export async function dropTenant(client: Client, tenantId: string, options: { yes?: boolean }): Promise<CommandResult> {
-  if (!options.yes) throw new CallError(`This deletes all data of ${tenantId} for good; add --yes if that is meant`);
+  if (!options.yes) throw new ApiError(`This deletes all data of ${tenantId} for good; add --yes if that is meant`);
   const data = await client.json({ method: "DELETE", path: `${path}/${encodeURIComponent(tenantId)}`, query: { confirm: tenantId } });
   return { data, show: lines(`Tenant ${tenantId} is gone.`) };
 }

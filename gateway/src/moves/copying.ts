@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import { json as readJson, text } from "node:stream/consumers";
 import type { BringMode, Digest, SequenceState } from "@cell/postgres";
 import { readTransfer } from "@cell/postgres/transfer/read";
-import type { Cells, PartitionAddress } from "../cells.ts";
+import type { CellClient, PartitionAddress } from "../cells.ts";
 
 /** A tenant on one partition, and the number under which its steps are told. */
 export interface Place {
@@ -21,33 +21,38 @@ export interface TrailCheck {
 export const partBytes = 4 * 1024 * 1024;
 
 /** Tells a cell one step; resolves to what it answers. Rejects with the cell's problem, or UNAVAILABLE. */
-export async function step<T = unknown>(cells: Cells, { partition, tenantId, epoch }: Place, name: string, json: object = {}): Promise<T> {
-  const answer = await cells.ask(partition, tenantId, { method: "POST", path: `${name}?epoch=${epoch}`, json });
-  return (await readJson(answer)) as T;
+export async function step<T = unknown>(
+  cells: CellClient,
+  { partition, tenantId, epoch }: Place,
+  name: string,
+  json: object = {},
+): Promise<T> {
+  const response = await cells.ask(partition, tenantId, { method: "POST", path: `${name}?epoch=${epoch}`, json });
+  return (await readJson(response)) as T;
 }
 
 /** Counts and checksums; with `since` the checksums of what came since that snapshot. */
-export function digest(cells: Cells, place: Place, since?: string): Promise<Digest> {
+export function digest(cells: CellClient, place: Place, since?: string): Promise<Digest> {
   return look(cells, place, since === undefined ? "digest" : `digest?since=${since}`);
 }
 
 /** Which version the tenant's schema has. */
-export async function versionOf(cells: Cells, place: Place): Promise<number> {
+export async function versionOf(cells: CellClient, place: Place): Promise<number> {
   return (await look<{ version: number }>(cells, place, "placement")).version;
 }
 
 /** Verifies the audit trail where it is. */
-export function verifyTrail(cells: Cells, place: Place): Promise<TrailCheck> {
+export function verifyTrail(cells: CellClient, place: Place): Promise<TrailCheck> {
   return look(cells, place, "trail");
 }
 
-async function look<T>(cells: Cells, { partition, tenantId }: Place, path: string): Promise<T> {
+async function look<T>(cells: CellClient, { partition, tenantId }: Place, path: string): Promise<T> {
   return (await readJson(await cells.ask(partition, tenantId, { method: "GET", path }))) as T;
 }
 
 /** The tenant's rows as `readTransfer` reads them. */
 export function rowsOf(
-  cells: Cells,
+  cells: CellClient,
   { partition, tenantId }: Place,
   query: { since?: string; tables?: string; digest?: string },
 ): Promise<Readable> {
@@ -55,8 +60,8 @@ export function rowsOf(
 }
 
 /** Rows of one table to where the tenant arrives. */
-export async function bring(
-  cells: Cells,
+export async function load(
+  cells: CellClient,
   { partition, tenantId, epoch }: Place,
   part: { table: string; columns: readonly string[]; mode: BringMode; rows: Buffer },
 ): Promise<void> {
@@ -86,7 +91,7 @@ export interface CopyOptions {
 const newline = 0x0a;
 
 /** Copies a tenant's rows from one partition to another; what is read next waits in memory while the last piece is written. */
-export async function copyRows(cells: Cells, from: Place, to: Place, options: CopyOptions): Promise<Copied> {
+export async function copyRows(cells: CellClient, from: Place, to: Place, options: CopyOptions): Promise<Copied> {
   const { since, tables, copied } = options;
   const result: Copied = { snapshot: "", sequences: [], digest: null };
   const begun = new Set<string>();
@@ -101,7 +106,7 @@ export async function copyRows(cells: Cells, from: Place, to: Place, options: Co
         await sending;
         const mode: BringMode = since ? "merge" : tables && !begun.has(piece.table) ? "replace" : "copy";
         begun.add(piece.table);
-        sending = bring(cells, to, { ...piece, mode }).then(() => copied(countLines(piece.rows)));
+        sending = load(cells, to, { ...piece, mode }).then(() => copied(countLines(piece.rows)));
         // Awaited with the next piece; until then its failure is nobody's.
         sending.catch(() => undefined);
       }

@@ -3,14 +3,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@cell/http";
 import { differingTables } from "@cell/postgres/transfer/digest";
 import { notFound, Problem } from "@cell/problem";
-import type { Cells } from "../cells.ts";
+import type { CellClient } from "../cells.ts";
 import type { ControlDb } from "../tables.ts";
 import { copyRows, digest, type Place, step, verifyTrail, versionOf } from "./copying.ts";
 import * as moves from "./repository.ts";
 
 export interface MoverOptions {
   db: ControlDb;
-  cells: Cells;
+  cells: CellClient;
   /** After a change of the control plane. */
   changed(): void;
   log: Logger;

@@ -55,17 +55,17 @@ interface GetOptions {
 
 /** What the cell is told about whoever sends a token like this. */
 async function principal(options: TokenOptions, at = gateway) {
-  const answer = await get(await provider.token(options), { at });
-  expect(answer.status, answer.text).toBe(200);
-  return answer.body.caller.principal;
+  const response = await get(await provider.token(options), { at });
+  expect(response.status, response.text).toBe(200);
+  return response.body.caller.principal;
 }
 
 async function expectRefused(token: string, why: RegExp, options?: GetOptions): Promise<void> {
   const before = cell.requests.length;
-  const answer = await get(token, options);
-  expect([answer.status, answer.body.code]).toEqual([401, "UNAUTHORIZED"]);
-  expect(answer.headers.get("www-authenticate")).toMatch(/^Bearer realm="Cell CRM", error="invalid_token", error_description="[^"\\]+"$/);
-  expect(answer.body.message).toMatch(why);
+  const response = await get(token, options);
+  expect([response.status, response.body.code]).toEqual([401, "UNAUTHORIZED"]);
+  expect(response.headers.get("www-authenticate")).toMatch(/^Bearer realm="Cell CRM", error="invalid_token", error_description="[^"\\]+"$/);
+  expect(response.body.message).toMatch(why);
   expect(cell.requests.length).toBe(before);
 }
 

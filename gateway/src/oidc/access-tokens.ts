@@ -1,7 +1,7 @@
 import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify, type ProtectedHeaderParameters } from "jose";
 import { type Access, quotaPart, tenantPart } from "../access.ts";
 import type { OidcConfig } from "../config.ts";
-import { Refusal } from "../refusal.ts";
+import { AuthenticationError } from "../refusal.ts";
 import type { ControlDb } from "../tables.ts";
 import { rightsOf } from "./claims.ts";
 import type { IdentityProvider } from "./identity-provider.ts";
@@ -37,7 +37,8 @@ export class AccessTokens {
     const payload = await this.#verifySignature(token);
     const { tenantId, ...rights } = rightsOf(payload, this.#config);
     const rows = await this.#findTenant(tenantId);
-    if (rows.length === 0) throw new Refusal("The tenant of this token does not exist here", { lasting: false, guess: false });
+    if (rows.length === 0)
+      throw new AuthenticationError("The tenant of this token does not exist here", { cacheable: false, countsAsAttempt: false });
     return {
       operator: false,
       tokenId: `oidc:${rights.userId}`,
@@ -67,13 +68,13 @@ export class AccessTokens {
         clockTolerance: toleranceSeconds,
         requiredClaims: ["iss", "aud", "exp", "iat", "sub"],
       });
-      if (Number(payload.iat) > Date.now() / 1000 + toleranceSeconds) throw refused("it was issued in the future", { lasting: false });
+      if (Number(payload.iat) > Date.now() / 1000 + toleranceSeconds) throw refused("it was issued in the future", { cacheable: false });
       return payload;
     } catch (error) {
       // What the library throws besides its own errors is about a published key that is none, or too short a one.
       if (error instanceof TypeError || error instanceof DOMException)
-        throw refused("the issuer's key for it cannot be used", { lasting: false });
-      throw error instanceof errors.JOSEError ? refusalOf(error) : error;
+        throw refused("the issuer's key for it cannot be used", { cacheable: false });
+      throw error instanceof errors.JOSEError ? authenticationErrorOf(error) : error;
     }
   }
 
@@ -103,14 +104,14 @@ function readHeader(token: string): ProtectedHeaderParameters {
 }
 
 /** What the library found, in our words; its own error holds the payload and goes no further. */
-function refusalOf(error: errors.JOSEError): Refusal {
-  if (error instanceof errors.JWTExpired) return refused("it has expired", { lasting: true, guess: false });
-  if (error instanceof errors.JWKSNoMatchingKey) return refused("its key is none of the issuer's", { lasting: false });
+function authenticationErrorOf(error: errors.JOSEError): AuthenticationError {
+  if (error instanceof errors.JWTExpired) return refused("it has expired", { cacheable: true, countsAsAttempt: false });
+  if (error instanceof errors.JWKSNoMatchingKey) return refused("its key is none of the issuer's", { cacheable: false });
   if (!(error instanceof errors.JWTClaimValidationFailed)) return refused("its signature does not fit");
-  if (error.claim === "nbf") return refused("it is not valid yet", { lasting: false, guess: false });
+  if (error.claim === "nbf") return refused("it is not valid yet", { cacheable: false, countsAsAttempt: false });
   return refused(`its claim ${error.claim} is missing or not the right one`);
 }
 
-function refused(why: string, options: { lasting: boolean; guess?: boolean } = { lasting: true }): Refusal {
-  return new Refusal(`This access token is refused: ${why}`, options);
+function refused(why: string, options: { cacheable: boolean; countsAsAttempt?: boolean } = { cacheable: true }): AuthenticationError {
+  return new AuthenticationError(`This access token is refused: ${why}`, options);
 }

@@ -2,7 +2,7 @@ import type { Principal } from "@cell/http";
 import type { JWTPayload } from "jose";
 import type { OidcConfig } from "../config.ts";
 import { userIdPattern } from "../identity.ts";
-import { Refusal } from "../refusal.ts";
+import { AuthenticationError } from "../refusal.ts";
 import { grantable, type Role, roleNames, roles } from "../roles.ts";
 
 const tenantIdPattern = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
@@ -50,6 +50,9 @@ function words(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
 }
 
-function badClaim(name: string, wanted: string): Refusal {
-  return new Refusal(`This access token is refused: its claim ${name} must be ${wanted}`, { lasting: true, guess: false });
+function badClaim(name: string, wanted: string): AuthenticationError {
+  return new AuthenticationError(`This access token is refused: its claim ${name} must be ${wanted}`, {
+    cacheable: true,
+    countsAsAttempt: false,
+  });
 }

@@ -1,4 +1,4 @@
-const answerLimitBytes = 256 * 1024;
+const responseLimitBytes = 256 * 1024;
 
 /** True for an https address without a login in it, and for plain http on this machine where that is allowed. */
 export function isFetchable(url: string, allowLoopback: boolean): boolean {
@@ -19,7 +19,7 @@ export async function fetchJson(url: string, signal: AbortSignal): Promise<Recor
   const chunks: Uint8Array[] = [];
   for await (const chunk of response.body) {
     size += chunk.length;
-    if (size > answerLimitBytes) throw new Error(`${url} answered more than ${answerLimitBytes} bytes`);
+    if (size > responseLimitBytes) throw new Error(`${url} answered more than ${responseLimitBytes} bytes`);
     chunks.push(chunk);
   }
   const value: unknown = JSON.parse(Buffer.concat(chunks).toString());

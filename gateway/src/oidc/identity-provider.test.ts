@@ -79,8 +79,8 @@ test("made-up key ids do not make the gateway ask the issuer for each", async ()
   const gateway = await startGateway();
   expect(await statusOf(gateway)).toBe(200);
   const before = provider.keyRequests;
-  const answers = await Promise.all(Array.from({ length: 30 }, (_, index) => call(gateway, { header: { kid: `made-up-${index}` } })));
-  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401]));
+  const responses = await Promise.all(Array.from({ length: 30 }, (_, index) => call(gateway, { header: { kid: `made-up-${index}` } })));
+  expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([401]));
   expect(provider.keyRequests - before).toBeLessThanOrEqual(1);
 });
 
@@ -126,15 +126,15 @@ test.each(["away", "silent"] as const)(
 test.each([
   ["the setting", "/", ""],
   ["the issuer's documents and tokens", "", "/"],
-])("a slash at the end of %s alone makes no other issuer", async (_where, configured, told) => {
-  const issuer = provider.issuer + told;
+])("a slash at the end of %s alone makes no other issuer", async (_where, configured, recorded) => {
+  const issuer = provider.issuer + recorded;
   provider.mode = { discovery: { issuer, jwks_uri: `${provider.issuer}/keys` } };
   const gateway = await startGateway({ OIDC_ISSUER: provider.issuer + configured });
-  const answer = await gateway.call("/api/v1/crm/customers", {
+  const response = await gateway.call("/api/v1/crm/customers", {
     key: await provider.token({ claims: { iss: issuer } }),
     tenantId: "tenant-a",
   });
-  expect(answer.status).toBe(200);
+  expect(response.status).toBe(200);
   expect(await statusOf(gateway, { claims: { iss: `${provider.issuer}//` } })).toBe(401);
 });
 

@@ -59,14 +59,14 @@ export class IdentityProvider {
       return await known.find(header);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-      await this.#lookAgain();
+      await this.#refetchKeys();
       if (this.#keys === known || this.#keys === undefined) throw error;
       return this.#keys.find(header);
     }
   }
 
   /** A key that nobody knows may be a new one. Whoever makes such ids up cannot make us ask for each. */
-  async #lookAgain(): Promise<void> {
+  async #refetchKeys(): Promise<void> {
     if (this.#loading === undefined && performance.now() - this.#triedAtMs < this.#config.keysCooldownMs) return;
     await this.#load();
   }

@@ -43,10 +43,10 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
         return;
       }
       if (url.startsWith("/internal/tenants/")) administer(cell, caller, method, url, outgoing);
-      else answer(incoming, outgoing, caller);
+      else response(incoming, outgoing, caller);
     }
   });
-  function answer(incoming: IncomingMessage, outgoing: ServerResponse, caller: Caller): void {
+  function response(incoming: IncomingMessage, outgoing: ServerResponse, caller: Caller): void {
     const { url = "", method = "", headers } = incoming;
     cell.requests.push({ method, url, headers, caller });
     const handler = handlers.get(url.replace(/\?.*/, ""));

@@ -21,7 +21,7 @@ export async function createDatabase(): Promise<string> {
 
 export interface TestGateway extends Gateway {
   /** A request with the operator's key unless `init` says otherwise; its answer has been held to the document. */
-  call<T = Record<string, unknown>>(path: string, init?: CallInit): Promise<Answer<T>>;
+  call<T = Record<string, unknown>>(path: string, init?: CallInit): Promise<ReceivedResponse<T>>;
 }
 
 export interface CallInit {
@@ -33,7 +33,7 @@ export interface CallInit {
   json?: unknown;
 }
 
-export interface Answer<T> {
+export interface ReceivedResponse<T> {
   status: number;
   headers: Headers;
   /** The JSON, or `{}` when there is none. */
@@ -61,7 +61,7 @@ export async function startTestGateway(databaseUrl: string, cells: string, env: 
   return Object.assign(server, { call: <T>(path: string, init?: CallInit) => call<T>(server.url, path, init) });
 }
 
-async function call<T>(gateway: string, path: string, init: CallInit = {}): Promise<Answer<T>> {
+async function call<T>(gateway: string, path: string, init: CallInit = {}): Promise<ReceivedResponse<T>> {
   const { key = operatorKey, tenantId, headers = {}, json } = init;
   const method = init.method ?? (json === undefined ? "GET" : "POST");
   const sent: Record<string, string> = { ...headers };

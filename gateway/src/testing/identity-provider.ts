@@ -44,9 +44,9 @@ export async function startIdentityProvider(): Promise<TestIdentityProvider> {
   const server = createServer((incoming, outgoing) => {
     if (provider.mode === "silent") return;
     if (provider.mode === "away") incoming.socket.destroy();
-    else answer(incoming.url ?? "", outgoing, provider.mode);
+    else response(incoming.url ?? "", outgoing, provider.mode);
   });
-  function answer(url: string, outgoing: ServerResponse, mode: Exclude<TestIdentityProvider["mode"], string> | "well"): void {
+  function response(url: string, outgoing: ServerResponse, mode: Exclude<TestIdentityProvider["mode"], string> | "well"): void {
     const instead = mode === "well" ? {} : mode;
     const { issuer, keys } = provider;
     if (url === "/.well-known/openid-configuration") {

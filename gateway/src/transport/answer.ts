@@ -1,5 +1,5 @@
 /** The beginning of an answer: status, header names in lower case and values in turn, and how its body is framed. */
-export interface AnswerHead {
+export interface ResponseHead {
   status: number;
   headers: string[];
   /** The body's bytes; undefined for one in chunks. */
@@ -19,7 +19,7 @@ const badValue = /[\x00-\x08\x0a-\x1f\x7f]/;
  * Reads the head of an answer, given without its closing empty line. `bodiless`: the request was a HEAD.
  * Throws an Error for anything that is not exactly what HTTP/1.1 says, and for a body without a length: a cell sends neither.
  */
-export function readHead(text: string, bodiless: boolean): AnswerHead {
+export function readHead(text: string, bodiless: boolean): ResponseHead {
   let end = lineEnd(text, 0);
   const [, minor, code] = statusLine.exec(text.slice(0, end)) ?? [];
   if (code === undefined) throw new Error("not a status line");

@@ -1,5 +1,5 @@
 import { connect, type Socket } from "node:net";
-import { type AnswerHead, Dechunker, readHead } from "./answer.ts";
+import { Dechunker, type ResponseHead, readHead } from "./answer.ts";
 
 export interface UpstreamRequest {
   method: string;
@@ -25,16 +25,16 @@ export class TransportError extends Error {
 }
 
 /** Takes an answer. After `onWhole`, `onEnd` or `onError` nothing more comes. */
-export interface AnswerHandler {
+export interface ResponseHandler {
   /** The request is on its way: from here on it may have been carried out. */
-  onSent(): void;
-  onHead(head: AnswerHead): void;
+  onRequestSent(): void;
+  onResponseStart(head: ResponseHead): void;
   /** The whole body, as Latin-1: byte for byte. */
-  onWhole(body: string): void;
+  onResponseBody(body: string): void;
   /** A piece of the body, the handler's until it calls `resume`: before that, no other one comes. */
-  onData(piece: Buffer): void;
-  onEnd(): void;
-  onError(error: Error): void;
+  onResponseData(piece: Buffer): void;
+  onResponseEnd(): void;
+  onResponseError(error: Error): void;
 }
 
 export interface ConnectionOptions {
@@ -67,8 +67,8 @@ export class Connection {
   #closed = false;
   #failure: Error | undefined;
   #request: UpstreamRequest | undefined;
-  #handler: AnswerHandler | undefined;
-  #head: AnswerHead | undefined;
+  #handler: ResponseHandler | undefined;
+  #head: ResponseHead | undefined;
   #pending: Buffer | undefined;
   #left = 0;
   #dechunker: Dechunker | undefined;
@@ -99,17 +99,17 @@ export class Connection {
   }
 
   /** The cell has all of a request that was sent so far, and nothing of its answer has come. */
-  get awaitsAnswer(): boolean {
+  get awaitsResponse(): boolean {
     return this.#handler !== undefined && this.#connected && this.#head === undefined && Number.isFinite(this.#deadlineMs);
   }
 
   /** Gives an answer that is awaited no more than this time since its request was sent. */
   shorten(headersMs: number): void {
-    if (this.awaitsAnswer && this.#request) this.#deadlineMs += Math.min(0, headersMs - this.#request.headersMs);
+    if (this.awaitsResponse && this.#request) this.#deadlineMs += Math.min(0, headersMs - this.#request.headersMs);
   }
 
   /** Sends a request. The connection must be new or usable. */
-  send(request: UpstreamRequest, handler: AnswerHandler): void {
+  send(request: UpstreamRequest, handler: ResponseHandler): void {
     this.#request = request;
     this.#handler = handler;
     if (this.#connected) this.#write(request, handler);
@@ -140,12 +140,12 @@ export class Connection {
     if (this.#request && this.#handler) this.#write(this.#request, this.#handler);
   }
 
-  #write(request: UpstreamRequest, handler: AnswerHandler): void {
+  #write(request: UpstreamRequest, handler: ResponseHandler): void {
     const { method, path, headers, body, length, headersMs } = request;
     this.#deadlineMs = performance.now() + headersMs;
     let head = `${method} ${path} HTTP/1.1\r\nhost: ${this.#options.authority}\r\n`;
     for (let index = 0; index < headers.length; index += 2) head += `${headers[index]}: ${headers[index + 1]}\r\n`;
-    handler.onSent();
+    handler.onRequestSent();
     if (body === undefined) {
       this.#socket.write(`${head}\r\n`, "latin1");
     } else if (Buffer.isBuffer(body)) {
@@ -227,7 +227,7 @@ export class Connection {
     return !this.#socket.isPaused();
   }
 
-  #readHead(piece: Buffer, handler: AnswerHandler): void {
+  #readHead(piece: Buffer, handler: ResponseHandler): void {
     const text = piece.toString("latin1");
     const end = text.indexOf("\r\n\r\n");
     if (end < 0 && piece.length <= headLimit) {
@@ -245,9 +245,9 @@ export class Connection {
     }
     this.#head = head;
     const { length } = head;
-    handler.onHead(head);
+    handler.onResponseStart(head);
     if (length === piece.length - bodyAt) {
-      this.#finish(() => handler.onWhole(text.slice(bodyAt)));
+      this.#finish(() => handler.onResponseBody(text.slice(bodyAt)));
       return;
     }
     this.#left = length ?? 0;
@@ -256,7 +256,7 @@ export class Connection {
     else this.#deadlineMs = performance.now() + this.#options.bodyIdleMs;
   }
 
-  #readBody(piece: Buffer, handler: AnswerHandler): void {
+  #readBody(piece: Buffer, handler: ResponseHandler): void {
     this.#deadlineMs = performance.now() + this.#options.bodyIdleMs;
     const own = this.#piece && this.#piece.length >= piece.length ? this.#piece : Buffer.allocUnsafeSlow(piece.length);
     this.#piece = own;
@@ -276,9 +276,9 @@ export class Connection {
     if (used < piece.length) throw new Error("more than an answer");
     if (length > 0) {
       this.#socket.pause();
-      handler.onData(own.subarray(0, length));
+      handler.onResponseData(own.subarray(0, length));
     }
-    if (this.#dechunker ? this.#dechunker.ended : this.#left === 0) this.#finish(() => handler.onEnd());
+    if (this.#dechunker ? this.#dechunker.ended : this.#left === 0) this.#finish(() => handler.onResponseEnd());
   }
 
   #finish(tell: () => void): void {
@@ -305,7 +305,7 @@ export class Connection {
   #fail(error: Error): void {
     const handler = this.#handler;
     this.destroy();
-    handler?.onError(error);
+    handler?.onResponseError(error);
   }
 
   #whenClosed(): void {
@@ -313,7 +313,7 @@ export class Connection {
     const handler = this.#handler;
     this.#handler = undefined;
     this.#options.released(this);
-    handler?.onError(
+    handler?.onResponseError(
       new TransportError(this.#connected ? "reset" : "connect", this.#failure?.message ?? "the connection has ended", this.#failure),
     );
   }

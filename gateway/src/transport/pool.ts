@@ -1,4 +1,4 @@
-import { type AnswerHandler, Connection, type UpstreamRequest } from "./connection.ts";
+import { Connection, type ResponseHandler, type UpstreamRequest } from "./connection.ts";
 
 export interface PoolOptions {
   /** To connect, in ms. */
@@ -27,7 +27,7 @@ export class ConnectionPool {
   }
 
   /** Sends a request on a free connection or a new one. Returns it: it can be paused, and be destroyed when the caller has left. */
-  send(request: UpstreamRequest, handler: AnswerHandler): Connection {
+  send(request: UpstreamRequest, handler: ResponseHandler): Connection {
     const connection = this.#takeFree() ?? this.#open();
     this.#busy.add(connection);
     this.#ticker ??= setInterval(() => this.#tick(), tickMs).unref();
@@ -75,7 +75,7 @@ export class ConnectionPool {
   #tick(): void {
     const nowMs = performance.now();
     for (const connection of this.#busy) {
-      if (!connection.awaitsAnswer) continue;
+      if (!connection.awaitsResponse) continue;
       this.#options.unanswered?.(nowMs);
       break;
     }

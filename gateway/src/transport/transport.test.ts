@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
-import type { AnswerHead } from "./answer.ts";
+import type { ResponseHead } from "./answer.ts";
 import { TransportError, type UpstreamRequest } from "./connection.ts";
 import { ConnectionPool } from "./pool.ts";
 
@@ -22,7 +22,7 @@ async function listen(treat: (socket: Socket) => void, times = { connectMs: 1_00
 }
 
 interface Taken {
-  head: AnswerHead | undefined;
+  head: ResponseHead | undefined;
   body: string;
   error: Error | undefined;
 }
@@ -35,25 +35,25 @@ function ask(from: ConnectionPool, request: Partial<UpstreamRequest> = {}): Prom
     const connection = from.send(
       { method: "GET", path: "/", headers: [], body: undefined, headersMs: 300, ...request },
       {
-        onSent() {},
-        onHead(head) {
+        onRequestSent() {},
+        onResponseStart(head) {
           taken.head = head;
         },
-        onWhole(body) {
+        onResponseBody(body) {
           resolve({ ...taken, body });
         },
-        onData(piece) {
+        onResponseData(piece) {
           // As late as it may be read: nothing has overwritten it by then.
           setImmediate(() => {
             taken.body += piece.toString("latin1");
             if (!hasEnded) connection.resume();
           });
         },
-        onEnd() {
+        onResponseEnd() {
           hasEnded = true;
           setImmediate(() => resolve(taken));
         },
-        onError(error) {
+        onResponseError(error) {
           resolve({ ...taken, error });
         },
       },
@@ -84,11 +84,11 @@ function written({ status, body, chunks }: { status: number; body: string; chunk
 }
 
 test("an answer is the same however it is framed and wherever its bytes are cut", async () => {
-  let answer: Buffer[] = [];
+  let response: Buffer[] = [];
   const to = await listen((socket) => {
     socket.on("error", () => undefined);
     socket.on("data", async () => {
-      for (const part of answer) {
+      for (const part of response) {
         socket.write(part);
         await new Promise(setImmediate);
       }
@@ -98,7 +98,7 @@ test("an answer is the same however it is framed and wherever its bytes are cut"
     fc.asyncProperty(heads, async (given) => {
       const bytes = written(given);
       const cuts = [0, ...given.cuts.filter((cut) => cut < bytes.length).sort((one, other) => one - other), bytes.length];
-      answer = cuts.slice(1).map((cut, index) => bytes.subarray(cuts[index], cut));
+      response = cuts.slice(1).map((cut, index) => bytes.subarray(cuts[index], cut));
       const { head, body, error } = await ask(to);
       expect(error).toBeUndefined();
       expect(head?.status).toBe(given.status);
@@ -132,8 +132,8 @@ test.each([
   const to = await listen((socket) => {
     connections++;
     socket.on("error", () => undefined);
-    const answer = connections === 1 ? text : `${ok}Content-Length: 2\r\n\r\nok`;
-    socket.on("data", () => socket.write(answer, "latin1"));
+    const response = connections === 1 ? text : `${ok}Content-Length: 2\r\n\r\nok`;
+    socket.on("data", () => socket.write(response, "latin1"));
   });
   expect((await ask(to)).error).toMatchObject({ fault: "malformed" });
   expect(await ask(to)).toMatchObject({ body: "ok", error: undefined });
@@ -160,10 +160,10 @@ test.each([
   ["an end before the answer", (socket: Socket) => socket.end(), "reset"],
   ["an end within the answer", (socket: Socket) => socket.end(`${ok}Content-Length: 9\r\n\r\nhalf`), "reset"],
   ["a body that stops", (socket: Socket) => socket.write(`${ok}Content-Length: 9\r\n\r\nhalf`), "timeout"],
-] as const)("%s is told as what it is", async (_, answer, fault) => {
+] as const)("%s is told as what it is", async (_, response, fault) => {
   const to = await listen((socket) => {
     socket.on("error", () => undefined);
-    socket.on("data", () => answer(socket));
+    socket.on("data", () => response(socket));
   });
   const { error } = await ask(to);
   expect(error).toBeInstanceOf(TransportError);
@@ -190,13 +190,13 @@ test("a cell's word on how long it keeps connections is heeded, and so is its cl
 
 test("a streamed body arrives whole, by its length or in chunks; an early answer ends it", async () => {
   const received: Buffer[] = [];
-  let answerAt = "end";
+  let respondedAt = "end";
   const to = await listen((socket) => {
     socket.on("error", () => undefined);
     socket.on("data", (piece: Buffer) => {
       received.push(piece);
       const text = Buffer.concat(received).toString("latin1");
-      if (text.includes(answerAt)) socket.write(`HTTP/1.1 ${answerAt === "xxx" ? 413 : 200} Words\r\nContent-Length: 0\r\n\r\n`);
+      if (text.includes(respondedAt)) socket.write(`HTTP/1.1 ${respondedAt === "xxx" ? 413 : 200} Words\r\nContent-Length: 0\r\n\r\n`);
     });
   });
   async function* body(pieces: number, last: string) {
@@ -209,11 +209,11 @@ test("a streamed body arrives whole, by its length or in chunks; an early answer
   expect((await ask(to, { method: "POST", body: body(20, "end"), length: 20_003 })).head?.status).toBe(200);
   expect(Buffer.concat(received).toString("latin1")).toMatch(/content-length: 20003\r\n\r\nx{20000}end$/);
   received.length = 0;
-  answerAt = "\r\n0\r\n\r\n";
+  respondedAt = "\r\n0\r\n\r\n";
   expect((await ask(to, { method: "POST", body: body(2, "end") })).head?.status).toBe(200);
   expect(Buffer.concat(received).toString("latin1")).toMatch(/chunked\r\n\r\n(3e8\r\nx{1000}\r\n){2}3\r\nend\r\n0\r\n\r\n$/);
   received.length = 0;
-  answerAt = "xxx";
+  respondedAt = "xxx";
   const endless = (async function* () {
     for (;;) {
       yield Buffer.alloc(1_000, "x");

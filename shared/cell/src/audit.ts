@@ -1,6 +1,6 @@
 import type { AuditEntry } from "@cell/postgres";
 import { v7 as uuidv7 } from "uuid";
-import type { Call } from "./endpoint.ts";
+import type { RequestContext } from "./endpoint.ts";
 import { exactMoney } from "./money.ts";
 import type { Resource } from "./resource.ts";
 
@@ -77,7 +77,9 @@ export function audited<Row extends object>(
 }
 
 /** Who makes a change, by which request and when: a call, or what is kept of one that goes on in the background. */
-export type AuditOrigin = Pick<Call, "now" | "requestId" | "ip" | "userAgent"> & { caller: Pick<Call["caller"], "userId" | "actorType"> };
+export type AuditOrigin = Pick<RequestContext, "now" | "requestId" | "ip" | "userAgent"> & {
+  caller: Pick<RequestContext["caller"], "userId" | "actorType">;
+};
 
 /** The entry of a draft, as made in this call. */
 export function auditEntry(call: AuditOrigin, draft: AuditDraft): AuditEntry {

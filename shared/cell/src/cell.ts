@@ -6,11 +6,11 @@ import type { AuditDraft } from "./audit.ts";
 import { CellRouter } from "./cell-router.ts";
 import type { Work } from "./command.ts";
 import { docsRoutes } from "./docs.ts";
-import type { Call, CallOf, CellEnv, Endpoint, EventDefinition, RowOf } from "./endpoint.ts";
+import type { CellEnv, Endpoint, EventDefinition, RequestContext, RequestContextOf, RowOf } from "./endpoint.ts";
 import type { CsvFile, FileLimits } from "./files.ts";
 import { Handlers, requestIdOf } from "./handlers.ts";
-import type { CommandAnswer } from "./kept-answers.ts";
-import type { Lists } from "./listing.ts";
+import type { CommandResponse } from "./kept-answers.ts";
+import type { ListRunner } from "./listing.ts";
 import type { DescribedEndpoint } from "./openapi.ts";
 import { operationalRoutes, prometheusRoute } from "./operational.ts";
 import type { ListOptions } from "./reveal.ts";
@@ -51,7 +51,7 @@ export interface CellOptions {
   /** By default `fileLimits`. */
   files?: FileLimits;
   /** How long an answer that `isLong` may take: gateways give up after 5 s. */
-  longAnswerMs?: number;
+  longResponseMs?: number;
 }
 
 /** How a slice makes its routes. There is no other way, so that none can forget a policy. */
@@ -60,20 +60,26 @@ export interface Cell {
   read<E extends Endpoint>(
     endpoint: E,
     what: string,
-    read: (call: CallOf<E>, tenant: TenantDb) => Promise<RowOf<E> | Rows<RowOf<E>> | undefined>,
+    read: (context: RequestContextOf<E>, tenant: TenantDb) => Promise<RowOf<E> | Rows<RowOf<E>> | undefined>,
   ): void;
   /** Answers a page of a list. */
-  list<E extends Endpoint, Row extends object>(endpoint: E, lists: Lists<Row>, options?: ListOptions<CallOf<E>, Row>): void;
+  list<E extends Endpoint, Row extends object>(endpoint: E, lists: ListRunner<Row>, options?: ListOptions<RequestContextOf<E>, Row>): void;
   /** Carries out a write as one transaction with its claim, audit and kept answer. */
-  command<E extends Endpoint>(endpoint: E, work: (call: CallOf<E>, ...tx: Parameters<Work<RowOf<E>>>) => ReturnType<Work<RowOf<E>>>): void;
+  command<E extends Endpoint>(
+    endpoint: E,
+    work: (context: RequestContextOf<E>, ...tx: Parameters<Work<RowOf<E>>>) => ReturnType<Work<RowOf<E>>>,
+  ): void;
   /** Answers what the handler sends itself, such as a `file`. */
-  stream<E extends Endpoint>(endpoint: E, answer: (call: CallOf<E>, headers: Record<string, string>) => Promise<Response>): void;
+  stream<E extends Endpoint>(
+    endpoint: E,
+    response: (context: RequestContextOf<E>, headers: Record<string, string>) => Promise<Response>,
+  ): void;
   /** What long queries come to. Rejects with TIMEOUT past the time for an answer; what has been begun still ends, and may be remembered. */
-  inTime<T>(call: Call, work: (tenant: TenantDb) => Promise<T>): Promise<T>;
+  inTime<T>(context: RequestContext, work: (tenant: TenantDb) => Promise<T>): Promise<T>;
   /** Sends a CSV file that is read while it is sent, within the limits that hold for all of them. */
-  file(call: Call, headers: Record<string, string>, file: CsvFile): Promise<Response>;
+  file(context: RequestContext, headers: Record<string, string>, file: CsvFile): Promise<Response>;
   /** Writes audit entries of what changes no record, such as an export: before anything leaves. */
-  record(call: Call, drafts: AuditDraft[]): Promise<void>;
+  record(context: RequestContext, drafts: AuditDraft[]): Promise<void>;
   /** Does work that no answer waits for; what it rejects with is logged. */
   later(what: string, work: () => Promise<void>): void;
   /** Puts events into the document that the cell posts to its tenants' endpoints. */
@@ -83,12 +89,12 @@ export interface Cell {
   /** Takes a file: like a command, but the handler reads the body and says what its digest is. */
   upload<E extends Endpoint>(
     endpoint: E,
-    receive: (call: CallOf<E>, commit: CommitUpload<RowOf<E>>) => Promise<CommandAnswer<RowOf<E>>>,
+    receive: (context: RequestContextOf<E>, commit: CommitUpload<RowOf<E>>) => Promise<CommandResponse<RowOf<E>>>,
   ): void;
 }
 
 /** Commits what an upload came to, under the caller's key. */
-export type CommitUpload<Row extends object> = (bodyDigest: string, work: Work<Row>) => Promise<CommandAnswer<Row>>;
+export type CommitUpload<Row extends object> = (bodyDigest: string, work: Work<Row>) => Promise<CommandResponse<Row>>;
 
 export type CellApp = Hono<CellEnv>;
 

@@ -6,29 +6,29 @@ import {
   failedExpectation,
   isConnectionLoss,
   isRetryable,
-  type KeptAnswer,
+  type StoredResponse,
   type TenantTx,
   violatedConstraint,
   type WriteSession,
 } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "./audit.ts";
-import type { Call, Endpoint } from "./endpoint.ts";
+import type { Endpoint, RequestContext } from "./endpoint.ts";
 import {
   assertSameRequest,
-  type CommandAnswer,
+  type CommandResponse,
+  cacheResponse,
   conflictText,
   findHere,
   fingerprintOf,
-  type Identity,
-  isKept,
-  keepHere,
+  type IdempotencyIdentity,
+  isRetained,
   keyOf,
   nameOf,
   replay,
 } from "./kept-answers.ts";
 import type { Presenter } from "./resource.ts";
-import { shareAnswer, withSharedBody } from "./shared-answers.ts";
+import { shareResponse, withSharedBody } from "./shared-answers.ts";
 
 /** What a command's work comes to: the changes, their audit entries and the answer, or the answer alone where nothing is to change. */
 export type Outcome<Row extends object> = {
@@ -56,9 +56,9 @@ export interface CommandOptions {
   rejectRepeats: boolean;
   status: 200 | 201 | 202;
   /** Who sees the record, by now. */
-  sight: Endpoint["sight"];
+  visibility: Endpoint["visibility"];
   /** The record whose writers take turns, where the path names none. */
-  turn?: string | undefined;
+  serialKey?: string | undefined;
   /** Throws PAYLOAD_TOO_LARGE where the tenant may store no more; undefined where nothing limits it. */
   assertRoom?: (() => Promise<void>) | undefined;
 }
@@ -66,37 +66,37 @@ export interface CommandOptions {
 const waitMs = 2_000;
 const maxAttempts = 5;
 /** How long a command waits for those before it on its record, less than a gateway waits for us: behind one that hangs, a crowd is refused instead of piling up. */
-const turnMs = 4_000;
+const queueTimeoutMs = 4_000;
 /** A lost connection is worth another try this long after the start; later, the caller's own repeat comes sooner than our answer would. */
-const onceMoreWithinMs = 2_000;
+const retryWithinMs = 2_000;
 const tooManyText = "Too many writes to the same record at once; try again";
 
 /** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
 const running = new Map<string, Promise<unknown>>();
 
 /** Commands on one record take turns within this process, so that writers on the same record do not make each other's reads stale. */
-const turns = new WeakMap<Call["tenant"], Map<string, Promise<unknown>>>();
+const recordQueues = new WeakMap<RequestContext["tenant"], Map<string, Promise<unknown>>>();
 
-async function inTurn<T>(call: Call, options: CommandOptions, work: () => Promise<T>): Promise<T> {
-  const { method, path } = call.context.req;
-  const record = (call.params as { id?: string } | undefined)?.id ?? options.turn ?? (method === "PATCH" ? path : undefined);
+async function withRecordQueue<T>(context: RequestContext, options: CommandOptions, work: () => Promise<T>): Promise<T> {
+  const { method, path } = context.context.req;
+  const record = (context.params as { id?: string } | undefined)?.id ?? options.serialKey ?? (method === "PATCH" ? path : undefined);
   if (record === undefined) return work();
-  const ofTenant = turns.get(call.tenant) ?? new Map<string, Promise<unknown>>();
-  turns.set(call.tenant, ofTenant);
+  const ofTenant = recordQueues.get(context.tenant) ?? new Map<string, Promise<unknown>>();
+  recordQueues.set(context.tenant, ofTenant);
   const before = ofTenant.get(record);
-  const turn = before ? afterwards(before, work) : work();
+  const serialKey = before ? runAfter(before, work) : work();
   // Who gives up waiting does not let the next one overtake.
-  const ended = Promise.allSettled([before, turn]);
+  const ended = Promise.allSettled([before, serialKey]);
   ofTenant.set(record, ended);
   try {
-    return await turn;
+    return await serialKey;
   } finally {
     if (ofTenant.get(record) === ended) ofTenant.delete(record);
   }
 }
 
-async function afterwards<T>(before: Promise<unknown>, work: () => Promise<T>): Promise<T> {
-  if (!(await settled(before, turnMs))) throw unavailable(tooManyText);
+async function runAfter<T>(before: Promise<unknown>, work: () => Promise<T>): Promise<T> {
+  if (!(await settleOutcome(before, queueTimeoutMs))) throw unavailable(tooManyText);
   return work();
 }
 
@@ -106,32 +106,32 @@ async function afterwards<T>(before: Promise<unknown>, work: () => Promise<T>): 
  * Throws IDEMPOTENT_CONFLICT, what `work` throws, and UNAVAILABLE.
  */
 export async function command<Row extends object>(
-  call: Call,
-  answer: Presenter<Row>,
+  context: RequestContext,
+  response: Presenter<Row>,
   options: CommandOptions,
   work: Work<Row>,
-): Promise<CommandAnswer<Row>> {
+): Promise<CommandResponse<Row>> {
   if (options.key === undefined) {
-    validate(call);
-    return inTurn(call, options, () => attempts(call, answer, options, undefined, work));
+    validate(context);
+    return withRecordQueue(context, options, () => executeWithRetry(context, response, options, undefined, work));
   }
-  const key = keyOf(call, options.key);
-  const identify = () => ({ key, fingerprint: fingerprintOf(call, options.bodyDigest) });
-  const known = findHere(call, key, identify);
-  if (known) return replay<Row>(call, options, known.kept, known.written);
+  const key = keyOf(context, options.key);
+  const identify = () => ({ key, fingerprint: fingerprintOf(context, options.bodyDigest) });
+  const known = findHere(context, key, identify);
+  if (known) return replay<Row>(context, options, known.kept, known.written);
   const identity = identify();
-  const name = nameOf(call, key);
+  const name = nameOf(context, key);
   const deadlineMs = performance.now() + waitMs;
   const first = running.get(name);
-  if (first && !(await settled(first, waitMs))) throw inProgress();
+  if (first && !(await settleOutcome(first, waitMs))) throw inProgress();
   for (;;) {
-    const attempt = inTurn(call, options, () => attempts(call, answer, options, identity, work));
+    const attempt = withRecordQueue(context, options, () => executeWithRetry(context, response, options, identity, work));
     running.set(name, attempt);
     try {
       return await attempt;
     } catch (error) {
       // Another request with this key holds it, here or in another process: look again until the time is up.
-      if (!(error instanceof RunsElsewhere)) throw error;
+      if (!(error instanceof RequestInProgress)) throw error;
     } finally {
       if (running.get(name) === attempt) running.delete(name);
     }
@@ -141,44 +141,44 @@ export async function command<Row extends object>(
 }
 
 /** Another request with this key is under way. */
-class RunsElsewhere extends Error {}
+class RequestInProgress extends Error {}
 
 /** Thrown by the first read of a work whose answer is known already. */
-class AnswerKept extends Error {
-  readonly kept: KeptAnswer;
-  constructor(kept: KeptAnswer) {
+class AlreadyProcessed extends Error {
+  readonly stored: StoredResponse;
+  constructor(stored: StoredResponse) {
     super("kept");
-    this.kept = kept;
+    this.stored = stored;
   }
 }
 
 /** Throws what is wrong with the body, be it looked at or not. */
-function validate(call: Call): unknown {
-  return call.body;
+function validate(context: RequestContext): unknown {
+  return context.body;
 }
 
-async function attempts<Row extends object>(
-  call: Call,
-  answer: Presenter<Row>,
+async function executeWithRetry<Row extends object>(
+  context: RequestContext,
+  response: Presenter<Row>,
   options: CommandOptions,
-  identity: Identity | undefined,
+  identity: IdempotencyIdentity | undefined,
   work: Work<Row>,
-): Promise<CommandAnswer<Row>> {
+): Promise<CommandResponse<Row>> {
   const startedMs = performance.now();
   let lost = false;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await once(call, answer, options, identity, work);
+      return await executeOnce(context, response, options, identity, work);
     } catch (error) {
-      if (error instanceof AnswerKept && identity) {
-        if (isKept(error.kept)) {
-          assertSameRequest(error.kept, identity);
-          const kept = await withSharedBody(call.tenant, error.kept);
-          keepHere(call, identity.key, kept);
-          return replay<Row>(call, options, kept);
+      if (error instanceof AlreadyProcessed && identity) {
+        if (isRetained(error.stored)) {
+          assertSameRequest(error.stored, identity);
+          const stored = await withSharedBody(context.tenant, error.stored);
+          cacheResponse(context, identity.key, stored);
+          return replay<Row>(context, options, stored);
         }
         // It has outlived its day, though the sweeper has not come yet.
-        await call.tenant.forgetKept(identity.key);
+        await context.tenant.forgetStoredResponse(identity.key);
         continue;
       }
       const again = isRetryable(error) || failedExpectation(error) !== undefined;
@@ -191,49 +191,49 @@ async function attempts<Row extends object>(
       if (!isConnectionLoss(error)) throw databaseProblem(error);
       // Whether the commit happened is unknown. With a key it is safe to look and, if not, to do it: once.
       if (!identity) throw unavailable("The connection was lost while writing; whether it was carried out is not known", 1, error);
-      if (lost || performance.now() - startedMs > onceMoreWithinMs) throw databaseProblem(error);
+      if (lost || performance.now() - startedMs > retryWithinMs) throw databaseProblem(error);
       lost = true;
     }
   }
 }
 
-async function once<Row extends object>(
-  call: Call,
-  answer: Presenter<Row>,
+async function executeOnce<Row extends object>(
+  context: RequestContext,
+  response: Presenter<Row>,
   options: CommandOptions,
-  identity: Identity | undefined,
+  identity: IdempotencyIdentity | undefined,
   work: Work<Row>,
-): Promise<CommandAnswer<Row>> {
-  const session = call.tenant.writer();
+): Promise<CommandResponse<Row>> {
+  const session = context.tenant.writer();
   let failure: unknown;
   try {
     if (identity) session.guard = guard(session, identity.key);
     const outcome = await work(session.tx);
     const { changes, audit } = outcome;
     const status = outcome.status ?? options.status;
-    const body = answer.pick(outcome.body, call.tenant.tenantId);
+    const body = response.pick(outcome.body, context.tenant.tenantId);
     if (changes.length > 0 || options.bodyDigest !== undefined) await options.assertRoom?.();
     const text = JSON.stringify(body);
-    const shared = identity && changes.length === 0 ? shareAnswer(session.tx, text, call.now) : undefined;
+    const shared = identity && changes.length === 0 ? shareResponse(session.tx, text, context.now) : undefined;
     const claim: Claim | undefined = identity && {
       ...identity,
       status,
       body: shared?.reference ?? text,
       resourceId: outcome.resourceId ?? audit[0]?.resourceId ?? null,
-      createdAt: call.now,
+      createdAt: context.now,
     };
     if (!claim && changes.length === 0 && !session.begun) return { status, body, replayed: false };
-    const entries = audit.map((draft) => auditEntry(call, draft));
+    const entries = audit.map((draft) => auditEntry(context, draft));
     const result = await session
       .commit(claim, shared ? [shared.change] : changes, entries)
       .catch((error) => refusedByConstraint(error, outcome.conflicts));
     if (result.outcome === "written") {
-      if (identity && claim) keepHere(call, identity.key, { ...claim, body: text });
+      if (identity && claim) cacheResponse(context, identity.key, { ...claim, body: text });
       outcome.committed?.();
       return { status, body, replayed: false };
     }
-    if (result.outcome === "running") throw new RunsElsewhere();
-    throw new AnswerKept(result.kept);
+    if (result.outcome === "running") throw new RequestInProgress();
+    throw new AlreadyProcessed(result.kept);
   } catch (error) {
     failure = error;
     throw error;
@@ -252,9 +252,9 @@ async function refusedByConstraint(error: unknown, conflicts: Outcome<object>["c
 /** What a work under a key does beside its first read, or at the start of its transaction: it looks whether the answer is there already. */
 function guard(session: WriteSession, key: Buffer): (begun: boolean) => Promise<void> {
   return async (begun) => {
-    if (begun && !(await session.lockKey(key))) throw new RunsElsewhere();
-    const kept = await session.findKept(key);
-    if (kept) throw new AnswerKept(kept);
+    if (begun && !(await session.lockKey(key))) throw new RequestInProgress();
+    const stored = await session.findStoredResponse(key);
+    if (stored) throw new AlreadyProcessed(stored);
   };
 }
 
@@ -266,7 +266,7 @@ function inProgress(): Problem {
 }
 
 /** Whether a promise ended within the time, in whatever way. */
-async function settled(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
+async function settleOutcome(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
   if (withinMs <= 0) return false;
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<false>((resolve) => {

@@ -4,13 +4,13 @@ import { foldedColumn, phoneColumn } from "./fold.ts";
 import { casts, type ListField } from "./list-fields.ts";
 import { orderedColumn } from "./sort.ts";
 
-/** One condition of a list: its text depends on `shape` alone, its values come separately. */
+/** One condition of a list: its text depends on `cacheKey` alone, its values come separately. */
 export interface Condition {
-  shape: string;
+  cacheKey: string;
   values: unknown[];
   sql(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
   /** The same for records that are at hand: without what is there for an index alone. */
-  holds?(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
+  matchesRow?(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
   /** Where the rows come from instead of the list's own select, with the same columns. */
   from?(): Compilable;
 }
@@ -27,12 +27,12 @@ const symbols: Readonly<Record<string, RawBuilder<unknown>>> = { eq: sql`=`, gt:
 
 /** A condition that a field equals a value. */
 export function equals(field: string, value: unknown): Condition {
-  return { shape: `${field}=`, values: [value], sql: ([given]) => sql<boolean>`${sql.ref(field)} = ${given}` };
+  return { cacheKey: `${field}=`, values: [value], sql: ([given]) => sql<boolean>`${sql.ref(field)} = ${given}` };
 }
 
 /** A condition that another one does not hold. */
-export function not({ shape, values, sql: condition }: Condition): Condition {
-  return { shape: `not ${shape}`, values, sql: (given) => sql<boolean>`not ${condition(given)}` };
+export function not({ cacheKey, values, sql: condition }: Condition): Condition {
+  return { cacheKey: `not ${cacheKey}`, values, sql: (given) => sql<boolean>`not ${condition(given)}` };
 }
 
 /** Several conditions as one: all of them hold, or one of them does. */
@@ -40,7 +40,7 @@ export function joined(kind: "and" | "or", conditions: Condition[]): Condition {
   const counts = conditions.map(({ values }) => values.length);
   const begins = counts.map((_, index) => counts.slice(0, index).reduce((sum, count) => sum + count, 0));
   return {
-    shape: `(${conditions.map(({ shape }) => shape).join(kind === "and" ? "&" : "|")})`,
+    cacheKey: `(${conditions.map(({ cacheKey }) => cacheKey).join(kind === "and" ? "&" : "|")})`,
     values: conditions.flatMap(({ values }) => values),
     sql(given) {
       const parts = conditions.map((condition, index) => {
@@ -57,47 +57,47 @@ export function conditionOf(comparison: Comparison, field: ListField, timezone: 
   const { field: name, operator, values } = comparison;
   const { type } = field;
   const column = sql.ref(name);
-  const shape = `${name}[${operator}]`;
+  const cacheKey = `${name}[${operator}]`;
   const [value = ""] = values;
   if (operator === "isNull") {
     const test = type === "texts" ? sql<boolean>`cardinality(${column}) = 0` : sql<boolean>`${column} is null`;
-    return { shape: `${shape}${value}`, values: [], sql: () => (value === "true" ? test : sql<boolean>`not (${test})`) };
+    return { cacheKey: `${cacheKey}${value}`, values: [], sql: () => (value === "true" ? test : sql<boolean>`not (${test})`) };
   }
-  if (type === "texts") return textsCondition(column, shape, operator, values);
-  if (type === "time") return timeCondition(column, shape, operator, values, timezone);
+  if (type === "texts") return textsCondition(column, cacheKey, operator, values);
+  if (type === "time") return timeCondition(column, cacheKey, operator, values, timezone);
   if (operator === "contains") {
     const searched = type === "phone" ? phoneColumn(column) : foldedColumn(column);
-    return { shape, values: [value], sql: ([given]) => sql<boolean>`strpos(${searched}, ${given}::text) > 0` };
+    return { cacheKey, values: [value], sql: ([given]) => sql<boolean>`strpos(${searched}, ${given}::text) > 0` };
   }
   const isWhole = operator === "eq" || operator === "ne" || operator === "in";
   if (isWhole && (type === "phone" || type === "email")) {
     const compared = type === "phone" ? phoneColumn(column) : foldedColumn(column);
-    const isOne: Condition = { shape, values: [values], sql: ([given]) => sql<boolean>`${compared} = any(${given}::text[])` };
+    const isOne: Condition = { cacheKey, values: [values], sql: ([given]) => sql<boolean>`${compared} = any(${given}::text[])` };
     return operator === "ne" ? isNot(isOne) : isOne;
   }
   const cast = casts[type];
-  if (operator === "in") return { shape, values: [values], sql: ([given]) => sql<boolean>`${column} = any(${given}::${cast}[])` };
-  if (operator === "ne") return { shape, values: [value], sql: ([given]) => sql<boolean>`${column} is distinct from ${given}::${cast}` };
+  if (operator === "in") return { cacheKey, values: [values], sql: ([given]) => sql<boolean>`${column} = any(${given}::${cast}[])` };
+  if (operator === "ne") return { cacheKey, values: [value], sql: ([given]) => sql<boolean>`${column} is distinct from ${given}::${cast}` };
   const compared = operator === "eq" ? column : orderedColumn(name, { [name]: field });
-  return { shape, values: [value], sql: ([given]) => sql<boolean>`${compared} ${symbols[operator] ?? sql`=`} ${given}::${cast}` };
+  return { cacheKey, values: [value], sql: ([given]) => sql<boolean>`${compared} ${symbols[operator] ?? sql`=`} ${given}::${cast}` };
 }
 
 /** A condition that another one does not hold, or that there is nothing to compare. */
-function isNot({ shape, values, sql: condition }: Condition): Condition {
-  return { shape: `not ${shape}`, values, sql: (given) => sql<boolean>`(${condition(given)}) is not true` };
+function isNot({ cacheKey, values, sql: condition }: Condition): Condition {
+  return { cacheKey: `not ${cacheKey}`, values, sql: (given) => sql<boolean>`(${condition(given)}) is not true` };
 }
 
 /** A condition on a column that holds several texts. */
-function textsCondition(column: RawBuilder<unknown>, shape: string, operator: string, values: readonly string[]): Condition {
-  if (operator === "contains") return { shape, values: [values], sql: ([given]) => sql<boolean>`${column} @> ${given}::text[]` };
-  const overlaps: Condition = { shape, values: [values], sql: ([given]) => sql<boolean>`${column} && ${given}::text[]` };
+function textsCondition(column: RawBuilder<unknown>, cacheKey: string, operator: string, values: readonly string[]): Condition {
+  if (operator === "contains") return { cacheKey, values: [values], sql: ([given]) => sql<boolean>`${column} @> ${given}::text[]` };
+  const overlaps: Condition = { cacheKey, values: [values], sql: ([given]) => sql<boolean>`${column} && ${given}::text[]` };
   return operator === "ne" ? not(overlaps) : overlaps;
 }
 
 /** A condition on a column of times: a date stands for the whole of the tenant's day. */
 function timeCondition(
   column: RawBuilder<unknown>,
-  shape: string,
+  cacheKey: string,
   operator: string,
   values: readonly string[],
   timezone: string,
@@ -110,21 +110,25 @@ function timeCondition(
       // Up to the end of the day: its last instant is the one before the next day's first.
       const symbol = to === undefined ? symbols[operator] : operator === "gt" ? sql`>=` : sql`<`;
       const isDay = to === undefined ? "" : " day";
-      return { shape: `${shape}${isDay}`, values: [to ?? from], sql: ([given]) => sql<boolean>`${column} ${symbol} ${given}::timestamptz` };
+      return {
+        cacheKey: `${cacheKey}${isDay}`,
+        values: [to ?? from],
+        sql: ([given]) => sql<boolean>`${column} ${symbol} ${given}::timestamptz`,
+      };
     }
     case "gte":
     case "lt":
-      return { shape, values: [from], sql: ([given]) => sql<boolean>`${column} ${symbols[operator]} ${given}::timestamptz` };
+      return { cacheKey, values: [from], sql: ([given]) => sql<boolean>`${column} ${symbols[operator]} ${given}::timestamptz` };
     case "in": {
       const ranges = spans.map((span) => (span.to === undefined ? `[${span.from},${span.from}]` : `[${span.from},${span.to})`));
-      return { shape, values: [ranges], sql: ([given]) => sql<boolean>`${column} <@ any(${given}::tstzrange[])` };
+      return { cacheKey, values: [ranges], sql: ([given]) => sql<boolean>`${column} <@ any(${given}::tstzrange[])` };
     }
     default: {
       const isThen: Condition =
         to === undefined
-          ? { shape, values: [from], sql: ([given]) => sql<boolean>`${column} = ${given}::timestamptz` }
+          ? { cacheKey, values: [from], sql: ([given]) => sql<boolean>`${column} = ${given}::timestamptz` }
           : {
-              shape: `${shape} day`,
+              cacheKey: `${cacheKey} day`,
               values: [from, to],
               sql: ([start, end]) => sql<boolean>`(${column} >= ${start}::timestamptz and ${column} < ${end}::timestamptz)`,
             };

@@ -118,9 +118,9 @@ export function describeConformance(
 
   describe.each(operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const))("%s", (_, operation) => {
     test("refuses who comes round the gateway", async () => {
-      const answer = await fetch(cell.url + pathOf(operation), { method: operation.method, headers: { "x-tenant-id": tenantId } });
-      expect(answer.status).toBe(401);
-      expect(Object.keys((await answer.json()) as object)).toEqual(["code", "message", "requestId"]);
+      const response = await fetch(cell.url + pathOf(operation), { method: operation.method, headers: { "x-tenant-id": tenantId } });
+      expect(response.status).toBe(401);
+      expect(Object.keys((await response.json()) as object)).toEqual(["code", "message", "requestId"]);
     });
 
     test("refuses who lacks the permission, and who names another tenant", async () => {
@@ -133,8 +133,8 @@ export function describeConformance(
 
     test("refuses a query parameter that it does not know, and one given twice", async () => {
       for (const query of ["?nonsense=1", "?page=1&page=2"]) {
-        const answer = await admin.send(operation.method, pathOf(operation) + query, requestOf(operation));
-        expect([answer.status, answer.body.code], answer.text).toEqual([400, "BAD_REQUEST"]);
+        const response = await admin.send(operation.method, pathOf(operation) + query, requestOf(operation));
+        expect([response.status, response.body.code], response.text).toEqual([400, "BAD_REQUEST"]);
       }
     });
 
@@ -142,34 +142,34 @@ export function describeConformance(
       for (const { name, schema = {} } of operation.query) {
         const wrong = { integer: ["1e3", "01", "1.0", "+1", "0x1", ""], boolean: ["1", "yes", "TRUE", ""] }[String(schema.type)] ?? [];
         for (const value of wrong) {
-          const answer = await admin.send(
+          const response = await admin.send(
             operation.method,
             `${pathOf(operation)}?${name}=${encodeURIComponent(value)}`,
             requestOf(operation),
           );
-          expect([answer.status, answer.body.details?.fields?.[0]?.path], `${name}=${value}`).toEqual([400, name]);
+          expect([response.status, response.body.details?.fields?.[0]?.path], `${name}=${value}`).toEqual([400, name]);
         }
       }
     });
 
     test("echoes the caller's request id in the header and in the refusal", async () => {
-      const answer = await admin.send(operation.method, `${pathOf(operation)}?nonsense=1`, { ...requestOf(operation), key: "my-id" });
-      expect([answer.headers.get("x-request-id"), answer.body.requestId]).toEqual(["my-id", "my-id"]);
+      const response = await admin.send(operation.method, `${pathOf(operation)}?nonsense=1`, { ...requestOf(operation), key: "my-id" });
+      expect([response.headers.get("x-request-id"), response.body.requestId]).toEqual(["my-id", "my-id"]);
     });
 
     test("takes a trailing slash, and answers 405 with Allow to a method that it does not have", async () => {
       const slashed = await admin.send(operation.method, `${pathOf(operation)}/?nonsense=1`, requestOf(operation));
       expect(slashed.status).toBe(400);
-      const answer = await admin.send("PUT", pathOf(operation));
-      expect([answer.status, answer.body.code]).toEqual([405, "METHOD_NOT_ALLOWED"]);
-      expect(answer.headers.get("allow")).toContain(operation.method);
+      const response = await admin.send("PUT", pathOf(operation));
+      expect([response.status, response.body.code]).toEqual([405, "METHOD_NOT_ALLOWED"]);
+      expect(response.headers.get("allow")).toContain(operation.method);
     });
 
     if (operation.hasParams) {
       test("answers 404 for a record that nobody has, and for an id that is none", async () => {
         for (const path of [pathOf(operation), operation.path.replace(/\{\w+\}/g, "none")]) {
-          const answer = await admin.send(operation.method, path, requestOf(operation));
-          expect([answer.status, answer.body.code], answer.text).toEqual([404, "NOT_FOUND"]);
+          const response = await admin.send(operation.method, path, requestOf(operation));
+          expect([response.status, response.body.code], response.text).toEqual([404, "NOT_FOUND"]);
         }
       });
     }

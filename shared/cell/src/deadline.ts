@@ -1,13 +1,13 @@
 import { Problem } from "@cell/problem";
 
 /** Less than gateways wait for the beginning of an answer. */
-const longAnswerMs = 4_500;
+const longResponseMs = 4_500;
 
 /**
  * What `work` resolves to, which gets the deadline on the clock of `performance.now()`. Rejects as it does, or with TIMEOUT past the deadline;
  * the work is not stopped then.
  */
-export async function withDeadline<T>(timeoutMs: number = longAnswerMs, work: (deadlineAtMs: number) => Promise<T>): Promise<T> {
+export async function withDeadline<T>(timeoutMs: number = longResponseMs, work: (deadlineAtMs: number) => Promise<T>): Promise<T> {
   const result = work(performance.now() + timeoutMs);
   result.catch(() => undefined);
   let timer: NodeJS.Timeout | undefined;

@@ -17,7 +17,7 @@ export interface EndpointExample {
   /** The whole body. */
   body?: unknown;
   /** The fields of the answer that differ. */
-  answer?: unknown;
+  response?: unknown;
   /** The answer as CSV. */
   file?: string;
   /** The body as CSV. */
@@ -49,7 +49,7 @@ export interface Endpoint<
   files?: readonly string[];
   /** Status of success and what it answers. */
   status: 200 | 201 | 202;
-  answer: Presenter<Row>;
+  response: Presenter<Row>;
   /** What 202 answers, where the work may go on after the answer. */
   accepted?: z.ZodType;
   /** What the published example has instead of the examples of the fields; a function where it is large and only the document needs it. */
@@ -57,15 +57,15 @@ export interface Endpoint<
   /** Media types besides JSON that the answer may have. */
   produces?: readonly string[];
   /** Statuses of refusals beyond those that every route has. */
-  refusals?: readonly number[];
+  errorResponses?: readonly number[];
   /** Its queries may take long: past `CellOptions.longAnswerMs` it is refused with TIMEOUT. */
   isLong?: boolean;
   /** The answer may take long to make: its head then leaves before it, and white space until it is there. For GET alone. */
   isPatient?: boolean;
   /** The field of the body that names the record whose writers take turns, where the path names none. */
-  turn?: string;
+  serialKey?: string;
   /** Of a command: who sees its record, and so the answer to a repeat; `everyone` where all who may write it see it. */
-  sight?: RecordSight | "everyone";
+  visibility?: RecordVisibility | "everyone";
   /** It takes place past the tenant's storage quota too, since it gives room back, as every DELETE. */
   frees?: boolean;
   /** The record carries a version: ETag, If-Match, If-None-Match. */
@@ -73,11 +73,11 @@ export interface Endpoint<
 }
 
 /** Who sees the records of one resource. */
-export interface RecordSight {
+export interface RecordVisibility {
   /** As people read it: "Customer". */
   title: string;
   /** Whether a record, live or deleted, is in the caller's scope as it is now. */
-  covers(call: Call, recordId: string): Promise<boolean>;
+  covers(context: RequestContext, recordId: string): Promise<boolean>;
 }
 
 /** An event that the cell posts to endpoints of its tenants'. */
@@ -94,7 +94,7 @@ export interface CellEnv {
 }
 
 /** One request, as its handler sees it. */
-export interface Call<Params = unknown, Query = unknown, Body = unknown> {
+export interface RequestContext<Params = unknown, Query = unknown, Body = unknown> {
   params: Params;
   query: Query;
   /** Parsed when it is first asked for: throws BAD_REQUEST then. */
@@ -122,8 +122,8 @@ export function headerOf({ env }: Context<CellEnv>, name: string): string | unde
   return Array.isArray(value) ? value.join(", ") : value;
 }
 
-export type CallOf<E> =
-  E extends Endpoint<infer Params, infer Query, infer Body, object> ? Call<Output<Params>, Output<Query>, Output<Body>> : never;
+export type RequestContextOf<E> =
+  E extends Endpoint<infer Params, infer Query, infer Body, object> ? RequestContext<Output<Params>, Output<Query>, Output<Body>> : never;
 export type RowOf<E> = E extends Endpoint<Schema, Schema, Schema, infer Row> ? Row : never;
 
 /** Declares a route. */

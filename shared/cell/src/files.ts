@@ -1,7 +1,7 @@
 import { type ReaderRate, sendStream } from "@cell/http";
 import { KeyedSemaphore } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
-import type { Call } from "./endpoint.ts";
+import type { RequestContext } from "./endpoint.ts";
 
 /** What files that are read from the database as they are sent may take: each holds a connection until its reader has all of it. */
 export interface FileLimits extends ReaderRate {
@@ -38,9 +38,9 @@ export class Files {
   }
 
   /** Rejects with RATE_LIMITED where the tenant has as many on their way as it may, UNAVAILABLE where all tenants together have. */
-  async send(call: Call, headers: Record<string, string>, { name, pieces }: CsvFile): Promise<Response> {
-    const release = this.#admit(call.tenant.tenantId);
-    const { outgoing } = call.context.env;
+  async send(context: RequestContext, headers: Record<string, string>, { name, pieces }: CsvFile): Promise<Response> {
+    const release = this.#admit(context.tenant.tenantId);
+    const { outgoing } = context.context.env;
     const left = new AbortController();
     outgoing.once("close", () => left.abort());
     const fileHeaders = {

@@ -14,7 +14,6 @@ import { Problem, unavailable } from "@cell/problem";
 import type { Context } from "hono";
 import type { CellOptions } from "./cell.ts";
 import {
-  type Call,
   type CellEnv,
   type Endpoint,
   headerOf,
@@ -23,6 +22,7 @@ import {
   parseParams,
   parseQuery,
   queryOf,
+  type RequestContext,
   requirePermission,
 } from "./endpoint.ts";
 
@@ -42,7 +42,7 @@ export class Handlers {
   async handle(
     c: Context<CellEnv>,
     endpoint: Endpoint,
-    handle: (call: Call, headers: Record<string, string>) => Promise<Response>,
+    handle: (context: RequestContext, headers: Record<string, string>) => Promise<Response>,
   ): Promise<Response> {
     const startedAt = performance.now();
     this.#metrics.started();
@@ -50,9 +50,9 @@ export class Handlers {
     let tenant: { handle: Tenant; epoch: number } | undefined;
     try {
       requestId = readRequestId("X-Request-ID", headerOf(c, "x-request-id")) ?? newRequestIdLater;
-      const call = await this.#call(c, endpoint, requestId);
-      tenant = { handle: call.tenant, epoch: call.tenant.epoch };
-      const response = await handle(call, answerHeaders(requestId));
+      const context = await this.#context(c, endpoint, requestId);
+      tenant = { handle: context.tenant, epoch: context.tenant.epoch };
+      const response = await handle(context, responseHeaders(requestId));
       this.#finished(c, requestId, endpoint.path, c.env.outgoing.headersSent ? c.env.outgoing.statusCode : response.status, startedAt);
       return response;
     } catch (error) {
@@ -67,8 +67,8 @@ export class Handlers {
       const now = await this.#options.registry.refresh(tenantId);
       assertServed(now, true);
       return now.epoch === epoch ? error : unavailable("This tenant was being moved; try again", 1, error);
-    } catch (refusal) {
-      return refusal;
+    } catch (rejection) {
+      return rejection;
     }
   }
 
@@ -88,7 +88,7 @@ export class Handlers {
     if (cut) return cut;
     return new Response(problemBody(problem, requestId), {
       status: problem.status,
-      headers: { ...answerHeaders(requestId), ...problem.headers },
+      headers: { ...responseHeaders(requestId), ...problem.headers },
     });
   }
 
@@ -99,7 +99,7 @@ export class Handlers {
       this.#options.log.debug({ requestId, method: c.req.method, route, status, ms }, "answered");
   }
 
-  async #call(c: Context<CellEnv>, endpoint: Endpoint, requestId: string): Promise<Call> {
+  async #context(c: Context<CellEnv>, endpoint: Endpoint, requestId: string): Promise<RequestContext> {
     const { assertionKeys, name, registry } = this.#options;
     const nowMs = Date.now();
     const { principal, requestIdIsKey } = verifyAssertion(
@@ -156,7 +156,7 @@ function bodyOf({ body, bodyOptional }: Endpoint, bytes: Buffer | undefined): un
 /** No caller's id: the gateway always sends one, so an id is made only for who came round it. */
 const newRequestIdLater = "";
 
-function answerHeaders(requestId: string): Record<string, string> {
+function responseHeaders(requestId: string): Record<string, string> {
   return {
     "content-type": "application/json; charset=utf-8",
     "x-request-id": requestId,

@@ -1,7 +1,7 @@
 import { latin1 } from "@cell/http";
-import type { RawRow, Rows, Shape } from "@cell/postgres";
+import type { RawRow, RowDescription, Rows } from "@cell/postgres";
 import { type Form, JsonWriter, mostForOne } from "./json-writer.ts";
-import { type Clearance, isHidden, mask } from "./masking.ts";
+import { type FieldAccess, isMasked, mask } from "./masking.ts";
 import { formatMoney } from "./money.ts";
 import { type Field, fieldsOf, type Presenter } from "./resource.ts";
 
@@ -10,7 +10,7 @@ const beforeRows = Buffer.from('{"data":[');
 const betweenRows = Buffer.from(",");
 const afterRows = Buffer.from("],");
 /** What a value may have around it, or in its place, and what ends its row say of it. */
-const beside = 64;
+const besideValues = 64;
 const writer = new JsonWriter();
 
 /** PostgreSQL's types by their OIDs (pg_type.dat); all others are parsed. */
@@ -48,7 +48,7 @@ interface Plan {
   endings: Map<number, Buffer>;
 }
 
-const plans = new WeakMap<readonly Field[], WeakMap<Shape, Plan>>();
+const plans = new WeakMap<readonly Field[], WeakMap<RowDescription, Plan>>();
 
 /**
  * A list's answer as JSON: `data`, which holds what `presenter` makes of each row, and what `rest` holds. The same as its `present` and
@@ -58,19 +58,19 @@ const plans = new WeakMap<readonly Field[], WeakMap<Shape, Plan>>();
 export function listJson<Row extends object>(
   presenter: Presenter<Row>,
   rows: Rows<Row>,
-  clearance: Clearance,
+  fieldAccess: FieldAccess,
   tenantId: string,
   rest: object,
 ): string {
   const fields = fieldsOf(presenter);
-  if (!fields) return latin1(JSON.stringify({ data: rows.objects().map((row) => presenter.present(row, clearance, tenantId)), ...rest }));
-  const plan = planOf(fields, rows.shape);
+  if (!fields) return latin1(JSON.stringify({ data: rows.objects().map((row) => presenter.present(row, fieldAccess, tenantId)), ...rest }));
+  const plan = planOf(fields, rows.rowDescription);
   const tenant = Buffer.from(JSON.stringify(tenantId));
   writer.begin();
   writer.bytes(beforeRows);
   rows.raw.forEach((row, index) => {
     if (index > 0) writer.bytes(betweenRows);
-    writeRow(plan, rows.shape, row, clearance, tenant);
+    writeRow(plan, rows.rowDescription, row, fieldAccess, tenant);
   });
   writer.bytes(afterRows);
   writer.encoded(JSON.stringify(rest).slice(1));
@@ -78,37 +78,42 @@ export function listJson<Row extends object>(
 }
 
 /** The first of some rows as JSON, made and encoded as in `listJson`. */
-export function rowJson<Row extends object>(presenter: Presenter<Row>, rows: Rows<Row>, clearance: Clearance, tenantId: string): string {
+export function rowJson<Row extends object>(
+  presenter: Presenter<Row>,
+  rows: Rows<Row>,
+  fieldAccess: FieldAccess,
+  tenantId: string,
+): string {
   const fields = fieldsOf(presenter);
   const [first] = rows.raw;
   if (!first) throw new Error("There is no row");
-  if (!fields) return latin1(JSON.stringify(presenter.present(rows.at(0) as Row, clearance, tenantId)));
+  if (!fields) return latin1(JSON.stringify(presenter.present(rows.at(0) as Row, fieldAccess, tenantId)));
   writer.begin();
-  writeRow(planOf(fields, rows.shape), rows.shape, first, clearance, Buffer.from(JSON.stringify(tenantId)));
+  writeRow(planOf(fields, rows.rowDescription), rows.rowDescription, first, fieldAccess, Buffer.from(JSON.stringify(tenantId)));
   return writer.end();
 }
 
-function planOf(fields: readonly Field[], shape: Shape): Plan {
-  const byShape = plans.get(fields) ?? new WeakMap<Shape, Plan>();
-  const plan = byShape.get(shape) ?? makePlan(fields, shape);
-  plans.set(fields, byShape);
-  byShape.set(shape, plan);
+function planOf(fields: readonly Field[], rowDescription: RowDescription): Plan {
+  const byRowDescription = plans.get(fields) ?? new WeakMap<RowDescription, Plan>();
+  const plan = byRowDescription.get(rowDescription) ?? makePlan(fields, rowDescription);
+  plans.set(fields, byRowDescription);
+  byRowDescription.set(rowDescription, plan);
   return plan;
 }
 
-function makePlan(fields: readonly Field[], shape: Shape): Plan {
+function makePlan(fields: readonly Field[], rowDescription: RowDescription): Plan {
   // A field that the rows do not have is left out, as JSON.stringify leaves out what is undefined.
-  const there = fields.filter(({ name }) => name === "tenantId" || shape.names.includes(name));
+  const there = fields.filter(({ name }) => name === "tenantId" || rowDescription.names.includes(name));
   const sensitive = there.filter(({ kind }) => kind);
   const columns = there.map((field, position) => {
-    const index = field.name === "tenantId" ? -1 : shape.names.indexOf(field.name);
+    const index = field.name === "tenantId" ? -1 : rowDescription.names.indexOf(field.name);
     const before = Buffer.from(`${position === 0 ? "{" : ","}${JSON.stringify(field.name)}:`);
     const bit = field.kind ? 1 << sensitive.indexOf(field) : 0;
-    return { ...field, before, bit, index, form: forms.get(shape.types[index] ?? 0) ?? "parsed" };
+    return { ...field, before, bit, index, form: forms.get(rowDescription.types[index] ?? 0) ?? "parsed" };
   });
-  const fixed = columns.reduce((length, { before }) => length + before.length + beside, 0);
+  const fixed = columns.reduce((length, { before }) => length + before.length + besideValues, 0);
   const endings = new Map(fields.some(({ kind }) => kind) ? [] : [[0, Buffer.from("}")]]);
-  return { columns, currency: shape.names.indexOf("currency"), fixed, endings };
+  return { columns, currency: rowDescription.names.indexOf("currency"), fixed, endings };
 }
 
 /** The end of a row in which the fields of these bits are masked. */
@@ -126,8 +131,8 @@ function endingOf({ columns, endings }: Plan, masked: number): Buffer {
 let starts = new Int32Array(64);
 let lengths = new Int32Array(64);
 
-function writeRow(plan: Plan, shape: Shape, { bytes, at }: RawRow, clearance: Clearance, tenant: Buffer): void {
-  const end = locate(bytes, at, shape.names.length);
+function writeRow(plan: Plan, rowDescription: RowDescription, { bytes, at }: RawRow, fieldAccess: FieldAccess, tenant: Buffer): void {
+  const end = locate(bytes, at, rowDescription.names.length);
   writer.reserve(plan.fixed + tenant.length + mostForOne * (end - at));
   let masked = 0;
   for (const { name, kind, isMoney, bit, before, index, form } of plan.columns) {
@@ -137,13 +142,13 @@ function writeRow(plan: Plan, shape: Shape, { bytes, at }: RawRow, clearance: Cl
       writer.bytes(tenant);
     } else if (length < 0) {
       writer.bytes(nullBytes);
-    } else if (kind !== undefined && length > 0 && isHidden(clearance, name, kind)) {
-      writer.string(String(mask(kind, valueAt(shape, bytes, index))));
+    } else if (kind !== undefined && length > 0 && isMasked(fieldAccess, name, kind)) {
+      writer.string(String(mask(kind, valueAt(rowDescription, bytes, index))));
       masked |= bit;
     } else if (isMoney) {
-      writer.string(formatMoney(String(valueAt(shape, bytes, index)), String(valueAt(shape, bytes, plan.currency))));
+      writer.string(formatMoney(String(valueAt(rowDescription, bytes, index)), String(valueAt(rowDescription, bytes, plan.currency))));
     } else if (!writer.value(form, bytes, starts[index] as number, length)) {
-      writer.encoded(JSON.stringify(valueAt(shape, bytes, index)));
+      writer.encoded(JSON.stringify(valueAt(rowDescription, bytes, index)));
     }
   }
   writer.bytes(endingOf(plan, masked));
@@ -164,7 +169,7 @@ function locate(bytes: Buffer, at: number, columns: number): number {
 }
 
 /** The value that the object of the row at hand would have. */
-function valueAt({ parsers }: Shape, bytes: Buffer, index: number): unknown {
+function valueAt({ parsers }: RowDescription, bytes: Buffer, index: number): unknown {
   const from = starts[index] as number;
   return parsers[index]?.(bytes.toString("utf8", from, from + (lengths[index] as number)));
 }

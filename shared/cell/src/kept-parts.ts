@@ -1,16 +1,16 @@
 import { hash } from "node:crypto";
 import { type Parameters, statement, type TenantDb, tenantTables, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
-import type { Known, Parts } from "./remembered-parts.ts";
+import type { BucketRange, Buckets } from "./remembered-parts.ts";
 
-interface KeptParts extends Omit<Known<unknown>, "rows"> {
+interface StoredBuckets extends Omit<BucketRange<unknown>, "rows"> {
   question: string;
   /** JSON. */
   rows: string;
   keptAt: string;
 }
 
-const tables = tenantTables<{ keptParts: KeptParts }>();
+const tables = tenantTables<{ keptParts: StoredBuckets }>();
 const columns = ["snapshot", "transactionOffset", "first", "last", "rows"] as const;
 
 /** Questions of one tenant; those that were kept first go first. */
@@ -25,7 +25,7 @@ const find = statement((p: Parameters<{ question: string }>) =>
     .where(sql<boolean>`pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot())`),
 );
 
-const keep = statement((p: Parameters<KeptParts>) =>
+const keep = statement((p: Parameters<StoredBuckets>) =>
   tables
     .with("kept", (db) =>
       db
@@ -44,13 +44,13 @@ const keep = statement((p: Parameters<KeptParts>) =>
 );
 
 /** What was kept of these parts; undefined where nothing was, or by a program whose rows are others. */
-export async function findParts<Row>(tenant: TenantDb, parts: Parts<Row>): Promise<Known<Row> | undefined> {
+export async function findBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>): Promise<BucketRange<Row> | undefined> {
   const found = await tenant.first(find, { question: nameOf(tenant, parts) });
   return found && { ...found, rows: JSON.parse(found.rows) as Row[] };
 }
 
 /** Keeps what is known of these parts for processes that start. A tenant that is being moved takes no writes: rejects then, as queries do. */
-export async function keepParts<Row>(tenant: TenantDb, parts: Parts<Row>, known: Known<Row>): Promise<void> {
+export async function storeBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>, known: BucketRange<Row>): Promise<void> {
   const { snapshot, transactionOffset, first, last } = known;
   const rows = JSON.stringify(known.rows);
   const keptAt = new Date().toISOString();
@@ -58,6 +58,6 @@ export async function keepParts<Row>(tenant: TenantDb, parts: Parts<Row>, known:
 }
 
 /** A migration may change what no audit entry tells of. */
-function nameOf<Row>(tenant: TenantDb, { type, question, shape }: Parts<Row>): string {
-  return hash("sha256", JSON.stringify([tenant.version, type, question, shape]), "base64url");
+function nameOf<Row>(tenant: TenantDb, { type, question, queryVersion }: Buckets<Row>): string {
+  return hash("sha256", JSON.stringify([tenant.version, type, question, queryVersion]), "base64url");
 }

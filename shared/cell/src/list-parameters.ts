@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { FieldType, ListField } from "./list-fields.ts";
-import type { Listing } from "./listing.ts";
+import type { ListDefinition } from "./listing.ts";
 
 /** A whole number in a query. */
 export function intParam(min: number, max: number) {
@@ -41,7 +41,7 @@ function typeOf({ type, values }: ListField): string {
 const mostNamed = 10;
 
 /** A list's query as it is published: the fields that its filter and its order take, without the parameters that it does not know. */
-export function documentedQuery<Query extends z.ZodObject>(query: Query, listing: Listing<never>): z.ZodObject {
+export function documentedQuery<Query extends z.ZodObject>(query: Query, listing: ListDefinition<never>): z.ZodObject {
   const shape: Record<string, z.ZodType> = { ...query.shape };
   const { fields, keyword, owner, resource, defaultSort } = listing;
   const describe = (name: string, more: string) => {

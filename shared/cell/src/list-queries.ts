@@ -1,20 +1,20 @@
 import { type Parameters, tenantTables } from "@cell/postgres";
 import { type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import type { Condition } from "./conditions.ts";
-import type { Listing, ListRequest, Values } from "./listing.ts";
+import type { ListDefinition, ListRequest, Values } from "./listing.ts";
 import { keysetCondition, orderedColumn } from "./sort.ts";
 
 /** Past this many matches a total is a bound. */
 export const countedAtMost = 10_000;
 /** How many more are counted: so many records may change before the bound is in doubt. */
-export const spare = 1_000;
+export const countMargin = 1_000;
 /** A keyword is looked for in so many records of the page's beginning before an index is asked for all that hold it. */
-export const lookedAt = 2_000;
+export const scanSample = 2_000;
 
 type Query = SelectQueryBuilder<never, never, object>;
 
 /** How a page's rows are found: as PostgreSQL likes, among the latest alone, or out of all that match. */
-export type Way = "any" | "latest" | "matches";
+export type KeywordStrategy = "any" | "latest" | "matches";
 
 /** Where a page begins: at the first match, past some, or after a cursor's position. */
 export type Start = "first" | "offset" | "after";
@@ -23,21 +23,21 @@ const records = tenantTables<object>();
 
 /** What the lists of one resource ask the database, for requests of every shape. */
 export class ListQueries<Row extends object> {
-  readonly #listing: Listing<Row>;
+  readonly #listing: ListDefinition<Row>;
 
-  constructor(listing: Listing<Row>) {
+  constructor(listing: ListDefinition<Row>) {
     this.#listing = listing;
   }
 
   /** The first rows from a page's beginning on. */
-  page(request: ListRequest, p: Parameters<Values>, limit: number, start: Start, way: Way): Compilable<Row> {
-    const { sought } = request;
-    let query = this.matching(request, p, way === "latest" ? sought : undefined) as unknown as Query;
+  page(request: ListRequest, p: Parameters<Values>, limit: number, start: Start, strategy: KeywordStrategy): Compilable<Row> {
+    const { keyword } = request;
+    let query = this.matching(request, p, strategy === "latest" ? keyword : undefined) as unknown as Query;
     if (start === "after") query = query.where(keysetCondition(request.sort, this.#listing.fields, p) as never);
-    if (way === "latest" && sought) {
+    if (strategy === "latest" && keyword) {
       const latest = this.#order(query as never, request) as unknown as Query;
-      query = this.#holding(latest.limit(sql.lit(lookedAt) as never), request, sought, p).select(this.#columns);
-    } else if (way === "matches") query = from(query.offset(sql.lit(0) as never)).select(this.#columns);
+      query = this.#holding(latest.limit(sql.lit(scanSample) as never), request, keyword, p).select(this.#columns);
+    } else if (strategy === "matches") query = from(query.offset(sql.lit(0) as never)).select(this.#columns);
     query = this.#order(query as never, request) as unknown as Query;
     // A literal limit: as a parameter it would keep PostgreSQL from ever using a generic plan.
     query = query.limit(sql.lit(limit) as never);
@@ -56,15 +56,15 @@ export class ListQueries<Row extends object> {
   }
 
   /** How many of the first `scanned` records hold the keyword, counted in the records themselves. */
-  countWithin(request: ListRequest, p: Parameters<Values>, sought: Condition, scanned: number): Compilable<{ total: number }> {
-    const first = (this.matching(request, p, sought) as unknown as Query).clearSelect().limit(sql.lit(scanned) as never);
-    return countOf(this.#holding(first, request, sought, p) as never, false);
+  countWithin(request: ListRequest, p: Parameters<Values>, keyword: Condition, scanned: number): Compilable<{ total: number }> {
+    const first = (this.matching(request, p, keyword) as unknown as Query).clearSelect().limit(sql.lit(scanned) as never);
+    return countOf(this.#holding(first, request, keyword, p) as never, false);
   }
 
   /** Those of some records that hold the keyword. */
-  #holding(records: Query, request: ListRequest, sought: Condition, p: Parameters<Values>): Query {
-    const values = this.#given(request, sought, p);
-    return from(records.select("search" as never)).where((sought.holds?.(values) ?? sought.sql(values)) as never);
+  #holding(records: Query, request: ListRequest, keyword: Condition, p: Parameters<Values>): Query {
+    const values = this.#given(request, keyword, p);
+    return from(records.select("search" as never)).where((keyword.matchesRow?.(values) ?? keyword.sql(values)) as never);
   }
 
   get #columns(): never {
@@ -95,13 +95,13 @@ export class ListQueries<Row extends object> {
 }
 
 /** What the conditions of a request depend on, but for their values. */
-export function conditionShape(request: ListRequest): string {
-  return request.conditions.map((condition) => condition.shape).join("&");
+export function conditionCacheKey(request: ListRequest): string {
+  return request.conditions.map((condition) => condition.cacheKey).join("&");
 }
 
 /** The same of its conditions and its order. */
-export function shapeOf(request: ListRequest): string {
-  return `${conditionShape(request)}|${request.sort.map((key) => `${key.descending ? "-" : ""}${key.field}`).join(",")}`;
+export function cacheKeyOf(request: ListRequest): string {
+  return `${conditionCacheKey(request)}|${request.sort.map((key) => `${key.descending ? "-" : ""}${key.field}`).join(",")}`;
 }
 
 /** A select out of another, whose limit or offset PostgreSQL's planner does not look behind: no plan takes another way. */
@@ -112,7 +112,7 @@ function from(rows: Query): Query {
 /** How many rows match, without their columns and their order. */
 function countOf(matching: Compilable, exact: boolean): Compilable<{ total: number }> {
   const bare = (matching as unknown as Query).clearSelect().select(sql`1`.as("one") as never);
-  const limited = exact ? bare : bare.limit(sql.lit(countedAtMost + 1 + spare) as never);
+  const limited = exact ? bare : bare.limit(sql.lit(countedAtMost + 1 + countMargin) as never);
   return records
     .selectFrom((limited as unknown as SelectQueryBuilder<object, never, { one: number }>).as("matches"))
     .select((eb) => eb.fn.countAll<number>().as("total"));

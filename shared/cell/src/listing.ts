@@ -13,14 +13,23 @@ import { filterLimits } from "./filter-syntax.ts";
 import { folded } from "./fold.ts";
 import type { ListFields } from "./list-fields.ts";
 import { intParam } from "./list-parameters.ts";
-import { conditionShape, countedAtMost, ListQueries, lookedAt, type Start, shapeOf, spare, type Way } from "./list-queries.ts";
-import { type Exposure, maskedField, readableKinds } from "./masking.ts";
-import { remembered } from "./remembered.ts";
+import {
+  cacheKeyOf,
+  conditionCacheKey,
+  countedAtMost,
+  countMargin,
+  type KeywordStrategy,
+  ListQueries,
+  type Start,
+  scanSample,
+} from "./list-queries.ts";
+import { maskedField, type ResponseKind, readableKinds } from "./masking.ts";
+import { cachedQuery } from "./remembered.ts";
 import type { Resource } from "./resource.ts";
 import { parseSort, type SortKey } from "./sort.ts";
 
 /** What a resource's list can do. */
-export interface Listing<Row extends object> {
+export interface ListDefinition<Row extends object> {
   resource: Resource<Row>;
   /** The select over the live records, with all the columns of the resource. */
   select(): Compilable<Row>;
@@ -33,7 +42,7 @@ export interface Listing<Row extends object> {
   /** The types of the records that a count of matches depends on, each written with an audit entry: then counts are remembered. */
   countsDependOn?: readonly string[];
   /** How its records appear; "list" where nothing is said. */
-  exposure?: Exposure;
+  responseKind?: ResponseKind;
   /** The field that `ownerId=` compares. */
   owner?: string;
   /** What a caller of scope `own` may see; by default what its `owner` field says. */
@@ -48,20 +57,20 @@ export interface ListRequest {
   /** Others ask alike: its statements are worth keeping. */
   isCommon: boolean;
   /** The keyword's condition, where the list's own order is asked for: then an index gives the records in which it is looked for. */
-  sought?: Condition | undefined;
+  keyword?: Condition | undefined;
 }
 
 const sizes = { fallback: 20, most: 200 };
 /** A page holds so many bytes of rows at most, but one row at least. */
 const pageBytes = 4 * 1024 * 1024;
 /** So many rows are read before it is known how large a tenant's rows are. */
-const unknownPortion = 25;
+const firstChunk = 25;
 /** A filter of more conditions, or with alternatives, is seldom asked again in the same shape. */
 const commonConditions = 4;
 /** With at most so many matches a keyword's index is the shorter way. */
-const few = 1_000;
+const rareThreshold = 1_000;
 /** A keyword that so many of `lookedAt` records hold is counted in the records themselves, in so many at most. */
-const common = { among: lookedAt / 5, scanned: 80_000 };
+const frequentThreshold = { among: scanSample / 5, scanned: 80_000 };
 
 /** The query parameters that every list takes. */
 export const listQuery = z.strictObject({
@@ -115,9 +124,9 @@ can. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.d
 export type ListQuery = z.infer<typeof listQuery>;
 
 /** The schema of a list's answer. */
-export function listAnswer(resource: Resource, extra: z.ZodRawShape = {}) {
+export function listResponse(resource: Resource, extra: z.ZodRawShape = {}) {
   return z.object({
-    data: z.array(resource.answer),
+    data: z.array(resource.responseSchema),
     total: z.int().meta({ description: "Matches in all; a bound when totalIsLowerBound" }),
     totalIsLowerBound: z.literal(true).optional(),
     page: z.int(),
@@ -146,7 +155,7 @@ interface AskedPage {
 
 /** Rows that are asked for at once. */
 interface AskedRows extends Pick<AskedPage, "start" | "values"> {
-  way: Way;
+  strategy: KeywordStrategy;
   limit: number;
   maxBytes: number;
 }
@@ -155,8 +164,8 @@ interface AskedRows extends Pick<AskedPage, "start" | "values"> {
 export type Values = Record<string, unknown>;
 
 /** Runs the lists of one resource: their statements are compiled once for each shape of a request. */
-export class Lists<Row extends object> {
-  readonly listing: Listing<Row>;
+export class ListRunner<Row extends object> {
+  readonly definition: ListDefinition<Row>;
   readonly #queries: ListQueries<Row>;
   readonly #pages = new StatementCache<Values, Row>(200);
   readonly #counts: StatementCache<Values, { total: number }>;
@@ -164,39 +173,39 @@ export class Lists<Row extends object> {
   /** How large a row of each tenant was in the page that was read last. */
   readonly #rowBytes = new LRUCache<string, number>({ max: 10_000 });
   /** Questions whose matches were few when they were asked last. */
-  readonly #scarce = new LRUCache<string, true>({ max: 10_000 });
+  readonly #rareKeywords = new LRUCache<string, true>({ max: 10_000 });
 
-  constructor(listing: Listing<Row>) {
-    this.listing = listing;
-    this.#queries = new ListQueries(listing);
+  constructor(definition: ListDefinition<Row>) {
+    this.definition = definition;
+    this.#queries = new ListQueries(definition);
     // Counts that are remembered are planned for their values, each time: how common a keyword is decides which way is short.
-    this.#counts = new StatementCache(listing.countsDependOn ? 0 : 200);
+    this.#counts = new StatementCache(definition.countsDependOn ? 0 : 200);
   }
 
   /** The conditions and the order that a query asks for, its visibility included. Throws BAD_REQUEST and FIELD_MASKED. */
   async resolve(tenant: Tenant, query: ListQuery, caller: Principal, extra: readonly Condition[] = []): Promise<ListRequest> {
-    const { listing } = this;
+    const { definition } = this;
     const readable = readableKinds(caller);
     const maskedKind = (field: string) => {
-      const kind = listing.resource.sensitive[field];
+      const kind = definition.resource.sensitive[field];
       return kind !== undefined && !readable.has(kind) ? kind : undefined;
     };
-    const filter = await filterConditions(query.filter, { fields: listing.fields, keyword: listing.keyword, tenant, maskedKind });
+    const filter = await filterConditions(query.filter, { fields: definition.fields, keyword: definition.keyword, tenant, maskedKind });
     const conditions = [...extra, ...filter];
-    const { owner } = listing;
+    const { owner } = definition;
     if (query.ownerId !== undefined) {
       if (!owner) throw badField("ownerId", "UNKNOWN_FIELD", "is not known here");
       conditions.push(equals(owner, query.ownerId === "me" ? caller.userId : query.ownerId));
     }
     if (caller.scope === "own") conditions.push(this.#visibleTo(caller.userId));
-    const { keyword } = listing;
+    const { keyword } = definition;
     const term = query.keyword;
     if (term && !keyword) throw badField("keyword", "UNKNOWN_FIELD", "is not known here");
     const [searched] = term ? await folded(tenant.reader(), [term]) : [];
     const sought = searched ? keyword?.(searched) : undefined;
-    const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? listing.defaultSort) === listing.defaultSort;
+    const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? definition.defaultSort) === definition.defaultSort;
     if (sought) conditions.push(sought);
-    const sort = parseSort(query.sort ?? listing.defaultSort, listing.fields, listing.id);
+    const sort = parseSort(query.sort ?? definition.defaultSort, definition.fields, definition.id);
     for (const { field } of sort) if (maskedKind(field)) throw maskedField(field);
     const values: Values = {};
     conditions.forEach((condition, index) => {
@@ -204,8 +213,8 @@ export class Lists<Row extends object> {
         values[`c${index}_${at}`] = value;
       });
     });
-    const isCommon = filter.length <= commonConditions && !filter.some(({ shape }) => shape.includes("|"));
-    return { conditions, sort, values, isCommon, sought: isPlain ? sought : undefined };
+    const isCommon = filter.length <= commonConditions && !filter.some(({ cacheKey }) => cacheKey.includes("|"));
+    return { conditions, sort, values, isCommon, keyword: isPlain ? sought : undefined };
   }
 
   /**
@@ -229,8 +238,8 @@ export class Lists<Row extends object> {
     const rows = found.first(pageSize);
     const { total, totalIsLowerBound } = count;
     if (found.isCut && rows.length < pageSize && query.cursor === undefined) throw tooLarge(rows.length);
-    if (request.sought && total <= few) this.#scarce.set(fingerprint, true);
-    else if (request.sought) this.#scarce.delete(fingerprint);
+    if (request.keyword && total <= rareThreshold) this.#rareKeywords.set(fingerprint, true);
+    else if (request.keyword) this.#rareKeywords.delete(fingerprint);
     let nextCursor: string | null = null;
     if (cursors && (found.length > pageSize || found.isCut)) {
       const values = request.sort.map(({ field }) => rows.value(rows.length - 1, field));
@@ -243,24 +252,24 @@ export class Lists<Row extends object> {
   async #find(tenant: TenantDb, request: ListRequest, asked: AskedPage): Promise<Rows<Row>> {
     const { pageSize, start, fingerprint } = asked;
     const wanted = pageSize + 1;
-    if (!request.sought || start === "offset") return this.#inPortions(tenant, request, asked, wanted);
-    const read = (way: Way) => this.#read(tenant, request, { ...asked, way, limit: wanted, maxBytes: pageBytes });
-    const latest = this.#scarce.has(fingerprint) ? undefined : await read("latest");
+    if (!request.keyword || start === "offset") return this.#inChunks(tenant, request, asked, wanted);
+    const read = (strategy: KeywordStrategy) => this.#read(tenant, request, { ...asked, strategy, limit: wanted, maxBytes: pageBytes });
+    const latest = this.#rareKeywords.has(fingerprint) ? undefined : await read("latest");
     return latest && (latest.length === wanted || latest.isCut) ? latest : read("matches");
   }
 
   /** As many rows as are wanted, of a tenant's large ones in portions: what does not fit into a page is hardly read. */
-  async #inPortions(tenant: TenantDb, request: ListRequest, asked: AskedPage, wanted: number): Promise<Rows<Row>> {
+  async #inChunks(tenant: TenantDb, request: ListRequest, asked: AskedPage, wanted: number): Promise<Rows<Row>> {
     const { tenantId } = tenant;
     let rows: Rows<Row> | undefined;
     for (let [start, values] = [asked.start, asked.values]; ; ) {
       const taken = rows?.length ?? 0;
       const left = pageBytes - (rows?.size ?? 0);
       const rowBytes = rows && taken > 0 ? rows.size / taken : this.#rowBytes.get(tenantId);
-      const fitting = portionOf(rowBytes, wanted - taken, left);
+      const fitting = chunkOf(rowBytes, wanted - taken, left);
       const limit = rows ? fitting : Math.max(1, fitting);
       // Where not one row more fits, the next one is looked for and not taken.
-      const next = await this.#read(tenant, request, { start, values, way: "any", limit: Math.max(limit, 1), maxBytes: left });
+      const next = await this.#read(tenant, request, { start, values, strategy: "any", limit: Math.max(limit, 1), maxBytes: left });
       if (rows && limit < 1) rows = next.length > 0 ? rows.cut() : rows;
       else rows = rows ? rows.followedBy(next) : next;
       if (next.length < limit || limit < 1 || rows.length >= wanted) break;
@@ -271,9 +280,9 @@ export class Lists<Row extends object> {
     return rows;
   }
 
-  #read(tenant: TenantDb, request: ListRequest, { start, values, way, limit, maxBytes }: AskedRows): Promise<Rows<Row>> {
-    const shape = `${shapeOf(request)}|${start}|${way}|${limit}`;
-    const select = this.#pages.get(shape, (p) => this.#queries.page(request, p, limit, start, way), request.isCommon);
+  #read(tenant: TenantDb, request: ListRequest, { start, values, strategy, limit, maxBytes }: AskedRows): Promise<Rows<Row>> {
+    const shape = `${cacheKeyOf(request)}|${start}|${strategy}|${limit}`;
+    const select = this.#pages.get(shape, (p) => this.#queries.page(request, p, limit, start, strategy), request.isCommon);
     return tenant.rows(select, values, maxBytes);
   }
 
@@ -283,14 +292,14 @@ export class Lists<Row extends object> {
   }
 
   #orderOf({ sort }: ListRequest): CursorOrder {
-    const { fields, resource } = this.listing;
+    const { fields, resource } = this.definition;
     return { sort, fields, isSensitive: sort.some(({ field }) => resource.sensitive[field] !== undefined) };
   }
 
   /** The statement for all matches in their order, for exports. */
   all(request: ListRequest): { statement: Statement<Values, Row>; values: Values } {
     return {
-      statement: this.#pages.get(`${shapeOf(request)}|all`, (p) => this.#queries.all(request, p), request.isCommon),
+      statement: this.#pages.get(`${cacheKeyOf(request)}|all`, (p) => this.#queries.all(request, p), request.isCommon),
       values: request.values,
     };
   }
@@ -306,23 +315,23 @@ export class Lists<Row extends object> {
       const matching = this.#queries.matching(request, p) as unknown as SelectQueryBuilder<object, never, Row>;
       return build(matching.as("matches"));
     };
-    const statement = this.#aggregates.get(`${name}|${conditionShape(request)}`, sum, request.isCommon);
+    const statement = this.#aggregates.get(`${name}|${conditionCacheKey(request)}`, sum, request.isCommon);
     return tenant.query(statement as Statement<Values, Result>, request.values);
   }
 
   /** Closed by default: a list that says nothing of owners shows nothing to who works on its own records. */
   #visibleTo(userId: string): Condition {
-    const { owner, visibleTo } = this.listing;
+    const { owner, visibleTo } = this.definition;
     if (visibleTo) return visibleTo(userId);
-    return owner ? equals(owner, userId) : { shape: "nothing", values: [], sql: () => sql<boolean>`false` };
+    return owner ? equals(owner, userId) : { cacheKey: "nothing", values: [], sql: () => sql<boolean>`false` };
   }
 
   async #total(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number; totalIsLowerBound: boolean }> {
-    const shape = `${conditionShape(request)}|${exact}`;
+    const shape = `${conditionCacheKey(request)}|${exact}`;
     const count = () => this.#count(tenant, request, exact);
-    const { countsDependOn } = this.listing;
+    const { countsDependOn } = this.definition;
     const [row] = await (countsDependOn
-      ? remembered(tenant, countsDependOn, [shape, request.values], count, ([found]) => this.#bears(found?.total ?? 0, exact))
+      ? cachedQuery(tenant, countsDependOn, [shape, request.values], count, ([found]) => this.#toleratedChanges(found?.total ?? 0, exact))
       : count());
     const counted = row?.total ?? 0;
     const isBound = !exact && counted > countedAtMost;
@@ -331,19 +340,19 @@ export class Lists<Row extends object> {
 
   /** Counts the matches. Which way is the shorter depends on how common a keyword is, which is tried out on a few records. */
   async #count(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number }[]> {
-    const { sought } = request;
-    if (sought && !exact) {
+    const { keyword } = request;
+    if (keyword && !exact) {
       const within = async (scanned: number) => {
-        const statement = this.#counts.get(`${conditionShape(request)}|${scanned}`, (p) =>
-          this.#queries.countWithin(request, p, sought, scanned),
+        const statement = this.#counts.get(`${conditionCacheKey(request)}|${scanned}`, (p) =>
+          this.#queries.countWithin(request, p, keyword, scanned),
         );
         return (await tenant.first(statement, request.values))?.total ?? 0;
       };
-      const total = (await within(lookedAt)) > common.among ? await within(common.scanned) : 0;
-      if (total > countedAtMost + spare) return [{ total }];
+      const total = (await within(scanSample)) > frequentThreshold.among ? await within(frequentThreshold.scanned) : 0;
+      if (total > countedAtMost + countMargin) return [{ total }];
     }
     const statement = this.#counts.get(
-      `${conditionShape(request)}|${exact}`,
+      `${conditionCacheKey(request)}|${exact}`,
       (p) => this.#queries.count(request, p, exact),
       request.isCommon,
     );
@@ -351,8 +360,8 @@ export class Lists<Row extends object> {
   }
 
   /** How many records may change before a count no longer tells what it told. */
-  #bears(counted: number, exact: boolean): number {
-    const { countsDependOn = [], resource } = this.listing;
+  #toleratedChanges(counted: number, exact: boolean): number {
+    const { countsDependOn = [], resource } = this.definition;
     // A record of another type may decide over many of this one.
     const isAlone = countsDependOn.every((type) => type === resource.type);
     return isAlone && !exact ? Math.max(0, counted - countedAtMost - 1) : 0;
@@ -361,7 +370,7 @@ export class Lists<Row extends object> {
   /** What a cursor is good for: this tenant, this list, this question. */
   #fingerprint(tenant: TenantDb, query: ListQuery): string {
     const { page: _page, cursor: _cursor, pageSize: _size, total: _total, reveal: _reveal, ...question } = query;
-    return hash("sha256", JSON.stringify([tenant.tenantId, this.listing.resource.type, question]), "base64url").slice(0, 16);
+    return hash("sha256", JSON.stringify([tenant.tenantId, this.definition.resource.type, question]), "base64url").slice(0, 16);
   }
 }
 
@@ -371,8 +380,8 @@ export function likePattern(folded: string): string {
 }
 
 /** How many rows are read at once: all that are wanted, unless they are so large that `left` bytes do not hold them, or of unknown size. */
-function portionOf(rowBytes: number | undefined, wanted: number, left: number): number {
-  if (rowBytes === undefined) return Math.min(wanted, unknownPortion);
+function chunkOf(rowBytes: number | undefined, wanted: number, left: number): number {
+  if (rowBytes === undefined) return Math.min(wanted, firstChunk);
   if (rowBytes * wanted <= left) return wanted;
   // Powers of two, since each number makes a statement of its own; 0 where not one row fits.
   return left < rowBytes ? 0 : 2 ** Math.floor(Math.log2(left / rowBytes));

@@ -31,32 +31,32 @@ export function amountFigure<S extends z.ZodType>(figure: S): z.ZodType<z.output
 export const readPermission: Record<SensitiveKind, Permission> = { phone: "pii:read", email: "pii:read", amount: "amount:read" };
 
 /** Where an answer appears: one record on its own, or a list, an export, the answer of a write. */
-export type Exposure = "detail" | "list";
+export type ResponseKind = "detail" | "list";
 
 /** Which kinds and fields an answer shows in the clear. */
-export interface Clearance {
+export interface FieldAccess {
   readonly clear: ReadonlySet<SensitiveKind>;
   /** Fields cleared by `?reveal=`. */
   readonly revealed: ReadonlySet<string>;
 }
 
 const nothing: ReadonlySet<string> = new Set();
-const masked: Clearance = { clear: new Set(), revealed: nothing };
-const detailClearances = new WeakMap<Principal, Clearance>();
+const masked: FieldAccess = { clear: new Set(), revealed: nothing };
+const detailAccess = new WeakMap<Principal, FieldAccess>();
 
 /** What a caller sees: in lists nothing sensitive, in the detail what its permissions allow. */
-export function clearance(principal: Principal, exposure: Exposure, revealed: ReadonlySet<string> = nothing): Clearance {
-  if (exposure === "list") return revealed.size === 0 ? masked : { clear: masked.clear, revealed };
-  let known = detailClearances.get(principal);
+export function fieldAccess(principal: Principal, responseKind: ResponseKind, revealed: ReadonlySet<string> = nothing): FieldAccess {
+  if (responseKind === "list") return revealed.size === 0 ? masked : { clear: masked.clear, revealed };
+  let known = detailAccess.get(principal);
   if (!known) {
     known = { clear: readableKinds(principal), revealed: nothing };
-    detailClearances.set(principal, known);
+    detailAccess.set(principal, known);
   }
   return known;
 }
 
 /** Whether a sensitive field is masked under a clearance. */
-export function isHidden({ clear, revealed }: Clearance, field: string, kind: SensitiveKind): boolean {
+export function isMasked({ clear, revealed }: FieldAccess, field: string, kind: SensitiveKind): boolean {
   return !clear.has(kind) && !revealed.has(field);
 }
 
@@ -114,7 +114,7 @@ export function maskedField(field: string): Problem {
 }
 
 /** Whether a value that a caller sent has the look of a masked one. */
-export function looksMasked(value: unknown): boolean {
+export function isMaskedInput(value: unknown): boolean {
   return typeof value === "string" && value.includes("**");
 }
 
@@ -128,7 +128,7 @@ export function withoutMasked<Patch extends object>(
   const wrong: FieldProblem[] = [];
   for (const [field, kind] of Object.entries(kinds)) {
     const value = result[field];
-    if (!looksMasked(value)) continue;
+    if (!isMaskedInput(value)) continue;
     if (current && value === mask(kind, (current as Record<string, unknown>)[field])) delete result[field];
     else
       wrong.push({ path: field, code: "MASKED_VALUE", message: "is a masked value: send the real one, or leave the field out to keep it" });

@@ -1,7 +1,7 @@
 import type { TenantMigration } from "@cell/postgres";
 
 /** The tables that every cell keeps in each tenant's schema: kept answers, the audit trail with its seals, the tenant's settings. */
-export const chassisMigration: TenantMigration = {
+export const cellMigration: TenantMigration = {
   name: "0001_chassis",
   sql: [
     `create table "$tenant".idempotency_keys (
@@ -49,7 +49,7 @@ export const sharedAnswersMigration: TenantMigration = {
 };
 
 /** What reports have summed, for processes that start. It can be made again at any time: neither logged nor copied elsewhere. */
-export const keptPartsMigration: TenantMigration = {
+export const aggregateStoreMigration: TenantMigration = {
   name: "0015_kept_parts",
   sql: [
     `create unlogged table "$tenant".kept_parts (

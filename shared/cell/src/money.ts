@@ -55,7 +55,7 @@ export function exactMoney(amount: string, currency: string): string {
 }
 
 /** An amount as it leaves, for the document: decimals of its currency, or masked. */
-export function moneyAnswer() {
+export function moneyResponse() {
   return z.string().meta({ pattern: "^(?:-?\\d+(?:\\.\\d+)?|\\*{4})$", examples: ["120000.00"] });
 }
 

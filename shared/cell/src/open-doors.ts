@@ -6,8 +6,8 @@ import { type Background, repeat } from "./background.ts";
 const everyMs = 5 * 60_000;
 
 /** Looks now and then at what the database lets the tenants' logins do although it leads out of their bounds. */
-export class OpenDoors {
-  readonly #registry: Pick<Registry, "openDoors">;
+export class HardeningMonitor {
+  readonly #registry: Pick<Registry, "unrevokedFunctions">;
   readonly #log: Logger;
   readonly #gauge = new Gauge({
     name: "cell_open_doors",
@@ -17,7 +17,7 @@ export class OpenDoors {
   #count = 0;
   #background: Background | undefined;
 
-  constructor(registry: Pick<Registry, "openDoors">, log: Logger) {
+  constructor(registry: Pick<Registry, "unrevokedFunctions">, log: Logger) {
     this.#registry = registry;
     this.#log = log;
   }
@@ -32,7 +32,7 @@ export class OpenDoors {
   }
 
   async look(): Promise<void> {
-    this.#count = (await this.#registry.openDoors()).length;
+    this.#count = (await this.#registry.unrevokedFunctions()).length;
     this.#gauge.set(this.#count);
   }
 

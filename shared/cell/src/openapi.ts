@@ -1,5 +1,5 @@
 import { type Completion, completeDocument } from "@cell/http/openapi/complete";
-import { headerRefs, parameterRef, type ResponseHeader, refusalRefs, type SharedParameter } from "@cell/http/openapi/components";
+import { errorResponseRefs, headerRefs, parameterRef, type ResponseHeader, type SharedParameter } from "@cell/http/openapi/components";
 import type { Document, PathItem, Schema } from "@cell/http/openapi/document";
 import { camelCase } from "@cell/http/openapi/operation-ids";
 import { docsPath, documentPath, eventsTag, healthPath, readyPath, readySchema } from "@cell/http/openapi/operational";
@@ -7,15 +7,15 @@ import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import type { Endpoint, EventDefinition } from "./endpoint.ts";
 import { documentedQuery } from "./list-parameters.ts";
-import type { Listing } from "./listing.ts";
+import type { ListDefinition } from "./listing.ts";
 import { mask, type SensitiveKind } from "./masking.ts";
-import { fileAnswer } from "./resource.ts";
+import { fileResponse } from "./resource.ts";
 
 /** A route with what its registration tells about its answers. */
 export interface DescribedEndpoint {
   endpoint: Endpoint;
   /** The list that it answers, which decides what can be filtered and sorted by. */
-  listing?: Listing<never> | undefined;
+  listing?: ListDefinition<never> | undefined;
 }
 
 /** What a cell's document says besides its routes. */
@@ -35,7 +35,7 @@ async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoi
   if (body) content["application/json"] = { schema: body };
   for (const type of files ?? []) content[type] = { schema: type === "multipart/form-data" ? formWithFile : binary };
   const query = listing ? documentedQuery(endpoint.query as z.ZodObject, listing) : endpoint.query;
-  const isDetail = method === "get" && (listing === undefined || listing.exposure === "detail");
+  const isDetail = method === "get" && (listing === undefined || listing.responseKind === "detail");
   const example = typeof endpoint.example === "function" ? await endpoint.example() : endpoint.example;
   const config: RouteConfig = {
     method,
@@ -47,7 +47,7 @@ async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoi
     security: [{ bearer: [] }],
     "x-permission": endpoint.permission,
     "x-masked": !isDetail,
-    ...(example ? { "x-example": { request: example.body, response: example.answer, file: example.file, upload: example.upload } } : {}),
+    ...(example ? { "x-example": { request: example.body, response: example.response, file: example.file, upload: example.upload } } : {}),
     parameters: sharedParametersOf(endpoint).map(parameterRef),
     request: {
       ...(params ? { params: params as z.ZodObject } : {}),
@@ -80,24 +80,25 @@ function sharedParametersOf(endpoint: Endpoint): SharedParameter[] {
 }
 
 /** A repeat is 404 where its record is out of the caller's sight by then. */
-function isOwned({ sight }: Endpoint): boolean {
-  return sight !== undefined && sight !== "everyone";
+function isOwned({ visibility }: Endpoint): boolean {
+  return visibility !== undefined && visibility !== "everyone";
 }
 
 function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["responses"] {
-  const { method, params, body, files, versioned, status, answer, produces = [] } = endpoint;
-  const refusals = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.refusals ?? [])]);
-  if (params || isOwned(endpoint)) refusals.add(404);
-  if (isWrite(endpoint)) refusals.add(409);
+  const { method, params, body, files, versioned, status, response, produces = [] } = endpoint;
+  const errorResponses = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.errorResponses ?? [])]);
+  if (params || isOwned(endpoint)) errorResponses.add(404);
+  if (isWrite(endpoint)) errorResponses.add(409);
   // Large records, or a tenant whose storage quota is used up.
-  if (isList || method === "post" || method === "patch") refusals.add(413);
-  if (body || files) refusals.add(413).add(415);
-  if (isConditional(endpoint)) refusals.add(412);
+  if (isList || method === "post" || method === "patch") errorResponses.add(413);
+  if (body || files) errorResponses.add(413).add(415);
+  if (isConditional(endpoint)) errorResponses.add(412);
   const headers = [...answered];
   if (versioned) headers.push("ETag");
   if (isWrite(endpoint)) headers.push("Idempotency-Replayed");
   if (produces.includes("text/csv")) headers.push("Content-Disposition");
-  const success: Record<string, { schema: z.ZodType }> = answer === fileAnswer ? {} : { "application/json": { schema: answer.answer } };
+  const success: Record<string, { schema: z.ZodType }> =
+    response === fileResponse ? {} : { "application/json": { schema: response.responseSchema } };
   for (const type of produces) success[type] = { schema: z.string() };
   const responses: Record<string, object> = { [status]: { description: "Done", headers: headerRefs(...headers), content: success } };
   if (endpoint.accepted) {
@@ -109,7 +110,7 @@ function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["response
   }
   if (versioned && method === "get")
     responses[304] = { description: "Unchanged since the version in If-None-Match", headers: headerRefs(...answered, "ETag") };
-  return { ...responses, ...refusalRefs(refusals) } as RouteConfig["responses"];
+  return { ...responses, ...errorResponseRefs(errorResponses) } as RouteConfig["responses"];
 }
 
 const eventHeaders = z.object({

@@ -50,8 +50,8 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
     const openDoors = options.openDoors?.() ?? 0;
     const checks = { database, draining: options.draining(), ...(openDoors > 0 ? { openDoors } : {}) };
     // Requests are served all the same: a balancer must not take the process out for it.
-    const told = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
-    const body = JSON.stringify({ status, ...told });
+    const recorded = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
+    const body = JSON.stringify({ status, ...recorded });
     return new Response(body, {
       status: ready ? 200 : 503,
       headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) },

@@ -1,5 +1,5 @@
 import { abortSent, newRequestId, problemResponse, sendStream, toProblem } from "@cell/http";
-import { type BringMode, bringModes, databaseProblem, Placement, type SequenceState } from "@cell/postgres";
+import { type BringMode, databaseProblem, loadModes, Placement, type SequenceState } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import type { Context } from "hono";
 import { z } from "zod";
@@ -11,7 +11,7 @@ type Step = (tenantId: string, epoch: number, c: Context) => Promise<unknown>;
 /** More than a part that the gateway sends, whose last row may be long. */
 const partAtMost = 64 * 1024 * 1024;
 
-const arriveBody = z.strictObject({ version: z.int().min(0) });
+const attachBody = z.strictObject({ version: z.int().min(0) });
 const completeBody = z.strictObject({
   sequences: z.array(z.strictObject({ sequence: z.string(), lastValue: z.string().regex(/^-?\d{1,19}$/), isCalled: z.boolean() })),
 });
@@ -25,7 +25,7 @@ export function placementRoutes(app: CellApp, options: CellOptions, operator: (c
   const placement = new Placement(registry);
   const path = (step: string) => `/internal/tenants/:tenantId/${step}`;
 
-  const answer = async (c: Context, work: (tenantId: string) => Promise<Response>) => {
+  const response = async (c: Context, work: (tenantId: string) => Promise<Response>) => {
     try {
       return await work(operator(c));
     } catch (error) {
@@ -38,7 +38,7 @@ export function placementRoutes(app: CellApp, options: CellOptions, operator: (c
   };
   const step = (name: string, work: Step) =>
     app.post(path(name), (c) =>
-      answer(c, async (tenantId) => {
+      response(c, async (tenantId) => {
         const startedAt = performance.now();
         const epoch = epochOf(c);
         const done = await work(tenantId, epoch, c);
@@ -47,13 +47,13 @@ export function placementRoutes(app: CellApp, options: CellOptions, operator: (c
       }),
     );
   const look = (name: string, work: (tenantId: string, since: string | undefined) => Promise<object>) =>
-    app.get(path(name), (c) => answer(c, async (tenantId) => c.json(await work(tenantId, sinceOf(c)))));
+    app.get(path(name), (c) => response(c, async (tenantId) => c.json(await work(tenantId, sinceOf(c)))));
 
   look("placement", (tenantId) => placement.look(tenantId));
   look("digest", (tenantId, since) => placement.digest(tenantId, since));
   look("trail", async (tenantId) => verifyTrail((await registry.refresh(tenantId)).reader(), options.sealWitness));
   app.get(path("rows"), (c) =>
-    answer(c, (tenantId) => {
+    response(c, (tenantId) => {
       const { tables, digest } = c.req.query();
       const rows = placement.rows(tenantId, { since: sinceOf(c), tables: tables?.split(","), digest: digest === "true" });
       return sendStream(c.env.outgoing, 200, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" }, rows);
@@ -64,12 +64,12 @@ export function placementRoutes(app: CellApp, options: CellOptions, operator: (c
     await placement.resume(tenantId, epoch);
     options.resumed(tenantId);
   });
-  step("leave", (tenantId, epoch) => placement.leave(tenantId, epoch));
+  step("leave", (tenantId, epoch) => placement.detach(tenantId, epoch));
   step("arrive", async (tenantId, epoch, c) => {
-    await placement.arrive(tenantId, epoch, arriveBody.parse(await c.req.json()).version);
+    await placement.attach(tenantId, epoch, attachBody.parse(await c.req.json()).version);
   });
   step("rows", async (tenantId, epoch, c) => {
-    await placement.bring(tenantId, epoch, await partOf(c));
+    await placement.load(tenantId, epoch, await partOf(c));
   });
   step("index", (tenantId, epoch) => placement.index(tenantId, epoch));
   step("complete", async (tenantId, epoch, c) => {
@@ -77,7 +77,7 @@ export function placementRoutes(app: CellApp, options: CellOptions, operator: (c
     await placement.complete(tenantId, epoch, sequences as SequenceState[]);
     await options.adoptTrail(tenantId);
   });
-  step("settle", (tenantId) => placement.settle(tenantId));
+  step("settle", (tenantId) => placement.finalize(tenantId));
   step("discard", (tenantId, epoch) => placement.discard(tenantId, epoch));
 }
 
@@ -95,7 +95,7 @@ function epochOf(c: Context): number {
 
 async function partOf(c: Context) {
   const { table = "", columns = "", mode = "" } = c.req.query();
-  if (!(bringModes as readonly string[]).includes(mode)) throw badField("mode", "INVALID_ENUM", bringModes.join(", "));
+  if (!(loadModes as readonly string[]).includes(mode)) throw badField("mode", "INVALID_ENUM", loadModes.join(", "));
   const rows = Buffer.from(await c.req.arrayBuffer());
   if (rows.length > partAtMost) throw badField("body", "TOO_LONG", `at most ${partAtMost} bytes`);
   return { table, columns: columns.split(","), mode: mode as BringMode, rows };

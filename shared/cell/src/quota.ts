@@ -1,6 +1,6 @@
 import type { Registry, Tenant } from "@cell/postgres";
 import { Problem } from "@cell/problem";
-import type { Call } from "./endpoint.ts";
+import type { RequestContext } from "./endpoint.ts";
 
 /** A measurement serves writes for so long, unless they come near the quota. */
 const measuredForMs = 60_000;
@@ -29,7 +29,7 @@ export class StorageQuota {
   }
 
   /** Throws PAYLOAD_TOO_LARGE where the tenant of a call takes more than its quota already. */
-  async assertRoom({ tenant, caller, bytes, context }: Call): Promise<void> {
+  async assertRoom({ tenant, caller, bytes, context }: RequestContext): Promise<void> {
     const { quotaBytes } = caller;
     if (quotaBytes === undefined) return;
     const known = this.#measured.get(tenant);

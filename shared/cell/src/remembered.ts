@@ -8,7 +8,7 @@ const tables = tenantTables<{
   auditSeals: { seal: number; transactionOffset: string };
 }>();
 
-interface Remembered {
+interface CachedRows {
   identity: object;
   /** What the database had committed when the rows were read, or before. */
   snapshot: string;
@@ -16,7 +16,7 @@ interface Remembered {
   rows: Promise<readonly unknown[]>;
 }
 
-const kept = new LRUCache<string, Remembered>({ max: 2_000 });
+const cachedQueries = new LRUCache<string, CachedRows>({ max: 2_000 });
 
 const offset = tables.selectFrom("auditSeals").select("transactionOffset").orderBy("seal", "desc").limit(sql.lit(1));
 
@@ -35,7 +35,7 @@ const entriesSince = (p: Parameters<Since>, transactionOffset: RawBuilder<unknow
     .limit(sql.lit(mostChanges));
 
 /** How many records of the types were written by transactions that a snapshot did not see: each has written to the audit trail. */
-const news = statement((p: Parameters<Since>) =>
+const changesQuery = statement((p: Parameters<Since>) =>
   tables
     .selectFrom(sql<{ transactionOffset: string }>`(select coalesce((${offset}), 0) as transaction_offset)`.as("counted"))
     .select([sql<string>`pg_current_snapshot()::text`.as("snapshot"), sql<string>`transaction_offset::text`.as("transactionOffset")])
@@ -52,15 +52,15 @@ const changedIds = statement((p: Parameters<Since & { transactionOffset: string 
 );
 
 /** What has been written so far, and how many records of some types since a snapshot: 0 where none is given. */
-export interface News {
+export interface TrailChanges {
   snapshot: string;
   transactionOffset: string;
   changes: number;
 }
 
 /** Looks into the audit trail: whatever was committed before is in it. */
-export async function newsOf(tenant: TenantDb, types: readonly string[], snapshot: string | null): Promise<News> {
-  const now = await tenant.first(news, { types, snapshot });
+export async function changesSince(tenant: TenantDb, types: readonly string[], snapshot: string | null): Promise<TrailChanges> {
+  const now = await tenant.first(changesQuery, { types, snapshot });
   if (!now) throw new Error("a statement without a row");
   return { ...now, changes: now.changes ?? 0 };
 }
@@ -69,10 +69,10 @@ export async function newsOf(tenant: TenantDb, types: readonly string[], snapsho
  * The ids of the records of some types that were written since `since`, others such as an export's among them; undefined where there are too
  * many of them to be told apart.
  */
-export async function changedSince(
+export async function changedIdsSince(
   tenant: TenantDb,
   types: readonly string[],
-  since: Pick<News, "snapshot" | "transactionOffset">,
+  since: Pick<TrailChanges, "snapshot" | "transactionOffset">,
 ): Promise<string[] | undefined> {
   const entries = await tenant.query(changedIds, { types, ...since });
   return entries.length < mostChanges ? [...new Set(entries.map(({ resourceId }) => resourceId))] : undefined;
@@ -83,15 +83,15 @@ export async function changedSince(
  * since: never stale, for one look into the audit trail by all who ask at the same time. `question` is all that they depend on beside those records. `bears`: how many
  * records of these types may be written without a change of what the rows say. Rejects as `read` does.
  */
-export function remembered<Row>(
+export function cachedQuery<Row>(
   tenant: TenantDb,
   types: readonly string[],
   question: unknown,
   read: () => Promise<Row[]>,
-  bears: (rows: readonly Row[]) => number = () => 0,
+  toleratedChanges: (rows: readonly Row[]) => number = () => 0,
 ): Promise<Row[]> {
   const name = JSON.stringify([tenant.tenantId, types, question]);
-  return singleFlight(name, () => recall(tenant, types, name, read, bears));
+  return singleFlight(name, () => recall(tenant, types, name, read, toleratedChanges));
 }
 
 async function recall<Row>(
@@ -99,24 +99,24 @@ async function recall<Row>(
   types: readonly string[],
   name: string,
   read: () => Promise<Row[]>,
-  bears: (rows: readonly Row[]) => number,
+  toleratedChanges: (rows: readonly Row[]) => number,
 ): Promise<Row[]> {
   const { identity } = tenant;
-  const found = kept.get(name);
+  const found = cachedQueries.get(name);
   const known = found?.identity === identity ? found : undefined;
-  const { snapshot, transactionOffset, changes } = await newsOf(tenant, types, known?.snapshot ?? null);
+  const { snapshot, transactionOffset, changes } = await changesSince(tenant, types, known?.snapshot ?? null);
   const isSame = known?.transactionOffset === transactionOffset;
   if (isSame && changes > 0 && changes < mostChanges) {
     // What has changed goes on to count against the snapshot that did not see it.
     const rows = (await known.rows) as readonly Row[];
-    if (changes <= bears(rows)) return [...rows];
+    if (changes <= toleratedChanges(rows)) return [...rows];
   }
   const rows = isSame && changes === 0 ? known.rows : read();
-  kept.set(name, { identity, snapshot, transactionOffset, rows });
+  cachedQueries.set(name, { identity, snapshot, transactionOffset, rows });
   try {
     return (await rows) as Row[];
   } catch (error) {
-    if (kept.get(name)?.rows === rows) kept.delete(name);
+    if (cachedQueries.get(name)?.rows === rows) cachedQueries.delete(name);
     throw error;
   }
 }

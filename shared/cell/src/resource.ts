@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { type Clearance, isHidden, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
-import { formatMoney, moneyAnswer } from "./money.ts";
+import { type FieldAccess, isMasked, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
+import { formatMoney, moneyResponse } from "./money.ts";
 
 /** One field of an answer. */
 export interface Field {
@@ -16,9 +16,9 @@ export interface Field {
  */
 export interface Presenter<Row extends object = object> {
   /** The schema of the answer as it leaves, for the document. */
-  readonly answer: z.ZodType;
+  readonly responseSchema: z.ZodType;
   /** The answer for a caller with this clearance. */
-  present(row: Row, clearance: Clearance, tenantId: string): object;
+  present(row: Row, fieldAccess: FieldAccess, tenantId: string): object;
   /** The declared fields of a row, unmasked: what is kept for a replay. */
   pick(row: Row, tenantId: string): Row;
 }
@@ -74,8 +74,8 @@ export function resource<Shape extends z.ZodRawShape>(
 }
 
 /** The answer of a list of records, for the document. */
-export function listOf<Row extends object>(of: Resource<Row>, answerSchema: z.ZodType): Presenter<Row> {
-  return { answer: answerSchema, pick: (row) => row, present: () => unused(of.type) };
+export function listOf<Row extends object>(of: Resource<Row>, responseSchema: z.ZodType): Presenter<Row> {
+  return { responseSchema: responseSchema, pick: (row) => row, present: () => unused(of.type) };
 }
 
 function unused(type: string): never {
@@ -83,10 +83,10 @@ function unused(type: string): never {
 }
 
 /** An answer that is a file and nothing else: its route names the media type. */
-export const fileAnswer: Presenter = { answer: z.never(), pick: (row) => row, present: (row) => row };
+export const fileResponse: Presenter = { responseSchema: z.never(), pick: (row) => row, present: (row) => row };
 
 /** An answer that is no record: its declared fields leave, masked where they are sensitive. */
-export function answer<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
+export function response<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
   const fields = declaredFields(schema);
   return presenterOf(fields, fields.some((field) => field.kind) ? withMasked(schema) : schema);
 }
@@ -94,9 +94,9 @@ export function answer<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>):
 /** An answer of objects within objects, such as a report: each is masked by itself. Its amounts come as they leave, since currencies may mix. */
 export function report<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
   return {
-    answer: withMaskedWithin(schema),
+    responseSchema: withMaskedWithin(schema),
     pick: (row) => row,
-    present: (row, clearance) => presentWithin(schema, row, clearance) as object,
+    present: (row, fieldAccess) => presentWithin(schema, row, fieldAccess) as object,
   };
 }
 
@@ -116,19 +116,21 @@ function withMaskedWithin(schema: z.ZodType): z.ZodType {
   return (declaredFields(schema).some((field) => field.kind) ? inner.extend({ _masked: maskedNames }) : inner).meta(meta);
 }
 
-function presentWithin(schema: z.ZodType, value: unknown, clearance: Clearance): unknown {
+function presentWithin(schema: z.ZodType, value: unknown, fieldAccess: FieldAccess): unknown {
   if (value === null || value === undefined) return value;
-  if (schema instanceof z.ZodNullable) return presentWithin(schema.unwrap() as z.ZodType, value, clearance);
-  if (schema instanceof z.ZodArray) return (value as unknown[]).map((item) => presentWithin(schema.element as z.ZodType, item, clearance));
+  if (schema instanceof z.ZodNullable) return presentWithin(schema.unwrap() as z.ZodType, value, fieldAccess);
+  if (schema instanceof z.ZodArray)
+    return (value as unknown[]).map((item) => presentWithin(schema.element as z.ZodType, item, fieldAccess));
   if (!(schema instanceof z.ZodObject)) return value;
   const fields = declaredFields(schema);
   const source = value as Record<string, unknown>;
-  const isMasked = ({ name, kind }: Field) => kind !== undefined && !clearance.clear.has(kind) && mask(kind, source[name]) !== source[name];
+  const isMasked = ({ name, kind }: Field) =>
+    kind !== undefined && !fieldAccess.clear.has(kind) && mask(kind, source[name]) !== source[name];
   const masked = fields.filter(isMasked);
   const shown = fields.map((field) => {
     const { name, kind } = field;
     if (kind) return [name, masked.includes(field) ? mask(kind, source[name]) : source[name]];
-    return [name, presentWithin(schema.shape[name] as z.ZodType, source[name], clearance)];
+    return [name, presentWithin(schema.shape[name] as z.ZodType, source[name], fieldAccess)];
   });
   const names = fields.some((field) => field.kind) ? { _masked: masked.map((field) => field.name) } : {};
   return { ...Object.fromEntries(shown), ...names };
@@ -148,7 +150,7 @@ function withMasked(schema: z.ZodObject): z.ZodType {
 /** An amount of an answer, which is a text always; a request takes numbers too. */
 function documentedAmount(field: z.ZodType): z.ZodType {
   const { description, examples, "x-sensitive": kind } = field.meta() ?? {};
-  const amount = moneyAnswer();
+  const amount = moneyResponse();
   const meta = {
     ...amount.meta(),
     "x-sensitive": kind ?? "amount",
@@ -180,16 +182,16 @@ export function fieldsOf<Row extends object>(presenter: Presenter<Row>): readonl
   return presented.get(presenter.present as Presenter["present"]);
 }
 
-function presenterOf<Row extends object>(fields: readonly Field[], answerSchema: z.ZodType): Presenter<Row> {
+function presenterOf<Row extends object>(fields: readonly Field[], responseSchema: z.ZodType): Presenter<Row> {
   const names = fields.map((field) => field.name);
   const isSensitive = fields.some((field) => field.kind);
   const made: Presenter<Row> = {
-    answer: answerSchema,
+    responseSchema: responseSchema,
     pick(row, tenantId) {
       const source = row as Record<string, unknown>;
       return Object.fromEntries(names.map((name) => [name, name === "tenantId" ? tenantId : source[name]])) as Row;
     },
-    present(row, clearance, tenantId) {
+    present(row, fieldAccess, tenantId) {
       const source = row as Record<string, unknown>;
       const result: Record<string, unknown> = {};
       if (!isSensitive) {
@@ -199,7 +201,7 @@ function presenterOf<Row extends object>(fields: readonly Field[], answerSchema:
       const masked: string[] = [];
       for (const { name, kind, isMoney } of fields) {
         const value = source[name];
-        if (kind && value !== null && value !== undefined && value !== "" && isHidden(clearance, name, kind)) {
+        if (kind && value !== null && value !== undefined && value !== "" && isMasked(fieldAccess, name, kind)) {
           result[name] = mask(kind, value);
           masked.push(name);
         } else if (isMoney && value !== null && value !== undefined) result[name] = formatMoney(String(value), String(source.currency));

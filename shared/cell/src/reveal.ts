@@ -4,10 +4,10 @@ import { badField } from "@cell/problem";
 import { type AuditDraft, audited as auditedRecord } from "./audit.ts";
 import type { Condition } from "./conditions.ts";
 import type { Cursors } from "./cursor.ts";
-import { type Call, requirePermission } from "./endpoint.ts";
+import { type RequestContext, requirePermission } from "./endpoint.ts";
 import { listJson } from "./json-rows.ts";
-import type { ListQuery, ListRequest, Lists } from "./listing.ts";
-import { clearance, type SensitiveKind } from "./masking.ts";
+import type { ListQuery, ListRequest, ListRunner } from "./listing.ts";
+import { fieldAccess, type SensitiveKind } from "./masking.ts";
 import type { Resource } from "./resource.ts";
 
 export interface ListOptions<C, Row> {
@@ -66,22 +66,22 @@ export function revealDrafts<Row extends object>(resource: Resource<Row>, rows: 
 }
 
 /** A page of a list in JSON and Latin-1, as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
-export async function answerList<Row extends object>(
-  call: Call<unknown, ListQuery, unknown>,
-  lists: Lists<Row>,
-  options: ListOptions<Call<unknown, ListQuery, unknown>, Row>,
-  record: (call: Call, drafts: AuditDraft[]) => Promise<void>,
+export async function listPage<Row extends object>(
+  context: RequestContext<unknown, ListQuery, unknown>,
+  lists: ListRunner<Row>,
+  options: ListOptions<RequestContext<unknown, ListQuery, unknown>, Row>,
+  record: (context: RequestContext, drafts: AuditDraft[]) => Promise<void>,
   cursors: Cursors,
 ): Promise<string> {
-  const { resource } = lists.listing;
-  const revealed = revealedBy(call.query.reveal, resource.sensitive, call.caller);
-  const request = await lists.resolve(call.tenant, call.query, call.caller, (await options.conditions?.(call)) ?? []);
-  const found = await lists.page(call.tenant.reader(), request, call.query, cursors);
+  const { resource } = lists.definition;
+  const revealed = revealedBy(context.query.reveal, resource.sensitive, context.caller);
+  const request = await lists.resolve(context.tenant, context.query, context.caller, (await options.conditions?.(context)) ?? []);
+  const found = await lists.page(context.tenant.reader(), request, context.query, cursors);
   const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = found;
   const drafts = options.auditsReveal || revealed.audited.length === 0 ? [] : revealDrafts(resource, rows.objects(), revealed.audited);
-  if (drafts.length > 0) await record(call, drafts);
-  const cleared = clearance(call.caller, lists.listing.exposure ?? "list", revealed.fields);
-  const extra = await options.extra?.(call, rows, request);
+  if (drafts.length > 0) await record(context, drafts);
+  const cleared = fieldAccess(context.caller, lists.definition.responseKind ?? "list", revealed.fields);
+  const extra = await options.extra?.(context, rows, request);
   const bound = totalIsLowerBound ? { totalIsLowerBound } : {};
-  return listJson(resource, rows, cleared, call.tenant.tenantId, { total, ...bound, page, pageSize, nextCursor, ...extra });
+  return listJson(resource, rows, cleared, context.tenant.tenantId, { total, ...bound, page, pageSize, nextCursor, ...extra });
 }

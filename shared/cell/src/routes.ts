@@ -7,37 +7,38 @@ import type { Cell, CellOptions } from "./cell.ts";
 import { type CommandOptions, command } from "./command.ts";
 import { Cursors } from "./cursor.ts";
 import { withDeadline } from "./deadline.ts";
-import { type Call, type Endpoint, headerOf } from "./endpoint.ts";
+import { type Endpoint, headerOf, type RequestContext } from "./endpoint.ts";
 import { Files } from "./files.ts";
 import { rowJson } from "./json-rows.ts";
-import type { CommandAnswer } from "./kept-answers.ts";
-import type { Listing, ListQuery } from "./listing.ts";
-import { clearance } from "./masking.ts";
+import type { CommandResponse } from "./kept-answers.ts";
+import type { ListDefinition, ListQuery } from "./listing.ts";
+import { fieldAccess } from "./masking.ts";
 import { StorageQuota } from "./quota.ts";
-import { answerList, type ListOptions } from "./reveal.ts";
+import { type ListOptions, listPage } from "./reveal.ts";
 import { settingsOf } from "./settings.ts";
 
 /** Puts a route into the application and the document; `listing`: the list that it answers. */
 export type Register = (
   endpoint: Endpoint,
-  handle: (call: Call, headers: Record<string, string>) => Promise<Response>,
-  listing?: Listing<never>,
+  handle: (context: RequestContext, headers: Record<string, string>) => Promise<Response>,
+  listing?: ListDefinition<never>,
 ) => void;
 
 /** The ways in which a slice can make routes, each with its policies. */
 export function routesOf(
-  { assertionKeys, committed, log, registry, files: limits, longAnswerMs }: CellOptions,
+  { assertionKeys, committed, log, registry, files: limits, longResponseMs }: CellOptions,
   requests: () => number,
   register: Register,
 ): Omit<Cell, "events"> {
   const quota = new StorageQuota(registry);
   const files = new Files(limits);
   const cursors = new Cursors(assertionKeys);
-  const inTime: Cell["inTime"] = (call, work) => withDeadline(longAnswerMs, (deadlineAtMs) => work(call.tenant.reader(deadlineAtMs)));
-  const record = async (call: Call, drafts: AuditDraft[]): Promise<void> => {
-    const entries = drafts.map((draft) => auditEntry(call, draft));
-    await call.tenant.write((session) => session.commit(undefined, [], entries));
-    committed(call.tenant.tenantId);
+  const inTime: Cell["inTime"] = (context, work) =>
+    withDeadline(longResponseMs, (deadlineAtMs) => work(context.tenant.reader(deadlineAtMs)));
+  const record = async (context: RequestContext, drafts: AuditDraft[]): Promise<void> => {
+    const entries = drafts.map((draft) => auditEntry(context, draft));
+    await context.tenant.write((session) => session.commit(undefined, [], entries));
+    committed(context.tenant.tenantId);
   };
   return {
     record,
@@ -46,125 +47,133 @@ export function routesOf(
     },
     requests,
     inTime,
-    file: (call, headers, file) => files.send(call, headers, file),
+    file: (context, headers, file) => files.send(context, headers, file),
     read(endpoint, what, read) {
-      const { answer, status, versioned, isLong, isPatient } = endpoint;
-      const found = async (call: Call): Promise<object> => {
+      const { response, status, versioned, isLong, isPatient } = endpoint;
+      const found = async (context: RequestContext): Promise<object> => {
         const row: object | undefined = await (isLong
-          ? inTime(call, (tenant) => read(call as never, tenant))
-          : read(call as never, call.tenant.reader()));
+          ? inTime(context, (tenant) => read(context as never, tenant))
+          : read(context as never, context.tenant.reader()));
         if (!row || (row instanceof Rows && row.length === 0)) throw new Problem("NOT_FOUND", `${what} not found`);
         return row;
       };
-      const bodyOf = (call: Call, row: object) => {
-        const cleared = clearance(call.caller, "detail");
-        const { tenantId } = call.tenant;
+      const bodyOf = (context: RequestContext, row: object) => {
+        const cleared = fieldAccess(context.caller, "detail");
+        const { tenantId } = context.tenant;
         return row instanceof Rows
-          ? rowJson(answer, row, cleared, tenantId)
-          : latin1(JSON.stringify(answer.present(row as never, cleared, tenantId)));
+          ? rowJson(response, row, cleared, tenantId)
+          : latin1(JSON.stringify(response.present(row as never, cleared, tenantId)));
       };
-      register(endpoint, async (call, headers) => {
+      register(endpoint, async (context, headers) => {
         if (isPatient) {
-          const body = found(call).then((row) => bodyOf(call, row));
-          return sendWhenReady(outgoingOf(call), status, headers, body);
+          const body = found(context).then((row) => bodyOf(context, row));
+          return sendWhenReady(outgoingOf(context), status, headers, body);
         }
-        const row = await found(call);
+        const row = await found(context);
         if (versioned) {
           const tag = etag(row instanceof Rows ? row.value(0, "version") : (row as { version?: number }).version);
           headers.etag = tag;
-          if (headerOf(call.context, "if-none-match") === tag) return new Response(null, { status: 304, headers });
+          if (headerOf(context.context, "if-none-match") === tag) return new Response(null, { status: 304, headers });
         }
-        return sendWhole(outgoingOf(call), status, headers, bodyOf(call, row));
+        return sendWhole(outgoingOf(context), status, headers, bodyOf(context, row));
       });
     },
     list(endpoint, lists, listOptions = {}) {
       register(
         endpoint,
-        async (call, headers) => {
-          const streamed = await listOptions.stream?.(call as never, headers);
+        async (context, headers) => {
+          const streamed = await listOptions.stream?.(context as never, headers);
           if (streamed) return streamed;
           const options = listOptions as ListOptions<never, never>;
-          const body = await answerList(call as Call<unknown, ListQuery, unknown>, lists, options, record, cursors);
-          return sendWhole(outgoingOf(call), 200, headers, body);
+          const body = await listPage(context as RequestContext<unknown, ListQuery, unknown>, lists, options, record, cursors);
+          return sendWhole(outgoingOf(context), 200, headers, body);
         },
-        lists.listing as unknown as Listing<never>,
+        lists.definition as unknown as ListDefinition<never>,
       );
     },
     command(endpoint, work) {
-      if (!endpoint.sight) throw new Error(`${endpoint.method} ${endpoint.path} does not say who sees its record`);
-      register(endpoint, async (call, headers) => {
+      if (!endpoint.visibility) throw new Error(`${endpoint.method} ${endpoint.path} does not say who sees its record`);
+      register(endpoint, async (context, headers) => {
         const result = await command<never>(
-          call,
-          endpoint.answer as never,
-          await commandOptions(call, endpoint, quota),
-          (tx) => work(call as never, tx) as never,
+          context,
+          endpoint.response as never,
+          await commandOptions(context, endpoint, quota),
+          (tx) => work(context as never, tx) as never,
         );
-        return answerCommand(call, endpoint, result, headers, committed);
+        return respondToCommand(context, endpoint, result, headers, committed);
       });
     },
-    stream(endpoint, answer) {
-      register(endpoint, (call, headers) => answer(call as never, headers));
+    stream(endpoint, response) {
+      register(endpoint, (context, headers) => response(context as never, headers));
     },
     upload(endpoint, receive) {
-      register(endpoint, async (call, headers) => {
-        const result = await receive(call as never, async (bodyDigest, work) =>
-          command<never>(call, endpoint.answer as never, { ...(await commandOptions(call, endpoint, quota)), bodyDigest }, work as never),
+      register(endpoint, async (context, headers) => {
+        const result = await receive(context as never, async (bodyDigest, work) =>
+          command<never>(
+            context,
+            endpoint.response as never,
+            { ...(await commandOptions(context, endpoint, quota)), bodyDigest },
+            work as never,
+          ),
         );
-        return answerCommand(call, endpoint, result, headers, committed);
+        return respondToCommand(context, endpoint, result, headers, committed);
       });
     },
   };
 }
 
-async function commandOptions(call: Call, endpoint: Endpoint, quota: StorageQuota): Promise<CommandOptions> {
+async function commandOptions(context: RequestContext, endpoint: Endpoint, quota: StorageQuota): Promise<CommandOptions> {
   const { status } = endpoint;
-  const settings = await settingsOf(call.tenant);
-  const key = idempotencyKey(call);
+  const settings = await settingsOf(context.tenant);
+  const key = idempotencyKey(context);
   if (key === undefined && settings.requireRequestId === true) {
     throw badField("X-Request-ID", "REQUIRED", "is required by this tenant, so that no retry makes a thing twice");
   }
-  const mode = headerOf(call.context, "x-idempotency-mode");
+  const mode = headerOf(context.context, "x-idempotency-mode");
   if (mode !== undefined && mode !== "reject" && mode !== "replay")
     throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
   const rejectRepeats = (mode ?? settings.idempotencyMode) === "reject";
-  const isLimited = call.caller.quotaBytes !== undefined && endpoint.method !== "delete" && !endpoint.frees;
-  const assertRoom = isLimited ? () => quota.assertRoom(call) : undefined;
-  return { key, rejectRepeats, status, sight: endpoint.sight, turn: turnOf(call, endpoint), assertRoom };
+  const isLimited = context.caller.quotaBytes !== undefined && endpoint.method !== "delete" && !endpoint.frees;
+  const assertRoom = isLimited ? () => quota.assertRoom(context) : undefined;
+  return { key, rejectRepeats, status, visibility: endpoint.visibility, serialKey: serialKeyOf(context, endpoint), assertRoom };
 }
 
-function turnOf(call: Call, { turn }: Endpoint): string | undefined {
-  return turn === undefined ? undefined : (call.body as Record<string, string>)[turn];
+function serialKeyOf(context: RequestContext, { serialKey }: Endpoint): string | undefined {
+  return serialKey === undefined ? undefined : (context.body as Record<string, string>)[serialKey];
 }
 
 /** The caller's key: `Idempotency-Key`, else its X-Request-ID. An id that the gateway made is none. */
-function idempotencyKey(call: Call): string | undefined {
-  return readRequestId("Idempotency-Key", headerOf(call.context, "idempotency-key")) ?? (call.requestIdIsKey ? call.requestId : undefined);
+function idempotencyKey(context: RequestContext): string | undefined {
+  return (
+    readRequestId("Idempotency-Key", headerOf(context.context, "idempotency-key")) ??
+    (context.requestIdIsKey ? context.requestId : undefined)
+  );
 }
 
-function answerCommand(
-  call: Call,
+function respondToCommand(
+  context: RequestContext,
   endpoint: Endpoint,
-  result: CommandAnswer<object>,
+  result: CommandResponse<object>,
   headers: Record<string, string>,
   committed: (tenantId: string) => void,
 ): Response {
   if (result.replayed) headers["idempotency-replayed"] = "true";
-  else committed(call.tenant.tenantId);
-  const cleared = clearance(call.caller, "list");
+  else committed(context.tenant.tenantId);
+  const cleared = fieldAccess(context.caller, "list");
   const { written = {} } = result;
-  if (written.clearance !== cleared || written.text === undefined) {
+  if (written.fieldAccess !== cleared || written.text === undefined) {
     const { body } = result;
-    written.clearance = cleared;
+    written.fieldAccess = cleared;
     written.headers = endpoint.versioned && "version" in body ? { etag: etag(body.version) } : {};
-    written.text = latin1(JSON.stringify(endpoint.answer.present(body, cleared, call.tenant.tenantId)));
+    written.text = latin1(JSON.stringify(endpoint.response.present(body, cleared, context.tenant.tenantId)));
   }
-  return sendWhole(outgoingOf(call), result.status, { ...headers, ...written.headers }, written.text);
+  return sendWhole(outgoingOf(context), result.status, { ...headers, ...written.headers }, written.text);
 }
 
 function etag(version: unknown): string {
   return `"${version}"`;
 }
 
-function outgoingOf({ context }: Call): ServerResponse {
+function outgoingOf({ context }: RequestContext): ServerResponse {
   return context.env.outgoing;
 }

@@ -1,7 +1,7 @@
 import type { Logger } from "@cell/http";
 import { type Registry, schemaOf } from "@cell/postgres";
 import { type Background, repeat } from "./background.ts";
-import { keptForMs } from "./kept-answers.ts";
+import { retentionMs } from "./kept-answers.ts";
 
 const everyMs = 5 * 60_000;
 const keysPerStatement = 500;
@@ -31,7 +31,7 @@ export async function sweepTenant(registry: Registry, tenantId: string): Promise
 }
 
 async function sweepTable(registry: Registry, table: string): Promise<number> {
-  const before = new Date(Date.now() - keptForMs).toISOString();
+  const before = new Date(Date.now() - retentionMs).toISOString();
   for (let swept = 0; ; ) {
     const { rowCount } = await registry.owner.query(
       `delete from ${table} where ctid = any(array(select ctid from ${table} where created_at < $1 limit ${keysPerStatement} for update skip locked))`,

@@ -10,7 +10,7 @@ import {
   signAssertion,
 } from "@cell/http";
 import type { Document } from "@cell/http/openapi/document";
-import { responseChecker, type SeenAnswer } from "@cell/http/testing/response-checker";
+import { responseChecker, type SeenResponse } from "@cell/http/testing/response-checker";
 import type { Registry } from "@cell/postgres";
 import type { RunningCell } from "./cell.ts";
 
@@ -22,7 +22,7 @@ export const testMetricsToken = "metrics-token-for-the-tests-only";
 /** Every permission that a tenant's user can have. */
 export const allPermissions: readonly Permission[] = permissions.filter((permission) => permission !== "cell:admin");
 
-export interface TestAnswer {
+export interface TestResponse {
   status: number;
   headers: Headers;
   text: string;
@@ -44,11 +44,11 @@ export interface TestClient {
   readonly principal: Principal;
   /** What the gateway would send beside a request, for other clients. */
   headers(key?: string): Record<string, string>;
-  get(path: string, request?: TestRequest): Promise<TestAnswer>;
-  post(path: string, request?: TestRequest): Promise<TestAnswer>;
-  patch(path: string, request?: TestRequest): Promise<TestAnswer>;
-  delete(path: string, request?: TestRequest): Promise<TestAnswer>;
-  send(method: string, path: string, request?: TestRequest): Promise<TestAnswer>;
+  get(path: string, request?: TestRequest): Promise<TestResponse>;
+  post(path: string, request?: TestRequest): Promise<TestResponse>;
+  patch(path: string, request?: TestRequest): Promise<TestResponse>;
+  delete(path: string, request?: TestRequest): Promise<TestResponse>;
+  send(method: string, path: string, request?: TestRequest): Promise<TestResponse>;
 }
 
 export interface TestCell {
@@ -85,9 +85,9 @@ export async function serveTestCell(name: string, cell: RunningCell, registry: R
     document,
     client: (tenantId, principal = {}) => testClient(name, server.url, check, { ...fullPrincipal(tenantId), ...principal }),
     async metrics() {
-      const answer = await fetch(`${server.url}/metrics`, { headers: { authorization: `Bearer ${testMetricsToken}` } });
-      if (answer.status !== 200) throw new Error(`no metrics: ${answer.status}`);
-      return answer.text();
+      const response = await fetch(`${server.url}/metrics`, { headers: { authorization: `Bearer ${testMetricsToken}` } });
+      if (response.status !== 200) throw new Error(`no metrics: ${response.status}`);
+      return response.text();
     },
     async tenant() {
       const tenantId = `t-${randomBytes(6).toString("hex")}`;
@@ -102,7 +102,7 @@ function fullPrincipal(tenantId: string): Principal {
   return { tenantId, userId: "user-001", actorType: "user", permissions: allPermissions, scope: "tenant" };
 }
 
-type Check = (method: string, path: string, answer: SeenAnswer) => void;
+type Check = (method: string, path: string, response: SeenResponse) => void;
 
 function testClient(cell: string, url: string, check: Check, principal: Principal): TestClient {
   const headersOf = (key?: string): Record<string, string> => {
@@ -111,7 +111,7 @@ function testClient(cell: string, url: string, check: Check, principal: Principa
     const assertion = signAssertion(testAssertionKeys, cell, caller, Math.floor(Date.now() / 1000));
     return { "x-cell-assertion": assertion, "x-request-id": requestId, "x-tenant-id": principal.tenantId };
   };
-  const send = async (method: string, path: string, request: TestRequest = {}): Promise<TestAnswer> => {
+  const send = async (method: string, path: string, request: TestRequest = {}): Promise<TestResponse> => {
     const body = request.raw ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
     const response = await fetch(url + path, {
       method,

@@ -2,7 +2,7 @@ import { KeyedSemaphore, type TenantDb } from "@cell/postgres";
 import { type EntryText, isSignedAsync, leafBytes, leafOf, origin, rootOf, type Seal, type SealWitness } from "./seal.ts";
 import { beginning, Entries, isEntryBefore, type LastSeal, parseEntry, TrailReader } from "./trail-reader.ts";
 import { type TableFault, tableFaultOf, tableFaults } from "./trail-tables.ts";
-import { Turns } from "./turns.ts";
+import { TimeSlices } from "./turns.ts";
 
 export const breakReasons = [
   "changed",
@@ -58,13 +58,13 @@ export function verifyTrail(tenant: TenantDb, witness: SealWitness): Promise<Ver
   const { tenantId } = tenant;
   let run = underWay.get(tenantId);
   if (!run) {
-    run = verifyInTurn(tenant, witness).finally(() => underWay.delete(tenantId));
+    run = verifyShared(tenant, witness).finally(() => underWay.delete(tenantId));
     underWay.set(tenantId, run);
   }
   return run;
 }
 
-async function verifyInTurn(tenant: TenantDb, witness: SealWitness): Promise<Verification> {
+async function verifyShared(tenant: TenantDb, witness: SealWitness): Promise<Verification> {
   const release = await runs.acquire("");
   try {
     return await new Run(tenant, witness).verify();
@@ -78,7 +78,7 @@ class Run {
   readonly #tenant: TenantDb;
   readonly #witness: SealWitness;
   readonly #reader: TrailReader;
-  readonly #turns = new Turns();
+  readonly #turns = new TimeSlices();
   #checked = 0;
   #last: LastSeal | undefined;
   #previous: Pick<Seal, "seal" | "to" | "root"> = origin;
@@ -93,12 +93,12 @@ class Run {
     // Before the database's: one that was handed out is in there.
     const head = await this.#witness.head(this.#tenant.tenantId);
     const fault = await this.#tableFault();
-    if (fault) return this.#verdict({ seal: null, entryId: null, seq: null, reason: fault });
+    if (fault) return this.#result({ seal: null, entryId: null, seq: null, reason: fault });
     for (let round = 1; ; round++) {
-      const firstBroken = await this.#walk(head);
-      if (firstBroken) return this.#verdict(firstBroken);
+      const firstBroken = await this.#readEntries(head);
+      if (firstBroken) return this.#result(firstBroken);
       const { seal, to } = this.#previous;
-      if (head && head.seal > seal) return this.#verdict({ seal: seal + 1, entryId: null, seq: null, reason: "tail_removed" });
+      if (head && head.seal > seal) return this.#result({ seal: seal + 1, entryId: null, seq: null, reason: "tail_removed" });
       const from = seal === 0 ? beginning : to;
       const unsealed = await this.#reader.unsealed(from, this.#last?.transactionOffset ?? "0", unsealedAfterMs);
       if (unsealed.seal > seal && round < roundsAtMost) {
@@ -107,11 +107,11 @@ class Run {
       }
       const { overdueSeq: seq } = unsealed;
       const overdue = seq === null ? null : await this.#entryBreak(seal + 1, seq, "unsealed");
-      return this.#verdict(overdue, unsealed);
+      return this.#result(overdue, unsealed);
     }
   }
 
-  #verdict(firstBroken: Break | null, unsealed?: { count: number; oldestAt: string | null }): Verification {
+  #result(firstBroken: Break | null, unsealed?: { count: number; oldestAt: string | null }): Verification {
     return {
       ok: firstBroken === null,
       checked: this.#checked,
@@ -134,7 +134,7 @@ class Run {
   }
 
   /** Goes on to the last seal. Resolves to the first fault. */
-  async #walk(head: { seal: number; root: string } | undefined): Promise<Break | null> {
+  async #readEntries(head: { seal: number; root: string } | undefined): Promise<Break | null> {
     const last = this.#last;
     if (!last) return null;
     const { seal: done, to: start } = this.#previous;

@@ -1,7 +1,7 @@
 import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { notFound, Problem } from "@cell/problem";
 import type { FieldChange } from "./audit.ts";
-import type { Call } from "./endpoint.ts";
+import type { RequestContext } from "./endpoint.ts";
 import type { Resource } from "./resource.ts";
 
 interface AuditTable {
@@ -21,18 +21,18 @@ const changesSince = statement((p: Parameters<{ type: string; id: string; versio
  * The record that a write is about, once it is known to exist and to be at the version that If-Match names.
  * Throws NOT_FOUND, and VERSION_CONFLICT with the current version and the fields of the request that others have changed since.
  */
-export async function checked<Row extends { version: number }>(
-  call: Call,
+export async function requireVersion<Row extends { version: number }>(
+  context: RequestContext,
   tenant: TenantDb,
   resource: Pick<Resource, "type" | "title" | "id">,
   record: Row | undefined,
 ): Promise<Row> {
   if (!record) throw notFound(resource.title);
-  if (call.ifMatch === undefined || call.ifMatch === record.version) return record;
+  if (context.ifMatch === undefined || context.ifMatch === record.version) return record;
   const id = String((record as Record<string, unknown>)[resource.id]);
-  const since = await tenant.query(changesSince, { type: resource.type, id, version: call.ifMatch });
+  const since = await tenant.query(changesSince, { type: resource.type, id, version: context.ifMatch });
   const changed = new Set(since.flatMap((entry) => entry.changes.map((change) => change.field)));
-  const conflictingFields = Object.keys((call.body ?? {}) as object).filter((field) => changed.has(field));
+  const conflictingFields = Object.keys((context.body ?? {}) as object).filter((field) => changed.has(field));
   throw new Problem("VERSION_CONFLICT", `The record is at version ${record.version} by now; read it again and repeat the change`, {
     details: { currentVersion: record.version, conflictingFields },
   });

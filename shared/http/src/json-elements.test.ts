@@ -20,7 +20,7 @@ function read(text: string | Buffer, pieceLength = 7): { rest: unknown; elements
   return { rest, elements: Array.from({ length: elements.count }, (_, index) => elements.value(index)) };
 }
 
-function refusal(text: string | Buffer): { code: string; message: string; field: { path: string; code: string } | undefined } {
+function rejection(text: string | Buffer): { code: string; message: string; field: { path: string; code: string } | undefined } {
   try {
     read(text);
   } catch (error) {
@@ -96,7 +96,7 @@ describe("elements", () => {
     '{"items":tr ue}',
     "{items:[1]}",
   ])("of a malformed object are refused: case %#", (text) => {
-    expect(refusal(text)).toMatchObject({ code: "BAD_REQUEST" });
+    expect(rejection(text)).toMatchObject({ code: "BAD_REQUEST" });
   });
 
   test.each([
@@ -117,7 +117,7 @@ describe("elements", () => {
     [`{"a":"${"x".repeat(70_000)}"}`, "", "TOO_LONG"],
     ["[1]", "", "INVALID_FORMAT"],
   ])("that are no good are refused with their place: case %#", (text, path, code) => {
-    expect(refusal(text).field).toEqual({ path, code });
+    expect(rejection(text).field).toEqual({ path, code });
   });
 
   test("are counted as they come: of too many, none is read further", () => {
@@ -130,7 +130,7 @@ describe("elements", () => {
   });
 
   test("in another encoding are refused", () => {
-    expect(refusal(Buffer.from('{"items":["M\xFCller"]}', "latin1")).message).toBe("The body is not UTF-8");
+    expect(rejection(Buffer.from('{"items":["M\xFCller"]}', "latin1")).message).toBe("The body is not UTF-8");
   });
 
   test("with white space between them are not counted as what stands beside them", () => {

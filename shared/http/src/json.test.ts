@@ -50,7 +50,7 @@ function firstOf(looks: (() => string | undefined)[]): string | undefined {
   return undefined;
 }
 
-function refusalOf(text: string): { path: string; code: string } | undefined {
+function errorResponseOf(text: string): { path: string; code: string } | undefined {
   try {
     parseJson(text);
     return undefined;
@@ -67,7 +67,7 @@ test("a text is taken as JSON.parse takes it, unless a key comes twice: then the
       const text = write(value, blank);
       const repeated = repeatedIn(value);
       if (repeated === undefined) expect(parseJson(text)).toEqual(JSON.parse(text));
-      else expect(refusalOf(text)).toMatchObject({ path: repeated, code: "REPEATED" });
+      else expect(errorResponseOf(text)).toMatchObject({ path: repeated, code: "REPEATED" });
     }),
     { numRuns: 2_000 },
   );
@@ -88,9 +88,9 @@ test("a text of any characters is refused exactly where JSON.parse refuses it, o
         } catch {
           isJson = false;
         }
-        const refusal = refusalOf(text);
-        if (!isJson) expect(refusal).toBeDefined();
-        else if (refusal) expect(refusal.code).not.toBe("MALFORMED");
+        const rejection = errorResponseOf(text);
+        if (!isJson) expect(rejection).toBeDefined();
+        else if (rejection) expect(rejection.code).not.toBe("MALFORMED");
       },
     ),
     { numRuns: 5_000 },
@@ -100,7 +100,7 @@ test("a text of any characters is refused exactly where JSON.parse refuses it, o
 test("a number is exact or refused by its path", () => {
   fc.assert(
     fc.property(fc.stringMatching(/^-?(0|[1-9]\d{0,24})(\.\d{1,24})?(e[+-]?\d{1,3})?$/), (token) => {
-      const refused = refusalOf(`{"a":[0,{"b":${token}}]}`);
+      const refused = errorResponseOf(`{"a":[0,{"b":${token}}]}`);
       const [digits, exponent] = decimal(token);
       const [readDigits, readExponent] = decimal(String(Number(token)));
       const isExact = Number.isFinite(Number(token)) && digits === readDigits && exponent === readExponent;
@@ -110,9 +110,9 @@ test("a number is exact or refused by its path", () => {
     { numRuns: 3_000 },
   );
   for (const token of ["1e999", "-1e999", "1e-400", "123456789012345678901234567890", "9007199254740993", "1.00000000000000000001"])
-    expect(refusalOf(token), token).toMatchObject({ code: "INVALID_FORMAT" });
+    expect(errorResponseOf(token), token).toMatchObject({ code: "INVALID_FORMAT" });
   for (const token of ["0.1", "-0", "1e3", "9007199254740992", "120000.00", "0.30000000000000004", "1e22"])
-    expect(refusalOf(token), token).toBeUndefined();
+    expect(errorResponseOf(token), token).toBeUndefined();
 });
 
 /** A number's digits without zeros at either end, and the power of ten of the last of them. */
@@ -133,7 +133,7 @@ test.each([
   ['{"a":["\\ud800"]}', "a.0", "INVALID_FORMAT"],
   ['{"a":{"\\udc00":1}}', "a", "INVALID_FORMAT"],
 ])("%s is refused at %s", (text, path, code) => {
-  expect(refusalOf(text)).toMatchObject({ path, code });
+  expect(errorResponseOf(text)).toMatchObject({ path, code });
 });
 
 test.each([
@@ -156,7 +156,7 @@ test.each([
   "\uFEFF1",
   "nul",
 ])("%j is no JSON", (text) => {
-  expect(refusalOf(text)).toMatchObject({ code: "MALFORMED" });
+  expect(errorResponseOf(text)).toMatchObject({ code: "MALFORMED" });
 });
 
 test("names of an object's own past are data like any other", () => {
@@ -167,12 +167,12 @@ test("names of an object's own past are data like any other", () => {
 
 test("levels and keys have their limits", () => {
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
-  expect(refusalOf(nested(mostDepth))).toBeUndefined();
-  for (const levels of [mostDepth + 1, 1_000, 1_000_000]) expect(refusalOf(nested(levels))).toMatchObject({ code: "TOO_DEEP" });
-  expect(refusalOf("[".repeat(1_000_000))).toMatchObject({ code: "TOO_DEEP" });
+  expect(errorResponseOf(nested(mostDepth))).toBeUndefined();
+  for (const levels of [mostDepth + 1, 1_000, 1_000_000]) expect(errorResponseOf(nested(levels))).toMatchObject({ code: "TOO_DEEP" });
+  expect(errorResponseOf("[".repeat(1_000_000))).toMatchObject({ code: "TOO_DEEP" });
   const keyed = (count: number) => JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, 0])));
-  expect(refusalOf(keyed(mostKeys))).toBeUndefined();
-  expect(refusalOf(keyed(mostKeys + 1))).toMatchObject({ code: "TOO_LONG" });
+  expect(errorResponseOf(keyed(mostKeys))).toBeUndefined();
+  expect(errorResponseOf(keyed(mostKeys + 1))).toMatchObject({ code: "TOO_LONG" });
   expect(Object.keys(parseJson(keyed(mostKeys + 1), mostKeys + 1) as object).length).toBe(mostKeys + 1);
-  expect(refusalOf(JSON.stringify({ colons: ":".repeat(5_000), braces: "[{".repeat(5_000) }))).toBeUndefined();
+  expect(errorResponseOf(JSON.stringify({ colons: ":".repeat(5_000), braces: "[{".repeat(5_000) }))).toBeUndefined();
 });

@@ -53,7 +53,7 @@ export async function serveMetrics(
   { port, token }: { port: number; token: string | undefined },
 ): Promise<MetricsServer> {
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (incoming, outgoing) => {
-    answer(registry, token, incoming, outgoing).catch((error) => sendProblem(outgoing, toProblem(error), newRequestId()));
+    response(registry, token, incoming, outgoing).catch((error) => sendProblem(outgoing, toProblem(error), newRequestId()));
   });
   server.maxConnections = 100;
   await new Promise<void>((resolve, reject) => {
@@ -72,7 +72,7 @@ export async function serveMetrics(
   };
 }
 
-async function answer(registry: Registry, token: string | undefined, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+async function response(registry: Registry, token: string | undefined, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   if (!/^\/metrics\/?(?:\?|$)/.test(incoming.url ?? ""))
     throw new Problem("NOT_FOUND", "There is nothing at this path; the metrics are at /metrics");
   if (incoming.method !== "GET" && incoming.method !== "HEAD") throw methodNotAllowed(["GET", "HEAD"]);

@@ -25,16 +25,16 @@ async function startNameServer(names: Record<string, string[][]>) {
     const time = asked[`${name} ${type}`] ?? 0;
     asked[`${name} ${type}`] = time + 1;
     const addresses = (lists[Math.min(time, lists.length - 1)] ?? []).filter((address) => address.includes(":") === (type === 28));
-    const answers = addresses.map((address) => {
+    const responses = addresses.map((address) => {
       const data = address.includes(":") ? ipv6Bytes(address) : Buffer.from(address.split(".").map(Number));
       const head = Buffer.from([0xc0, 0x0c, 0, type, 0, 1, 0, 0, 0, 0, 0, data.length]);
       return Buffer.concat([head, data]);
     });
     const header = Buffer.from(query.subarray(0, 12));
     header.writeUInt16BE(0x8180, 2);
-    header.writeUInt16BE(answers.length, 6);
+    header.writeUInt16BE(responses.length, 6);
     header.writeUInt32BE(0, 8);
-    socket.send(Buffer.concat([header, question, ...answers]), from.port, from.address);
+    socket.send(Buffer.concat([header, question, ...responses]), from.port, from.address);
   });
   socket.bind(0, "127.0.0.1");
   await once(socket, "listening");

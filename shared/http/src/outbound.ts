@@ -93,25 +93,25 @@ export class Outbound {
   }
 
   /** Resolves to the status; to undefined where a kept connection was closed by the other side just as it was used again. */
-  #send(url: URL, { headers, body }: OutboundRequest, signal: AbortSignal, kept: boolean): Promise<number | undefined> {
+  #send(url: URL, { headers, body }: OutboundRequest, signal: AbortSignal, stored: boolean): Promise<number | undefined> {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === "https:";
       const options: RequestOptions = {
         method: "POST",
         headers: { ...headers, "content-length": String(Buffer.byteLength(body)) },
-        agent: kept && (secure ? this.#secure : this.#plain),
+        agent: stored && (secure ? this.#secure : this.#plain),
         lookup: this.#lookup(url.protocol),
         signal,
       };
-      const sent: ClientRequest = (secure ? https : http).request(url, options, (answer) => {
-        resolve(answer.statusCode);
+      const sent: ClientRequest = (secure ? https : http).request(url, options, (response) => {
+        resolve(response.statusCode);
         let read = 0;
-        answer.on("data", (piece: Buffer) => {
+        response.on("data", (piece: Buffer) => {
           read += piece.length;
-          if (read > drainedBytes) answer.destroy();
+          if (read > drainedBytes) response.destroy();
         });
         // The status is known: how the rest ends changes nothing.
-        answer.on("error", () => undefined);
+        response.on("error", () => undefined);
       });
       sent.on("error", (error: NodeJS.ErrnoException) => {
         if (sent.reusedSocket && !signal.aborted && (error.code === "ECONNRESET" || error.code === "EPIPE")) resolve(undefined);
@@ -148,7 +148,7 @@ export class Outbound {
     const name = hostname.replace(/\.$/, "").toLowerCase();
     if (name === "localhost" || name.endsWith(".localhost")) return ["127.0.0.1"];
     const found = await Promise.allSettled([this.#resolver.resolve4(name), this.#resolver.resolve6(name)]);
-    return found.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
+    return found.flatMap((response) => (response.status === "fulfilled" ? response.value : []));
   }
 
   #isPermitted(address: string, protocol: string): boolean {

@@ -34,11 +34,11 @@ test("a request that runs is answered before the server stops", async () => {
     return new Response("ended");
   };
   const server = await serve({ ...options, fetch: fetchSlowly });
-  const answer = fetch(server.url);
+  const response = fetch(server.url);
   await begun;
   const stopped = server.stop();
   finish?.();
-  expect(await (await answer).text()).toBe("ended");
+  expect(await (await response).text()).toBe("ended");
   await stopped;
   await expect(fetch(server.url)).rejects.toThrow();
 });

@@ -57,8 +57,8 @@ export const connectionLimits = {
 export async function serve(options: ServeOptions): Promise<Server> {
   const { log } = options;
   let stopping: Promise<void> | undefined;
-  const answer = getRequestListener(options.fetch as (request: Request) => Response | Promise<Response>, {
-    errorHandler: answerUnreadable,
+  const response = getRequestListener(options.fetch as (request: Request) => Response | Promise<Response>, {
+    errorHandler: rejectUnreadable,
   });
   const server = createServer(
     {
@@ -75,7 +75,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
       if (stopping) outgoing.shouldKeepAlive = false;
       options.prepare?.(incoming, outgoing);
       if (isRefused(incoming, outgoing)) return;
-      if (!options.intercept?.(incoming, outgoing)) void answer(incoming, outgoing);
+      if (!options.intercept?.(incoming, outgoing)) void response(incoming, outgoing);
     },
   );
   // Node leaves out what is more than this, without a word: one more is what shows that there is.
@@ -90,7 +90,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
   });
-  server.on("clientError", answerMalformed);
+  server.on("clientError", rejectMalformed);
   server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
     writeProblem(socket, 405, new Problem("METHOD_NOT_ALLOWED", "This is no proxy: CONNECT is refused"));
   });
@@ -114,8 +114,8 @@ export async function serve(options: ServeOptions): Promise<Server> {
     log.info("draining");
     // Told so, a client does not send its next request on a connection that is about to close.
     for (const socket of sockets) {
-      const answer = currentAnswer(socket);
-      if (answer) answer.shouldKeepAlive = false;
+      const response = currentResponse(socket);
+      if (response) response.shouldKeepAlive = false;
     }
     await new Promise((resolve) => setTimeout(resolve, options.drainDelayMs));
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -190,7 +190,7 @@ function requestIdOf({ headers }: IncomingMessage): string {
 }
 
 /** A request without a host or with an unreadable target is 400; what else escapes the application is a fault of ours. */
-function answerUnreadable(error: unknown): Response {
+function rejectUnreadable(error: unknown): Response {
   const problem = error instanceof RequestError ? new Problem("BAD_REQUEST", "The host or the path is not valid") : toProblem(error);
   const requestId = newRequestId();
   const response = problemResponse(problem, requestId);
@@ -199,9 +199,9 @@ function answerUnreadable(error: unknown): Response {
 }
 
 /** Node answers a request that it cannot parse with an empty 400; ours has the error form, and the connection ends. */
-function answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+function rejectMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
   // What follows a half-sent answer would be taken for its continuation.
-  if (error.code === "ECONNRESET" || !socket.writable || currentAnswer(socket)?.headersSent) {
+  if (error.code === "ECONNRESET" || !socket.writable || currentResponse(socket)?.headersSent) {
     socket.destroy();
   } else if (error.code === "HPE_HEADER_OVERFLOW") {
     writeProblem(socket, 431, new Problem("BAD_REQUEST", `The headers exceed ${headLimits.bytes} bytes`));
@@ -213,7 +213,7 @@ function answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
 }
 
 /** The answer that is being made on a connection; Node keeps it there, as its own default for malformed requests needs it too. */
-function currentAnswer(socket: Duplex): ServerResponse | null | undefined {
+function currentResponse(socket: Duplex): ServerResponse | null | undefined {
   return (socket as Duplex & { _httpMessage?: ServerResponse | null })._httpMessage;
 }
 

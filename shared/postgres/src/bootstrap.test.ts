@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import pg from "pg";
 import { afterAll, describe, expect, inject, test } from "vitest";
 import { bootstrapDatabase } from "./bootstrap.ts";
-import { closedDoorsMigration, openDoors } from "./closed-doors.ts";
+import { hardeningMigration, unrevokedFunctions } from "./closed-doors.ts";
 import { withLogin } from "./connection.ts";
 import { migrateSchema } from "./control.ts";
 import { startEmbedded } from "./embedded.ts";
@@ -29,7 +29,7 @@ const notes: TenantMigration = {
   ],
 };
 const titles: TenantMigration = { name: "2", sql: ['alter table "$tenant".notes add column title text'] };
-const cellSteps = (cell: string) => [...registryMigrations(cell), placementMigration(cell), closedDoorsMigration()];
+const cellSteps = (cell: string) => [...registryMigrations(cell), placementMigration(cell), hardeningMigration()];
 /** Of this file's own on the server of the run: the shared login is the server's. */
 const ownCell = `cell_${randomBytes(4).toString("hex")}`;
 
@@ -98,7 +98,7 @@ describe("bootstrap.sql", () => {
     expect(await query(crm, "select 1")).toEqual([{ "?column?": 1 }]);
     const client = new pg.Client({ connectionString: crm });
     await client.connect();
-    expect(await openDoors(client)).toEqual([]);
+    expect(await unrevokedFunctions(client)).toEqual([]);
     await client.end();
     const superuserUrl = Object.assign(new URL(inject("superuserUrl")), { pathname: new URL(crm).pathname }).href;
     await query(superuserUrl, "comment on schema gateway is null");
@@ -123,7 +123,7 @@ describe.each(["own", "shared"] as const)("the cell's role, with logins %s", (lo
     const { crm } = await database();
     await migrateSchema({ url: crm, schema: ownCell, migrations: cellSteps(ownCell) });
     const registry = open(crm, logins);
-    await registry.requireClosedDoors();
+    await registry.requireHardening();
     const [one, other] = [fresh(), fresh()];
     for (const tenantId of [one, other]) await registry.provision(tenantId);
     expect(await use(registry, one)).toEqual([{ noteId: 1, body: one }]);
@@ -152,17 +152,17 @@ describe("a database that no superuser has prepared", () => {
     const url = await createManagedDatabase(inject("superuserUrl"));
     await migrateSchema({ url, schema: ownCell, migrations: cellSteps(ownCell) });
     const registry = open(url, "own");
-    await registry.requireClosedDoors();
+    await registry.requireHardening();
     const tenantId = fresh();
     await registry.provision(tenantId);
     expect(await use(registry, tenantId)).toEqual([{ noteId: 1, body: tenantId }]);
     expect(await registry.drop(tenantId)).toEqual({ dropped: true });
-    expect(await registry.openDoors()).toEqual(expect.arrayContaining(["pg_sleep(double precision)", "pg_locks"]));
+    expect(await registry.unrevokedFunctions()).toEqual(expect.arrayContaining(["pg_sleep(double precision)", "pg_locks"]));
   });
 
   test("is refused to a login that all tenants share", async () => {
     const registry = open(await createManagedDatabase(inject("superuserUrl")), "shared");
-    await expect(registry.requireClosedDoors()).rejects.toThrow(/^TENANT_LOGINS=shared needs .*bootstrap\.sql.*TENANT_LOGINS=own/);
+    await expect(registry.requireHardening()).rejects.toThrow(/^TENANT_LOGINS=shared needs .*bootstrap\.sql.*TENANT_LOGINS=own/);
   });
 
   test("drops a tenant whose role was made without the owner being given its rights", async () => {
@@ -200,7 +200,7 @@ test.skipIf(!hasPsql)("bootstrap.sh prepares a database by psql, and may run aga
   const url = Object.assign(new URL(inject("superuserUrl")), { pathname: name }).href;
   for (let times = 0; times < 2; times++) await runScript(url);
   const registry = open(withLogin(url, { user: "crm", password: passwords.crm }), "shared");
-  expect(await registry.openDoors()).toEqual([]);
+  expect(await registry.unrevokedFunctions()).toEqual([]);
   expect(await query(withLogin(url, { user: "gateway", password: passwords.gateway }), "create table gateway.probe (a int)")).toEqual([]);
 });
 
@@ -251,7 +251,7 @@ test.each(Object.keys(upgrades).filter((way) => hasPsql || way !== "bootstrap.sh
 
       const crm = withLogin(server.url, { user: "crm", password: passwords.crm });
       const shared = open(crm, "shared", "crm", [notes, titles]);
-      await shared.requireClosedDoors();
+      await shared.requireHardening();
       expect(await shared.migrate()).toMatchObject({ failed: [], migrated: [one, two].sort() });
       const own = open(crm, "own", "crm", [notes, titles]);
       for (const registry of [shared, own]) {

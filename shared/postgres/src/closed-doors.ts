@@ -41,7 +41,7 @@ const publicViews = `
  * superuser: `deploy/postgres/bootstrap.sql`, which a superuser runs before, closes the same ones. Without either they stay open: PostgreSQL
  * then says so in a warning, and `openDoors` names them.
  */
-export function closedDoorsMigration(): SchemaMigration {
+export function hardeningMigration(): SchemaMigration {
   return {
     name: "closed_doors",
     sql: [
@@ -68,7 +68,7 @@ export function closedDoorsMigration(): SchemaMigration {
 }
 
 /** The functions and views of those lists that everyone may use: all of them where no superuser has closed them. */
-export async function openDoors(client: pg.ClientBase | pg.Pool): Promise<string[]> {
+export async function unrevokedFunctions(client: pg.ClientBase | pg.Pool): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(`${publicFunctions} union all ${publicViews}`);
   return rows.map(({ name }) => name);
 }

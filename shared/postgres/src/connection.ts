@@ -1,9 +1,9 @@
 import pg from "pg";
 import { typeParsers } from "./parsing.ts";
 import { PreparedStatements, type Query } from "./prepared.ts";
-import { hangMessage, isDenied } from "./problems.ts";
+import { isDenied, timeoutMessage } from "./problems.ts";
 import type { Rows } from "./rows.ts";
-import { handOnRows } from "./wire.ts";
+import { readDataRows } from "./wire.ts";
 
 /** A database login: whose name and password a connection is opened with. */
 export interface Login {
@@ -35,9 +35,9 @@ export interface ConnectionSettings {
 const stalledMs = 20;
 
 /** One connection: in which role it stands, whom it has served, and which statements it keeps. */
-export class Connection<Lane> {
+export class Connection<Pool> {
   readonly client: pg.Client;
-  readonly lane: Lane;
+  readonly pool: Pool;
   /** Of the tenant for whom it was opened. */
   readonly slot: number;
   readonly openedAt = performance.now();
@@ -47,17 +47,17 @@ export class Connection<Lane> {
   pending = 0;
   #progressAt = 0;
   #watch: NodeJS.Timeout | undefined;
-  #gathering = false;
+  #batching = false;
   readonly #statements: PreparedStatements;
   readonly #statementTimeoutMs: number;
   readonly #timeoutMs: number;
   readonly #roles = new Set<string>();
   #role: string | undefined;
 
-  constructor(lane: Lane, opened: { login: Login; slot: number; pipeline: boolean }, settings: ConnectionSettings) {
+  constructor(pool: Pool, opened: { login: Login; slot: number; pipeline: boolean }, settings: ConnectionSettings) {
     const { login, slot, pipeline } = opened;
     this.client = openClient(login, pipeline, settings);
-    this.lane = lane;
+    this.pool = pool;
     this.slot = slot;
     this.#role = login.user;
     this.#statementTimeoutMs = settings.statementTimeoutMs;
@@ -68,7 +68,7 @@ export class Connection<Lane> {
   /** Opens it. Rejects with the driver's error. */
   async open(): Promise<void> {
     await this.client.connect();
-    handOnRows(this.#wire);
+    readDataRows(this.#wire);
   }
 
   /** How many roles it has served: its backend keeps the catalogue of each one's tables. */
@@ -98,7 +98,7 @@ export class Connection<Lane> {
     // Each of those in front may take its whole time before this one's begins.
     const timeoutMs = this.#timeoutMs + this.pending * this.#statementTimeoutMs;
     if (this.pending++ === 0) this.#progressAt = performance.now();
-    this.#gather();
+    this.#batchWrites();
     this.#expectProgress();
     try {
       // Where the role is refused, the query behind it finds no rights: the one before has none on this one's tables.
@@ -116,7 +116,7 @@ export class Connection<Lane> {
     if (this.#watch || this.pending === 0) return;
     const leftMs = this.#progressAt + this.#timeoutMs - performance.now();
     if (leftMs <= 0) {
-      this.#wire.stream.destroy(new Error(hangMessage));
+      this.#wire.stream.destroy(new Error(timeoutMessage));
       return;
     }
     this.#watch = setTimeout(() => {
@@ -127,13 +127,13 @@ export class Connection<Lane> {
   }
 
   /** Holds back what is sent until this turn of the event loop ends: the queries of all requests that came in it leave in one write. */
-  #gather(): void {
-    if (this.#gathering) return;
-    this.#gathering = true;
+  #batchWrites(): void {
+    if (this.#batching) return;
+    this.#batching = true;
     const { stream } = this.#wire;
     stream.cork();
     setImmediate(() => {
-      this.#gathering = false;
+      this.#batching = false;
       stream.uncork();
     });
   }

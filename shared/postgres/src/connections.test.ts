@@ -1,16 +1,16 @@
 import { afterAll, afterEach, beforeAll, expect, inject, test } from "vitest";
-import { Connections } from "./connections.ts";
-import { isHang } from "./problems.ts";
+import { TenantPool } from "./connections.ts";
+import { isTimeout } from "./problems.ts";
 import "./testing/global-setup.ts";
 import { TcpProxy } from "./testing/proxy.ts";
 
 let proxy: TcpProxy;
-let connections: Connections;
+let connections: TenantPool;
 
 beforeAll(async () => {
   const url = new URL(inject("databaseUrl"));
   proxy = await TcpProxy.open({ targetPort: Number(url.port) });
-  connections = new Connections({
+  connections = new TenantPool({
     ...{ url: proxy.through(url.href), applicationName: "connections", preparedStatements: 10 },
     ...{ total: 4, perTenant: 4, readersPerTenant: 1, sharedReaders: 1, tenantsPerConnection: 10 },
     ...{ waitMs: 1_000, idleMs: 30_000, maxAgeMs: 600_000, statementTimeoutMs: 500, lockTimeoutMs: 500 },
@@ -39,7 +39,7 @@ test("a reader that falls silent is given up, however many were in front of thos
   const behind = Array.from({ length: 3 }, () => read("select pg_sleep(0.3)").catch((error: unknown) => error));
   await Promise.all(quick);
   proxy.swallow();
-  expect((await Promise.all(behind)).map(isHang)).toEqual([true, true, true]);
+  expect((await Promise.all(behind)).map(isTimeout)).toEqual([true, true, true]);
   proxy.cut();
   proxy.mend();
   expect((await read("select 1")).length).toBe(1);

@@ -2,10 +2,10 @@ import { Problem } from "@cell/problem";
 import type pg from "pg";
 import { type Access, Connection, type ConnectionSettings, type Login } from "./connection.ts";
 import type { Query } from "./prepared.ts";
-import { isConnectionLoss, isHang } from "./problems.ts";
+import { isConnectionLoss, isTimeout } from "./problems.ts";
 import type { Rows } from "./rows.ts";
 import { KeyedSemaphore } from "./semaphore.ts";
-import { WaitingLine } from "./waiting.ts";
+import { FairWaitQueue } from "./waiting.ts";
 
 export interface ConnectionOptions extends ConnectionSettings {
   /** Open connections in all, over all logins. */
@@ -34,17 +34,17 @@ export interface Lease {
 }
 
 /** The connections of one login. */
-interface Lane {
+interface LoginPool {
   readonly login: Login;
   readonly limit: number;
   /** By slot, so that a tenant meets the same ones again. */
-  readonly readers: (LaneConnection | undefined)[];
-  readonly free: LaneConnection[];
+  readonly readers: (PooledConnection | undefined)[];
+  readonly free: PooledConnection[];
   /** Connections lent out and not for reading alone, by role. */
-  readonly lent: Map<string, number>;
+  readonly leased: Map<string, number>;
   open: number;
 }
-type LaneConnection = Connection<Lane>;
+type PooledConnection = Connection<LoginPool>;
 
 /** A reader with this many queries under way gets a companion, if the tenant may have one. */
 const busyReader = 8;
@@ -53,25 +53,25 @@ const longAtMost = 3;
 /** A long statement waits this long for others of its tenant. */
 const longWaitMs = 2_000;
 /** A connection that was used within this time stays with its login. */
-const restMs = 50;
+const cooldownMs = 50;
 
 /**
  * Connections by login, all under one limit: a login is opened when it is used and closed when it is idle, so that many tenants can have
  * one each, or share one. Reads share pipelined connections; whoever writes has one for itself.
  */
-export class Connections {
+export class TenantPool {
   readonly #options: ConnectionOptions;
-  readonly #lanes = new Map<string, Lane>();
-  readonly #waiting: WaitingLine<Lane, LaneConnection>;
+  readonly #pools = new Map<string, LoginPool>();
+  readonly #waiting: FairWaitQueue<LoginPool, PooledConnection>;
   readonly #long: KeyedSemaphore;
   readonly #sweeper: NodeJS.Timeout;
-  #rests: NodeJS.Timeout | undefined;
+  #cooldowns: NodeJS.Timeout | undefined;
   #open = 0;
   #closing = false;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#waiting = new WaitingLine(options.waitMs);
+    this.#waiting = new FairWaitQueue(options.waitMs);
     this.#long = new KeyedSemaphore(Math.max(1, Math.min(longAtMost, Math.floor(options.perTenant / 4))));
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(options.idleMs, 5_000));
     this.#sweeper.unref();
@@ -131,16 +131,16 @@ export class Connections {
   /** A connection for the caller alone, until `release`; one left inside a transaction or broken is closed instead of reused. */
   async acquire(access: Access): Promise<Lease> {
     const { login, role } = access;
-    const lane = this.#lane(login, role);
-    const connection = await this.#obtain(lane, access);
+    const pool = this.#poolOf(login, role);
+    const connection = await this.#obtain(pool, access);
     const { client } = connection;
     let released = false;
     const release = (error?: unknown) => {
       if (released) return;
       released = true;
-      count(lane.lent, role, -1);
+      count(pool.leased, role, -1);
       // "I": the backend stands outside of any transaction, so the next one starts afresh.
-      if (client.getTransactionStatus() === "I" && !(error && isConnectionLoss(error))) this.#giveBack(connection);
+      if (client.getTransactionStatus() === "I" && !(error && isConnectionLoss(error))) this.#release(connection);
       else this.#lost(connection, error);
     };
     try {
@@ -154,116 +154,120 @@ export class Connections {
 
   /** Closes the login's free connections, for one that is to be dropped or whose password changed. */
   closeLogin(user: string): void {
-    const lane = this.#lanes.get(user);
-    if (!lane) return;
-    this.#lanes.delete(user);
-    for (const connection of connectionsOf(lane)) void this.#drop(connection);
+    const pool = this.#pools.get(user);
+    if (!pool) return;
+    this.#pools.delete(user);
+    for (const connection of connectionsOf(pool)) void this.#drop(connection);
   }
 
   /** Has a shared login take a role anew, for one that is to be dropped: another may come under its name. */
   forgetRole(role: string): void {
-    for (const lane of this.#lanes.values()) for (const connection of connectionsOf(lane)) connection.forgetRole(role);
+    for (const pool of this.#pools.values()) for (const connection of connectionsOf(pool)) connection.forgetRole(role);
   }
 
   /** Closes everything; connections lent out are closed when they come back. */
   async close(): Promise<void> {
     this.#closing = true;
     clearInterval(this.#sweeper);
-    clearInterval(this.#rests);
+    clearInterval(this.#cooldowns);
     this.#waiting.refuseAll();
-    const all = [...this.#lanes.values()].flatMap(connectionsOf);
+    const all = [...this.#pools.values()].flatMap(connectionsOf);
     await Promise.all(all.map((connection) => this.#drop(connection)));
   }
 
-  #lane(login: Login, role: string): Lane {
-    let lane = this.#lanes.get(login.user);
-    if (!lane) {
+  #poolOf(login: Login, role: string): LoginPool {
+    let pool = this.#pools.get(login.user);
+    if (!pool) {
       const { total, perTenant, readersPerTenant, sharedReaders } = this.#options;
       const isShared = login.user !== role;
       const readers = new Array<undefined>(isShared ? Math.max(sharedReaders, readersPerTenant) : readersPerTenant).fill(undefined);
-      lane = { login, limit: isShared ? total : perTenant, readers, free: [], lent: new Map(), open: 0 };
-      this.#lanes.set(login.user, lane);
+      pool = { login, limit: isShared ? total : perTenant, readers, free: [], leased: new Map(), open: 0 };
+      this.#pools.set(login.user, pool);
     }
-    return lane;
+    return pool;
   }
 
-  async #reader({ login, role, slot: first }: Access): Promise<LaneConnection> {
-    const lane = this.#lane(login, role);
+  async #reader({ login, role, slot: first }: Access): Promise<PooledConnection> {
+    const pool = this.#poolOf(login, role);
     // On a shared login a tenant stays with a reader as long as it can: every backend keeps what it knows of every tenant that it meets.
-    const few = lane.readers.length > this.#options.readersPerTenant ? busyReader / 2 : 0;
-    let best: LaneConnection | undefined;
+    const few = pool.readers.length > this.#options.readersPerTenant ? busyReader / 2 : 0;
+    let best: PooledConnection | undefined;
     let vacant: number | undefined;
     for (let step = 0; step < this.#options.readersPerTenant; step++) {
-      const slot = (first + step) % lane.readers.length;
-      const reader = lane.readers[slot];
+      const slot = (first + step) % pool.readers.length;
+      const reader = pool.readers[slot];
       if (!reader) vacant ??= slot;
       else if (!best || Math.max(reader.load, few) < Math.max(best.load, few)) best = reader;
     }
-    if (best && (vacant === undefined || best.load < busyReader || !this.#mayOpen(lane))) return best;
-    const slot = vacant ?? first % lane.readers.length;
-    if (this.#mayOpen(lane)) return this.#connect(lane, slot, first);
+    if (best && (vacant === undefined || best.load < busyReader || !this.#mayOpen(pool))) return best;
+    const slot = vacant ?? first % pool.readers.length;
+    if (this.#mayOpen(pool)) return this.#connect(pool, slot, first);
     // A free connection is one for writing; what is needed is a reader in its place, begun first so that nobody else takes it.
-    const connection = lane.free[0] ?? (await this.#wait(lane, undefined));
-    const made = lane.readers[slot];
+    const connection = pool.free[0] ?? (await this.#wait(pool, undefined));
+    const made = pool.readers[slot];
     if (made) {
       // Another one that waited has made it meanwhile.
-      this.#giveBack(connection);
+      this.#release(connection);
       return made;
     }
-    const reader = this.#connect(lane, slot, first);
+    const reader = this.#connect(pool, slot, first);
     void this.#drop(connection);
     return reader;
   }
 
   /** Waits for a place; one that only needs to rest before it may be taken tells nobody when it has. */
-  #wait(lane: Lane, access: Access | undefined): Promise<LaneConnection> {
-    this.#rests ??= setInterval(() => {
+  #wait(pool: LoginPool, access: Access | undefined): Promise<PooledConnection> {
+    this.#cooldowns ??= setInterval(() => {
       this.#serveWaiting();
       if (!this.#waiting.isEmpty) return;
-      clearInterval(this.#rests);
-      this.#rests = undefined;
-    }, restMs);
-    return this.#waiting.wait(lane, access);
+      clearInterval(this.#cooldowns);
+      this.#cooldowns = undefined;
+    }, cooldownMs);
+    return this.#waiting.wait(pool, access);
   }
 
-  #mayOpen(lane: Lane): boolean {
-    return !this.#closing && lane.open < lane.limit && (this.#open < this.#options.total || this.#evictIdle());
+  #mayOpen(pool: LoginPool): boolean {
+    return !this.#closing && pool.open < pool.limit && (this.#open < this.#options.total || this.#evictIdle());
   }
 
-  async #obtain(lane: Lane, access: Access): Promise<LaneConnection> {
-    const place = this.#held(lane, access) === undefined ? undefined : this.#place(lane, access);
-    return place ?? this.#wait(lane, access);
+  async #obtain(pool: LoginPool, access: Access): Promise<PooledConnection> {
+    const place = this.#held(pool, access) === undefined ? undefined : this.#place(pool, access);
+    return place ?? this.#wait(pool, access);
   }
 
   /** How many connections a tenant holds; undefined when it may have no more. */
-  #held(lane: Lane, access: Access | undefined): number | undefined {
-    const held = access === undefined ? 0 : (lane.lent.get(access.role) ?? 0);
+  #held(pool: LoginPool, access: Access | undefined): number | undefined {
+    const held = access === undefined ? 0 : (pool.leased.get(access.role) ?? 0);
     return held < this.#options.perTenant ? held : undefined;
   }
 
   /** A connection for a tenant, or for a reader: a free one or a new one; undefined when there is none. */
-  #place(lane: Lane, access: Access | undefined): LaneConnection | Promise<LaneConnection> | undefined {
-    const found = nearest(lane.free, access?.slot ?? 0);
-    if (!found && !this.#mayOpen(lane)) return undefined;
-    if (access) count(lane.lent, access.role, 1);
+  #place(pool: LoginPool, access: Access | undefined): PooledConnection | Promise<PooledConnection> | undefined {
+    const found = nearest(pool.free, access?.slot ?? 0);
+    if (!found && !this.#mayOpen(pool)) return undefined;
+    if (access) count(pool.leased, access.role, 1);
     if (found) {
-      remove(lane.free, found);
+      remove(pool.free, found);
       return found;
     }
-    return this.#connect(lane, undefined, access?.slot ?? 0).catch((error: unknown) => {
-      if (access) count(lane.lent, access.role, -1);
+    return this.#connect(pool, undefined, access?.slot ?? 0).catch((error: unknown) => {
+      if (access) count(pool.leased, access.role, -1);
       throw error;
     });
   }
 
   /** Opens a connection: a reader for a slot, or one to be lent. */
-  async #connect(lane: Lane, slot: number | undefined, near: number): Promise<LaneConnection> {
+  async #connect(pool: LoginPool, slot: number | undefined, near: number): Promise<PooledConnection> {
     this.#open++;
-    lane.open++;
-    const connection: LaneConnection = new Connection(lane, { login: lane.login, slot: near, pipeline: slot !== undefined }, this.#options);
+    pool.open++;
+    const connection: PooledConnection = new Connection(
+      pool,
+      { login: pool.login, slot: near, pipeline: slot !== undefined },
+      this.#options,
+    );
     // Listening from the first moment: a backend that ends between two queries would otherwise end this process.
     connection.client.on("error", () => this.#drop(connection));
-    if (slot !== undefined) lane.readers[slot] = connection;
+    if (slot !== undefined) pool.readers[slot] = connection;
     try {
       await connection.open();
     } catch (error) {
@@ -273,37 +277,37 @@ export class Connections {
     return connection;
   }
 
-  #giveBack(connection: LaneConnection): void {
-    const { lane } = connection;
+  #release(connection: PooledConnection): void {
+    const { pool } = connection;
     connection.freeSince = performance.now();
-    if (connection.lost || this.#closing || this.#lanes.get(lane.login.user) !== lane || this.#isSpent(connection)) {
+    if (connection.lost || this.#closing || this.#pools.get(pool.login.user) !== pool || this.#isSpent(connection)) {
       void this.#drop(connection);
       return;
     }
-    lane.free.push(connection);
+    pool.free.push(connection);
     this.#serveWaiting();
   }
 
   /** Ends a connection and opens one for whoever waits for the place; a reader first answers what is under way. */
-  async #drop(connection: LaneConnection): Promise<void> {
+  async #drop(connection: PooledConnection): Promise<void> {
     if (connection.lost) return;
     connection.lost = true;
-    const { lane } = connection;
-    const slot = lane.readers.indexOf(connection);
-    if (slot >= 0) lane.readers[slot] = undefined;
-    remove(lane.free, connection);
-    lane.open--;
+    const { pool } = connection;
+    const slot = pool.readers.indexOf(connection);
+    if (slot >= 0) pool.readers[slot] = undefined;
+    remove(pool.free, connection);
+    pool.open--;
     this.#open--;
     this.#serveWaiting();
     await connection.end();
   }
 
   /** Drops a connection; when it hung, so may those that nobody has used since: each would cost a request its time to find out. */
-  #lost(connection: LaneConnection, error: unknown): void {
+  #lost(connection: PooledConnection, error: unknown): void {
     void this.#drop(connection);
-    if (!isHang(error)) return;
+    if (!isTimeout(error)) return;
     const before = performance.now() - this.queryTimeoutMs;
-    for (const other of [...this.#lanes.values()].flatMap(connectionsOf)) {
+    for (const other of [...this.#pools.values()].flatMap(connectionsOf)) {
       if (other.pending === 0 && other.freeSince <= before) void this.#drop(other);
     }
   }
@@ -311,49 +315,49 @@ export class Connections {
   #serveWaiting(): void {
     if (this.#waiting.isEmpty) return;
     this.#waiting.serve(
-      (lane, access) => this.#held(lane, access),
-      (lane, access) => this.#place(lane, access),
+      (pool, access) => this.#held(pool, access),
+      (pool, access) => this.#place(pool, access),
     );
   }
 
   /** Closes the connection that has been free the longest, of any login. True when there was one. */
   #evictIdle(): boolean {
-    let oldest: LaneConnection | undefined;
-    for (const lane of this.#lanes.values()) {
-      for (const connection of connectionsOf(lane)) {
+    let oldest: PooledConnection | undefined;
+    for (const pool of this.#pools.values()) {
+      for (const connection of connectionsOf(pool)) {
         if (connection.pending === 0 && (!oldest || connection.freeSince < oldest.freeSince)) oldest = connection;
       }
     }
-    if (!oldest || performance.now() - oldest.freeSince < restMs) return false;
+    if (!oldest || performance.now() - oldest.freeSince < cooldownMs) return false;
     void this.#drop(oldest);
     return true;
   }
 
   /** Whether a backend has lived long enough or knows enough tenants. */
-  #isSpent({ openedAt, served }: LaneConnection): boolean {
+  #isSpent({ openedAt, served }: PooledConnection): boolean {
     return served > this.#options.tenantsPerConnection || performance.now() - openedAt > this.#options.maxAgeMs;
   }
 
   #sweep(): void {
     const now = performance.now();
-    for (const [user, lane] of this.#lanes) {
-      for (const connection of connectionsOf(lane)) {
+    for (const [user, pool] of this.#pools) {
+      for (const connection of connectionsOf(pool)) {
         const isIdle = connection.pending === 0 && now - connection.freeSince > this.#options.idleMs;
         if (isIdle || this.#isSpent(connection)) void this.#drop(connection);
       }
-      if (lane.open === 0) this.#lanes.delete(user);
+      if (pool.open === 0) this.#pools.delete(user);
     }
   }
 }
 
 /** The connections of a lane that are not lent out. */
-function connectionsOf(lane: Lane): LaneConnection[] {
-  return [...lane.free, ...lane.readers.filter((reader) => reader !== undefined)];
+function connectionsOf(pool: LoginPool): PooledConnection[] {
+  return [...pool.free, ...pool.readers.filter((reader) => reader !== undefined)];
 }
 
 /** The connection that was opened for the tenant, or for the one next to it: so each backend meets few tenants. Among equals the one used last. */
-function nearest(connections: readonly LaneConnection[], slot: number): LaneConnection | undefined {
-  let found: LaneConnection | undefined;
+function nearest(connections: readonly PooledConnection[], slot: number): PooledConnection | undefined {
+  let found: PooledConnection | undefined;
   let least = Number.POSITIVE_INFINITY;
   for (const connection of connections) {
     const distance = (connection.slot - slot) & 0xffff;

@@ -7,7 +7,7 @@ const [copyData, readyForQuery, headLength] = [0x64, 0x5a, 5] as const;
  * Takes the rows of a COPY TO STDOUT that is about to begin right from the connection, as bytes without the messages around them: the driver
  * would make an object and an event of each row. All other messages go to the driver, which has the connection back with the last of them.
  */
-export function takeRows(stream: Duplex, take: (rows: Buffer) => void): void {
+export function readCopyData(stream: Duplex, take: (rows: Buffer) => void): void {
   const driver = stream.listeners("data") as ((bytes: Buffer) => void)[];
   const tell = (bytes: Buffer) => {
     for (const listener of driver) listener.call(stream, bytes);

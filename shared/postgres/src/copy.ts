@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import pg from "pg";
-import { takeRows } from "./copied-rows.ts";
+import { readCopyData } from "./copied-rows.ts";
 
 /** Less is not worth a turn of the consumer, but at the end. */
 const worthReading = 48 * 1024;
@@ -64,7 +64,7 @@ export class CopyOut {
   /** The driver calls this and the rest. */
   submit(connection: pg.Connection): void {
     this.#stream = connection.stream as Duplex;
-    takeRows(this.#stream, (rows) => this.#take(rows));
+    readCopyData(this.#stream, (rows) => this.#take(rows));
     // By the extended protocol, although COPY takes no parameters: a value that broke out of its quotes could not begin a second statement.
     connection.parse({ name: "", text: this.#text, types: [] }, true);
     connection.bind({}, true);

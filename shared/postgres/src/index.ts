@@ -1,6 +1,6 @@
-export { closedDoorsMigration, openDoors } from "./closed-doors.ts";
+export { hardeningMigration, unrevokedFunctions } from "./closed-doors.ts";
 export { type Login, withLogin } from "./connection.ts";
-export { type ConnectionOptions, Connections } from "./connections.ts";
+export { type ConnectionOptions, TenantPool } from "./connections.ts";
 export { type ControlOptions, inTransaction, migrateSchema, openKysely, openPool, type SchemaMigration } from "./control.ts";
 export { arrayText } from "./copy.ts";
 export type { TenantLogins } from "./logins.ts";
@@ -15,7 +15,7 @@ export {
   type TenantMigration,
   type TenantRow,
 } from "./registry.ts";
-export { Rows, type Shape } from "./rows.ts";
+export { type RowDescription, Rows } from "./rows.ts";
 export { KeyedSemaphore } from "./semaphore.ts";
 export type { NewRows, TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
 export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
@@ -24,8 +24,8 @@ export { type Digest, differingTables } from "./transfer/digest.ts";
 export { type TransferEnd, type TransferHead, transferFormat } from "./transfer/export.ts";
 export { Placement } from "./transfer/placement.ts";
 export { readTransfer, type TransferPiece } from "./transfer/read.ts";
-export { type BringMode, bringModes } from "./transfer/rows.ts";
+export { type BringMode, loadModes } from "./transfer/rows.ts";
 export type { SequenceState } from "./transfer/tables.ts";
 export { requireServedVersion, UnusableDatabase } from "./versions.ts";
 export type { RawRow } from "./wire.ts";
-export type { AuditEntry, Change, Claim, KeptAnswer } from "./write.ts";
+export type { AuditEntry, Change, Claim, StoredResponse } from "./write.ts";

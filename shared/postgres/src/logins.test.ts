@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { closedDoorsMigration } from "./closed-doors.ts";
+import { hardeningMigration } from "./closed-doors.ts";
 import { migrateSchema } from "./control.ts";
 import { placementMigration, Registry, registryMigrations } from "./registry.ts";
 import { type Parameters, statement, tenantTables } from "./statement.ts";
@@ -57,7 +57,7 @@ const fresh = () => `t${randomBytes(5).toString("hex")}`;
 let registry: Registry;
 let tenants: string[];
 beforeAll(async () => {
-  const steps = [...registryMigrations(cell), placementMigration(cell), closedDoorsMigration()];
+  const steps = [...registryMigrations(cell), placementMigration(cell), hardeningMigration()];
   await migrateSchema({ url: inject("databaseUrl"), schema: cell, migrations: steps });
   registry = open();
   tenants = Array.from({ length: 6 }, fresh);
@@ -144,7 +144,7 @@ describe("a connection", () => {
   test("keeps so many statements and no more, and an evicted one runs again", async () => {
     const own = open({ sharedReaders: 1, readersPerTenant: 1, total: 1 });
     const reader = (await own.tenant(tenants[0] ?? "")).reader();
-    const kept = statement((_: Parameters<object>) =>
+    const stored = statement((_: Parameters<object>) =>
       tenantTables<Record<string, { name: string }>>().withSchema("pg_catalog").selectFrom("pg_prepared_statements").select("name"),
     );
     const { schema } = await own.tenant(tenants[0] ?? "");
@@ -152,12 +152,12 @@ describe("a connection", () => {
     await superuser.connect();
     await superuser.query(`grant select on pg_catalog.pg_prepared_statements to "${schema}"`);
     for (let round = 0; round < 4; round++) {
-      const answers = await Promise.all(shapes.map((shape) => reader.query(shape, {})));
-      expect(answers.map((rows) => rows.length)).toEqual([1, ...Array<number>(shapes.length - 1).fill(0)]);
+      const responses = await Promise.all(shapes.map((shape) => reader.query(shape, {})));
+      expect(responses.map((rows) => rows.length)).toEqual([1, ...Array<number>(shapes.length - 1).fill(0)]);
     }
     for (const shape of shapes) for (let again = 0; again < 3; again++) await reader.query(shape, {});
-    expect((await reader.query(kept, {})).length).toBeLessThanOrEqual(limits.preparedStatements);
-    expect((await reader.query(kept, {})).length).toBeGreaterThan(0);
+    expect((await reader.query(stored, {})).length).toBeLessThanOrEqual(limits.preparedStatements);
+    expect((await reader.query(stored, {})).length).toBeGreaterThan(0);
     // A right in the system's catalogue would keep the role from being dropped.
     await superuser.query(`revoke select on pg_catalog.pg_prepared_statements from "${schema}"`);
     await superuser.end();

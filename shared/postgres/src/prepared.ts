@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
-import type { Shape } from "./rows.ts";
+import type { RowDescription } from "./rows.ts";
 import { RowsQuery } from "./rows-query.ts";
 
 /** A query as it is sent: by the extended protocol alone, which takes one statement and no more. */
@@ -11,9 +11,9 @@ export type Query = pg.QueryConfig & {
 };
 
 /** What a connection knows of a statement. */
-export interface Kept {
+export interface CachedStatement {
   /** What its rows look like, as soon as they have been described. */
-  shape?: Shape;
+  rowDescription?: RowDescription;
 }
 
 /** What the driver's connection can do and its types do not name. */
@@ -29,13 +29,13 @@ interface Wire {
  */
 export class PreparedStatements {
   readonly #wire: Wire;
-  readonly #kept: LRUCache<string, Kept>;
+  readonly #stored: LRUCache<string, CachedStatement>;
   readonly #seen: LRUCache<string, true>;
   readonly #leaving = new Set<string>();
 
   constructor(client: pg.Client, limit: number) {
     this.#wire = (client as unknown as { connection: Wire }).connection;
-    this.#kept = new LRUCache({
+    this.#stored = new LRUCache({
       max: limit,
       dispose: (_, name, reason) => {
         if (reason === "evict") this.#leaving.add(name);
@@ -48,18 +48,18 @@ export class PreparedStatements {
   admit(query: Query, timeoutMs: number): RowsQuery {
     const { name } = query;
     if (name === undefined) return new RowsQuery(query, {}, timeoutMs);
-    const known = this.#kept.get(name);
+    const known = this.#stored.get(name);
     if (known) return new RowsQuery(query, known, timeoutMs);
     if (!this.#seen.get(name)) {
       this.#seen.set(name, true);
       const { name: _, ...unnamed } = query;
       return new RowsQuery(unnamed, {}, timeoutMs);
     }
-    const kept: Kept = {};
-    this.#kept.set(name, kept);
+    const stored: CachedStatement = {};
+    this.#stored.set(name, stored);
     this.#leaving.delete(name);
     this.#closeLeaving();
-    return new RowsQuery(query, kept, timeoutMs);
+    return new RowsQuery(query, stored, timeoutMs);
   }
 
   #closeLeaving(): void {

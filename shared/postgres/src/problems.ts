@@ -41,12 +41,12 @@ export function isConnectionLoss(error: unknown): boolean {
 }
 
 /** What the driver says when nothing came back in time. */
-export const hangMessage = "Query read timeout";
+export const timeoutMessage = "Query read timeout";
 
 /** Nothing came back in time: the connection may be dead without either side knowing. */
-export function isHang(error: unknown): boolean {
+export function isTimeout(error: unknown): boolean {
   const { code, message } = (error ?? {}) as DatabaseError;
-  return code === undefined && message === hangMessage;
+  return code === undefined && message === timeoutMessage;
 }
 
 /** 504: the question takes longer than an answer may. */

@@ -1,8 +1,8 @@
 import { notFound } from "@cell/problem";
 import { LRUCache } from "lru-cache";
 import pg from "pg";
-import { openDoors } from "./closed-doors.ts";
-import { type ConnectionOptions, Connections } from "./connections.ts";
+import { unrevokedFunctions } from "./closed-doors.ts";
+import { type ConnectionOptions, TenantPool } from "./connections.ts";
 import { inTransaction, openPool, type SchemaMigration } from "./control.ts";
 import { Logins, type TenantLogins } from "./logins.ts";
 import { typeParsers } from "./parsing.ts";
@@ -94,14 +94,14 @@ export class Registry {
   readonly #options: RegistryOptions;
   readonly #logins: Logins;
   readonly #tenants = new LRUCache<string, Tenant>({ max: mostHandles });
-  readonly connections: Connections;
+  readonly connections: TenantPool;
   /** The owner's connections: the registry, migrations, seals; never a request's data. */
   readonly owner: pg.Pool;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
     this.#logins = new Logins(options);
-    this.connections = new Connections({ ...options, applicationName: options.cell });
+    this.connections = new TenantPool({ ...options, applicationName: options.cell });
     this.owner = openPool({ url: options.url, applicationName: `${options.cell} owner`, max: 4, maxUses: 500 });
   }
 
@@ -300,14 +300,14 @@ export class Registry {
   }
 
   /** The names of what tenants' logins may call and read although it leads out of their bounds; empty once `bootstrap.sql` has run. */
-  openDoors(): Promise<string[]> {
-    return openDoors(this.owner);
+  unrevokedFunctions(): Promise<string[]> {
+    return unrevokedFunctions(this.owner);
   }
 
   /** Rejects with an UnusableDatabase where all tenants would share a login that the database does not hold back. */
-  async requireClosedDoors(): Promise<void> {
+  async requireHardening(): Promise<void> {
     if (this.#options.logins !== "shared") return;
-    const open = await this.openDoors();
+    const open = await this.unrevokedFunctions();
     if (open.length === 0) return;
     throw new UnusableDatabase(
       `TENANT_LOGINS=shared needs a database that a superuser has prepared by deploy/postgres/bootstrap.sql: ${open.length} functions and ` +

@@ -1,6 +1,6 @@
 import pg from "pg";
-import type { Kept, Query } from "./prepared.ts";
-import { Rows, type Shape, shapeOf } from "./rows.ts";
+import type { CachedStatement, Query } from "./prepared.ts";
+import { type RowDescription, Rows, rowDescriptionOf } from "./rows.ts";
 import type { RawRow } from "./wire.ts";
 
 /** What the driver has and its types do not name. */
@@ -20,19 +20,19 @@ interface DriverConnection {
 const DriverQuery = pg.Query as unknown as new (text: string) => DriverQuery;
 const { prepareValue } = (pg as unknown as { utils: { prepareValue(value: unknown): unknown } }).utils;
 
-const noColumns: Shape = { names: [], types: [], parsers: [] };
+const noColumns: RowDescription = { names: [], types: [], parsers: [] };
 
 /** A query whose rows stay as they come. Of a statement that the connection keeps it asks once what its rows look like. */
 export class RowsQuery extends DriverQuery {
   /** What the driver reads: when the query is given up, in ms. */
   readonly query_timeout: number;
-  readonly #statement: Kept;
+  readonly #statement: CachedStatement;
   readonly #rows: RawRow[] = [];
   readonly #maxBytes: number;
   #bytes = 0;
   #count = 0;
 
-  constructor(query: Query, statement: Kept, timeoutMs: number) {
+  constructor(query: Query, statement: CachedStatement, timeoutMs: number) {
     super(query.text);
     this.name = query.name;
     this.values = query.values ?? [];
@@ -53,7 +53,7 @@ export class RowsQuery extends DriverQuery {
   /** The driver calls this and the rest. */
   override submit(connection: pg.Connection): Error | null {
     const { name, values } = this;
-    if (name === undefined || !this.#statement.shape) return super.submit(connection);
+    if (name === undefined || !this.#statement.rowDescription) return super.submit(connection);
     const driver = connection as unknown as DriverConnection;
     driver.bind({ statement: name, values, valueMapper: prepareValue });
     driver.execute();
@@ -62,7 +62,7 @@ export class RowsQuery extends DriverQuery {
   }
 
   handleRowDescription({ fields }: { fields: pg.FieldDef[] }): void {
-    this.#statement.shape = shapeOf(fields);
+    this.#statement.rowDescription = rowDescriptionOf(fields);
   }
 
   handleDataRow(row: RawRow): void {
@@ -72,7 +72,7 @@ export class RowsQuery extends DriverQuery {
   }
 
   handleCommandComplete(): void {
-    this.#statement.shape ??= noColumns;
+    this.#statement.rowDescription ??= noColumns;
   }
 
   override handleError(error: unknown): void {
@@ -80,6 +80,6 @@ export class RowsQuery extends DriverQuery {
   }
 
   handleReadyForQuery(): void {
-    this.callback(undefined, new Rows(this.#statement.shape ?? noColumns, this.#rows, this.#count > this.#rows.length));
+    this.callback(undefined, new Rows(this.#statement.rowDescription ?? noColumns, this.#rows, this.#count > this.#rows.length));
   }
 }

@@ -6,38 +6,38 @@ import type { RawRow } from "./wire.ts";
 type Parser = (text: string) => unknown;
 
 /** What the rows of a statement look like: for each column its name in camelCase, its type's OID, and how its values are read from text. */
-export interface Shape {
+export interface RowDescription {
   readonly names: readonly string[];
   readonly types: readonly number[];
   readonly parsers: readonly Parser[];
 }
 
-const shapes = new Map<string, Shape>();
+const shapes = new Map<string, RowDescription>();
 
 /** The shape of these columns; the same object for equal ones. */
-export function shapeOf(fields: readonly pg.FieldDef[]): Shape {
+export function rowDescriptionOf(fields: readonly pg.FieldDef[]): RowDescription {
   const key = fields.map(({ name, dataTypeID }) => `${dataTypeID} ${name}`).join("\n");
-  let shape = shapes.get(key);
-  if (!shape) {
-    shape = {
+  let rowDescription = shapes.get(key);
+  if (!rowDescription) {
+    rowDescription = {
       names: fields.map(({ name }) => camelCase(name)),
       types: fields.map(({ dataTypeID }) => dataTypeID),
       parsers: fields.map(({ dataTypeID }) => typeParsers.getTypeParser(dataTypeID, "text") as Parser),
     };
-    shapes.set(key, shape);
+    shapes.set(key, rowDescription);
   }
-  return shape;
+  return rowDescription;
 }
 
 /** Rows as they came, read when they are asked for. */
 export class Rows<R = unknown> {
-  readonly shape: Shape;
+  readonly rowDescription: RowDescription;
   readonly raw: readonly RawRow[];
   /** More rows came than `maxBytes` had room for: these are the first ones, one at least. */
   readonly isCut: boolean;
 
-  constructor(shape: Shape, raw: readonly RawRow[], isCut = false) {
-    this.shape = shape;
+  constructor(rowDescription: RowDescription, raw: readonly RawRow[], isCut = false) {
+    this.rowDescription = rowDescription;
     this.raw = raw;
     this.isCut = isCut;
   }
@@ -53,17 +53,17 @@ export class Rows<R = unknown> {
 
   /** The same rows, of which it is known that there are more. */
   cut(): Rows<R> {
-    return new Rows(this.shape, this.raw, true);
+    return new Rows(this.rowDescription, this.raw, true);
   }
 
   /** These rows and those that come after them. */
   followedBy(next: Rows<R>): Rows<R> {
-    return new Rows(this.shape, [...this.raw, ...next.raw], next.isCut);
+    return new Rows(this.rowDescription, [...this.raw, ...next.raw], next.isCut);
   }
 
   /** The rows before the n-th. */
   first(n: number): Rows<R> {
-    return new Rows(this.shape, this.raw.slice(0, n));
+    return new Rows(this.rowDescription, this.raw.slice(0, n));
   }
 
   /** The n-th row as an object with names in camelCase; undefined where there is none. */
@@ -74,9 +74,9 @@ export class Rows<R = unknown> {
 
   /** A field of the n-th row, by its name in camelCase; undefined where there is no such row or field. */
   value(n: number, name: string): unknown {
-    const index = this.shape.names.indexOf(name);
+    const index = this.rowDescription.names.indexOf(name);
     const text = this.raw.at(n)?.field(index);
-    return typeof text === "string" ? this.shape.parsers[index]?.(text) : text;
+    return typeof text === "string" ? this.rowDescription.parsers[index]?.(text) : text;
   }
 
   objects(): R[] {
@@ -84,7 +84,7 @@ export class Rows<R = unknown> {
   }
 
   #object({ fields }: RawRow): R {
-    const { names, parsers } = this.shape;
+    const { names, parsers } = this.rowDescription;
     const object: Record<string, unknown> = {};
     for (let index = 0; index < names.length; index++) {
       const text = fields[index] ?? null;

@@ -8,12 +8,12 @@ import {
   type AuditEntry,
   auditCopied,
   auditLines,
-  buildKept,
+  buildStored,
   type Change,
   type Claim,
   composeWrite,
-  type KeptAnswer,
   lockNumber,
+  type StoredResponse,
   writeValues,
 } from "./write.ts";
 
@@ -74,12 +74,12 @@ export interface NewRows {
 }
 
 /** What a write ended in: it was carried out, an earlier one with the same key was found, or that one still runs. */
-export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: KeptAnswer } | { outcome: "running" };
+export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: StoredResponse } | { outcome: "running" };
 
 /** Sends one query on whatever connection the session reads from. */
 export type Send = (query: Query) => Promise<Rows>;
 
-const keptAnswer = statement(buildKept);
+const keptResponse = statement(buildStored);
 const lockKey = "select pg_try_advisory_xact_lock($1::bigint) as locked";
 
 /** A text that is the same for every tenant. */
@@ -187,7 +187,7 @@ export class WriteSession extends Session {
     if (this.#lease) return;
     const lease = await this.#acquire();
     this.#lease = lease;
-    this.send = (query) => this.#inTurn((lease) => lease.query(query));
+    this.send = (query) => this.#serialized((lease) => lease.query(query));
     await this.#control("begin");
     const guard = this.#takeGuard();
     await guard?.(true);
@@ -219,8 +219,8 @@ export class WriteSession extends Session {
   }
 
   /** The answer kept under a key, if one is. */
-  findKept(key: Buffer): Promise<KeptAnswer | undefined> {
-    return this.first(keptAnswer, { key });
+  findStoredResponse(key: Buffer): Promise<StoredResponse | undefined> {
+    return this.first(keptResponse, { key });
   }
 
   /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key runs. */
@@ -239,8 +239,8 @@ export class WriteSession extends Session {
     }
     const compiled = composeWrite(claim !== undefined, changes, audit.length > 0);
     const write = this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit)));
-    const result = await this.#inTurn((lease) => lease.query(write));
-    const row = (result as Rows<{ claimed: boolean } & KeptAnswer>).at(0);
+    const result = await this.#serialized((lease) => lease.query(write));
+    const row = (result as Rows<{ claimed: boolean } & StoredResponse>).at(0);
     if (!row?.claimed) return row?.fingerprint ? { outcome: "kept", kept: row } : { outcome: "running" };
     if (begun) await this.#control("commit");
     return { outcome: "written" };
@@ -250,7 +250,7 @@ export class WriteSession extends Session {
     const into = `copy "${this.tenant.schema}"."${table}" (${columns.map((column) => `"${column}"`).join(", ")}) from stdin`;
     const copy = this.#copyIn(`savepoint rows; ${into}; release savepoint rows`, values.map(copyLine).join(""));
     // Rows that are refused take the transaction back behind them before anything else is sent.
-    return this.#inTurn(async (lease) => {
+    return this.#serialized(async (lease) => {
       try {
         await lease.client.query(copy).ended;
         return true;
@@ -265,7 +265,7 @@ export class WriteSession extends Session {
   async record(audit: readonly AuditEntry[]): Promise<void> {
     if (audit.length === 0) return;
     const copy = this.#copyIn(`copy "${this.tenant.schema}".${auditCopied} from stdin`, auditLines(audit));
-    await this.#inTurn(({ client }) => client.query(copy).ended);
+    await this.#serialized(({ client }) => client.query(copy).ended);
   }
 
   #copyIn(text: string, lines: string): CopyIn {
@@ -273,7 +273,7 @@ export class WriteSession extends Session {
   }
 
   /** Work on the transaction's connection, behind what was sent before it. */
-  async #inTurn<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
+  async #serialized<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
     this.#transaction();
     const before = this.#last;
     const turn = before.then(() => work(this.#transaction()));
@@ -300,6 +300,6 @@ export class WriteSession extends Session {
   }
 
   async #control(text: "begin" | "commit"): Promise<void> {
-    await this.#inTurn((lease) => lease.query(common(text)));
+    await this.#serialized((lease) => lease.query(common(text)));
   }
 }

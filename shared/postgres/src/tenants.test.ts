@@ -71,8 +71,8 @@ test("what a command asks at once is sent one after the other on its transaction
   process.on("warning", hear);
   const session = (await registry.tenant(one)).writer();
   await session.begin();
-  const answers = await Promise.all(Array.from({ length: 5 }, () => session.query(all, {})));
-  expect(new Set(answers.map((rows) => JSON.stringify(rows))).size).toBe(1);
+  const responses = await Promise.all(Array.from({ length: 5 }, () => session.query(all, {})));
+  expect(new Set(responses.map((rows) => JSON.stringify(rows))).size).toBe(1);
   const [refused, after] = await Promise.allSettled([session.query(notThere, {}), session.query(all, {}), session.query(all, {})]);
   expect(refused).toMatchObject({ status: "rejected", reason: { code: "42P01" } });
   expect(after).toMatchObject({ status: "rejected", reason: { code: "25P02" } });
@@ -234,9 +234,9 @@ describe("connections", () => {
     await expect(session.tx.insertAll({ ...rows(510), uniqueIndex: "another" })).resolves.toBe(true);
     await session.commit(undefined, [], []);
     await session.end();
-    const kept = (await tenant.reader().query(all, {})).filter(({ noteId }) => noteId > 500);
-    expect(kept.map(({ noteId }) => noteId)).toEqual([501, 502, 503, 504, 510, 511]);
-    expect(kept.map(({ body }) => body)).toEqual(kept.map(() => 'tab\t, line\n, \\N, "}'));
+    const stored = (await tenant.reader().query(all, {})).filter(({ noteId }) => noteId > 500);
+    expect(stored.map(({ noteId }) => noteId)).toEqual([501, 502, 503, 504, 510, 511]);
+    expect(stored.map(({ body }) => body)).toEqual(stored.map(() => 'tab\t, line\n, \\N, "}'));
     const other = tenant.writer();
     await other.begin();
     await expect(other.tx.insertAll({ ...rows(510), uniqueIndex: "another" })).rejects.toMatchObject({ code: "23505" });

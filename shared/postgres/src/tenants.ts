@@ -4,16 +4,16 @@ import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import Cursor from "pg-cursor";
 import type { Access, Login } from "./connection.ts";
-import type { Connections } from "./connections.ts";
+import type { TenantPool } from "./connections.ts";
 import { CopyOut, withLiterals } from "./copy.ts";
 import type { Query } from "./prepared.ts";
 import { databaseProblem } from "./problems.ts";
-import { columnOf, readBatch, shapeOf, toObjects } from "./rows.ts";
+import { columnOf, readBatch, rowDescriptionOf, toObjects } from "./rows.ts";
 import { type Send, Session, type TenantDb, WriteSession } from "./session.ts";
 import { bind, type CompiledStatement, type Statement, statement, textFor } from "./statement.ts";
 import { buildDeleteKept } from "./write.ts";
 
-const deleteKept = statement(buildDeleteKept);
+const deleteStored = statement(buildDeleteKept);
 
 /** Statements' texts by their names, over all tenants: some 30 MB. */
 const texts = new LRUCache<string, string>({ max: 20_000 });
@@ -31,7 +31,7 @@ export class Tenant {
   /** How many migrations its schema has seen. */
   readonly version: number;
   readonly #access: Access;
-  readonly #connections: Connections;
+  readonly #connections: TenantPool;
   #state: TenantState;
   #epoch: number;
   #stateReadAtMs = performance.now();
@@ -39,7 +39,7 @@ export class Tenant {
   constructor(
     row: { tenantId: string; schema: string; version: number; state: TenantState; epoch: number },
     access: Access,
-    connections: Connections,
+    connections: TenantPool,
   ) {
     this.tenantId = row.tenantId;
     this.schema = row.schema;
@@ -102,8 +102,8 @@ export class Tenant {
   }
 
   /** Removes a kept answer, so that its key is new again. */
-  async forgetKept(key: Buffer): Promise<void> {
-    await this.#reads(this.configure(deleteKept.compiled, bind(deleteKept.compiled, { key })));
+  async forgetStoredResponse(key: Buffer): Promise<void> {
+    await this.#reads(this.configure(deleteStored.compiled, bind(deleteStored.compiled, { key })));
   }
 
   /** Rows in batches through a cursor, from one snapshot; a consumer that leaves early, or aborts, closes the connection. */
@@ -116,7 +116,7 @@ export class Tenant {
       const cursor = client.query(new Cursor<unknown[]>(this.text(compiled).text, bind(compiled, values), { rowMode: "array" }));
       for (;;) {
         const { rows, fields } = await readBatch(cursor, batchSize);
-        if (rows.length > 0) yield toObjects<R>(shapeOf(fields).names, rows);
+        if (rows.length > 0) yield toObjects<R>(rowDescriptionOf(fields).names, rows);
         if (rows.length < batchSize) break;
       }
       await client.query("commit");

@@ -1,8 +1,8 @@
 import { unavailable } from "@cell/problem";
 import type { Access } from "./connection.ts";
 
-interface Waiter<Lane, Place> {
-  lane: Lane;
+interface Waiter<Pool, Place> {
+  pool: Pool;
   /** Undefined for a place that is of no one tenant, such as a reader's. */
   access: Access | undefined;
   resolve(place: Place | Promise<Place>): void;
@@ -11,8 +11,8 @@ interface Waiter<Lane, Place> {
 }
 
 /** Who waits for a connection. The tenant that holds the fewest comes first, and among equals who came first: a crowd of one tenant's waits behind itself. */
-export class WaitingLine<Lane, Place> {
-  readonly #waiters = new Set<Waiter<Lane, Place>>();
+export class FairWaitQueue<Pool, Place> {
+  readonly #waiters = new Set<Waiter<Pool, Place>>();
   readonly #waitMs: number;
 
   constructor(waitMs: number) {
@@ -24,31 +24,31 @@ export class WaitingLine<Lane, Place> {
   }
 
   /** Waits for a place. Rejects with UNAVAILABLE when none comes in time. */
-  wait(lane: Lane, access: Access | undefined): Promise<Place> {
+  wait(pool: Pool, access: Access | undefined): Promise<Place> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#refuse(waiter), this.#waitMs);
-      const waiter: Waiter<Lane, Place> = { lane, access, resolve, reject, timer };
+      const waiter: Waiter<Pool, Place> = { pool, access, resolve, reject, timer };
       this.#waiters.add(waiter);
     });
   }
 
   /** Gives places to those who wait until `place` has none for anyone. `held`: how many a waiter's tenant holds; undefined: it may have no more. */
   serve(
-    held: (lane: Lane, access: Access | undefined) => number | undefined,
-    place: (lane: Lane, access: Access | undefined) => Place | Promise<Place> | undefined,
+    held: (pool: Pool, access: Access | undefined) => number | undefined,
+    place: (pool: Pool, access: Access | undefined) => Place | Promise<Place> | undefined,
   ): void {
-    const without = new Set<Lane>();
+    const without = new Set<Pool>();
     for (;;) {
-      let next: Waiter<Lane, Place> | undefined;
+      let next: Waiter<Pool, Place> | undefined;
       let fewest = Number.POSITIVE_INFINITY;
       for (const waiter of this.#waiters) {
-        if (without.has(waiter.lane)) continue;
-        const count = held(waiter.lane, waiter.access) ?? Number.POSITIVE_INFINITY;
+        if (without.has(waiter.pool)) continue;
+        const count = held(waiter.pool, waiter.access) ?? Number.POSITIVE_INFINITY;
         if (count < fewest) [next, fewest] = [waiter, count];
       }
       if (!next) return;
-      const found = place(next.lane, next.access);
-      if (found === undefined) without.add(next.lane);
+      const found = place(next.pool, next.access);
+      if (found === undefined) without.add(next.pool);
       else {
         this.#remove(next);
         next.resolve(found);
@@ -60,12 +60,12 @@ export class WaitingLine<Lane, Place> {
     for (const waiter of this.#waiters) this.#refuse(waiter);
   }
 
-  #refuse(waiter: Waiter<Lane, Place>): void {
+  #refuse(waiter: Waiter<Pool, Place>): void {
     this.#remove(waiter);
     waiter.reject(unavailable("All database connections are in use; try again"));
   }
 
-  #remove(waiter: Waiter<Lane, Place>): void {
+  #remove(waiter: Waiter<Pool, Place>): void {
     clearTimeout(waiter.timer);
     this.#waiters.delete(waiter);
   }

@@ -1,7 +1,7 @@
 import { EventEmitter } from "node:events";
 import type pg from "pg";
 import { expect, test } from "vitest";
-import { handOnRows, type RawRow } from "./wire.ts";
+import { type RawRow, readDataRows } from "./wire.ts";
 
 function message(type: string, content: Buffer): Buffer {
   const head = Buffer.alloc(5);
@@ -25,16 +25,16 @@ function row(...fields: (string | null)[]): Buffer {
 const described = message("T", Buffer.from("columns"));
 const completed = message("C", Buffer.from("SELECT 2\0"));
 const ready = message("Z", Buffer.from("I"));
-const answer = Buffer.concat([described, row("某某公司", null, ""), row("2", "x".repeat(300), "3"), completed, ready, ready]);
+const response = Buffer.concat([described, row("某某公司", null, ""), row("2", "x".repeat(300), "3"), completed, ready, ready]);
 
 /** What a connection is told of an answer that comes in these pieces, in order. */
-function told(pieces: readonly Buffer[]): unknown[] {
+function recorded(pieces: readonly Buffer[]): unknown[] {
   const stream = new EventEmitter();
   const connection = Object.assign(new EventEmitter(), { stream });
   const heard: unknown[] = [];
   stream.on("data", (bytes: Buffer) => heard.push(...bytes.toString("latin1")));
   connection.on("dataRow", ({ fields }: RawRow) => heard.push(fields));
-  handOnRows(connection as unknown as pg.Connection);
+  readDataRows(connection as unknown as pg.Connection);
   for (const piece of pieces) stream.emit("data", piece);
   return heard;
 }
@@ -47,12 +47,12 @@ const expected = [
 ];
 
 test("rows are handed on and all else is the driver's, in their order, wherever the network cuts", () => {
-  expect(told([answer])).toEqual(expected);
-  for (let first = 1; first < answer.length; first++) {
+  expect(recorded([response])).toEqual(expected);
+  for (let first = 1; first < response.length; first++) {
     for (const length of [1, 4, 5, 6, 200]) {
-      const pieces = [answer.subarray(0, first), answer.subarray(first, first + length), answer.subarray(first + length)];
-      expect(told(pieces.filter((piece) => piece.length > 0))).toEqual(expected);
+      const pieces = [response.subarray(0, first), response.subarray(first, first + length), response.subarray(first + length)];
+      expect(recorded(pieces.filter((piece) => piece.length > 0))).toEqual(expected);
     }
   }
-  expect(told([...answer].map((byte) => Buffer.from([byte])))).toEqual(expected);
+  expect(recorded([...response].map((byte) => Buffer.from([byte])))).toEqual(expected);
 });

@@ -54,7 +54,7 @@ export class RawRow {
 }
 
 /** Has a connection hand its rows on as they come, to be read where they are used; the driver would make a string of each field. */
-export function handOnRows(connection: pg.Connection): void {
+export function readDataRows(connection: pg.Connection): void {
   const stream: Duplex = connection.stream;
   const driver = stream.listeners("data") as ((bytes: Buffer) => void)[];
   const tell = (bytes: Buffer) => {

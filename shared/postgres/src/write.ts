@@ -49,7 +49,7 @@ export interface Claim {
 }
 
 /** The answer that was kept for a request id. */
-export type KeptAnswer = Omit<Claim, "key">;
+export type StoredResponse = Omit<Claim, "key">;
 
 interface LedgerTables {
   auditLogs: AuditEntry;
@@ -123,7 +123,7 @@ const buildClaim = (p: Parameters<Claim & { lock: string }>) =>
     .onConflict((conflict) => conflict.doNothing())
     .returning(sql`1`.as("one"));
 
-export const buildKept = (p: Parameters<{ key: Buffer }>) =>
+export const buildStored = (p: Parameters<{ key: Buffer }>) =>
   ledger.selectFrom("idempotencyKeys").select(["fingerprint", "status", "body", "resourceId", "createdAt"]).where("key", "=", p.key);
 
 export const buildDeleteKept = (p: Parameters<{ key: Buffer }>) => ledger.deleteFrom("idempotencyKeys").where("key", "=", p.key);
@@ -211,7 +211,7 @@ function writeNode(claimed: boolean, changes: readonly Change[], audited: boolea
   const parts: Part[] = [];
   if (claimed) {
     parts.push({ name: "claim", node: nodeOf(buildClaim(prefixed("claim."))), tail: "" });
-    parts.push({ name: "kept", node: nodeOf(buildKept(prefixed("claim."))), tail: "" });
+    parts.push({ name: "kept", node: nodeOf(buildStored(prefixed("claim."))), tail: "" });
   }
   const write = (name: string, query: Compilable) => {
     parts.push({ name, node: claimed ? gated(nodeOf(query)) : nodeOf(query), tail: " returning 1" });

@@ -170,16 +170,16 @@ describe("reading it", () => {
     for (let index = 0; index < 25; index++) await create({ name: `c${index}` });
     const all = (await list("?pageSize=200")).map((entry) => entry.seq);
     expect(all).toEqual([...all].sort((a, b) => b - a));
-    const walked: number[] = [];
+    const read: number[] = [];
     let cursor: string | null = "";
     while (cursor !== null) {
-      const answer = await admin.get(`/audit-logs?pageSize=7&cursor=${cursor}`);
-      expect(answer.body).toMatchObject({ total: 25, pageSize: 7 });
-      walked.push(...answer.body.data.map((entry: Entry) => entry.seq));
-      cursor = answer.body.nextCursor;
-      await create({ name: `while walking ${walked.length}` });
+      const response = await admin.get(`/audit-logs?pageSize=7&cursor=${cursor}`);
+      expect(response.body).toMatchObject({ total: 25, pageSize: 7 });
+      read.push(...response.body.data.map((entry: Entry) => entry.seq));
+      cursor = response.body.nextCursor;
+      await create({ name: `while walking ${read.length}` });
     }
-    expect(walked).toEqual(all);
+    expect(read).toEqual(all);
     expect((await admin.get("/audit-logs?page=2&pageSize=20")).body).toMatchObject({ page: 2, pageSize: 20, total: 29 });
   });
 
@@ -265,11 +265,11 @@ describe("the file", () => {
   test("holds every match, newest first, defused, and is itself audited, by the rows that left", async () => {
     const formula = await create({ name: '=1+1,"x"' });
     for (let index = 0; index < 30; index++) await create({ name: `c${index}` });
-    const answer = await admin.get("/audit-logs?format=csv&action=create&pageSize=5");
-    expect(answer.status).toBe(200);
-    expect(answer.headers.get("content-type")).toBe("text/csv; charset=utf-8");
-    expect(answer.headers.get("content-disposition")).toContain("audit-logs.csv");
-    const rows: Record<string, string>[] = parse(answer.text, { bom: true, columns: true });
+    const response = await admin.get("/audit-logs?format=csv&action=create&pageSize=5");
+    expect(response.status).toBe(200);
+    expect(response.headers.get("content-type")).toBe("text/csv; charset=utf-8");
+    expect(response.headers.get("content-disposition")).toContain("audit-logs.csv");
+    const rows: Record<string, string>[] = parse(response.text, { bom: true, columns: true });
     expect(rows).toHaveLength(31);
     expect(rows.at(-1)).toMatchObject({ resourceId: formula, resourceName: `'=1+1,"x"`, tenantId });
     expect(JSON.parse(rows.at(-1)?.changes ?? "")).toContainEqual({ field: "name", before: null, after: '=1+1,"x"' });

@@ -1,9 +1,9 @@
-import type { Clearance, SensitiveKind } from "@cell/cell";
+import type { FieldAccess, SensitiveKind } from "@cell/cell";
 import { expect, test } from "vitest";
 import { maskedEntry } from "./domain.ts";
 
 const of = { sensitive: { contactPhone: "phone", contactEmail: "email", amount: "amount" } as const };
-const clearing = (...kinds: SensitiveKind[]): Clearance => ({ clear: new Set(kinds), revealed: new Set() });
+const clearing = (...kinds: SensitiveKind[]): FieldAccess => ({ clear: new Set(kinds), revealed: new Set() });
 const masked = (
   changes: { field: string; before?: unknown; after?: unknown }[],
   clear: SensitiveKind[],

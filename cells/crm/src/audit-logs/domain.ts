@@ -1,4 +1,4 @@
-import { type Clearance, isHidden, mask, type Resource, type SensitiveKind } from "@cell/cell";
+import { type FieldAccess, isMasked, mask, type Resource, type SensitiveKind } from "@cell/cell";
 
 interface Change {
   field: string;
@@ -13,11 +13,11 @@ interface Change {
 export function maskedEntry<Entry extends { changes: Change[] }>(
   entry: Entry,
   of: Pick<Resource, "sensitive"> | undefined,
-  clearance: Clearance,
+  fieldAccess: FieldAccess,
 ): Entry & { _masked: string[] } {
   const names = new Set<string>();
   const changes = entry.changes.map((change) => {
-    if (kindsIn(change, of).every((kind) => !isHidden(clearance, change.field, kind))) return change;
+    if (kindsIn(change, of).every((kind) => !isMasked(fieldAccess, change.field, kind))) return change;
     // The form for amounts hides all of a value.
     const form = of?.sensitive[change.field] ?? "amount";
     const masked = { ...change, before: mask(form, change.before), after: mask(form, change.after) };

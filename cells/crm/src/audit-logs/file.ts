@@ -1,4 +1,4 @@
-import type { Clearance } from "@cell/cell";
+import type { FieldAccess } from "@cell/cell";
 import { csvLine } from "../csv.ts";
 import { type AuditLog, auditLog } from "./schema.ts";
 
@@ -11,7 +11,7 @@ export const fields = auditLog.fields.filter((field) => field !== "_masked");
  */
 export async function* csvFile(
   batches: AsyncGenerator<AuditLog[]>,
-  clearance: Clearance,
+  fieldAccess: FieldAccess,
   tenantId: string,
   ended: (rows: number, completed: boolean) => Promise<void>,
 ): AsyncGenerator<string> {
@@ -21,7 +21,7 @@ export async function* csvFile(
   try {
     for await (const entries of batches) {
       yield held;
-      held = entries.map((entry) => line(auditLog.present(entry, clearance, tenantId))).join("");
+      held = entries.map((entry) => line(auditLog.present(entry, fieldAccess, tenantId))).join("");
       sent += entries.length;
     }
     await ended(sent, true);

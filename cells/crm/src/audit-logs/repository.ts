@@ -1,4 +1,4 @@
-import { type Condition, equals, Lists, spanOf } from "@cell/cell";
+import { type Condition, equals, ListRunner, spanOf } from "@cell/cell";
 import { type AuditEntry, type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { type AuditLog, type AuditLogQuery, auditLog } from "./schema.ts";
@@ -60,12 +60,12 @@ export function find(tenant: TenantDb, id: string): Promise<AuditLog | undefined
 }
 
 /** Lists and exports: newest first. */
-export const lists = new Lists<AuditLog>({
+export const lists = new ListRunner<AuditLog>({
   resource: auditLog,
   select: entries,
   id: "seq",
   defaultSort: "-seq",
-  exposure: "detail",
+  responseKind: "detail",
   fields: { seq: { type: "integer", sort: true } },
 });
 
@@ -83,5 +83,5 @@ export function conditions(query: AuditLogQuery, timezone: string): Condition[] 
   return result;
 }
 
-const since = { shape: "since", sql: ([time]: unknown[]) => sql<boolean>`occurred_at >= ${time}::timestamptz` };
-const before = { shape: "before", sql: ([time]: unknown[]) => sql<boolean>`occurred_at < ${time}::timestamptz` };
+const since = { cacheKey: "since", sql: ([time]: unknown[]) => sql<boolean>`occurred_at >= ${time}::timestamptz` };
+const before = { cacheKey: "before", sql: ([time]: unknown[]) => sql<boolean>`occurred_at < ${time}::timestamptz` };

@@ -1,14 +1,14 @@
 import {
   type AuditDraft,
-  type CallOf,
   type Cell,
   type Condition,
-  clearance,
   conventionsOf,
   endpoint,
+  fieldAccess,
   idParams,
-  listAnswer,
   listOf,
+  listResponse,
+  type RequestContextOf,
   type SealWitness,
   verifyTrail,
 } from "@cell/cell";
@@ -28,7 +28,7 @@ const listAuditLogs = endpoint({
   summary: "List what was changed, newest first",
   query: auditLogQuery,
   status: 200,
-  answer: listOf(auditLog, listAnswer(auditLog)),
+  response: listOf(auditLog, listResponse(auditLog)),
   produces: ["text/csv"],
   example: { file: `\uFEFF${csvLine(fields)}` },
 });
@@ -43,7 +43,7 @@ const verifyAuditLogs = endpoint({
 read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows.`,
   status: 200,
   isPatient: true,
-  answer: verification,
+  response: verification,
 });
 
 const getAuditLog = endpoint({
@@ -54,46 +54,46 @@ const getAuditLog = endpoint({
   summary: "Read an audit entry",
   params: idParams,
   status: 200,
-  answer: auditLog,
+  response: auditLog,
 });
 
-type ListCall = CallOf<typeof listAuditLogs>;
+type ListContext = RequestContextOf<typeof listAuditLogs>;
 
 /** The audit trail's routes. */
 export function auditLogRoutes(witness: SealWitness): (cell: Cell) => void {
   return (cell) => {
-    cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (call, headers) => answerCsv(cell, call, headers) });
+    cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (context, headers) => csvResponse(cell, context, headers) });
     cell.read(verifyAuditLogs, "Audit trail", (_, tenant) => verifyTrail(tenant, witness));
-    cell.read(getAuditLog, "Audit entry", async (call, tenant) =>
+    cell.read(getAuditLog, "Audit entry", async (context, tenant) =>
       // As in the list: the trail is the tenant's, and shows nothing to who works on its own records.
-      visibility(call) === null ? auditLogs.find(tenant, call.params.id) : undefined,
+      visibility(context) === null ? auditLogs.find(tenant, context.params.id) : undefined,
     );
   };
 }
 
-async function conditions({ query, tenant }: ListCall): Promise<Condition[]> {
+async function conditions({ query, tenant }: ListContext): Promise<Condition[]> {
   return auditLogs.conditions(query, (await conventionsOf(tenant)).timezone);
 }
 
-async function answerCsv(cell: Cell, call: ListCall, headers: Record<string, string>): Promise<Response | undefined> {
-  const { format, page: _page, pageSize: _size, cursor: _cursor, total: _total, ...filter } = call.query;
+async function csvResponse(cell: Cell, context: ListContext, headers: Record<string, string>): Promise<Response | undefined> {
+  const { format, page: _page, pageSize: _size, cursor: _cursor, total: _total, ...filter } = context.query;
   if (format !== "csv") return undefined;
-  const request = await auditLogs.lists.resolve(call.tenant, call.query, call.caller, await conditions(call));
+  const request = await auditLogs.lists.resolve(context.tenant, context.query, context.caller, await conditions(context));
   const { statement, values } = auditLogs.lists.all(request);
-  const { tenantId } = call.tenant;
+  const { tenantId } = context.tenant;
   const pieces = (signal: AbortSignal) =>
     csvFile(
-      call.tenant.reader().stream(statement, values, rowsAtOnce, signal),
-      clearance(call.caller, "detail"),
+      context.tenant.reader().stream(statement, values, rowsAtOnce, signal),
+      fieldAccess(context.caller, "detail"),
       tenantId,
-      (rows, completed) => cell.record(call, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
+      (rows, completed) => cell.record(context, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
     );
-  return cell.file(call, headers, { name: "audit-logs.csv", pieces });
+  return cell.file(context, headers, { name: "audit-logs.csv", pieces });
 }
 
 const rowsAtOnce = 100;
 
-function exportDraft(tenantId: string, told: object): AuditDraft {
-  const changes = Object.entries(told).map(([field, after]) => ({ field, before: null, after }));
+function exportDraft(tenantId: string, recorded: object): AuditDraft {
+  const changes = Object.entries(recorded).map(([field, after]) => ({ field, before: null, after }));
   return { action: "export", resourceType: auditLog.type, resourceId: tenantId, resourceName: null, resourceVersion: null, changes };
 }

@@ -1,4 +1,4 @@
-import { answer, auditActions, breakReasons, dateOrTime, hasForm, listQuery, type Resource, resource, resources, text } from "@cell/cell";
+import { auditActions, breakReasons, dateOrTime, hasForm, listQuery, type Resource, resource, resources, response, text } from "@cell/cell";
 import { z } from "zod";
 import { maskedEntry } from "./domain.ts";
 
@@ -41,8 +41,8 @@ const declared = resource("auditLog", auditLogSchema, { id: "id", label: "resour
 /** An audit entry; its changes are masked as the record that they speak of would be in the detail. */
 export const auditLog: Resource<AuditLog> = {
   ...declared,
-  present: (row, clearance, tenantId) =>
-    declared.present(maskedEntry(row, resources.get(row.resourceType), clearance), clearance, tenantId),
+  present: (row, fieldAccess, tenantId) =>
+    declared.present(maskedEntry(row, resources.get(row.resourceType), fieldAccess), fieldAccess, tenantId),
 };
 
 const moment = (description: string) =>
@@ -86,7 +86,7 @@ row_security_added, rule_added, trigger_added, default_changed: a table of the t
   })
   .meta({ id: "AuditBreak" });
 
-export const verification = answer(
+export const verification = response(
   z
     .object({
       ok: z.boolean(),

@@ -348,8 +348,8 @@ describe("the sealer", () => {
     await client.query(`insert into "${schemaOf(tenantId)}".audit_seals (seal, from_transaction, from_seq, to_transaction, to_seq, transaction_offset, seqs,
       hashes, previous_root, root, key_id, signature, sealed_at) values (99, 0, 0, 0, 0, 0, '{}', '', '', '', '', '', now())`);
     const startedMs = performance.now();
-    const answers = await Promise.all(Array.from({ length: 50 }, (_, index) => create(`customer ${index}`)));
-    expect(answers.every((answer) => answer.status === 201)).toBe(true);
+    const responses = await Promise.all(Array.from({ length: 50 }, (_, index) => create(`customer ${index}`)));
+    expect(responses.every((response) => response.status === 201)).toBe(true);
     expect(performance.now() - startedMs).toBeLessThan(2_000);
     expect(await cell.sealer.seal(tenantId)).toBe(false);
     await client.query("rollback");

@@ -17,9 +17,9 @@ beforeAll(async () => {
 afterAll(() => cell.stop());
 
 const create = async (fields: object = {}) => {
-  const answer = await admin.post("/contacts", { body: { customerId, name: "张伟", phone: "13800138000", ...fields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post("/contacts", { body: { customerId, name: "张伟", phone: "13800138000", ...fields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 
 test("a contact is created masked, replayed, read in the clear, changed and deleted, with an entry for each", async () => {
@@ -39,8 +39,8 @@ test("a contact is created masked, replayed, read in the clear, changed and dele
 });
 
 test("a contact of a customer that nobody has is refused", async () => {
-  const answer = await admin.post("/contacts", { body: { customerId: randomUUID(), name: "Nobody" } });
-  expect([answer.status, answer.body.details]).toEqual([404, { field: "customerId" }]);
+  const response = await admin.post("/contacts", { body: { customerId: randomUUID(), name: "Nobody" } });
+  expect([response.status, response.body.details]).toEqual([404, { field: "customerId" }]);
 });
 
 test("one contact at a customer is the primary one: the next to become it ends the other's, in the trail too", async () => {

@@ -1,8 +1,8 @@
-import { Lists } from "@cell/cell";
+import { ListRunner } from "@cell/cell";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
-import { keptLive } from "../customers/repository.ts";
+import { storedLive } from "../customers/repository.ts";
 import { keyword } from "../keyword.ts";
 import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
@@ -46,7 +46,7 @@ const insertRow = statement((p: Parameters<Contact>) =>
   db
     .insertInto("contacts")
     .columns(columns)
-    .expression(db.selectNoFrom(selectionOf(p, columns)).where(keptLive(p.customerId))),
+    .expression(db.selectNoFrom(selectionOf(p, columns)).where(storedLive(p.customerId))),
 );
 
 const updateRow = statement((p: Parameters<Contact & { read: number }>) =>
@@ -137,13 +137,13 @@ export function endOthersPrimacy(tx: TenantTx, { customerId, contactId }: Contac
   return tx.run(endPrimary, { customerId, contactId, now });
 }
 
-export const lists = new Lists<Contact>({
+export const lists = new ListRunner<Contact>({
   resource: contact,
   select: live,
   id: "contactId",
   countsDependOn: ["contact", "customer"],
   defaultSort: "-createdAt",
-  visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contacts", owner) }),
+  visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contacts", owner) }),
   fields: {
     contactId: { type: "uuid" },
     customerId: { type: "uuid" },

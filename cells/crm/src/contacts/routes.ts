@@ -1,27 +1,27 @@
 import {
+  applyPatch,
   audited,
   type Cell,
-  changed,
-  checked,
   endpoint,
   equals,
   id,
   idParams,
-  listAnswer,
   listOf,
   listQuery,
+  listResponse,
+  requireVersion,
   withoutMasked,
 } from "@cell/cell";
 import { notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import * as customers from "../customers/repository.ts";
-import { sightOf, visibility } from "../visibility.ts";
+import { recordVisibility, visibility } from "../visibility.ts";
 import { newContact } from "./domain.ts";
 import * as contacts from "./repository.ts";
 import { type Contact, contact, contactDeleted, contactInput, contactPatch } from "./schema.ts";
 
 const tag = "Contacts";
-const sight = sightOf(contact, contacts.ownedBy);
+const readableBy = recordVisibility(contact, contacts.ownedBy);
 
 const listContacts = endpoint({
   method: "get",
@@ -31,7 +31,7 @@ const listContacts = endpoint({
   summary: "List contacts",
   query: listQuery.extend({ customerId: id().optional().meta({ description: "Only this customer's" }) }),
   status: 200,
-  answer: listOf(contact, listAnswer(contact)),
+  response: listOf(contact, listResponse(contact)),
 });
 
 const createContact = endpoint({
@@ -42,10 +42,10 @@ const createContact = endpoint({
   summary: "Create a contact",
   body: contactInput,
   status: 201,
-  answer: contact,
+  response: contact,
   versioned: true,
-  refusals: [404],
-  sight,
+  errorResponses: [404],
+  visibility: readableBy,
 });
 
 const getContact = endpoint({
@@ -56,7 +56,7 @@ const getContact = endpoint({
   summary: "Read a contact",
   params: idParams,
   status: 200,
-  answer: contact,
+  response: contact,
   versioned: true,
 });
 
@@ -68,11 +68,11 @@ const changeContact = endpoint({
   summary: "Change a contact",
   params: idParams,
   body: contactPatch,
-  example: { body: { title: "采购总监" }, answer: { title: "采购总监", version: 2 } },
+  example: { body: { title: "采购总监" }, response: { title: "采购总监", version: 2 } },
   status: 200,
-  answer: contact,
+  response: contact,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const deleteContact = endpoint({
@@ -83,9 +83,9 @@ const deleteContact = endpoint({
   summary: "Delete a contact",
   params: idParams,
   status: 200,
-  answer: contactDeleted,
+  response: contactDeleted,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const conflicts = {
@@ -98,11 +98,11 @@ export function contactRoutes(cell: Cell): void {
     conditions: ({ query }) => (query.customerId === undefined ? [] : [equals("customerId", query.customerId)]),
   });
 
-  cell.command(createContact, async (call, tx) => {
-    const input = withoutMasked(contact.sensitive, undefined, call.body);
-    if (!(await customers.find(tx, input.customerId, visibility(call)))) throw notFound("Customer", { field: "customerId" });
-    const created = newContact(input, { contactId: uuidv7(), now: call.now });
-    const demoted = created.isPrimary ? await demote(tx, created, call.now) : [];
+  cell.command(createContact, async (context, tx) => {
+    const input = withoutMasked(contact.sensitive, undefined, context.body);
+    if (!(await customers.find(tx, input.customerId, visibility(context)))) throw notFound("Customer", { field: "customerId" });
+    const created = newContact(input, { contactId: uuidv7(), now: context.now });
+    const demoted = created.isPrimary ? await demote(tx, created, context.now) : [];
     return {
       changes: [contacts.insert(tx, created)],
       audit: [audited("create", contact, {}, created), ...demoted],
@@ -111,13 +111,13 @@ export function contactRoutes(cell: Cell): void {
     };
   });
 
-  cell.read(getContact, "Contact", (call, tenant) => contacts.findRow(tenant, call.params.id, visibility(call)));
+  cell.read(getContact, "Contact", (context, tenant) => contacts.findRow(tenant, context.params.id, visibility(context)));
 
-  cell.command(changeContact, async (call, tx) => {
-    const current = await checked(call, tx, contact, await contacts.find(tx, call.params.id, visibility(call)));
-    const next = changed(current, withoutMasked(contact.sensitive, current, call.body), call.now);
+  cell.command(changeContact, async (context, tx) => {
+    const current = await requireVersion(context, tx, contact, await contacts.find(tx, context.params.id, visibility(context)));
+    const next = applyPatch(current, withoutMasked(contact.sensitive, current, context.body), context.now);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.contactId };
-    const demoted = next.isPrimary && !current.isPrimary ? await demote(tx, next, call.now) : [];
+    const demoted = next.isPrimary && !current.isPrimary ? await demote(tx, next, context.now) : [];
     return {
       changes: [contacts.update(tx, next, current.version)],
       audit: [audited("update", contact, current, next), ...demoted],
@@ -126,10 +126,10 @@ export function contactRoutes(cell: Cell): void {
     };
   });
 
-  cell.command(deleteContact, async (call, tx) => {
-    const current = await checked(call, tx, contact, await contacts.find(tx, call.params.id, visibility(call)));
+  cell.command(deleteContact, async (context, tx) => {
+    const current = await requireVersion(context, tx, contact, await contacts.find(tx, context.params.id, visibility(context)));
     return {
-      changes: [contacts.remove(tx, current.contactId, current.version, call.now)],
+      changes: [contacts.remove(tx, current.contactId, current.version, context.now)],
       audit: [audited("delete", contact, current, { ...current, version: current.version + 1 })],
       body: { contactId: current.contactId, deleted: true as const },
     };

@@ -1,4 +1,4 @@
-import { answer, email, id, nameText, nullable, phone, resource, text } from "@cell/cell";
+import { email, id, nameText, nullable, phone, resource, response, text } from "@cell/cell";
 import { z } from "zod";
 
 const fields = {
@@ -34,4 +34,4 @@ export const contactInput = z
 
 export const contactPatch = z.strictObject(fields).partial().meta({ id: "ContactPatch" });
 
-export const contactDeleted = answer(z.object({ contactId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContactDeleted" }));
+export const contactDeleted = response(z.object({ contactId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContactDeleted" }));

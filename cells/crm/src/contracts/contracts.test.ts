@@ -20,15 +20,15 @@ const customer = async (name: string, client = admin): Promise<string> =>
   (await client.post("/customers", { body: { name } })).body.customerId;
 
 const create = async (fields: object = {}) => {
-  const answer = await admin.post("/contracts", { body: { customerId, name: "年度合同", amount: "1000", ...fields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post("/contracts", { body: { customerId, name: "年度合同", amount: "1000", ...fields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 
 const pay = async (contractId: string, amount: string, fields: object = {}) => {
-  const answer = await admin.post("/payments", { body: { contractId, amount, paidAt: "2026-01-31", ...fields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post("/payments", { body: { contractId, amount, paidAt: "2026-01-31", ...fields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 
 const read = async (contractId: string) => (await admin.get(`/contracts/${contractId}`)).body;
@@ -105,10 +105,10 @@ test.each([
   ["receivedAmount", "1", "UNKNOWN_FIELD"],
   ["contractId", randomUUID(), "UNKNOWN_FIELD"],
 ])("a contract with %s %s is a BAD_REQUEST that names the field", async (field, value, code) => {
-  const answer = await admin.post("/contracts", {
+  const response = await admin.post("/contracts", {
     body: { customerId, name: "Bad", amount: "1", startDate: "2026-01-01", [field]: value },
   });
-  expect([answer.status, answer.body.details.fields]).toEqual([400, [expect.objectContaining({ path: field, code })]]);
+  expect([response.status, response.body.details.fields]).toEqual([400, [expect.objectContaining({ path: field, code })]]);
 });
 
 test("an end is compared with the start that the contract has", async () => {
@@ -153,11 +153,11 @@ describe("numbers", () => {
     const of = await customer("Of numbers", own);
     const year = new Date().getUTCFullYear();
     await own.post("/contracts", { body: { customerId: of, name: "Given", amount: "1", number: `c-${year}-000003` } });
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 40 }, (_, index) => own.post("/contracts", { body: { customerId: of, name: `At once ${index}`, amount: "1" } })),
     );
-    expect(answers.map((answer) => answer.status)).toEqual(Array(40).fill(201));
-    const numbers = answers.map((answer) => answer.body.number).sort();
+    expect(responses.map((response) => response.status)).toEqual(Array(40).fill(201));
+    const numbers = responses.map((response) => response.body.number).sort();
     expect(numbers).toEqual(
       [1, 2, ...Array.from({ length: 38 }, (_, index) => index + 4)].map((n) => `C-${year}-${String(n).padStart(6, "0")}`),
     );
@@ -240,9 +240,9 @@ describe("with payments", () => {
       ...Array.from({ length: 10 }, () => admin.post("/payments", { body: { ...body, contractId: contractId.toUpperCase() } })),
     ]);
     expect(voided?.status).toBe(200);
-    expect(new Set(payments.map((answer) => answer.status)).isSubsetOf(new Set([201, 409]))).toBe(true);
+    expect(new Set(payments.map((response) => response.status)).isSubsetOf(new Set([201, 409]))).toBe(true);
     expect((await admin.post("/payments", { body })).status).toBe(409);
-    const taken = payments.filter((answer) => answer.status === 201).length;
+    const taken = payments.filter((response) => response.status === 201).length;
     expect((await read(contractId)).receivedAmount).toBe(`${taken}.00`);
   });
 });
@@ -338,12 +338,12 @@ describe("where the tenant rejects overpaying", () => {
 
   test("payments and lower amounts at once never come to more received than the amount", async () => {
     const { own, contractId, register, change } = await rejecting();
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 30 }, (_, index) => (index % 3 ? register("5") : change({ amount: String(100 - index) }))),
     );
-    expect(new Set(answers.map(({ status }) => status)).isSubsetOf(new Set([200, 201, 409]))).toBe(true);
+    expect(new Set(responses.map(({ status }) => status)).isSubsetOf(new Set([200, 201, 409]))).toBe(true);
     const { amount, receivedAmount, overpaid } = (await own.get(`/contracts/${contractId}`)).body;
     expect([Number(receivedAmount) <= Number(amount), overpaid]).toEqual([true, false]);
-    expect(answers.some(({ status }) => status === 409)).toBe(true);
+    expect(responses.some(({ status }) => status === 409)).toBe(true);
   });
 });

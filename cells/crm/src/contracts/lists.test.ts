@@ -51,8 +51,8 @@ test.each([
   const sums: Record<string, { count: number; amount: number; received: number; outstanding: number }> = {};
   let cursor: string | null = "";
   while (cursor !== null) {
-    const answer = await own.get(`/contracts?pageSize=2&reveal=amount,receivedAmount,outstandingAmount&cursor=${cursor}${query}`);
-    for (const row of answer.body.data) {
+    const response = await own.get(`/contracts?pageSize=2&reveal=amount,receivedAmount,outstandingAmount&cursor=${cursor}${query}`);
+    for (const row of response.body.data) {
       const sum = sums[row.currency] ?? { count: 0, amount: 0, received: 0, outstanding: 0 };
       sums[row.currency] = {
         count: sum.count + 1,
@@ -61,7 +61,7 @@ test.each([
         outstanding: sum.outstanding + Number(row.outstandingAmount),
       };
     }
-    cursor = answer.body.nextCursor;
+    cursor = response.body.nextCursor;
   }
   const totals = await totalsOf(own, query);
   expect(Object.keys(totals).sort()).toEqual(Object.keys(sums).sort());

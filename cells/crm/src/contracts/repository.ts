@@ -1,9 +1,9 @@
-import { type Condition, currencyCodes, type ListRequest, Lists } from "@cell/cell";
+import { type Condition, currencyCodes, type ListRequest, ListRunner } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
-import { keptKey, keptLive } from "../customers/repository.ts";
+import { storedKey, storedLive } from "../customers/repository.ts";
 import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf, type Visibility } from "../visibility.ts";
@@ -85,13 +85,13 @@ const insertRow = statement((p: Parameters<Stored>) =>
   db
     .insertInto("contracts")
     .columns(stored)
-    .expression(db.selectNoFrom(selectionOf(p, stored)).where(keptLive(p.customerId))),
+    .expression(db.selectNoFrom(selectionOf(p, stored)).where(storedLive(p.customerId))),
 );
 
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("contracts")
-    .set({ ...(valuesOf(p, changeable) as object), numberKey: keptKey("number", p.number, p.numberKey) } as never)
+    .set({ ...(valuesOf(p, changeable) as object), numberKey: storedKey("number", p.number, p.numberKey) } as never)
     .where("contractId", "=", p.contractId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
@@ -192,13 +192,13 @@ export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
   return tx.run(moveAll, { from, to, now });
 }
 
-export const lists = new Lists<Contract>({
+export const lists = new ListRunner<Contract>({
   resource: contract,
   select: live,
   id: "contractId",
   countsDependOn: ["contract", "customer"],
   defaultSort: "-createdAt",
-  visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contracts", owner) }),
+  visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contracts", owner) }),
   fields: {
     contractId: { type: "uuid" },
     customerId: { type: "uuid" },
@@ -223,7 +223,7 @@ export const lists = new Lists<Contract>({
 
 /** The contracts that count for what a customer owes and is worth: neither drafts nor void ones. */
 export const agreed: Condition = {
-  shape: "agreed",
+  cacheKey: "agreed",
   values: [owingNothing],
   sql: ([statuses]) => sql<boolean>`status <> all(${statuses}::text[])`,
 };

@@ -1,17 +1,17 @@
 import {
+  applyPatch,
   audited,
-  type Call,
-  type CallOf,
   type Cell,
-  changed,
-  checked,
   endpoint,
   equals,
   id,
   idParams,
-  listAnswer,
   listOf,
   listQuery,
+  listResponse,
+  type RequestContext,
+  type RequestContextOf,
+  requireVersion,
   settingsOf,
   withoutMasked,
 } from "@cell/cell";
@@ -23,14 +23,14 @@ import { yearOf } from "../calendar.ts";
 import * as customers from "../customers/repository.ts";
 import * as opportunities from "../opportunities/repository.ts";
 import { effective } from "../settings/domain.ts";
-import { presentTotals, totalsAnswer } from "../totals.ts";
-import { namedId, sightOf, type Visibility, visibility } from "../visibility.ts";
+import { presentTotals, totalsResponse } from "../totals.ts";
+import { namedId, recordVisibility, type Visibility, visibility } from "../visibility.ts";
 import { checkChange, checkOverpaid, datedIn, generatedNumber, newContract, settled, written } from "./domain.ts";
 import * as contracts from "./repository.ts";
 import { type Contract, contract, contractDeleted, contractInput, contractPatch, contractStatuses, contractTotal } from "./schema.ts";
 
 const tag = "Contracts";
-const sight = sightOf(contract, contracts.ownedBy);
+const readableBy = recordVisibility(contract, contracts.ownedBy);
 
 const listContracts = endpoint({
   method: "get",
@@ -44,7 +44,7 @@ const listContracts = endpoint({
     status: z.enum(contractStatuses).optional().meta({ description: "Only those of this status" }),
   }),
   status: 200,
-  answer: listOf(contract, listAnswer(contract, { totals: totalsAnswer(contractTotal) })),
+  response: listOf(contract, listResponse(contract, { totals: totalsResponse(contractTotal) })),
 });
 
 const createContract = endpoint({
@@ -56,10 +56,10 @@ const createContract = endpoint({
   description: "Idempotent by X-Request-ID. A number that a live contract has is 409 CONFLICT with `details.existingId`.",
   body: contractInput,
   status: 201,
-  answer: contract,
+  response: contract,
   versioned: true,
-  refusals: [404],
-  sight,
+  errorResponses: [404],
+  visibility: readableBy,
 });
 
 const getContract = endpoint({
@@ -70,7 +70,7 @@ const getContract = endpoint({
   summary: "Read a contract",
   params: idParams,
   status: 200,
-  answer: contract,
+  response: contract,
   versioned: true,
 });
 
@@ -84,11 +84,11 @@ const changeContract = endpoint({
     "An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.",
   params: idParams,
   body: contractPatch,
-  example: { body: { status: "completed" }, answer: { status: "completed" } },
+  example: { body: { status: "completed" }, response: { status: "completed" } },
   status: 200,
-  answer: contract,
+  response: contract,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const deleteContract = endpoint({
@@ -100,9 +100,9 @@ const deleteContract = endpoint({
   description: "One with payments is 409 CONFLICT: it can be made void.",
   params: idParams,
   status: 200,
-  answer: contractDeleted,
+  response: contractDeleted,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 /** The contracts' routes. */
@@ -112,73 +112,73 @@ export function contractRoutes(cell: Cell): void {
       Object.entries({ customerId, opportunityId, status }).flatMap(([field, value]) =>
         value === undefined ? [] : [equals(field, value)],
       ),
-    extra: async (call, _, request) => presentTotals(contractTotal, await contracts.totals(call.tenant.reader(), request), call),
+    extra: async (context, _, request) => presentTotals(contractTotal, await contracts.totals(context.tenant.reader(), request), context),
   });
 
   cell.command(createContract, create);
 
-  cell.read(getContract, "Contract", (call, tenant) => contracts.findRow(tenant, call.params.id, visibility(call)));
+  cell.read(getContract, "Contract", (context, tenant) => contracts.findRow(tenant, context.params.id, visibility(context)));
 
   cell.command(changeContract, change);
 
-  cell.command(deleteContract, async (call, tx) => {
-    const current = await lockedForChange(call, tx);
+  cell.command(deleteContract, async (context, tx) => {
+    const current = await lockedForChange(context, tx);
     if (await contracts.hasPayments(tx, current.contractId))
       throw new Problem("CONFLICT", "A contract with payments cannot be deleted; it can be made void");
     return {
-      changes: [contracts.remove(tx, current.contractId, current.version, call.now)],
+      changes: [contracts.remove(tx, current.contractId, current.version, context.now)],
       audit: [audited("delete", contract, current, { ...current, version: current.version + 1 })],
       body: { contractId: current.contractId, deleted: true as const },
     };
   });
 }
 
-async function create(call: CallOf<typeof createContract>, tx: TenantTx) {
-  const input = withoutMasked(contract.sensitive, undefined, call.body);
-  const { currency, timezone } = effective(await settingsOf(call.tenant));
-  const owner = visibility(call);
+async function create(context: RequestContextOf<typeof createContract>, tx: TenantTx) {
+  const input = withoutMasked(contract.sensitive, undefined, context.body);
+  const { currency, timezone } = effective(await settingsOf(context.tenant));
+  const owner = visibility(context);
   if (!(await customers.find(tx, input.customerId, owner))) throw notFound("Customer", { field: "customerId" });
   if (input.opportunityId) await checkOpportunity(tx, input.opportunityId, input.customerId, owner);
-  const number = input.number ?? (await freeNumber(tx, yearOf(call.now, timezone)));
+  const number = input.number ?? (await freeNumber(tx, yearOf(context.now, timezone)));
   const made = newContract(input, {
     contractId: uuidv7(),
     number,
     currency: input.currency ?? currency,
     timezone,
-    now: call.now,
+    now: context.now,
   });
   return {
     changes: [contracts.insert(tx, written(made))] as const,
     audit: [audited("create", contract, {}, written(made))] as const,
     body: made,
-    conflicts: input.number === undefined ? generatedConflict : numberConflict(call, number),
+    conflicts: input.number === undefined ? generatedConflict : numberConflict(context, number),
   };
 }
 
-async function change(call: CallOf<typeof changeContract>, tx: TenantTx) {
-  const { timezone, payments: policy } = effective(await settingsOf(call.tenant));
-  const current = await lockedForChange(call, tx);
-  const patch = datedIn(timezone, withoutMasked(contract.sensitive, current, call.body));
-  const next = changed<Contract>(current, patch, call.now);
+async function change(context: RequestContextOf<typeof changeContract>, tx: TenantTx) {
+  const { timezone, payments: policy } = effective(await settingsOf(context.tenant));
+  const current = await lockedForChange(context, tx);
+  const patch = datedIn(timezone, withoutMasked(contract.sensitive, current, context.body));
+  const next = applyPatch<Contract>(current, patch, context.now);
   if (next === current) return { changes: [] as const, audit: [] as const, body: current, resourceId: current.contractId };
   checkChange(current, next);
   checkOverpaid(current, next, policy.overpay);
   if (next.opportunityId && next.opportunityId !== current.opportunityId)
-    await checkOpportunity(tx, next.opportunityId, current.customerId, visibility(call));
+    await checkOpportunity(tx, next.opportunityId, current.customerId, visibility(context));
   if (next.currency !== current.currency && (await contracts.hasPayments(tx, current.contractId)))
     throw new Problem("CONFLICT", "The currency of a contract with payments cannot be changed", { details: { field: "currency" } });
   return {
     changes: [contracts.update(tx, written(next), current.version)] as const,
     audit: [audited("update", contract, written(current), written(next))] as const,
     body: settled(next),
-    conflicts: numberConflict(call, next.number),
+    conflicts: numberConflict(context, next.number),
   };
 }
 
 /** The contract of the path, locked: each payment counts its version up, and a change must not lose to a stream of them. */
-async function lockedForChange(call: Call<{ id: string }>, tx: TenantTx): Promise<Contract> {
+async function lockedForChange(context: RequestContext<{ id: string }>, tx: TenantTx): Promise<Contract> {
   await tx.begin();
-  return checked(call, tx, contract, await contracts.findLocked(tx, call.params.id, visibility(call)));
+  return requireVersion(context, tx, contract, await contracts.findLocked(tx, context.params.id, visibility(context)));
 }
 
 /** Throws NOT_FOUND for an opportunity that the caller does not see, BAD_REQUEST for another customer's. */
@@ -196,13 +196,13 @@ async function freeNumber(tx: TenantTx, year: number): Promise<string> {
   }
 }
 
-function numberConflict(call: Call, number: string) {
+function numberConflict(context: RequestContext, number: string) {
   return {
     contracts_number_key: async () =>
       new Problem("CONFLICT", "A contract with this number exists", {
         details: {
           field: "number",
-          existingId: await namedId(call, contracts.ownedBy, await contracts.idOfNumber(call.tenant.reader(), number)),
+          existingId: await namedId(context, contracts.ownedBy, await contracts.idOfNumber(context.tenant.reader(), number)),
         },
       }),
   };

@@ -1,4 +1,4 @@
-import { amountFigure, answer, currencyCode, id, money, nameText, resource, uniqueText } from "@cell/cell";
+import { amountFigure, currencyCode, id, money, nameText, resource, response, uniqueText } from "@cell/cell";
 import { z } from "zod";
 import { day, moment } from "../calendar.ts";
 
@@ -67,10 +67,10 @@ export type ContractInput = z.infer<typeof contractInput>;
 export const contractPatch = z.strictObject(fields).partial().meta({ id: "ContractPatch" });
 export type ContractPatch = z.infer<typeof contractPatch>;
 
-export const contractDeleted = answer(z.object({ contractId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContractDeleted" }));
+export const contractDeleted = response(z.object({ contractId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContractDeleted" }));
 
 /** What contracts of one currency come to. */
-export const contractTotal = answer(
+export const contractTotal = response(
   z
     .object({ currency: z.string(), count: z.int(), amount: money(), received: money(), outstanding: money() })
     .meta({ id: "ContractTotal" }),

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { byCurrency, startCrm } from "../testing.ts";
 
 /** The messaging cell, as its document says it answers; or one that hangs. */
-let answers: "conversations" | "nothing" | "nonsense" | "forbidden" = "conversations";
+let responses: "conversations" | "nothing" | "nonsense" | "forbidden" = "conversations";
 let messaging: Server;
 let cell: TestCell;
 let tenantId: string;
@@ -16,11 +16,11 @@ let customerId: string;
 
 beforeAll(async () => {
   messaging = createServer((request, response) => {
-    if (answers === "nothing") return;
+    if (responses === "nothing") return;
     const { "x-cell-assertion": assertion, "x-request-id": requestId } = request.headers;
     verifyAssertion(testAssertionKeys, "messaging", String(assertion), String(requestId), Math.floor(Date.now() / 1000));
-    if (answers === "forbidden") response.statusCode = 403;
-    const body = answers === "nonsense" ? { hello: "world" } : { total: 1, data: [{ conversationId: "c-1", unread: 2 }] };
+    if (responses === "forbidden") response.statusCode = 403;
+    const body = responses === "nonsense" ? { hello: "world" } : { total: 1, data: [{ conversationId: "c-1", unread: 2 }] };
     response.setHeader("content-type", "application/json").end(JSON.stringify(body));
   });
   await new Promise<void>((resolve) => messaging.listen(0, "127.0.0.1", resolve));
@@ -43,15 +43,15 @@ afterAll(async () => {
 });
 
 async function made(path: string, body: object) {
-  const answer = await admin.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 const view = (client = admin, query = "") => client.get(`/customers/${customerId}/360${query}`);
 
 test("one answer holds every section, with totals that equal the lists' and the ten newest", async () => {
-  answers = "conversations";
+  responses = "conversations";
   const { body, status } = await view();
   expect(status).toBe(200);
   expect(body.customer).toMatchObject({ name: "Seen from all sides", contactPhone: "13800138000" });
@@ -88,9 +88,9 @@ test("the timeline merges changes, stage moves and payments, newest first, and i
   const seen: { at: string; id: string; type: string }[] = [];
   let cursor: string | null = "";
   for (let step = 0; cursor !== null && step < 20; step++) {
-    const answer = await view(admin, `?include=timeline${cursor ? `&timelineCursor=${cursor}` : ""}`);
-    seen.push(...answer.body.timeline.items);
-    cursor = answer.body.timeline.nextCursor;
+    const response = await view(admin, `?include=timeline${cursor ? `&timelineCursor=${cursor}` : ""}`);
+    seen.push(...response.body.timeline.items);
+    cursor = response.body.timeline.nextCursor;
   }
   expect(new Set(seen.map((item) => `${item.type} ${item.id}`)).size).toBe(seen.length);
   expect(seen.map((item) => item.at)).toEqual(
@@ -106,7 +106,7 @@ test("the timeline merges changes, stage moves and payments, newest first, and i
 });
 
 test.each(["nothing", "nonsense"] as const)("a messaging cell that answers %s leaves a warning, not a failure", async (how) => {
-  answers = how;
+  responses = how;
   const { body, status } = await view(admin, "?include=customer,conversations");
   expect(status).toBe(200);
   expect(body.conversations).toEqual({ unavailable: true });
@@ -114,7 +114,7 @@ test.each(["nothing", "nonsense"] as const)("a messaging cell that answers %s le
 });
 
 test("conversations that the messaging cell refuses to the caller are forbidden, without a warning", async () => {
-  answers = "forbidden";
+  responses = "forbidden";
   const { body } = await view(admin, "?include=conversations");
   expect([body.conversations, body.warnings]).toEqual([{ forbidden: true }, []]);
 });
@@ -142,7 +142,7 @@ test("amounts equal the totals of the customer's lists in every currency; drafts
 });
 
 test("what the caller may not read is masked", async () => {
-  answers = "conversations";
+  responses = "conversations";
   const { body } = await view(cell.client(tenantId, { permissions: ["crm:read"] }));
   expect(body.customer.contactPhone).toBe("138****8000");
   expect([body.opportunities.openAmount, body.contracts.received, body.summary.lifetimeValue]).toEqual(["****", "****", "****"]);

@@ -1,4 +1,4 @@
-import { type Call, type Cell, endpoint, idParams, settingsOf } from "@cell/cell";
+import { type Cell, endpoint, idParams, type RequestContext, settingsOf } from "@cell/cell";
 import { badField } from "@cell/problem";
 import { z } from "zod";
 import * as contacts from "../contacts/repository.ts";
@@ -37,18 +37,18 @@ const getCustomer360 = endpoint({
   params: idParams,
   query,
   status: 200,
-  answer: customer360,
+  response: customer360,
 });
 
-export type ViewCall = Call<{ id: string }, z.infer<typeof query>>;
+export type ViewContext = RequestContext<{ id: string }, z.infer<typeof query>>;
 
 /** The route of the 360 view. */
 export function customer360Routes(cell: Cell, readConversations: ReadConversations): void {
-  cell.read(getCustomer360, "Customer", async (call, tenant) => {
-    const found = await customers.find(tenant, call.params.id, visibility(call));
+  cell.read(getCustomer360, "Customer", async (context, tenant) => {
+    const found = await customers.find(tenant, context.params.id, visibility(context));
     if (!found) return undefined;
-    const wanted = sectionsOf(call.query.include);
-    const view = new View(call, tenant, effective(await settingsOf(call.tenant)));
+    const wanted = sectionsOf(context.query.include);
+    const view = new View(context, tenant, effective(await settingsOf(context.tenant)));
     const sections: Record<SectionName, () => Promise<unknown>> = {
       customer: async () => view.customer(found),
       contacts: () => view.section("/contacts", contacts.lists),
@@ -60,8 +60,8 @@ export function customer360Routes(cell: Cell, readConversations: ReadConversatio
       summary: () => view.summary(),
     };
     const entries = await Promise.all(wanted.map(async (name) => [name, await sections[name]()] as const));
-    if (view.revealed.length > 0) await cell.record(call, view.revealed);
-    return { ...Object.fromEntries(entries), generatedAt: call.now, warnings: view.warnings };
+    if (view.revealed.length > 0) await cell.record(context, view.revealed);
+    return { ...Object.fromEntries(entries), generatedAt: context.now, warnings: view.warnings };
   });
 }
 

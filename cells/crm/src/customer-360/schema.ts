@@ -1,4 +1,4 @@
-import { answer, type Presenter, report, sensitive } from "@cell/cell";
+import { type Presenter, report, response, sensitive } from "@cell/cell";
 import { z } from "zod";
 import { contact } from "../contacts/schema.ts";
 import { contract } from "../contracts/schema.ts";
@@ -47,7 +47,7 @@ export const opportunitySums = sums("openAmount", "weightedAmount", "wonAmount")
 export const contractSums = sums("amount", "received", "outstanding");
 export const lifetimeSums = sums("lifetimeValue");
 
-function shapeOf<Row extends object>({ answer: schema }: Presenter<Row>): z.ZodRawShape {
+function shapeOf<Row extends object>({ responseSchema: schema }: Presenter<Row>): z.ZodRawShape {
   return (schema as z.ZodObject).shape;
 }
 
@@ -93,21 +93,21 @@ const timelineItem = z
   .meta({ id: "TimelineItem" });
 export type TimelineItem = Required<Omit<z.infer<typeof timelineItem>, "_masked">>;
 
-export const customer360 = answer(
+export const customer360 = response(
   z
     .object({
-      customer: customer.answer.optional(),
-      contacts: section(contact.answer).optional(),
-      opportunities: section(opportunity.answer, {
+      customer: customer.responseSchema.optional(),
+      contacts: section(contact.responseSchema).optional(),
+      opportunities: section(opportunity.responseSchema, {
         open: z.int(),
         won: z.int(),
         lost: z.int(),
         ...shapeOf(opportunitySums),
       }).optional(),
-      contracts: section(contract.answer, { active: z.int(), ...shapeOf(contractSums) })
+      contracts: section(contract.responseSchema, { active: z.int(), ...shapeOf(contractSums) })
         .optional()
         .meta({ description: "Its amounts are those of the contracts that are neither drafts nor void" }),
-      payments: section(payment.answer).optional(),
+      payments: section(payment.responseSchema).optional(),
       timeline: z
         .object({ items: z.array(timelineItem), nextCursor: z.string().nullable() })
         .optional()

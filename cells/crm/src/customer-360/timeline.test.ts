@@ -45,9 +45,9 @@ function caller(userId: string, scope: "own" | "tenant", ...permissions: Permiss
 }
 
 async function made(client: TestClient, path: string, body: object) {
-  const answer = await client.post(path, { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await client.post(path, { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 /** All pages of the timeline. */
@@ -56,11 +56,11 @@ async function timeline(client: TestClient, query = ""): Promise<{ items: Item[]
   let text = "";
   for (let cursor: string | null = ""; cursor !== null; ) {
     const page = cursor === "" ? "" : `&timelineCursor=${cursor}`;
-    const answer = await client.get(`/customers/${customerId}/360?include=timeline${page}${query}`);
-    expect(answer.status, answer.text).toBe(200);
-    items.push(...answer.body.timeline.items);
-    text += answer.text;
-    cursor = answer.body.timeline.nextCursor;
+    const response = await client.get(`/customers/${customerId}/360?include=timeline${page}${query}`);
+    expect(response.status, response.text).toBe(200);
+    items.push(...response.body.timeline.items);
+    text += response.text;
+    cursor = response.body.timeline.nextCursor;
   }
   return { items, text };
 }

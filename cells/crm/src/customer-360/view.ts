@@ -1,9 +1,9 @@
 import {
   type AuditDraft,
   type Condition,
-  clearance,
   equals,
-  type Lists,
+  fieldAccess,
+  type ListRunner,
   type Presenter,
   type Resource,
   type Revealed,
@@ -31,7 +31,7 @@ import { db } from "../tables.ts";
 import { visibility } from "../visibility.ts";
 import type { ReadConversations } from "./messaging.ts";
 import * as repository from "./repository.ts";
-import type { ViewCall } from "./routes.ts";
+import type { ViewContext } from "./routes.ts";
 import { contractSums, lifetimeSums, opportunitySums, type SectionName, type TimelineItem } from "./schema.ts";
 
 /** The sensitive fields of all sections. */
@@ -42,7 +42,7 @@ export const sensitive: Readonly<Record<string, SensitiveKind>> = Object.assign(
 
 /** The sections of one customer, as one caller may see them. */
 export class View {
-  readonly #call: ViewCall;
+  readonly #call: ViewContext;
   readonly #tenant: TenantDb;
   readonly #exchange: Exchange;
   readonly #reveal: Revealed;
@@ -69,7 +69,7 @@ export class View {
   /** The timeline's first page. */
   readonly #newest = once(() => this.#timeline(undefined));
 
-  constructor(call: ViewCall, tenant: TenantDb, exchange: Exchange) {
+  constructor(call: ViewContext, tenant: TenantDb, exchange: Exchange) {
     this.#call = call;
     this.#tenant = tenant;
     this.#exchange = exchange;
@@ -77,18 +77,18 @@ export class View {
   }
 
   customer(found: Customer) {
-    const { clear } = clearance(this.#call.caller, "detail");
+    const { clear } = fieldAccess(this.#call.caller, "detail");
     const cleared = { clear, revealed: this.#reveal.fields };
     this.#audit(customer, [found], clear);
     return customer.present(found, cleared, this.#tenant.tenantId);
   }
 
   /** The newest records of a list, under the list's own rules. */
-  async section<Row extends object>(path: string, lists: Lists<Row>) {
-    const { resource } = lists.listing;
+  async section<Row extends object>(path: string, lists: ListRunner<Row>) {
+    const { resource } = lists.definition;
     const page = await lists.page(this.#tenant, await this.#request(lists), { pageSize: 10, total: "exact", cursor: "" });
     const rows = page.rows.objects();
-    const cleared = clearance(this.#call.caller, "list", this.#reveal.fields);
+    const cleared = fieldAccess(this.#call.caller, "list", this.#reveal.fields);
     this.#audit(resource, rows, cleared.clear);
     return {
       total: page.total,
@@ -175,7 +175,7 @@ export class View {
     };
   }
 
-  #request<Row extends object>(lists: Lists<Row>, ...more: Condition[]) {
+  #request<Row extends object>(lists: ListRunner<Row>, ...more: Condition[]) {
     return lists.resolve(this.#call.tenant, {}, this.#call.caller, [equals("customerId", this.#call.params.id), ...more]);
   }
 
@@ -185,7 +185,7 @@ export class View {
 
   /** An item as the caller may see it: its changes masked as in a list, where a request came from for who reads the trail. */
   #item({ requestId, ip, userAgent, ...item }: TimelineItem) {
-    const shown = maskedEntry(item, resources.get(item.resourceType), clearance(this.#call.caller, "list", this.#reveal.fields));
+    const shown = maskedEntry(item, resources.get(item.resourceType), fieldAccess(this.#call.caller, "list", this.#reveal.fields));
     return this.#call.caller.permissions.includes("audit:read") ? { ...shown, requestId, ip, userAgent } : shown;
   }
 
@@ -193,7 +193,7 @@ export class View {
   #sums<Row extends object>(of: Presenter<Row>, rows: readonly Sums[], names: readonly string[]): object {
     const basis = basisOf(rows, this.#exchange);
     const amounts = { ...plainAmounts(rows, names, basis), currency: basis.currency, byCurrency: byCurrency(rows, names) };
-    return of.present(amounts as unknown as Row, clearance(this.#call.caller, "detail"), this.#tenant.tenantId);
+    return of.present(amounts as unknown as Row, fieldAccess(this.#call.caller, "detail"), this.#tenant.tenantId);
   }
 
   /** Notes whose personal data are shown on request, beyond what the caller sees anyway. */

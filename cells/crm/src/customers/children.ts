@@ -11,13 +11,13 @@ export interface CustomerMove {
 }
 
 /** Moves one kind of records that belong to customers, now, inside the merge's transaction; resolves to their audit entries. */
-export type MoveChildren = (tx: TenantTx, move: CustomerMove) => Promise<AuditDraft[]>;
+export type ReassignOnMerge = (tx: TenantTx, move: CustomerMove) => Promise<AuditDraft[]>;
 
 /** A resource's part in a merge, out of its repository's move. */
 export function movesWithCustomer<Row extends object>(
   resource: Resource<Row>,
   move: (tx: TenantTx, move: CustomerMove) => Promise<Partial<Row>[]>,
-): MoveChildren {
+): ReassignOnMerge {
   return async (tx, { from, to, ...by }) => {
     const moved = await move(tx, { from, to, ...by });
     return moved.map((row) => ({

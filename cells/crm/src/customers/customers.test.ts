@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, keptAnswers, startCrm } from "../testing.ts";
+import { auditOf, keptResponses, startCrm } from "../testing.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -18,9 +18,9 @@ const example = { name: "某某公司", contactPhone: "13800138000", contactEmai
 let made = 0;
 
 async function create(fields: object = {}): Promise<{ customerId: string; version: number; name: string }> {
-  const answer = await admin.post("/customers", { body: { name: `Customer ${++made}`, ...fields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post("/customers", { body: { name: `Customer ${++made}`, ...fields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 }
 
 describe("creating a customer", () => {
@@ -76,12 +76,12 @@ describe("creating a customer", () => {
   });
 
   test("every bad field is named at once, and nothing is written", async () => {
-    const answer = await admin.post("/customers", {
+    const response = await admin.post("/customers", {
       body: { name: "  ", contactPhone: "abc", status: "gone", level: 7, colour: "red" },
       key: "bad-fields",
     });
-    expect(answer.status).toBe(400);
-    expect(answer.body.details.fields.map((field: { path: string; code: string }) => [field.path, field.code]).sort()).toEqual([
+    expect(response.status).toBe(400);
+    expect(response.body.details.fields.map((field: { path: string; code: string }) => [field.path, field.code]).sort()).toEqual([
       ["colour", "UNKNOWN_FIELD"],
       ["contactPhone", "INVALID_FORMAT"],
       ["level", "INVALID_FORMAT"],
@@ -107,24 +107,24 @@ describe("creating a customer", () => {
 
   test("fifty identical creates at once leave one row, one key and one audit entry, and each answer is the same one", async () => {
     const body = { name: "Fifty at once" };
-    const answers = await Promise.all(Array.from({ length: 50 }, () => admin.post("/customers", { body, key: "fifty" })));
-    const done = answers.filter((answer) => answer.status === 201);
+    const responses = await Promise.all(Array.from({ length: 50 }, () => admin.post("/customers", { body, key: "fifty" })));
+    const done = responses.filter((response) => response.status === 201);
     expect(done.length).toBeGreaterThan(0);
-    expect(new Set(done.map((answer) => answer.text)).size).toBe(1);
-    expect(done.filter((answer) => answer.headers.get("idempotency-replayed") === null)).toHaveLength(1);
-    for (const answer of answers.filter((given) => given.status !== 201)) expect(answer.body.details.reason).toBe("IN_PROGRESS");
+    expect(new Set(done.map((response) => response.text)).size).toBe(1);
+    expect(done.filter((response) => response.headers.get("idempotency-replayed") === null)).toHaveLength(1);
+    for (const response of responses.filter((given) => given.status !== 201)) expect(response.body.details.reason).toBe("IN_PROGRESS");
     expect(await auditOf(tenantId, done[0]?.body.customerId)).toHaveLength(1);
     expect((await admin.get("/customers?keyword=Fifty at once")).body.total).toBe(1);
   });
 
   test("thirty-two creates of one name under different keys leave one", async () => {
-    const before = await keptAnswers(tenantId);
-    const answers = await Promise.all(
+    const before = await keptResponses(tenantId);
+    const responses = await Promise.all(
       Array.from({ length: 32 }, (_, index) => admin.post("/customers", { body: { name: "One of many" }, key: `many-${index}` })),
     );
-    expect(answers.filter((answer) => answer.status === 201)).toHaveLength(1);
-    expect(answers.filter((answer) => answer.body.code === "DUPLICATE_NAME")).toHaveLength(31);
-    expect(await keptAnswers(tenantId)).toBe(before + 1);
+    expect(responses.filter((response) => response.status === 201)).toHaveLength(1);
+    expect(responses.filter((response) => response.body.code === "DUPLICATE_NAME")).toHaveLength(31);
+    expect(await keptResponses(tenantId)).toBe(before + 1);
   });
 
   test("the same key on another path, by another caller or in another tenant is another request", async () => {
@@ -144,9 +144,9 @@ describe("creating a customer", () => {
     const request = { body: { name: "No key of mine" }, headers: { "x-request-id": "made-by-gateway" } };
     // The assertion binds the id: one that was signed for another id is refused.
     expect((await admin.post("/customers", request)).status).toBe(401);
-    const before = await keptAnswers(tenantId);
+    const before = await keptResponses(tenantId);
     await admin.post("/customers", { body: { name: "Without a key" } });
-    expect(await keptAnswers(tenantId)).toBe(before);
+    expect(await keptResponses(tenantId)).toBe(before);
   });
 
   test("Idempotency-Key wins over X-Request-ID; a malformed one is refused", async () => {
@@ -199,16 +199,16 @@ describe("reading a customer", () => {
   test("what does not exist, what is no id and what is another tenant's are the same 404", async () => {
     const other = await cell.tenant();
     const foreign = await cell.client(other).post("/customers", { body: { name: "Foreign" } });
-    const answers = await Promise.all([randomUUID(), "abc", foreign.body.customerId].map((id) => admin.get(`/customers/${id}`)));
-    for (const answer of answers) expect([answer.status, answer.body.code]).toEqual([404, "NOT_FOUND"]);
+    const responses = await Promise.all([randomUUID(), "abc", foreign.body.customerId].map((id) => admin.get(`/customers/${id}`)));
+    for (const response of responses) expect([response.status, response.body.code]).toEqual([404, "NOT_FOUND"]);
   });
 });
 
 describe("changing a customer", () => {
   test("a field that is left out stays, null clears, the version goes up by one and one entry is written", async () => {
     const { customerId } = await create({ industry: "retail", level: "A" });
-    const answer = await admin.patch(`/customers/${customerId}`, { body: { industry: null, notes: "called" } });
-    expect(answer.body).toMatchObject({ industry: null, level: "A", notes: "called", version: 2 });
+    const response = await admin.patch(`/customers/${customerId}`, { body: { industry: null, notes: "called" } });
+    expect(response.body).toMatchObject({ industry: null, level: "A", notes: "called", version: 2 });
     const [, entry] = await auditOf(tenantId, customerId);
     expect(entry).toMatchObject({ action: "update", resource_version: 2 });
     expect(entry?.changes).toEqual([
@@ -241,10 +241,10 @@ describe("changing a customer", () => {
 
   test("twenty changes at once without If-Match all happen, one after the other", async () => {
     const { customerId } = await create();
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 20 }, (_, index) => admin.patch(`/customers/${customerId}`, { body: { customFields: { [`f${index}`]: 1 } } })),
     );
-    expect(answers.map((answer) => answer.status)).toEqual(Array(20).fill(200));
+    expect(responses.map((response) => response.status)).toEqual(Array(20).fill(200));
     expect((await admin.get(`/customers/${customerId}`)).body.version).toBe(21);
     expect(await auditOf(tenantId, customerId)).toHaveLength(21);
   });
@@ -261,8 +261,8 @@ describe("changing a customer", () => {
   test("a name cannot be changed into another's", async () => {
     const taken = await create();
     const { customerId } = await create();
-    const answer = await admin.patch(`/customers/${customerId}`, { body: { name: taken.name.toUpperCase() } });
-    expect(answer.body).toMatchObject({ code: "DUPLICATE_NAME", details: { existingId: taken.customerId } });
+    const response = await admin.patch(`/customers/${customerId}`, { body: { name: taken.name.toUpperCase() } });
+    expect(response.body).toMatchObject({ code: "DUPLICATE_NAME", details: { existingId: taken.customerId } });
   });
 });
 
@@ -299,8 +299,17 @@ describe("deleting, restoring and merging", () => {
   test("a merge fills the survivor's blanks, removes the others and says where they went", async () => {
     const survivor = await create({ level: "A", tags: ["one"] });
     const source = await create({ level: "B", industry: "food", tags: ["two"] });
-    const answer = await admin.post(`/customers/${survivor.customerId}/merge`, { body: { sourceIds: [source.customerId] }, key: "merge" });
-    expect(answer.body).toMatchObject({ customerId: survivor.customerId, level: "A", industry: "food", tags: ["one", "two"], version: 2 });
+    const response = await admin.post(`/customers/${survivor.customerId}/merge`, {
+      body: { sourceIds: [source.customerId] },
+      key: "merge",
+    });
+    expect(response.body).toMatchObject({
+      customerId: survivor.customerId,
+      level: "A",
+      industry: "food",
+      tags: ["one", "two"],
+      version: 2,
+    });
     const gone = await admin.get(`/customers/${source.customerId}`);
     expect([gone.status, gone.body.details]).toEqual([404, { mergedInto: survivor.customerId }]);
     expect((await admin.post(`/customers/${source.customerId}/restore`)).body.code).toBe("CONFLICT");
@@ -314,12 +323,12 @@ describe("who may do what", () => {
   test("each route refuses who lacks its permission", async () => {
     const reader = cell.client(tenantId, { permissions: ["crm:read"] });
     const { customerId } = await create();
-    for (const answer of [
+    for (const response of [
       await reader.post("/customers", { body: { name: "No" } }),
       await reader.patch(`/customers/${customerId}`, { body: { level: "A" } }),
       await reader.delete(`/customers/${customerId}`),
     ]) {
-      expect([answer.status, answer.body.code]).toEqual([403, "FORBIDDEN"]);
+      expect([response.status, response.body.code]).toEqual([403, "FORBIDDEN"]);
     }
   });
 

@@ -1,4 +1,4 @@
-import { type AuditDraft, audited, changed, fieldProblems, id, withoutMasked } from "@cell/cell";
+import { type AuditDraft, applyPatch, audited, fieldProblems, id, withoutMasked } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { violatedConstraint } from "@cell/postgres";
 import { type FieldProblem, Problem, unavailable } from "@cell/problem";
@@ -80,7 +80,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
     return { data, nameKey: data.name === undefined ? null : nameKey(data.name), idKey: data.customerId ?? null };
   },
 
-  async look(tx, rows) {
+  async lookUp(tx, rows) {
     const ids = rows.flatMap(({ data }) => data.customerId ?? []);
     const found = await bulk.live(
       tx,
@@ -140,18 +140,18 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
         )
       ).map((found) => [nameKey(found.name), found.customerId]),
     );
-    const kept: { id: string; reason: string }[] = [];
+    const stored: { id: string; reason: string }[] = [];
     const removed: Customer[] = [];
     const restored: { before: Customer; after: Customer; named: string[] }[] = [];
     for (const { resourceId, action, resourceVersion, changes: fields } of changes) {
       const record = current.get(resourceId);
-      if (!record) kept.push({ id: resourceId, reason: "DELETED_SINCE" });
-      else if (record.version !== resourceVersion) kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
+      if (!record) stored.push({ id: resourceId, reason: "DELETED_SINCE" });
+      else if (record.version !== resourceVersion) stored.push({ id: resourceId, reason: "CHANGED_SINCE" });
       else if (action === "create") removed.push(record);
       else {
         const former = formerValues(customer, fields) as Partial<Customer>;
         const holder = former.name === undefined ? undefined : holders.get(nameKey(former.name));
-        if (holder !== undefined && holder !== resourceId) kept.push({ id: resourceId, reason: "DUPLICATE_NAME" });
+        if (holder !== undefined && holder !== resourceId) stored.push({ id: resourceId, reason: "DUPLICATE_NAME" });
         else {
           const after = { ...record, ...former, updatedAt: now, version: record.version + 1 };
           restored.push({ before: record, after, named: Object.keys(former).filter((field) => field in customer.sensitive) });
@@ -168,13 +168,13 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
     const audit: AuditDraft[] = [];
     for (const record of removed) {
       if (gone.has(record.customerId)) audit.push(audited("delete", customer, record, { ...record, version: record.version + 1 }));
-      else kept.push({ id: record.customerId, reason: "CHANGED_SINCE" });
+      else stored.push({ id: record.customerId, reason: "CHANGED_SINCE" });
     }
     for (const { before, after, named } of restored) {
       if (back.has(after.customerId)) audit.push(withFields(audited("update", customer, before, after), named, before, after));
-      else kept.push({ id: after.customerId, reason: "CHANGED_SINCE" });
+      else stored.push({ id: after.customerId, reason: "CHANGED_SINCE" });
     }
-    return { audit, kept };
+    return { audit, kept: stored };
   },
 };
 
@@ -232,7 +232,7 @@ function planUpdate(
   const patch = readable(current, values);
   if (Array.isArray(patch)) return failed(row, ...patch);
   const hidden = hiddenFields(customer.sensitive, patch, actor);
-  const same = changed(current, patch, now);
+  const same = applyPatch(current, patch, now);
   const after = same === current && hidden.length > 0 ? { ...current, ...patch, updatedAt: now, version: current.version + 1 } : same;
   if (after === current) return skipped(row);
   if (holder && holder.customerId !== current.customerId && after.name !== current.name)
@@ -247,7 +247,7 @@ function planUpdate(
 function unchanged(current: Customer, values: CustomerPatch, { actor, now }: ImportContext): boolean {
   const patch = readable(current, values);
   if (Array.isArray(patch) || hiddenFields(customer.sensitive, patch, actor).length > 0) return false;
-  return changed(current, patch, now) === current;
+  return applyPatch(current, patch, now) === current;
 }
 
 /** The values without those that came back masked, or what is wrong with these. */

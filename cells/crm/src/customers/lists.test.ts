@@ -29,14 +29,14 @@ beforeAll(async () => {
 });
 afterAll(() => cell.stop());
 
-const names = (answer: { body: { data: { name: string }[] } }) => answer.body.data.map((row) => row.name);
+const names = (response: { body: { data: { name: string }[] } }) => response.body.data.map((row) => row.name);
 
 describe("pages", () => {
   test("a list is newest first, twenty to a page, masked, with the total of all", async () => {
-    const answer = await admin.get("/customers");
-    expect(answer.body).toMatchObject({ total: 45, page: 1, pageSize: 20 });
-    expect(answer.body.data).toHaveLength(20);
-    expect(answer.body.data[0]).toMatchObject({
+    const response = await admin.get("/customers");
+    expect(response.body).toMatchObject({ total: 45, page: 1, pageSize: 20 });
+    expect(response.body.data).toHaveLength(20);
+    expect(response.body.data[0]).toMatchObject({
       name: "Northwind 44",
       contactPhone: "138****8044",
       contactEmail: "c***@example.com",
@@ -70,20 +70,20 @@ describe("pages", () => {
     async (sort) => {
       const pages: string[] = [];
       for (let page = 1; page <= 7; page++) pages.push(...names(await admin.get(`/customers?sort=${sort}&pageSize=7&page=${page}`)));
-      const walked: string[] = [];
+      const read: string[] = [];
       let cursor: string | null = "";
       for (let step = 0; cursor !== null && step < 20; step++) {
-        const answer = await admin.get(`/customers?sort=${sort}&pageSize=7&cursor=${cursor}`);
-        walked.push(...names(answer as never));
-        expect(answer.body.total).toBe(45);
-        cursor = answer.body.nextCursor;
+        const response = await admin.get(`/customers?sort=${sort}&pageSize=7&cursor=${cursor}`);
+        read.push(...names(response as never));
+        expect(response.body.total).toBe(45);
+        cursor = response.body.nextCursor;
         if (step === 2) {
           const passing = await admin.post("/customers", { body: { name: "AAA passing by", contactName: "AAA" } });
           await admin.delete(`/customers/${passing.body.customerId}`);
         }
       }
-      expect(walked).toEqual(pages);
-      expect(new Set(walked).size).toBe(45);
+      expect(read).toEqual(pages);
+      expect(new Set(read).size).toBe(45);
     },
   );
 
@@ -176,8 +176,8 @@ describe("masked fields", () => {
     "filter=contactEmail[in]:contact1@example.com,contact2@example.com",
     "filter=status[eq]:lead or (name[isNull]:true or contactPhone[eq]:13800138003)",
   ])("%s is refused for who may not read them", async (query) => {
-    const answer = await blind().get(`/customers?${query}`);
-    expect([answer.status, answer.body.code]).toEqual([403, "FIELD_MASKED"]);
+    const response = await blind().get(`/customers?${query}`);
+    expect([response.status, response.body.code]).toEqual([403, "FIELD_MASKED"]);
   });
 
   test("whether there is one may be asked for", async () => {
@@ -187,8 +187,8 @@ describe("masked fields", () => {
 
   test("reveal clears a page for who may, with one entry for each record", async () => {
     expect((await cell.client(tenantId, { permissions: ["crm:read", "pii:read"] }).get("/customers?reveal=contactPhone")).status).toBe(403);
-    const answer = await admin.get("/customers?pageSize=3&reveal=contactPhone");
-    for (const row of answer.body.data) {
+    const response = await admin.get("/customers?pageSize=3&reveal=contactPhone");
+    for (const row of response.body.data) {
       expect([row.contactPhone, row._masked]).toEqual([expect.stringMatching(/^1380013\d{4}$/), ["contactEmail"]]);
       expect((await auditOf(tenantId, row.customerId)).map((entry) => entry.action)).toEqual(["create", "reveal"]);
     }

@@ -15,9 +15,9 @@ afterAll(() => cell.stop());
 
 const newCustomer = async (name: string): Promise<string> => (await admin.post("/customers", { body: { name } })).body.customerId;
 const create = async (fields: object) => {
-  const answer = await admin.post("/opportunities", { body: { name: "Of a customer", ...fields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post("/opportunities", { body: { name: "Of a customer", ...fields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 const read = async (id: string) => (await admin.get(`/opportunities/${id}`)).body;
 const allHistory = (id: string) =>

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import pg from "pg";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { keptAnswers, startCrm } from "../testing.ts";
+import { keptResponses, startCrm } from "../testing.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -37,7 +37,7 @@ test("while another process carries out the first request, a repeat is told IN_P
   expect((await admin.post("/customers", { body: { name: "Not behind it" } })).status).toBe(201);
   const refused = await waiting;
   expect([refused.status, refused.body.details, refused.headers.get("retry-after")]).toEqual([409, { reason: "IN_PROGRESS" }, "1"]);
-  expect(await keptAnswers(tenantId)).toBe(0);
+  expect(await keptResponses(tenantId)).toBe(0);
   await other.query("rollback");
   expect((await admin.post("/customers", { body, key: "elsewhere" })).status).toBe(201);
 });
@@ -57,8 +57,8 @@ test.each(["own", "shared"] as const)("a tenant that another process has dropped
   const path = `/customers/${body.customerId}`;
   expect((await client.get(path)).status).toBe(200);
   expect(await elsewhere.registry.drop(gone)).toEqual({ dropped: true });
-  const answers = [await client.patch(path, { body: { name: "Late" } }), await client.get(path)];
-  expect(answers.map(({ status, body }) => [status, body.code])).toEqual([
+  const responses = [await client.patch(path, { body: { name: "Late" } }), await client.get(path)];
+  expect(responses.map(({ status, body }) => [status, body.code])).toEqual([
     [404, "NOT_FOUND"],
     [404, "NOT_FOUND"],
   ]);

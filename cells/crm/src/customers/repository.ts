@@ -1,4 +1,4 @@
-import { Lists } from "@cell/cell";
+import { ListRunner } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
@@ -33,11 +33,11 @@ const lockRow = statement((p: Parameters<{ customerId: string }>) =>
 );
 
 /** True for a customer that lives and goes on to, until the transaction ends: what is added to it cannot be left behind by a merge. */
-export const keptLive = (customerId: RawBuilder<string>) =>
+export const storedLive = (customerId: RawBuilder<string>) =>
   sql<boolean>`exists (${db.selectFrom("customers").select(sql`1`.as("one")).where("customerId", "=", customerId).where("deletedAt", "is", null).forKeyShare()})`;
 
 /** The key of a text after a change: one that stays keeps its key, which is not the text's alone where two records had the same before keys were unique. */
-export const keptKey = (column: "name" | "number", text: RawBuilder<string>, key: RawBuilder<string>) =>
+export const storedKey = (column: "name" | "number", text: RawBuilder<string>, key: RawBuilder<string>) =>
   sql<string>`case when ${sql.ref(column)} = ${text}::text then ${sql.ref(`${column}Key`)} else ${key}::text end`;
 
 type Stored = Customer & { nameKey: string };
@@ -74,7 +74,12 @@ const insertRow = statement((p: Parameters<Stored & { importId: string | null }>
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("customers")
-    .set({ ...(valuesOf(p, changing) as object), nameKey: keptKey("name", p.name, p.nameKey), deletedAt: null, mergedInto: null } as never)
+    .set({
+      ...(valuesOf(p, changing) as object),
+      nameKey: storedKey("name", p.name, p.nameKey),
+      deletedAt: null,
+      mergedInto: null,
+    } as never)
     .where("customerId", "=", p.customerId)
     .where("version", "=", p.read),
 );
@@ -131,7 +136,7 @@ export function remove(tx: TenantTx, customerId: string, read: number, now: stri
 }
 
 /** Lists, exports and their grammar. */
-export const lists = new Lists<Customer>({
+export const lists = new ListRunner<Customer>({
   resource: customer,
   select: live,
   id: "customerId",

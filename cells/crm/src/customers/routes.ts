@@ -1,30 +1,30 @@
 import {
   type AuditDraft,
+  applyPatch,
   audited,
-  type Call,
-  type CallOf,
   type Cell,
-  changed,
-  checked,
   endpoint,
   idParams,
-  listAnswer,
   listOf,
   listQuery,
+  listResponse,
+  type RequestContext,
+  type RequestContextOf,
+  requireVersion,
   withoutMasked,
 } from "@cell/cell";
 import type { TenantDb, TenantTx } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { namedId, sightOf, visibility } from "../visibility.ts";
+import { namedId, recordVisibility, visibility } from "../visibility.ts";
 import { ownedBy } from "./bulk.ts";
-import type { MoveChildren } from "./children.ts";
+import type { ReassignOnMerge } from "./children.ts";
 import { checkOwner, merged, newCustomer } from "./domain.ts";
 import * as customers from "./repository.ts";
 import { type Customer, customer, customerDeleted, customerInput, customerPatch, mergeInput } from "./schema.ts";
 
 const tag = "Customers";
-const sight = sightOf(customer, ownedBy);
+const readableBy = recordVisibility(customer, ownedBy);
 
 const listCustomers = endpoint({
   method: "get",
@@ -34,7 +34,7 @@ const listCustomers = endpoint({
   summary: "List customers",
   query: listQuery,
   status: 200,
-  answer: listOf(customer, listAnswer(customer)),
+  response: listOf(customer, listResponse(customer)),
 });
 
 const createCustomer = endpoint({
@@ -53,12 +53,12 @@ const createCustomer = endpoint({
       contactEmail: "contact@example.com",
       tags: ["vip"],
     },
-    answer: { name: "Example Trading Ltd", industry: null, level: null, source: null, customFields: {} },
+    response: { name: "Example Trading Ltd", industry: null, level: null, source: null, customFields: {} },
   },
   status: 201,
-  answer: customer,
+  response: customer,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const getCustomer = endpoint({
@@ -69,7 +69,7 @@ const getCustomer = endpoint({
   summary: "Read a customer",
   params: idParams,
   status: 200,
-  answer: customer,
+  response: customer,
   versioned: true,
 });
 
@@ -82,11 +82,11 @@ const changeCustomer = endpoint({
   description: "Fields that are left out stay. A masked value sent back means unchanged.",
   params: idParams,
   body: customerPatch,
-  example: { body: { status: "active", tags: ["vip", "2026"] }, answer: { status: "active", tags: ["vip", "2026"], version: 2 } },
+  example: { body: { status: "active", tags: ["vip", "2026"] }, response: { status: "active", tags: ["vip", "2026"], version: 2 } },
   status: 200,
-  answer: customer,
+  response: customer,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const deleteCustomer = endpoint({
@@ -98,9 +98,9 @@ const deleteCustomer = endpoint({
   description: "It can be restored; its name is free at once.",
   params: idParams,
   status: 200,
-  answer: customerDeleted,
+  response: customerDeleted,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const restoreCustomer = endpoint({
@@ -111,9 +111,9 @@ const restoreCustomer = endpoint({
   summary: "Bring a deleted customer back",
   params: idParams,
   status: 200,
-  answer: customer,
+  response: customer,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const mergeCustomers = endpoint({
@@ -125,84 +125,84 @@ const mergeCustomers = endpoint({
   description: "This one's values win, its blanks are filled from the others, which are deleted.",
   params: idParams,
   body: mergeInput,
-  example: { body: { sourceIds: ["0197c3a2-8d2f-7a4b-8c64-1e7c7b2a3d21"] }, answer: { version: 2 } },
+  example: { body: { sourceIds: ["0197c3a2-8d2f-7a4b-8c64-1e7c7b2a3d21"] }, response: { version: 2 } },
   status: 200,
-  answer: customer,
+  response: customer,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 /** The customers' routes. `children`: what goes along when customers are merged. */
-export function customerRoutes(cell: Cell, children: readonly MoveChildren[]): void {
+export function customerRoutes(cell: Cell, children: readonly ReassignOnMerge[]): void {
   cell.list(listCustomers, customers.lists);
 
-  cell.command(createCustomer, async (call, tx) => {
-    const input = withoutMasked(customer.sensitive, undefined, call.body);
-    const created = newCustomer(input, actorOf(call), { customerId: uuidv7(), now: call.now });
+  cell.command(createCustomer, async (context, tx) => {
+    const input = withoutMasked(customer.sensitive, undefined, context.body);
+    const created = newCustomer(input, actorOf(context), { customerId: uuidv7(), now: context.now });
     return {
       changes: [customers.insert(tx, created)],
       audit: [audited("create", customer, {}, created)],
       body: created,
-      conflicts: nameConflict(call, created.name),
+      conflicts: nameConflict(context, created.name),
     };
   });
 
-  cell.read(getCustomer, "Customer", async (call, tenant) => {
-    const found = await customers.findRow(tenant, call.params.id, visibility(call));
-    if (found.length === 0) throw await goneProblem(call, tenant);
+  cell.read(getCustomer, "Customer", async (context, tenant) => {
+    const found = await customers.findRow(tenant, context.params.id, visibility(context));
+    if (found.length === 0) throw await goneProblem(context, tenant);
     return found;
   });
 
-  cell.command(changeCustomer, async (call, tx) => {
-    const current = await checked(call, tx, customer, await customers.find(tx, call.params.id, visibility(call)));
-    const patch = withoutMasked(customer.sensitive, current, call.body);
-    if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actorOf(call));
-    const next = changed(current, patch, call.now);
+  cell.command(changeCustomer, async (context, tx) => {
+    const current = await requireVersion(context, tx, customer, await customers.find(tx, context.params.id, visibility(context)));
+    const patch = withoutMasked(customer.sensitive, current, context.body);
+    if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actorOf(context));
+    const next = applyPatch(current, patch, context.now);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.customerId };
     return {
       changes: [customers.update(tx, next, current.version)],
       audit: [audited("update", customer, current, next)],
       body: next,
-      conflicts: nameConflict(call, next.name),
+      conflicts: nameConflict(context, next.name),
     };
   });
 
-  cell.command(deleteCustomer, async (call, tx) => {
-    const current = await checked(call, tx, customer, await customers.find(tx, call.params.id, visibility(call)));
+  cell.command(deleteCustomer, async (context, tx) => {
+    const current = await requireVersion(context, tx, customer, await customers.find(tx, context.params.id, visibility(context)));
     return {
-      changes: [customers.remove(tx, current.customerId, current.version, call.now)],
+      changes: [customers.remove(tx, current.customerId, current.version, context.now)],
       audit: [audited("delete", customer, current, { ...current, version: current.version + 1 })],
       body: { customerId: current.customerId, deleted: true as const },
     };
   });
 
-  cell.command(restoreCustomer, async (call, tx) => {
-    const current = await checked(call, tx, customer, await customers.findAny(tx, call.params.id, visibility(call)));
+  cell.command(restoreCustomer, async (context, tx) => {
+    const current = await requireVersion(context, tx, customer, await customers.findAny(tx, context.params.id, visibility(context)));
     if (current.deletedAt === null) return { changes: [], audit: [], body: current, resourceId: current.customerId };
     if (current.mergedInto)
-      throw new Problem("CONFLICT", "This customer was merged into another one", { details: await survivorOf(call, current) });
-    const next: Customer = { ...current, updatedAt: call.now, version: current.version + 1 };
+      throw new Problem("CONFLICT", "This customer was merged into another one", { details: await survivorOf(context, current) });
+    const next: Customer = { ...current, updatedAt: context.now, version: current.version + 1 };
     return {
       changes: [customers.update(tx, next, current.version)],
       audit: [audited("restore", customer, current, next)],
       body: next,
-      conflicts: nameConflict(call, next.name),
+      conflicts: nameConflict(context, next.name),
     };
   });
 
-  cell.command(mergeCustomers, async (call, tx) => {
-    const sourceIds = [...new Set(call.body.sourceIds)];
-    if (sourceIds.includes(call.params.id)) throw badField("sourceIds", "INVALID_FORMAT", "cannot hold the customer itself");
-    const survivor = await checked(call, tx, customer, await customers.find(tx, call.params.id, visibility(call)));
-    const sources = await Promise.all(sourceIds.map((id) => customers.find(tx, id, visibility(call))));
+  cell.command(mergeCustomers, async (context, tx) => {
+    const sourceIds = [...new Set(context.body.sourceIds)];
+    if (sourceIds.includes(context.params.id)) throw badField("sourceIds", "INVALID_FORMAT", "cannot hold the customer itself");
+    const survivor = await requireVersion(context, tx, customer, await customers.find(tx, context.params.id, visibility(context)));
+    const sources = await Promise.all(sourceIds.map((id) => customers.find(tx, id, visibility(context))));
     const found = sources.filter((source) => source !== undefined);
     if (found.length < sourceIds.length) throw notFound("One of the customers to merge");
-    const next = merged(survivor, found, call.now);
-    const moved = await moveChildren(call, tx, children, found);
+    const next = merged(survivor, found, context.now);
+    const moved = await moveChildren(context, tx, children, found);
     return {
       changes: [
         customers.update(tx, next, survivor.version),
-        ...found.map((source) => customers.remove(tx, source.customerId, source.version, call.now, survivor.customerId)),
+        ...found.map((source) => customers.remove(tx, source.customerId, source.version, context.now, survivor.customerId)),
       ],
       audit: [
         audited("merge", customer, survivor, next),
@@ -219,40 +219,40 @@ export function customerRoutes(cell: Cell, children: readonly MoveChildren[]): v
 
 /** Moves all that belongs to the sources, one after the other, so that each move sees what the one before did. */
 async function moveChildren(
-  call: CallOf<typeof mergeCustomers>,
+  context: RequestContextOf<typeof mergeCustomers>,
   tx: TenantTx,
-  children: readonly MoveChildren[],
+  children: readonly ReassignOnMerge[],
   sources: readonly Customer[],
 ): Promise<AuditDraft[]> {
   await tx.begin();
-  const by = { now: call.now, actorId: call.caller.userId, requestId: call.requestId };
+  const by = { now: context.now, actorId: context.caller.userId, requestId: context.requestId };
   const moved: AuditDraft[] = [];
   for (const { customerId } of sources) {
     await customers.lock(tx, customerId);
-    for (const move of children) moved.push(...(await move(tx, { from: customerId, to: call.params.id, ...by })));
+    for (const move of children) moved.push(...(await move(tx, { from: customerId, to: context.params.id, ...by })));
   }
   return moved;
 }
 
-function actorOf({ caller }: Pick<Call, "caller">) {
+function actorOf({ caller }: Pick<RequestContext, "caller">) {
   return { userId: caller.userId, ownOnly: caller.scope === "own" };
 }
 
-function nameConflict(call: Call, name: string) {
+function nameConflict(context: RequestContext, name: string) {
   return {
     customers_name_key: async () =>
       new Problem("DUPLICATE_NAME", "A customer with this name exists", {
-        details: { existingId: await namedId(call, ownedBy, await customers.idOfName(call.tenant.reader(), name)) },
+        details: { existingId: await namedId(context, ownedBy, await customers.idOfName(context.tenant.reader(), name)) },
       }),
   };
 }
 
 /** 404, naming the survivor where the customer was merged away. */
-async function goneProblem(call: Call<{ id: string }>, tenant: TenantDb): Promise<Problem> {
-  const any = await customers.findAny(tenant, call.params.id, visibility(call));
-  return notFound("Customer", any?.mergedInto ? await survivorOf(call, any) : undefined);
+async function goneProblem(context: RequestContext<{ id: string }>, tenant: TenantDb): Promise<Problem> {
+  const any = await customers.findAny(tenant, context.params.id, visibility(context));
+  return notFound("Customer", any?.mergedInto ? await survivorOf(context, any) : undefined);
 }
 
-async function survivorOf(call: Call, { mergedInto }: { mergedInto: string | null }) {
-  return { mergedInto: await namedId(call, ownedBy, mergedInto) };
+async function survivorOf(context: RequestContext, { mergedInto }: { mergedInto: string | null }) {
+  return { mergedInto: await namedId(context, ownedBy, mergedInto) };
 }

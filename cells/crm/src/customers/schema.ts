@@ -1,4 +1,4 @@
-import { answer, email, id, nullable, phone, resource, text, uniqueText } from "@cell/cell";
+import { email, id, nullable, phone, resource, response, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
 import { customFields } from "../custom-fields.ts";
 
@@ -45,7 +45,7 @@ export type CustomerInput = z.infer<typeof customerInput>;
 export const customerPatch = z.strictObject(fields).partial().meta({ id: "CustomerPatch" });
 export type CustomerPatch = z.infer<typeof customerPatch>;
 
-export const customerDeleted = answer(z.object({ customerId: z.uuid(), deleted: z.literal(true) }).meta({ id: "CustomerDeleted" }));
+export const customerDeleted = response(z.object({ customerId: z.uuid(), deleted: z.literal(true) }).meta({ id: "CustomerDeleted" }));
 
 export const mergeInput = z
   .strictObject({ sourceIds: z.array(id()).min(1).max(20).meta({ description: "The customers that end up in this one" }) })

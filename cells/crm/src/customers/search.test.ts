@@ -24,7 +24,7 @@ async function filled(name: string, count: number): Promise<{ tenantId: string; 
   return { tenantId, admin: cell.client(tenantId) };
 }
 
-async function walk(client: TestClient, query: string): Promise<string[]> {
+async function readAllPages(client: TestClient, query: string): Promise<string[]> {
   const names: string[] = [];
   for (let cursor = ""; ; ) {
     const { body } = await client.get(`/customers?${query}&cursor=${cursor}`);
@@ -44,11 +44,11 @@ test("a keyword finds the oldest records like the newest, on every page and howe
       expect([body.total, body.totalIsLowerBound]).toEqual([6, undefined]);
       expect(body.data.map((row: { name: string }) => row.name)).toEqual(needles.slice(0, 3));
     }
-    expect(await walk(admin, `${query}&pageSize=4`)).toEqual(needles);
+    expect(await readAllPages(admin, `${query}&pageSize=4`)).toEqual(needles);
     const second = (await admin.get(`/customers?${query}&pageSize=4&page=2`)).body;
     expect(second.data.map((row: { name: string }) => row.name)).toEqual(needles.slice(4));
   }
-  const straws = await walk(admin, "keyword=straw&pageSize=200");
+  const straws = await readAllPages(admin, "keyword=straw&pageSize=200");
   expect([straws.length, new Set(straws).size, straws[0], straws.at(-1)]).toEqual([5_994, 5_994, "straw N1E", "straw N5999E"]);
   for (const keyword of ["straw needle", "zz", "1 N"]) expect((await admin.get(`/customers?keyword=${keyword}`)).body.total).toBe(0);
 });
@@ -75,7 +75,7 @@ test("a bound stays one only as long as it holds, also when another process writ
 
 test("a keyword of spaces, signs and what lies outside the basic plane finds what holds it side by side, and nothing else", async () => {
   const { admin } = await filled("(array['a - - b', 'a -- b', 'met at', '😀a', '😀 a', 'x...', 'x. ..', '讯 通', '讯通'])[n]", 9);
-  const found = async (term: string) => (await walk(admin, `keyword=${encodeURIComponent(term)}`)).sort();
+  const found = async (term: string) => (await readAllPages(admin, `keyword=${encodeURIComponent(term)}`)).sort();
   expect(await found("- -")).toEqual(["a - - b"]);
   expect(await found("--")).toEqual(["a -- b"]);
   expect(await found("tt")).toEqual([]);

@@ -1,6 +1,6 @@
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { keptAnswers, startCrm } from "../testing.ts";
+import { keptResponses, startCrm } from "../testing.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -14,9 +14,9 @@ beforeAll(async () => {
 afterAll(() => cell.stop());
 
 const create = async (body: object) => {
-  const answer = await admin.post("/customers", { body });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post("/customers", { body });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 
 test("every field comes back as it was given; the owner is the caller where none is given", async () => {
@@ -77,8 +77,8 @@ test("a request id that is malformed or given twice is refused, and nothing is w
   const body = { name: "Never written" };
   for (const name of ["idempotency-key", "x-request-id"]) {
     for (const value of ["", "a b", "a, b", "x".repeat(129), "a/b"]) {
-      const answer = await admin.post("/customers", { body, headers: { [name]: value } });
-      expect([answer.status, answer.body.code], `${name}: ${value}`).toEqual([400, "BAD_REQUEST"]);
+      const response = await admin.post("/customers", { body, headers: { [name]: value } });
+      expect([response.status, response.body.code], `${name}: ${value}`).toEqual([400, "BAD_REQUEST"]);
     }
   }
   expect((await admin.get("/customers?keyword=never written")).body.total).toBe(0);
@@ -93,11 +93,11 @@ test("the payload under a key is its meaning: another order of keys or white spa
 
 test("a read keeps no answer under its id, a delete does", async () => {
   const { customerId } = await create({ name: "Not kept" });
-  const before = await keptAnswers(tenantId);
+  const before = await keptResponses(tenantId);
   await admin.get(`/customers/${customerId}`, { key: "a-read" });
-  expect(await keptAnswers(tenantId)).toBe(before);
+  expect(await keptResponses(tenantId)).toBe(before);
   await admin.delete(`/customers/${customerId}`, { key: "a-delete" });
-  expect(await keptAnswers(tenantId)).toBe(before + 1);
+  expect(await keptResponses(tenantId)).toBe(before + 1);
 });
 
 test("an address is masked by its own form, a phone in any spelling, and nothing stays nothing", async () => {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Clearance, type FieldType, formatMoney, isHidden, mask, type Resource } from "@cell/cell";
+import { type FieldAccess, type FieldType, formatMoney, isMasked, mask, type Resource } from "@cell/cell";
 import { isoTime } from "@cell/postgres";
 import { csvCell, csvLine, csvText } from "../csv.ts";
 import { type CellForm, CsvRewriter, type RewrittenColumn } from "./rewriter.ts";
@@ -14,7 +14,7 @@ export interface CopiedOptions {
   resource: CopiedResource;
   /** The types of fields that are no text. */
   types: Readonly<Record<string, FieldType | "json">>;
-  clearance: Clearance;
+  fieldAccess: FieldAccess;
   tenantId: string;
   bom: boolean;
   /** After all rows were read, before the last of them leave; or, with `completed` false, after the client left. */
@@ -22,13 +22,13 @@ export interface CopiedOptions {
 }
 
 /** What `copiedCsvFile` expects to be read, in this order: the fields that are columns, behind the currency where amounts are shown. */
-export function copiedFields(resource: CopiedResource, clearance: Clearance): string[] {
+export function copiedFields(resource: CopiedResource, fieldAccess: FieldAccess): string[] {
   const columns = resource.fields.filter((field) => field !== "tenantId");
-  return showsAmounts(resource, clearance) ? ["currency", ...columns] : columns;
+  return showsAmounts(resource, fieldAccess) ? ["currency", ...columns] : columns;
 }
 
-function showsAmounts({ sensitive, amounts }: CopiedResource, clearance: Clearance): boolean {
-  return [...amounts].some((field) => !isHidden(clearance, field, sensitive[field] ?? "amount"));
+function showsAmounts({ sensitive, amounts }: CopiedResource, fieldAccess: FieldAccess): boolean {
+  return [...amounts].some((field) => !isMasked(fieldAccess, field, sensitive[field] ?? "amount"));
 }
 
 /** A CSV file in pieces, out of the `copiedFields` as `copy` reads them: for a million rows. Masked as their lists are. */
@@ -68,7 +68,7 @@ function rewriterOf(options: CopiedOptions): CsvRewriter {
   const columns: RewrittenColumn[] = [];
   const currency = { ofRow: "" };
   // The amounts of a row are written for its currency, which stands behind them: it is read first, and leaves no cell.
-  if (showsAmounts(options.resource, options.clearance)) columns.push({ form: (code) => remember(currency, code), before: "" });
+  if (showsAmounts(options.resource, options.fieldAccess)) columns.push({ form: (code) => cacheStatement(currency, code), before: "" });
   let before = "";
   for (const field of options.resource.fields) {
     if (field === "tenantId") before += csvText(options.tenantId);
@@ -85,7 +85,7 @@ interface Currency {
   ofRow: string;
 }
 
-function remember(currency: Currency, code: string): string {
+function cacheStatement(currency: Currency, code: string): string {
   currency.ofRow = code;
   return "";
 }
@@ -93,11 +93,11 @@ function remember(currency: Currency, code: string): string {
 /** How a field's cells are written. */
 function formOf(
   field: string,
-  { resource, types, clearance }: CopiedOptions,
+  { resource, types, fieldAccess }: CopiedOptions,
   currency: Currency,
 ): { form: CellForm; otherwise?: (value: string) => string } {
   const kind = resource.sensitive[field];
-  if (kind && isHidden(clearance, field, kind)) return { form: (value) => csvCell(mask(kind, value)) };
+  if (kind && isMasked(fieldAccess, field, kind)) return { form: (value) => csvCell(mask(kind, value)) };
   if (resource.amounts.has(field)) return { form: (value) => formatMoney(value, currency.ofRow) };
   switch (types[field]) {
     case "uuid":

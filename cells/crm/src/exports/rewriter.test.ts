@@ -1,4 +1,4 @@
-import { type Clearance, type FieldType, formatMoney, isHidden, mask, type SensitiveKind } from "@cell/cell";
+import { type FieldAccess, type FieldType, formatMoney, isMasked, mask, type SensitiveKind } from "@cell/cell";
 import { CopyOut } from "@cell/postgres/copy";
 import { typeParsers } from "@cell/postgres/parsing";
 import fc from "fast-check";
@@ -36,8 +36,8 @@ const fields = [
   "notes",
 ];
 const resource = { fields, sensitive, amounts: new Set(["amount"]) };
-const masked: Clearance = { clear: new Set(), revealed: new Set() };
-const revealed: Clearance = { ...masked, revealed: new Set(["amount"]) };
+const masked: FieldAccess = { clear: new Set(), revealed: new Set() };
+const revealed: FieldAccess = { ...masked, revealed: new Set(["amount"]) };
 
 /** A row as a list would have it. */
 interface Row {
@@ -106,12 +106,12 @@ describe("a file out of what PostgreSQL copies", () => {
       const cuts = fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 20 });
       await fc.assert(
         fc.asyncProperty(fc.array(row, { maxLength: 8 }), tenant, cuts, fc.constantFrom(masked, revealed), async (...given) => {
-          const [rows, tenantId, lengths, clearance] = given;
-          const { copied, told } = await copy(client, rows, clearance);
-          const expected = told.map((values) => csvLine(fields.map((field) => shown(field, values, tenantId, clearance))));
+          const [rows, tenantId, lengths, fieldAccess] = given;
+          const { copied, told: recorded } = await copy(client, rows, fieldAccess);
+          const expected = recorded.map((values) => csvLine(fields.map((field) => shown(field, values, tenantId, fieldAccess))));
           const ends: unknown[] = [];
           const ended = async (...args: unknown[]) => void ends.push(args);
-          const file = await wholeOf(copiedCsvFile(cut(copied, lengths), { resource, types, clearance, tenantId, bom: false, ended }));
+          const file = await wholeOf(copiedCsvFile(cut(copied, lengths), { resource, types, fieldAccess, tenantId, bom: false, ended }));
           expect(file.toString()).toBe([csvLine(fields), ...expected].join(""));
           expect(ends).toEqual([[rows.length, true]]);
         }),
@@ -125,7 +125,7 @@ describe("a file out of what PostgreSQL copies", () => {
   test("holds cells that are longer than its buffers, and ones that grow", async () => {
     const [long, address] = ["=,\"'\n华".repeat(40_000), `@${"z".repeat(100_000)}`];
     const only = { fields: ["id", "name", "email"], sensitive: { email: "email" as const }, amounts: new Set<string>() };
-    const options = { resource: only, types, clearance: masked, tenantId: "t", bom: true, ended: async () => undefined };
+    const options = { resource: only, types, fieldAccess: masked, tenantId: "t", bom: true, ended: async () => undefined };
     const copied = Buffer.from(`x,"${long.replaceAll('"', '""')}",${address}\n`.repeat(3));
     const file = await wholeOf(copiedCsvFile(cut(copied, [65_536]), options));
     expect(file.toString()).toBe(`\uFEFF${csvLine(only.fields)}${csvLine(["x", long, mask("email", address)]).repeat(3)}`);
@@ -133,16 +133,20 @@ describe("a file out of what PostgreSQL copies", () => {
 });
 
 /** What COPY writes of rows, and what a query tells of them. */
-async function copy(client: pg.Client, rows: Row[], clearance: Clearance): Promise<{ copied: Buffer; told: Record<string, unknown>[] }> {
+async function copy(
+  client: pg.Client,
+  rows: Row[],
+  fieldAccess: FieldAccess,
+): Promise<{ copied: Buffer; told: Record<string, unknown>[] }> {
   const names = copiedFields(resource, masked);
   const given = rows.map((row) => names.map((name) => (name === "more" ? JSON.stringify(row.more) : row[name as keyof Row])));
   await client.query("truncate rows");
   for (const [place, values] of given.entries()) {
     await client.query(`insert into rows values (${[place, ...values].map((_, index) => `$${index + 1}`)})`, [place, ...values]);
   }
-  const query = `select ${copiedFields(resource, clearance)} from rows order by place`;
-  const { rows: told } = await client.query({ text: query, types: typeParsers });
-  return { copied: await wholeOf(readAll(client.query(new CopyOut(query, "csv")))), told };
+  const query = `select ${copiedFields(resource, fieldAccess)} from rows order by place`;
+  const { rows: recorded } = await client.query({ text: query, types: typeParsers });
+  return { copied: await wholeOf(readAll(client.query(new CopyOut(query, "csv")))), told: recorded };
 }
 
 async function* readAll(copied: CopyOut): AsyncGenerator<Buffer> {
@@ -166,9 +170,9 @@ async function wholeOf(pieces: AsyncIterable<string | Buffer>): Promise<Buffer> 
 }
 
 /** The value of a field as a list shows it. */
-function shown(field: string, row: Record<string, unknown>, tenantId: string, clearance: Clearance): unknown {
+function shown(field: string, row: Record<string, unknown>, tenantId: string, fieldAccess: FieldAccess): unknown {
   if (field === "tenantId") return tenantId;
   const kind = sensitive[field];
   if (!kind || row[field] === null) return row[field];
-  return isHidden(clearance, field, kind) ? mask(kind, row[field]) : formatMoney(String(row[field]), String(row.currency));
+  return isMasked(fieldAccess, field, kind) ? mask(kind, row[field]) : formatMoney(String(row[field]), String(row.currency));
 }

@@ -1,18 +1,18 @@
 import {
   type AuditDraft,
   booleanParam,
-  type Call,
   type Cell,
   type Condition,
-  clearance,
   endpoint,
+  fieldAccess,
   type ListQuery,
-  type Lists,
-  listAnswer,
+  type ListRunner,
   listOf,
   listQuery,
+  listResponse,
   maskedFilter,
   maskedKeyword,
+  type RequestContext,
   type Resource,
   revealedBy,
 } from "@cell/cell";
@@ -30,7 +30,7 @@ const exportQuery = listQuery.extend({
     .meta({ description: "json (default): a page, as the list answers it; csv: all matches in one file" }),
   bom: booleanParam().optional().meta({ description: "`false` leaves out the byte order mark, which Excel needs" }),
 });
-type ExportCall = Call<unknown, z.infer<typeof exportQuery>, unknown>;
+type ExportContext = RequestContext<unknown, z.infer<typeof exportQuery>, unknown>;
 
 /** What belongs to a page, and so to no file. */
 const pageParameters = ["page", "pageSize", "cursor", "total"] as const;
@@ -44,13 +44,13 @@ export interface OwnParameters {
 /** The export of a resource: `GET <path>/export`. `fields`: the types of those that its list does not tell. */
 export function exportRoutes<Row extends object>(
   path: string,
-  lists: Lists<Row>,
+  lists: ListRunner<Row>,
   fields: CopiedOptions["types"],
   own?: OwnParameters,
 ): (cell: Cell) => void {
-  const conditions = ({ query, tenant }: ExportCall) => own?.conditions(query as never, tenant) ?? [];
-  const { resource, exposure } = lists.listing;
-  const known = Object.entries(lists.listing.fields).map(([field, { type }]) => [field, type] as const);
+  const conditions = ({ query, tenant }: ExportContext) => own?.conditions(query as never, tenant) ?? [];
+  const { resource, responseKind } = lists.definition;
+  const known = Object.entries(lists.definition.fields).map(([field, { type }]) => [field, type] as const);
   const types: CopiedOptions["types"] = { ...Object.fromEntries(known), ...fields };
   const exportRecords = endpoint({
     method: "get",
@@ -62,24 +62,24 @@ export function exportRoutes<Row extends object>(
 meanwhile; a text that begins like a formula gets a quote in front, tags are separated by \`;\`. Every export is in the audit trail, once, with the fields that \`reveal\` names.`,
     query: own ? (exportQuery.extend(own.shape) as unknown as typeof exportQuery) : exportQuery,
     status: 200,
-    answer: listOf(resource, listAnswer(resource as never)),
+    response: listOf(resource, listResponse(resource as never)),
     produces: ["text/csv"],
     example: { file: csvLine(resource.fields) },
   });
 
-  const file = async (cell: Cell, call: ExportCall, headers: Record<string, string>) => {
+  const file = async (cell: Cell, call: ExportContext, headers: Record<string, string>) => {
     const { format, bom, ...query } = call.query;
     if (format !== "csv") return undefined;
     const refused = pageParameters.filter((name) => query[name] !== undefined);
     if (refused.length > 0) {
       throw badFields(refused.map((name) => ({ path: name, code: "INVALID_FORMAT", message: "belongs to a page: not with format=csv" })));
     }
-    const cleared = clearance(call.caller, exposure ?? "list", revealedBy(query.reveal, resource.sensitive, call.caller).fields);
+    const cleared = fieldAccess(call.caller, responseKind ?? "list", revealedBy(query.reveal, resource.sensitive, call.caller).fields);
     const { statement, values } = lists.all(await lists.resolve(call.tenant, query, call.caller, await conditions(call)));
     const options: CopiedOptions = {
       resource,
       types,
-      clearance: cleared,
+      fieldAccess: cleared,
       tenantId: call.tenant.tenantId,
       bom: bom !== false,
       ended: (sent, completed) => cell.record(call, [draftOf(call, resource, sent, completed)]),
@@ -93,10 +93,10 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
   return (cell) => {
     cell.list(exportRecords, lists, {
       conditions,
-      stream: (call, headers) => file(cell, call, headers),
+      stream: (context, headers) => file(cell, context, headers),
       auditsReveal: true,
-      async extra(call, page) {
-        await cell.record(call, [draftOf(call, resource, page.length, true)]);
+      async extra(context, page) {
+        await cell.record(context, [draftOf(context, resource, page.length, true)]);
         return {};
       },
     });
@@ -104,11 +104,11 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
 }
 
 /** Who took what out, and how much of it; values of sensitive fields in what was asked for are masked. */
-function draftOf({ query }: ExportCall, { type, fields, sensitive }: Resource, rows: number, completed: boolean): AuditDraft {
-  const { format = "json", bom: _bom, ...asked } = query satisfies ListQuery & ExportCall["query"];
+function draftOf({ query }: ExportContext, { type, fields, sensitive }: Resource, rows: number, completed: boolean): AuditDraft {
+  const { format = "json", bom: _bom, ...asked } = query satisfies ListQuery & ExportContext["query"];
   if (asked.filter !== undefined) asked.filter = maskedFilter(asked.filter, sensitive);
   if (asked.keyword !== undefined) asked.keyword = maskedKeyword(asked.keyword);
-  const told = { format, ...asked, fields, rows, completed };
-  const changes = Object.entries(told).flatMap(([field, after]) => (after === undefined ? [] : { field, before: null, after }));
+  const recorded = { format, ...asked, fields, rows, completed };
+  const changes = Object.entries(recorded).flatMap(([field, after]) => (after === undefined ? [] : { field, before: null, after }));
   return { action: "export", resourceType: type, resourceId: uuidv7(), resourceName: null, resourceVersion: null, changes };
 }

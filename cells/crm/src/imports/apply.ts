@@ -20,7 +20,7 @@ export interface Step {
 }
 
 /** How much of an import is done at a time. */
-export interface Share {
+export interface BatchSize {
   /** Batches of one step, which is one transaction. */
   batches: number;
   /** Rows that are planned and written together. */
@@ -28,12 +28,12 @@ export interface Share {
 }
 
 /** While others ask, so little that they wait a millisecond or two for their turn, and for a record that is imported not longer than one batch takes. */
-export const share = {
+export const batchSize = {
   alone: { batches: 4, rowsAtOnce: 125 },
   besideOthers: { batches: 1, rowsAtOnce: 60 },
   /** In the transaction of whoever waits for the answer. */
   whole: { batches: Number.POSITIVE_INFINITY, rowsAtOnce: 60 },
-} satisfies Record<string, Share>;
+} satisfies Record<string, BatchSize>;
 const attempts = 5;
 
 /** Carries out the next rows of an import, behind those that are done; what fails is kept. `write` false: only to find out what would become of them. */
@@ -43,7 +43,7 @@ export async function applyNext(
   job: imports.Import,
   done: number,
   now: string,
-  { write, batches: most, rowsAtOnce }: Share & { write: boolean },
+  { write, batches: most, rowsAtOnce }: BatchSize & { write: boolean },
 ): Promise<Step> {
   const rows = new RowsToApply(tx, importer, job, now, write);
   try {
@@ -91,16 +91,16 @@ class RowsToApply {
     this.#coming = undefined;
     if (!batch) throw new Error(`Import ${this.#job.importId} has lost the rows behind ${done}`);
     const { rows, skipped, failed, lastRow } = batch;
-    const known = await this.#importer.look(this.#tx, rows, this.#context.actor);
+    const known = await this.#importer.lookUp(this.#tx, rows, this.#context.actor);
     const errors = new Map<number, RowProblem[]>();
     for (let at = 0; at < rows.length; at += rowsAtOnce) {
-      const portion = rows.slice(at, at + rowsAtOnce);
-      const plans = this.#importer.plan(portion, known, this.#context);
+      const chunk = rows.slice(at, at + rowsAtOnce);
+      const plans = this.#importer.plan(chunk, known, this.#context);
       await turn();
       const before = this.#writing;
       const writing = this.#written(plans);
       this.#writing = writing;
-      this.#then(async () => this.#settle(portion, plans, await writing, errors));
+      this.#then(async () => this.#settle(chunk, plans, await writing, errors));
       if (isMore && lastRow < this.#job.total) this.#coming ??= this.#batchAfter(lastRow);
       await turn();
       await before;
@@ -144,7 +144,7 @@ class RowsToApply {
     const outcomes: RowOutcome[] = [];
     for (let [attempt, pending] = [2, rows]; pending.length > 0; attempt++) {
       if (attempt > attempts) throw unavailable("Others write the same records just now; try again");
-      const plans = this.#importer.plan(pending, await this.#importer.look(this.#tx, pending, this.#context.actor), this.#context);
+      const plans = this.#importer.plan(pending, await this.#importer.lookUp(this.#tx, pending, this.#context.actor), this.#context);
       const missed = await this.#written(plans);
       outcomes.push(...outcomesOf(plans, missed));
       pending = pending.filter(({ row }) => missed.has(row));

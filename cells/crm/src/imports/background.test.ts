@@ -1,10 +1,10 @@
-import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { customerImport } from "../customers/import.ts";
 import { importsMigration } from "../migrations/0003_imports.ts";
 import { rowsTakenOver } from "../migrations/0011_imports.ts";
 import { inspect, stagedRows, startCrm } from "../testing.ts";
-import { share } from "./apply.ts";
+import { batchSize } from "./apply.ts";
 import { discard, step } from "./runner.ts";
 
 let cell: TestCell;
@@ -22,14 +22,14 @@ afterAll(() => cell.stop());
 
 const rows = (count: number, prefix = "Row") =>
   `name,contactPhone\n${Array.from({ length: count }, (_, index) => `${prefix} ${index},${index % 100 === 7 ? "?" : ""}\n`).join("")}`;
-const upload = (text: string, query = "", key?: string): Promise<TestAnswer> =>
+const upload = (text: string, query = "", key?: string): Promise<TestResponse> =>
   admin.post(`/customers/import${query}`, { raw: text, headers: { "content-type": "text/csv" }, ...(key ? { key } : {}) });
 const count = async (sql: string) => (await inspect<{ n: number }>(tenantId, `select count(*)::int as n from ${sql}`))[0]?.n;
 
-async function finished(importId: string): Promise<TestAnswer> {
+async function finished(importId: string): Promise<TestResponse> {
   for (;;) {
-    const answer = await admin.get(`/imports/${importId}`);
-    if (answer.body.status !== "queued" && answer.body.status !== "running") return answer;
+    const response = await admin.get(`/imports/${importId}`);
+    if (response.body.status !== "queued" && response.body.status !== "running") return response;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -69,11 +69,11 @@ describe("an import of many rows", () => {
       "update $tenant.imports set status = 'queued', done = 0, created = 0, failed = 0, options = options || '{\"dryRun\": false}'",
     );
     await inspect(tenantId, "delete from $tenant.import_failures where not by_itself");
-    expect(await step(other, taken.body.importId, customerImport, share.besideOthers)).toBe(true);
+    expect(await step(other, taken.body.importId, customerImport, batchSize.besideOthers)).toBe(true);
     expect(await count("$tenant.customers")).toBe(990);
     // Two processes find it at once.
     const runner = async () => {
-      while (await step(other, taken.body.importId, customerImport, share.besideOthers));
+      while (await step(other, taken.body.importId, customerImport, batchSize.besideOthers));
     };
     await Promise.all([runner(), runner()]);
     await runner();
@@ -148,7 +148,7 @@ describe("an import of many rows", () => {
     await inspect(tenantId, "delete from $tenant.import_batches; delete from $tenant.import_failures");
     for (const sql of rowsTakenOver) await inspect(tenantId, sql.replaceAll('"$tenant"', "$tenant"));
     expect(await stagedRows(tenantId)).toBe(before);
-    expect(await step(other, taken.body.importId, customerImport, share.besideOthers)).toBe(false);
+    expect(await step(other, taken.body.importId, customerImport, batchSize.besideOthers)).toBe(false);
     const { body } = await finished(taken.body.importId);
     expect(body).toMatchObject({ status: "completed", total: 1_103, done: 1_103, created: 1_090, failed: 13 });
     expect(body.errors.slice(-2)).toMatchObject([
@@ -159,8 +159,8 @@ describe("an import of many rows", () => {
   });
 
   test("of more than a million rows is refused, and leaves nothing", async () => {
-    const answer = await admin.post("/customers/import", { body: { items: Array(1_000_001).fill(0) } });
-    expect([answer.status, answer.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
+    const response = await admin.post("/customers/import", { body: { items: Array(1_000_001).fill(0) } });
+    expect([response.status, response.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
     expect([await count("$tenant.imports"), await stagedRows(tenantId)]).toEqual([0, 0]);
   });
 

@@ -105,10 +105,10 @@ export async function markFailed(
   if (errors.size === 0 || !budget.hasRoom) return;
   const found = await tx.first(cellsOf, { importId, firstRow });
   const sources = (JSON.parse(found?.cells ?? "[]") as SourceOfRow[]).filter(({ row }) => errors.has(row));
-  const kept = sources.flatMap(({ row, line, cells }) => {
+  const stored = sources.flatMap(({ row, line, cells }) => {
     return budget.take({ row, line, cells: () => JSON.stringify(cells), errors: errors.get(row) ?? [] }) ?? [];
   });
-  await failedRows.insertNow(tx, importId, kept);
+  await failedRows.insertNow(tx, importId, stored);
 }
 
 const removedAtOnce = 20;

@@ -1,7 +1,7 @@
 import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { inspect, startCrm } from "../testing.ts";
 import { failedBytesAtMost, failedRowBytesAtMost } from "./failed-rows.ts";
@@ -25,14 +25,14 @@ afterAll(() => cell.stop());
 
 const json = { "content-type": "application/json" };
 const csv = { "content-type": "text/csv" };
-const counts = ({ body }: TestAnswer) => [body.total, body.created, body.updated, body.skipped, body.failed];
+const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
 
 interface Upload {
   /** What was sent so far. */
   bytes: number;
   /** What was sent when the answer came. */
-  bytesAtAnswer: number;
-  answer: Promise<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Record<string, unknown> }>;
+  bytesAtResponse: number;
+  response: Promise<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Record<string, unknown> }>;
   write(piece: string | Buffer): Promise<void>;
   end(): void;
 }
@@ -42,11 +42,11 @@ function upload(client: TestClient, headers: Record<string, string>, path: strin
   const sent = request(cell.url + path, { method: "POST", headers: { ...client.headers(), ...headers } });
   const made: Upload = {
     bytes: 0,
-    bytesAtAnswer: 0,
-    answer: new Promise((resolve, reject) => {
+    bytesAtResponse: 0,
+    response: new Promise((resolve, reject) => {
       sent.on("error", reject);
       sent.on("response", (response) => {
-        made.bytesAtAnswer = made.bytes;
+        made.bytesAtResponse = made.bytes;
         text(response).then((body) => {
           resolve({ status: response.statusCode ?? 0, headers: response.headers, body: JSON.parse(body) });
           sent.destroy();
@@ -56,7 +56,7 @@ function upload(client: TestClient, headers: Record<string, string>, path: strin
     async write(piece) {
       if (sent.destroyed) return;
       made.bytes += piece.length;
-      if (!sent.write(piece)) await Promise.race([new Promise((resolve) => sent.once("drain", resolve)), made.answer]);
+      if (!sent.write(piece)) await Promise.race([new Promise((resolve) => sent.once("drain", resolve)), made.response]);
     },
     end: () => sent.end(),
   };
@@ -67,10 +67,10 @@ async function uploadAll(headers: Record<string, string>, path: string, body: Bu
   const one = upload(admin, headers, path);
   for (let at = 0; at < body.length; at += pieceBytes) await one.write(body.subarray(at, at + pieceBytes));
   one.end();
-  return one.answer;
+  return one.response;
 }
 
-async function finished(importId: unknown): Promise<TestAnswer> {
+async function finished(importId: unknown): Promise<TestResponse> {
   for (;;) {
     const report = await admin.get(`/imports/${importId}`);
     if (report.body.finishedAt) return report;
@@ -137,9 +137,9 @@ describe("an import in JSON takes little time at once", { timeout: 120_000 }, ()
     const one = upload(admin, json, "/customers/import");
     const piece = "{},".repeat(pieceBytes / 3);
     await one.write('{"items":[');
-    for (let sent = 0; sent < 15 * megabyte && one.bytesAtAnswer === 0; sent += piece.length) await one.write(piece);
-    expect((await one.answer).status).toBe(413);
-    expect(one.bytesAtAnswer).toBeLessThan(8 * megabyte);
+    for (let sent = 0; sent < 15 * megabyte && one.bytesAtResponse === 0; sent += piece.length) await one.write(piece);
+    expect((await one.response).status).toBe(413);
+    expect(one.bytesAtResponse).toBeLessThan(8 * megabyte);
   });
 });
 
@@ -157,11 +157,11 @@ describe("imports in JSON are read one at a time of each tenant", () => {
     expect([refused.status, refused.body.code, refused.headers.get("retry-after")]).toEqual([429, "RATE_LIMITED", "10"]);
     await first.write("]}");
     first.end();
-    expect((await first.answer).status).toBe(200);
-    const answers = await Promise.all(others);
-    expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThan(0);
-    expect(answers.filter(({ status }) => status === 429).length).toBeGreaterThanOrEqual(4);
-    for (const answer of answers.filter(({ status }) => status === 200)) expect(counts(answer)).toEqual([1, 1, 0, 0, 0]);
+    expect((await first.response).status).toBe(200);
+    const responses = await Promise.all(others);
+    expect(responses.filter(({ status }) => status === 200).length).toBeGreaterThan(0);
+    expect(responses.filter(({ status }) => status === 429).length).toBeGreaterThanOrEqual(4);
+    for (const response of responses.filter(({ status }) => status === 200)) expect(counts(response)).toEqual([1, 1, 0, 0, 0]);
   });
 
   test("one that is refused, or whose caller leaves, ends its turn", async () => {
@@ -176,7 +176,7 @@ describe("imports in JSON are read one at a time of each tenant", () => {
   });
 });
 
-const keptBytes = async (): Promise<number> => {
+const storedBytes = async (): Promise<number> => {
   const [row] = await inspect<{ bytes: number }>(
     tenantId,
     "select coalesce(sum(octet_length(cells::text) + octet_length(errors::text)), 0)::int as bytes from $tenant.import_failures",
@@ -200,7 +200,7 @@ describe("what is kept of failed rows is bounded, and the report says when some 
     expect(status).toBe(200);
     expect(report).toMatchObject({ total: 4_000, failed: 4_000, errorsTruncated: true, errorFileTruncated: true });
     expect(JSON.stringify(report).length).toBeLessThan(100 * kilobyte);
-    expect(await keptBytes()).toBeLessThan(failedBytesAtMost + failedRowBytesAtMost);
+    expect(await storedBytes()).toBeLessThan(failedBytesAtMost + failedRowBytesAtMost);
     const file = await admin.get(String(report.errorFileUrl).replace("/api/v1/crm", ""));
     expect(file.text.length).toBeLessThan(failedBytesAtMost);
     expect(file.text.split("\r\n").length).toBeGreaterThan(1_000);
@@ -211,7 +211,7 @@ describe("what is kept of failed rows is bounded, and the report says when some 
     const body = Buffer.from(`${headings.join(",")}\n${"a\n".repeat(5_000)}`);
     const { body: report } = await uploadAll(csv, "/customers/import?dryRun=true", body);
     expect(report).toMatchObject({ total: 5_000, failed: 5_000, errorFileTruncated: true });
-    expect(await keptBytes()).toBeLessThan(failedBytesAtMost + failedRowBytesAtMost);
+    expect(await storedBytes()).toBeLessThan(failedBytesAtMost + failedRowBytesAtMost);
     const { errors } = report as { errors: { row: number }[] };
     expect(errors.filter(({ row }) => row === 1)).toHaveLength(50);
   });
@@ -225,16 +225,16 @@ describe("what is kept of failed rows is bounded, and the report says when some 
     const report = await finished(begun.importId);
     expect(report.body).toMatchObject({ failed: 1_800, errorFileTruncated: true });
     expect(report.body.errors).toHaveLength(100);
-    expect(await keptBytes()).toBeLessThan(failedBytesAtMost + failedRowBytesAtMost);
-    expect(await keptBytes()).toBeGreaterThan(failedBytesAtMost / 2);
+    expect(await storedBytes()).toBeLessThan(failedBytesAtMost + failedRowBytesAtMost);
+    expect(await storedBytes()).toBeGreaterThan(failedBytesAtMost / 2);
   });
 
   test("by the row: one that is too large is not in the file, neither whole nor in part", async () => {
     const large = "x".repeat(failedRowBytesAtMost);
-    const answer = await admin.post("/customers/import", { raw: `name,notes\n,${large}\n,small\n`, headers: csv });
-    expect(answer.body).toMatchObject({ failed: 2, errorFileTruncated: true });
-    expect(answer.body.errors.map(({ row }: { row: number }) => row)).toEqual([1, 1, 2]);
-    const { text: file } = await admin.get(answer.body.errorFileUrl.replace("/api/v1/crm", ""));
+    const response = await admin.post("/customers/import", { raw: `name,notes\n,${large}\n,small\n`, headers: csv });
+    expect(response.body).toMatchObject({ failed: 2, errorFileTruncated: true });
+    expect(response.body.errors.map(({ row }: { row: number }) => row)).toEqual([1, 1, 2]);
+    const { text: file } = await admin.get(response.body.errorFileUrl.replace("/api/v1/crm", ""));
     expect(file.trim().split("\r\n")).toEqual(["name,notes,errors", expect.stringContaining(",small,")]);
     const json = await admin.post("/customers/import", { body: { items: [{ notes: large }, { notes: "small" }] } });
     expect(json.body).toMatchObject({ failed: 2, errorFileTruncated: true });
@@ -277,8 +277,8 @@ describe("lines of nothing cost next to nothing", { timeout: 120_000 }, () => {
   test("one takes less than a fifth of what a row takes, in small parts of all, and is no row", async () => {
     const cost = (body: Buffer, total: number) =>
       cpuOf(async () => {
-        const answer = await uploadAll(csv, "/customers/import?dryRun=true&async=true", body);
-        expect((await finished(answer.body.importId)).body.total).toBe(total);
+        const response = await uploadAll(csv, "/customers/import?dryRun=true&async=true", body);
+        expect((await finished(response.body.importId)).body.total).toBe(total);
       });
     await cost(ordinary, 8_000);
     const { total: limit } = await cost(ordinary, 8_000);
@@ -301,8 +301,8 @@ describe("lines of nothing cost next to nothing", { timeout: 120_000 }, () => {
       ['name\r\n"x\r\ny"\r\n"x\r\nz"\r\n', 6],
     ];
     for (const [before, line] of cases) {
-      const answer = await admin.post("/customers/import?dryRun=true", { raw: `${before}z,?\n`, headers: csv });
-      expect(answer.body.errors.at(-1), JSON.stringify(before)).toMatchObject({ line, field: null });
+      const response = await admin.post("/customers/import?dryRun=true", { raw: `${before}z,?\n`, headers: csv });
+      expect(response.body.errors.at(-1), JSON.stringify(before)).toMatchObject({ line, field: null });
     }
   });
 });

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { inspect, startCrm } from "../testing.ts";
 
@@ -17,16 +17,16 @@ beforeEach(async () => {
 });
 afterAll(() => cell.stop());
 
-const csv = (path: string, raw: string | Uint8Array, type = "text/csv"): Promise<TestAnswer> =>
+const csv = (path: string, raw: string | Uint8Array, type = "text/csv"): Promise<TestResponse> =>
   admin.post(path, { raw, headers: { "content-type": type } });
-const form = (path: string, raw: string): Promise<TestAnswer> =>
+const form = (path: string, raw: string): Promise<TestResponse> =>
   csv(
     path,
     `--b\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: text/csv\r\n\r\n${raw}\r\n--b--\r\n`,
     "multipart/form-data; boundary=b",
   );
-const counts = ({ body }: TestAnswer) => [body.total, body.created, body.updated, body.skipped, body.failed];
-const problems = ({ body }: TestAnswer) =>
+const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
+const problems = ({ body }: TestResponse) =>
   body.errors.map((error: { field: string; code: string; message: string }) => [error.field, error.code, error.message]);
 const opportunities = (): Promise<Record<string, unknown>[]> =>
   inspect(tenantId, "select * from $tenant.opportunities where deleted_at is null order by name");
@@ -60,8 +60,8 @@ describe("a cell of blanks is an empty cell", () => {
     for (const blank of blanks) {
       const line = ["Full", ...columns.map(() => `"${blank}"`)].join(",");
       for (const query of ["?mode=update", "?mode=upsert", "?mode=update&matchBy=name"]) {
-        const answer = await send(`/customers/import${query}`, `name,${columns.join(",")}\r\n${line}\r\n`);
-        expect(counts(answer), answer.text).toEqual([1, 0, 0, 1, 0]);
+        const response = await send(`/customers/import${query}`, `name,${columns.join(",")}\r\n${line}\r\n`);
+        expect(counts(response), response.text).toEqual([1, 0, 0, 1, 0]);
       }
     }
     const after = (await admin.get(`/customers/${created.customerId}`)).body;
@@ -90,8 +90,8 @@ describe("a cell of blanks is an empty cell", () => {
     ];
     for (const blank of blanks) {
       const line = [opportunityId, ...columns.map(() => `"${blank}"`)].join(",");
-      const answer = await csv("/opportunities/import?mode=update", `opportunityId,${columns.join(",")}\n${line}\n`);
-      expect(counts(answer), answer.text).toEqual([1, 0, 0, 1, 0]);
+      const response = await csv("/opportunities/import?mode=update", `opportunityId,${columns.join(",")}\n${line}\n`);
+      expect(counts(response), response.text).toEqual([1, 0, 0, 1, 0]);
     }
     expect((await admin.get(`/opportunities/${opportunityId}`)).body).toMatchObject({ ...fields, amount: "5.00", pipelineId, version: 1 });
     const others = columns.filter((column) => column !== "customerName");
@@ -149,17 +149,17 @@ describe("a probability in a file", () => {
 
   test("between 0 and 1 is refused, since it may be a fraction, unless a percent sign says what it is", async () => {
     for (const probability of ["0.4", "0.01", "0.99", " 0.5 ", "０.5"]) {
-      const answer = await csv("/opportunities/import?dryRun=true", row(probability));
-      expect(problems(answer), probability).toEqual([
+      const response = await csv("/opportunities/import?dryRun=true", row(probability));
+      expect(problems(response), probability).toEqual([
         ["probability", "INVALID_FORMAT", "may be a percentage or a fraction of 1: write 40% or 0.4% for what is meant"],
       ]);
       const items = [{ customerId, name: "P", probability: Number(probability.normalize("NFKC")) }];
-      expect(problems(await admin.post("/opportunities/import", { body: { items } }))).toEqual(problems(answer));
+      expect(problems(await admin.post("/opportunities/import", { body: { items } }))).toEqual(problems(response));
     }
     const read: Record<string, number> = { "50%": 50, "50 %": 50, "50％": 50, "0.4%": 0.4, "0": 0, "1": 1, "12.5": 12.5, "100%": 100 };
     for (const [probability, stored] of Object.entries(read)) {
-      const answer = await csv("/opportunities/import", row(probability));
-      expect(counts(answer), answer.text).toEqual([1, 1, 0, 0, 0]);
+      const response = await csv("/opportunities/import", row(probability));
+      expect(counts(response), response.text).toEqual([1, 1, 0, 0, 0]);
       expect(Number((await opportunities())[0]?.probability), probability).toBe(stored);
       await inspect(tenantId, "delete from $tenant.opportunities");
     }
@@ -204,8 +204,8 @@ describe("a cell of another kind", () => {
       const saved = exported.replaceAll(",true,", `,${yes},`).replaceAll(",false,", `,${no},`);
       expect(saved).not.toBe(exported);
       for (const mode of ["create", "update"]) {
-        const answer = await csv(`/opportunities/import?mode=${mode}`, saved);
-        expect(counts(answer), answer.text).toEqual([2, 0, 0, 2, 0]);
+        const response = await csv(`/opportunities/import?mode=${mode}`, saved);
+        expect(counts(response), response.text).toEqual([2, 0, 0, 2, 0]);
       }
     }
     const wrong = await csv("/opportunities/import", "name,customerName,probabilityOverridden\nX,Buyer,perhaps\n");
@@ -215,8 +215,8 @@ describe("a cell of another kind", () => {
   });
 
   test("that holds JSON has errors that speak of its column", async () => {
-    const answer = await csv("/customers/import", 'name,customFields\nA,region=east\nB,"{""a"":1,""a"":2}"\nC,"[1]"\n');
-    expect(problems(answer)).toEqual([
+    const response = await csv("/customers/import", 'name,customFields\nA,region=east\nB,"{""a"":1,""a"":2}"\nC,"[1]"\n');
+    expect(problems(response)).toEqual([
       ["customFields", "INVALID_FORMAT", 'must be a JSON object such as {"region":"east"}'],
       ["customFields", "INVALID_FORMAT", "a: is given more than once"],
       ["customFields", "INVALID_FORMAT", expect.stringContaining("record")],
@@ -240,8 +240,8 @@ describe("one's own export", () => {
     const page = (await admin.get("/customers/export")).body.data;
     const before = await inspect(tenantId, "select * from $tenant.customers order by name");
     for (const mode of ["create", "upsert", "update"]) {
-      const answer = await csv(`/customers/import?mode=${mode}`, exported);
-      expect(counts(answer), answer.text).toEqual([6, 0, 0, 6, 0]);
+      const response = await csv(`/customers/import?mode=${mode}`, exported);
+      expect(counts(response), response.text).toEqual([6, 0, 0, 6, 0]);
       expect(counts(await admin.post("/customers/import", { body: { mode, items: page } }))).toEqual([6, 0, 0, 6, 0]);
     }
     expect(counts(await csv("/customers/import?mode=update", exported.replace("\uFEFF", "")))).toEqual([6, 0, 0, 6, 0]);
@@ -253,17 +253,17 @@ describe("a file in another encoding", () => {
   const windows1252 = Buffer.from("name\nFa. Muller\nFa. M\xFCller\n", "latin1");
 
   test("is refused with the byte and the line, names the encodings that are served, and recommends none that would corrupt it", async () => {
-    const answer = await csv("/customers/import", windows1252);
-    expect([answer.status, answer.body.code]).toEqual([400, "BAD_REQUEST"]);
-    expect(answer.body.message).toMatch(/byte 22 \(0xFC\) in line 3\./);
-    expect(answer.body.message).toContain("save one of any other encoding as UTF-8");
-    expect(answer.body.message).not.toMatch(/may need|try/i);
+    const response = await csv("/customers/import", windows1252);
+    expect([response.status, response.body.code]).toEqual([400, "BAD_REQUEST"]);
+    expect(response.body.message).toMatch(/byte 22 \(0xFC\) in line 3\./);
+    expect(response.body.message).toContain("save one of any other encoding as UTF-8");
+    expect(response.body.message).not.toMatch(/may need|try/i);
     const formed = await csv(
       "/customers/import",
       Buffer.concat([Buffer.from('--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'), windows1252, Buffer.from("\r\n--b--\r\n")]),
       "multipart/form-data; boundary=b",
     );
-    expect(formed.body.message).toBe(answer.body.message);
+    expect(formed.body.message).toBe(response.body.message);
   });
 
   test("is told where it goes wrong wherever that is: across pieces, at its end, within a character", async () => {

@@ -147,11 +147,11 @@ export function problem(field: string | null, code: string, message: string, dup
 
 /** The problems of a row as they are kept and told: not more of them, and none longer, than anybody would read. */
 export function bounded(problems: readonly RowProblem[]): RowProblem[] {
-  const told = problems
+  const recorded = problems
     .slice(0, problemsOfRow)
     .map((found) => ({ ...found, field: found.field && short(found.field, mostHeading), message: short(found.message, mostMessage) }));
-  const more = problems.length - told.length;
-  return more > 0 ? [...told, problem(null, "INVALID_FORMAT", `has ${more} more errors`)] : told;
+  const more = problems.length - recorded.length;
+  return more > 0 ? [...recorded, problem(null, "INVALID_FORMAT", `has ${more} more errors`)] : recorded;
 }
 
 function short(text: string, characters: number): string {
@@ -199,6 +199,6 @@ export function formerValues({ amounts }: Pick<Resource, "amounts">, changes: re
 }
 
 /** Options and counts as the changes of the import's own audit entry. */
-export function importChanges(told: object): FieldChange[] {
-  return Object.entries(told).map(([field, after]) => ({ field, before: null, after: after ?? null }));
+export function importChanges(recorded: object): FieldChange[] {
+  return Object.entries(recorded).map(([field, after]) => ({ field, before: null, after: after ?? null }));
 }

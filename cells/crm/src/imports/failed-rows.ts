@@ -54,9 +54,9 @@ export class FailedRowBudget {
     if (!this.hasRoom) return undefined;
     // A part of a row would be imported for the whole.
     const whole = jsonWithoutNul(cells());
-    const isKept = Buffer.byteLength(whole) <= failedRowBytesAtMost;
-    if (!isKept) this.#isTruncated = true;
-    const text = `{"row":${row},"line":${line},"cells":${isKept ? whole : "false"},"errors":${JSON.stringify(errors)}}`;
+    const isStored = Buffer.byteLength(whole) <= failedRowBytesAtMost;
+    if (!isStored) this.#isTruncated = true;
+    const text = `{"row":${row},"line":${line},"cells":${isStored ? whole : "false"},"errors":${JSON.stringify(errors)}}`;
     this.#usedBytes += Buffer.byteLength(text) + overheadBytes;
     return text;
   }

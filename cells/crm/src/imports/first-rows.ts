@@ -6,7 +6,7 @@ const wordsPerSlot = 4;
  * Which row had a key first. Holds a million keys of whatever length in some 30 MB, by a digest of 96 bits each, outside of the heap: a map
  * of as many texts would keep the garbage collector busy.
  */
-export class FirstRows {
+export class DuplicateIndex {
   /** Open addressing: the digest in three words, and the row; none is 0. */
   #slots = new Uint32Array(wordsPerSlot * 1_024);
   #count = 0;
@@ -14,7 +14,7 @@ export class FirstRows {
   readonly #salt = randomBytes(16).toString("base64url");
 
   /** The row that had the key before; undefined when this one, from 1, is the first. */
-  note(key: string, row: number): number | undefined {
+  add(key: string, row: number): number | undefined {
     const digest = hash("sha256", this.#salt + key, "buffer");
     const found = this.#put(digest.readUInt32LE(0), digest.readUInt32LE(4), digest.readUInt32LE(8), row);
     if (found === undefined && ++this.#count * wordsPerSlot * 2 > this.#slots.length) this.#grow();

@@ -85,7 +85,7 @@ async function peak(work: () => Promise<void>): Promise<number> {
 }
 
 /** Rows that failed are kept, to be shown as a file; those of a file that was refused are not. */
-const keptRows = () => stagedRows(tenantId);
+const storedRows = () => stagedRows(tenantId);
 
 describe("a file that no spreadsheet wrote is refused with what is wrong, or its rows are; in bounded memory, and nothing stays", () => {
   const csv = { "content-type": "text/csv" };
@@ -141,16 +141,16 @@ describe("a file that no spreadsheet wrote is refused with what is wrong, or its
   };
 
   test.each(Object.entries(cases))("%s", { timeout: 60_000 }, async (_what, [headers, pieces, status]) => {
-    const before = await keptRows();
-    let answer: Given | undefined;
+    const before = await storedRows();
+    let response: Given | undefined;
     const used = await peak(async () => {
-      answer = await upload(headers, pieces(), "/customers/import?dryRun=true");
+      response = await upload(headers, pieces(), "/customers/import?dryRun=true");
     });
-    expect(answer?.status, JSON.stringify(answer)).toBe(status);
+    expect(response?.status, JSON.stringify(response)).toBe(status);
     expect(used).toBeLessThan(mostMemory);
     if (status < 400) return;
-    expect(answer?.code).toMatch(/^[A-Z_]+$/);
-    expect(await keptRows()).toBe(before);
+    expect(response?.code).toMatch(/^[A-Z_]+$/);
+    expect(await storedRows()).toBe(before);
   });
 
   test.each([
@@ -210,17 +210,17 @@ test(`any text as CSV is a report that adds up, or a refusal that leaves nothing
     const content = `${headings.join(",")}${rows.map((parts) => parts.join("")).join("")}`;
     const raw = isForm ? `--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n${content}\r\n--b--` : content;
     const type = isForm ? "multipart/form-data; boundary=b" : "text/csv";
-    const answer = await admin.post(`/customers/import${options}`, { raw, headers: { "content-type": type } });
-    if (answer.status >= 400) {
-      expect([400, 413], `${JSON.stringify(content)} → ${answer.text}`).toContain(answer.status);
+    const response = await admin.post(`/customers/import${options}`, { raw, headers: { "content-type": type } });
+    if (response.status >= 400) {
+      expect([400, 413], `${JSON.stringify(content)} → ${response.text}`).toContain(response.status);
       return;
     }
-    let report = answer.body;
-    for (let waits = 0; answer.status === 202 && !report.finishedAt && waits < 400; waits++) {
+    let report = response.body;
+    for (let waits = 0; response.status === 202 && !report.finishedAt && waits < 400; waits++) {
       await sleep(10);
-      report = (await admin.get(`/imports/${answer.body.importId}`)).body;
+      report = (await admin.get(`/imports/${response.body.importId}`)).body;
     }
-    expect(report.created + report.updated + report.skipped + report.failed, `${JSON.stringify(content)} → ${answer.text}`).toBe(
+    expect(report.created + report.updated + report.skipped + report.failed, `${JSON.stringify(content)} → ${response.text}`).toBe(
       report.total,
     );
   });

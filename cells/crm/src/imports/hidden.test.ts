@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { allPermissions, type TestAnswer, type TestCell, type TestClient } from "@cell/cell/testing";
+import { allPermissions, type TestCell, type TestClient, type TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { inspect, startCrm } from "../testing.ts";
 
@@ -21,18 +21,18 @@ beforeEach(async () => {
 });
 afterAll(() => cell.stop());
 
-async function imported(client: TestClient, path: string, query: string, csv: string): Promise<TestAnswer> {
-  const answer = await client.post(`${path}/import${query}`, { raw: csv, headers: { "content-type": "text/csv" } });
-  expect(answer.status, answer.text).toBeLessThan(300);
-  if (answer.status !== 202) return answer;
+async function imported(client: TestClient, path: string, query: string, csv: string): Promise<TestResponse> {
+  const response = await client.post(`${path}/import${query}`, { raw: csv, headers: { "content-type": "text/csv" } });
+  expect(response.status, response.text).toBeLessThan(300);
+  if (response.status !== 202) return response;
   for (;;) {
-    const report = await client.get(`/imports/${answer.body.importId}`);
+    const report = await client.get(`/imports/${response.body.importId}`);
     if (report.body.finishedAt) return report;
     await sleep(20);
   }
 }
-const counts = ({ body }: TestAnswer) => [body.total, body.created, body.updated, body.skipped, body.failed];
-const file = (client: TestClient, { body }: TestAnswer) => client.get(body.errorFileUrl.replace("/api/v1/crm", ""));
+const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
+const file = (client: TestClient, { body }: TestResponse) => client.get(body.errorFileUrl.replace("/api/v1/crm", ""));
 
 describe("what becomes of a row does not tell its importer whether a record holds a value that it may not read", () => {
   const resources = {
@@ -60,18 +60,18 @@ describe("what becomes of a row does not tell its importer whether a record hold
       const more = path === "/customers" ? {} : { customerId };
       const before = (await admin.post(path, { body: { name, ...record, ...more } })).body;
       const query = `?mode=${mode}&dryRun=${dryRun}&async=${isAsync}`;
-      const answer = await imported(blind, path, query, `${id},name,${field}\n${before[id]},${name},${guess}\n`);
+      const response = await imported(blind, path, query, `${id},name,${field}\n${before[id]},${name},${guess}\n`);
       const asOf = path === "/customers" ? "" : `&asOf=${new Date().toISOString()}`;
       const after = (await blind.get(`${path}?filter=${id}[eq]:${before[id]}${asOf}`)).body.data[0];
       const entries = (await blind.get(`/audit-logs?resourceId=${before[id]}`)).body.data;
-      const revert = await blind.post(`/imports/${answer.body.importId}/revert`);
+      const revert = await blind.post(`/imports/${response.body.importId}/revert`);
       const reverted = (await blind.get(`${path}?filter=${id}[eq]:${before[id]}${asOf}`)).body.data[0];
       const undone = (await blind.get(`/audit-logs?resourceId=${before[id]}`)).body.data;
       const shape = (list: { action: string; changes: { field: string }[] }[]) =>
         list.map(({ action, changes }) => [action, changes.map((change) => change.field)]);
       return {
-        counts: counts(answer),
-        errors: answer.body.errors.map(({ code, field: at }: { code: string; field: string }) => [code, at]),
+        counts: counts(response),
+        errors: response.body.errors.map(({ code, field: at }: { code: string; field: string }) => [code, at]),
         version: after.version,
         isTouched: after.updatedAt !== before.updatedAt,
         entries: shape(entries),
@@ -111,8 +111,8 @@ describe("what becomes of a row does not tell its importer whether a record hold
 
 test("a dry run leaves an entry of its own in the audit trail, without values, and calls no webhook", async () => {
   for (const query of ["?dryRun=true", "?dryRun=true&async=true", "?dryRun=true&atomic=true"]) {
-    const answer = await imported(blind, "/customers", query, "name,contactPhone\nA,13800138000\nB,?\n");
-    const [entry, ...more] = (await admin.get(`/audit-logs?resourceId=${answer.body.importId}`)).body.data;
+    const response = await imported(blind, "/customers", query, "name,contactPhone\nA,13800138000\nB,?\n");
+    const [entry, ...more] = (await admin.get(`/audit-logs?resourceId=${response.body.importId}`)).body.data;
     expect(more).toEqual([]);
     expect(entry).toMatchObject({ action: "import", resourceType: "import", actorId: blind.principal.userId });
     expect(entry.changes).toEqual(expect.arrayContaining([{ field: "dryRun", before: null, after: true }]));
@@ -131,12 +131,12 @@ describe("the file of failed rows", () => {
   ].join("\n");
 
   test("shows what its reader may read: the same to who reads it all, masked values to the others", async () => {
-    const answer = await imported(admin, "/customers", "?dryRun=true", csv);
-    expect(answer.body.failed).toBe(4);
-    const clear = (await file(admin, answer)).text;
+    const response = await imported(admin, "/customers", "?dryRun=true", csv);
+    expect(response.body.failed).toBe(4);
+    const clear = (await file(admin, response)).text;
     for (const value of ["13800138000 x", "contact@example.com", "13900139000", "'+8613800138000", "not an address 13800138000"])
       expect(clear).toContain(value);
-    const masked = await file(blind, answer);
+    const masked = await file(blind, response);
     expect(masked.text).not.toMatch(/13800138000|13900139000|13700137000|contact@/);
     const rows = masked.text
       .trim()
@@ -149,26 +149,26 @@ describe("the file of failed rows", () => {
       "Formula,'+86138****8000,***,i,A,",
     ]);
     const half = cell.client(tenantId, without("amount:read"));
-    expect((await file(half, answer)).text).toBe(clear);
+    expect((await file(half, response)).text).toBe(clear);
   });
 
   test("is masked for amounts by amount:read, and for JSON as for CSV", async () => {
     const items = [{ name: "O", customerName: "Nobody", amount: "123456.78", phone: "13800138000" }];
     for (const dryRun of [true, false]) {
-      const answer = await admin.post("/opportunities/import", { body: { items, dryRun } });
-      expect(answer.body.failed).toBe(1);
-      expect((await file(admin, answer)).text).toContain("O,Nobody,123456.78,13800138000,");
-      expect((await file(blind, answer)).text).toContain("O,Nobody,****,***,");
+      const response = await admin.post("/opportunities/import", { body: { items, dryRun } });
+      expect(response.body.failed).toBe(1);
+      expect((await file(admin, response)).text).toContain("O,Nobody,123456.78,13800138000,");
+      expect((await file(blind, response)).text).toContain("O,Nobody,****,***,");
     }
   });
 
   test("and the errors of the report show no value that stands where a heading should", async () => {
-    const answer = await imported(admin, "/customers", "", "name,13800138000,contact@example.com\nA,1,2\n");
-    const fields = ({ body }: TestAnswer) => body.errors.map(({ field }: { field: string }) => field);
-    expect(fields(answer)).toEqual(["13800138000", "contact@example.com"]);
-    expect(fields(await blind.get(`/imports/${answer.body.importId}`))).toEqual(["***", "***"]);
-    expect((await file(blind, answer)).text).toMatch(/^name,\*\*\*,\*\*\*,errors\r\n/);
-    expect((await file(blind, answer)).text).not.toMatch(/13800138000|contact@/);
+    const response = await imported(admin, "/customers", "", "name,13800138000,contact@example.com\nA,1,2\n");
+    const fields = ({ body }: TestResponse) => body.errors.map(({ field }: { field: string }) => field);
+    expect(fields(response)).toEqual(["13800138000", "contact@example.com"]);
+    expect(fields(await blind.get(`/imports/${response.body.importId}`))).toEqual(["***", "***"]);
+    expect((await file(blind, response)).text).toMatch(/^name,\*\*\*,\*\*\*,errors\r\n/);
+    expect((await file(blind, response)).text).not.toMatch(/13800138000|contact@/);
   });
 });
 
@@ -178,7 +178,7 @@ describe("an id in a report", () => {
     const mine = (await sales.post("/customers", { body: { name: "Mine" } })).body.customerId;
     const request = { body: { items: [{ name: "mine" }] }, key: "import-1" };
     const first = await sales.post("/customers/import", request);
-    const ids = ({ body }: TestAnswer) => body.errors.map(({ duplicateOf }: { duplicateOf: string | null }) => duplicateOf);
+    const ids = ({ body }: TestResponse) => body.errors.map(({ duplicateOf }: { duplicateOf: string | null }) => duplicateOf);
     expect(ids(first)).toEqual([mine]);
     expect((await sales.post("/customers/import", request)).text).toBe(first.text);
     const updated = await sales.post("/customers/import", { body: { mode: "update", items: [{ customerId: mine, industry: "x" }] } });

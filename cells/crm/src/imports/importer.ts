@@ -108,7 +108,7 @@ export interface Importer<Data = unknown, Known = unknown, Planned extends Plan 
   /** Checks one row by itself; every problem is told. */
   read(item: Readonly<Record<string, unknown>>, options: ImportOptions, actor: ImportActor): ReadRow<Data>;
   /** Looks up all that rows are about. */
-  look(tx: TenantTx, rows: readonly Row<Data>[], actor: ImportActor): Promise<Known>;
+  lookUp(tx: TenantTx, rows: readonly Row<Data>[], actor: ImportActor): Promise<Known>;
   /** Finds out what is to become of rows that are valid by themselves: one plan for each. */
   plan(rows: readonly Row<Data>[], known: Known, context: ImportContext): Planned[];
   /** Carries out plans. Resolves to the rows for which someone else was faster: those are to be looked up and planned again. */

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { auditOf, inspect, stagedRows, startCrm } from "../testing.ts";
 import { mostJsonBytes } from "./upload.ts";
@@ -16,12 +16,12 @@ beforeEach(async () => {
 });
 afterAll(() => cell.stop());
 
-function csv(text: string | Uint8Array, query = "", client = admin, key?: string): Promise<TestAnswer> {
+function csv(text: string | Uint8Array, query = "", client = admin, key?: string): Promise<TestResponse> {
   return client.post(`/customers/import${query}`, { raw: text, headers: { "content-type": "text/csv" }, ...(key ? { key } : {}) });
 }
-const json = (body: object, client = admin): Promise<TestAnswer> => client.post("/customers/import", { body });
-const counts = ({ body }: TestAnswer) => [body.total, body.created, body.updated, body.skipped, body.failed];
-const codes = ({ body }: TestAnswer) =>
+const json = (body: object, client = admin): Promise<TestResponse> => client.post("/customers/import", { body });
+const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
+const codes = ({ body }: TestResponse) =>
   body.errors.map((error: { row: number; field: string; code: string }) => [error.row, error.field, error.code]);
 const file = (url: string, client = admin) => client.get(url.replace("/api/v1/crm", ""));
 const stored = (): Promise<Record<string, unknown>[]> =>
@@ -30,11 +30,11 @@ const count = async (sql: string) => (await inspect<{ n: number }>(tenantId, `se
 
 describe("a CSV file", () => {
   test("is read with Chinese headings, a byte order mark, quotes and line ends in cells, empty lines and formulas", async () => {
-    const answer = await csv(
+    const response = await csv(
       '\uFEFF客户名称,联系人,联系电话,邮箱,行业,级别,来源,状态,地址,标签,备注,自定义字段\r\n某某公司,张伟,13800138000,contact@example.com,制造业,A,官网,active,"深圳, 南山",vip|华南;老客户,"第一行\r\n第二行 ""引号""","{""region"":""east""}"\r\n\r\n,,,\r\n\'=1+1,\'@x,\'+8613800138000,,,,,,,,a"b,\r\n',
     );
-    expect(answer.status, answer.text).toBe(200);
-    expect(counts(answer)).toEqual([2, 2, 0, 0, 0]);
+    expect(response.status, response.text).toBe(200);
+    expect(counts(response)).toEqual([2, 2, 0, 0, 0]);
     const [formula, company] = await stored();
     expect(formula).toMatchObject({
       name: "=1+1",
@@ -71,8 +71,8 @@ describe("a CSV file", () => {
     form.append("file", new Blob([gbk], { type: "text/csv" }), "customers.csv");
     const wrapped = new Response(form);
     const headers = { "content-type": wrapped.headers.get("content-type") ?? "" };
-    const answer = await admin.post("/customers/import?charset=gbk", { raw: new Uint8Array(await wrapped.arrayBuffer()), headers });
-    expect(counts(answer), answer.text).toEqual([1, 1, 0, 0, 0]);
+    const response = await admin.post("/customers/import?charset=gbk", { raw: new Uint8Array(await wrapped.arrayBuffer()), headers });
+    expect(counts(response), response.text).toEqual([1, 1, 0, 0, 0]);
     expect((await stored()).map(({ name }) => name)).toEqual(["深圳"]);
     const wrong = await csv(gbk);
     expect([wrong.status, wrong.body.code]).toEqual([400, "BAD_REQUEST"]);
@@ -82,8 +82,8 @@ describe("a CSV file", () => {
 
   test("that is no such file is refused as a whole, and leaves nothing", async () => {
     for (const text of ["", "nonsense,more\n1,2\n", "name,客户名称\na,b\n", 'name\n"open\n']) {
-      const answer = await csv(text);
-      expect([answer.status, answer.body.code], text).toEqual([400, "BAD_REQUEST"]);
+      const response = await csv(text);
+      expect([response.status, response.body.code], text).toEqual([400, "BAD_REQUEST"]);
     }
     const formed = await admin.post("/customers/import", { raw: "x", headers: { "content-type": "multipart/form-data; boundary=b" } });
     expect(formed.status).toBe(400);
@@ -95,14 +95,14 @@ describe("a CSV file", () => {
   });
 
   test("reports every error of a row with its line; good rows stay", async () => {
-    const answer = await csv(
+    const response = await csv(
       `name,contactPhone,contactEmail,status,level,unknown\n"Good\none",,,,,\n,x,y,z,${"l".repeat(51)},\n好,138****8000,,,,\n,,,,,1,2\n`.replace(
         ",unknown",
         "",
       ),
     );
-    expect(counts(answer)).toEqual([4, 1, 0, 0, 3]);
-    expect(answer.body.errors.map(({ row, line, field, code }: Record<string, unknown>) => [row, line, field, code])).toEqual([
+    expect(counts(response)).toEqual([4, 1, 0, 0, 3]);
+    expect(response.body.errors.map(({ row, line, field, code }: Record<string, unknown>) => [row, line, field, code])).toEqual([
       [2, 4, "name", "REQUIRED"],
       [2, 4, "contactPhone", "INVALID_FORMAT"],
       [2, 4, "contactEmail", "INVALID_FORMAT"],
@@ -138,9 +138,9 @@ describe("a CSV file", () => {
 describe("rows", () => {
   test("that are in the upload already fail with the row that was first, or are skipped", async () => {
     const items = [{ name: "ACME" }, { name: "x", contactPhone: "?" }, { name: " ａｃｍｅ " }, { name: "x" }];
-    const answer = await json({ items, dryRun: true });
-    expect(answer.body.errors[1]).toMatchObject({ row: 3, field: "name", code: "DUPLICATE_IN_FILE", duplicateOf: 1 });
-    expect(counts(answer)).toEqual([4, 2, 0, 0, 2]);
+    const response = await json({ items, dryRun: true });
+    expect(response.body.errors[1]).toMatchObject({ row: 3, field: "name", code: "DUPLICATE_IN_FILE", duplicateOf: 1 });
+    expect(counts(response)).toEqual([4, 2, 0, 0, 2]);
     expect(counts(await json({ items, onDuplicate: "skip" }))).toEqual([4, 2, 0, 1, 1]);
   });
 
@@ -200,8 +200,8 @@ describe("rows", () => {
     const exported = await admin.get("/customers/export?format=csv");
     const page = await admin.get("/customers/export");
     for (const mode of ["create", "upsert", "update"]) {
-      const answer = await csv(exported.text, `?mode=${mode}`);
-      expect(counts(answer), answer.text).toEqual([3, 0, 0, 3, 0]);
+      const response = await csv(exported.text, `?mode=${mode}`);
+      expect(counts(response), response.text).toEqual([3, 0, 0, 3, 0]);
       expect(counts(await json({ mode, items: page.body.data }))).toEqual([3, 0, 0, 3, 0]);
     }
     expect(await stored()).toEqual(before);
@@ -215,9 +215,9 @@ describe("rows", () => {
       { name: "Given", ownerId: "someone" },
       { customerId: foreign.customerId, name: "Foreign", notes: "x" },
     ];
-    const answer = await json({ mode: "upsert", items }, sales);
-    expect(counts(answer)).toEqual([3, 1, 0, 0, 2]);
-    expect(answer.body.errors).toMatchObject([
+    const response = await json({ mode: "upsert", items }, sales);
+    expect(counts(response)).toEqual([3, 1, 0, 0, 2]);
+    expect(response.body.errors).toMatchObject([
       { row: 2, field: "ownerId", code: "INVALID_FORMAT" },
       { row: 3, field: "name", code: "DUPLICATE_NAME", duplicateOf: null },
     ]);
@@ -225,8 +225,8 @@ describe("rows", () => {
       ["Foreign", "someone"],
       ["Mine", "sales-1"],
     ]);
-    expect((await sales.get(`/imports/${answer.body.importId}`)).status).toBe(200);
-    expect((await cell.client(tenantId, { userId: "sales-2", scope: "own" }).get(`/imports/${answer.body.importId}`)).status).toBe(404);
+    expect((await sales.get(`/imports/${response.body.importId}`)).status).toBe(200);
+    expect((await cell.client(tenantId, { userId: "sales-2", scope: "own" }).get(`/imports/${response.body.importId}`)).status).toBe(404);
   });
 });
 
@@ -237,8 +237,9 @@ describe("an import", () => {
     const dry = await csv(mixed, "?dryRun=true");
     expect([await count("$tenant.customers"), await count("$tenant.audit_logs where action <> 'import'")]).toEqual([0, 0]);
     const real = await csv(mixed);
-    const same = ({ body: { importId: _id, dryRun: _dry, errorFileUrl: _url, createdAt: _at, finishedAt: _end, ...report } }: TestAnswer) =>
-      report;
+    const same = ({
+      body: { importId: _id, dryRun: _dry, errorFileUrl: _url, createdAt: _at, finishedAt: _end, ...report },
+    }: TestResponse) => report;
     expect(same(dry)).toEqual(same(real));
     expect([dry.body.dryRun, real.body.dryRun]).toEqual([true, false]);
     expect((await file(dry.body.errorFileUrl)).text).toBe((await file(real.body.errorFileUrl)).text);
@@ -305,12 +306,12 @@ describe("an import", () => {
 
   test("of the same names at the same time has each of them once: in the others, they fail", async () => {
     const names = (from: number) => ({ items: Array.from({ length: 700 }, (_, index) => ({ name: `Same ${from + index}` })) });
-    const answers = await Promise.all([json(names(0)), json(names(300)), json(names(300))]);
-    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
-    expect(answers.reduce((sum, { body }) => sum + body.created, 0)).toBe(1_000);
+    const responses = await Promise.all([json(names(0)), json(names(300)), json(names(300))]);
+    expect(responses.map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect(responses.reduce((sum, { body }) => sum + body.created, 0)).toBe(1_000);
     expect(await count("$tenant.customers where deleted_at is null")).toBe(1_000);
     expect(await count("$tenant.audit_logs where action = 'create'")).toBe(1_000);
-    for (const { body } of answers) {
+    for (const { body } of responses) {
       expect(body.failed).toBe(700 - body.created);
       expect(body.errors.every(({ code }: { code: string }) => code === "DUPLICATE_NAME")).toBe(true);
     }
@@ -319,32 +320,32 @@ describe("an import", () => {
   test("keeps the cells of rows that fail by what is stored, as they came", async () => {
     await json({ items: [{ name: "Known" }] });
     const { body } = await csv("name,notes,errors\nNew,x,\n Known , y ,old\n");
-    expect(codes({ body } as TestAnswer)).toEqual([[2, "name", "DUPLICATE_NAME"]]);
+    expect(codes({ body } as TestResponse)).toEqual([[2, "name", "DUPLICATE_NAME"]]);
     const errors = await file(body.errorFileUrl);
     expect(errors.text.split("\r\n")[1]).toBe(" Known , y ,name: DUPLICATE_NAME is the name of a customer that exists");
   });
 
   test("shows the first 100 errors, the rest in its file", async () => {
-    const answer = await csv(`name,contactPhone\n${Array.from({ length: 150 }, (_, index) => `N${index},?\n`).join("")}`);
-    expect([answer.body.errors.length, answer.body.errorsTruncated]).toEqual([100, true]);
-    expect((await file(answer.body.errorFileUrl)).text.trim().split("\r\n")).toHaveLength(151);
+    const response = await csv(`name,contactPhone\n${Array.from({ length: 150 }, (_, index) => `N${index},?\n`).join("")}`);
+    expect([response.body.errors.length, response.body.errorsTruncated]).toEqual([100, true]);
+    expect((await file(response.body.errorFileUrl)).text.trim().split("\r\n")).toHaveLength(151);
   });
 
   test("in JSON of more than 16 MB is sent to CSV", async () => {
-    const answer = await admin.post("/customers/import", {
+    const response = await admin.post("/customers/import", {
       raw: " ".repeat(mostJsonBytes + 1),
       headers: { "content-type": "application/json" },
     });
-    expect([answer.status, answer.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
-    expect(answer.body.message).toContain("CSV");
+    expect([response.status, response.body.code]).toEqual([413, "PAYLOAD_TOO_LARGE"]);
+    expect(response.body.message).toContain("CSV");
   });
 
   test("loses no row when others take the same names at the same time", async () => {
     const text = `name\n${Array.from({ length: 300 }, (_, index) => `Same ${index}\n`).join("")}`;
-    const answers = await Promise.all([csv(text), csv(text), csv(text)]);
-    const done = answers.filter(({ status }) => status === 200);
+    const responses = await Promise.all([csv(text), csv(text), csv(text)]);
+    const done = responses.filter(({ status }) => status === 200);
     expect(done.length).toBeGreaterThan(0);
-    for (const answer of done) expect(answer.body.created + answer.body.failed).toBe(300);
+    for (const response of done) expect(response.body.created + response.body.failed).toBe(300);
     expect(done.reduce((sum, { body }) => sum + body.created, 0)).toBe(300);
     expect(await count("$tenant.customers")).toBe(300);
   });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Pace } from "./pace.ts";
+import { Throttle } from "./pace.ts";
 
 test("goes on at once within a portion; behind it the event loop turns, and how many requests came is asked for", async () => {
   let asked = 0;
@@ -7,9 +7,9 @@ test("goes on at once within a portion; behind it the event loop turns, and how 
     asked++;
     return 0;
   };
-  const within = new Pace({ requests, portionMs: 60_000, pieceMs: 60_000 });
+  const within = new Throttle({ requests, chunkMs: 60_000, pieceMs: 60_000 });
   expect([within.done(), within.done(), asked]).toEqual([undefined, undefined, 1]);
-  const behind = new Pace({ requests, portionMs: 0, pieceMs: 5 });
+  const behind = new Throttle({ requests, chunkMs: 0, pieceMs: 5 });
   let turned = false;
   setImmediate(() => {
     turned = true;

@@ -9,7 +9,7 @@ export interface PaceOptions {
   /** How many requests have come so far. */
   requests(): number;
   /** How long a portion of work is. */
-  portionMs: number;
+  chunkMs: number;
   /** How long one piece of it takes at most: what took longer has waited itself. */
   pieceMs: number;
 }
@@ -23,7 +23,7 @@ function nextInLine(): Promise<unknown> {
 }
 
 /** Work in portions that lets others go first: each portion is followed by a rest, the longer the more requests come. */
-export class Pace {
+export class Throttle {
   readonly #options: PaceOptions;
   #requests: number;
   /** How many requests came from the rest before the last one to the last one. */
@@ -41,7 +41,7 @@ export class Pace {
     const nowMs = performance.now();
     this.#workedMs += Math.min(nowMs - this.#sinceMs, this.#options.pieceMs);
     this.#sinceMs = nowMs;
-    return this.#workedMs < this.#options.portionMs ? undefined : this.#rest();
+    return this.#workedMs < this.#options.chunkMs ? undefined : this.#rest();
   }
 
   /** The event loop turns in any case. */

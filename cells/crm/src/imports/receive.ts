@@ -1,19 +1,19 @@
-import { type Call, type CommandAnswer, fieldProblems, type Outcome, readableKinds } from "@cell/cell";
+import { type CommandResponse, fieldProblems, type Outcome, type RequestContext, readableKinds } from "@cell/cell";
 import { trimTexts } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { badField, badFields, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { applyNext, finish, nothing, share } from "./apply.ts";
+import { applyNext, batchSize, finish, nothing } from "./apply.ts";
 import { uploadOfFile } from "./csv-upload.ts";
 import { synchronousRows } from "./domain.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
 import { uploadOfJson } from "./json-upload.ts";
-import { type ImportAnswer, reportOf } from "./report.ts";
+import { type ImportResponse, reportOf } from "./report.ts";
 import * as imports from "./repository.ts";
 import { discard } from "./runner.ts";
 import { type ImportQuery, importBody } from "./schema.ts";
-import { stage } from "./stage.ts";
-import type { Turns } from "./turns.ts";
+import { putInStaging } from "./stage.ts";
+import type { TenantQueue } from "./turns.ts";
 import { type Upload, type UploadHead, uploadType } from "./upload.ts";
 
 interface Uploaded {
@@ -23,26 +23,26 @@ interface Uploaded {
 }
 
 /** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
-export async function open(call: Call<unknown, ImportQuery>, importer: Importer, jsonTurns: Turns): Promise<Uploaded> {
-  const { req, env } = call.context;
+export async function open(context: RequestContext<unknown, ImportQuery>, importer: Importer, jsonQueue: TenantQueue): Promise<Uploaded> {
+  const { req, env } = context.context;
   const head: UploadHead = {
     contentType: req.header("content-type") ?? "",
     contentEncoding: req.header("content-encoding"),
     contentLength: Number(req.header("content-length") ?? 0),
-    charset: call.query.charset,
+    charset: context.query.charset,
   };
   if (uploadType(head) !== "application/json") {
-    return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(call.query, importer) };
+    return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(context.query, importer) };
   }
   // All of the body is in memory until its rows have been put aside.
-  const endTurn = await jsonTurns.take(call.tenant.tenantId);
+  const release = await jsonQueue.take(context.tenant.tenantId);
   try {
-    const { body, upload } = await uploadOfJson(env.incoming, endTurn);
+    const { body, upload } = await uploadOfJson(env.incoming, release);
     const parsed = importBody.safeParse(trimTexts(body), { reportInput: true });
     if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
-    return { upload, ...optionsOf({ ...call.query, ...parsed.data }, importer) };
+    return { upload, ...optionsOf({ ...context.query, ...parsed.data }, importer) };
   } catch (error) {
-    endTurn();
+    release();
     throw error;
   }
 }
@@ -56,14 +56,14 @@ function optionsOf(given: Omit<ImportQuery, "charset">, { keys }: Importer): { o
 }
 
 /** Who asks for what goes on after the answer. */
-export function originOf({ caller, requestId, ip, userAgent }: Call): imports.ImportOrigin {
+export function originOf({ caller, requestId, ip, userAgent }: RequestContext): imports.ImportOrigin {
   const { userId, actorType, scope } = caller;
   const actor = { userId, ownOnly: scope === "own", readable: [...readableKinds(caller)] };
   return { caller: { userId, actorType }, requestId, ip, userAgent, actor };
 }
 
-function newImport(call: Call, importer: Importer, options: ImportOptions): imports.Import {
-  const origin = originOf(call);
+function newImport(context: RequestContext, importer: Importer, options: ImportOptions): imports.Import {
+  const origin = originOf(context);
   return {
     importId: uuidv7(),
     resourceType: importer.type,
@@ -85,27 +85,27 @@ function newImport(call: Call, importer: Importer, options: ImportOptions): impo
     revertSeq: 0,
     revertOrigin: null,
     swept: false,
-    createdAt: call.now,
+    createdAt: context.now,
     finishedAt: null,
   };
 }
 
-type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<ImportAnswer>>) => Promise<CommandAnswer<ImportAnswer>>;
+type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<ImportResponse>>) => Promise<CommandResponse<ImportResponse>>;
 
 /** Puts an upload aside, then commits what it comes to: the whole import, or that it is to be carried out. */
 export async function receive(
-  call: Call,
+  context: RequestContext,
   importer: Importer,
   { upload, options, isAsync, requests }: Uploaded & { requests(): number },
   commit: Commit,
   wake: (tenantId: string) => void,
-): Promise<CommandAnswer<ImportAnswer>> {
-  const { tenant } = call;
-  const begun = newImport(call, importer, options);
+): Promise<CommandResponse<ImportResponse>> {
+  const { tenant } = context;
+  const begun = newImport(context, importer, options);
   let taken = false;
   try {
     await tenant.write((session) => session.commit(undefined, [imports.insert(session.tx, begun)], []));
-    const staged = await stage(tenant, begun, importer, upload, requests);
+    const staged = await putInStaging(tenant, begun, importer, upload, requests);
     upload.close();
     const job: imports.Import = {
       ...begun,
@@ -115,7 +115,7 @@ export async function receive(
       status: "queued",
     };
     const isPutOff = isAsync || job.total > synchronousRows;
-    const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, call)));
+    const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, context)));
     taken = !result.replayed;
     if (taken && isPutOff) wake(tenant.tenantId);
     return result;
@@ -125,7 +125,7 @@ export async function receive(
   }
 }
 
-async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<ImportAnswer>> {
+async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<ImportResponse>> {
   await tx.begin();
   await imports.saveNow(tx, job);
   return {
@@ -138,10 +138,10 @@ async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<Import
 }
 
 /** All rows at once, in the command's transaction. */
-async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, call: Call): Promise<Outcome<ImportAnswer>> {
+async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, context: RequestContext): Promise<Outcome<ImportResponse>> {
   await tx.begin();
   const { atomic, dryRun } = job.options;
-  const apply = (write: boolean) => applyNext(tx, importer, job, 0, call.now, { ...share.whole, write });
+  const apply = (write: boolean) => applyNext(tx, importer, job, 0, context.now, { ...batchSize.whole, write });
   const first = await apply(!atomic && !dryRun);
   let { counts } = first;
   if (atomic && !dryRun && counts.failed === 0) {
@@ -149,6 +149,6 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
     if (counts.failed > 0)
       throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
   }
-  const finished = await finish(tx, { ...job, failedRowsTruncated: first.failedRowsTruncated }, counts, call.now);
+  const finished = await finish(tx, { ...job, failedRowsTruncated: first.failedRowsTruncated }, counts, context.now);
   return { changes: [imports.save(tx, finished.job)], audit: finished.audit, body: reportOf(finished.job) };
 }

@@ -3,8 +3,8 @@ import type { ImportReport, ImportRevert } from "./schema.ts";
 
 /** What an import is answered with while it is still to be carried out. */
 export type Accepted = Pick<ImportReport, "importId" | "status">;
-export type ImportAnswer = Accepted & Partial<ImportReport>;
-export type RevertAnswer = Accepted & Partial<ImportRevert>;
+export type ImportResponse = Accepted & Partial<ImportReport>;
+export type RevertResponse = Accepted & Partial<ImportRevert>;
 
 /** How far an import has come, and what it came to. */
 export function reportOf(job: imports.Import): ImportReport {
@@ -34,7 +34,7 @@ function problemOf({ row, line, field, code, message, duplicateOf }: ImportRepor
 }
 
 /** What taking an import back came to. */
-export function revertOf({ importId, resourceType, status, reverted, kept }: imports.Import): RevertAnswer {
-  const skipped = kept.map(({ id, reason }) => ({ [`${resourceType}Id`]: id, reason })) as ImportRevert["skipped"];
+export function revertOf({ importId, resourceType, status, reverted, kept: stored }: imports.Import): RevertResponse {
+  const skipped = stored.map(({ id, reason }) => ({ [`${resourceType}Id`]: id, reason })) as ImportRevert["skipped"];
   return { importId, status: status as ImportReport["status"], reverted, skipped };
 }

@@ -195,12 +195,12 @@ export async function saveNow(tx: TenantTx, job: Import): Promise<void> {
 }
 
 function saved(job: Import): Saved {
-  const { columns, errors, kept, revertOrigin, ...rest } = job;
+  const { columns, errors, kept: stored, revertOrigin, ...rest } = job;
   return {
     ...rest,
     columns: JSON.stringify(columns),
     errors: JSON.stringify(errors),
-    kept: JSON.stringify(kept),
+    kept: JSON.stringify(stored),
     revertOrigin: revertOrigin && JSON.stringify(revertOrigin),
   };
 }

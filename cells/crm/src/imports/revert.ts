@@ -6,7 +6,7 @@ import * as imports from "./repository.ts";
 
 /** Changes taken back in one step. */
 export const changesAtOnce = 1_000;
-const mostKept = 1_000;
+const maxStored = 1_000;
 
 /** Takes back the next changes of an import; when there are none left, it is reverted. */
 export async function revertNext(
@@ -19,18 +19,18 @@ export async function revertNext(
   const last = changes.at(-1);
   if (!last) return { job: { ...job, status: "reverted" }, audit: [revertEntry(job)] };
   const { caller, requestId } = job.revertOrigin ?? job.origin;
-  const { audit, kept } = await importer.revert(tx, changes, { now, actorId: caller.userId, requestId });
+  const { audit, kept: stored } = await importer.revert(tx, changes, { now, actorId: caller.userId, requestId });
   const next = { ...job, status: "running" as const, revertSeq: last.seq, reverted: job.reverted + audit.length };
-  return { job: { ...next, kept: [...job.kept, ...kept].slice(0, mostKept) }, audit };
+  return { job: { ...next, kept: [...job.kept, ...stored].slice(0, maxStored) }, audit };
 }
 
-function revertEntry({ importId, status, reverted, kept }: imports.Import): AuditDraft {
+function revertEntry({ importId, status, reverted, kept: stored }: imports.Import): AuditDraft {
   return {
     action: "restore",
     resourceType: "import",
     resourceId: importId,
     resourceName: null,
     resourceVersion: null,
-    changes: [{ field: "status", before: status, after: "reverted" }, ...importChanges({ reverted, kept: kept.length })],
+    changes: [{ field: "status", before: status, after: "reverted" }, ...importChanges({ reverted, kept: stored.length })],
   };
 }

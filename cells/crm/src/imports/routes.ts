@@ -1,4 +1,4 @@
-import { type Call, type Cell, endpoint, fileAnswer, idParams, type Outcome, type Presenter } from "@cell/cell";
+import { type Cell, endpoint, fileResponse, idParams, type Outcome, type Presenter, type RequestContext } from "@cell/cell";
 import type { TenantTx } from "@cell/postgres";
 import { notFound, Problem } from "@cell/problem";
 import { csvLine } from "../csv.ts";
@@ -6,12 +6,12 @@ import { visibility } from "../visibility.ts";
 import { errorFile } from "./error-file.ts";
 import type { Importer } from "./importer.ts";
 import { open, originOf, receive } from "./receive.ts";
-import { type ImportAnswer, type RevertAnswer, reportOf, revertOf } from "./report.ts";
+import { type ImportResponse, type RevertResponse, reportOf, revertOf } from "./report.ts";
 import * as imports from "./repository.ts";
 import { changesAtOnce, revertNext } from "./revert.ts";
 import { importAccepted, importBody, importQuery, importReport, importRevert } from "./schema.ts";
-import { inSight, reportInSight, revertInSight } from "./sight.ts";
-import { Turns } from "./turns.ts";
+import { visibleReport, visibleRevert, withVisibleBody } from "./sight.ts";
+import { TenantQueue } from "./turns.ts";
 
 const tag = "Imports";
 
@@ -41,12 +41,12 @@ const importRecords = ({ path, columns, examples }: Importer) =>
     body: importBody,
     files: ["text/csv", "multipart/form-data"],
     status: 200,
-    answer: importReport as unknown as Presenter<ImportAnswer>,
+    response: importReport as unknown as Presenter<ImportResponse>,
     accepted: importAccepted,
     example: {
       body: { items: examples, mode: "upsert" },
       upload: [Object.keys(examples[0] ?? {}), ...examples.map(Object.values)].map(csvLine).join(""),
-      answer: exampleReport,
+      response: exampleReport,
     },
   });
 
@@ -69,8 +69,8 @@ const getImport = endpoint({
   summary: "Read how far an import has come, and its report",
   params: idParams,
   status: 200,
-  answer: importReport,
-  example: { answer: exampleReport },
+  response: importReport,
+  example: { response: exampleReport },
 });
 
 const getErrors = endpoint({
@@ -83,7 +83,7 @@ const getErrors = endpoint({
     "With all their columns as they came, masked as far as the reader may not read them: to be corrected and imported again. Kept for a day.",
   params: idParams,
   status: 200,
-  answer: fileAnswer,
+  response: fileResponse,
   produces: ["text/csv"],
   example: { file: "\uFEFFname,contactPhone,errors\r\n,13800138000,name: REQUIRED is required\r\n" },
 });
@@ -99,41 +99,41 @@ const revertImport = endpoint({
     "Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.",
   params: idParams,
   status: 200,
-  answer: importRevert as unknown as Presenter<RevertAnswer>,
+  response: importRevert as unknown as Presenter<RevertResponse>,
   accepted: importAccepted,
 });
 
 /** The routes of imports. `wake` has a tenant's imports carried out that were put off. */
 export function importRoutes(importers: readonly Importer[], wake: (tenantId: string) => void) {
-  const jsonTurns = new Turns({ waitMs: 10_000, waiting: 8, what: "import in JSON" });
+  const jsonQueue = new TenantQueue({ waitMs: 10_000, waiting: 8, what: "import in JSON" });
   return (cell: Cell): void => {
     for (const importer of importers) {
-      cell.upload(importRecords(importer), async (call, commit) => {
-        const given = await open(call, importer, jsonTurns);
-        const result = await receive(call, importer, { ...given, requests: cell.requests }, commit, wake);
-        return inSight(result, (body) => reportInSight(call, importer, body));
+      cell.upload(importRecords(importer), async (context, commit) => {
+        const given = await open(context, importer, jsonQueue);
+        const result = await receive(context, importer, { ...given, requests: cell.requests }, commit, wake);
+        return withVisibleBody(result, (body) => visibleReport(context, importer, body));
       });
     }
 
-    cell.read(getImport, "Import", async (call, tenant) => {
-      const job = await imports.find(tenant, call.params.id, visibility(call));
-      return job && reportInSight(call, importerOf(importers, job), reportOf(job));
+    cell.read(getImport, "Import", async (context, tenant) => {
+      const job = await imports.find(tenant, context.params.id, visibility(context));
+      return job && visibleReport(context, importerOf(importers, job), reportOf(job));
     });
 
-    cell.stream(getErrors, async (call, headers) => {
-      const job = await imports.find(call.tenant.reader(), call.params.id, visibility(call));
+    cell.stream(getErrors, async (context, headers) => {
+      const job = await imports.find(context.tenant.reader(), context.params.id, visibility(context));
       if (!job || job.swept || job.failed === 0) throw notFound("Error file");
       const importer = importerOf(importers, job);
-      return cell.file(call, headers, {
+      return cell.file(context, headers, {
         name: `import-errors-${job.importId}.csv`,
-        pieces: (signal) => errorFile(call, importer, job, signal),
+        pieces: (signal) => errorFile(context, importer, job, signal),
       });
     });
 
-    cell.upload(revertImport, async (call, commit) => {
-      const result = await commit("", (tx) => revert(call, tx, importers));
-      if (result.status === 202 && !result.replayed) wake(call.tenant.tenantId);
-      return inSight(result, (body) => revertInSight(call, importers, body));
+    cell.upload(revertImport, async (context, commit) => {
+      const result = await commit("", (tx) => revert(context, tx, importers));
+      if (result.status === 202 && !result.replayed) wake(context.tenant.tenantId);
+      return withVisibleBody(result, (body) => visibleRevert(context, importers, body));
     });
   };
 }
@@ -146,22 +146,26 @@ function importerOf(importers: readonly Importer[], { resourceType }: imports.Im
 }
 
 /** Takes an import back, or has that done where it is much. */
-async function revert(call: Call<{ id: string }>, tx: TenantTx, importers: readonly Importer[]): Promise<Outcome<RevertAnswer>> {
+async function revert(
+  context: RequestContext<{ id: string }>,
+  tx: TenantTx,
+  importers: readonly Importer[],
+): Promise<Outcome<RevertResponse>> {
   await tx.begin();
-  const found = await imports.lockAny(tx, call.params.id, visibility(call));
+  const found = await imports.lockAny(tx, context.params.id, visibility(context));
   if (!found) throw notFound("Import");
   const importer = importerOf(importers, found);
   const resourceId = found.importId;
   if (found.options.dryRun) throw new Problem("CONFLICT", "A dry run has written nothing to take back");
   if (found.status === "reverted") return { changes: [], audit: [], body: revertOf(found), resourceId };
   if (found.status !== "completed" && found.status !== "failed") throw new Problem("CONFLICT", "The import is still under way");
-  const job: imports.Import = { ...found, phase: "revert", revertOrigin: originOf(call) };
+  const job: imports.Import = { ...found, phase: "revert", revertOrigin: originOf(context) };
   if (job.created + job.updated > changesAtOnce) {
     await imports.saveNow(tx, { ...job, status: "queued", swept: false });
     return { status: 202, changes: [], audit: [], body: { importId: resourceId, status: "queued" }, resourceId };
   }
-  const first = await revertNext(tx, importer, job, call.now);
-  const last = first.job.status === "reverted" ? undefined : await revertNext(tx, importer, first.job, call.now);
+  const first = await revertNext(tx, importer, job, context.now);
+  const last = first.job.status === "reverted" ? undefined : await revertNext(tx, importer, first.job, context.now);
   const reverted = last?.job ?? first.job;
   const [entry, ...more] = [...first.audit, ...(last?.audit ?? [])];
   if (!entry) throw new Error("A revert leaves its own entry");

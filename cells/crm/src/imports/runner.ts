@@ -3,11 +3,11 @@ import { type Background, repeat } from "@cell/cell";
 import type { Logger } from "@cell/http";
 import { databaseProblem, type Registry, type Tenant, type WriteSession } from "@cell/postgres";
 import { Problem } from "@cell/problem";
-import { add, applyNext, entriesOf, finish, nothing, type Share, share } from "./apply.ts";
+import { add, applyNext, type BatchSize, batchSize, entriesOf, finish, nothing } from "./apply.ts";
 import * as batches from "./batches.ts";
 import * as failedRows from "./failed-rows.ts";
 import type { Importer } from "./importer.ts";
-import { Pace } from "./pace.ts";
+import { Throttle } from "./pace.ts";
 import * as imports from "./repository.ts";
 import { revertNext } from "./revert.ts";
 
@@ -92,16 +92,16 @@ export class ImportRunner {
 
   /** Step after step until the import is done, or until another process has it. */
   async #import(tenant: Tenant, importId: string, importer: Importer): Promise<void> {
-    const pace = new Pace({ requests: this.#options.requests, portionMs: 0, pieceMs: 500 });
+    const throttle = new Throttle({ requests: this.#options.requests, chunkMs: 0, pieceMs: 500 });
     for (let failures = 0; !this.#stopping; ) {
       try {
         // What failed is tried again in little, so that all before it is done.
-        const part = failures > 0 || pace.lately > few ? share.besideOthers : share.alone;
+        const part = failures > 0 || throttle.lately > few ? batchSize.besideOthers : batchSize.alone;
         const more = await step(tenant, importId, importer, part);
         this.#options.committed(tenant.tenantId);
         if (!more) return;
         failures = 0;
-        await pace.done();
+        await throttle.done();
       } catch (error) {
         // Where the tenant goes on, the import goes on.
         const { state } = await this.#options.registry.refresh(tenant.tenantId).catch(() => tenant);
@@ -125,18 +125,18 @@ interface Work {
   importer: Importer;
   job: imports.Import;
   now: string;
-  share: Share;
+  batchSize: BatchSize;
 }
 
 /** Carries out the next step of an import. Resolves to whether there is more to do here. */
-export async function step(tenant: Tenant, importId: string, importer: Importer, part: Share): Promise<boolean> {
+export async function step(tenant: Tenant, importId: string, importer: Importer, part: BatchSize): Promise<boolean> {
   try {
     return await tenant.write(async (session) => {
       await session.begin();
       const job = await imports.lock(session.tx, importId);
       if (!job) return false;
       const now = new Date().toISOString();
-      const work = { session, importer, job, now, share: part };
+      const work = { session, importer, job, now, batchSize: part };
       if (job.phase === "revert") return revertStep(work);
       return job.phase === "apply" && job.options.atomic && !job.options.dryRun ? applyWhole(work) : applyStep(work);
     });
@@ -153,10 +153,10 @@ async function revertStep({ session, importer, job, now }: Work): Promise<boolea
   return next.status !== "reverted";
 }
 
-async function applyStep({ session, importer, job, now, share }: Work): Promise<boolean> {
+async function applyStep({ session, importer, job, now, batchSize }: Work): Promise<boolean> {
   const { tx } = session;
   const write = job.phase === "apply" && !job.options.dryRun;
-  const { counts, ...progress } = await applyNext(tx, importer, job, job.done, now, { ...share, write });
+  const { counts, ...progress } = await applyNext(tx, importer, job, job.done, now, { ...batchSize, write });
   const next: imports.Import = { ...job, ...add(job, counts), ...progress, status: "running" };
   const isLast = progress.done >= job.total;
   const isChecked = isLast && job.phase === "check" && next.failed === 0;
@@ -170,9 +170,9 @@ async function applyStep({ session, importer, job, now, share }: Work): Promise<
 }
 
 /** All rows of a checked import, in one transaction. */
-async function applyWhole({ session, importer, job, now, share }: Work): Promise<boolean> {
+async function applyWhole({ session, importer, job, now, batchSize }: Work): Promise<boolean> {
   const { tx } = session;
-  const { counts } = await applyNext(tx, importer, job, 0, now, { ...share, batches: Number.POSITIVE_INFINITY, write: true });
+  const { counts } = await applyNext(tx, importer, job, 0, now, { ...batchSize, batches: Number.POSITIVE_INFINITY, write: true });
   if (counts.failed > 0) throw new RecheckNeeded();
   const finished = await finish(tx, job, counts, now);
   await session.commit(undefined, [imports.save(tx, finished.job)], entriesOf(finished.audit, job.origin, now));

@@ -1,4 +1,4 @@
-import { answer, booleanParam, resource } from "@cell/cell";
+import { booleanParam, resource, response } from "@cell/cell";
 import { z } from "zod";
 import { failedBytesAtMost, failedRowBytesAtMost } from "./failed-rows.ts";
 import { duplicatePolicies, importModes } from "./importer.ts";
@@ -114,4 +114,4 @@ const revertSchema = z
   })
   .meta({ id: "ImportRevert" });
 export type ImportRevert = z.infer<typeof revertSchema>;
-export const importRevert = answer(revertSchema);
+export const importRevert = response(revertSchema);

@@ -1,25 +1,29 @@
-import { type Call, type CommandAnswer, readableKinds } from "@cell/cell";
+import { type CommandResponse, type RequestContext, readableKinds } from "@cell/cell";
 import { readableIds } from "../visibility.ts";
 import { shownHeading } from "./hidden.ts";
 import type { Importer } from "./importer.ts";
 import type { ImportReport, ImportRevert } from "./schema.ts";
 
 /** An answer with its body as the caller may see it now: a repeat may come when it sees less than before. */
-export async function inSight<Body extends object>(
-  answer: CommandAnswer<Body>,
+export async function withVisibleBody<Body extends object>(
+  response: CommandResponse<Body>,
   see: (body: Body) => Promise<Body>,
-): Promise<CommandAnswer<Body>> {
-  const { status, body, replayed } = answer;
+): Promise<CommandResponse<Body>> {
+  const { status, body, replayed } = response;
   const seen = await see(body);
-  return seen === body ? answer : { status, body: seen, replayed };
+  return seen === body ? response : { status, body: seen, replayed };
 }
 
 /** A report that names no record out of its reader's sight. */
-export async function reportInSight<Report extends Partial<ImportReport>>(call: Call, importer: Importer, report: Report): Promise<Report> {
+export async function visibleReport<Report extends Partial<ImportReport>>(
+  context: RequestContext,
+  importer: Importer,
+  report: Report,
+): Promise<Report> {
   const { errors = [] } = report;
-  const heading = (field: string | null) => field && shownHeading(field, importer.sensitive, readableKinds(call.caller));
+  const heading = (field: string | null) => field && shownHeading(field, importer.sensitive, readableKinds(context.caller));
   const unseen = await unseenOf(
-    call,
+    context,
     importer,
     errors.flatMap(({ duplicateOf }) => (typeof duplicateOf === "string" ? duplicateOf : [])),
   );
@@ -34,8 +38,8 @@ export async function reportInSight<Report extends Partial<ImportReport>>(call: 
 }
 
 /** What became of a revert, without the ids of records out of its reader's sight. */
-export async function revertInSight<Reverted extends Partial<ImportRevert>>(
-  call: Call,
+export async function visibleRevert<Reverted extends Partial<ImportRevert>>(
+  context: RequestContext,
   importers: readonly Importer[],
   reverted: Reverted,
 ): Promise<Reverted> {
@@ -43,7 +47,7 @@ export async function revertInSight<Reverted extends Partial<ImportRevert>>(
   const hidden = new Set<unknown>();
   for (const importer of importers) {
     const ids = skipped.flatMap((record) => record[idOf(importer)] ?? []);
-    for (const id of await unseenOf(call, importer, ids)) hidden.add(id);
+    for (const id of await unseenOf(context, importer, ids)) hidden.add(id);
   }
   if (hidden.size === 0) return reverted;
   const shown = skipped.map(({ reason, ...ids }) => (Object.values(ids).some((id) => hidden.has(id)) ? { reason } : { reason, ...ids }));
@@ -55,7 +59,7 @@ function idOf({ keys }: Importer): "customerId" | "opportunityId" {
 }
 
 /** Those of some records that the caller may not see. */
-async function unseenOf(call: Call, { ownedBy }: Importer, ids: readonly string[]): Promise<ReadonlySet<unknown>> {
-  const readable = await readableIds(call, ownedBy, ids);
+async function unseenOf(context: RequestContext, { ownedBy }: Importer, ids: readonly string[]): Promise<ReadonlySet<unknown>> {
+  const readable = await readableIds(context, ownedBy, ids);
   return new Set(ids.filter((id) => !readable.has(id)));
 }

@@ -3,9 +3,9 @@ import type { Tenant } from "@cell/postgres";
 import * as batches from "./batches.ts";
 import { bounded, duplicateInFile, mostRows } from "./domain.ts";
 import { FailedRowBudget } from "./failed-rows.ts";
-import { FirstRows } from "./first-rows.ts";
+import { DuplicateIndex } from "./first-rows.ts";
 import type { Importer, Row, RowProblem } from "./importer.ts";
-import { Pace } from "./pace.ts";
+import { Throttle } from "./pace.ts";
 import type { Import } from "./repository.ts";
 import { tooManyRows, type Upload, type UploadedRow } from "./upload.ts";
 
@@ -21,9 +21,15 @@ export interface Staged {
 }
 
 /** Checks the rows of an upload and puts them aside as they come; no connection is held meanwhile. */
-export async function stage(tenant: Tenant, job: Import, importer: Importer, upload: Upload, requests: () => number): Promise<Staged> {
+export async function putInStaging(
+  tenant: Tenant,
+  job: Import,
+  importer: Importer,
+  upload: Upload,
+  requests: () => number,
+): Promise<Staged> {
   const staging = new Staging(job, importer);
-  const pace = new Pace({ requests, portionMs: 2, pieceMs: 5 });
+  const throttle = new Throttle({ requests, chunkMs: 2, pieceMs: 5 });
   let batch = new StagedBatch(1);
   let writing: Promise<unknown> = Promise.resolve();
   // One batch is written while the next one is read and checked.
@@ -40,7 +46,7 @@ export async function stage(tenant: Tenant, job: Import, importer: Importer, upl
       if (batch.lastRow === mostRows) throw tooManyRows();
       staging.add(uploaded, batch);
       if (batch.isFull) await flush();
-      const rest = pace.done();
+      const rest = throttle.done();
       if (rest) await rest;
     }
     if (batch.lastRow >= batch.firstRow) await flush();
@@ -88,8 +94,8 @@ class StagedBatch implements batches.UploadedBatch {
 class Staging {
   readonly #job: Import;
   readonly #importer: Importer;
-  readonly #names = new FirstRows();
-  readonly #ids = new FirstRows();
+  readonly #names = new DuplicateIndex();
+  readonly #ids = new DuplicateIndex();
   readonly failedRows = new FailedRowBudget();
 
   constructor(job: Import, importer: Importer) {
@@ -115,15 +121,15 @@ class Staging {
   #fail(row: number, problems: readonly RowProblem[], { line, source }: UploadedRow, batch: StagedBatch): void {
     batch.failed++;
     if (!this.failedRows.hasRoom) return;
-    const kept = this.failedRows.take({ row, line, cells: source, errors: bounded(problems) });
-    if (kept !== undefined) batch.failedRows.push(kept);
+    const stored = this.failedRows.take({ row, line, cells: source, errors: bounded(problems) });
+    if (stored !== undefined) batch.failedRows.push(stored);
   }
 
   /** What is wrong with a row whose like came before it. */
   #repeated(row: number, { nameKey, idKey }: { nameKey: string | null; idKey: string | null }): RowProblem[] {
     const { keys } = this.#importer;
-    const sameName = nameKey === null ? undefined : this.#names.note(nameKey, row);
-    const sameId = idKey === null ? undefined : this.#ids.note(idKey, row);
+    const sameName = nameKey === null ? undefined : this.#names.add(nameKey, row);
+    const sameId = idKey === null ? undefined : this.#ids.add(idKey, row);
     const problems: RowProblem[] = [];
     if (sameName !== undefined) problems.push(duplicateInFile(keys.name, sameName));
     if (sameId !== undefined) problems.push(duplicateInFile(keys.id, sameId));

@@ -1,6 +1,6 @@
 import { Problem } from "@cell/problem";
 
-export interface TurnsOptions {
+export interface TenantQueueOptions {
   /** How long one waits for one's turn. */
   waitMs: number;
   /** How many of one tenant may wait. */
@@ -9,12 +9,12 @@ export interface TurnsOptions {
 }
 
 /** What one tenant does once at a time in this process: others of it wait their turn for a while. */
-export class Turns {
-  readonly #options: TurnsOptions;
+export class TenantQueue {
+  readonly #options: TenantQueueOptions;
   /** Those who wait, by the tenants of which one has its turn. */
   readonly #waiting = new Map<string, (() => void)[]>();
 
-  constructor(options: TurnsOptions) {
+  constructor(options: TenantQueueOptions) {
     this.#options = options;
   }
 
@@ -22,7 +22,7 @@ export class Turns {
   async take(tenantId: string): Promise<() => void> {
     const waiting = this.#waiting.get(tenantId);
     if (!waiting) this.#waiting.set(tenantId, []);
-    else if (waiting.length >= this.#options.waiting) throw this.#refusal();
+    else if (waiting.length >= this.#options.waiting) throw this.#rejection();
     else await this.#wait(waiting);
     let isOver = false;
     return () => {
@@ -45,13 +45,13 @@ export class Turns {
       };
       const timer = setTimeout(() => {
         waiting.splice(waiting.indexOf(begin), 1);
-        reject(this.#refusal());
+        reject(this.#rejection());
       }, this.#options.waitMs);
       waiting.push(begin);
     });
   }
 
-  #refusal(): Problem {
+  #rejection(): Problem {
     const { what, waitMs } = this.#options;
     return new Problem("RATE_LIMITED", `Another ${what} of this tenant is being read; send one at a time`, {
       headers: { "retry-after": String(Math.ceil(waitMs / 1000)) },

@@ -39,10 +39,10 @@ describe("a lookup", () => {
   test.each([{ phone: "13800138001" }, { phone: "0086 138 0013 8001" }, { email: "PERSON@example.com" }])(
     "of %j finds customers and contacts in every form, without what is masked, and says so in the trail",
     async (body) => {
-      const answer = await lookUp(integrator("forms"), body);
-      expect([answer.status, namesOf(answer)]).toEqual([200, everyone]);
-      expect(answer.body.data).toContainEqual({ resourceType: "customer", resourceId: ids.mine, customerId: ids.mine, name: "mine" });
-      expect(answer.body.data).toContainEqual({
+      const response = await lookUp(integrator("forms"), body);
+      expect([response.status, namesOf(response)]).toEqual([200, everyone]);
+      expect(response.body.data).toContainEqual({ resourceType: "customer", resourceId: ids.mine, customerId: ids.mine, name: "mine" });
+      expect(response.body.data).toContainEqual({
         resourceType: "contact",
         resourceId: ids["mine person"],
         customerId: ids.mine,
@@ -104,11 +104,11 @@ describe("the limit of lookups", () => {
     try {
       const clients = [integrator("busy"), other.client(tenantId, { userId: "busy", permissions: matching })];
       const before = (await entries()).length;
-      const answers = await Promise.all(
+      const responses = await Promise.all(
         Array.from({ length: 44 }, (_, n) => lookUp(clients[n % 2] as TestClient, { phone: `1390000${1000 + n}` })),
       );
       // A command that loses to others too often is refused as busy; what is let in never exceeds the limit.
-      const done = answers.filter(({ status }) => status === 200).length;
+      const done = responses.filter(({ status }) => status === 200).length;
       expect(done).toBeLessThanOrEqual(30);
       for (let n = 0; n < 30 - done; n++) expect((await lookUp(clients[0] as TestClient, { phone: "95588" })).status).toBe(200);
       for (const client of clients) {

@@ -1,4 +1,4 @@
-import { type AuditDraft, type Call, type Cell, conventionsOf, endpoint, folded, mask, type RecordSight } from "@cell/cell";
+import { type AuditDraft, type Cell, conventionsOf, endpoint, folded, mask, type RecordVisibility, type RequestContext } from "@cell/cell";
 import { Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import * as contacts from "../contacts/repository.ts";
@@ -6,19 +6,19 @@ import { ownedBy as customersOwnedBy } from "../customers/bulk.ts";
 import { phoneForms } from "../phone-number.ts";
 import { readableIds, visibility } from "../visibility.ts";
 import * as lookups from "./repository.ts";
-import { type LookupMatch, lookup, lookupAnswer, lookupInput } from "./schema.ts";
+import { type LookupMatch, lookup, lookupInput, lookupResponse } from "./schema.ts";
 
 const { lookups: mostLookups, windowSeconds } = lookups.lookupLimits;
 
 /** A lookup is known by the records that it found: a repeat is answered while its caller may still read all of them. */
-const sight: RecordSight = {
+const readableBy: RecordVisibility = {
   title: "Lookup",
-  async covers(call, found) {
+  async covers(context, found) {
     const ids = (type: string) => found.split(",").flatMap((one) => (one.startsWith(`${type}:`) ? one.slice(type.length + 1) : []));
     const [customerIds, contactIds] = [ids("customer"), ids("contact")];
     const [ofCustomers, ofContacts] = await Promise.all([
-      readableIds(call, customersOwnedBy, customerIds),
-      readableIds(call, contacts.ownedBy, contactIds),
+      readableIds(context, customersOwnedBy, customerIds),
+      readableIds(context, contacts.ownedBy, contactIds),
     ]);
     return customerIds.every((id) => ofCustomers.has(id)) && contactIds.every((id) => ofContacts.has(id));
   },
@@ -35,33 +35,36 @@ const lookUp = endpoint({
 For callers without pii:read it takes the place of a filter. ${mostLookups} in ${windowSeconds} s for each user, then 429; each is in the audit trail, with its value masked.`,
   body: lookupInput,
   status: 200,
-  answer: lookupAnswer,
+  response: lookupResponse,
   example: { body: { phone: "13800138000" } },
-  sight,
+  visibility: readableBy,
 });
 
 /** The route that finds people by what identifies them. */
 export function lookupRoutes(cell: Cell): void {
-  cell.command(lookUp, async (call, tx) => {
-    const { userId, permissions } = call.caller;
+  cell.command(lookUp, async (context, tx) => {
+    const { userId, permissions } = context.caller;
     if (!permissions.includes("crm:read")) throw new Problem("FORBIDDEN", "This needs the permission crm:read");
     const wait = await lookups.secondsToWait(tx, userId);
     if (wait > 0) throw tooMany(wait);
-    const { phone, email } = call.body;
+    const { phone, email } = context.body;
     const found =
       phone === undefined
-        ? await lookups.find(tx, "email", await folded(tx, [email ?? ""]), visibility(call))
-        : await lookups.find(tx, "phone", await phoneForms(phone, (await conventionsOf(call.tenant)).region), visibility(call));
+        ? await lookups.find(tx, "email", await folded(tx, [email ?? ""]), visibility(context))
+        : await lookups.find(tx, "phone", await phoneForms(phone, (await conventionsOf(context.tenant)).region), visibility(context));
     return {
       changes: [lookups.countOne(tx, userId)],
-      audit: [draftOf(call, found)],
+      audit: [draftOf(context, found)],
       body: { data: found },
       resourceId: found.map(({ resourceType, resourceId }) => `${resourceType}:${resourceId}`).join(","),
     };
   });
 }
 
-function draftOf({ body: { phone, email } }: Call<unknown, unknown, { phone?: string; email?: string }>, found: LookupMatch[]): AuditDraft {
+function draftOf(
+  { body: { phone, email } }: RequestContext<unknown, unknown, { phone?: string; email?: string }>,
+  found: LookupMatch[],
+): AuditDraft {
   const asked = phone === undefined ? { field: "email", after: mask("email", email) } : { field: "phone", after: mask("phone", phone) };
   const changes = [
     { ...asked, before: null },

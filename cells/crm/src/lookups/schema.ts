@@ -1,4 +1,4 @@
-import { answer, email, phone, resource } from "@cell/cell";
+import { email, phone, resource, response } from "@cell/cell";
 import { z } from "zod";
 
 /** A value to be looked up: a whole one, since a masked one or none belongs to nobody. */
@@ -24,7 +24,7 @@ const found = z
   .meta({ id: "LookupMatch" });
 export type LookupMatch = z.infer<typeof found>;
 
-export const lookupAnswer = answer(z.object({ data: z.array(found).max(20) }).meta({ id: "LookupMatches" }));
+export const lookupResponse = response(z.object({ data: z.array(found).max(20) }).meta({ id: "LookupMatches" }));
 
 /** What the audit trail says of a lookup. */
 export const lookup = resource("lookup", z.object({ lookupId: z.uuid(), phone: phone(), email: email(), matches: z.int() }), {

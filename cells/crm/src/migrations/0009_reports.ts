@@ -1,7 +1,7 @@
 import type { TenantMigration } from "@cell/postgres";
 
 /** Fills in, for every opportunity, what its history says of its way. */
-export const waysOfHistory: readonly string[] = [
+export const progressOfHistory: readonly string[] = [
   `update "$tenant".opportunity_history as move set
       from_pipeline_id = earlier.pipeline_id, from_stage_type = earlier.stage_type, from_entered_at = earlier.at
     from (
@@ -31,7 +31,7 @@ export const reportsMigration: TenantMigration = {
     `create unique index pipeline_stages_number on "$tenant".pipeline_stages (pipeline_id, number)`,
     `alter table "$tenant".opportunity_history add from_pipeline_id uuid, add from_stage_type text, add from_entered_at timestamptz`,
     `alter table "$tenant".opportunities add entered bigint, add last_stage smallint`,
-    ...waysOfHistory,
+    ...progressOfHistory,
     `alter table "$tenant".opportunities alter entered set not null`,
     `create index opportunities_cohort on "$tenant".opportunities (pipeline_id, created_at)
       include (stage, status, currency, entered, last_stage, amount) where deleted_at is null`,

@@ -1,18 +1,18 @@
 import type { TenantMigration } from "@cell/postgres";
 
 /** Fills in, for every arrival in an open stage, the last one in the same stage before. */
-export const returnsOfHistory = `update "$tenant".opportunity_history as arrival set arrived_before_at = earlier.at
+export const reEntriesOfHistory = `update "$tenant".opportunity_history as arrival set arrived_before_at = earlier.at
   from (
     select opportunity_id, seq, lag(at) over (partition by opportunity_id, pipeline_id, stage order by seq) as at
     from "$tenant".opportunity_history where moved and stage_type = 'open') as earlier
   where arrival.opportunity_id = earlier.opportunity_id and arrival.seq = earlier.seq and earlier.at is not null`;
 
 /** What reports on stays in stages read stands in indexes, by stage and time; who was in a stage twice is known without a look at each. */
-export const staysMigration: TenantMigration = {
+export const stageDurationsMigration: TenantMigration = {
   name: "0013_stays",
   sql: [
     `alter table "$tenant".opportunity_history add arrived_before_at timestamptz`,
-    returnsOfHistory,
+    reEntriesOfHistory,
     `drop index "$tenant".opportunity_history_departures`,
     `create index opportunity_history_stays on "$tenant".opportunity_history (from_pipeline_id, from_stage, from_entered_at)
       include (at, stage, stage_type, pipeline_id, opportunity_id) where from_stage_type = 'open'`,

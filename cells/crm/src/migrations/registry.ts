@@ -1,5 +1,5 @@
 import { foldMigration } from "@cell/cell";
-import { closedDoorsMigration, placementMigration, registryMigrations, type SchemaMigration } from "@cell/postgres";
+import { hardeningMigration, placementMigration, registryMigrations, type SchemaMigration } from "@cell/postgres";
 
 /** The cell's own schema, and the functions in `public` that the tenants' tables use. */
 export const cellMigrations: SchemaMigration[] = [
@@ -20,7 +20,7 @@ export const cellMigrations: SchemaMigration[] = [
     ],
   },
   placementMigration("crm"),
-  closedDoorsMigration(),
+  hardeningMigration(),
   {
     name: "grams_with_spaces",
     sql: [

@@ -1,4 +1,4 @@
-import { chassisMigration, keptPartsMigration, sharedAnswersMigration } from "@cell/cell";
+import { aggregateStoreMigration, cellMigration, sharedAnswersMigration } from "@cell/cell";
 import type { TenantMigration } from "@cell/postgres";
 import { customersMigration } from "./0002_customers.ts";
 import { importsMigration } from "./0003_imports.ts";
@@ -10,7 +10,7 @@ import { webhooksMigration } from "./0008_webhooks.ts";
 import { reportsMigration } from "./0009_reports.ts";
 import { importBatchesMigration } from "./0011_imports.ts";
 import { cohortDaysMigration } from "./0012_cohort_days.ts";
-import { staysMigration } from "./0013_stays.ts";
+import { stageDurationsMigration } from "./0013_stays.ts";
 import { gramsMigration } from "./0014_grams.ts";
 import { owedAndVoidsMigration } from "./0016_owed_and_voids.ts";
 import { textFormsMigration } from "./0017_text_forms.ts";
@@ -19,7 +19,7 @@ import { foldedSearchMigration } from "./0019_folded_search.ts";
 
 /** The history of a tenant's schema: only ever added to, at the end. */
 export const tenantMigrations: readonly TenantMigration[] = [
-  chassisMigration,
+  cellMigration,
   customersMigration,
   importsMigration,
   contactsMigration,
@@ -30,9 +30,9 @@ export const tenantMigrations: readonly TenantMigration[] = [
   reportsMigration,
   importBatchesMigration,
   cohortDaysMigration,
-  staysMigration,
+  stageDurationsMigration,
   gramsMigration,
-  keptPartsMigration,
+  aggregateStoreMigration,
   owedAndVoidsMigration,
   textFormsMigration,
   failedRowsMigration,

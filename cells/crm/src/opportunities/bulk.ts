@@ -1,11 +1,11 @@
 import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
-import { keptLive } from "../customers/repository.ts";
+import { storedLive } from "../customers/repository.ts";
 import { field, fieldsOf, recordsOf } from "../records.ts";
 import { db } from "../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
 import { changing, columns, historyColumns, probability, stored } from "./repository.ts";
-import { arrivedBefore, namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
+import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "./way.ts";
 
 // Planned afresh at each run: a plan from when the table was small would read all of it.
 const once = { keep: false };
@@ -14,7 +14,7 @@ const given = (rows: unknown) =>
   sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, customer_id uuid, name text, amount numeric,
     currency text, pipeline_id uuid, stage text, status text, probability numeric, probability_overridden boolean, expected_close_date date,
     owner_id text, lost_reason text, stage_entered_at timestamptz, closed_at timestamptz, created_at timestamptz, updated_at timestamptz,
-    version int, history_seq int, way text[], read int)`);
+    version int, history_seq int, progress text[], read int)`);
 
 const givenHistory = (rows: unknown) =>
   sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, seq int, moved boolean, from_stage text,
@@ -45,10 +45,10 @@ const owned = statement((p: Parameters<{ ids: string[]; ownerId: string }>) =>
 const insertRows = statement((p: Parameters<{ rows: string; importId: string }>) =>
   db
     .insertInto("opportunities")
-    .columns([...stored, ...wayColumns, "importId"])
+    .columns([...stored, ...progressColumns, "importId"])
     .expression(
-      sql`select ${sql.join([...stored.map(field), ...namedWay(wayOf(field("pipelineId"), field("way")))])}, ${p.importId}::uuid
-        from ${given(p.rows)} where ${keptLive(field("customerId"))}`,
+      sql`select ${sql.join([...stored.map(field), ...namedProgress(initialProgress(field("pipelineId"), field("progress")))])}, ${p.importId}::uuid
+        from ${given(p.rows)} where ${storedLive(field("customerId"))}`,
     )
     .returning("opportunityId"),
 );
@@ -60,7 +60,7 @@ const updateRows = statement(
       .from(given(p.rows))
       .set({
         ...fieldsOf(changing),
-        ...wayAfter({ pipelineId: field("pipelineId"), stage: field("stage"), status: field("status") }),
+        ...progressAfter({ pipelineId: field("pipelineId"), stage: field("stage"), status: field("status") }),
         deletedAt: p.deletedAt,
       } as never)
       .where(
@@ -101,10 +101,10 @@ export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId:
   return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ opportunityId }) => opportunityId);
 }
 
-/** Inserts new opportunities, each with the stages that it has passed (`way`, as `wayOf` takes it). Resolves to the ids of those whose customer still lived. */
+/** Inserts new opportunities, each with the stages that it has passed (`progress`, as `initialProgress` takes it). Resolves to the ids of those whose customer still lived. */
 export async function insert(
   tx: TenantTx,
-  rows: readonly (TrackedOpportunity & { way: string[] })[],
+  rows: readonly (TrackedOpportunity & { progress: string[] })[],
   importId: string,
 ): Promise<Set<string>> {
   return rows.length === 0 ? new Set() : idsOf(await tx.run(insertRows, { rows: recordsOf(rows), importId }));

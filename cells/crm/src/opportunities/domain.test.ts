@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Pipeline } from "../pipelines/schema.ts";
 import { changedOpportunity, historyOf, importedOpportunity, newOpportunity, type TrackedOpportunity } from "./domain.ts";
-import { pastOf } from "./past.ts";
+import { historyFrom } from "./past.ts";
 import type { OpportunityPatch } from "./schema.ts";
 
 const stage = (name: string, type: "open" | "won" | "lost", probability: number) => ({ stage: name, name, type, probability });
@@ -35,7 +35,7 @@ const patches = fc.record(
 );
 
 /** Carries out changes one after the other, some of them by a clock that is behind. */
-function walk(
+function readAllPages(
   changes: readonly { stage?: number; pipelineId?: string; lostReason?: string }[],
   each: (before: TrackedOpportunity, after: TrackedOpportunity, patch: OpportunityPatch) => void,
 ) {
@@ -55,7 +55,7 @@ describe("after any changes", () => {
   test("status follows the stage, probability its rules, closedAt and lostReason are there exactly when closed or lost", () => {
     fc.assert(
       fc.property(fc.array(patches, { maxLength: 12 }), (changes) => {
-        walk(changes, (before, after, patch) => {
+        readAllPages(changes, (before, after, patch) => {
           const at = pipelines[after.pipelineId as "a" | "b"].stages.find((known) => known.stage === after.stage);
           expect(after.status).toBe(at?.type);
           expect(after.closedAt !== null).toBe(after.status !== "open");
@@ -75,7 +75,7 @@ describe("after any changes", () => {
     fc.assert(
       fc.property(fc.array(patches, { maxLength: 12 }), (changes) => {
         let seq = 1;
-        walk(changes, (before, after) => {
+        readAllPages(changes, (before, after) => {
           const row = historyOf(before, after, by);
           expect(after.historySeq).toBe(row ? seq + 1 : seq);
           if (!row) return;
@@ -98,7 +98,7 @@ describe("after any changes", () => {
   test("the same change again changes nothing", () => {
     fc.assert(
       fc.property(fc.array(patches, { maxLength: 6 }), (changes) => {
-        walk(changes, (_, after, patch) => {
+        readAllPages(changes, (_, after, patch) => {
           expect(changedOpportunity(after, patch, pipelines[after.pipelineId as "a" | "b"], time(50))).toBe(after);
         });
       }),
@@ -117,7 +117,7 @@ test("an imported past gives one row of history for each stage, each from the on
           day += later;
           return { stage: pipelines.a.stages[index]?.stage ?? "", enteredAt: time(day).slice(0, 10) };
         });
-        const past = pastOf({ stageHistory }, pipelines.a, { timezone: "UTC", now: time(100) });
+        const past = historyFrom({ stageHistory }, pipelines.a, { timezone: "UTC", now: time(100) });
         const { row, history } = importedOpportunity({ customerId: "c", name: "n" }, past, pipelines.a, actor, {
           ...made,
           now: time(100),

@@ -122,7 +122,7 @@ export function recordedAnyway(current: TrackedOpportunity, after: TrackedOpport
 }
 
 /** A stage of an opportunity's past. */
-export interface PastStage {
+export interface ImportedStage {
   stage: Stage;
   enteredAt: string;
 }
@@ -130,7 +130,7 @@ export interface PastStage {
 /** An opportunity that comes with its past, and its history; one that was lost elsewhere may lack the reason. Throws FORBIDDEN as for a new one. */
 export function importedOpportunity(
   input: OpportunityInput,
-  past: readonly [PastStage, ...PastStage[]],
+  past: readonly [ImportedStage, ...ImportedStage[]],
   pipeline: Pipeline,
   actor: Actor,
   made: { opportunityId: string; currency: string; now: string; requestId: string },

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { auditOf, inspect, startCrm } from "../testing.ts";
 
@@ -26,16 +26,16 @@ const golden = `客户名称,商机名称,金额,预计成交日期,概率,丢�
 某某公司,O6,40000,2026-03-01,,,prospecting@2026-02-03;lost@2026-02-06
 `;
 
-const csv = (raw: string, query = "", client = admin): Promise<TestAnswer> =>
+const csv = (raw: string, query = "", client = admin): Promise<TestResponse> =>
   client.post(`/opportunities/import${query}`, { raw, headers: { "content-type": "text/csv" } });
-const json = (body: object, client = admin): Promise<TestAnswer> => client.post("/opportunities/import", { body });
-const counts = ({ body }: TestAnswer) => [body.total, body.created, body.updated, body.skipped, body.failed];
-const codes = ({ body }: TestAnswer) =>
+const json = (body: object, client = admin): Promise<TestResponse> => client.post("/opportunities/import", { body });
+const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
+const codes = ({ body }: TestResponse) =>
   body.errors.map((error: { row: number; field: string; code: string }) => [error.row, error.field, error.code]);
 const named = async (query: string): Promise<string[]> => {
-  const answer = await admin.get(`/opportunities?sort=name&${query}`);
-  expect(answer.status, answer.text).toBe(200);
-  return answer.body.data.map(({ name }: { name: string }) => name);
+  const response = await admin.get(`/opportunities?sort=name&${query}`);
+  expect(response.status, response.text).toBe(200);
+  return response.body.data.map(({ name }: { name: string }) => name);
 };
 const one = async (name: string) => {
   const { opportunityId } = (await admin.get(`/opportunities?keyword=${name}`)).body.data[0];
@@ -44,8 +44,8 @@ const one = async (name: string) => {
 
 describe("the golden set", () => {
   beforeEach(async () => {
-    const answer = await csv(golden);
-    expect(counts(answer), answer.text).toEqual([6, 6, 0, 0, 0]);
+    const response = await csv(golden);
+    expect(counts(response), response.text).toEqual([6, 6, 0, 0, 0]);
   });
 
   test("comes with its past: created, entered and closed then, with the stages' probabilities", async () => {
@@ -123,8 +123,8 @@ describe("the golden set", () => {
     const page = await admin.get("/opportunities/export");
     const history = await inspect(tenantId, "select * from $tenant.opportunity_history");
     for (const mode of ["create", "upsert", "update"]) {
-      const answer = await csv(exported.text, `?mode=${mode}`);
-      expect(counts(answer), answer.text).toEqual([6, 0, 0, 6, 0]);
+      const response = await csv(exported.text, `?mode=${mode}`);
+      expect(counts(response), response.text).toEqual([6, 0, 0, 6, 0]);
       expect(counts(await json({ mode, items: page.body.data }))).toEqual([6, 0, 0, 6, 0]);
     }
     expect(await inspect(tenantId, "select * from $tenant.opportunity_history")).toEqual(history);
@@ -138,17 +138,17 @@ describe("the golden set", () => {
     expect([lines.length, lines[1]]).toEqual([2, expect.stringContaining(",Mine,")]);
     const { data } = (await admin.get("/audit-logs?action=export&resourceType=opportunity")).body;
     expect(data).toMatchObject([{ actorId: "sales-1" }]);
-    const told = [
+    const recorded = [
       { field: "status", before: null, after: ["open"] },
       { field: "fields", before: null, after: expect.arrayContaining(["opportunityId", "customerId", "name"]) },
       { field: "rows", before: null, after: 1 },
     ];
-    expect(data[0].changes).toEqual(expect.arrayContaining(told));
+    expect(data[0].changes).toEqual(expect.arrayContaining(recorded));
   });
 
   test("is exported with the list's filters, its own ones too, and its masking", async () => {
-    const answer = await admin.get("/opportunities/export?format=csv&asOf=2026-02-01T00:00:00Z&status=lost");
-    const lines = answer.text.trim().split("\r\n");
+    const response = await admin.get("/opportunities/export?format=csv&asOf=2026-02-01T00:00:00Z&status=lost");
+    const lines = response.text.trim().split("\r\n");
     expect(lines).toHaveLength(2);
     expect(lines[1]).toContain(",O2,****,CNY,");
     expect((await admin.get(`/opportunities/export?customerId=${customerId}`)).body.total).toBe(6);
@@ -156,28 +156,28 @@ describe("the golden set", () => {
 });
 
 describe("a row", () => {
-  const past = (stageHistory: unknown, fields: object = {}) => ({ customerId, name: "Row", stageHistory, ...fields });
+  const history = (stageHistory: unknown, fields: object = {}) => ({ customerId, name: "Row", stageHistory, ...fields });
 
   test("whose past does not fit together is an error of the row; the good ones stay", async () => {
-    const answer = await json({
+    const response = await json({
       items: [
-        past([
+        history([
           { stage: "prospecting", enteredAt: "2026-01-05" },
           { stage: "won", enteredAt: "2026-01-04" },
         ]),
-        past(["prospecting@2026-01-05", "won@2026-02-10"], { stage: "proposal" }),
-        past(["prospecting@2026-01-05", "dreaming@2026-02-10"]),
-        past(["prospecting@2026-01-05", "prospecting@2026-02-10"]),
-        past(["prospecting@9000-01-05"]),
-        past(["prospecting"]),
-        past(["prospecting@2026-02-30"]),
-        past(["prospecting@2026-01-05"], { closedAt: "2026-01-06" }),
-        past(["prospecting@2026-01-05"], { createdAt: "2026-01-06" }),
-        past(["prospecting@2026-01-05", "won@2026-02-10"], { createdAt: "2026-01-05T09:00:00Z", closedAt: "2026-02-10T18:00:00+08:00" }),
+        history(["prospecting@2026-01-05", "won@2026-02-10"], { stage: "proposal" }),
+        history(["prospecting@2026-01-05", "dreaming@2026-02-10"]),
+        history(["prospecting@2026-01-05", "prospecting@2026-02-10"]),
+        history(["prospecting@9000-01-05"]),
+        history(["prospecting"]),
+        history(["prospecting@2026-02-30"]),
+        history(["prospecting@2026-01-05"], { closedAt: "2026-01-06" }),
+        history(["prospecting@2026-01-05"], { createdAt: "2026-01-06" }),
+        history(["prospecting@2026-01-05", "won@2026-02-10"], { createdAt: "2026-01-05T09:00:00Z", closedAt: "2026-02-10T18:00:00+08:00" }),
       ],
     });
-    expect(counts(answer)).toEqual([10, 1, 0, 0, 9]);
-    expect(codes(answer)).toEqual([
+    expect(counts(response)).toEqual([10, 1, 0, 0, 9]);
+    expect(codes(response)).toEqual([
       [1, "stageHistory", "INVALID_FORMAT"],
       [2, "stageHistory", "INVALID_FORMAT"],
       [3, "stageHistory", "INVALID_ENUM"],
@@ -193,14 +193,14 @@ describe("a row", () => {
 
   test("may say stage, createdAt and closedAt alone; days are the tenant's", async () => {
     await admin.patch("/settings", { body: { timezone: "Asia/Shanghai" } });
-    const answer = await json({
+    const response = await json({
       items: [
         { customerId, name: "Open", stage: "proposal", createdAt: "2026-01-05" },
         { customerId, name: "Closed", stage: "won", createdAt: "2026-01-05", closedAt: "2026-02-10" },
         { customerId, name: "Fresh" },
       ],
     });
-    expect(counts(answer), answer.text).toEqual([3, 3, 0, 0, 0]);
+    expect(counts(response), response.text).toEqual([3, 3, 0, 0, 0]);
     expect(await one("Open")).toMatchObject({ stage: "proposal", createdAt: "2026-01-04T16:00:00.000Z", probability: 50 });
     expect(await one("Closed")).toMatchObject({ createdAt: "2026-01-04T16:00:00.000Z", closedAt: "2026-02-09T16:00:00.000Z" });
     expect(await named("asOf=2026-01-10T00:00:00Z&status=open")).toEqual(["Closed", "Open"]);
@@ -208,7 +208,7 @@ describe("a row", () => {
   });
 
   test("that is wrong tells all of it", async () => {
-    const answer = await json({
+    const response = await json({
       items: [
         { name: " ", amount: "-1", probability: 101, currency: "XYQ", expectedCloseDate: "2026-02-30", colour: "red" },
         { customerName: "Nobody", name: "A" },
@@ -218,7 +218,7 @@ describe("a row", () => {
         { customerId, name: "E", stage: "dreaming" },
       ],
     });
-    expect(codes(answer).sort()).toEqual(
+    expect(codes(response).sort()).toEqual(
       [
         [1, "amount", "INVALID_FORMAT"],
         [1, "colour", "UNKNOWN_COLUMN"],
@@ -239,21 +239,21 @@ describe("a row", () => {
   test("with an id updates by the rules of every change: history, audit, version", async () => {
     await json({ items: [{ customerId, name: "Known", amount: "5" }] });
     const { opportunityId } = await one("Known");
-    const answer = await json({
+    const response = await json({
       mode: "upsert",
       items: [
         { opportunityId, stage: "proposal", amount: "****" },
         { opportunityId: "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10", name: "New", customerName: " 某某公司 " },
       ],
     });
-    expect(counts(answer), answer.text).toEqual([2, 1, 1, 0, 0]);
+    expect(counts(response), response.text).toEqual([2, 1, 1, 0, 0]);
     expect(await one("Known")).toMatchObject({ stage: "proposal", probability: 50, amount: "5.00", version: 2 });
     expect((await auditOf(tenantId, opportunityId)).map((entry) => entry.action)).toEqual(["create", "update"]);
     expect((await admin.get(`/opportunities/${opportunityId}/stage-history`)).body.total).toBe(2);
     const again = await json({ items: [{ opportunityId, name: "Known", stage: "won", customerId }] });
     expect(codes(again)).toEqual([[1, "opportunityId", "DUPLICATE_NAME"]]);
-    const past = await json({ mode: "update", items: [{ opportunityId, stageHistory: ["won@2026-01-01"] }] });
-    expect(codes(past)).toEqual([[1, "stageHistory", "INVALID_FORMAT"]]);
+    const history = await json({ mode: "update", items: [{ opportunityId, stageHistory: ["won@2026-01-01"] }] });
+    expect(codes(history)).toEqual([[1, "stageHistory", "INVALID_FORMAT"]]);
     const unknown = await json({ mode: "update", items: [{ opportunityId: customerId, name: "x" }, { name: "y" }] });
     expect(codes(unknown)).toEqual([
       [1, "opportunityId", "NOT_FOUND"],
@@ -264,7 +264,7 @@ describe("a row", () => {
   test("of who works on its own records is its own, at customers that it sees", async () => {
     const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
     const own = (await sales.post("/customers", { body: { name: "Own" } })).body.customerId;
-    const answer = await json(
+    const response = await json(
       {
         items: [
           { customerId, name: "A" },
@@ -274,7 +274,7 @@ describe("a row", () => {
       },
       sales,
     );
-    expect(codes(answer)).toEqual([
+    expect(codes(response)).toEqual([
       [1, "customerId", "NOT_FOUND"],
       [2, "ownerId", "INVALID_FORMAT"],
     ]);

@@ -74,7 +74,7 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
     return { data, nameKey: null, idKey: parsed.data.opportunityId ?? null };
   },
 
-  look: knownTo,
+  lookUp: knownTo,
 
   ownedBy: bulk.ownedBy,
 
@@ -84,9 +84,9 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
 
   async write(tx, plans, importId) {
     const writes = plans.flatMap(({ write }) => write ?? []);
-    const added = writes.flatMap(({ kind, after, history }) => (kind === "insert" ? { ...after, way: passed(history) } : []));
+    const added = writes.flatMap(({ kind, after, history }) => (kind === "insert" ? { ...after, progress: passed(history) } : []));
     const changed = writes.flatMap(({ kind, after }) => (kind === "update" ? after : []));
-    const written = await stagesKept(async () => [...(await bulk.insert(tx, added, importId)), ...(await bulk.update(tx, changed))]);
+    const written = await retainedStages(async () => [...(await bulk.insert(tx, added, importId)), ...(await bulk.update(tx, changed))]);
     const done = new Set(written);
     const missed = new Set(plans.flatMap(({ outcome, write }) => (write && !done.has(write.after.opportunityId) ? outcome.row : [])));
     await bulk.track(
@@ -100,12 +100,12 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
     const ids = changes.map(({ resourceId }) => resourceId);
     const current = new Map((await bulk.live(tx, ids)).map((found) => [found.opportunityId, found]));
     const byPipeline = new Map((await pipelines.findAll(tx)).map((found) => [found.pipelineId, found]));
-    const kept: { id: string; reason: string }[] = [];
+    const stored: { id: string; reason: string }[] = [];
     const taken: Taken[] = [];
     for (const { resourceId, action, resourceVersion, changes: fields } of changes) {
       const before = current.get(resourceId);
-      if (!before) kept.push({ id: resourceId, reason: "DELETED_SINCE" });
-      else if (before.version !== resourceVersion) kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
+      if (!before) stored.push({ id: resourceId, reason: "DELETED_SINCE" });
+      else if (before.version !== resourceVersion) stored.push({ id: resourceId, reason: "CHANGED_SINCE" });
       else if (action === "create") taken.push({ before, after: deletedOpportunity(before, by.now), deleted: true, named: [] });
       else {
         const former = formerValues(opportunity, fields) as Partial<Opportunity>;
@@ -114,10 +114,10 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
         const named = Object.keys(former).filter((field) => field in opportunity.sensitive);
         if (stages.some(({ stage, type }) => stage === after.stage && type === after.status))
           taken.push({ before, after, deleted: false, named });
-        else kept.push({ id: resourceId, reason: "CHANGED_SINCE" });
+        else stored.push({ id: resourceId, reason: "CHANGED_SINCE" });
       }
     }
-    return takeBack(tx, taken, kept, by);
+    return takeBack(tx, taken, stored, by);
   },
 };
 
@@ -135,9 +135,9 @@ interface Taken {
   named: readonly string[];
 }
 
-async function takeBack(tx: TenantTx, taken: readonly Taken[], kept: { id: string; reason: string }[], by: RevertContext) {
+async function takeBack(tx: TenantTx, taken: readonly Taken[], stored: { id: string; reason: string }[], by: RevertContext) {
   const rowsOf = (deleted: boolean) => taken.flatMap((one) => (one.deleted === deleted ? one.after : []));
-  const written = await stagesKept(async () => [
+  const written = await retainedStages(async () => [
     ...(await bulk.remove(tx, rowsOf(true), by.now)),
     ...(await bulk.update(tx, rowsOf(false))),
   ]);
@@ -145,7 +145,7 @@ async function takeBack(tx: TenantTx, taken: readonly Taken[], kept: { id: strin
   const audit: AuditDraft[] = [];
   const history: HistoryRow[] = [];
   for (const { before, after, deleted, named } of taken) {
-    if (!done.has(after.opportunityId)) kept.push({ id: after.opportunityId, reason: "CHANGED_SINCE" });
+    if (!done.has(after.opportunityId)) stored.push({ id: after.opportunityId, reason: "CHANGED_SINCE" });
     else {
       audit.push(withFields(audited(deleted ? "delete" : "update", opportunity, before, after), named, before, after));
       const change = historyOf(before, after, { actorId: by.actorId, requestId: by.requestId }, deleted);
@@ -153,11 +153,11 @@ async function takeBack(tx: TenantTx, taken: readonly Taken[], kept: { id: strin
     }
   }
   await bulk.track(tx, history);
-  return { audit, kept };
+  return { audit, kept: stored };
 }
 
 /** A stage that was removed between the look and the write: all is to be done again. */
-async function stagesKept<T>(work: () => Promise<T>): Promise<T> {
+async function retainedStages<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

@@ -1,4 +1,4 @@
-import { type Condition, currencyCodes, Lists } from "@cell/cell";
+import { type Condition, currencyCodes, ListRunner } from "@cell/cell";
 import { type RawBuilder, sql } from "kysely";
 import { keyword } from "../keyword.ts";
 import { knownPipelines, knownStages } from "../pipelines/known.ts";
@@ -46,7 +46,7 @@ const current = () =>
     .$castTo<Opportunity>();
 
 /** Every state that an opportunity was in, from `at` until `until`. */
-const states = () =>
+const opportunityStates = () =>
   db
     .selectFrom(
       db
@@ -93,20 +93,20 @@ const states = () =>
 /** The opportunities as they were at a time: all other conditions, and the order, speak of then. */
 export function asOf(time: string): Condition {
   return {
-    shape: "asOf",
+    cacheKey: "asOf",
     values: [time],
     sql: ([given]) => sql<boolean>`(at <= ${given}::timestamptz and (until is null or until > ${given}::timestamptz))`,
-    from: states,
+    from: opportunityStates,
   };
 }
 
 /** One of several values. */
 export function oneOf(field: string, values: readonly string[]): Condition {
-  return { shape: `${field}[one of]`, values: [values], sql: ([given]) => sql<boolean>`${sql.ref(field)} = any(${given}::text[])` };
+  return { cacheKey: `${field}[one of]`, values: [values], sql: ([given]) => sql<boolean>`${sql.ref(field)} = any(${given}::text[])` };
 }
 
 /** What became of an arrival: the stages that came next, or `STILL` there, or in another `PIPELINE`. */
-export type Departure = readonly string[] | "STILL" | "PIPELINE";
+export type StageExit = readonly string[] | "STILL" | "PIPELINE";
 
 export interface Arrivals {
   pipelineId?: string | undefined;
@@ -117,15 +117,15 @@ export interface Arrivals {
   to?: string | undefined;
   /** What came later than this is not known. */
   asOf?: string | undefined;
-  departure?: Departure | undefined;
+  stageExit?: StageExit | undefined;
 }
 
 /** Opportunities with an arrival of this kind in their stage history. */
-export function arrived({ pipelineId, stages, from, to, asOf: latest, departure }: Arrivals): Condition {
-  const left = typeof departure === "string" ? departure : departure && "stages";
+export function arrived({ pipelineId, stages, from, to, asOf: latest, stageExit }: Arrivals): Condition {
+  const left = typeof stageExit === "string" ? stageExit : stageExit && "stages";
   return {
-    shape: `arrived ${left ?? ""}`,
-    values: [pipelineId ?? null, stages ?? null, from ?? null, to ?? null, latest ?? null, ...(left === "stages" ? [departure] : [])],
+    cacheKey: `arrived ${left ?? ""}`,
+    values: [pipelineId ?? null, stages ?? null, from ?? null, to ?? null, latest ?? null, ...(left === "stages" ? [stageExit] : [])],
     sql: ([pipeline, stage, start, end, last, next]) => {
       const arrivals = db
         .selectFrom("opportunityHistory as arrival")
@@ -163,7 +163,7 @@ function becameOf(left: "stages" | "STILL" | "PIPELINE" | undefined, next: RawBu
 }
 
 /** Lists, exports and their grammar. */
-export const lists = new Lists<Opportunity>({
+export const lists = new ListRunner<Opportunity>({
   resource: opportunity,
   select: current,
   id: "opportunityId",
@@ -231,12 +231,12 @@ const moves = () =>
     .$castTo<StageMove>();
 
 /** The moves of opportunities from stage to stage: whoever asks for those of one has to see it. */
-export const stageMoveLists = new Lists<StageMove>({
+export const stageMoveLists = new ListRunner<StageMove>({
   resource: stageMove,
   select: moves,
   id: "seq",
   defaultSort: "seq",
-  visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+  visibleTo: () => ({ cacheKey: "everyone's", values: [], sql: () => sql<boolean>`true` }),
   fields: {
     seq: { type: "integer", sort: true },
     fromStage: { type: "text", nullable: true, values: knownStages },

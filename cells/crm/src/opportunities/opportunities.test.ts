@@ -17,21 +17,21 @@ beforeAll(async () => {
 afterAll(() => cell.stop());
 
 const newCustomer = async (name: string, client = admin): Promise<string> => {
-  const answer = await client.post("/customers", { body: { name } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body.customerId;
+  const response = await client.post("/customers", { body: { name } });
+  expect(response.status, response.text).toBe(201);
+  return response.body.customerId;
 };
 
 const create = async (fields: object = {}, client = admin) => {
-  const answer = await client.post("/opportunities", { body: { customerId, name: "年度采购", ...fields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await client.post("/opportunities", { body: { customerId, name: "年度采购", ...fields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 const read = async (id: string) => (await admin.get(`/opportunities/${id}`)).body;
 const patch = async (id: string, body: object) => {
-  const answer = await admin.patch(`/opportunities/${id}`, { body });
-  expect(answer.status, answer.text).toBe(200);
-  return answer.body;
+  const response = await admin.patch(`/opportunities/${id}`, { body });
+  expect(response.status, response.text).toBe(200);
+  return response.body;
 };
 const historyOf = async (id: string) => (await admin.get(`/opportunities/${id}/stage-history`)).body.data;
 const allHistory = (id: string) =>
@@ -97,9 +97,9 @@ describe("creating an opportunity", () => {
   });
 
   test("an unknown stage is refused, naming the known ones", async () => {
-    const answer = await admin.post("/opportunities", { body: { customerId, name: "x", stage: "dreaming" } });
-    expect([answer.status, answer.body.details.fields[0]]).toMatchObject([400, { path: "stage", code: "INVALID_ENUM" }]);
-    expect(answer.body.details.fields[0].message).toContain("prospecting, qualification, proposal, negotiation, won, lost");
+    const response = await admin.post("/opportunities", { body: { customerId, name: "x", stage: "dreaming" } });
+    expect([response.status, response.body.details.fields[0]]).toMatchObject([400, { path: "stage", code: "INVALID_ENUM" }]);
+    expect(response.body.details.fields[0].message).toContain("prospecting, qualification, proposal, negotiation, won, lost");
   });
 
   test.each([
@@ -114,8 +114,8 @@ describe("creating an opportunity", () => {
     ["a loss without a reason", { stage: "lost" }],
     ["no name", { name: " " }],
   ])("%s is a BAD_REQUEST", async (_, fields) => {
-    const answer = await admin.post("/opportunities", { body: { customerId, name: "bad", ...fields } });
-    expect([answer.status, answer.body.code]).toEqual([400, "BAD_REQUEST"]);
+    const response = await admin.post("/opportunities", { body: { customerId, name: "bad", ...fields } });
+    expect([response.status, response.body.code]).toEqual([400, "BAD_REQUEST"]);
   });
 });
 
@@ -147,8 +147,8 @@ describe("amounts", () => {
   test("can be neither sorted by nor compared by who may not read them", async () => {
     const blind = cell.client(tenantId, { permissions: ["crm:read"] });
     for (const query of ["sort=amount", "filter=amount[gt]:1", "filter=amount[eq]:5000"]) {
-      const answer = await blind.get(`/opportunities?${query}`);
-      expect([answer.status, answer.body.code]).toEqual([403, "FIELD_MASKED"]);
+      const response = await blind.get(`/opportunities?${query}`);
+      expect([response.status, response.body.code]).toEqual([403, "FIELD_MASKED"]);
     }
     expect((await admin.get("/opportunities?sort=-amount&filter=amount[gte]:4999.99")).body.total).toBeGreaterThan(0);
   });
@@ -322,10 +322,10 @@ describe("stage history", () => {
   test("ten moves at once keep its numbers gapless and its times in order", async () => {
     const { opportunityId } = await create();
     const stages = ["qualification", "proposal", "negotiation", "prospecting", "won"];
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 10 }, (_, index) => admin.patch(`/opportunities/${opportunityId}`, { body: { stage: stages[index % 5] } })),
     );
-    expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(200));
+    expect(responses.map((response) => response.status)).toEqual(Array(10).fill(200));
     const rows = await allHistory(opportunityId);
     expect(rows.map((row) => row.seq)).toEqual(rows.map((_, index) => index + 1));
     expect(rows.every((row, index) => index === 0 || row.at >= (rows[index - 1]?.at ?? row.at))).toBe(true);
@@ -338,14 +338,14 @@ describe("who works on its own records", () => {
   test("sees, changes and lists the opportunities that it owns, at customers that it sees", async () => {
     const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
     const { opportunityId } = await create();
-    for (const answer of [
+    for (const response of [
       await sales.get(`/opportunities/${opportunityId}`),
       await sales.get(`/opportunities/${opportunityId}/stage-history`),
       await sales.patch(`/opportunities/${opportunityId}`, { body: { name: "mine" } }),
       await sales.delete(`/opportunities/${opportunityId}`),
       await sales.post("/opportunities", { body: { customerId, name: "At a hidden customer" } }),
     ])
-      expect([answer.status, answer.body.code]).toEqual([404, "NOT_FOUND"]);
+      expect([response.status, response.body.code]).toEqual([404, "NOT_FOUND"]);
     const own = await newCustomer("Own", sales);
     const made = await create({ customerId: own, name: "Own one" }, sales);
     expect((await sales.get("/opportunities")).body.data.map((row: { name: string }) => row.name)).toEqual(["Own one"]);

@@ -1,10 +1,10 @@
 import { badFields, type FieldProblem } from "@cell/problem";
 import { instantOf } from "../calendar.ts";
 import type { Pipeline, Stage } from "../pipelines/schema.ts";
-import type { PastStage } from "./domain.ts";
+import type { ImportedStage } from "./domain.ts";
 
 /** What an import says of an opportunity's past; times are instants or days of the tenant's calendar. */
-export interface GivenPast {
+export interface HistoryInput {
   stage?: string | undefined;
   stageHistory?: readonly { stage: string; enteredAt: string }[] | undefined;
   createdAt?: string | undefined;
@@ -22,10 +22,10 @@ export function sameTime(one: string, other: string, timezone: string): string |
   return instant >= instantOf(day, timezone) && instant < instantOf(next, timezone) ? instant : undefined;
 }
 
-type Told = { stage: string; enteredAt: string }[];
+type GivenTime = { stage: string; enteredAt: string }[];
 
 /** The stages that an opportunity without a stage history was in: the one that it is in, and before it is closed later than created, the first. */
-function impliedBy({ stage, createdAt, closedAt }: GivenPast, { stages }: Pipeline, now: string): Told {
+function impliedBy({ stage, createdAt, closedAt }: HistoryInput, { stages }: Pipeline, now: string): GivenTime {
   const first = stages.find(({ type }) => type === "open")?.stage ?? "";
   const current = stage ?? first;
   const isOpen = stages.find((known) => known.stage === current)?.type === "open";
@@ -35,11 +35,11 @@ function impliedBy({ stage, createdAt, closedAt }: GivenPast, { stages }: Pipeli
 }
 
 /** The stages that an opportunity was in, oldest first, out of what an import says. Throws BAD_REQUEST with all that does not fit together. */
-export function pastOf(
-  given: GivenPast,
+export function historyFrom(
+  given: HistoryInput,
   pipeline: Pipeline,
   { timezone, now }: { timezone: string; now: string },
-): [PastStage, ...PastStage[]] {
+): [ImportedStage, ...ImportedStage[]] {
   const wrong: FieldProblem[] = [];
   const refuse = (path: string, message: string, code = "INVALID_FORMAT") => wrong.push({ path, code, message });
   const stageOf = (path: string, name: string): Stage | undefined => {
@@ -47,33 +47,33 @@ export function pastOf(
     if (!found) refuse(path, `must be one of ${pipeline.stages.map(({ stage }) => stage).join(", ")}`, "INVALID_ENUM");
     return found;
   };
-  const told = given.stageHistory && given.stageHistory.length > 0 ? given.stageHistory : impliedBy(given, pipeline, now);
-  const past = told.flatMap(({ stage: name, enteredAt }) => {
+  const stages = given.stageHistory && given.stageHistory.length > 0 ? given.stageHistory : impliedBy(given, pipeline, now);
+  const history = stages.flatMap(({ stage: name, enteredAt }) => {
     const stage = stageOf(given.stageHistory ? "stageHistory" : "stage", name);
-    return stage ? { stage, enteredAt: instantOf(enteredAt, timezone), told: enteredAt } : [];
+    return stage ? { stage, enteredAt: instantOf(enteredAt, timezone), given: enteredAt } : [];
   });
-  const [first, last] = [past[0], past.at(-1)];
+  const [first, last] = [history[0], history.at(-1)];
   if (wrong.length > 0 || !first || !last) throw badFields(wrong);
   if (given.stage !== undefined && given.stage !== last.stage.stage)
     refuse("stageHistory", `ends in ${last.stage.stage}, not in the stage ${given.stage}`);
   if (given.createdAt !== undefined) {
-    const begun = sameTime(first.told, given.createdAt, timezone);
+    const begun = sameTime(first.given, given.createdAt, timezone);
     if (begun === undefined) refuse("createdAt", "is not when its first stage was entered");
     else first.enteredAt = begun;
   }
   if (given.closedAt) {
-    const closed = last.stage.type === "open" ? undefined : sameTime(last.told, given.closedAt, timezone);
+    const closed = last.stage.type === "open" ? undefined : sameTime(last.given, given.closedAt, timezone);
     if (closed === undefined)
       refuse("closedAt", last.stage.type === "open" ? "is for won and lost ones alone" : "is not when its last stage was entered");
     else last.enteredAt = closed;
   }
-  past.forEach(({ stage, enteredAt }, index) => {
-    const before = past[index - 1];
+  history.forEach(({ stage, enteredAt }, index) => {
+    const before = history[index - 1];
     if (before && before.enteredAt > enteredAt)
       refuse("stageHistory", `${stage.stage} is entered before ${before.stage.stage}, which it follows`);
     if (before && before.stage === stage) refuse("stageHistory", `${stage.stage} follows itself`);
   });
   if (last.enteredAt > now) refuse(given.stageHistory ? "stageHistory" : "createdAt", "is in the future");
   if (wrong.length > 0) throw badFields(wrong);
-  return past as unknown as [PastStage, ...PastStage[]];
+  return history as unknown as [ImportedStage, ...ImportedStage[]];
 }

@@ -16,12 +16,12 @@ import { effective } from "../settings/domain.ts";
 import * as settings from "../settings/repository.ts";
 import * as bulk from "./bulk.ts";
 import { changedOpportunity, type HistoryRow, historyOf, importedOpportunity, recordedAnyway, type TrackedOpportunity } from "./domain.ts";
-import { type GivenPast, pastOf, sameTime } from "./past.ts";
+import { type HistoryInput, historyFrom, sameTime } from "./past.ts";
 import { ambiguousPercent } from "./percent.ts";
 import { type OpportunityPatch, opportunity, opportunityPatch } from "./schema.ts";
 
 /** `proposal@2026-01-20`, or the same as an object. */
-const pastStage = z.union([
+const importedStage = z.union([
   z.strictObject({ stage: z.string().max(64), enteredAt: moment() }),
   z
     .string()
@@ -37,7 +37,7 @@ export const rowSchema = opportunityPatch.extend({
   probabilityOverridden: z.boolean().optional(),
   createdAt: moment().optional(),
   closedAt: moment().nullable().optional(),
-  stageHistory: z.array(pastStage).max(200).optional(),
+  stageHistory: z.array(importedStage).max(200).optional(),
 });
 export type OpportunityRow = z.infer<typeof rowSchema> & {
   /** The probability may be a fraction of 1. */
@@ -109,7 +109,7 @@ function fieldsOf({ details }: Problem): FieldProblem[] {
 function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportContext): Plan {
   const { mode, onDuplicate } = context.options;
   const { opportunityId, customerName, probabilityOverridden, createdAt, closedAt, stageHistory, isAmbiguous, ...patch } = data;
-  const past: GivenPast = { stage: patch.stage, createdAt, closedAt, stageHistory };
+  const past: HistoryInput = { stage: patch.stage, createdAt, closedAt, stageHistory };
   // A probability that comes beside the word that it is the stage's says nothing of its own.
   if (probabilityOverridden === false) delete patch.probability;
   const failed = (field: string, code: string, message: string, duplicateOf: string | null = null): Plan => ({
@@ -145,7 +145,7 @@ function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportC
   const made = { opportunityId: uuidv7(), currency: known.currency, now, requestId };
   const { row: after, history } = importedOpportunity(
     input,
-    pastOf(past, pipeline, { timezone: known.timezone, now }),
+    historyFrom(past, pipeline, { timezone: known.timezone, now }),
     pipeline,
     actor,
     made,
@@ -160,7 +160,7 @@ function planUpdate(
   row: number,
   current: TrackedOpportunity,
   given: OpportunityPatch,
-  past: GivenPast,
+  history: HistoryInput,
   pipeline: Pipeline,
   { timezone }: Known,
   { actor, now, requestId }: ImportContext,
@@ -168,9 +168,9 @@ function planUpdate(
   const problems: RowProblem[] = [];
   const refuse = (field: string) =>
     problems.push(problem(field, "INVALID_FORMAT", "is the past of an opportunity that exists: it cannot be changed"));
-  if (past.stageHistory) refuse("stageHistory");
-  if (past.createdAt !== undefined && sameTime(past.createdAt, current.createdAt, timezone) === undefined) refuse("createdAt");
-  if (past.closedAt && (!current.closedAt || sameTime(past.closedAt, current.closedAt, timezone) === undefined)) refuse("closedAt");
+  if (history.stageHistory) refuse("stageHistory");
+  if (history.createdAt !== undefined && sameTime(history.createdAt, current.createdAt, timezone) === undefined) refuse("createdAt");
+  if (history.closedAt && (!current.closedAt || sameTime(history.closedAt, current.closedAt, timezone) === undefined)) refuse("closedAt");
   if (problems.length > 0) return { outcome: { row, outcome: "failed", problems } };
   const patch = withoutMasked(opportunity.sensitive, current, given);
   if (patch.probability === current.probability) delete patch.probability;

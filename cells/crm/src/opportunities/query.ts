@@ -4,7 +4,7 @@ import { z } from "zod";
 import { instant } from "../calendar.ts";
 import { knownPipelines, knownStages } from "../pipelines/known.ts";
 import { stageTypes } from "../pipelines/schema.ts";
-import { arrived, asOf, type Departure, oneOf } from "./lists.ts";
+import { arrived, asOf, oneOf, type StageExit } from "./lists.ts";
 
 const slugs = z
   .string()
@@ -40,7 +40,7 @@ export const opportunityQuery = listQuery.extend({
   leftTo: z
     .string()
     .max(2_000)
-    .transform((to): Departure => (to === "STILL" || to === "PIPELINE" ? to : to.split(",").map((slug) => slug.trim())))
+    .transform((to): StageExit => (to === "STILL" || to === "PIPELINE" ? to : to.split(",").map((slug) => slug.trim())))
     .optional()
     .meta({ description: "What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`" }),
   passedStages: slugs.optional().meta({ description: "Only those that have been in all of these stages, by comma" }),
@@ -60,7 +60,7 @@ export async function conditionsOf(query: OpportunityQuery, tenant: Tenant): Pro
   if (status !== undefined) conditions.push(oneOf("status", status));
   const known = { pipelineId: query.enteredPipelineId, asOf: query.asOf };
   if ([enteredStage, enteredFrom, enteredTo, leftTo].some((given) => given !== undefined))
-    conditions.push(arrived({ ...known, stages: enteredStage, from: enteredFrom, to: enteredTo, departure: leftTo }));
+    conditions.push(arrived({ ...known, stages: enteredStage, from: enteredFrom, to: enteredTo, stageExit: leftTo }));
   for (const passed of query.passedStages ?? []) conditions.push(arrived({ ...known, stages: [passed] }));
   if (query.notEnteredStage !== undefined) conditions.push(not(arrived({ ...known, stages: query.notEnteredStage })));
   return conditions;

@@ -1,11 +1,11 @@
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/children.ts";
-import { keptLive } from "../customers/repository.ts";
+import { storedLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import type { Visibility } from "../visibility.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
-import { arrivedBefore, namedWay, wayAfter, wayColumns, wayOf } from "./way.ts";
+import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "./way.ts";
 
 /** The columns of an answer but for the probability, which leaves as a number. */
 export const columns = [
@@ -72,19 +72,19 @@ const byId = statement((p: Parameters<{ opportunityId: string; owner: Visibility
 const insertRow = statement((p: Parameters<TrackedOpportunity>) =>
   db
     .insertInto("opportunities")
-    .columns([...stored, ...wayColumns])
+    .columns([...stored, ...progressColumns])
     .expression(
       db
         .selectNoFrom(selectionOf(p, stored))
-        .select(namedWay(wayOf(p.pipelineId, sql`array[${p.stage}]::text[]`)))
-        .where(keptLive(p.customerId)),
+        .select(namedProgress(initialProgress(p.pipelineId, sql`array[${p.stage}]::text[]`)))
+        .where(storedLive(p.customerId)),
     ),
 );
 
 const updateRow = statement((p: Parameters<TrackedOpportunity & { read: number; deletedAt: string | null }>) =>
   db
     .updateTable("opportunities")
-    .set({ ...(valuesOf(p, [...changing, "deletedAt"]) as object), ...wayAfter(p) } as never)
+    .set({ ...(valuesOf(p, [...changing, "deletedAt"]) as object), ...progressAfter(p) } as never)
     .where("opportunityId", "=", p.opportunityId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),

@@ -1,14 +1,14 @@
 import {
   audited,
-  type Call,
   type Cell,
-  checked,
   endpoint,
   equals,
   idParams,
-  listAnswer,
   listOf,
   listQuery,
+  listResponse,
+  type RequestContext,
+  requireVersion,
   settingsOf,
   withoutMasked,
 } from "@cell/cell";
@@ -19,7 +19,7 @@ import { checkOwner } from "../customers/domain.ts";
 import * as customers from "../customers/repository.ts";
 import * as pipelines from "../pipelines/repository.ts";
 import { effective } from "../settings/domain.ts";
-import { sightOf, visibility } from "../visibility.ts";
+import { recordVisibility, visibility } from "../visibility.ts";
 import { ownedBy } from "./bulk.ts";
 import { changedOpportunity, deletedOpportunity, historyOf, newOpportunity } from "./domain.ts";
 import { lists, stageMoveLists } from "./lists.ts";
@@ -28,7 +28,7 @@ import * as opportunities from "./repository.ts";
 import { opportunity, opportunityDeleted, opportunityInput, opportunityPatch, stageMove } from "./schema.ts";
 
 const tag = "Opportunities";
-const sight = sightOf(opportunity, ownedBy);
+const readableBy = recordVisibility(opportunity, ownedBy);
 
 const listOpportunities = endpoint({
   method: "get",
@@ -39,7 +39,7 @@ const listOpportunities = endpoint({
   description: "Besides the fields of an opportunity, `filter` knows `lastStage`: its last stage other than lost.",
   query: opportunityQuery,
   status: 200,
-  answer: listOf(opportunity, listAnswer(opportunity)),
+  response: listOf(opportunity, listResponse(opportunity)),
 });
 
 const createOpportunity = endpoint({
@@ -50,10 +50,10 @@ const createOpportunity = endpoint({
   summary: "Create an opportunity",
   body: opportunityInput,
   status: 201,
-  answer: opportunity,
+  response: opportunity,
   versioned: true,
-  refusals: [404],
-  sight,
+  errorResponses: [404],
+  visibility: readableBy,
 });
 
 const getOpportunity = endpoint({
@@ -64,7 +64,7 @@ const getOpportunity = endpoint({
   summary: "Read an opportunity",
   params: idParams,
   status: 200,
-  answer: opportunity,
+  response: opportunity,
   versioned: true,
 });
 
@@ -78,11 +78,11 @@ const changeOpportunity = endpoint({
 that and \`lostReason\`.`,
   params: idParams,
   body: opportunityPatch,
-  example: { body: { stage: "proposal" }, answer: { stage: "proposal", probability: 50, version: 2 } },
+  example: { body: { stage: "proposal" }, response: { stage: "proposal", probability: 50, version: 2 } },
   status: 200,
-  answer: opportunity,
+  response: opportunity,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const deleteOpportunity = endpoint({
@@ -93,9 +93,9 @@ const deleteOpportunity = endpoint({
   summary: "Delete an opportunity",
   params: idParams,
   status: 200,
-  answer: opportunityDeleted,
+  response: opportunityDeleted,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 const listMoves = endpoint({
@@ -108,7 +108,7 @@ const listMoves = endpoint({
   params: idParams,
   query: listQuery,
   status: 200,
-  answer: listOf(stageMove, listAnswer(stageMove)),
+  response: listOf(stageMove, listResponse(stageMove)),
 });
 
 const conflicts = {
@@ -119,47 +119,47 @@ const conflicts = {
 export function opportunityRoutes(cell: Cell): void {
   cell.list(listOpportunities, lists, { conditions: ({ query, tenant }) => conditionsOf(query, tenant) });
 
-  cell.command(createOpportunity, async (call, tx) => {
-    const input = withoutMasked(opportunity.sensitive, undefined, call.body);
+  cell.command(createOpportunity, async (context, tx) => {
+    const input = withoutMasked(opportunity.sensitive, undefined, context.body);
     const [, pipeline, settings] = await Promise.all([
-      checkCustomer(call, tx, input.customerId),
+      checkCustomer(context, tx, input.customerId),
       pipelineOf(tx, input.pipelineId),
-      settingsOf(call.tenant),
+      settingsOf(context.tenant),
     ]);
-    const made = { opportunityId: uuidv7(), currency: effective(settings).currency, now: call.now };
-    const created = newOpportunity(input, pipeline, actorOf(call), made);
+    const made = { opportunityId: uuidv7(), currency: effective(settings).currency, now: context.now };
+    const created = newOpportunity(input, pipeline, actorOf(context), made);
     return {
-      changes: [opportunities.insert(tx, created), ...opportunities.track(tx, historyOf(undefined, created, authorOf(call)))],
+      changes: [opportunities.insert(tx, created), ...opportunities.track(tx, historyOf(undefined, created, authorOf(context)))],
       audit: [audited("create", opportunity, {}, created)],
       body: created,
       conflicts,
     };
   });
 
-  cell.read(getOpportunity, "Opportunity", (call, tenant) => opportunities.findRow(tenant, call.params.id, visibility(call)));
+  cell.read(getOpportunity, "Opportunity", (context, tenant) => opportunities.findRow(tenant, context.params.id, visibility(context)));
 
-  cell.command(changeOpportunity, async (call, tx) => {
-    const current = await checked(call, tx, opportunity, await opportunities.find(tx, call.params.id, visibility(call)));
-    const patch = withoutMasked(opportunity.sensitive, current, call.body);
-    if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actorOf(call));
-    if (patch.customerId !== undefined && patch.customerId !== current.customerId) await checkCustomer(call, tx, patch.customerId);
-    const next = changedOpportunity(current, patch, await pipelineOf(tx, patch.pipelineId ?? current.pipelineId), call.now);
+  cell.command(changeOpportunity, async (context, tx) => {
+    const current = await requireVersion(context, tx, opportunity, await opportunities.find(tx, context.params.id, visibility(context)));
+    const patch = withoutMasked(opportunity.sensitive, current, context.body);
+    if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actorOf(context));
+    if (patch.customerId !== undefined && patch.customerId !== current.customerId) await checkCustomer(context, tx, patch.customerId);
+    const next = changedOpportunity(current, patch, await pipelineOf(tx, patch.pipelineId ?? current.pipelineId), context.now);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.opportunityId };
     return {
-      changes: [opportunities.update(tx, next, current.version), ...opportunities.track(tx, historyOf(current, next, authorOf(call)))],
+      changes: [opportunities.update(tx, next, current.version), ...opportunities.track(tx, historyOf(current, next, authorOf(context)))],
       audit: [audited("update", opportunity, current, next)],
       body: next,
       conflicts,
     };
   });
 
-  cell.command(deleteOpportunity, async (call, tx) => {
-    const current = await checked(call, tx, opportunity, await opportunities.find(tx, call.params.id, visibility(call)));
-    const next = deletedOpportunity(current, call.now);
+  cell.command(deleteOpportunity, async (context, tx) => {
+    const current = await requireVersion(context, tx, opportunity, await opportunities.find(tx, context.params.id, visibility(context)));
+    const next = deletedOpportunity(current, context.now);
     return {
       changes: [
         opportunities.remove(tx, next, current.version),
-        ...opportunities.track(tx, historyOf(current, next, authorOf(call), true)),
+        ...opportunities.track(tx, historyOf(current, next, authorOf(context), true)),
       ],
       audit: [audited("delete", opportunity, current, next)],
       body: { opportunityId: current.opportunityId, deleted: true as const },
@@ -167,24 +167,24 @@ export function opportunityRoutes(cell: Cell): void {
   });
 
   cell.list(listMoves, stageMoveLists, {
-    async conditions(call) {
-      const found = await opportunities.find(call.tenant.reader(), call.params.id, visibility(call));
+    async conditions(context) {
+      const found = await opportunities.find(context.tenant.reader(), context.params.id, visibility(context));
       if (!found) throw notFound("Opportunity");
       return [equals("opportunityId", found.opportunityId)];
     },
   });
 }
 
-function actorOf({ caller }: Pick<Call, "caller">) {
+function actorOf({ caller }: Pick<RequestContext, "caller">) {
   return { userId: caller.userId, ownOnly: caller.scope === "own" };
 }
 
-function authorOf({ caller, requestId }: Pick<Call, "caller" | "requestId">) {
+function authorOf({ caller, requestId }: Pick<RequestContext, "caller" | "requestId">) {
   return { actorId: caller.userId, requestId };
 }
 
-async function checkCustomer(call: Call, tenant: TenantDb, customerId: string): Promise<void> {
-  if (!(await customers.find(tenant, customerId, visibility(call)))) throw notFound("Customer", { field: "customerId" });
+async function checkCustomer(context: RequestContext, tenant: TenantDb, customerId: string): Promise<void> {
+  if (!(await customers.find(tenant, customerId, visibility(context)))) throw notFound("Customer", { field: "customerId" });
 }
 
 async function pipelineOf(tenant: TenantDb, pipelineId: string | undefined) {

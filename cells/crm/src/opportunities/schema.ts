@@ -1,4 +1,4 @@
-import { answer, currencyCode, id, money, nameText, nullable, resource, text } from "@cell/cell";
+import { currencyCode, id, money, nameText, nullable, resource, response, text } from "@cell/cell";
 import { z } from "zod";
 import { day } from "../calendar.ts";
 import { percentage, stageTypes } from "../pipelines/schema.ts";
@@ -58,7 +58,7 @@ export type OpportunityInput = z.infer<typeof opportunityInput>;
 export const opportunityPatch = z.strictObject(fields).partial().meta({ id: "OpportunityPatch" });
 export type OpportunityPatch = z.infer<typeof opportunityPatch>;
 
-export const opportunityDeleted = answer(
+export const opportunityDeleted = response(
   z.object({ opportunityId: z.uuid(), deleted: z.literal(true) }).meta({ id: "OpportunityDeleted" }),
 );
 

@@ -2,9 +2,9 @@ import { type RawBuilder, sql } from "kysely";
 import { db } from "../tables.ts";
 
 /** What funnels count by: the stages that an opportunity has been in in its pipeline, and the last one of them that was no lost one. */
-export const wayColumns = ["entered", "lastStage"] as const;
+export const progressColumns = ["entered", "lastStage"] as const;
 
-type Way = Record<(typeof wayColumns)[number], RawBuilder<unknown>>;
+type StageProgress = Record<(typeof progressColumns)[number], RawBuilder<unknown>>;
 type Place = Record<"pipelineId" | "stage" | "status", RawBuilder<unknown>>;
 
 /** A stage's bit; a mask holds the first 63 that a pipeline ever had. */
@@ -14,7 +14,7 @@ const stagesIn = (pipelineId: RawBuilder<unknown>) =>
   db.selectFrom("pipelineStages").where(sql<boolean>`pipeline_id = ${pipelineId}::uuid`);
 
 /** The way of a new opportunity that has passed these stages; each is named once, the last one last. */
-export function wayOf(pipelineId: RawBuilder<unknown>, passed: RawBuilder<unknown>): Way {
+export function initialProgress(pipelineId: RawBuilder<unknown>, passed: RawBuilder<unknown>): StageProgress {
   const stages = () => stagesIn(pipelineId).where(sql<boolean>`stage = any(${passed})`);
   return {
     entered: sql`(${stages().select(sql`bit_or(${bit})`.as("entered"))})`,
@@ -27,7 +27,7 @@ export function wayOf(pipelineId: RawBuilder<unknown>, passed: RawBuilder<unknow
 }
 
 /** The way of an opportunity that an update brings to a place, be it the one where it is. Out of its history where it comes to another pipeline. */
-export function wayAfter({ pipelineId, stage, status }: Place): Way {
+export function progressAfter({ pipelineId, stage, status }: Place): StageProgress {
   const here = stagesIn(pipelineId).where(sql<boolean>`stage = ${stage}`);
   const before = db
     .selectFrom("opportunityHistory as move")
@@ -35,22 +35,22 @@ export function wayAfter({ pipelineId, stage, status }: Place): Way {
       join.onRef("pipelineStages.pipelineId", "=", "move.pipelineId").onRef("pipelineStages.stage", "=", "move.stage"),
     )
     .where(sql<boolean>`move.opportunity_id = opportunities.opportunity_id and move.pipeline_id = ${pipelineId}::uuid and moved`);
-  const stays = sql`opportunities.pipeline_id = ${pipelineId}::uuid`;
+  const durations = sql`opportunities.pipeline_id = ${pipelineId}::uuid`;
   const last = before
     .select("number")
     .where("stageType", "<>", sql.lit("lost" as const))
     .orderBy("seq", "desc")
     .limit(sql.lit(1));
   return {
-    entered: sql`case when ${stays} then opportunities.entered else (${before.select(sql`coalesce(bit_or(${bit}), 0)`.as("entered"))}) end
+    entered: sql`case when ${durations} then opportunities.entered else (${before.select(sql`coalesce(bit_or(${bit}), 0)`.as("entered"))}) end
       | (${here.select(bit.as("entered"))})`,
-    lastStage: sql`case when ${status} <> 'lost' then (${here.select("number")}) when ${stays} then opportunities.last_stage else (${last}) end`,
+    lastStage: sql`case when ${status} <> 'lost' then (${here.select("number")}) when ${durations} then opportunities.last_stage else (${last}) end`,
   };
 }
 
 /** The same, as columns of a select. */
-export function namedWay(way: Way) {
-  return wayColumns.map((name) => way[name].as(name));
+export function namedProgress(progress: StageProgress) {
+  return progressColumns.map((name) => progress[name].as(name));
 }
 
 type Arrival = Record<"opportunityId" | "seq" | "moved" | "pipelineId" | "stage" | "stageType", RawBuilder<unknown>>;

@@ -86,9 +86,9 @@ test("a walk by cursor sees every payment once", async () => {
   const seen: string[] = [];
   let cursor: string | null = "";
   while (cursor !== null) {
-    const answer = await own.get(`/payments?sort=reference,-paidAt&pageSize=3&cursor=${cursor}`);
-    seen.push(...answer.body.data.map((row: { paymentId: string }) => row.paymentId));
-    cursor = answer.body.nextCursor;
+    const response = await own.get(`/payments?sort=reference,-paidAt&pageSize=3&cursor=${cursor}`);
+    seen.push(...response.body.data.map((row: { paymentId: string }) => row.paymentId));
+    cursor = response.body.nextCursor;
   }
   expect([seen.length, new Set(seen).size]).toEqual([10, 10]);
 });

@@ -18,11 +18,11 @@ beforeAll(async () => {
 afterAll(() => Promise.all([cell.stop(), elsewhere.stop()]));
 
 const contract = async (fields: object = {}, client = admin, of = customerId): Promise<string> => {
-  const answer = await client.post("/contracts", {
+  const response = await client.post("/contracts", {
     body: { customerId: of, name: "采购合同", amount: "100", status: "active", ...fields },
   });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body.contractId;
+  expect(response.status, response.text).toBe(201);
+  return response.body.contractId;
 };
 
 const register = (contractId: string, amount: string | number, fields: object = {}, client = admin) =>
@@ -86,31 +86,31 @@ test("a payment is made void with a reason, which it shows and the trail keeps; 
     expect((await admin.post(`/payments/${paymentId}/void`, { body })).body).toMatchObject({ status: "void", voidReason });
     expect((await admin.get(`/payments/${paymentId}`)).body.voidReason).toBe(voidReason);
     const [, entry] = await auditOf(tenantId, paymentId);
-    const told = voidReason ? [{ field: "voidReason", before: null, after: voidReason }] : [];
-    expect([entry?.action, entry?.changes]).toEqual(["void", [{ field: "status", before: "received", after: "void" }, ...told]]);
+    const recorded = voidReason ? [{ field: "voidReason", before: null, after: voidReason }] : [];
+    expect([entry?.action, entry?.changes]).toEqual(["void", [{ field: "status", before: "received", after: "void" }, ...recorded]]);
   }
   const { paymentId } = (await register(contractId, "1")).body;
   const bad = await admin.post(`/payments/${paymentId}/void`, { body: { reason: 7, why: "" } });
   expect(bad.body.details.fields.map(({ path }: { path: string }) => path).sort()).toEqual(["reason", "why"]);
   for (const empty of [{}, { raw: "", headers: { "content-type": "application/json" } }, { body: {} }]) {
-    const answer = await admin.post(`/payments/${paymentId}/void`, { ...empty, key: `void ${paymentId}`.replace(" ", "-") });
-    expect([answer.status, answer.body.voidReason], answer.text).toEqual([200, null]);
+    const response = await admin.post(`/payments/${paymentId}/void`, { ...empty, key: `void ${paymentId}`.replace(" ", "-") });
+    expect([response.status, response.body.voidReason], response.text).toEqual([200, null]);
   }
 });
 
 test("a payment is neither edited nor deleted", async () => {
   const { paymentId } = (await register(await contract(), "1")).body;
   for (const method of ["PATCH", "DELETE", "PUT"]) {
-    const answer = await admin.send(method, `/payments/${paymentId}`, { body: { amount: "2" } });
-    expect([answer.status, answer.headers.get("allow")]).toEqual([405, "GET"]);
+    const response = await admin.send(method, `/payments/${paymentId}`, { body: { amount: "2" } });
+    expect([response.status, response.headers.get("allow")]).toEqual([405, "GET"]);
   }
 });
 
 test("making a void payment void again changes and records nothing; a stale If-Match is refused", async () => {
   const { paymentId } = (await register(await contract(), "1")).body;
   expect((await admin.post(`/payments/${paymentId}/void`, { headers: { "if-match": '"7"' } })).status).toBe(412);
-  const answers = await Promise.all(Array.from({ length: 5 }, (_, index) => either(index).post(`/payments/${paymentId}/void`)));
-  expect(answers.map((answer) => [answer.status, answer.body.version])).toEqual(Array(5).fill([200, 2]));
+  const responses = await Promise.all(Array.from({ length: 5 }, (_, index) => either(index).post(`/payments/${paymentId}/void`)));
+  expect(responses.map((response) => [response.status, response.body.version])).toEqual(Array(5).fill([200, 2]));
   expect(await auditOf(tenantId, paymentId)).toHaveLength(2);
 });
 
@@ -134,8 +134,8 @@ test.each([
   ["customerId", randomUUID(), "UNKNOWN_FIELD"],
   ["status", "void", "UNKNOWN_FIELD"],
 ])("a payment with %s %s is a BAD_REQUEST that names the field", async (field, value, code) => {
-  const answer = await register(await contract(), "1", { [field]: value });
-  expect([answer.status, answer.body.details.fields]).toEqual([400, [expect.objectContaining({ path: field, code })]]);
+  const response = await register(await contract(), "1", { [field]: value });
+  expect([response.status, response.body.details.fields]).toEqual([400, [expect.objectContaining({ path: field, code })]]);
 });
 
 test("a payment may be dated up to a day ahead, and a date means the tenant's midnight", async () => {
@@ -147,8 +147,8 @@ test("a payment may be dated up to a day ahead, and a date means the tenant's mi
 });
 
 test.each(["draft", "void"])("a contract that is %s takes no payments", async (status) => {
-  const answer = await register(await contract({ status }), "1");
-  expect([answer.status, answer.body.code, answer.body.details]).toEqual([409, "CONFLICT", { field: "contractId", status }]);
+  const response = await register(await contract({ status }), "1");
+  expect([response.status, response.body.code, response.body.details]).toEqual([409, "CONFLICT", { field: "contractId", status }]);
 });
 
 test.each(["active", "completed", "expired"])("a contract that is %s takes payments", async (status) => {
@@ -156,8 +156,8 @@ test.each(["active", "completed", "expired"])("a contract that is %s takes payme
 });
 
 test("a contract that nobody has is 404", async () => {
-  const answer = await register(randomUUID(), "1");
-  expect([answer.status, answer.body.details]).toEqual([404, { field: "contractId" }]);
+  const response = await register(randomUUID(), "1");
+  expect([response.status, response.body.details]).toEqual([404, { field: "contractId" }]);
 });
 
 test("a reference is unique on its contract, void payments aside", async () => {
@@ -189,8 +189,8 @@ test("a refund of more than was received is refused, and so is voiding a payment
 describe("at once", () => {
   test("forty payments of 0.01 on one contract are 0.40 to the cent, each under a version of its own", async () => {
     const contractId = await contract();
-    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => register(contractId, "0.01", {}, either(index))));
-    expect(answers.map((answer) => answer.status)).toEqual(Array(40).fill(201));
+    const responses = await Promise.all(Array.from({ length: 40 }, (_, index) => register(contractId, "0.01", {}, either(index))));
+    expect(responses.map((response) => response.status)).toEqual(Array(40).fill(201));
     expect((await admin.get(`/contracts/${contractId}`)).body).toMatchObject({
       receivedAmount: "0.40",
       outstandingAmount: "99.60",
@@ -201,17 +201,17 @@ describe("at once", () => {
   test("one payment sent twenty times under one id is one payment", async () => {
     const contractId = await contract();
     const body = { contractId, amount: "1", paidAt: "2026-01-31" };
-    const answers = await Promise.all(Array.from({ length: 20 }, () => admin.post("/payments", { body, key: "twenty" })));
-    const done = answers.filter((answer) => answer.status === 201);
-    expect(new Set(done.map((answer) => answer.text)).size).toBe(1);
-    for (const answer of answers) if (answer.status !== 201) expect(answer.body.details.reason).toBe("IN_PROGRESS");
+    const responses = await Promise.all(Array.from({ length: 20 }, () => admin.post("/payments", { body, key: "twenty" })));
+    const done = responses.filter((response) => response.status === 201);
+    expect(new Set(done.map((response) => response.text)).size).toBe(1);
+    for (const response of responses) if (response.status !== 201) expect(response.body.details.reason).toBe("IN_PROGRESS");
     expect(await receivedOn(contractId)).toBe("1.00");
   });
 
   test("overpaying is accepted, and flagged from the first payment on that is too much", async () => {
     const contractId = await contract({ amount: "10" });
-    const answers = await Promise.all(Array.from({ length: 12 }, (_, index) => register(contractId, "1", {}, either(index))));
-    const made = await Promise.all(answers.map(({ body }) => admin.get(`/payments/${body.paymentId}`)));
+    const responses = await Promise.all(Array.from({ length: 12 }, (_, index) => register(contractId, "1", {}, either(index))));
+    const made = await Promise.all(responses.map(({ body }) => admin.get(`/payments/${body.paymentId}`)));
     expect(made.filter(({ body }) => body.overpaid === false)).toHaveLength(10);
     expect(made.filter(({ body }) => body.overpaid === true)).toHaveLength(2);
     expect((await admin.get(`/contracts/${contractId}`)).body).toMatchObject({ receivedAmount: "12.00", overpaid: true, paidRatio: 120 });
@@ -222,12 +222,12 @@ describe("at once", () => {
     await own.patch("/settings", { body: { payments: { overpay: "reject" } } });
     const of = (await own.post("/customers", { body: { name: "To the cent" } })).body.customerId;
     const contractId = await contract({ amount: "1" }, own, of);
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 40 }, (_, index) => register(contractId, "0.03", {}, either(index, own.principal.tenantId))),
     );
-    expect(answers.filter((answer) => answer.status === 201)).toHaveLength(33);
-    const refused = answers.filter((answer) => answer.status !== 201);
-    expect(refused.map((answer) => [answer.status, answer.body.code])).toEqual(Array(7).fill([409, "CONFLICT"]));
+    expect(responses.filter((response) => response.status === 201)).toHaveLength(33);
+    const refused = responses.filter((response) => response.status !== 201);
+    expect(refused.map((response) => [response.status, response.body.code])).toEqual(Array(7).fill([409, "CONFLICT"]));
     expect(refused[0]?.body.details).toEqual({ field: "amount", setting: "payments.overpay" });
     expect(await receivedOn(contractId, own)).toBe("0.99");
     const { paymentId } = (await register(contractId, "0.01", {}, own)).body;
@@ -240,10 +240,10 @@ describe("at once", () => {
   test("refunds in parallel never give back more than was received", async () => {
     const contractId = await contract();
     await register(contractId, "5");
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 10 }, (_, index) => register(contractId, "1", { kind: "refund" }, either(index))),
     );
-    expect(answers.filter((answer) => answer.status === 201)).toHaveLength(5);
+    expect(responses.filter((response) => response.status === 201)).toHaveLength(5);
     expect(await receivedOn(contractId)).toBe("0.00");
   });
 });
@@ -296,7 +296,7 @@ test("a merge takes contracts and payments along, those too that are registered 
     ...Array.from({ length: 10 }, (_, index) => register(contractId, "1", {}, either(index))),
   ]);
   expect(merged?.status, merged?.text).toBe(200);
-  expect(payments.map((answer) => answer.status)).toEqual(Array(10).fill(201));
+  expect(payments.map((response) => response.status)).toEqual(Array(10).fill(201));
   expect((await admin.get(`/contracts/${contractId}`)).body).toMatchObject({ customerId, receivedAmount: "10.00" });
   const { data, total } = (await admin.get(`/payments?contractId=${contractId}`)).body;
   expect([total, new Set(data.map((row: { customerId: string }) => row.customerId))]).toEqual([10, new Set([customerId])]);

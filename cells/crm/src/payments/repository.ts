@@ -1,4 +1,4 @@
-import { currencyCodes, type ListRequest, Lists } from "@cell/cell";
+import { currencyCodes, type ListRequest, ListRunner } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
@@ -106,13 +106,13 @@ export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
   return tx.run(moveAll, { from, to, now });
 }
 
-export const lists = new Lists<Payment>({
+export const lists = new ListRunner<Payment>({
   resource: payment,
   select: all,
   id: "paymentId",
   countsDependOn: ["payment", "contract", "customer"],
   defaultSort: "-createdAt",
-  visibleTo: (userId) => ({ shape: "visible", values: [userId], sql: ([owner]) => atCustomerOf("payments", owner) }),
+  visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => atCustomerOf("payments", owner) }),
   fields: {
     paymentId: { type: "uuid" },
     contractId: { type: "uuid" },

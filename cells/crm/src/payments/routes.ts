@@ -1,16 +1,16 @@
 import {
   audited,
-  type Call,
-  type CallOf,
   type Cell,
-  checked,
   endpoint,
   equals,
   id,
   idParams,
-  listAnswer,
   listOf,
   listQuery,
+  listResponse,
+  type RequestContext,
+  type RequestContextOf,
+  requireVersion,
   settingsOf,
   withoutMasked,
 } from "@cell/cell";
@@ -20,14 +20,14 @@ import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import * as contracts from "../contracts/repository.ts";
 import { effective } from "../settings/domain.ts";
-import { presentTotals, totalsAnswer } from "../totals.ts";
-import { namedId, sightOf, visibility } from "../visibility.ts";
+import { presentTotals, totalsResponse } from "../totals.ts";
+import { namedId, recordVisibility, visibility } from "../visibility.ts";
 import { newPayment, paidAtOf, voided } from "./domain.ts";
 import * as payments from "./repository.ts";
 import { type Payment, payment, paymentInput, paymentKinds, paymentStatuses, paymentTotal, paymentVoid } from "./schema.ts";
 
 const tag = "Payments";
-const sight = sightOf(payment, payments.ownedBy);
+const readableBy = recordVisibility(payment, payments.ownedBy);
 
 const listPayments = endpoint({
   method: "get",
@@ -42,7 +42,7 @@ const listPayments = endpoint({
     kind: z.enum(paymentKinds).optional().meta({ description: "Only payments, or only refunds" }),
   }),
   status: 200,
-  answer: listOf(payment, listAnswer(payment, { totals: totalsAnswer(paymentTotal) })),
+  response: listOf(payment, listResponse(payment, { totals: totalsResponse(paymentTotal) })),
 });
 
 const registerPayment = endpoint({
@@ -55,11 +55,11 @@ const registerPayment = endpoint({
     "More than the contract's amount is flagged `overpaid`, or 409 CONFLICT where the tenant's `payments.overpay` is reject. So are a draft or void contract, a refund of more than was received, and a reference that the contract has, with `details.existingId`.",
   body: paymentInput,
   status: 201,
-  answer: payment,
+  response: payment,
   versioned: true,
-  refusals: [404],
-  turn: "contractId",
-  sight,
+  errorResponses: [404],
+  serialKey: "contractId",
+  visibility: readableBy,
 });
 
 const getPayment = endpoint({
@@ -70,7 +70,7 @@ const getPayment = endpoint({
   summary: "Read a payment",
   params: idParams,
   status: 200,
-  answer: payment,
+  response: payment,
   versioned: true,
 });
 
@@ -85,9 +85,9 @@ const voidPayment = endpoint({
   body: paymentVoid,
   bodyOptional: true,
   status: 200,
-  answer: payment,
+  response: payment,
   versioned: true,
-  sight,
+  visibility: readableBy,
 });
 
 /** The payments' routes. */
@@ -97,58 +97,58 @@ export function paymentRoutes(cell: Cell): void {
       Object.entries({ customerId, contractId, status, kind }).flatMap(([field, value]) =>
         value === undefined ? [] : [equals(field, value)],
       ),
-    extra: async (call, _, request) => presentTotals(paymentTotal, await payments.totals(call.tenant.reader(), request), call),
+    extra: async (context, _, request) => presentTotals(paymentTotal, await payments.totals(context.tenant.reader(), request), context),
   });
 
   cell.command(registerPayment, register);
 
-  cell.read(getPayment, "Payment", (call, tenant) => payments.findRow(tenant, call.params.id, visibility(call)));
+  cell.read(getPayment, "Payment", (context, tenant) => payments.findRow(tenant, context.params.id, visibility(context)));
 
-  cell.command(voidPayment, async (call, tx) => {
-    const { overpay } = effective(await settingsOf(call.tenant)).payments;
-    const { contractId } = await checked(call, tx, payment, await payments.find(tx, call.params.id, visibility(call)));
+  cell.command(voidPayment, async (context, tx) => {
+    const { overpay } = effective(await settingsOf(context.tenant)).payments;
+    const { contractId } = await requireVersion(context, tx, payment, await payments.find(tx, context.params.id, visibility(context)));
     await tx.begin();
-    const contract = await lockedContract(call, tx, contractId);
-    const current = await checked(call, tx, payment, await payments.find(tx, call.params.id, visibility(call)));
+    const contract = await lockedContract(context, tx, contractId);
+    const current = await requireVersion(context, tx, payment, await payments.find(tx, context.params.id, visibility(context)));
     if (current.status === "void") return { changes: [], audit: [], body: current, resourceId: current.paymentId };
-    const { payment: next, receivedAmount } = voided(current, contract, { reason: call.body.reason || null, now: call.now, overpay });
+    const { payment: next, receivedAmount } = voided(current, contract, { reason: context.body.reason || null, now: context.now, overpay });
     return {
-      changes: [payments.makeVoid(tx, next), contracts.receive(tx, contractId, receivedAmount, call.now)],
+      changes: [payments.makeVoid(tx, next), contracts.receive(tx, contractId, receivedAmount, context.now)],
       audit: [audited("void", payment, current, next)],
       body: next,
     };
   });
 }
 
-async function register(call: CallOf<typeof registerPayment>, tx: TenantTx) {
-  const input = withoutMasked(payment.sensitive, undefined, call.body);
-  const { timezone, payments: policy } = effective(await settingsOf(call.tenant));
-  const paidAt = paidAtOf(input.paidAt, timezone, call.now);
+async function register(context: RequestContextOf<typeof registerPayment>, tx: TenantTx) {
+  const input = withoutMasked(payment.sensitive, undefined, context.body);
+  const { timezone, payments: policy } = effective(await settingsOf(context.tenant));
+  const paidAt = paidAtOf(input.paidAt, timezone, context.now);
   await tx.begin();
-  const contract = await lockedContract(call, tx, input.contractId);
-  const identity = { paymentId: uuidv7(), paidAt, now: call.now, overpay: policy.overpay };
+  const contract = await lockedContract(context, tx, input.contractId);
+  const identity = { paymentId: uuidv7(), paidAt, now: context.now, overpay: policy.overpay };
   const { payment: made, receivedAmount } = newPayment(input, contract, identity);
   return {
-    changes: [payments.insert(tx, made), contracts.receive(tx, made.contractId, receivedAmount, call.now)] as const,
+    changes: [payments.insert(tx, made), contracts.receive(tx, made.contractId, receivedAmount, context.now)] as const,
     audit: [audited("create", payment, {}, made)] as const,
     body: made,
-    conflicts: referenceConflict(call, made),
+    conflicts: referenceConflict(context, made),
   };
 }
 
 /** The contract of a payment, locked, with what its payments come to now. Throws NOT_FOUND. */
-async function lockedContract(call: Call, tx: TenantTx, contractId: string) {
-  const contract = await contracts.findLocked(tx, contractId, visibility(call));
+async function lockedContract(context: RequestContext, tx: TenantTx, contractId: string) {
+  const contract = await contracts.findLocked(tx, contractId, visibility(context));
   if (!contract) throw notFound("Contract", { field: "contractId" });
   return { ...contract, receivedAmount: await contracts.received(tx, contract.contractId) };
 }
 
-function referenceConflict(call: Call, { contractId, reference }: Payment) {
-  const holder = () => (reference === null ? undefined : payments.idOfReference(call.tenant.reader(), contractId, reference));
+function referenceConflict(context: RequestContext, { contractId, reference }: Payment) {
+  const holder = () => (reference === null ? undefined : payments.idOfReference(context.tenant.reader(), contractId, reference));
   return {
     payments_reference_key: async () =>
       new Problem("CONFLICT", "A payment with this reference is registered on the contract", {
-        details: { field: "reference", existingId: await namedId(call, payments.ownedBy, await holder()) },
+        details: { field: "reference", existingId: await namedId(context, payments.ownedBy, await holder()) },
       }),
   };
 }

@@ -1,4 +1,4 @@
-import { amountFigure, answer, currencyCode, id, money, nullable, resource, text, uniqueText } from "@cell/cell";
+import { amountFigure, currencyCode, id, money, nullable, resource, response, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
 import { moment } from "../calendar.ts";
 
@@ -61,6 +61,6 @@ export const paymentVoid = z
   .meta({ id: "PaymentVoid" });
 
 /** What payments of one currency come to; void ones count, and add nothing. */
-export const paymentTotal = answer(
+export const paymentTotal = response(
   z.object({ currency: z.string(), count: z.int(), received: money(), refunded: money(), net: money() }).meta({ id: "PaymentTotal" }),
 );

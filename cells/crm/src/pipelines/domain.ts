@@ -31,6 +31,6 @@ export function stagesOf(given: readonly StageInput[]): Stage[] {
 
 /** The stages that opportunities could not stay in after a change: they are gone, or of another type. */
 export function endedStages(before: readonly Stage[], after: readonly Stage[]): string[] {
-  const kept = new Set(after.map(({ stage, type }) => `${type} ${stage}`));
-  return before.filter(({ stage, type }) => !kept.has(`${type} ${stage}`)).map(({ stage }) => stage);
+  const stored = new Set(after.map(({ stage, type }) => `${type} ${stage}`));
+  return before.filter(({ stage, type }) => !stored.has(`${type} ${stage}`)).map(({ stage }) => stage);
 }

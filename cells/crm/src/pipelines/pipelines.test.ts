@@ -20,16 +20,16 @@ const lost = { stage: "lost", name: "Lost", type: "lost", probability: 0 };
 const open = (stage: string, probability = 25) => ({ stage, name: stage, type: "open", probability });
 
 const create = async (fields: object = {}) => {
-  const answer = await admin.post("/pipelines", {
+  const response = await admin.post("/pipelines", {
     body: { name: "Partners", stages: [open("one"), open("two", 60.5), won, lost], ...fields },
   });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 const enter = async (pipelineId: string, stage: string, fields: object = {}) => {
-  const answer = await admin.post("/opportunities", { body: { customerId, name: "On a stage", pipelineId, stage, ...fields } });
-  expect(answer.status, answer.text).toBe(201);
-  return answer.body;
+  const response = await admin.post("/opportunities", { body: { customerId, name: "On a stage", pipelineId, stage, ...fields } });
+  expect(response.status, response.text).toBe(201);
+  return response.body;
 };
 
 test("a tenant begins with one pipeline, the default, of six stages", async () => {
@@ -84,8 +84,8 @@ test.each([
   ["a type that does not exist", [{ ...open("one"), type: "maybe" }, won, lost]],
   ["a probability over 100", [open("one", 100.01), won, lost]],
 ])("%s is a BAD_REQUEST", async (_, stages) => {
-  const answer = await admin.post("/pipelines", { body: { name: "Bad", stages } });
-  expect([answer.status, answer.body.code], answer.text).toEqual([400, "BAD_REQUEST"]);
+  const response = await admin.post("/pipelines", { body: { name: "Bad", stages } });
+  expect([response.status, response.body.code], response.text).toEqual([400, "BAD_REQUEST"]);
 });
 
 test("only who has tenant:admin writes; everybody with crm:read reads, whatever the scope", async () => {
@@ -116,8 +116,8 @@ test("making one the default ends that of the other, in the trail too; there is 
 
 test("four that become the default at once leave one default", async () => {
   const made = await Promise.all(Array.from({ length: 4 }, () => create()));
-  const answers = await Promise.all(made.map(({ pipelineId }) => admin.patch(`/pipelines/${pipelineId}`, { body: { isDefault: true } })));
-  expect(answers.every(({ status }) => status === 200 || status === 409)).toBe(true);
+  const responses = await Promise.all(made.map(({ pipelineId }) => admin.patch(`/pipelines/${pipelineId}`, { body: { isDefault: true } })));
+  expect(responses.every(({ status }) => status === 200 || status === 409)).toBe(true);
   expect((await admin.get("/pipelines?filter=isDefault[eq]:true")).body.total).toBe(1);
 });
 

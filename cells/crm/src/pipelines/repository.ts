@@ -1,4 +1,4 @@
-import { Lists } from "@cell/cell";
+import { ListRunner } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
@@ -179,12 +179,12 @@ export async function occupiedStages(tenant: TenantDb, pipelineId: string, among
   return (await tenant.query(occupied, { pipelineId, stages: among })).map(({ stage }) => stage);
 }
 
-export const lists = new Lists<Pipeline>({
+export const lists = new ListRunner<Pipeline>({
   resource: pipeline,
   select: all,
   id: "pipelineId",
   defaultSort: "createdAt",
-  visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+  visibleTo: () => ({ cacheKey: "everyone's", values: [], sql: () => sql<boolean>`true` }),
   fields: {
     pipelineId: { type: "uuid" },
     name: { type: "text", sort: true },

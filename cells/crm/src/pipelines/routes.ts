@@ -1,4 +1,15 @@
-import { audited, type Call, type Cell, changed, checked, endpoint, idParams, listAnswer, listOf, listQuery } from "@cell/cell";
+import {
+  applyPatch,
+  audited,
+  type Cell,
+  endpoint,
+  idParams,
+  listOf,
+  listQuery,
+  listResponse,
+  type RequestContext,
+  requireVersion,
+} from "@cell/cell";
 import type { TenantTx } from "@cell/postgres";
 import { Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
@@ -16,7 +27,7 @@ const listPipelines = endpoint({
   summary: "List pipelines",
   query: listQuery,
   status: 200,
-  answer: listOf(pipeline, listAnswer(pipeline)),
+  response: listOf(pipeline, listResponse(pipeline)),
 });
 
 const createPipeline = endpoint({
@@ -28,9 +39,9 @@ const createPipeline = endpoint({
   description: "Pipelines shape everybody's reports: only who has tenant:admin changes them.",
   body: pipelineInput,
   status: 201,
-  answer: pipeline,
+  response: pipeline,
   versioned: true,
-  sight: "everyone",
+  visibility: "everyone",
 });
 
 const getPipeline = endpoint({
@@ -41,7 +52,7 @@ const getPipeline = endpoint({
   summary: "Read a pipeline",
   params: idParams,
   status: 200,
-  answer: pipeline,
+  response: pipeline,
   versioned: true,
 });
 
@@ -56,27 +67,27 @@ const changePipeline = endpoint({
   params: idParams,
   body: pipelinePatch,
   status: 200,
-  answer: pipeline,
+  response: pipeline,
   versioned: true,
-  sight: "everyone",
+  visibility: "everyone",
 });
 
 /** The pipelines' routes. */
 export function pipelineRoutes(cell: Cell): void {
   cell.list(listPipelines, pipelines.lists);
 
-  cell.command(createPipeline, async (call, tx) => {
-    const { name, stages, isDefault = false } = call.body;
+  cell.command(createPipeline, async (context, tx) => {
+    const { name, stages, isDefault = false } = context.body;
     const created: Pipeline = {
       pipelineId: uuidv7(),
       name,
       isDefault,
       stages: stagesOf(stages),
-      createdAt: call.now,
-      updatedAt: call.now,
+      createdAt: context.now,
+      updatedAt: context.now,
       version: 1,
     };
-    const demoted = isDefault ? await demote(tx, created, call.now) : [];
+    const demoted = isDefault ? await demote(tx, created, context.now) : [];
     return {
       changes: pipelines.insert(tx, created),
       audit: [audited("create", pipeline, {}, created), ...demoted],
@@ -85,21 +96,21 @@ export function pipelineRoutes(cell: Cell): void {
     };
   });
 
-  cell.read(getPipeline, "Pipeline", (call, tenant) => pipelines.find(tenant, call.params.id));
+  cell.read(getPipeline, "Pipeline", (context, tenant) => pipelines.find(tenant, context.params.id));
 
-  cell.command(changePipeline, async (call, tx) => {
-    const current = await checked(call, tx, pipeline, await pipelines.find(tx, call.params.id));
-    const { stages, ...rest } = call.body;
+  cell.command(changePipeline, async (context, tx) => {
+    const current = await requireVersion(context, tx, pipeline, await pipelines.find(tx, context.params.id));
+    const { stages, ...rest } = context.body;
     if (current.isDefault && rest.isDefault === false)
       throw new Problem("CONFLICT", "This is the default pipeline: make another one the default instead");
-    const next = changed(current, stages ? { ...rest, stages: stagesOf(stages) } : rest, call.now);
+    const next = applyPatch(current, stages ? { ...rest, stages: stagesOf(stages) } : rest, context.now);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.pipelineId };
-    const demoted = next.isDefault && !current.isDefault ? await demote(tx, next, call.now) : [];
+    const demoted = next.isDefault && !current.isDefault ? await demote(tx, next, context.now) : [];
     return {
       changes: pipelines.update(tx, next, current.version),
       audit: [audited("update", pipeline, current, next), ...demoted],
       body: next,
-      conflicts: { ...defaultConflict, opportunities_stage_key: () => occupiedConflict(call, current, next) },
+      conflicts: { ...defaultConflict, opportunities_stage_key: () => occupiedConflict(context, current, next) },
     };
   });
 }
@@ -108,7 +119,7 @@ const defaultConflict = {
   pipelines_default: async () => new Problem("CONFLICT", "Another pipeline has just become the default; try again"),
 };
 
-async function occupiedConflict({ tenant }: Pick<Call, "tenant">, before: Pipeline, after: Pipeline): Promise<Problem> {
+async function occupiedConflict({ tenant }: Pick<RequestContext, "tenant">, before: Pipeline, after: Pipeline): Promise<Problem> {
   const ended = endedStages(before.stages, after.stages);
   const stages = await pipelines.occupiedStages(tenant.reader(), before.pipelineId, ended);
   return new Problem("CONFLICT", "A stage with opportunities on it can neither be removed nor change its type: move them first", {

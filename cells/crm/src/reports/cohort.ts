@@ -1,26 +1,26 @@
 import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
-import { added, byDay, dayOf, type Later, sumDays } from "./days.ts";
-import { type Question, states, type Tense } from "./states.ts";
-import { type Between, count, inEachTense, type RowsOf, windowOf, within } from "./sums.ts";
+import { aggregateByDay, dayOf, mergeTotals, type RunInBackground, sumWindow } from "./days.ts";
+import { type AsOf, opportunitiesAsOf, type Question } from "./states.ts";
+import { count, inEachAsOf, type RowsOf, windowOf, within } from "./sums.ts";
 import type { Window } from "./window.ts";
 
 /** What a funnel distinguishes. */
 const keys = ["stage", "stageType", "currency", "entered", "lastStage"] as const;
-const cohort = (p: Parameters<Question>, tense: Tense) =>
-  states(p, tense)
+const cohort = (p: Parameters<Question>, asOf: AsOf) =>
+  opportunitiesAsOf(p, asOf)
     .select(keys)
     .select([count.as("count"), sql<string>`sum(amount)`.as("amount")])
     .groupBy(keys);
 
 const createdAt = sql<string>`created_at`;
-const cohortSums = inEachTense((p: Parameters<Question & Between>, tense) => cohort(p, tense).where(within(createdAt, windowOf(p))));
+const cohortSums = inEachAsOf((p: Parameters<Question & Window>, asOf) => cohort(p, asOf).where(within(createdAt, windowOf(p))));
 
 export type CohortSums = RowsOf<typeof cohortSums>;
 
 /** By the day of creation. */
-export const cohortDays = byDay<Question, CohortSums>(
+export const cohortDays = aggregateByDay<Question, CohortSums>(
   createdAt,
   (p) => cohort(p, "present"),
   statement((p) =>
@@ -33,8 +33,14 @@ export const cohortDays = byDay<Question, CohortSums>(
 );
 
 /** What was created in the window, by all that a funnel distinguishes. Of what is, whole days are remembered: see `sumDays`. */
-export async function cohortOf(tenant: TenantDb, tense: Tense, question: Question, window: Window, later: Later): Promise<CohortSums[]> {
-  const between = (from: string, to: string) => tenant.query(cohortSums[tense], { ...question, from, to });
-  if (tense === "past") return between(window.from, window.to);
-  return added(await sumDays(tenant, cohortDays, question, window, between, later), keys, ["count", "amount"]);
+export async function cohortOf(
+  tenant: TenantDb,
+  asOf: AsOf,
+  question: Question,
+  window: Window,
+  later: RunInBackground,
+): Promise<CohortSums[]> {
+  const between = (from: string, to: string) => tenant.query(cohortSums[asOf], { ...question, from, to });
+  if (asOf === "past") return between(window.from, window.to);
+  return mergeTotals(await sumWindow(tenant, cohortDays, question, window, between, later), keys, ["count", "amount"]);
 }

@@ -48,8 +48,10 @@ function figuresOf(value: unknown): unknown {
 const tomorrow = new Date(Date.now() + dayMs).toISOString().slice(0, 10);
 
 async function importOne(client: TestClient, customerId: string, name: string, createdAt: string, amount: string) {
-  const answer = await client.post("/opportunities/import", { body: { items: [{ customerId, name, createdAt, amount }], mode: "create" } });
-  expect(answer.body, answer.text).toMatchObject({ created: 1 });
+  const response = await client.post("/opportunities/import", {
+    body: { items: [{ customerId, name, createdAt, amount }], mode: "create" },
+  });
+  expect(response.body, response.text).toMatchObject({ created: 1 });
 }
 
 test("reports are the same out of memory, whatever was written between two questions, as from a process that was never asked", async () => {
@@ -58,7 +60,7 @@ test("reports are the same out of memory, whatever was written between two quest
     const client = cell.client(tenantId);
     const { body: customer } = await client.post("/customers", { body: { name: "Cohort" } });
     let made = 0;
-    const answers: { path: string; figures: unknown }[] = [];
+    const responses: { path: string; figures: unknown }[] = [];
     for (const [written, { from, to }] of given) {
       for (const write of written) {
         if (write.what === "create") await importOne(client, customer.customerId, `N${made++}`, at(write.createdAt), write.amount);
@@ -77,17 +79,17 @@ test("reports are the same out of memory, whatever was written between two quest
           `/pipeline/summary?from=${at(0)}&to=${tomorrow}${owner}`,
           `/reports/funnel?from=${from}&to=${tomorrow}${owner}`,
         ])
-          answers.push({ path, figures: figuresOf((await client.get(path)).body) });
+          responses.push({ path, figures: figuresOf((await client.get(path)).body) });
         const path = `/pipeline/funnel?from=${from}&to=${to}${owner}`;
         const { body } = await client.get(path);
-        answers.push({ path, figures: figuresOf(body) });
+        responses.push({ path, figures: figuresOf(body) });
         // What was counted is what the drill-down lists.
         const [, link] = /\/opportunities(.*)/.exec(body.links.cohort) ?? [];
         const { body: rows } = await client.get(`/opportunities${link}`);
         expect(rows.total).toBe(body.cohort);
       }
     }
-    const last = answers.slice(-6);
+    const last = responses.slice(-6);
     await quiet();
     for (const forget of ["", "delete from $tenant.kept_parts"]) {
       if (forget) await inspect(tenantId, forget);
@@ -153,11 +155,11 @@ test("of many questions those that were asked last are kept", async () => {
   );
   await client.get(`${year}&currency=USD`);
   await quiet();
-  const [kept] = await inspect(
+  const [stored] = await inspect(
     tenantId,
     "select count(*)::int as all, count(*) filter (where rows <> '[]')::int as known from $tenant.kept_parts",
   );
-  expect(kept).toEqual({ all: 101, known: 1 });
+  expect(stored).toEqual({ all: 101, known: 1 });
 });
 
 test("what comes to be stuck in the course of a day is, though its sums are remembered for the day", async () => {

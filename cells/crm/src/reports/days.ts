@@ -1,20 +1,20 @@
-import { type Parts, rememberedParts } from "@cell/cell";
+import { type Buckets, cachedBuckets } from "@cell/cell";
 import { type Parameters, type Statement, statement, type TenantDb } from "@cell/postgres";
 import Big from "big.js";
 import { type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import { opportunity } from "../opportunities/schema.ts";
 import { db } from "../tables.ts";
 import type { Question } from "./states.ts";
-import { type Between, once, windowOf, within } from "./sums.ts";
+import { unprepared, windowOf, within } from "./sums.ts";
 import type { Window } from "./window.ts";
 
 /** A sum over opportunities by a day of theirs, in UTC: its beginning. */
 export type Daily<Row> = Row & { day: string };
 
 /** Sums over opportunities as they are, by day. */
-export interface Days<P, Row> {
+export interface DailyAggregate<P, Row> {
   /** All days in a range at once, from its first on, up to but without its last. */
-  range: Statement<P & Between, Daily<Row>>;
+  range: Statement<P & Window, Daily<Row>>;
   /** Single days. */
   single: Statement<P & { days: readonly string[] }, Daily<Row>>;
   /** The days that these opportunities count for, or have ever counted for. */
@@ -25,7 +25,7 @@ export interface Days<P, Row> {
 type Summed<Row> = SelectQueryBuilder<any, any, Row>;
 
 /** Gives away work that no answer waits for. */
-export type Later = (work: () => Promise<void>) => void;
+export type RunInBackground = (work: () => Promise<void>) => void;
 
 /** Before and after all days. */
 export const ever: Window = { from: "0001-01-01T00:00:00.000Z", to: "9999-01-01T00:00:00.000Z" };
@@ -37,15 +37,15 @@ const dayMs = 24 * hourMs;
 export const dayOf = (at: RawBuilder<unknown>) => sql<string>`date_bin('1 day', ${at}, timestamptz '2000-01-01 00:00:00+00')`;
 
 /** Sums over the opportunities whose time `at` lies in a day: of `build`'s rows, which may be narrowed and grouped further. */
-export function byDay<P extends object, Row>(
+export function aggregateByDay<P extends object, Row>(
   at: RawBuilder<unknown>,
   build: (p: Parameters<P>) => Summed<Row>,
-  of: Days<P, Row>["of"],
-): Days<P, Row> {
-  const range = statement<P & Between, Daily<Row>>((p) => {
+  of: DailyAggregate<P, Row>["of"],
+): DailyAggregate<P, Row> {
+  const range = statement<P & Window, Daily<Row>>((p) => {
     const narrowed = build(p).where(within(at, windowOf(p)));
     return narrowed.select(dayOf(at).as("day")).groupBy(dayOf(at)).$castTo<Daily<Row>>();
-  }, once);
+  }, unprepared);
   const single = statement<P & { days: readonly string[] }, Daily<Row>>((p) => {
     const inDay = build(p).where(within(at, { from: sql`day`, to: sql`day + interval '24 hours'` }));
     return db
@@ -53,53 +53,53 @@ export function byDay<P extends object, Row>(
       .innerJoinLateral(inDay.as("sums"), (join) => join.onTrue())
       .selectAll()
       .$castTo<Daily<Row>>();
-  }, once);
+  }, unprepared);
   return { range, single, of };
 }
 
 /** The whole days of a window, from memory where they have not changed: one that has costs itself and not a look at each opportunity. */
-export function rememberedDays<P extends Question, Row>(
+export function cachedDays<P extends Question, Row>(
   tenant: TenantDb,
-  { range, single, of }: Days<P, Row>,
+  { range, single, of }: DailyAggregate<P, Row>,
   question: P,
   dependsOn: unknown,
   { from, to }: Window,
-  later: Later,
+  later: RunInBackground,
 ): Promise<Daily<Row>[]> {
   const { pipelineId, visibleTo, ownerId, currency } = question;
-  const parts: Parts<Daily<Row>> = {
+  const parts: Buckets<Daily<Row>> = {
     type: opportunity.type,
     question: [pipelineId, visibleTo, ownerId, currency, dependsOn],
-    shape: range.compiled.text,
-    partOf: ({ day }) => day,
+    queryVersion: range.compiled.text,
+    bucketOf: ({ day }) => day,
     readRange: (first, last) => tenant.query(range, { ...question, from: first, to: last }),
-    readParts: (days) => tenant.query(single, { ...question, days }),
-    partsOf: async (ids) => (await tenant.query(of, { ids: ids.filter(isUuid) })).map(({ day }) => day),
+    readBuckets: (days) => tenant.query(single, { ...question, days }),
+    bucketsOf: async (ids) => (await tenant.query(of, { ids: ids.filter(isUuid) })).map(({ day }) => day),
   };
-  return rememberedParts(tenant, parts, from, to, later);
+  return cachedBuckets(tenant, parts, from, to, later);
 }
 
 /** A window's sums: of its whole days out of memory, `between` of what is left at its ends. */
-export async function sumDays<P extends Question, Row>(
+export async function sumWindow<P extends Question, Row>(
   tenant: TenantDb,
-  days: Days<P, Row>,
+  days: DailyAggregate<P, Row>,
   question: P,
   window: Window,
   between: (from: string, to: string) => Promise<Row[]>,
-  later: Later,
+  later: RunInBackground,
 ): Promise<Row[]> {
   const [first, last] = [roundTo(dayMs, window.from, Math.ceil), roundTo(dayMs, window.to, Math.floor)];
   if (first >= last) return between(window.from, window.to);
   const [before, whole, after] = await Promise.all([
     window.from < first ? between(window.from, first) : [],
-    rememberedDays(tenant, days, question, undefined, { from: first, to: last }, later),
+    cachedDays(tenant, days, question, undefined, { from: first, to: last }, later),
     last < window.to ? between(last, window.to) : [],
   ]);
   return [...before, ...whole, ...after];
 }
 
 /** Rows whose `keys` are the same as one. What is summed are counts, as numbers, and decimals, as texts; exactly, and null is nothing. */
-export function added<Row extends object>(rows: readonly Row[], keys: readonly (keyof Row)[], summed: readonly (keyof Row)[]): Row[] {
+export function mergeTotals<Row extends object>(rows: readonly Row[], keys: readonly (keyof Row)[], summed: readonly (keyof Row)[]): Row[] {
   const sums = new Map<string, { row: Row; sums: (number | bigint)[] }>();
   for (const row of rows) {
     const name = JSON.stringify(keys.map((key) => row[key]));

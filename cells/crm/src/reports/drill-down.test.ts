@@ -2,8 +2,8 @@ import type { TestCell, TestClient } from "@cell/cell/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCrm } from "../testing.ts";
-import { naive } from "./naive.ts";
-import { askOf, makeWorld, type Questions, questions } from "./worlds.ts";
+import { referenceModel } from "./naive.ts";
+import { askOf, generateTenant, type Questions, questions } from "./worlds.ts";
 
 let cell: TestCell;
 
@@ -32,10 +32,10 @@ function countedBy(figures: Figures, name: string): unknown {
 }
 
 async function follow(client: TestClient, link: string): Promise<string[]> {
-  const answer = await client.get(`${link}&pageSize=200`);
-  expect(answer.status, answer.text).toBe(200);
-  const ids = answer.body.data.map(({ opportunityId }: { opportunityId: string }) => opportunityId);
-  expect(answer.body.total).toBe(ids.length);
+  const response = await client.get(`${link}&pageSize=200`);
+  expect(response.status, response.text).toBe(200);
+  const ids = response.body.data.map(({ opportunityId }: { opportunityId: string }) => opportunityId);
+  expect(response.body.total).toBe(ids.length);
   return ids;
 }
 
@@ -44,15 +44,15 @@ const outcomes = ["advanced", "lost", "regressed", "movedPipeline", "still"];
 test("every link of every report lists exactly the opportunities that its figure counts", async () => {
   let followed = 0;
   const check = async ({ given, asks }: Questions) => {
-    const { world, tenantId } = await makeWorld(cell, given);
+    const { world: data, tenantId } = await generateTenant(cell, given);
     for (const one of asks.slice(0, 2)) {
       const isOwn = one.ownerId !== undefined;
       const client = cell.client(tenantId, isOwn ? { userId: one.ownerId ?? "", scope: "own" } : {});
-      const { asked, path } = askOf(one, world);
-      const second = naive(world, asked);
+      const { asked, path } = askOf(one, data);
+      const second = referenceModel(data, asked);
       const arrived = second.arrived();
       const isThen = new Map(
-        world.histories.flatMap((rows) => {
+        data.histories.flatMap((rows) => {
           const now = rows.findLast(({ at }) => at <= asked.asOf);
           return now ? [[now.opportunityId, now] as const] : [];
         }),
@@ -80,7 +80,7 @@ test("every link of every report lists exactly the opportunities that its figure
             expect(ids.length > 0, where).toBe((figures[name] as number) > 0);
             const isSuch = ({ stage, outcome }: (typeof arrived)[number]) => stage === figures.stageId && outcome === name;
             if (one.groupBy === "none")
-              expect(new Set(ids), where).toEqual(new Set(arrived.filter(isSuch).map((stay) => stay.opportunityId)));
+              expect(new Set(ids), where).toEqual(new Set(arrived.filter(isSuch).map((duration) => duration.opportunityId)));
           } else expect(ids.length, where).toBe(countedBy(figures, name));
         }
       }

@@ -2,8 +2,8 @@ import type { TestCell } from "@cell/cell/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCrm } from "../testing.ts";
-import { naive } from "./naive.ts";
-import { askOf, makeWorld, type Questions, questions } from "./worlds.ts";
+import { referenceModel } from "./naive.ts";
+import { askOf, generateTenant, type Questions, questions } from "./worlds.ts";
 
 let cell: TestCell;
 
@@ -22,13 +22,13 @@ function figuresOf(value: unknown): unknown {
 
 test("every figure of every report is what a second calculation makes of the histories", async () => {
   const check = async ({ given, asks }: Questions) => {
-    const { world, admin } = await makeWorld(cell, given);
+    const { world: data, admin } = await generateTenant(cell, given);
     for (const one of asks) {
-      const { asked, path } = askOf(one, world);
+      const { asked, path } = askOf(one, data);
       const get = async (url: string) => {
-        const answer = await admin.get(url);
-        expect(answer.status, answer.text).toBe(200);
-        return { figures: figuresOf(answer.body), expected: naive(world, { ...asked, asOf: answer.body.asOf }) };
+        const response = await admin.get(url);
+        expect(response.status, response.text).toBe(200);
+        return { figures: figuresOf(response.body), expected: referenceModel(data, { ...asked, asOf: response.body.asOf }) };
       };
       // What was then, and what is now, which reports calculate in another way.
       for (const query of [path, path.replace(/(^|&)asOf=[^&]*/, "")]) {

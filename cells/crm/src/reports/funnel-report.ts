@@ -15,16 +15,16 @@ import {
 } from "./money.ts";
 import type { StageRow } from "./repository.ts";
 import { isFrom, openStages, shownStage } from "./stages.ts";
-import type { StaySums } from "./stays.ts";
+import type { StageDurationTotals } from "./stays.ts";
 import { eventLinks, eventsOf, ratesOf } from "./summary.ts";
 import type { Grouping } from "./sums.ts";
 import type { Bucket, Window } from "./window.ts";
 
 export interface FunnelReportInput {
   stages: readonly StageRow[];
-  stays: readonly StaySums[];
+  durations: readonly StageDurationTotals[];
   /** The stays of each group. */
-  grouped: readonly StaySums[];
+  grouped: readonly StageDurationTotals[];
   events: readonly EventSums[];
   groupBy: Grouping;
   window: Window;
@@ -41,7 +41,7 @@ interface Part {
 }
 
 /** What happened in the window. */
-export function funnelReportOf({ stages, stays, grouped, events, groupBy, window, months, exchange, link }: FunnelReportInput) {
+export function funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, exchange, link }: FunnelReportInput) {
   const basis = basisOf(
     events.filter(({ kind }) => kind !== "created"),
     exchange,
@@ -49,13 +49,13 @@ export function funnelReportOf({ stages, stays, grouped, events, groupBy, window
   const { currency, converted, missingRates } = basis;
   const shown = openStages(
     stages,
-    stays.map(({ stage }) => stage),
+    durations.map(({ stage }) => stage),
   );
-  const figures = (ofPart: readonly StaySums[], eventsOfPart: readonly EventSums[], part: Part) => ({
+  const figures = (ofPart: readonly StageDurationTotals[], eventsOfPart: readonly EventSums[], part: Part) => ({
     stages: shown.map((stage, index) => ({
       ...shownStage(stage, index),
-      ...stayFigures(ofPart.find((row) => row.stage === stage.stage)),
-      links: stayLinks(stage, stages, part, link),
+      ...durationFigures(ofPart.find((row) => row.stage === stage.stage)),
+      links: durationLinks(stage, stages, part, link),
     })),
     totals: totalsOf(eventsOfPart, basis, part, link),
   });
@@ -65,7 +65,7 @@ export function funnelReportOf({ stages, stays, grouped, events, groupBy, window
     missingRates,
     window,
     groupBy,
-    ...figures(stays, events, { window }),
+    ...figures(durations, events, { window }),
     groups:
       groupBy === "none"
         ? null
@@ -81,15 +81,20 @@ export function funnelReportOf({ stages, stays, grouped, events, groupBy, window
 }
 
 /** Owners that did anything, by their ids; every month of the window. */
-function groupsOf(groupBy: "owner" | "month", stays: readonly StaySums[], events: readonly EventSums[], months: readonly Bucket[]) {
+function groupsOf(
+  groupBy: "owner" | "month",
+  durations: readonly StageDurationTotals[],
+  events: readonly EventSums[],
+  months: readonly Bucket[],
+) {
   if (groupBy === "month") return months.map(({ period }, index) => ({ key: String(index + 1), group: period }));
-  const owners = new Set([...stays, ...events].map(({ group }) => group));
+  const owners = new Set([...durations, ...events].map(({ group }) => group));
   return [...owners]
     .flatMap((owner) => (owner === null ? [] : [{ key: owner, group: owner }]))
     .sort((one, other) => (one.key < other.key ? -1 : 1));
 }
 
-function stayFigures(row: StaySums | undefined) {
+function durationFigures(row: StageDurationTotals | undefined) {
   const { entries = 0, opportunities = 0, advanced = 0, lost = 0, regressed = 0, movedPipeline = 0, still = 0 } = row ?? {};
   const settled = entries - still;
   return {
@@ -112,7 +117,7 @@ function percentileDays(seconds: number | null | undefined): number | null {
   return seconds === null || seconds === undefined ? null : averageDays(new Big(seconds).round(6), 1);
 }
 
-function stayLinks(stage: StageRow, stages: readonly StageRow[], { window, ownerId }: Part, link: Link) {
+function durationLinks(stage: StageRow, stages: readonly StageRow[], { window, ownerId }: Part, link: Link) {
   const arrived = (leftTo?: string) =>
     link({
       anyPipeline: true,

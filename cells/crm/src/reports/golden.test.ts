@@ -35,9 +35,9 @@ beforeAll(async () => {
 afterAll(() => cell.stop());
 
 const get = async (path: string) => {
-  const answer = await admin.get(path);
-  expect(answer.status, answer.text).toBe(200);
-  return answer.body;
+  const response = await admin.get(path);
+  expect(response.status, response.text).toBe(200);
+  return response.body;
 };
 
 test("the summary of the golden data set", async () => {
@@ -199,7 +199,7 @@ test("the published examples of reports are what the golden data set answers", a
     ["/opportunities/forecast", `${asOf}&from=2026-02&to=2026-04`],
   ] as const;
   const examples: Record<string, object> = {};
-  for (const [path, query] of questions) examples[path] = { answer: await get(`${path}?${query}`) };
+  for (const [path, query] of questions) examples[path] = { response: await get(`${path}?${query}`) };
   const csv = await admin.get(`/reports/funnel?${asOf}&from=2026-02-01&to=2026-02-28&format=csv`);
   examples["/reports/funnel"] = { ...examples["/reports/funnel"], file: csv.text };
   const published = JSON.stringify(examples, null, 2).replaceAll(pipelineId, publication.exampleValues.pipelineId as string);

@@ -11,8 +11,8 @@ let tenantId: string;
 let admin: TestClient;
 
 beforeAll(async () => {
-  cell = await startCrm({ ...patient, longAnswerMs: 20_000 });
-  hurried = await startCrm({ ...patient, longAnswerMs: 700 });
+  cell = await startCrm({ ...patient, longResponseMs: 20_000 });
+  hurried = await startCrm({ ...patient, longResponseMs: 700 });
   watchQueries(cell);
 });
 beforeEach(async () => {

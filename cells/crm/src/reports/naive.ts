@@ -1,10 +1,10 @@
 import { averageDays, dayMs, half, type Money, months, percent, percentileDays, scaled, time, written } from "./naive-arithmetic.ts";
-import type { Past, TestPipeline } from "./testing.ts";
+import type { HistoryFixture, TestPipeline } from "./testing.ts";
 
 /** A tenant as the second calculation sees it: nothing but histories and loops over them. */
-export interface World {
+export interface TenantData {
   /** One history per opportunity, oldest row first. */
-  histories: Past[][];
+  histories: HistoryFixture[][];
   pipelines: TestPipeline[];
   timezone: string;
   currency: string;
@@ -24,45 +24,45 @@ export interface Ask {
 }
 
 interface Seen {
-  rows: Past[];
-  now: Past;
-  created: Past;
-  entered: Past;
+  rows: HistoryFixture[];
+  now: HistoryFixture;
+  created: HistoryFixture;
+  entered: HistoryFixture;
 }
 
-const amountOf = ({ amount }: Past) => scaled(amount, 8);
-const weightedOf = (row: Past) => scaled(row.amount, 4) * scaled(String(row.probability), 2);
+const amountOf = ({ amount }: HistoryFixture) => scaled(amount, 8);
+const weightedOf = (row: HistoryFixture) => scaled(row.amount, 4) * scaled(String(row.probability), 2);
 
 /** The second calculation of every report, for one question. */
-export function naive(world: World, ask: Ask) {
-  const dayOf = (instant: string) => new Date(instant).toLocaleDateString("sv-SE", { timeZone: world.timezone });
+export function referenceModel(data: TenantData, ask: Ask) {
+  const dayOf = (instant: string) => new Date(instant).toLocaleDateString("sv-SE", { timeZone: data.timezone });
   const inWindow = (instant: string | null) => instant !== null && dayOf(instant) >= ask.from && dayOf(instant) <= ask.to;
-  const stages = world.pipelines.find(({ pipelineId }) => pipelineId === ask.pipelineId)?.stages ?? [];
+  const stages = data.pipelines.find(({ pipelineId }) => pipelineId === ask.pipelineId)?.stages ?? [];
   const open = stages.filter(({ type }) => type === "open");
-  const way = [...open, ...stages.filter(({ type }) => type === "won")];
+  const progress = [...open, ...stages.filter(({ type }) => type === "won")];
   const today = dayOf(ask.asOf);
 
-  const everywhere: Seen[] = [];
-  for (const history of world.histories) {
+  const allPipelines: Seen[] = [];
+  for (const history of data.histories) {
     const rows = history.filter(({ at }) => time(at) <= time(ask.asOf));
     const [now, created, entered] = [rows.at(-1), rows[0], rows.findLast(({ moved }) => moved)];
     if (!now || !created || !entered || now.deleted) continue;
     if (ask.ownerId !== undefined && now.ownerId !== ask.ownerId) continue;
     if (ask.currency !== undefined && now.currency !== ask.currency) continue;
-    everywhere.push({ rows, now, created, entered });
+    allPipelines.push({ rows, now, created, entered });
   }
-  const here = everywhere.filter(({ now }) => now.pipelineId === ask.pipelineId);
+  const here = allPipelines.filter(({ now }) => now.pipelineId === ask.pipelineId);
   const arrivals = ({ rows }: Seen) => rows.filter((row) => row.moved && row.pipelineId === ask.pipelineId);
 
   const basisOf = (seen: Seen[]) => {
     const present = [...new Set(seen.map(({ now }) => now.currency))].sort();
-    const missingRates = present.length < 2 ? [] : present.filter((code) => code !== world.currency && !(code in world.rates));
-    const currency = present.length < 2 ? (present[0] ?? world.currency) : missingRates.length > 0 ? null : world.currency;
+    const missingRates = present.length < 2 ? [] : present.filter((code) => code !== data.currency && !(code in data.rates));
+    const currency = present.length < 2 ? (present[0] ?? data.currency) : missingRates.length > 0 ? null : data.currency;
     return { currency, converted: present.length > 1 && missingRates.length === 0, missingRates };
   };
   type Basis = ReturnType<typeof basisOf>;
   const rateOf = (code: string, { converted }: Basis) =>
-    converted && code !== world.currency ? scaled(world.rates[code] ?? "0", 4) : 10_000n;
+    converted && code !== data.currency ? scaled(data.rates[code] ?? "0", 4) : 10_000n;
   const exact = (moneys: Money[], name: string, basis: Basis) =>
     basis.currency === null ? null : moneys.reduce((sum, { currency, values }) => sum + (values[name] ?? 0n) * rateOf(currency, basis), 0n);
   const amounts = (moneys: Money[], names: string[], basis: Basis) => {
@@ -105,7 +105,7 @@ export function naive(world: World, ask: Ask) {
     const opened = here.filter(({ now }) => now.stageType === "open");
     const closed = (type: string) => here.filter(({ now }) => now.stageType === type && inWindow(now.closedAt));
     const basis = basisOf([...opened, ...closed("won"), ...closed("lost")]);
-    const isStuck = ({ entered }: Seen) => time(ask.asOf) - time(entered.at) > world.stuckAfterDays * dayMs;
+    const isStuck = ({ entered }: Seen) => time(ask.asOf) - time(entered.at) > data.stuckAfterDays * dayMs;
     const figures = (seen: Seen[]) => ({ count: seen.length, ...amounts(seen.map(moneyOf), ["amount", "weightedAmount"], basis) });
     const closedFigures = (type: string) => ({ count: closed(type).length, ...amounts(closed(type).map(moneyOf), ["amount"], basis) });
     const { winRate, winRateByAmount, avgSalesCycleDays } = rates(closed("won"), closed("lost"), basis);
@@ -142,11 +142,11 @@ export function naive(world: World, ask: Ask) {
   const funnel = (mode: string) => {
     const cohort = here.filter(({ created }) => inWindow(created.at));
     const basis = basisOf(cohort);
-    const placeOf = ({ stage }: Past) => way.findIndex((step) => step.stage === stage);
+    const placeOf = ({ stage }: HistoryFixture) => progress.findIndex((step) => step.stage === stage);
     const countsFor = (seen: Seen, place: number) => {
       const places = arrivals(seen).map(placeOf);
       if (mode === "entered") return places.includes(place);
-      if (mode === "strict") return way.slice(0, place + 1).every((_, earlier) => places.includes(earlier));
+      if (mode === "strict") return progress.slice(0, place + 1).every((_, earlier) => places.includes(earlier));
       return place === 0 || Math.max(...places, -1) >= place;
     };
     const ofType = (type: string) => cohort.filter(({ now }) => now.stageType === type).length;
@@ -158,7 +158,7 @@ export function naive(world: World, ask: Ask) {
           .filter((place) => place >= 0)
           .slice(-1),
       );
-    const counts = way.map((_, place) => cohort.filter((seen) => countsFor(seen, place)));
+    const counts = progress.map((_, place) => cohort.filter((seen) => countsFor(seen, place)));
     return {
       ...basis,
       mode,
@@ -167,7 +167,7 @@ export function naive(world: World, ask: Ask) {
       lost: ofType("lost"),
       open: ofType("open"),
       overallConversion: percent(ofType("won"), cohort.length),
-      stages: way.map(({ stage }, place) => {
+      stages: progress.map(({ stage }, place) => {
         const seen = counts[place] ?? [];
         const previous = counts[place - 1]?.length ?? null;
         return {
@@ -185,14 +185,14 @@ export function naive(world: World, ask: Ask) {
     };
   };
 
-  const stays = everywhere.flatMap((seen) => {
+  const durations = allPipelines.flatMap((seen) => {
     const moves = seen.rows.filter(({ moved }) => moved);
     return moves.flatMap((row, index) => {
       const isArrival = row.pipelineId === ask.pipelineId && row.stageType === "open" && inWindow(row.at);
       return isArrival ? [{ seen, row, next: moves[index + 1] }] : [];
     });
   });
-  const outcomeOf = ({ row, next }: (typeof stays)[number]) => {
+  const outcomeOf = ({ row, next }: (typeof durations)[number]) => {
     if (!next) return "still";
     if (next.pipelineId !== row.pipelineId) return "movedPipeline";
     if (next.stageType !== "open") return next.stageType === "won" ? "advanced" : "lost";
@@ -200,7 +200,8 @@ export function naive(world: World, ask: Ask) {
     return (places[1] ?? 0) > (places[0] ?? 0) ? "advanced" : "regressed";
   };
   /** One for each arrival of the window. */
-  const arrived = () => stays.map((stay) => ({ stage: stay.row.stage, outcome: outcomeOf(stay), opportunityId: stay.row.opportunityId }));
+  const arrived = () =>
+    durations.map((duration) => ({ stage: duration.row.stage, outcome: outcomeOf(duration), opportunityId: duration.row.opportunityId }));
 
   const happened = (groupBy: string) => {
     const ended = (type: string) => here.filter(({ now }) => now.stageType === type && inWindow(now.closedAt));
@@ -218,9 +219,9 @@ export function naive(world: World, ask: Ask) {
         wonAmount === null || cycleMs === 0 ? null : [BigInt(created * won.length * dayMs) * wonAmount, BigInt(cycleMs * moneys.length)];
       return {
         stages: open.map(({ stage }, index) => {
-          const own = stays.filter(({ seen, row }) => row.stage === stage && isIn(seen, row.at));
+          const own = durations.filter(({ seen, row }) => row.stage === stage && isIn(seen, row.at));
           const settled = own.flatMap(({ row, next }) => (next ? [time(next.at) - time(row.at)] : []));
-          const became = (outcome: string) => own.filter((stay) => outcomeOf(stay) === outcome).length;
+          const became = (outcome: string) => own.filter((duration) => outcomeOf(duration) === outcome).length;
           return {
             stageId: stage,
             order: index + 1,
@@ -246,7 +247,7 @@ export function naive(world: World, ask: Ask) {
       };
     };
     const owners = new Set([
-      ...stays.map(({ seen }) => seen),
+      ...durations.map(({ seen }) => seen),
       ...here.filter((seen) => inWindow(seen.created.at)),
       ...ended("won"),
       ...ended("lost"),

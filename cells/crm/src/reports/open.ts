@@ -2,18 +2,19 @@ import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import Big from "big.js";
 import { sql } from "kysely";
 import { cohortDays } from "./cohort.ts";
-import { added, byDay, ever, type Later, rememberedDays, startOfUtcDay, startOfUtcHour } from "./days.ts";
+import { aggregateByDay, cachedDays, ever, mergeTotals, type RunInBackground, startOfUtcDay, startOfUtcHour } from "./days.ts";
 import { countOf } from "./money.ts";
-import { type Question, states, type Tense } from "./states.ts";
-import { type Between, count, epoch, inEachTense, type RowsOf, windowOf, within } from "./sums.ts";
+import { type AsOf, opportunitiesAsOf, type Question } from "./states.ts";
+import { count, epoch, inEachAsOf, type RowsOf, windowOf, within } from "./sums.ts";
+import type { Window } from "./window.ts";
 
 type Asked = Question & { stuckBefore: string; today: string };
 
 const keys = ["stage", "currency"] as const;
 const isOpen = sql.lit("open" as const);
 
-const open = (p: Parameters<Asked>, tense: Tense) =>
-  states(p, tense)
+const open = (p: Parameters<Asked>, asOf: AsOf) =>
+  opportunitiesAsOf(p, asOf)
     .select(keys)
     .select([
       count.as("count"),
@@ -25,8 +26,8 @@ const open = (p: Parameters<Asked>, tense: Tense) =>
     .where("stageType", "=", isOpen)
     .groupBy(keys);
 
-const stageSums = inEachTense((p: Parameters<Asked>, tense) =>
-  open(p, tense).select([
+const stageSums = inEachAsOf((p: Parameters<Asked>, asOf) =>
+  open(p, asOf).select([
     epoch(sql`sum(${p.asOf}::timestamptz - created_at)`).as("ageSeconds"),
     epoch(sql`sum(${p.asOf}::timestamptz - entered_at)`).as("stageSeconds"),
   ]),
@@ -44,12 +45,12 @@ const timed = (p: Parameters<Asked>) =>
   ]);
 
 /** By the day of creation. */
-const openDays = byDay<Asked, TimedSums>(sql`created_at`, timed, cohortDays.of);
+const openDays = aggregateByDay<Asked, TimedSums>(sql`created_at`, timed, cohortDays.of);
 
 /** Those that entered their stage in a time. */
 const enteredSums = statement(
-  (p: Parameters<Question & Between>) =>
-    states(p, "present")
+  (p: Parameters<Question & Window>) =>
+    opportunitiesAsOf(p, "present")
       .select(keys)
       .select(count.as("count"))
       .where("stageType", "=", isOpen)
@@ -61,8 +62,8 @@ const enteredSums = statement(
 const summed = ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"] as const;
 
 /** By stage and currency: what was open at a moment, how old, how long in its stage, how much of it stuck and overdue. */
-export function sumStages(tenant: TenantDb, tense: Tense, question: Asked): Promise<StageSums[]> {
-  return tenant.query(stageSums[tense], question);
+export function sumStages(tenant: TenantDb, asOf: AsOf, question: Asked): Promise<StageSums[]> {
+  return tenant.query(stageSums[asOf], question);
 }
 
 /**
@@ -72,7 +73,7 @@ export function sumStages(tenant: TenantDb, tense: Tense, question: Asked): Prom
 export async function sumStagesNow(
   tenant: TenantDb,
   question: Asked,
-  keep: Later,
+  keep: RunInBackground,
   recall: <Row>(what: unknown[], read: () => Promise<Row[]>) => Promise<Row[]>,
 ): Promise<StageSums[]> {
   const { asOf, stuckBefore, today } = question;
@@ -81,7 +82,7 @@ export async function sumStagesNow(
   const entered = async (from: string, to: string) => (from < to ? tenant.query(enteredSums, { ...question, from, to }) : []);
   const [sums, ...since] = await Promise.all([
     recall(["open", stuckDay, today], async () =>
-      added(await rememberedDays(tenant, openDays, onDay, [stuckDay, today], ever, keep), keys, summed),
+      mergeTotals(await cachedDays(tenant, openDays, onDay, [stuckDay, today], ever, keep), keys, summed),
     ),
     recall(["entered", stuckDay, stuckHour], () => entered(stuckDay, stuckHour)),
     entered(stuckHour, stuckBefore),

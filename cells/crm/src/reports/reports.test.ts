@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCrm } from "../testing.ts";
 import { get, makeTenant, march, paths, plant, planted, type Tenant } from "./testing.ts";
-import { askOf, makeWorld, type Questions, questions } from "./worlds.ts";
+import { askOf, generateTenant, type Questions, questions } from "./worlds.ts";
 
 let cell: TestCell;
 
@@ -15,9 +15,9 @@ afterAll(() => cell.stop());
 describe("what holds for all histories", () => {
   test("the funnel narrows, its parts make its whole, and the reports agree with each other", async () => {
     const check = async ({ given, asks }: Questions) => {
-      const { admin, world } = await makeWorld(cell, given);
+      const { admin, world: data } = await generateTenant(cell, given);
       for (const one of asks.slice(0, 3)) {
-        const { path, asked } = askOf(one, world);
+        const { path, asked } = askOf(one, data);
         const funnel = await get(admin, `/pipeline/funnel?${path}`);
         const summary = await get(admin, `/pipeline/summary?${path}`);
         const report = await get(admin, `/reports/funnel?${path}&groupBy=month`);
@@ -88,16 +88,17 @@ describe("what holds for all histories", () => {
     const other = (await admin.post("/pipelines", { body: { name: "Other", stages: stages.toReversed() } })).body;
     const { pipelineId } = pipeline;
     const lost = { stage: "lost", lostReason: "price" };
-    const ways = [
+    const variants = [
       [{ stage: "proposal" }, { stage: "qualification" }, lost],
       [{ stage: "negotiation" }, { pipelineId: other.pipelineId, stage: "proposal" }, { pipelineId, stage: "prospecting" }],
       [lost, { pipelineId: other.pipelineId, stage: "won" }, { pipelineId, ...lost }],
       [{ stage: "qualification" }, { stage: "won" }, { stage: "proposal" }, { amount: "20" }],
     ];
     const ids: string[] = [];
-    for (const way of ways) {
+    for (const progress of variants) {
       const made = await admin.post("/opportunities", { body: { customerId, name: "On its way", amount: "10" } });
-      for (const step of way) expect((await admin.patch(`/opportunities/${made.body.opportunityId}`, { body: step })).status).toBe(200);
+      for (const step of progress)
+        expect((await admin.patch(`/opportunities/${made.body.opportunityId}`, { body: step })).status).toBe(200);
       ids.push(made.body.opportunityId);
     }
     const questions = [pipelineId, other.pipelineId].flatMap((asked) => paths.map((path) => `${path}pipelineId=${asked}`));
@@ -273,10 +274,10 @@ test("the report as a file: a line per stage and a total, in all and for each gr
     ]),
     tenant.customerId,
   );
-  const answer = await tenant.admin.get(`/reports/funnel?${march}&from=2026-01&to=2026-01&groupBy=owner&format=csv`);
-  expect(answer.headers.get("content-type")).toBe("text/csv; charset=utf-8");
-  expect(answer.headers.get("content-disposition")).toBe('attachment; filename="funnel.csv"');
-  const lines = answer.text.split("\r\n");
+  const response = await tenant.admin.get(`/reports/funnel?${march}&from=2026-01&to=2026-01&groupBy=owner&format=csv`);
+  expect(response.headers.get("content-type")).toBe("text/csv; charset=utf-8");
+  expect(response.headers.get("content-disposition")).toBe('attachment; filename="funnel.csv"');
+  const lines = response.text.split("\r\n");
   expect(lines[0]).toBe(
     "group,stageId,name,entries,opportunities,advanced,lost,regressed,movedPipeline,still,advanceRate,avgDays,medianDays,p90Days,created,won,wonAmount,lostAmount,winRate,winRateByAmount,avgSalesCycleDays,salesVelocity,currency",
   );

@@ -1,8 +1,8 @@
 import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
 import { db, type StageType } from "../tables.ts";
-import { type Question, states, type Tense } from "./states.ts";
-import { count, inEachTense, type RowsOf } from "./sums.ts";
+import { type AsOf, opportunitiesAsOf, type Question } from "./states.ts";
+import { count, inEachAsOf, type RowsOf } from "./sums.ts";
 
 /** A stage of a pipeline, removed ones included. */
 export interface StageRow {
@@ -31,8 +31,8 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
     .orderBy("position"),
 );
 
-const forecastSums = inEachTense((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, tense) =>
-  states(p, tense)
+const forecastSums = inEachAsOf((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, asOf) =>
+  opportunitiesAsOf(p, asOf)
     .select("currency")
     .select([
       sql<number>`case when stage_type = 'won' then width_bucket(closed_at, ${p.bounds}::timestamptz[])
@@ -73,8 +73,8 @@ export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<S
 }
 
 /** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: what is open and what was won. */
-export function sumForecast(tenant: TenantDb, tense: Tense, question: Question & { today: string; bounds: string[]; days: string[] }) {
-  return tenant.query(forecastSums[tense], question);
+export function sumForecast(tenant: TenantDb, asOf: AsOf, question: Question & { today: string; bounds: string[]; days: string[] }) {
+  return tenant.query(forecastSums[asOf], question);
 }
 
 /** Whether anything that reports depend on has changed since a moment. */

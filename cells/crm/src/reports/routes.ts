@@ -1,12 +1,12 @@
 import {
-  type Call,
-  type CallOf,
   type Cell,
+  cachedQuery,
   checkKnown,
-  clearance,
   dayAt,
   endpoint,
-  remembered,
+  fieldAccess,
+  type RequestContext,
+  type RequestContextOf,
   revealedBy,
   settingsOf,
   singleFlight,
@@ -22,7 +22,7 @@ import type { Settings } from "../settings/schema.ts";
 import { visibility } from "../visibility.ts";
 import { cohortOf } from "./cohort.ts";
 import { funnelCsv } from "./csv.ts";
-import { ever, type Later } from "./days.ts";
+import { ever, type RunInBackground } from "./days.ts";
 import { sumEvents } from "./events.ts";
 import { exampleOf } from "./examples.ts";
 import { forecastOf } from "./forecast.ts";
@@ -44,8 +44,8 @@ import {
   summary,
   summaryQuery,
 } from "./schema.ts";
-import type { Question, Tense } from "./states.ts";
-import { sumStays } from "./stays.ts";
+import type { AsOf, Question } from "./states.ts";
+import { sumStageDurations } from "./stays.ts";
 import { summaryOf } from "./summary.ts";
 import type { Grouping } from "./sums.ts";
 import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
@@ -62,7 +62,7 @@ const getMetrics = endpoint({
   description:
     "Prometheus reads the figures of the process itself on METRICS_PORT, or at this path of the cell's own address with METRICS_TOKEN.",
   query: metricsQuery,
-  answer: metrics,
+  response: metrics,
   example: () => exampleOf("/metrics"),
 });
 
@@ -73,7 +73,7 @@ const getSummary = endpoint({
   tag,
   summary: "What is open in a pipeline",
   query: summaryQuery,
-  answer: summary,
+  response: summary,
   example: () => exampleOf("/pipeline/summary"),
 });
 
@@ -84,7 +84,7 @@ const getFunnel = endpoint({
   tag,
   summary: "How far the opportunities created in a window have come",
   query: funnelQuery,
-  answer: funnel,
+  response: funnel,
   example: () => exampleOf("/pipeline/funnel"),
 });
 
@@ -94,7 +94,7 @@ const getFunnelReport = endpoint({
   tag,
   summary: "What happened in a window, whoever created it",
   query: funnelReportQuery,
-  answer: funnelReport,
+  response: funnelReport,
   example: () => exampleOf("/reports/funnel"),
   produces: ["text/csv"],
 });
@@ -106,17 +106,17 @@ const getForecast = endpoint({
   summary: "What is expected to be won",
   description: "Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.",
   query: forecastQuery,
-  answer: forecast,
+  response: forecast,
   example: () => exampleOf("/opportunities/forecast"),
 });
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-type ReportCall = Call<unknown, z.infer<typeof metricsQuery>>;
+type ReportContext = RequestContext<unknown, z.infer<typeof metricsQuery>>;
 
-type AtMoment = <Row>(query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
+type AtMoment = <Row>(query: (asOf: AsOf) => Promise<Row[]>) => Promise<Row[]>;
 /** `what`: all that the rows depend on beside the question. */
-type Read = <Row>(what: unknown[], query: (tense: Tense) => Promise<Row[]>) => Promise<Row[]>;
+type Read = <Row>(what: unknown[], query: (asOf: AsOf) => Promise<Row[]>) => Promise<Row[]>;
 
 /** A report's question, resolved. */
 interface Asked {
@@ -138,86 +138,86 @@ interface Asked {
  * import that brings a past along is part of that past.
  */
 export function reportRoutes(cell: Cell): void {
-  const later: Later = (work) => cell.later("keeping a report's sums", work);
+  const later: RunInBackground = (work) => cell.later("keeping a report's sums", work);
 
-  cell.read(getSummary, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo, read, recall } = await ask(call, tenant);
-    const hasWindow = call.query.from !== undefined || call.query.to !== undefined;
-    const window = hasWindow ? windowOf(call.query, timezone, question.asOf) : null;
+  cell.read(getSummary, "Pipeline", async (context, tenant) => {
+    const { question, stages, settings, timezone, link, echo, read, recall } = await ask(context, tenant);
+    const hasWindow = context.query.from !== undefined || context.query.to !== undefined;
+    const window = hasWindow ? windowOf(context.query, timezone, question.asOf) : null;
     const stuckBefore = new Date(Date.parse(question.asOf) - settings.stuckAfterDays * dayMs).toISOString();
     const today = dayAt(question.asOf, timezone);
     const asked = { ...question, stuckBefore, today };
     const [open, events] = await Promise.all([
-      call.query.asOf === undefined
+      context.query.asOf === undefined
         ? sumStagesNow(tenant, asked, later, recall)
-        : read(["stages", stuckBefore, today], (tense) => sumStages(tenant, tense, asked)),
+        : read(["stages", stuckBefore, today], (asOf) => sumStages(tenant, asOf, asked)),
       window
-        ? recall(["events", "none", [], window], (tense) => sumEvents(tenant, tense, "none", { ...question, ...window, bounds: [] }, later))
+        ? recall(["events", "none", [], window], (asOf) => sumEvents(tenant, asOf, "none", { ...question, ...window, bounds: [] }, later))
         : [],
     ]);
     return { ...echo, ...summaryOf({ stages, open, events, window, stuckBefore, today, exchange: settings, link }) };
   });
 
-  cell.read(getFunnel, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
-    const window = windowOf(call.query, timezone, question.asOf);
-    const sums = await recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window, later));
-    return { ...echo, ...funnelOf({ stages, sums, mode: call.query.mode, window, exchange: settings, link }) };
+  cell.read(getFunnel, "Pipeline", async (context, tenant) => {
+    const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
+    const window = windowOf(context.query, timezone, question.asOf);
+    const sums = await recall(["cohort", window], (asOf) => cohortOf(tenant, asOf, question, window, later));
+    return { ...echo, ...funnelOf({ stages, sums, mode: context.query.mode, window, exchange: settings, link }) };
   });
 
-  const answerFunnelReport = async (call: CallOf<typeof getFunnelReport>, tenant: TenantDb) => {
-    const { groupBy } = call.query;
-    const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
-    const window = windowOf(call.query, timezone, question.asOf);
+  const funnelReportResponse = async (context: RequestContextOf<typeof getFunnelReport>, tenant: TenantDb) => {
+    const { groupBy } = context.query;
+    const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
+    const window = windowOf(context.query, timezone, question.asOf);
     const months = groupBy === "month" ? bucketsOf(window, timezone, "month") : [];
     const asked = { ...question, ...window, bounds: boundsOf(months) };
-    const staysBy = (grouping: Grouping, bounds: string[]) =>
-      recall(["stays", grouping, bounds, window], (tense) => sumStays(tenant, tense, grouping, asked));
-    const [stays, events] = await Promise.all([
-      staysBy("none", []),
-      recall(["events", groupBy, asked.bounds, window], (tense) => sumEvents(tenant, tense, groupBy, asked, later)),
+    const durationsBy = (grouping: Grouping, bounds: string[]) =>
+      recall(["stays", grouping, bounds, window], (asOf) => sumStageDurations(tenant, asOf, grouping, asked));
+    const [durations, events] = await Promise.all([
+      durationsBy("none", []),
+      recall(["events", groupBy, asked.bounds, window], (asOf) => sumEvents(tenant, asOf, groupBy, asked, later)),
     ]);
     // One after the other: of very many opportunities both would take each other's time.
-    const grouped = groupBy === "none" ? [] : await staysBy(groupBy, asked.bounds);
-    return { ...echo, ...funnelReportOf({ stages, stays, grouped, events, groupBy, window, months, exchange: settings, link }) };
+    const grouped = groupBy === "none" ? [] : await durationsBy(groupBy, asked.bounds);
+    return { ...echo, ...funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, exchange: settings, link }) };
   };
-  cell.stream(getFunnelReport, async (call, headers) => {
-    const row = await cell.inTime(call, (tenant) => answerFunnelReport(call, tenant));
-    const body = funnelReport.present(row, clearance(call.caller, "detail"), call.tenant.tenantId);
+  cell.stream(getFunnelReport, async (context, headers) => {
+    const row = await cell.inTime(context, (tenant) => funnelReportResponse(context, tenant));
+    const body = funnelReport.present(row, fieldAccess(context.caller, "detail"), context.tenant.tenantId);
     const file = { "content-type": "text/csv; charset=utf-8", "content-disposition": 'attachment; filename="funnel.csv"' };
-    const isFile = call.query.format === "csv";
+    const isFile = context.query.format === "csv";
     const text = isFile ? funnelCsv(body as typeof row) : JSON.stringify(body);
-    return sendWhole(call.context.env.outgoing, 200, isFile ? { ...headers, ...file } : headers, latin1(text));
+    return sendWhole(context.context.env.outgoing, 200, isFile ? { ...headers, ...file } : headers, latin1(text));
   });
 
-  cell.read(getForecast, "Pipeline", async (call, tenant) => {
-    const { question, settings, timezone, link, echo, recall } = await ask(call, tenant);
-    const { period } = call.query;
-    const window = forecastWindowOf(call.query, timezone, question.asOf, period);
+  cell.read(getForecast, "Pipeline", async (context, tenant) => {
+    const { question, settings, timezone, link, echo, recall } = await ask(context, tenant);
+    const { period } = context.query;
+    const window = forecastWindowOf(context.query, timezone, question.asOf, period);
     const buckets = bucketsOf(window, timezone, period);
     const days = [...buckets.map((bucket) => daysOf(bucket, timezone).fromDay), daysOf(window, timezone).toDay];
     const today = dayAt(question.asOf, timezone);
     const times = { today, bounds: boundsOf(buckets), days };
-    const sums = await recall(["forecast", times], (tense) => reports.sumForecast(tenant, tense, { ...question, ...times }));
+    const sums = await recall(["forecast", times], (asOf) => reports.sumForecast(tenant, asOf, { ...question, ...times }));
     return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, exchange: settings, link }) };
   });
 
-  cell.read(getMetrics, "Pipeline", async (call, tenant) => {
-    const { question, stages, settings, timezone, link, echo, recall } = await ask(call, tenant);
+  cell.read(getMetrics, "Pipeline", async (context, tenant) => {
+    const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
     const { asOf, visibleTo, ownerId } = question;
     const window = windowOf({}, timezone, asOf);
     // Of what is, none is left out for a clock that runs ahead.
-    const counted = () => reports.countCustomers(tenant, { ...question, asOf: call.query.asOf === undefined ? "infinity" : asOf });
+    const counted = () => reports.countCustomers(tenant, { ...question, asOf: context.query.asOf === undefined ? "infinity" : asOf });
     const [sums, cohort, customers] = await Promise.all([
-      recall(["cohort", ever], (tense) => cohortOf(tenant, tense, question, ever, later)),
-      recall(["cohort", window], (tense) => cohortOf(tenant, tense, question, window, later)),
-      call.query.asOf === undefined ? remembered(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
+      recall(["cohort", ever], (asOf) => cohortOf(tenant, asOf, question, ever, later)),
+      recall(["cohort", window], (asOf) => cohortOf(tenant, asOf, question, window, later)),
+      context.query.asOf === undefined ? cachedQuery(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
     ]);
     return { ...echo, ...metricsOf({ stages, sums, cohort, customers: customers[0]?.count ?? 0, window, exchange: settings, link }) };
   });
 }
 
-async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
+async function ask(call: ReportContext, tenant: TenantDb): Promise<Asked> {
   const { query, caller } = call;
   revealedBy(query.reveal, { amount: "amount" }, caller);
   const settings = effective(await settingsOf(call.tenant));
@@ -243,12 +243,12 @@ async function ask(call: ReportCall, tenant: TenantDb): Promise<Asked> {
   const atMoment: AtMoment = query.asOf === undefined ? (rows) => rows("present") : readAt(tenant, asOf);
   const read: Read = (what, rows) => singleFlight(JSON.stringify([tenant.tenantId, question, what]), () => atMoment(rows));
   const { asOf: _, ...lasting } = question;
-  const recallNow: Read = (what, rows) => remembered(tenant, [opportunity.type], [lasting, what], () => rows("present"));
+  const recallNow: Read = (what, rows) => cachedQuery(tenant, [opportunity.type], [lasting, what], () => rows("present"));
   return {
     question,
     read,
     recall: (what, rows) =>
-      query.asOf === undefined ? recallNow(what, rows) : read(what, (tense) => (tense === "past" ? rows(tense) : recallNow(what, rows))),
+      query.asOf === undefined ? recallNow(what, rows) : read(what, (asOf) => (asOf === "past" ? rows(asOf) : recallNow(what, rows))),
     stages,
     settings,
     timezone,

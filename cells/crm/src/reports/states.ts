@@ -17,7 +17,7 @@ export interface Question {
 }
 
 /** Whether a report speaks of what is, or of what was at its moment: what is stands on the opportunities themselves. */
-export type Tense = "present" | "past";
+export type AsOf = "present" | "past";
 
 export const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 
@@ -40,7 +40,7 @@ const historyOf = (p: Parameters<Question>) =>
 const isMove = (p: Parameters<Question>) => sql`moved and pipeline_id = ${p.pipelineId}::uuid`;
 
 /** What those were then that have been written since, out of their history up to the moment. */
-const formerly = (p: Parameters<Question>) =>
+const reconstructed = (p: Parameters<Question>) =>
   db
     .selectFrom("opportunities")
     .innerJoinLateral(
@@ -83,25 +83,25 @@ const formerly = (p: Parameters<Question>) =>
     .where(sql<boolean>`updated_at > ${p.asOf}::timestamptz and created_at <= ${p.asOf}::timestamptz`)
     .where("last.deleted", "=", false);
 
-const ofTense: Record<Tense, (p: Parameters<Question>) => ReturnType<typeof present>> = {
+const ofAsOf: Record<AsOf, (p: Parameters<Question>) => ReturnType<typeof present>> = {
   present,
   past: (p) =>
     present()
       .where(sql<boolean>`updated_at <= ${p.asOf}::timestamptz`)
-      .unionAll(formerly(p) as never),
+      .unionAll(reconstructed(p) as never),
 };
 
 const matches = (given: RawBuilder<string | null>, column: RawBuilder<unknown>) =>
   sql<boolean>`(${given}::text is null or ${column} = ${given})`;
 
 /** The opportunities of all pipelines that the question is about. */
-export const everywhere = (p: Parameters<Question>, tense: Tense) =>
+export const allPipelines = (p: Parameters<Question>, asOf: AsOf) =>
   db
-    .selectFrom(ofTense[tense](p).as("state"))
+    .selectFrom(ofAsOf[asOf](p).as("state"))
     .where(matches(p.visibleTo, sql`owner_id`))
     .where(matches(p.ownerId, sql`owner_id`))
     .where(matches(p.currency, sql`currency`));
 
 /** Those that were in the pipeline. */
-export const states = (p: Parameters<Question>, tense: Tense) =>
-  everywhere(p, tense).where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid`);
+export const opportunitiesAsOf = (p: Parameters<Question>, asOf: AsOf) =>
+  allPipelines(p, asOf).where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid`);

@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import { expect } from "vitest";
-import { waysOfHistory } from "../migrations/0009_reports.ts";
-import { returnsOfHistory } from "../migrations/0013_stays.ts";
+import { progressOfHistory } from "../migrations/0009_reports.ts";
+import { reEntriesOfHistory } from "../migrations/0013_stays.ts";
 import { inspect } from "../testing.ts";
 
 /** One row of `opportunity_history`, as far as reports depend on it. */
-export interface Past {
+export interface HistoryFixture {
   opportunityId: string;
   seq: number;
   moved: boolean;
@@ -41,24 +41,24 @@ const opportunitiesSql = `insert into $tenant.opportunities (opportunity_id, cus
   from $tenant.opportunity_history window w as (partition by opportunity_id) order by opportunity_id, seq desc`;
 
 /** Gives a tenant opportunities with these histories, past any rule: no request could make them at such times. */
-export async function plant(tenantId: string, pasts: readonly Past[], customerId: string): Promise<void> {
-  await inspect(tenantId, historySql, [JSON.stringify(pasts), customerId]);
+export async function plant(tenantId: string, histories: readonly HistoryFixture[], customerId: string): Promise<void> {
+  await inspect(tenantId, historySql, [JSON.stringify(histories), customerId]);
   await inspect(tenantId, opportunitiesSql);
-  for (const text of [...waysOfHistory, returnsOfHistory]) await inspect(tenantId, text.replaceAll('"$tenant"', "$tenant"));
+  for (const text of [...progressOfHistory, reEntriesOfHistory]) await inspect(tenantId, text.replaceAll('"$tenant"', "$tenant"));
 }
 
 /** A pipeline in a test's hands. */
 export interface TestPipeline {
   pipelineId: string;
-  stages: { stage: string; type: Past["stageType"]; probability: number }[];
+  stages: { stage: string; type: HistoryFixture["stageType"]; probability: number }[];
 }
 
 /** The history of one opportunity that only moves. `moves`: `[stage, day]` in 2026. */
 export function movesOf(
   { pipelineId, stages }: TestPipeline,
-  given: Pick<Past, "amount" | "expectedCloseDate"> & { probability?: number },
+  given: Pick<HistoryFixture, "amount" | "expectedCloseDate"> & { probability?: number },
   moves: readonly (readonly [string, string])[],
-): Past[] {
+): HistoryFixture[] {
   const opportunityId = randomUUID();
   return moves.map(([stage, day], index) => {
     const { type, probability } = stages.find((known) => known.stage === stage) ?? { type: "open", probability: 0 };
@@ -103,13 +103,16 @@ export async function makeTenant(cell: TestCell, settings: object = {}): Promise
 
 /** The body of a report. */
 export const get = async (client: TestClient, path: string) => {
-  const answer = await client.get(path);
-  expect(answer.status, answer.text).toBe(200);
-  return answer.body;
+  const response = await client.get(path);
+  expect(response.status, response.text).toBe(200);
+  return response.body;
 };
 
 /** Opportunities that only moved, by default into the first stage on 10 January 2026, each with what is said of it. */
-export const planted = ({ pipeline }: Tenant, given: readonly (Partial<Past> & { moves?: [string, string][] })[]): Past[] =>
+export const planted = (
+  { pipeline }: Tenant,
+  given: readonly (Partial<HistoryFixture> & { moves?: [string, string][] })[],
+): HistoryFixture[] =>
   given.flatMap(({ moves = [["prospecting", "01-10"]], ...fields }) =>
     movesOf(pipeline, { amount: "100", expectedCloseDate: "2026-04-10" }, moves).map((row) => ({ ...row, ...fields })),
   );

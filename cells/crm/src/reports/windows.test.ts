@@ -100,16 +100,16 @@ describe("windows", () => {
     ["/metrics?from=2026-01-01", "from"],
   ])("%s is a BAD_REQUEST that names %s", async (path, field) => {
     const { admin } = await makeTenant(cell);
-    const answer = await admin.get(path);
-    expect([answer.status, answer.body.details?.fields?.[0]?.path], answer.text).toEqual([400, field]);
+    const response = await admin.get(path);
+    expect([response.status, response.body.details?.fields?.[0]?.path], response.text).toEqual([400, field]);
   });
 
   test("a pipeline that nobody has is refused, naming the known ones", async () => {
     const { admin } = await makeTenant(cell);
     for (const path of paths) {
-      const answer = await admin.get(`${path}pipelineId=0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10`);
-      expect(answer.status).toBe(400);
-      expect(answer.body.details.fields).toEqual([expect.objectContaining({ path: "pipelineId", code: "INVALID_ENUM" })]);
+      const response = await admin.get(`${path}pipelineId=0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10`);
+      expect(response.status).toBe(400);
+      expect(response.body.details.fields).toEqual([expect.objectContaining({ path: "pipelineId", code: "INVALID_ENUM" })]);
     }
   });
 });

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing";
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { Ask, World } from "./naive.ts";
-import { type Past, plant, type TestPipeline } from "./testing.ts";
+import type { Ask, TenantData } from "./naive.ts";
+import { type HistoryFixture, plant, type TestPipeline } from "./testing.ts";
 
 export const owners = ["user-001", "user-002", "user-003"];
 const minuteMs = 60_000;
@@ -18,7 +18,7 @@ const story = fc.record({
   number: fc.nat(999),
   steps: fc.array(step, { maxLength: 9 }),
 });
-const worlds = fc.record({
+const generatedTenants = fc.record({
   stories: fc.array(story, { minLength: 12, maxLength: 40 }),
   timezone: fc.constantFrom("UTC", "Asia/Shanghai", "America/New_York"),
   rates: fc.constantFrom<Record<string, string>>({}, { USD: "7.1025" }, { USD: "7.1025", JPY: "0.0481" }),
@@ -28,7 +28,11 @@ const worlds = fc.record({
 type Story = typeof story extends fc.Arbitrary<infer T> ? T : never;
 
 /** An opportunity's history, as the rules of opportunities would have written it. */
-function historyOf({ bornMinutes, number, steps }: Story, pipelines: readonly TestPipeline[], currencies: readonly string[]): Past[] {
+function historyOf(
+  { bornMinutes, number, steps }: Story,
+  pipelines: readonly TestPipeline[],
+  currencies: readonly string[],
+): HistoryFixture[] {
   const pick = <T>(from: readonly T[], index: number) => from[index % from.length] as T;
   const dateOf = (index: number) => (index % 5 === 0 ? null : new Date(Date.UTC(2026, 0, 1 + (index % 300))).toISOString().slice(0, 10));
   const amountOf = (index: number) => `${index * 37}.${String((index * 7919) % 10_000).padStart(4, "0")}`;
@@ -37,7 +41,7 @@ function historyOf({ bornMinutes, number, steps }: Story, pipelines: readonly Te
   let atMs = Date.UTC(2026, 0, 1) + bornMinutes * minuteMs;
   const at = () => new Date(atMs).toISOString();
   const entering = ({ stage, type, probability }: TestPipeline["stages"][number]) => ({ stage, stageType: type, probability });
-  let row: Past = {
+  let row: HistoryFixture = {
     opportunityId: randomUUID(),
     seq: 1,
     moved: true,
@@ -61,7 +65,7 @@ function historyOf({ bornMinutes, number, steps }: Story, pipelines: readonly Te
     const target = pick(kind === "close" ? ends : pipeline.stages, chosen);
     const moves = ["move", "close", "pipeline"].includes(kind) && (target.stage !== row.stage || pipeline.pipelineId !== row.pipelineId);
     const entered = target.type !== row.stageType;
-    const change: Partial<Past> = moves
+    const change: Partial<HistoryFixture> = moves
       ? { pipelineId: pipeline.pipelineId, ...entering(target), closedAt: target.type === "open" ? null : entered ? at() : row.closedAt }
       : {
           ...(kind === "amount" ? { amount: amountOf(chosen) } : {}),
@@ -89,10 +93,10 @@ const ask = fc.record({
 });
 
 /** A tenant with these histories, and the same as the second calculation sees it. */
-export async function makeWorld(
+export async function generateTenant(
   cell: TestCell,
-  given: typeof worlds extends fc.Arbitrary<infer T> ? T : never,
-): Promise<{ world: World; admin: TestClient; tenantId: string }> {
+  given: typeof generatedTenants extends fc.Arbitrary<infer T> ? T : never,
+): Promise<{ world: TenantData; admin: TestClient; tenantId: string }> {
   const tenantId = await cell.tenant();
   const admin = cell.client(tenantId);
   const { timezone, rates, stuckAfterDays } = given;
@@ -111,14 +115,14 @@ export async function makeWorld(
   return { world: { histories, pipelines, timezone, currency: "CNY", rates, stuckAfterDays }, admin, tenantId };
 }
 
-export const questions = fc.record({ given: worlds, asks: fc.array(ask, { minLength: 6, maxLength: 6 }) });
+export const questions = fc.record({ given: generatedTenants, asks: fc.array(ask, { minLength: 6, maxLength: 6 }) });
 export type Questions = typeof questions extends fc.Arbitrary<infer T> ? T : never;
 
 /** A question about a world: for the second calculation, and as a query. */
-export function askOf(given: Questions["asks"][number], world: World): { asked: Ask; path: string } {
+export function askOf(given: Questions["asks"][number], data: TenantData): { asked: Ask; path: string } {
   const dayOf = (day: number) => new Date(Date.UTC(2026, 0, 1 + day)).toISOString().slice(0, 10);
   const asked: Ask = {
-    pipelineId: world.pipelines[given.pipeline]?.pipelineId ?? "",
+    pipelineId: data.pipelines[given.pipeline]?.pipelineId ?? "",
     ...(given.ownerId === undefined ? {} : { ownerId: given.ownerId }),
     ...(given.currency === undefined ? {} : { currency: given.currency }),
     asOf: new Date(Date.UTC(2026, 0, 1) + given.asOfMinutes * minuteMs).toISOString(),

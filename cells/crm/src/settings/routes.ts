@@ -1,4 +1,4 @@
-import { audited, type Cell, checked, endpoint, settingsChanged } from "@cell/cell";
+import { audited, type Cell, endpoint, requireVersion, settingsChanged } from "@cell/cell";
 import { badField } from "@cell/problem";
 import { isRegion } from "../phone-number.ts";
 import { changed, effective } from "./domain.ts";
@@ -15,7 +15,7 @@ const getSettings = endpoint({
   tag,
   summary: "Read the tenant's settings",
   status: 200,
-  answer: settings,
+  response: settings,
   versioned: true,
 });
 
@@ -27,31 +27,31 @@ const changeSettings = endpoint({
   summary: "Change the tenant's settings",
   description: "What is left out stays; null goes back to the default. In force at once in this process, within 5 seconds in others.",
   body: settingsPatch,
-  example: { body: { timezone: "Asia/Shanghai", rates: { USD: "7.10" } }, answer: { version: 2 } },
+  example: { body: { timezone: "Asia/Shanghai", rates: { USD: "7.10" } }, response: { version: 2 } },
   status: 200,
-  answer: settings,
+  response: settings,
   versioned: true,
-  sight: "everyone",
+  visibility: "everyone",
 });
 
 /** The settings' routes. */
 export function settingsRoutes(cell: Cell): void {
   cell.read(getSettings, "Settings", async (_, tenant) => recordOf(tenant.tenantId, await repository.find(tenant)));
 
-  cell.command(changeSettings, async (call, tx) => {
+  cell.command(changeSettings, async (context, tx) => {
     const stored = await repository.find(tx);
     const current = recordOf(tx.tenantId, stored);
-    await checked(call, tx, settings, current);
-    const { region } = call.body;
+    await requireVersion(context, tx, settings, current);
+    const { region } = context.body;
     if (region && !(await isRegion(region))) throw badField("region", "INVALID_ENUM", "has no numbering plan that is known");
-    const values = changed(stored.values, call.body);
+    const values = changed(stored.values, context.body);
     if (values === stored.values) return { changes: [], audit: [], body: current, resourceId: tx.tenantId };
-    const next = { values, version: stored.version + 1, updatedAt: call.now };
+    const next = { values, version: stored.version + 1, updatedAt: context.now };
     return {
       changes: [repository.update(tx, next)],
       audit: [audited("settings", settings, current, recordOf(tx.tenantId, next))],
       body: recordOf(tx.tenantId, next),
-      committed: () => settingsChanged(call.tenant),
+      committed: () => settingsChanged(context.tenant),
     };
   });
 }

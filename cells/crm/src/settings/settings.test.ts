@@ -83,20 +83,23 @@ describe("settings", () => {
     [{ version: 5 }, "version"],
     [{ nonsense: 1 }, "nonsense"],
   ])("refuse %j, naming the field", async (body, path) => {
-    const answer = await set(body);
-    expect([answer.status, answer.body.code]).toEqual([400, "BAD_REQUEST"]);
-    expect(answer.body.details.fields.map((field: { path: string }) => field.path)).toEqual([path]);
+    const response = await set(body);
+    expect([response.status, response.body.code]).toEqual([400, "BAD_REQUEST"]);
+    expect(response.body.details.fields.map((field: { path: string }) => field.path)).toEqual([path]);
   });
 
   test("of a stale version are refused with what others have changed", async () => {
     await set({ timezone: "Europe/Paris" });
-    const answer = await admin.patch("/settings", { body: { timezone: "Asia/Tokyo", stuckAfterDays: 3 }, headers: { "if-match": '"1"' } });
-    expect([answer.status, answer.body.details]).toEqual([412, { currentVersion: 2, conflictingFields: ["timezone"] }]);
+    const response = await admin.patch("/settings", {
+      body: { timezone: "Asia/Tokyo", stuckAfterDays: 3 },
+      headers: { "if-match": '"1"' },
+    });
+    expect([response.status, response.body.details]).toEqual([412, { currentVersion: 2, conflictingFields: ["timezone"] }]);
   });
 
   test("twenty at once all count", async () => {
-    const answers = await Promise.all(Array.from({ length: 20 }, (_, index) => set({ stuckAfterDays: 20 + index })));
-    expect(answers.map((answer) => answer.status)).toEqual(answers.map(() => 200));
+    const responses = await Promise.all(Array.from({ length: 20 }, (_, index) => set({ stuckAfterDays: 20 + index })));
+    expect(responses.map((response) => response.status)).toEqual(responses.map(() => 200));
     expect((await admin.get("/settings")).body.version).toBe(21);
     expect(await auditOf(tenantId, tenantId)).toHaveLength(20);
   });

@@ -4,7 +4,7 @@ import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import { schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
@@ -32,7 +32,7 @@ afterAll(() => cell.stop());
 
 const create = async (body: object = {}): Promise<string> =>
   (await admin.post("/webhooks", { body: { url: receiver.url, events: ["customer.created"], ...body } })).body.webhookId;
-const write = (name: string): Promise<TestAnswer> => admin.post("/customers", { body: { name } });
+const write = (name: string): Promise<TestResponse> => admin.post("/customers", { body: { name } });
 
 /** Reads until a condition holds. */
 async function until<T>(read: () => Promise<T>, holds: (value: T) => boolean): Promise<T> {
@@ -90,7 +90,7 @@ describe("a receiver that", () => {
     expect(receiver.received).toHaveLength(5);
   });
 
-  const ways: [string, (response: ServerResponse, socket: Socket) => void, object][] = [
+  const variants: [string, (response: ServerResponse, socket: Socket) => void, object][] = [
     [
       "redirects is not followed",
       (response) => response.writeHead(302, { location: `${receiver.url}/inner` }).end(),
@@ -100,7 +100,7 @@ describe("a receiver that", () => {
     ["closes the connection is left", (_, socket) => socket.destroy(), { statusCode: null, error: "CONNECTION_FAILED" }],
     ["speaks no HTTP is left", (_, socket) => socket.end("hello\r\n\r\n"), { statusCode: null, error: "INVALID_ANSWER" }],
   ];
-  test.each(ways)("%s, and tried again", async (_, way, attempt) => {
+  test.each(variants)("%s, and tried again", async (_, way, attempt) => {
     receiver.react = () => (receiver.received.length === 1 ? way : 200);
     const webhookId = await create();
     await write("A");

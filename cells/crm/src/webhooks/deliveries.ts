@@ -1,4 +1,4 @@
-import { Lists } from "@cell/cell";
+import { ListRunner } from "@cell/cell";
 import { type AuditEntry, type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { recordsOf } from "../records.ts";
@@ -222,14 +222,14 @@ const nextDue = statement((_: Parameters<object>) =>
 const rowsOfNobody = sql<boolean>`webhook_id in (${db.selectFrom("webhooks").select("webhookId").where("deletedAt", "is not", null)})`;
 
 const sweepRows = statement(
-  (p: Parameters<{ keptDays: number; limit: number }>) =>
+  (p: Parameters<{ retentionDays: number; limit: number }>) =>
     db
       .deleteFrom("webhookDeliveries")
       .where(
         sql<boolean>`ctid = any(array(${db
           .selectFrom("webhookDeliveries")
           .select(sql`ctid`.as("place"))
-          .where(sql<boolean>`(created_at < now() - ${p.keptDays}::int * interval '1 day' or ${rowsOfNobody})`)
+          .where(sql<boolean>`(created_at < now() - ${p.retentionDays}::int * interval '1 day' or ${rowsOfNobody})`)
           .limit(p.limit)
           .forUpdate()
           .skipLocked()}))`,
@@ -299,18 +299,18 @@ export async function dueInMs(tenant: TenantDb): Promise<number | null> {
 }
 
 /** Removes old deliveries and those of deleted endpoints, now; resolves to how many, `limit` at most. Needs `tx.begin()`. */
-export async function sweep(tx: TenantTx, keptDays: number, limit: number): Promise<number> {
-  const swept = await tx.run(sweepRows, { keptDays, limit });
+export async function sweep(tx: TenantTx, retentionDays: number, limit: number): Promise<number> {
+  const swept = await tx.run(sweepRows, { retentionDays, limit });
   if (swept.length < limit) await tx.run(sweepWebhooks, {});
   return swept.length;
 }
 
-export const lists = new Lists<Delivery>({
+export const lists = new ListRunner<Delivery>({
   resource: delivery,
   select: all,
   id: "deliveryId",
   defaultSort: "-createdAt",
-  visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+  visibleTo: () => ({ cacheKey: "everyone's", values: [], sql: () => sql<boolean>`true` }),
   fields: {
     deliveryId: { type: "uuid" },
     eventId: { type: "uuid" },

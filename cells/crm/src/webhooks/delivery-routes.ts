@@ -6,9 +6,9 @@ import {
   equals,
   id,
   idParams,
-  listAnswer,
   listOf,
   listQuery,
+  listResponse,
   resources,
   settingsOf,
 } from "@cell/cell";
@@ -49,7 +49,7 @@ const listDeliveries = endpoint({
       .meta({ description: "Only events of this type", examples: ["customer.created"] }),
   }),
   status: 200,
-  answer: listOf(delivery, listAnswer(delivery)),
+  response: listOf(delivery, listResponse(delivery)),
 });
 
 const getDelivery = endpoint({
@@ -62,7 +62,7 @@ const getDelivery = endpoint({
   description: "What a receiver answers is not kept but for the status: it may hold anything.",
   params: deliveryParams,
   status: 200,
-  answer: deliveryDetail,
+  response: deliveryDetail,
 });
 
 const replayDelivery = endpoint({
@@ -74,8 +74,8 @@ const replayDelivery = endpoint({
   summary: "Make a delivery again, under the same event id",
   params: deliveryParams,
   status: 202,
-  answer: delivery,
-  sight: "everyone",
+  response: delivery,
+  visibility: "everyone",
 });
 
 const replayTime = endpoint({
@@ -88,8 +88,8 @@ const replayTime = endpoint({
   params: idParams,
   body: replayInput,
   status: 202,
-  answer: replayed,
-  sight: "everyone",
+  response: replayed,
+  visibility: "everyone",
 });
 
 const testWebhook = endpoint({
@@ -100,8 +100,8 @@ const testWebhook = endpoint({
   summary: `Send the event ${pingType}`,
   params: idParams,
   status: 202,
-  answer: delivery,
-  sight: "everyone",
+  response: delivery,
+  visibility: "everyone",
 });
 
 /** The routes of webhooks' deliveries. `woken`: the dispatcher, after one was queued. */
@@ -138,19 +138,19 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
     };
   });
 
-  cell.command(replayTime, async (call, tx) => {
-    const endpointRow = await sendable(tx, call.params.id);
-    const { timezone } = effective(await settingsOf(call.tenant));
-    const from = instantOf(call.body.from, timezone);
-    const to = call.body.to === undefined ? call.now : instantOf(call.body.to, timezone);
+  cell.command(replayTime, async (context, tx) => {
+    const endpointRow = await sendable(tx, context.params.id);
+    const { timezone } = effective(await settingsOf(context.tenant));
+    const from = instantOf(context.body.from, timezone);
+    const to = context.body.to === undefined ? context.now : instantOf(context.body.to, timezone);
     const entries = await trail.within(tx, from, to, mostReplayed + 1);
     if (entries.length > mostReplayed)
       throw badField("to", "TOO_LONG", `ends a time of more than ${mostReplayed} changes: ask for a shorter one`);
     const rows = newDeliveries(entries, endpointRow.events);
-    const body = { webhookId: call.params.id, queued: rows.length };
-    if (rows.length === 0) return { changes: [], audit: [], body, resourceId: call.params.id };
+    const body = { webhookId: context.params.id, queued: rows.length };
+    if (rows.length === 0) return { changes: [], audit: [], body, resourceId: context.params.id };
     return {
-      changes: [deliveries.queue(tx, call.params.id, rows)],
+      changes: [deliveries.queue(tx, context.params.id, rows)],
       audit: [sentByHand(endpointRow, { from, to, queued: rows.length })],
       body,
       committed: () => woken(tx.tenantId),
@@ -192,7 +192,7 @@ async function sendable(tenant: TenantDb, webhookId: string): Promise<StoredWebh
 }
 
 /** What is sent because a person asked for it leaves the house like an export, and is in the trail as one. */
-function sentByHand({ webhookId, url }: StoredWebhook, told: object): AuditDraft {
-  const changes = Object.entries(told).map(([field, after]) => ({ field, before: null, after }));
+function sentByHand({ webhookId, url }: StoredWebhook, recorded: object): AuditDraft {
+  const changes = Object.entries(recorded).map(([field, after]) => ({ field, before: null, after }));
   return { action: "export", resourceType: webhook.type, resourceId: webhookId, resourceName: url, resourceVersion: null, changes };
 }

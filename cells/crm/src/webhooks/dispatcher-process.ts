@@ -8,7 +8,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import { parseWebhookKeys } from "./secrets.ts";
 
 /** What it is told on its standard input. */
-interface Told {
+interface ReportedDelivery {
   databaseUrl: string;
   loginSecret: string;
   logins: TenantLogins;
@@ -17,12 +17,12 @@ interface Told {
 }
 
 // A process that sends one tenant's webhooks and does nothing else: for a test to kill.
-const { databaseUrl, loginSecret, logins, tenantId, leaseMs } = JSON.parse(await text(process.stdin)) as Told;
+const { databaseUrl, loginSecret, logins, tenantId, leaseMs } = JSON.parse(await text(process.stdin)) as ReportedDelivery;
 const dispatcher = new Dispatcher({
   registry: createRegistry({ databaseUrl, loginSecret, logins, total: 4, perTenant: 4, statementTimeoutMs: 10_000 }),
   outbound: new Outbound({ allow: parseNetworks("127.0.0.0/8") }),
   keys: parseWebhookKeys(`test:${Buffer.alloc(32, 5).toString("base64url")}`),
-  keptDays: 30,
+  retentionDays: 30,
   leaseMs,
   log: createLogger("webhooks", "warn"),
   committed: () => undefined,

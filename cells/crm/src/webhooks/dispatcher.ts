@@ -4,19 +4,19 @@ import type { Registry, Tenant } from "@cell/postgres";
 import * as deliveries from "./deliveries.ts";
 import * as webhooks from "./repository.ts";
 import { Sender, type SenderOptions } from "./sender.ts";
-import { walk } from "./walk.ts";
+import { fanOut } from "./walk.ts";
 
 export interface DispatcherOptions extends SenderOptions {
   registry: Pick<Registry, "tenant" | "tenantsWhere" | "version">;
   /** How long the log of deliveries is kept. */
-  keptDays: number;
+  retentionDays: number;
 }
 
 const lookEveryMs = 30_000;
 const sweepEveryMs = 60 * 60_000;
 const tenantsAtOnce = 4;
 /** What is written within this time is walked together. */
-const gatherMs = 50;
+const batchMs = 50;
 const heldUpMs = { first: 100, most: 2_000 };
 /** While something is due that is not sent yet, it is looked at again so soon. */
 const overdueMs = 1_000;
@@ -61,7 +61,7 @@ export class Dispatcher {
     this.#options = options;
     this.#sender = new Sender(options, (tenantId, inMs) => {
       const state = this.#tenants.get(tenantId);
-      if (state && inMs < lookEveryMs) this.#schedule(tenantId, state, inMs + gatherMs);
+      if (state && inMs < lookEveryMs) this.#schedule(tenantId, state, inMs + batchMs);
     });
   }
 
@@ -84,7 +84,7 @@ export class Dispatcher {
   /** Says that a tenant has written something. Costs nothing where it has no endpoints. */
   readonly wake = (tenantId: string): void => {
     const state = this.#tenants.get(tenantId);
-    if (state) this.#schedule(tenantId, state, gatherMs);
+    if (state) this.#schedule(tenantId, state, batchMs);
   };
 
   /** Says that a tenant's endpoints or deliveries have changed. */
@@ -144,7 +144,7 @@ export class Dispatcher {
         .finally(() => {
           this.#running--;
           state.running = undefined;
-          if (state.again) this.#schedule(tenantId, state, gatherMs);
+          if (state.again) this.#schedule(tenantId, state, batchMs);
           state.again = false;
           this.#next();
         });
@@ -158,7 +158,7 @@ export class Dispatcher {
     let left = false;
     for (const webhookId of await webhooks.enabled(tenant.reader())) {
       if (this.#stopping) return;
-      left = (await walk(tenant, webhookId)) || left;
+      left = (await fanOut(tenant, webhookId)) || left;
       await this.#sender.pump(tenant, webhookId);
     }
     state.heldUp = left ? state.heldUp + 1 : 0;
@@ -173,7 +173,7 @@ export class Dispatcher {
   }
 
   async #sweep(tenant: Tenant): Promise<void> {
-    while (!this.#stopping && (await sweepDeliveries(tenant, this.#options.keptDays)) === rowsSweptAtOnce);
+    while (!this.#stopping && (await sweepDeliveries(tenant, this.#options.retentionDays)) === rowsSweptAtOnce);
   }
 
   #forget(tenantId: string): void {
@@ -188,10 +188,10 @@ export class Dispatcher {
 }
 
 /** Removes a tenant's old deliveries, and those of endpoints that were deleted, few at a time. Resolves to how many. */
-export function sweepDeliveries(tenant: Tenant, keptDays: number): Promise<number> {
+export function sweepDeliveries(tenant: Tenant, retentionDays: number): Promise<number> {
   return tenant.write(async (session) => {
     await session.begin();
-    const swept = await deliveries.sweep(session.tx, keptDays, rowsSweptAtOnce);
+    const swept = await deliveries.sweep(session.tx, retentionDays, rowsSweptAtOnce);
     await session.commit(undefined, [], []);
     return swept;
   });

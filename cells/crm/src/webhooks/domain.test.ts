@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { payment } from "../payments/schema.ts";
-import { eventsOf, eventTypes, payloadOf, retryDelaysMs, verdictOf, wants } from "./domain.ts";
+import { eventsOf, eventTypes, outcomeOf, payloadOf, retryDelaysMs, wants } from "./domain.ts";
 
 const change = (field: string, after: unknown, before: unknown = null) => ({ field, before, after });
 const events = (action: string, resourceType: string, ...changes: ReturnType<typeof change>[]) =>
@@ -50,18 +50,18 @@ test("retries go on for almost a day, spread by a tenth, and then the delivery h
   expect(all / 3_600_000).toBeGreaterThan(23);
   expect(all / 3_600_000).toBeLessThan(24);
   retryDelaysMs.forEach((delay, index) => {
-    expect(verdictOf(500, index + 1, 0, retryDelaysMs)).toEqual({ status: "pending", delayMs: Math.round(delay * 0.9) });
-    expect(verdictOf(null, index + 1, 1, retryDelaysMs)).toEqual({ status: "pending", delayMs: Math.round(delay * 1.1) });
+    expect(outcomeOf(500, index + 1, 0, retryDelaysMs)).toEqual({ status: "pending", delayMs: Math.round(delay * 0.9) });
+    expect(outcomeOf(null, index + 1, 1, retryDelaysMs)).toEqual({ status: "pending", delayMs: Math.round(delay * 1.1) });
   });
-  expect(verdictOf(500, retryDelaysMs.length + 1, 0, retryDelaysMs)).toEqual({ status: "failed", disable: undefined });
+  expect(outcomeOf(500, retryDelaysMs.length + 1, 0, retryDelaysMs)).toEqual({ status: "failed", disable: undefined });
 });
 
 test.each([200, 201, 204, 299])("%d has delivered it", (status) => {
-  expect(verdictOf(status, 1, 0, retryDelaysMs)).toEqual({ status: "delivered" });
+  expect(outcomeOf(status, 1, 0, retryDelaysMs)).toEqual({ status: "delivered" });
 });
 
 test.each([199, 300, 301, 302, 307, 400, 404, 429, 500])("%d has not", (status) => {
-  expect(verdictOf(status, 1, 0, retryDelaysMs).status).toBe("pending");
+  expect(outcomeOf(status, 1, 0, retryDelaysMs).status).toBe("pending");
 });
 
 test("a payload masks what is sensitive, and all of what it does not know", () => {

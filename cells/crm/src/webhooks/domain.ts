@@ -143,13 +143,16 @@ export const retryDelaysMs: readonly number[] = [
 export const failingForMs = 5 * 24 * hour;
 
 /** What follows from an attempt. */
-export type Verdict = { status: "delivered" } | { status: "failed"; disable: "gone" | undefined } | { status: "pending"; delayMs: number };
+export type DeliveryOutcome =
+  | { status: "delivered" }
+  | { status: "failed"; disable: "gone" | undefined }
+  | { status: "pending"; delayMs: number };
 
 /**
  * What becomes of a delivery after its attempt number `tries` since it was queued: any 2xx has delivered it, 410 ends it and its endpoint,
  * all else is tried again. `chance`, from 0 to 1, spreads the retries by a tenth to either side.
  */
-export function verdictOf(statusCode: number | null, tries: number, chance: number, delaysMs: readonly number[]): Verdict {
+export function outcomeOf(statusCode: number | null, tries: number, chance: number, delaysMs: readonly number[]): DeliveryOutcome {
   if (statusCode !== null && statusCode >= 200 && statusCode < 300) return { status: "delivered" };
   if (statusCode === 410) return { status: "failed", disable: "gone" };
   const delay = delaysMs[tries - 1];

@@ -23,9 +23,9 @@ test("the document has a webhook for each event, and each that is delivered fits
 
   const admin = cell.client(await cell.tenant());
   const made = async (path: string, body: object, method = "POST") => {
-    const answer = await admin.send(method, path, { body });
-    expect(answer.status, answer.text).toBeLessThan(300);
-    return answer.body;
+    const response = await admin.send(method, path, { body });
+    expect(response.status, response.text).toBeLessThan(300);
+    return response.body;
   };
   const { webhookId } = await made("/webhooks", { url: receiver.url, events: ["*"] });
   await made(`/webhooks/${webhookId}/test`, {});

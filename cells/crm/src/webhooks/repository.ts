@@ -1,13 +1,13 @@
-import { Lists } from "@cell/cell";
+import { ListRunner } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
 import { type StoredWebhook, type Webhook, webhook } from "./schema.ts";
-import type { SecretPlace } from "./secrets.ts";
+import type { SecretRef } from "./secrets.ts";
 import { transactionHere } from "./trail.ts";
 
 /** An endpoint to be sent to. */
-export interface Target extends SecretPlace {
+export interface Target extends SecretRef {
   url: string;
   previousSecretKeyId: string | null;
   /** Whether the secret before still signs. */
@@ -147,12 +147,12 @@ export function noteHealth(tx: TenantTx, webhookId: string, works: boolean) {
   return tx.change(works ? setWorking : setFailing, { webhookId });
 }
 
-export const lists = new Lists<Webhook>({
+export const lists = new ListRunner<Webhook>({
   resource: webhook,
   select: live,
   id: "webhookId",
   defaultSort: "createdAt",
-  visibleTo: () => ({ shape: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+  visibleTo: () => ({ cacheKey: "everyone's", values: [], sql: () => sql<boolean>`true` }),
   fields: {
     webhookId: { type: "uuid" },
     url: { type: "text", sort: true },

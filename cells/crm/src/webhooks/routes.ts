@@ -1,4 +1,4 @@
-import { audited, type Cell, changed, checked, endpoint, idParams, listAnswer, listOf, listQuery } from "@cell/cell";
+import { applyPatch, audited, type Cell, endpoint, idParams, listOf, listQuery, listResponse, requireVersion } from "@cell/cell";
 import type { Outbound } from "@cell/http";
 import { badField, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
@@ -28,7 +28,7 @@ const listWebhooks = endpoint({
   summary: "List webhooks",
   query: listQuery,
   status: 200,
-  answer: listOf(webhook, listAnswer(webhook)),
+  response: listOf(webhook, listResponse(webhook)),
 });
 
 const getWebhook = endpoint({
@@ -39,7 +39,7 @@ const getWebhook = endpoint({
   summary: "Read a webhook",
   params: idParams,
   status: 200,
-  answer: webhook,
+  response: webhook,
   versioned: true,
 });
 
@@ -53,9 +53,9 @@ const changeWebhook = endpoint({
   params: idParams,
   body: webhookPatch,
   status: 200,
-  answer: webhook,
+  response: webhook,
   versioned: true,
-  sight: "everyone",
+  visibility: "everyone",
 });
 
 const deleteWebhook = endpoint({
@@ -66,9 +66,9 @@ const deleteWebhook = endpoint({
   summary: "Delete a webhook, with its log of deliveries",
   params: idParams,
   status: 200,
-  answer: webhookDeleted,
+  response: webhookDeleted,
   versioned: true,
-  sight: "everyone",
+  visibility: "everyone",
 });
 
 const createDescription = `Events are posted as JSON: \`{id, type, occurredAt, tenantId, data: {resourceType, resourceId, resourceName, resourceVersion,
@@ -85,7 +85,7 @@ as do five days of nothing but failures.`;
 
 /** The webhooks' routes, and those of their deliveries. */
 export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions): (cell: Cell) => void {
-  const answerWithSecret = withSecret((tenantId, place) => secretOf(keys, tenantId, place));
+  const responseWithSecret = withSecret((tenantId, place) => secretOf(keys, tenantId, place));
   const createWebhook = endpoint({
     method: "post",
     path: "/webhooks",
@@ -95,9 +95,9 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
     description: createDescription,
     body: webhookInput,
     status: 201,
-    answer: answerWithSecret,
+    response: responseWithSecret,
     versioned: true,
-    sight: "everyone",
+    visibility: "everyone",
   });
   const rotateSecret = endpoint({
     method: "post",
@@ -108,9 +108,9 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
     description: "The secret before signs too, for 24 hours: deliveries then carry two signatures.",
     params: idParams,
     status: 200,
-    answer: answerWithSecret,
+    response: responseWithSecret,
     versioned: true,
-    sight: "everyone",
+    visibility: "everyone",
   });
   const checkUrl = (url: string | undefined) => {
     const problem = url === undefined ? undefined : outbound.problemOf(url);
@@ -120,16 +120,16 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
   return (cell) => {
     cell.events(events);
     cell.list(listWebhooks, webhooks.lists);
-    cell.read(getWebhook, "Webhook", (call, tenant) => webhooks.find(tenant, call.params.id));
+    cell.read(getWebhook, "Webhook", (context, tenant) => webhooks.find(tenant, context.params.id));
 
-    cell.command(createWebhook, async (call, tx) => {
-      checkUrl(call.body.url);
+    cell.command(createWebhook, async (context, tx) => {
+      checkUrl(context.body.url);
       if ((await webhooks.count(tx)) >= mostWebhooks)
         throw new Problem("CONFLICT", `A tenant can have ${mostWebhooks} webhooks; delete one first`);
       const created: StoredWebhook = {
         description: null,
         enabled: true,
-        ...call.body,
+        ...context.body,
         webhookId: uuidv7(),
         disabledReason: null,
         failingSince: null,
@@ -137,8 +137,8 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
         secretNumber: 1,
         previousSecretKeyId: null,
         previousSecretUntil: null,
-        createdAt: call.now,
-        updatedAt: call.now,
+        createdAt: context.now,
+        updatedAt: context.now,
         version: 1,
       };
       return {
@@ -149,13 +149,13 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
       };
     });
 
-    cell.command(changeWebhook, async (call, tx) => {
-      const current = await checked(call, tx, webhook, await webhooks.find(tx, call.params.id));
-      checkUrl(call.body.url);
-      const enables = call.body.enabled === true && !current.enabled;
-      const begins = enables || (call.body.url !== undefined && call.body.url !== current.url);
-      const patch = begins ? { ...call.body, disabledReason: null, failingSince: null } : call.body;
-      const next = changed<StoredWebhook>(current, patch, call.now);
+    cell.command(changeWebhook, async (context, tx) => {
+      const current = await requireVersion(context, tx, webhook, await webhooks.find(tx, context.params.id));
+      checkUrl(context.body.url);
+      const enables = context.body.enabled === true && !current.enabled;
+      const begins = enables || (context.body.url !== undefined && context.body.url !== current.url);
+      const patch = begins ? { ...context.body, disabledReason: null, failingSince: null } : context.body;
+      const next = applyPatch<StoredWebhook>(current, patch, context.now);
       if (next === current) return { changes: [], audit: [], body: current, resourceId: current.webhookId };
       return {
         changes: [webhooks.update(tx, next, current.version, enables)],
@@ -165,18 +165,18 @@ export function webhookRoutes({ outbound, keys, changed: woken }: WebhookOptions
       };
     });
 
-    cell.command(rotateSecret, async (call, tx) => {
-      const current = await checked(call, tx, webhook, await webhooks.find(tx, call.params.id));
-      const previousSecretUntil = new Date(Date.parse(call.now) + previousSignsForMs).toISOString();
+    cell.command(rotateSecret, async (context, tx) => {
+      const current = await requireVersion(context, tx, webhook, await webhooks.find(tx, context.params.id));
+      const previousSecretUntil = new Date(Date.parse(context.now) + previousSignsForMs).toISOString();
       const secret = { secretKeyId: keys[0].id, secretNumber: current.secretNumber + 1, previousSecretKeyId: current.secretKeyId };
-      const next = { ...current, ...secret, previousSecretUntil, updatedAt: call.now, version: current.version + 1 };
+      const next = { ...current, ...secret, previousSecretUntil, updatedAt: context.now, version: current.version + 1 };
       return { changes: [webhooks.update(tx, next, current.version)], audit: [audited("update", webhook, current, next)], body: next };
     });
 
-    cell.command(deleteWebhook, async (call, tx) => {
-      const current = await checked(call, tx, webhook, await webhooks.find(tx, call.params.id));
+    cell.command(deleteWebhook, async (context, tx) => {
+      const current = await requireVersion(context, tx, webhook, await webhooks.find(tx, context.params.id));
       return {
-        changes: [webhooks.remove(tx, current.webhookId, current.version, call.now)],
+        changes: [webhooks.remove(tx, current.webhookId, current.version, context.now)],
         audit: [audited("delete", webhook, current, { ...current, version: current.version + 1 })],
         body: { webhookId: current.webhookId, deleted: true as const },
       };

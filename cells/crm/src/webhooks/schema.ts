@@ -1,10 +1,10 @@
-import { answer, nullable, type Presenter, resource, text } from "@cell/cell";
+import { nullable, type Presenter, resource, response, text } from "@cell/cell";
 import { z } from "zod";
 import { moment } from "../calendar.ts";
 import type { DeliveryStatus } from "../tables.ts";
 import { eventTypes } from "./domain.ts";
 import { eventPayload } from "./events.ts";
-import type { SecretPlace } from "./secrets.ts";
+import type { SecretRef } from "./secrets.ts";
 
 export const deliveryStatuses = ["pending", "delivered", "failed"] as const satisfies readonly DeliveryStatus[];
 
@@ -49,7 +49,7 @@ export const webhook = resource("webhook", webhookSchema, { id: "webhookId", lab
 export type Webhook = Omit<z.infer<typeof webhookSchema>, "tenantId">;
 
 /** An endpoint with the place of its secrets. */
-export interface StoredWebhook extends Webhook, SecretPlace {
+export interface StoredWebhook extends Webhook, SecretRef {
   previousSecretKeyId: string | null;
 }
 
@@ -64,12 +64,12 @@ const withSecretSchema = z
   .meta({ id: "WebhookWithSecret" });
 
 /** The answers that show a secret: what is kept for a repeat holds its place alone, out of which it is worked out again. */
-export function withSecret(secretOf: (tenantId: string, place: SecretPlace) => string): Presenter<StoredWebhook> {
+export function withSecret(secretOf: (tenantId: string, place: SecretRef) => string): Presenter<StoredWebhook> {
   return {
-    answer: withSecretSchema,
+    responseSchema: withSecretSchema,
     pick: ({ secretKeyId, secretNumber, ...row }, tenantId) =>
       ({ ...webhook.pick(row, tenantId), secretKeyId, secretNumber }) as StoredWebhook,
-    present: (row, clearance, tenantId) => ({ ...webhook.present(row, clearance, tenantId), secret: secretOf(tenantId, row) }),
+    present: (row, fieldAccess, tenantId) => ({ ...webhook.present(row, fieldAccess, tenantId), secret: secretOf(tenantId, row) }),
   };
 }
 
@@ -77,7 +77,7 @@ export const webhookInput = z.strictObject(fields).partial().required({ url: tru
 
 export const webhookPatch = z.strictObject(fields).partial().meta({ id: "WebhookPatch" });
 
-export const webhookDeleted = answer(z.object({ webhookId: z.uuid(), deleted: z.literal(true) }).meta({ id: "WebhookDeleted" }));
+export const webhookDeleted = response(z.object({ webhookId: z.uuid(), deleted: z.literal(true) }).meta({ id: "WebhookDeleted" }));
 
 const deliveryFields = {
   deliveryId: z.uuid(),
@@ -110,7 +110,7 @@ const attemptSchema = z
   .meta({ id: "WebhookAttempt" });
 export type Attempt = z.infer<typeof attemptSchema>;
 
-export const deliveryDetail = answer(
+export const deliveryDetail = response(
   z
     .object({
       ...deliveryFields,
@@ -132,7 +132,7 @@ export const replayInput = z
   })
   .meta({ id: "WebhookReplayInput" });
 
-export const replayed = answer(
+export const replayed = response(
   z
     .object({ webhookId: z.uuid(), queued: z.int().meta({ description: "How many events will be sent, again or for the first time" }) })
     .meta({ id: "WebhookReplayed" }),

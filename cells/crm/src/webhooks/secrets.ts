@@ -9,7 +9,7 @@ interface WebhookKey {
 }
 
 /** What is stored of an endpoint's secret: where it follows from. */
-export interface SecretPlace {
+export interface SecretRef {
   webhookId: string;
   secretKeyId: string;
   secretNumber: number;
@@ -31,7 +31,7 @@ export function parseWebhookKeys(text: string): WebhookKeys {
  * The secret of an endpoint, as its receiver is given it: `whsec_` and 32 bytes in base64. It is worked out, not stored, so that neither the
  * database nor a kept answer holds it, and a repeated create answers the same. Throws an Error where the key is not known any more.
  */
-export function secretOf(keys: WebhookKeys, tenantId: string, { webhookId, secretKeyId, secretNumber }: SecretPlace): string {
+export function secretOf(keys: WebhookKeys, tenantId: string, { webhookId, secretKeyId, secretNumber }: SecretRef): string {
   const key = keys.find(({ id }) => id === secretKeyId);
   if (!key) throw new Error(`the webhook key "${secretKeyId}" is not among WEBHOOK_KEYS`);
   const secret = createHmac("sha256", key.bytes).update(["webhook", tenantId, webhookId, secretNumber].join("\0")).digest("base64");

@@ -2,7 +2,7 @@ import { auditEntry, audited, resources } from "@cell/cell";
 import { Counter, type Logger, type Registry as Metrics, newRequestId, type Outbound, OutboundError } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import * as deliveries from "./deliveries.ts";
-import { failingForMs, payloadOf, retryDelaysMs, verdictOf } from "./domain.ts";
+import { failingForMs, outcomeOf, payloadOf, retryDelaysMs } from "./domain.ts";
 import * as webhooks from "./repository.ts";
 import { type StoredWebhook, webhook } from "./schema.ts";
 import { secretOf, signatureHeaders, type WebhookKeys } from "./secrets.ts";
@@ -140,8 +140,8 @@ export class Sender {
     const { retryDelaysMs: delaysMs = retryDelaysMs } = this.#options;
     const startedMs = performance.now();
     const { statusCode, error } = await this.#attempt(tenant.tenantId, target, delivery);
-    const verdict = verdictOf(statusCode, delivery.tries, Math.random(), delaysMs);
-    const delivered = verdict.status === "delivered";
+    const outcome = outcomeOf(statusCode, delivery.tries, Math.random(), delaysMs);
+    const delivered = outcome.status === "delivered";
     endpoint.failing = !delivered;
     const noted = {
       deliveryId: delivery.deliveryId,
@@ -150,16 +150,16 @@ export class Sender {
       durationMs: Math.round(performance.now() - startedMs),
       statusCode,
       error,
-      status: verdict.status,
-      delayMs: verdict.status === "pending" ? verdict.delayMs : null,
+      status: outcome.status,
+      delayMs: outcome.status === "pending" ? outcome.delayMs : null,
     };
     await tenant.write((session) => {
       const { tx } = session;
       return session.commit(undefined, [...deliveries.note(tx, noted), webhooks.noteHealth(tx, target.webhookId, delivered)], []);
     });
-    if (verdict.status === "pending") this.#due(tenant.tenantId, verdict.delayMs);
-    this.#attempts.inc({ outcome: verdict.status === "pending" ? "retried" : verdict.status });
-    if (verdict.status === "failed" && verdict.disable) await this.#disable(tenant, target.webhookId, verdict.disable);
+    if (outcome.status === "pending") this.#due(tenant.tenantId, outcome.delayMs);
+    this.#attempts.inc({ outcome: outcome.status === "pending" ? "retried" : outcome.status });
+    if (outcome.status === "failed" && outcome.disable) await this.#disable(tenant, target.webhookId, outcome.disable);
     else if (!delivered && target.givenUp) await this.#disable(tenant, target.webhookId, "failing");
   }
 

@@ -11,7 +11,7 @@ const entriesAtOnce = 500;
  * transaction with the endpoint's new place in the trail, so that no event is lost and none made twice. Resolves to whether entries are left
  * that an older transaction, still running, holds up.
  */
-export async function walk(tenant: Tenant, webhookId: string): Promise<boolean> {
+export async function fanOut(tenant: Tenant, webhookId: string): Promise<boolean> {
   for (;;) {
     const { full, left } = await tenant.write(async (session) => {
       await session.begin();

@@ -1,4 +1,4 @@
-import type { TestAnswer, TestClient } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { auditOf, inspect, startCrm, type TestCrm } from "../testing.ts";
 import { isSigned, type Receiver, startReceiver } from "./receiver.ts";
@@ -19,7 +19,7 @@ beforeEach(async () => {
 afterEach(() => receiver.stop());
 afterAll(() => cell.stop());
 
-const create = (body: object = {}, key?: string): Promise<TestAnswer> =>
+const create = (body: object = {}, key?: string): Promise<TestResponse> =>
   admin.post("/webhooks", { body: { url: receiver.url, events: ["*"], ...body }, ...(key ? { key } : {}) });
 
 describe("a webhook", () => {
@@ -70,7 +70,7 @@ describe("a webhook", () => {
     expect((await manager.post("/webhooks", { body: { url: receiver.url, events: ["*"] } })).status).toBe(403);
     const foreign = cell.client(await cell.tenant());
     expect((await foreign.get("/webhooks")).body.total).toBe(0);
-    for (const answer of [
+    for (const response of [
       await foreign.get(`/webhooks/${webhookId}`),
       await foreign.get(`/webhooks/${webhookId}/deliveries`),
       await foreign.patch(`/webhooks/${webhookId}`, { body: { enabled: false } }),
@@ -78,7 +78,7 @@ describe("a webhook", () => {
       await foreign.post(`/webhooks/${webhookId}/test`),
       await foreign.post(`/webhooks/${webhookId}/rotate-secret`),
     ])
-      expect(answer.status).toBe(404);
+      expect(response.status).toBe(404);
   });
 
   test.each([
@@ -93,9 +93,9 @@ describe("a webhook", () => {
     ["http://0xa9fea9fe/", "public"],
     [`https://example.com/${"x".repeat(2_000)}`, "2000"],
   ])("refuses the URL %s, saying why", async (url, message) => {
-    const answer = await create({ url });
-    expect([answer.status, answer.body.code, answer.body.details.fields[0].path]).toEqual([400, "BAD_REQUEST", "url"]);
-    expect(answer.body.details.fields[0].message).toContain(message);
+    const response = await create({ url });
+    expect([response.status, response.body.code, response.body.details.fields[0].path]).toEqual([400, "BAD_REQUEST", "url"]);
+    expect(response.body.details.fields[0].message).toContain(message);
     const { webhookId } = (await create()).body;
     expect((await admin.patch(`/webhooks/${webhookId}`, { body: { url } })).status).toBe(400);
   });

@@ -7,7 +7,7 @@ import { actsForOthers, roles } from "../../roles.ts";
 import type { Services } from "../../services.ts";
 import { change } from "../../tables.ts";
 import { administeredTenant, auditedTenant, type GatewayEnv, type Grant, requireHeld } from "../access.ts";
-import { answer, pageQuery, problems, security, tenantIdSchema } from "../openapi.ts";
+import { pageQuery, problems, response, security, tenantIdSchema } from "../openapi.ts";
 import * as tenants from "../tenants/repository.ts";
 import * as keys from "./repository.ts";
 import { issuedKeySchema, type Key, keyCreateSchema, keyListSchema, keyRevokedSchema, keyRotateSchema } from "./schema.ts";
@@ -25,7 +25,7 @@ const createKey = createRoute({
     "The operator for any tenant; whoever holds tenant:admin for their own. Nobody can grant a permission that they do not hold. A key of " +
     "a role that sees its own records alone (sales) cannot act for others, and grants keys of its own user alone.",
   request: { body: { required: true, content: { "application/json": { schema: keyCreateSchema } } } },
-  responses: { 201: answer("The key; its secret is shown this once", issuedKeySchema), ...problems(404) },
+  responses: { 201: response("The key; its secret is shown this once", issuedKeySchema), ...problems(404) },
 });
 
 const listKeys = createRoute({
@@ -36,7 +36,7 @@ const listKeys = createRoute({
   summary: "List the keys",
   description: "The operator those of all tenants; whoever holds tenant:admin or audit:read those of their own. Secrets are never shown.",
   request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
-  responses: { 200: answer("A page of keys, the newest first", keyListSchema), ...problems(404) },
+  responses: { 200: response("A page of keys, the newest first", keyListSchema), ...problems(404) },
 });
 
 const rotateKey = createRoute({
@@ -47,7 +47,7 @@ const rotateKey = createRoute({
   summary: "Replace a key",
   description: "The new key has the same rights and the same length of life; the old one ends after the grace.",
   request: { params, body: { required: false, content: { "application/json": { schema: keyRotateSchema } } } },
-  responses: { 201: answer("The new key; its secret is shown this once", issuedKeySchema), ...problems(404, 409) },
+  responses: { 201: response("The new key; its secret is shown this once", issuedKeySchema), ...problems(404, 409) },
 });
 
 const revokeKey = createRoute({
@@ -59,7 +59,7 @@ const revokeKey = createRoute({
   summary: "Revoke a key",
   description: "Refused everywhere within 5 seconds.",
   request: { params },
-  responses: { 200: answer("It is revoked", keyRevokedSchema), ...problems(404) },
+  responses: { 200: response("It is revoked", keyRevokedSchema), ...problems(404) },
 });
 
 /** The keys' life: for the operator, and for a tenant's administrators within their tenant. */

@@ -4,8 +4,8 @@ import { step } from "../../moves/copying.ts";
 import * as moves from "../../moves/repository.ts";
 import type { Services } from "../../services.ts";
 import { type GatewayEnv, requireOperator } from "../access.ts";
-import { answer, integerParam, pageQuery, problems, security, tenantIdSchema } from "../openapi.ts";
-import { copiesDroppedSchema, type MoveAnswer, moveCreateSchema, moveListSchema, moveSchema } from "./schema.ts";
+import { integerParam, pageQuery, problems, response, security, tenantIdSchema } from "../openapi.ts";
+import { copiesDroppedSchema, type MoveResponse, moveCreateSchema, moveListSchema, moveSchema } from "./schema.ts";
 
 const tags = ["Moves"];
 const params = z.object({ tenantId: tenantIdSchema });
@@ -20,7 +20,7 @@ const startMove = createRoute({
     "Its rows are copied while it goes on, then its writes are refused for seconds (503 with Retry-After) while the rest is copied and compared. " +
     "When anything fails, it stays where it was.",
   request: { params, body: { required: true, content: { "application/json": { schema: moveCreateSchema } } } },
-  responses: { 202: answer("The move, which has begun", moveSchema), ...problems(404, 409) },
+  responses: { 202: response("The move, which has begun", moveSchema), ...problems(404, 409) },
 });
 
 const listMoves = createRoute({
@@ -30,7 +30,7 @@ const listMoves = createRoute({
   security,
   summary: "List the moves, newest first",
   request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
-  responses: { 200: answer("A page of moves", moveListSchema), ...problems() },
+  responses: { 200: response("A page of moves", moveListSchema), ...problems() },
 });
 
 const getMove = createRoute({
@@ -40,7 +40,7 @@ const getMove = createRoute({
   security,
   summary: "See how far a move is",
   request: { params: z.object({ moveId: integerParam(1, Number.MAX_SAFE_INTEGER).describe("The move's number") }) },
-  responses: { 200: answer("The move", moveSchema), ...problems(404) },
+  responses: { 200: response("The move", moveSchema), ...problems(404) },
 });
 
 const dropCopies = createRoute({
@@ -50,7 +50,7 @@ const dropCopies = createRoute({
   security,
   summary: "Drop the copies that moves have left, which nobody is served from",
   request: { params },
-  responses: { 200: answer("They are gone", copiesDroppedSchema), ...problems(409) },
+  responses: { 200: response("They are gone", copiesDroppedSchema), ...problems(409) },
 });
 
 /** Moves of tenants between partitions: for the operator alone. */
@@ -59,21 +59,21 @@ export function registerMoves(app: OpenAPIHono<GatewayEnv>, { db, cells, mover }
     requireOperator(c);
     const { to } = c.req.valid("json");
     const move = await mover.begin(c.req.valid("param").tenantId, to.replace(/-\d+$/, ""), to);
-    return c.json(answerOf(move), 202);
+    return c.json(responseOf(move), 202);
   });
 
   app.openapi(listMoves, async (c) => {
     requireOperator(c);
     const { page, pageSize, tenantId } = c.req.valid("query");
     const { data, total } = await moves.list(db, tenantId, page, pageSize);
-    return c.json({ data: data.map(answerOf), total, page, pageSize }, 200);
+    return c.json({ data: data.map(responseOf), total, page, pageSize }, 200);
   });
 
   app.openapi(getMove, async (c) => {
     requireOperator(c);
     const move = await moves.find(db, c.req.valid("param").moveId);
     if (!move) throw notFound("Move");
-    return c.json(answerOf(move), 200);
+    return c.json(responseOf(move), 200);
   });
 
   app.openapi(dropCopies, async (c) => {
@@ -89,7 +89,7 @@ export function registerMoves(app: OpenAPIHono<GatewayEnv>, { db, cells, mover }
   });
 }
 
-function answerOf({ moveId, tenantId, cell, fromPartition, toPartition, ...rest }: moves.Move): MoveAnswer {
+function responseOf({ moveId, tenantId, cell, fromPartition, toPartition, ...rest }: moves.Move): MoveResponse {
   const { state, step, rows, pauseMs, startedAt, finishedAt, failure, leftover } = rest;
   return {
     moveId,

@@ -20,7 +20,7 @@ export const moveSchema = z
     leftover: z.string().nullable().describe("The partition that still holds a copy, which is not served: DELETE …/copies drops it"),
   })
   .openapi("Move");
-export type MoveAnswer = z.infer<typeof moveSchema>;
+export type MoveResponse = z.infer<typeof moveSchema>;
 
 export const moveListSchema = page(moveSchema).openapi("MoveList");
 export const moveCreateSchema = z

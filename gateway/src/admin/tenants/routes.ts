@@ -4,7 +4,7 @@ import * as moves from "../../moves/repository.ts";
 import type { Services } from "../../services.ts";
 import { change } from "../../tables.ts";
 import { type GatewayEnv, requireOperator } from "../access.ts";
-import { answer, pageQuery, problems, security, tenantIdSchema } from "../openapi.ts";
+import { pageQuery, problems, response, security, tenantIdSchema } from "../openapi.ts";
 import * as tenants from "./repository.ts";
 import { type Tenant, tenantCreateSchema, tenantDeletedSchema, tenantListSchema, tenantPatchSchema, tenantSchema } from "./schema.ts";
 
@@ -19,7 +19,7 @@ const createTenant = createRoute({
   summary: "Create a tenant in every cell",
   description: "When it fails midway, the same request again finishes it.",
   request: { body: { required: true, content: { "application/json": { schema: tenantCreateSchema } } } },
-  responses: { 201: answer("The tenant", tenantSchema), ...problems(409) },
+  responses: { 201: response("The tenant", tenantSchema), ...problems(409) },
 });
 
 const listTenants = createRoute({
@@ -29,7 +29,7 @@ const listTenants = createRoute({
   security,
   summary: "List the tenants",
   request: { query: z.strictObject(pageQuery) },
-  responses: { 200: answer("A page of tenants by their ids", tenantListSchema), ...problems() },
+  responses: { 200: response("A page of tenants by their ids", tenantListSchema), ...problems() },
 });
 
 const getTenant = createRoute({
@@ -39,7 +39,7 @@ const getTenant = createRoute({
   security,
   summary: "Get a tenant",
   request: { params },
-  responses: { 200: answer("The tenant", tenantSchema), ...problems(404) },
+  responses: { 200: response("The tenant", tenantSchema), ...problems(404) },
 });
 
 const patchTenant = createRoute({
@@ -49,7 +49,7 @@ const patchTenant = createRoute({
   security,
   summary: "Rename, suspend or resume a tenant, or limit its rate",
   request: { params, body: { required: true, content: { "application/json": { schema: tenantPatchSchema } } } },
-  responses: { 200: answer("The tenant", tenantSchema), ...problems(404) },
+  responses: { 200: response("The tenant", tenantSchema), ...problems(404) },
 });
 
 const deleteTenant = createRoute({
@@ -60,7 +60,7 @@ const deleteTenant = createRoute({
   summary: "Drop a tenant with all its data, for good",
   description: "When it fails midway, the same request again finishes it.",
   request: { params, query: z.strictObject({ confirm: z.string().max(40).describe("The tenant's id once more") }) },
-  responses: { 200: answer("It is gone", tenantDeletedSchema), ...problems(404, 409) },
+  responses: { 200: response("It is gone", tenantDeletedSchema), ...problems(404, 409) },
 });
 
 /** The tenants' life: for the operator alone. */

@@ -86,14 +86,14 @@ export const sharedParameters = {
 } satisfies Record<string, Parameter>;
 export type SharedParameter = keyof typeof sharedParameters;
 
-interface Refusal {
+interface ErrorResponse {
   name: string;
   description: string;
   example: { code: keyof typeof statusOf; message: string; details?: object };
   headers?: readonly ResponseHeader[];
 }
 
-const refusals: Readonly<Record<number, Refusal>> = {
+const errorResponses: Readonly<Record<number, ErrorResponse>> = {
   400: {
     name: "BadRequest",
     description: "The request is not valid; `details.fields` names every bad field",
@@ -213,18 +213,18 @@ export function headerRefs(...names: readonly ResponseHeader[]): Record<string, 
 }
 
 /** References to the responses of refusals, by their statuses. Throws for a status that has none. */
-export function refusalRefs(statuses: Iterable<number>): Record<string, Reference> {
+export function errorResponseRefs(statuses: Iterable<number>): Record<string, Reference> {
   const sorted = [...new Set(statuses)].sort((left, right) => left - right);
-  return Object.fromEntries(sorted.map((status) => [status, { $ref: `#/components/responses/${refusalOf(status).name}` }]));
+  return Object.fromEntries(sorted.map((status) => [status, { $ref: `#/components/responses/${errorResponseOf(status).name}` }]));
 }
 
-function refusalOf(status: number): Refusal {
-  const refusal = refusals[status];
-  if (!refusal) throw new Error(`No refusal is described for ${status}: add it to shared/http/src/openapi/components.ts`);
-  return refusal;
+function errorResponseOf(status: number): ErrorResponse {
+  const errorResponse = errorResponses[status];
+  if (!errorResponse) throw new Error(`No refusal is described for ${status}: add it to shared/http/src/openapi/components.ts`);
+  return errorResponse;
 }
 
-function responseOf({ description, example, headers = [] }: Refusal): Response {
+function responseOf({ description, example, headers = [] }: ErrorResponse): Response {
   const { code, message, ...details } = example;
   return {
     description,
@@ -241,9 +241,9 @@ function responseOf({ description, example, headers = [] }: Refusal): Response {
 /** The document with each shared component that it refers to, and no other. */
 export function withSharedComponents(document: Document): Document {
   const components = { ...document.components };
-  const responses = Object.values(refusals).filter(({ name }) => isNamed(document, "responses", name));
+  const responses = Object.values(errorResponses).filter(({ name }) => isNamed(document, "responses", name));
   if (responses.length > 0) {
-    components.responses = Object.fromEntries(responses.map((refusal) => [refusal.name, responseOf(refusal)]));
+    components.responses = Object.fromEntries(responses.map((errorResponse) => [errorResponse.name, responseOf(errorResponse)]));
     components.schemas = { ...components.schemas, Problem: problemSchema };
   }
   const all = { ...document, components };

@@ -1,5 +1,5 @@
 import type { RawOperation } from "./complete.ts";
-import { headerRefs, refusalRefs } from "./components.ts";
+import { errorResponseRefs, headerRefs } from "./components.ts";
 import type { Operation, PathItem, Schema } from "./document.ts";
 
 interface OpenPath {
@@ -29,7 +29,7 @@ export function openPath({ content, responses = {}, ...more }: OpenPath): PathIt
     responses: {
       "200": { description: "Done", headers: headerRefs("X-Request-ID"), content },
       ...responses,
-      ...refusalRefs([405, 431, 500]),
+      ...errorResponseRefs([405, 431, 500]),
     },
   };
   return { get: operation };

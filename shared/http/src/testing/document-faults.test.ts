@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { completeDocument } from "../openapi/complete.ts";
-import { headerRefs, parameterRef, refusalRefs } from "../openapi/components.ts";
+import { errorResponseRefs, headerRefs, parameterRef } from "../openapi/components.ts";
 import type { Document } from "../openapi/document.ts";
 import { documentFaults } from "./document-faults.ts";
 
@@ -28,7 +28,7 @@ function raw() {
           requestBody: { content: { "application/json": { schema: thing } } },
           responses: {
             "201": { description: "Done", headers: headerRefs("X-Request-ID"), content: { "application/json": { schema: thing } } },
-            ...refusalRefs([400, 429]),
+            ...errorResponseRefs([400, 429]),
           },
         },
       },

@@ -118,11 +118,11 @@ function isUnbounded({ type, maxLength, pattern, format, enum: values, const: on
 }
 
 /** Where a value stands within another; undefined where it does not. */
-function pathOf(whole: unknown, sought: unknown): string | undefined {
-  if (whole === sought) return "";
+function pathOf(whole: unknown, keyword: unknown): string | undefined {
+  if (whole === keyword) return "";
   if (typeof whole !== "object" || whole === null) return undefined;
   for (const [name, inner] of Object.entries(whole)) {
-    const path = pathOf(inner, sought);
+    const path = pathOf(inner, keyword);
     if (path !== undefined) return path === "" ? name : `${name}.${path}`;
   }
   return undefined;

@@ -193,9 +193,9 @@ class Values {
 
   #object(properties: Record<string, Schema>, required: readonly string[]): fc.Arbitrary<Value> {
     const fields = Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, this.of(schema, name)]));
-    const kept = fc.record(fields, { requiredKeys: required.filter((name) => name in fields) });
+    const stored = fc.record(fields, { requiredKeys: required.filter((name) => name in fields) });
     return fc
-      .oneof({ weight: 15, arbitrary: kept }, { weight: 1, arbitrary: fc.record(fields, { requiredKeys: [] }) })
+      .oneof({ weight: 15, arbitrary: stored }, { weight: 1, arbitrary: fc.record(fields, { requiredKeys: [] }) })
       .map((value) => ({ value }));
   }
 }

@@ -129,14 +129,14 @@ export function describeMalformed(start: () => Promise<Target>): void {
   describe("malformed HTTP is refused in the error form, the connection ends, and nothing hidden behind it runs", () => {
     test.each(Object.entries(attacks))("%s", async (_what, [write, status]) => {
       const server = await started();
-      const answer = await untilClosed(server.url, write(server));
-      expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
-      expect(answer.toLowerCase()).toContain("\r\nconnection: close\r\n");
-      const [head = "", content = ""] = answer.split("\r\n\r\n");
-      const refusal = JSON.parse(content) as Record<string, unknown>;
-      expect(refusal).toMatchObject({ code: expect.any(String), message: expect.any(String), requestId: expect.any(String) });
-      expect(head.toLowerCase()).toContain(`x-request-id: ${refusal.requestId}`);
-      expect(answer.match(/HTTP\/1\.1 \d/g)?.length).toBe(1);
+      const response = await untilClosed(server.url, write(server));
+      expect(response).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+      expect(response.toLowerCase()).toContain("\r\nconnection: close\r\n");
+      const [head = "", content = ""] = response.split("\r\n\r\n");
+      const rejection = JSON.parse(content) as Record<string, unknown>;
+      expect(rejection).toMatchObject({ code: expect.any(String), message: expect.any(String), requestId: expect.any(String) });
+      expect(head.toLowerCase()).toContain(`x-request-id: ${rejection.requestId}`);
+      expect(response.match(/HTTP\/1\.1 \d/g)?.length).toBe(1);
       await alive(server);
       expect(await server.hiddenRuns()).toBe(0);
     });
@@ -144,8 +144,8 @@ export function describeMalformed(start: () => Promise<Target>): void {
 
   test("HTTP/1.0 is answered and the connection ends", async () => {
     const server = await started();
-    const answer = await untilClosed(server.url, `GET ${server.path} HTTP/1.0\r\nHost: a\r\n${server.identity()}\r\n`);
-    expect(answer).toMatch(/^HTTP\/1\.[01] 200 /);
+    const response = await untilClosed(server.url, `GET ${server.path} HTTP/1.0\r\nHost: a\r\n${server.identity()}\r\n`);
+    expect(response).toMatch(/^HTTP\/1\.[01] 200 /);
   });
 
   test("a request that comes byte by byte, in chunks with extensions and with a trailer, is the request that it is", async () => {

@@ -3,7 +3,7 @@ import formats from "ajv-formats";
 import { type Document, type Operation, type Response, resolved } from "../openapi/document.ts";
 
 /** What an answer's receiver sees of it. */
-export interface SeenAnswer {
+export interface SeenResponse {
   status: number;
   headers: Headers;
   /** The parsed JSON; undefined for other media types. */
@@ -30,7 +30,7 @@ const undeclaredHeaders = new Set([
  * Holds answers to an OpenAPI document: throws an Error for a status, a header, a media type or a body that it does not declare.
  * Paths that the document does not know have to answer the problem form.
  */
-export function responseChecker(document: Document): (method: string, path: string, answer: SeenAnswer) => void {
+export function responseChecker(document: Document): (method: string, path: string, response: SeenResponse) => void {
   const { paths } = document;
   const validate = schemaValidator(document);
   const routes = Object.keys(paths).map((path) => ({ path, pattern: new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}/?$`) }));

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 
 const maxBytes = 10 * 1024 * 1024;
 /** Number of full logs that are kept beside the current one. */
-const keptLogs = 7;
+const storedLogs = 7;
 
 /** Opens a log for appending, for a process that will write to the descriptor; its folder is made for the owner alone. */
 export function openLog(path: string): number {
@@ -19,7 +19,7 @@ export function openLog(path: string): number {
  */
 export function boundLog(path: string): void {
   if (sizeOf(path) <= maxBytes) return;
-  for (let number = keptLogs - 1; number >= 1; number--)
+  for (let number = storedLogs - 1; number >= 1; number--)
     if (existsSync(`${path}.${number}`)) renameSync(`${path}.${number}`, `${path}.${number + 1}`);
   copyFileSync(path, `${path}.1`);
   truncateSync(path);

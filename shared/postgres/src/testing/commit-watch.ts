@@ -52,6 +52,6 @@ function kindOf(text: string): Kind {
 }
 
 /** Whether an answer of PostgreSQL is whole: it ends with ReadyForQuery. */
-export function isWhole(answer: Buffer): boolean {
-  return answer.length >= 6 && answer.toString("latin1", answer.length - 6, answer.length - 1) === "Z\0\0\0\x05";
+export function isWhole(response: Buffer): boolean {
+  return response.length >= 6 && response.toString("latin1", response.length - 6, response.length - 1) === "Z\0\0\0\x05";
 }

@@ -99,7 +99,7 @@ export class TcpProxy {
   }
 
   /** How long a piece takes now. */
-  wayMs(): number {
+  latencyMs(): number {
     return this.delayMs + this.jitterMs * this.#random();
   }
 
@@ -133,28 +133,28 @@ class Link {
   readonly #proxy: TcpProxy;
   readonly #client: Socket;
   readonly #server: Socket;
-  readonly #there: Way;
-  readonly #back: Way;
+  readonly #there: Direction;
+  readonly #back: Direction;
   readonly #watch: CommitWatch | undefined;
   #fate: CommitFate = "pass";
-  #answer: Buffer[] = [];
+  #response: Buffer[] = [];
 
   constructor(proxy: TcpProxy, client: Socket, server: Socket) {
     this.#proxy = proxy;
     this.#client = client;
     this.#server = server;
     this.#watch = proxy.commitFate && new CommitWatch();
-    this.#there = new Way(proxy, client, server);
-    this.#back = new Way(proxy, server, client);
+    this.#there = new Direction(proxy, client, server);
+    this.#back = new Direction(proxy, server, client);
     client.on("data", (chunk) => this.#sent(chunk));
     server.on("data", (chunk) => this.#answered(chunk));
-    for (const [from, way] of [
+    for (const [from, direction] of [
       [client, this.#there],
       [server, this.#back],
     ] as const) {
       // A reset is told to the other side by the close that follows.
       from.on("error", () => undefined);
-      for (const ending of ["end", "close"]) from.on(ending, () => this.dead || way.end());
+      for (const ending of ["end", "close"]) from.on(ending, () => this.dead || direction.end());
     }
     this.closed = Promise.all([client, server].map((socket) => new Promise((resolve) => socket.once("close", resolve))));
   }
@@ -172,7 +172,7 @@ class Link {
 
   release(): void {
     this.#fate = "pass";
-    for (const chunk of this.#answer.splice(0)) this.#back.send(chunk);
+    for (const chunk of this.#response.splice(0)) this.#back.send(chunk);
   }
 
   #sent(chunk: Buffer): void {
@@ -187,13 +187,13 @@ class Link {
       this.#back.send(chunk);
       return;
     }
-    this.#answer.push(chunk);
+    this.#response.push(chunk);
     if (this.#fate === "lose" && isWhole(chunk)) this.reset();
   }
 }
 
 /** One direction of a connection. */
-class Way {
+class Direction {
   readonly #proxy: TcpProxy;
   readonly #from: Socket;
   readonly #to: Socket;
@@ -209,13 +209,13 @@ class Way {
   }
 
   send(chunk: Buffer): void {
-    const wayMs = this.#proxy.wayMs();
-    if (wayMs === 0 && this.#queue.length === 0 && !this.#proxy.stalled) {
+    const latencyMs = this.#proxy.latencyMs();
+    if (latencyMs === 0 && this.#queue.length === 0 && !this.#proxy.stalled) {
       this.#write(chunk);
       return;
     }
     // Nothing overtakes on a connection.
-    this.#queue.push({ dueMs: Math.max(performance.now() + wayMs, this.#queue.at(-1)?.dueMs ?? 0), chunk });
+    this.#queue.push({ dueMs: Math.max(performance.now() + latencyMs, this.#queue.at(-1)?.dueMs ?? 0), chunk });
     this.pump();
   }
 

@@ -3,7 +3,7 @@ import { unavailable } from "@cell/problem";
 import type pg from "pg";
 
 /** What was taken away from a tenant's logins, as the statements that give it back. */
-export interface HeldRights {
+export interface SuspendedRights {
   /** To change rows and use sequences. */
   writes: string[];
   /** To see the schema at all. */
@@ -40,23 +40,23 @@ const readRights = `
   where n.nspname = $1 and acl.grantee not in (0, n.nspowner) and acl.privilege_type = 'USAGE'`;
 
 /** Takes the right to write from all logins, inside the owner's transaction: from its commit on the database refuses new writers. */
-export async function takeWrites(client: pg.ClientBase, schema: string): Promise<string[]> {
+export async function suspendWrites(client: pg.ClientBase, schema: string): Promise<string[]> {
   return take(client, writeRights, schema);
 }
 
 /** Takes the right to see the schema from all logins, inside the owner's transaction. */
-export async function takeReads(client: pg.ClientBase, schema: string): Promise<string[]> {
+export async function suspendReads(client: pg.ClientBase, schema: string): Promise<string[]> {
   return take(client, readRights, schema);
 }
 
 /** Carries out statements that `takeWrites`, `takeReads` or `deferKeys` have left. */
-export async function putBack(client: pg.ClientBase, statements: readonly string[]): Promise<void> {
+export async function restoreRights(client: pg.ClientBase, statements: readonly string[]): Promise<void> {
   for (const statement of statements) await client.query(statement);
 }
 
 async function take(client: pg.ClientBase, rights: string, schema: string): Promise<string[]> {
   const { rows } = await client.query<{ take: string; give: string }>(rights, [schema]);
-  await putBack(
+  await restoreRights(
     client,
     rows.map((row) => row.take),
   );

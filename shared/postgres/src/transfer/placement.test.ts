@@ -98,7 +98,7 @@ async function carry(from: Partition, to: Partition, tenantId: string, epoch: nu
     else {
       const mode = since ? "merge" : tables && !begun.has(piece.table) ? "replace" : "copy";
       begun.add(piece.table);
-      await to.placement.bring(tenantId, epoch, { ...piece, mode });
+      await to.placement.load(tenantId, epoch, { ...piece, mode });
     }
   }
   return seen;
@@ -110,13 +110,13 @@ async function differing(tenantId: string): Promise<string[]> {
 
 test("rows arrive as they were: awkward text, nulls, generated columns, keys that point both ways, sequences", async () => {
   await filled("whole");
-  await there.placement.arrive("whole", 1, 1);
+  await there.placement.attach("whole", 1, 1);
   const { sequences } = await carry(here, there, "whole", 1);
   await there.placement.index("whole", 1);
   expect(await differing("whole")).toEqual([]);
   await there.placement.complete("whole", 1, sequences);
   await there.placement.resume("whole", 1);
-  await there.placement.settle("whole");
+  await there.placement.finalize("whole");
   expect(await sql(there.url, `select from ${schema("whole")}.sums`)).toEqual([]);
   const all = `select * from ${schema("whole")}.notes order by note_id`;
   expect(await sql(there.url, all)).toEqual(await sql(here.url, all));
@@ -146,7 +146,7 @@ test("rows arrive as they were: awkward text, nulls, generated columns, keys tha
 
 test("what came after a copy is brought after it: new rows, changed ones, names that changed hands; a table with deleted rows anew", async () => {
   await filled("late");
-  await there.placement.arrive("late", 1, 1);
+  await there.placement.attach("late", 1, 1);
   const slow = new pg.Client({ connectionString: here.url });
   await slow.connect();
   await slow.query(`begin; insert into ${schema("late")}.people values (500, 'written before the copy, committed after it')`);
@@ -209,21 +209,21 @@ test("a pause waits for who writes, and the database itself refuses who comes la
 
 test("steps of an earlier move are refused, and a copy is neither made over a tenant that is served nor dropped under it", async () => {
   await filled("served");
-  await expect(here.placement.arrive("served", 1, 1)).rejects.toThrow("serves served");
+  await expect(here.placement.attach("served", 1, 1)).rejects.toThrow("serves served");
   await expect(here.placement.discard("served", 1)).rejects.toThrow("serves served");
   await here.placement.pause("served", 5);
   await expect(here.placement.discard("served", 5)).rejects.toThrow("serves served");
   await here.placement.resume("served", 6);
   await expect(here.placement.pause("served", 5)).rejects.toThrow("move 6 has begun");
-  await expect(here.placement.leave("served", 6)).rejects.toThrow("is active here");
-  await expect(there.placement.arrive("served", 1, 9)).rejects.toThrow("upgrade it first");
+  await expect(here.placement.detach("served", 6)).rejects.toThrow("is active here");
+  await expect(there.placement.attach("served", 1, 9)).rejects.toThrow("upgrade it first");
   expect((await here.registry.tenant("served")).state).toBe("active");
 });
 
 test("a copy of an earlier version arrives as it was and is brought up to date then", async () => {
   await filled("old");
   const newer = await open(await database(), [first, second]);
-  await newer.placement.arrive("old", 1, 1);
+  await newer.placement.attach("old", 1, 1);
   const { sequences } = await carry(here, newer, "old", 1);
   await newer.placement.index("old", 1);
   expect(differingTables(await here.placement.digest("old"), await newer.placement.digest("old"))).toEqual([]);

@@ -4,9 +4,9 @@ import type { Registry } from "../registry.ts";
 import { schemaOf, type TenantState } from "../tenants.ts";
 import { type Digest, digestOf } from "./digest.ts";
 import { exportRows, type TransferOptions } from "./export.ts";
-import { awaitWriters, type HeldRights, putBack, takeReads, takeWrites } from "./hold.ts";
+import { awaitWriters, restoreRights, type SuspendedRights, suspendReads, suspendWrites } from "./hold.ts";
 import { type DeferredKeys, deferKeys, unsettledKeys } from "./keys.ts";
-import { bringRows, type Part } from "./rows.ts";
+import { loadRows, type Part } from "./rows.ts";
 import { qualified, type SequenceState, tablesOf } from "./tables.ts";
 
 /** A tenant as the registry of one partition knows it. */
@@ -18,7 +18,7 @@ export interface Placed {
 }
 
 interface PlacedRow extends Placed {
-  held: Partial<HeldRights & DeferredKeys> | null;
+  held: Partial<SuspendedRights & DeferredKeys> | null;
 }
 
 /** How long a pause waits for transactions that write. */
@@ -50,7 +50,7 @@ export class Placement {
     await this.#with("pause", async (client) => {
       await this.#change(client, tenantId, epoch, ["active", "paused"], async (row) => {
         if (row.state === "paused") return row;
-        return { state: "paused", held: { writes: await takeWrites(client, schema) } };
+        return { state: "paused", held: { writes: await suspendWrites(client, schema) } };
       });
       try {
         await awaitWriters(client, schema, writersPatienceMs);
@@ -67,18 +67,18 @@ export class Placement {
   }
 
   /** The tenant is served elsewhere from now on: its copy here is kept, and nobody gets at it. */
-  async leave(tenantId: string, epoch: number): Promise<void> {
+  async detach(tenantId: string, epoch: number): Promise<void> {
     await this.#with("leave", (client) =>
       this.#change(client, tenantId, epoch, ["paused", "moved"], async (row) => {
         if (row.state === "moved") return row;
-        await takeReads(client, schemaOf(tenantId));
+        await suspendReads(client, schemaOf(tenantId));
         return { state: "moved", held: null };
       }),
     );
   }
 
   /** Makes an empty place for a tenant, instead of a copy that an earlier move left. CONFLICT where the tenant is served. */
-  async arrive(tenantId: string, epoch: number, version: number): Promise<void> {
+  async attach(tenantId: string, epoch: number, version: number): Promise<void> {
     if (version > this.#registry.version)
       throw new Problem(
         "CONFLICT",
@@ -92,16 +92,16 @@ export class Placement {
         const tables = await tablesOf(client, schema);
         await client.query(`truncate ${tables.map(({ table }) => qualified(schema, table)).join(", ")}`);
         const keys = await deferKeys(client, schema);
-        const rights = { writes: await takeWrites(client, schema), reads: await takeReads(client, schema) };
+        const rights = { writes: await suspendWrites(client, schema), reads: await suspendReads(client, schema) };
         await this.#save(client, tenantId, { state: "arriving", epoch, held: { ...keys, ...rights } });
       }),
     );
   }
 
   /** Brings rows to a tenant that arrives; each call is a transaction. */
-  async bring(tenantId: string, epoch: number, part: Part): Promise<void> {
+  async load(tenantId: string, epoch: number, part: Part): Promise<void> {
     await this.#arriving(tenantId, epoch, async (client) => {
-      await bringRows(client, schemaOf(tenantId), part);
+      await loadRows(client, schemaOf(tenantId), part);
     });
   }
 
@@ -109,7 +109,7 @@ export class Placement {
   async index(tenantId: string, epoch: number): Promise<void> {
     await this.#arriving(tenantId, epoch, async (client, row) => {
       await client.query("set local maintenance_work_mem = '256MB'");
-      await putBack(client, row.held?.indexes ?? []);
+      await restoreRights(client, row.held?.indexes ?? []);
       for (const { table } of await tablesOf(client, schemaOf(tenantId)))
         await client.query(`analyze ${qualified(schemaOf(tenantId), table)}`);
       await this.#save(client, tenantId, { ...row, held: { ...row.held, indexes: [] } });
@@ -117,8 +117,8 @@ export class Placement {
   }
 
   /** Looks through the rows for what their keys promise, when the tenant is served: they were copied from where it holds. */
-  async settle(tenantId: string): Promise<void> {
-    await this.#with("settle", async (client) => putBack(client, await unsettledKeys(client, schemaOf(tenantId))));
+  async finalize(tenantId: string): Promise<void> {
+    await this.#with("settle", async (client) => restoreRights(client, await unsettledKeys(client, schemaOf(tenantId))));
   }
 
   /** All rows are there: makes what is left of the keys, puts the sequences where they were, and shows the tenant to readers. */
@@ -126,7 +126,7 @@ export class Placement {
     const schema = schemaOf(tenantId);
     await this.#arriving(tenantId, epoch, async (client, row) => {
       const { indexes = [], foreignKeys = [], reads = [], writes = [] } = row.held ?? {};
-      await putBack(client, [...indexes, ...foreignKeys.map((key) => `${key} not valid`), ...reads]);
+      await restoreRights(client, [...indexes, ...foreignKeys.map((key) => `${key} not valid`), ...reads]);
       for (const { sequence, lastValue, isCalled } of sequences)
         await client.query("select setval($1::regclass, $2::bigint, $3)", [qualified(schema, sequence), lastValue, isCalled]);
       await this.#save(client, tenantId, { state: "arrived", epoch, held: { writes } });
@@ -168,7 +168,7 @@ export class Placement {
   async #resume(client: pg.Client, tenantId: string, epoch: number): Promise<void> {
     await this.#change(client, tenantId, epoch, ["active", "paused", "arrived"], async (row) => {
       if (row.state === "active") return row;
-      await putBack(client, row.held?.writes ?? []);
+      await restoreRights(client, row.held?.writes ?? []);
       return { state: "active", held: null };
     });
   }

@@ -4,8 +4,8 @@ import { CopyIn } from "../copy.ts";
 import { columnList, findTable, qualified, type TransferTable } from "./tables.ts";
 
 /** How rows are brought: `copy` adds them, `replace` empties the table before, `merge` puts them in the place of those with the same key. */
-export const bringModes = ["copy", "replace", "merge"] as const;
-export type BringMode = (typeof bringModes)[number];
+export const loadModes = ["copy", "replace", "merge"] as const;
+export type BringMode = (typeof loadModes)[number];
 
 /** Rows of one table in COPY's text format, all of them whole. */
 export interface Part {
@@ -16,7 +16,7 @@ export interface Part {
 }
 
 /** Brings rows into a tenant's schema, inside the owner's transaction. Rejects with the database's error, or BAD_REQUEST for an unknown table. */
-export async function bringRows(client: pg.ClientBase, schema: string, { table, columns, mode, rows }: Part): Promise<void> {
+export async function loadRows(client: pg.ClientBase, schema: string, { table, columns, mode, rows }: Part): Promise<void> {
   const target = await findTable(client, schema, table, columns);
   const name = qualified(schema, table);
   if (mode === "merge") return merge(client, name, target, rows);
