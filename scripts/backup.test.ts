@@ -6,9 +6,9 @@ import { createZstdDecompress } from "node:zlib";
 import { type Digest, readTransfer } from "@cell/postgres";
 import { startTestServer, type TestServer } from "@cell/postgres/testing/server";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { startCrm, type TestCrm } from "../cells/crm/src/testing.ts";
+import { startCrm, type TestCrm } from "../cells/crm/src/testing/test-crm.ts";
 import { issueKey, operatorKey, type TestGateway } from "../gateway/src/testing/gateway.ts";
-import { ask, gatewayOf } from "./placement/world.ts";
+import { ask, gatewayOf } from "./placement/testbed.ts";
 
 // Each command is a process of its own.
 vi.setConfig({ testTimeout: 120_000 });

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ReceivedResponse, send } from "./chaos/http.ts";
-import { type TenantKeys, Testbed } from "./chaos/world.ts";
+import { type TenantKeys, Testbed } from "./chaos/testbed.ts";
 
 let testbed: Testbed;
 let tenant: TenantKeys;

@@ -5,7 +5,7 @@ import { randomOf } from "./chaos/history.ts";
 import { connections } from "./chaos/http.ts";
 import { head, line } from "./chaos/report.ts";
 import { type Result, run } from "./chaos/run.ts";
-import { CannotHappenHere, type Setup, Testbed } from "./chaos/world.ts";
+import { CannotHappenHere, type Setup, Testbed } from "./chaos/testbed.ts";
 
 const usage = `npm run chaos -- [fault …] [--acks 10000] [--clients 64] [--seed 1] [--port 23000] [--json chaos.json] [--smoke]
 

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { inspect } from "../cells/crm/src/testing.ts";
+import { inspect } from "../cells/crm/src/testing/test-crm.ts";
 import type { TestGateway } from "../gateway/src/testing/gateway.ts";
 import { type Load, startLoad } from "./placement/load.ts";
-import { ask, endOf, moveTo, newTenant, startTestbed, type Testbed } from "./placement/world.ts";
+import { ask, endOf, moveTo, newTenant, startTestbed, type Testbed } from "./placement/testbed.ts";
 
 let testbed: Testbed;
 let first: TestGateway;

@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import { ConnectionPool } from "../../gateway/src/transport/pool.ts";
+import { ConnectionPool } from "../../gateway/src/proxy/http1/pool.ts";
 
 /** The least that a gateway of Node does: node:http on one side, the product's transport on the other, and nothing in between. */
 const { PORT, HOST, CELL = "" } = process.env as NodeJS.ProcessEnv & Record<string, string>;

@@ -21,7 +21,7 @@ export const gatewayHop: Workload = {
       return [
         ...(await hop(bench, "small", "/small", 0.6, nginx)),
         ...(await hop(bench, "list of 7 KB", "/list", 0.75, nginx)),
-        ...(await alone(bench, nginx)),
+        ...(await singleCaller(bench, nginx)),
       ];
     } finally {
       await nginx?.stop();
@@ -53,7 +53,7 @@ async function hop(bench: Bench, what: string, path: string, goal: number, nginx
   return [line, ...(limit ? [compare("W1", { ...limit, name: `${what}, through nginx` }, direct)] : [])];
 }
 
-async function alone(bench: Bench, nginx: Proxy): Promise<Line[]> {
+async function singleCaller(bench: Bench, nginx: Proxy): Promise<Line[]> {
   const { direct, product, limit } = await bench.measure(sides(bench, "one caller", "/small", nginx, 1));
   const added = ({ samples }: Measured) => median(samples.map(({ p50Ms }, round) => (p50Ms ?? 0) - (direct.samples[round]?.p50Ms ?? 0)));
   const line = compare("W1", product, direct, () => [atMost("ms added to p50", added(product), 0.1)], "p50Ms");

@@ -1,11 +1,11 @@
 import { type AssertionKeys, type MetricsAccess, parseAssertionKeys, parseMetricsAccess } from "@cell/http";
-import { parseTrustedProxies, type TrustedProxies } from "./client-address.ts";
-import { parseOrigins } from "./cors.ts";
-import type { AttemptLimits } from "./failed-attempts.ts";
-import { ownRoleNames } from "./oidc/claims.ts";
-import { isFetchable } from "./oidc/fetch-json.ts";
-import type { Rates } from "./rate-limits.ts";
-import { type Role, roleNames } from "./roles.ts";
+import { parseTrustedProxies, type TrustedProxies } from "./auth/client-address.ts";
+import type { AttemptLimits } from "./auth/failed-attempts.ts";
+import { ownRoleNames } from "./auth/oidc/claims.ts";
+import { isFetchable } from "./auth/oidc/fetch-json.ts";
+import { type Role, roleNames } from "./auth/roles.ts";
+import type { Rates } from "./limits/rate-limits.ts";
+import { parseOrigins } from "./proxy/cors.ts";
 
 export interface Timeouts {
   /** To open a connection to a cell. */

@@ -10,13 +10,13 @@ import {
   serveMetrics,
   toProblem,
 } from "@cell/http";
+import { createHealth, isHealth } from "./admin/health.ts";
+import { identifyRequest } from "./auth/request-identity.ts";
 import type { Config } from "./config.ts";
-import { Cors } from "./cors.ts";
-import { createForward } from "./forward.ts";
-import { createHealth, isHealth } from "./health.ts";
-import { identifyRequest } from "./identity.ts";
+import { Cors } from "./proxy/cors.ts";
+import { createForward } from "./proxy/forward.ts";
+import { readTarget } from "./proxy/route-target.ts";
 import { createServices } from "./services.ts";
-import { readTarget } from "./target.ts";
 
 type Fetch = ServeOptions["fetch"];
 
@@ -40,7 +40,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   /** What administration and documents need is loaded with their first request: no other waits for it. */
   const fetch: Fetch = async (request, env) => {
     if (isHealth(env.incoming.url ?? "")) return health.fetch(request, env);
-    app ??= import("./app.ts").then(({ createApp }) => createApp(services));
+    app ??= import("./admin/app.ts").then(({ createApp }) => createApp(services));
     return (await app).fetch(request, env);
   };
 

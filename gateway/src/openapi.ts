@@ -1,8 +1,8 @@
 import { createLogger } from "@cell/http";
 import type { Document } from "@cell/http/openapi/document";
-import { createApp } from "./app.ts";
+import { createApp } from "./admin/app.ts";
+import { gatewayDocument } from "./admin/document.ts";
 import { readConfig } from "./config.ts";
-import { gatewayDocument } from "./document.ts";
 import { createServices } from "./services.ts";
 
 /** The gateway's own OpenAPI document, made without a database. */

@@ -1,17 +1,17 @@
 import type { Logger } from "@cell/http";
 import { openKysely } from "@cell/postgres/control";
-import { ApiKeys } from "./api-keys.ts";
-import { Authenticator } from "./authenticate.ts";
-import { CellClient } from "./cells.ts";
+import { ApiKeys } from "./auth/api-keys.ts";
+import { Authenticator } from "./auth/authenticator.ts";
+import { FailedAttempts } from "./auth/failed-attempts.ts";
+import type { IdentityProvider } from "./auth/oidc/identity-provider.ts";
 import type { Config, OidcConfig } from "./config.ts";
-import { ControlPlane } from "./control-plane.ts";
-import { FailedAttempts } from "./failed-attempts.ts";
+import type { ControlDb, Tables } from "./control-plane/tables.ts";
+import { ControlPlane } from "./control-plane/watcher.ts";
+import { RateLimits } from "./limits/rate-limits.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { Mover } from "./moves/mover.ts";
-import type { IdentityProvider } from "./oidc/identity-provider.ts";
-import { RateLimits } from "./rate-limits.ts";
-import type { ControlDb, Tables } from "./tables.ts";
-import { Upstreams } from "./upstreams.ts";
+import { CellClient } from "./upstream/cell-client.ts";
+import { Upstreams } from "./upstream/upstreams.ts";
 
 /** What the gateway is made of; nothing is connected before it is used. */
 export interface Services {
@@ -64,8 +64,8 @@ export async function createServices(config: Config, log: Logger): Promise<Servi
 
 /** What verifies tokens is loaded only where an identity provider is configured. */
 async function openOidc(config: OidcConfig, db: ControlDb, metrics: GatewayMetrics, log: Logger) {
-  const { AccessTokens } = await import("./oidc/access-tokens.ts");
-  const { IdentityProvider } = await import("./oidc/identity-provider.ts");
+  const { AccessTokens } = await import("./auth/oidc/access-tokens.ts");
+  const { IdentityProvider } = await import("./auth/oidc/identity-provider.ts");
   const identityProvider = new IdentityProvider(config, metrics, log);
   return { identityProvider, accessTokens: new AccessTokens(config, identityProvider, db) };
 }

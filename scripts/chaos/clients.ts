@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Attempt, Write } from "./history.ts";
 import { send } from "./http.ts";
+import type { TenantKeys, Testbed } from "./testbed.ts";
 import type { Workload } from "./workload.ts";
-import type { TenantKeys, Testbed } from "./world.ts";
 
 /** Every so often a client repeats what was acknowledged already. */
 const repeatShare = 0.03;

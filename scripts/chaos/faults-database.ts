@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import type { Fault } from "./faults.ts";
-import type { Testbed } from "./world.ts";
+import type { Testbed } from "./testbed.ts";
 
 /** What keeps a database that lives from serving. */
 export const databaseFaults: readonly Fault[] = [

@@ -5,7 +5,7 @@ import { isAlive, sendSignal } from "@cell/postgres/embedded/process";
 import type { ServiceName } from "../start/system.ts";
 import type { Fault, Round } from "./faults.ts";
 import { send } from "./http.ts";
-import type { Testbed } from "./world.ts";
+import type { Testbed } from "./testbed.ts";
 
 /** Processes killed, stopped and replaced. */
 export const processFaults: readonly Fault[] = [

@@ -1,7 +1,7 @@
 import { databaseFaults } from "./faults-database.ts";
 import { networkFaults } from "./faults-network.ts";
 import { processFaults } from "./faults-process.ts";
-import type { Setup, Testbed } from "./world.ts";
+import type { Setup, Testbed } from "./testbed.ts";
 
 /** What a round of a fault has to work with. */
 export interface Round {

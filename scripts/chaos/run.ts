@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { checkHistory, type HistoryCheck } from "./check-history.ts";
 import { Clients } from "./clients.ts";
 import type { Fault } from "./faults.ts";
 import { type History, isFailure, randomOf, type Write } from "./history.ts";
 import { call } from "./http.ts";
-import { checkHistory, type HistoryCheck } from "./judge.ts";
+import type { TenantKeys, Testbed } from "./testbed.ts";
 import { Workload } from "./workload.ts";
-import type { TenantKeys, Testbed } from "./world.ts";
 
 export interface RunOptions {
   clients: number;

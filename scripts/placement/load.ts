@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestGateway } from "../../gateway/src/testing/gateway.ts";
-import { type AskInit, ask, type ReceivedResponse } from "./world.ts";
+import { type AskInit, ask, type ReceivedResponse } from "./testbed.ts";
 
 /** A write that was acknowledged, and what it was answered. */
 export interface Acknowledged {

@@ -1,9 +1,9 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { bootstrapDatabase, type ProgramUrls } from "@cell/postgres/bootstrap";
-import { unrevokedFunctions } from "@cell/postgres/closed-doors";
-import { withLogin } from "@cell/postgres/connection";
 import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
+import { unrevokedFunctions } from "@cell/postgres/hardening";
+import { withLogin } from "@cell/postgres/pool/connection";
 import { requireServedVersion, UnusableDatabase } from "@cell/postgres/versions";
 import pg from "pg";
 import { rolePasswords, type Secrets } from "./secrets.ts";

@@ -59,8 +59,8 @@ export function demoOpportunities(
   return Array.from({ length: count }, (_, index) => {
     // A third of them is of the last quarter, so that much is still open.
     const age = random() < 0.35 ? 2 + random() * 88 : 90 + random() * 640;
-    const past = historyOf(random, day, Math.round(age));
-    const [last] = past.slice(-1);
+    const history = historyOf(random, day, Math.round(age));
+    const [last] = history.slice(-1);
     const stage = last?.stage ?? "prospecting";
     const status = stage === "won" || stage === "lost" ? stage : "open";
     const customer = buyers[status][Math.floor(random() * buyers[status].length)];
@@ -80,7 +80,7 @@ export function demoOpportunities(
       currency,
       ownerId,
       stage,
-      stageHistory: past.map(({ stage: entered, daysAgo }, step) => ({
+      stageHistory: history.map(({ stage: entered, daysAgo }, step) => ({
         stage: entered,
         enteredAt: daysBefore(day, daysAgo, 1 + ((index + step) % 8)),
       })),
@@ -95,22 +95,22 @@ export function demoOpportunities(
 function historyOf(random: () => number, day: string, age: number): { stage: string; daysAgo: number }[] {
   let daysAgo = workday(day, age);
   let position = 0;
-  const past = [{ stage: "prospecting", daysAgo }];
+  const history = [{ stage: "prospecting", daysAgo }];
   for (;;) {
-    const isLost = past.at(-1)?.stage === "lost";
-    if (position === 4 || (isLost && random() > 0.08)) return past;
+    const isLost = history.at(-1)?.stage === "lost";
+    if (position === 4 || (isLost && random() > 0.08)) return history;
     const usual = isLost ? 60 : (usualDays[position] ?? 10);
     const forgotten = random() < 0.05 ? 60 + random() * 240 : 0;
     daysAgo = workday(day, daysAgo - Math.ceil(usual * (0.2 + 1.6 * random()) + forgotten));
-    if (daysAgo < 1) return past;
+    if (daysAgo < 1) return history;
     const chance = random();
     if (isLost) position = 1;
     else if (chance < (position === 0 ? 0.22 : 0.15)) {
-      past.push({ stage: "lost", daysAgo });
+      history.push({ stage: "lost", daysAgo });
       continue;
     } else if (chance < 0.23 && position > 0) position -= 1;
     else position = Math.min(4, position + (chance > 0.93 ? 2 : 1));
-    past.push({ stage: stages[position] ?? "won", daysAgo });
+    history.push({ stage: stages[position] ?? "won", daysAgo });
   }
 }
 

@@ -1,4 +1,4 @@
-import { startCrm, type TestCrm } from "../../cells/crm/src/testing.ts";
+import { startCrm, type TestCrm } from "../../cells/crm/src/testing/test-crm.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../../gateway/src/testing/gateway.ts";
 
 /** A gateway with the CRM cell behind it, over real HTTP, and a tenant with an administrator's key. */

@@ -1,8 +1,8 @@
-import type { TestCell } from "@cell/cell/testing";
+import type { TestCell } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createClient } from "../../../openapi/client/client/index.ts";
 import { customersCreate, customersGet, customersList } from "../../../openapi/client/index.ts";
-import { startCrm } from "./testing.ts";
+import { startCrm } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 beforeAll(async () => {

@@ -1,12 +1,12 @@
 import { createCell, endpoint, response, SealLog } from "@cell/cell";
-import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing";
+import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing/test-cell";
 import { createLogger } from "@cell/http";
 import { migrateSchema } from "@cell/postgres";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { z } from "zod";
 import { cellMigrations } from "./migrations/registry.ts";
 import { createRegistry } from "./registry.ts";
-import { testLoginSecret } from "./testing.ts";
+import { testLoginSecret } from "./testing/test-crm.ts";
 
 const careless = endpoint({
   method: "post",

@@ -1,8 +1,8 @@
-import { describeConformance } from "@cell/cell/conformance";
-import type { TestClient } from "@cell/cell/testing";
+import { describeConformance } from "@cell/cell/testing/conformance";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { describe } from "vitest";
 import { crmDocument } from "./openapi.ts";
-import { startCrm } from "./testing.ts";
+import { startCrm } from "./testing/test-crm.ts";
 
 /** The records that published examples refer to. */
 async function prepare(client: TestClient) {

@@ -1,7 +1,7 @@
-import type { TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { mostCustomFieldBytes, mostCustomFields } from "./custom-fields.ts";
-import { auditOf, inspect, startCrm, type TestCrm } from "./testing.ts";
+import { auditOf, inspect, startCrm, type TestCrm } from "./testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;

@@ -1,8 +1,8 @@
-import { operationsOf } from "@cell/cell/conformance";
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import { operationsOf } from "@cell/cell/testing/conformance";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { crmDocument } from "./openapi.ts";
-import { auditOf, startCrm } from "./testing.ts";
+import { auditOf, startCrm } from "./testing/test-crm.ts";
 
 const deletes = operationsOf(await crmDocument()).filter(({ method, permission }) => method === "DELETE" && permission !== "cell:admin");
 

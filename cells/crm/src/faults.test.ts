@@ -1,9 +1,9 @@
-import type { TestClient } from "@cell/cell/testing";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import { type CommitFate, TcpProxy } from "@cell/postgres/testing/proxy";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, inject, test } from "vitest";
-import { auditOf, inspect, keptResponses, startCrm, type TestCrm } from "./testing.ts";
+import { auditOf, inspect, startCrm, storedResponses, type TestCrm } from "./testing/test-crm.ts";
 
 let proxy: TcpProxy;
 let cell: TestCrm;
@@ -166,12 +166,12 @@ test.each([
 ])("what always ends in %s is %i after %i attempts, keeps the connection and leaves no key", async (state, status, attempts) => {
   await admin.post("/customers", { body: { name: `Opens a connection for ${state}` } });
   const before = await backends();
-  const stored = await keptResponses(tenantId);
+  const stored = await storedResponses(tenantId);
   const undo = await failInserts(state, 1_000);
   const refused = await admin.post("/customers", { body: { name: `Never ${state}` }, key: `never-${state}` });
   expect([refused.status, await undo()]).toEqual([status, attempts]);
   expect(await backends()).toEqual(expect.arrayContaining(before));
-  expect(await keptResponses(tenantId)).toBe(stored);
+  expect(await storedResponses(tenantId)).toBe(stored);
   expect((await admin.post("/customers", { body: { name: `Never ${state}` }, key: `never-${state}` })).status).toBe(201);
 });
 

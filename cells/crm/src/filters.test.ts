@@ -1,6 +1,6 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startCrm } from "./testing.ts";
+import { startCrm } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 

@@ -1,4 +1,4 @@
-import type { TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { readFuzzSettings } from "@cell/http/testing/config";
 import { type FuzzRequest, fuzzOperations, Known } from "@cell/http/testing/fuzz";
 import { schemaOf } from "@cell/postgres";
@@ -6,7 +6,7 @@ import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { crmDocument } from "./openapi.ts";
-import { startCrm, type TestCrm } from "./testing.ts";
+import { startCrm, type TestCrm } from "./testing/test-crm.ts";
 
 const { runs, seed } = readFuzzSettings();
 const known = new Known();

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import type { TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { inspect, startCrm, type TestCrm } from "./testing.ts";
+import { inspect, startCrm, type TestCrm } from "./testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;

@@ -1,8 +1,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { operationsOf, sampleOf } from "@cell/cell/conformance";
-import type { TestClient, TestResponse } from "@cell/cell/testing";
+import { operationsOf, sampleOf } from "@cell/cell/testing/conformance";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { crmDocument } from "./openapi.ts";
 import {
   collectionOf,
   comparable,
@@ -15,9 +16,8 @@ import {
   quiet,
   recordStatements,
   referred,
-} from "./isolation-testing.ts";
-import { crmDocument } from "./openapi.ts";
-import { startCrm, type TestCrm } from "./testing.ts";
+} from "./testing/isolation-world.ts";
+import { startCrm, type TestCrm } from "./testing/test-crm.ts";
 
 const document = await crmDocument();
 const operations = operationsOf(document).filter(({ permission }) => permission !== "cell:admin");

@@ -1,8 +1,8 @@
-import type { TestCell } from "@cell/cell/testing";
+import type { TestCell } from "@cell/cell/testing/test-cell";
 import { describeMalformed } from "@cell/http/testing/malformed";
 import { untilClosed } from "@cell/http/testing/raw";
 import { afterAll, expect, test } from "vitest";
-import { startCrm } from "./testing.ts";
+import { startCrm } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 afterAll(() => cell.stop());

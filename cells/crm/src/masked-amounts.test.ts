@@ -1,8 +1,8 @@
-import { operationsOf } from "@cell/cell/conformance";
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import { operationsOf } from "@cell/cell/testing/conformance";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { crmDocument } from "./openapi.ts";
-import { startCrm } from "./testing.ts";
+import { startCrm } from "./testing/test-crm.ts";
 
 /** All that a caller can have but the permission to read amounts. */
 const blindTo = "amount:read";

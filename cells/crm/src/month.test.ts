@@ -1,7 +1,7 @@
-import type { TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import type { Principal } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startCrm, type TestCrm } from "./testing.ts";
+import { startCrm, type TestCrm } from "./testing/test-crm.ts";
 
 /** The roles as the gateway gives them (`crm.md`, section 4). */
 const roles = {

@@ -1,6 +1,6 @@
-import type { TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startCrm, type TestCrm } from "./testing.ts";
+import { startCrm, type TestCrm } from "./testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;

@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
-import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { auditOf, inspect, startCrm } from "./testing.ts";
+import { auditOf, inspect, startCrm } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 

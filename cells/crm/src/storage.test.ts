@@ -1,7 +1,7 @@
-import { sweepTenant } from "@cell/cell/sweeper";
-import type { TestClient } from "@cell/cell/testing";
+import { sweepTenant } from "@cell/cell/commands/idempotency-sweeper";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, inspect, startCrm, type TestCrm } from "./testing.ts";
+import { auditOf, inspect, startCrm, type TestCrm } from "./testing/test-crm.ts";
 
 let cell: TestCrm;
 /** Another process of the cell, which has no answers in memory. */

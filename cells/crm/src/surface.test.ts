@@ -1,12 +1,12 @@
-import { serveTestCell, type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing";
+import { keyword } from "@cell/cell";
+import { serveTestCell, type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing/test-cell";
 import { createLogger, Outbound } from "@cell/http";
 import { tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { createCrm } from "./app.ts";
-import { keyword } from "./keyword.ts";
 import { createRegistry } from "./registry.ts";
-import { inspect, startCrm, testWebhookKeys } from "./testing.ts";
+import { inspect, startCrm, testWebhookKeys } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;

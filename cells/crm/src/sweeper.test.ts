@@ -1,9 +1,9 @@
-import { sweepTenant } from "@cell/cell/sweeper";
-import type { TestClient } from "@cell/cell/testing";
+import { sweepTenant } from "@cell/cell/commands/idempotency-sweeper";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from "vitest";
-import { inspect, keptResponses, startCrm, type TestCrm } from "./testing.ts";
+import { inspect, startCrm, storedResponses, type TestCrm } from "./testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;
@@ -70,7 +70,7 @@ test("the sweep removes what is older than 24 hours, and nothing else", async ()
   );
   await admin.post("/customers", { body: { name: "young" }, key: "young" });
   expect(await sweepTenant(cell.registry, tenantId)).toBe(1201);
-  expect(await keptResponses(tenantId)).toBe(1);
+  expect(await storedResponses(tenantId)).toBe(1);
 });
 
 test("the sweep passes by a key that a writer holds", async () => {

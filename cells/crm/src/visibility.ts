@@ -3,13 +3,6 @@ import type { TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "./tables.ts";
 
-/** Whose records a caller may see: one owner's, or with null everybody's. */
-export type Visibility = string | null;
-
-export function visibility({ caller }: Pick<RequestContext, "caller">): Visibility {
-  return caller.scope === "own" ? caller.userId : null;
-}
-
 /** Those of some records, deleted ones too, that someone owns by themselves or by their customer. */
 export type OwnedBy = (tenant: TenantDb, ids: readonly string[], ownerId: string) => Promise<string[]>;
 

@@ -1,8 +1,8 @@
 import { type HttpBindings, insufficientScope, type Permission, type Principal, permissions } from "@cell/http";
 import type { Context, MiddlewareHandler } from "hono";
-import { type Access, principalOf } from "../access.ts";
-import { clientAddress } from "../client-address.ts";
-import { readIdentity } from "../identity.ts";
+import { type Access, principalOf } from "../auth/access.ts";
+import { clientAddress } from "../auth/client-address.ts";
+import { readIdentity } from "../auth/request-identity.ts";
 import type { Services } from "../services.ts";
 
 /** What the gateway's own routes find in their context. */

@@ -1,8 +1,8 @@
 import { notFound } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import { docsPage } from "../docs.ts";
 import type { Services } from "../services.ts";
 import { type GatewayEnv, requireOperator } from "./access.ts";
+import { docsPage } from "./docs.ts";
 import { cellSchema, problems, response, security, textResponse } from "./openapi.ts";
 
 const cellListSchema = z

@@ -54,15 +54,15 @@ export class Client {
   }
 
   /** The JSON of a successful answer. Rejects with a CallError. */
-  async json<T>(call: ApiRequest): Promise<T> {
-    const { body } = await this.stream(call);
+  async json<T>(request: ApiRequest): Promise<T> {
+    const { body } = await this.stream(request);
     return (await body.json()) as T;
   }
 
   /** The data of a call through the typed client of the CRM's document. Rejects with a CallError. */
-  async typed<T>(call: (options: TypedOptions) => Promise<TypedResponse<T>>): Promise<T> {
+  async typed<T>(request: (options: TypedOptions) => Promise<TypedResponse<T>>): Promise<T> {
     const client = createClient({ baseUrl: `${this.#gateway}/api/v1/crm` });
-    const { data, error, response } = await call({ client, headers: { "X-Tenant-Id": "", ...this.#headers } });
+    const { data, error, response } = await request({ client, headers: { "X-Tenant-Id": "", ...this.#headers } });
     if (data !== undefined) return data;
     if (!response) throw unreachable(this.#gateway, error as Error);
     const { code, message } = error as Problem;

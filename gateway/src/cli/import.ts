@@ -38,7 +38,7 @@ export async function watchImport(
   options: { errors?: string },
   watch: WatchCommand,
 ): Promise<CommandResult> {
-  return finish(client, await follow(client, await look(client, importId), watch), options.errors);
+  return finish(client, await follow(client, await poll(client, importId), watch), options.errors);
 }
 
 /** The command line that follows an import. */
@@ -75,7 +75,7 @@ function parseFile(file: string, text: string): unknown {
   }
 }
 
-function look(client: Client, importId: string): Promise<ImportReport> {
+function poll(client: Client, importId: string): Promise<ImportReport> {
   return client.typed((options) => importsGet({ ...options, path: { id: importId } }));
 }
 
@@ -96,7 +96,7 @@ async function follow(client: Client, started: ImportReport, watch: WatchCommand
     while (isRunning(report)) {
       progress.show(report);
       await sleep(pollMs);
-      report = await look(client, importId);
+      report = await poll(client, importId);
     }
     progress.show(report);
     return report;

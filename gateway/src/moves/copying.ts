@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import { json as readJson, text } from "node:stream/consumers";
 import type { BringMode, Digest, SequenceState } from "@cell/postgres";
 import { readTransfer } from "@cell/postgres/transfer/read";
-import type { CellClient, PartitionAddress } from "../cells.ts";
+import type { CellClient, PartitionAddress } from "../upstream/cell-client.ts";
 
 /** A tenant on one partition, and the number under which its steps are told. */
 export interface Place {
@@ -33,20 +33,20 @@ export async function step<T = unknown>(
 
 /** Counts and checksums; with `since` the checksums of what came since that snapshot. */
 export function digest(cells: CellClient, place: Place, since?: string): Promise<Digest> {
-  return look(cells, place, since === undefined ? "digest" : `digest?since=${since}`);
+  return inspect(cells, place, since === undefined ? "digest" : `digest?since=${since}`);
 }
 
 /** Which version the tenant's schema has. */
 export async function versionOf(cells: CellClient, place: Place): Promise<number> {
-  return (await look<{ version: number }>(cells, place, "placement")).version;
+  return (await inspect<{ version: number }>(cells, place, "placement")).version;
 }
 
 /** Verifies the audit trail where it is. */
 export function verifyTrail(cells: CellClient, place: Place): Promise<TrailCheck> {
-  return look(cells, place, "trail");
+  return inspect(cells, place, "trail");
 }
 
-async function look<T>(cells: CellClient, { partition, tenantId }: Place, path: string): Promise<T> {
+async function inspect<T>(cells: CellClient, { partition, tenantId }: Place, path: string): Promise<T> {
   return (await readJson(await cells.ask(partition, tenantId, { method: "GET", path }))) as T;
 }
 

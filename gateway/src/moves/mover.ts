@@ -3,8 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@cell/http";
 import { differingTables } from "@cell/postgres/transfer/digest";
 import { notFound, Problem } from "@cell/problem";
-import type { CellClient } from "../cells.ts";
-import type { ControlDb } from "../tables.ts";
+import type { ControlDb } from "../control-plane/tables.ts";
+import type { CellClient } from "../upstream/cell-client.ts";
 import { copyRows, digest, type Place, step, verifyTrail, versionOf } from "./copying.ts";
 import * as moves from "./repository.ts";
 

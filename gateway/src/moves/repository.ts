@@ -1,6 +1,6 @@
 import { type Selectable, sql } from "kysely";
-import type { PartitionAddress } from "../cells.ts";
-import { type ControlDb, type ControlTx, change, type MovesTable, runningStates } from "../tables.ts";
+import { type ControlDb, type ControlTx, change, type MovesTable, runningStates } from "../control-plane/tables.ts";
+import type { PartitionAddress } from "../upstream/cell-client.ts";
 
 export type Move = Selectable<MovesTable>;
 type State = Move["state"];

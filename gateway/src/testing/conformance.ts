@@ -1,9 +1,9 @@
 import { createLogger, requestIdPattern } from "@cell/http";
 import { responseChecker } from "@cell/http/testing/response-checker";
 import { expect } from "vitest";
-import { createApp } from "../app.ts";
+import { createApp } from "../admin/app.ts";
+import { gatewayDocument } from "../admin/document.ts";
 import { readConfig } from "../config.ts";
-import { gatewayDocument } from "../document.ts";
 import { createServices } from "../services.ts";
 import { assertionKeys } from "./cell.ts";
 

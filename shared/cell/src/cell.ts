@@ -2,20 +2,20 @@ import { type AssertionKeys, createHttpMetrics, type HttpMetrics, type Logger, m
 import type { Document, Tag } from "@cell/http/openapi/document";
 import type { Registry, Rows, TenantDb } from "@cell/postgres";
 import { Hono } from "hono";
-import type { AuditDraft } from "./audit.ts";
-import { CellRouter } from "./cell-router.ts";
-import type { Work } from "./command.ts";
-import { docsRoutes } from "./docs.ts";
-import type { CellEnv, Endpoint, EventDefinition, RequestContext, RequestContextOf, RowOf } from "./endpoint.ts";
-import type { CsvFile, FileLimits } from "./files.ts";
-import { Handlers, requestIdOf } from "./handlers.ts";
-import type { CommandResponse } from "./kept-answers.ts";
-import type { ListRunner } from "./listing.ts";
-import type { DescribedEndpoint } from "./openapi.ts";
-import { operationalRoutes, prometheusRoute } from "./operational.ts";
-import type { ListOptions } from "./reveal.ts";
-import { type Register, routesOf } from "./routes.ts";
-import type { SealWitness } from "./seal.ts";
+import type { AuditDraft } from "./audit/entries.ts";
+import type { SealWitness } from "./audit/seal.ts";
+import type { Work } from "./commands/command.ts";
+import type { CommandResponse } from "./commands/idempotency.ts";
+import type { CsvFile, FileLimits } from "./csv/file-limits.ts";
+import { CellRouter } from "./http/cell-router.ts";
+import { type Register, routesOf } from "./http/cell-routes.ts";
+import { docsRoutes } from "./http/docs.ts";
+import type { CellEnv, Endpoint, EventDefinition, RequestContext, RequestContextOf, RowOf } from "./http/endpoint.ts";
+import { Handlers, requestIdOf } from "./http/handlers.ts";
+import type { DescribedEndpoint } from "./http/openapi.ts";
+import { operationalRoutes, prometheusRoute } from "./http/operational-routes.ts";
+import type { ListOptions } from "./lists/list-response.ts";
+import type { ListRunner } from "./lists/lists.ts";
 
 export interface CellOptions {
   /** Names the cell in assertions, metrics and its registry's schema. */
@@ -125,7 +125,7 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
   for (const slice of slices) slice(cell);
 
   async function document(): Promise<Document> {
-    const { documentOf } = await import("./openapi.ts");
+    const { documentOf } = await import("./http/openapi.ts");
     const { title, version, description, name, tags, exampleValues = {} } = options;
     return documentOf(endpoints, events, { title, version, description, tags, exampleValues, servers: [npmStart(name)] });
   }

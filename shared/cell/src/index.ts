@@ -9,14 +9,26 @@ export {
   auditedValue,
   diff,
   type FieldChange,
-} from "./audit.ts";
-export { type Background, repeat } from "./background.ts";
-export { canonicalJson, inStoredOrder } from "./body.ts";
+} from "./audit/entries.ts";
+export { maskedEntry } from "./audit/masked-entry.ts";
+export { auditLogRoutes } from "./audit/routes.ts";
+export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./audit/seal.ts";
+export { SealLog } from "./audit/seal-log.ts";
+export { Sealer } from "./audit/sealer.ts";
+export { type Break, breakReasons, type Verification, verifyTrail } from "./audit/verify.ts";
+export { type Buckets, cachedBuckets } from "./cache/partitioned-aggregates.ts";
+export { cachedQuery } from "./cache/query-cache.ts";
 export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./calendar.ts";
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
-export { applyPatch } from "./changed.ts";
-export type { Outcome } from "./command.ts";
-export { type Condition, equals, not } from "./conditions.ts";
+export { applyPatch } from "./commands/apply-patch.ts";
+export { canonicalJson, inStoredOrder } from "./commands/canonical-json.ts";
+export type { Outcome } from "./commands/command.ts";
+export { type CommandResponse, retentionMs } from "./commands/idempotency.ts";
+export { startSweeper } from "./commands/idempotency-sweeper.ts";
+export { requireVersion } from "./commands/optimistic-lock.ts";
+export { csvLine, plainCell, splitList, unguard } from "./csv/csv.ts";
+export { exportRoutes } from "./csv/export-routes.ts";
+export { type CsvFile, type FileLimits, fileLimits } from "./csv/file-limits.ts";
 export {
   type Endpoint,
   type EndpointExample,
@@ -26,23 +38,17 @@ export {
   type RecordVisibility,
   type RequestContext,
   type RequestContextOf,
-} from "./endpoint.ts";
-export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./fields.ts";
-export { type CsvFile, type FileLimits, fileLimits } from "./files.ts";
-export { maskedFilter, maskedKeyword } from "./filter-masking.ts";
-export { compactPhone, folded, foldedColumn, foldMigration, phoneColumn } from "./fold.ts";
-export { type CommandResponse, retentionMs } from "./kept-answers.ts";
-export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField } from "./list-fields.ts";
-export { booleanParam, intParam } from "./list-parameters.ts";
-export {
-  type ListDefinition,
-  type ListQuery,
-  type ListRequest,
-  ListRunner,
-  likePattern,
-  listQuery,
-  listResponse,
-} from "./listing.ts";
+} from "./http/endpoint.ts";
+export { type Condition, equals, not } from "./lists/conditions.ts";
+export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField } from "./lists/field-types.ts";
+export { maskedFilter, maskedKeyword } from "./lists/filter-masking.ts";
+export { compactPhone, folded, foldedColumn, foldMigration, phoneColumn } from "./lists/fold.ts";
+export { keyword } from "./lists/keyword.ts";
+export { booleanParam, intParam } from "./lists/list-parameters.ts";
+export { type ListOptions, listPage, type Revealed, revealDrafts, revealedBy } from "./lists/list-response.ts";
+export { type ListDefinition, type ListQuery, type ListRequest, ListRunner, likePattern, listQuery, listResponse } from "./lists/lists.ts";
+export { aggregateStoreMigration, cellMigration, sharedResponsesMigration } from "./migrations.ts";
+export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
 export {
   amountFigure,
   type FieldAccess,
@@ -54,19 +60,18 @@ export {
   type SensitiveKind,
   sensitive,
   withoutMasked,
-} from "./masking.ts";
-export { aggregateStoreMigration, cellMigration, sharedAnswersMigration } from "./migrations.ts";
-export { currencyCode, currencyCodes, formatMoney, minorUnit, money } from "./money.ts";
-export { HardeningMonitor } from "./open-doors.ts";
-export { cachedQuery } from "./remembered.ts";
-export { type Buckets, cachedBuckets } from "./remembered-parts.ts";
-export { fileResponse, listOf, type Presenter, type Resource, report, resource, resources, response } from "./resource.ts";
-export { type ListOptions, listPage, type Revealed, revealDrafts, revealedBy } from "./reveal.ts";
-export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./seal.ts";
-export { SealLog } from "./seal-log.ts";
-export { Sealer } from "./sealer.ts";
-export { type Conventions, conventionsOf, defaultConventions, type StoredSettings, settingsChanged, settingsOf } from "./settings.ts";
-export { singleFlight } from "./single-flight.ts";
-export { startSweeper } from "./sweeper.ts";
-export { type Break, breakReasons, type Verification, verifyTrail } from "./verify.ts";
-export { requireVersion } from "./version.ts";
+} from "./schema/masking.ts";
+export { currencyCode, currencyCodes, formatMoney, minorUnit, money } from "./schema/money.ts";
+export { fileResponse, listOf, type Presenter, type Resource, report, resource, resources, response } from "./schema/resource.ts";
+export { type Visibility, visibility } from "./schema/visibility.ts";
+export {
+  type Conventions,
+  conventionsOf,
+  defaultConventions,
+  type StoredSettings,
+  settingsChanged,
+  settingsOf,
+} from "./settings/stored.ts";
+export { HardeningMonitor } from "./workers/hardening-monitor.ts";
+export { type Background, repeat } from "./workers/repeat.ts";
+export { singleFlight } from "./workers/single-flight.ts";

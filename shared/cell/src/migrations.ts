@@ -40,7 +40,7 @@ export const cellMigration: TenantMigration = {
 };
 
 /** Answers of requests that changed nothing, each once: beside the request ids stand references. */
-export const sharedAnswersMigration: TenantMigration = {
+export const sharedResponsesMigration: TenantMigration = {
   name: "0020_shared_answers",
   sql: [
     `create table "$tenant".shared_answers (digest bytea primary key, body text not null, created_at timestamptz not null)`,

@@ -43,8 +43,8 @@ function repeatedIn(value: Written, path: string[] = []): string | undefined {
 }
 
 function firstOf(looks: (() => string | undefined)[]): string | undefined {
-  for (const look of looks) {
-    const found = look();
+  for (const inspect of looks) {
+    const found = inspect();
     if (found !== undefined) return found;
   }
   return undefined;

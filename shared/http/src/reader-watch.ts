@@ -7,7 +7,7 @@ export interface ReaderRate {
 }
 
 /** How often in a window it is looked whether the window has passed. */
-const looksPerWindow = 10;
+const samplesPerWindow = 10;
 
 /** Cuts off a reader that takes too little: what is read for it holds a database connection. */
 export class ReaderWatch {
@@ -22,7 +22,7 @@ export class ReaderWatch {
   constructor(outgoing: ServerResponse, rate: ReaderRate) {
     this.#outgoing = outgoing;
     this.#rate = rate;
-    this.#timer = setInterval(() => this.#look(), Math.max(1, rate.windowMs / looksPerWindow)).unref();
+    this.#timer = setInterval(() => this.#inspect(), Math.max(1, rate.windowMs / samplesPerWindow)).unref();
   }
 
   /** Resolves as `taken` does, which stands for so many bytes that the reader takes. */
@@ -38,7 +38,7 @@ export class ReaderWatch {
     clearInterval(this.#timer);
   }
 
-  #look(): void {
+  #inspect(): void {
     const { bytesPerSecond, windowMs } = this.#rate;
     const now = performance.now();
     if (this.#sinceMs !== undefined) {

@@ -20,8 +20,8 @@ let server: Server | undefined;
 afterEach(() => server?.stop());
 
 /** The head of an answer; its body is left to the test. */
-async function get(answer: (outgoing: HttpBindings["outgoing"]) => Promise<Response>, method = "GET"): Promise<IncomingMessage> {
-  server = await serve({ ...options, fetch: (_, { outgoing }) => answer(outgoing) });
+async function get(received: (outgoing: HttpBindings["outgoing"]) => Promise<Response>, method = "GET"): Promise<IncomingMessage> {
+  server = await serve({ ...options, fetch: (_, { outgoing }) => received(outgoing) });
   const sent = request(server.url, { method, agent: false });
   sent.end();
   const [response] = (await once(sent, "response")) as [IncomingMessage];

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import pg from "pg";
-import { withLogin } from "./connection.ts";
+import { withLogin } from "./pool/connection.ts";
 
 const script = new URL("../../../deploy/postgres/bootstrap.sql", import.meta.url);
 

@@ -1,6 +1,6 @@
 import { CamelCasePlugin, Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
-import { typeParsers } from "./parsing.ts";
+import { typeParsers } from "./driver/parsing.ts";
 import { requireServedVersion } from "./versions.ts";
 
 export interface ControlOptions {

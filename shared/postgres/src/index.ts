@@ -1,10 +1,14 @@
-export { hardeningMigration, unrevokedFunctions } from "./closed-doors.ts";
-export { type Login, withLogin } from "./connection.ts";
-export { type ConnectionOptions, TenantPool } from "./connections.ts";
 export { type ControlOptions, inTransaction, migrateSchema, openKysely, openPool, type SchemaMigration } from "./control.ts";
-export { arrayText } from "./copy.ts";
+export { arrayText } from "./driver/copy.ts";
+export type { RawRow } from "./driver/message-reader.ts";
+export { isoTime } from "./driver/parsing.ts";
+export { type RowDescription, Rows } from "./driver/rows.ts";
+export { hardeningMigration, unrevokedFunctions } from "./hardening.ts";
+export { columnOf, field, fieldsOf, recordsOf } from "./json-recordset.ts";
 export type { TenantLogins } from "./logins.ts";
-export { isoTime } from "./parsing.ts";
+export { type Login, withLogin } from "./pool/connection.ts";
+export { KeyedSemaphore } from "./pool/semaphore.ts";
+export { type ConnectionOptions, TenantPool } from "./pool/tenant-pool.ts";
 export { databaseProblem, failedExpectation, isConnectionLoss, isDenied, isRetryable, violatedConstraint } from "./problems.ts";
 export {
   type MigrationQuery,
@@ -15,8 +19,6 @@ export {
   type TenantMigration,
   type TenantRow,
 } from "./registry.ts";
-export { type RowDescription, Rows } from "./rows.ts";
-export { KeyedSemaphore } from "./semaphore.ts";
 export type { NewRows, TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
 export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
 export { assertCurrent, assertServed, schemaOf, Tenant, type TenantState, tenantLogin } from "./tenants.ts";
@@ -27,5 +29,4 @@ export { readTransfer, type TransferPiece } from "./transfer/read.ts";
 export { type BringMode, loadModes } from "./transfer/rows.ts";
 export type { SequenceState } from "./transfer/tables.ts";
 export { requireServedVersion, UnusableDatabase } from "./versions.ts";
-export type { RawRow } from "./wire.ts";
 export type { AuditEntry, Change, Claim, StoredResponse } from "./write.ts";

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { hardeningMigration } from "./closed-doors.ts";
 import { migrateSchema } from "./control.ts";
+import { hardeningMigration } from "./hardening.ts";
 import { placementMigration, Registry, registryMigrations } from "./registry.ts";
 import { type Parameters, statement, tenantTables } from "./statement.ts";
 import "./testing/global-setup.ts";

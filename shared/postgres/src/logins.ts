@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type pg from "pg";
-import type { Access, Login } from "./connection.ts";
+import type { Access, Login } from "./pool/connection.ts";
 import { tenantAccess, tenantLogin } from "./tenants.ts";
 
 /** Whether each tenant's statements run on a login of its own, or all of them on one. */

@@ -1,11 +1,11 @@
 import { notFound } from "@cell/problem";
 import { LRUCache } from "lru-cache";
 import pg from "pg";
-import { unrevokedFunctions } from "./closed-doors.ts";
-import { type ConnectionOptions, TenantPool } from "./connections.ts";
 import { inTransaction, openPool, type SchemaMigration } from "./control.ts";
+import { typeParsers } from "./driver/parsing.ts";
+import { unrevokedFunctions } from "./hardening.ts";
 import { Logins, type TenantLogins } from "./logins.ts";
-import { typeParsers } from "./parsing.ts";
+import { type ConnectionOptions, TenantPool } from "./pool/tenant-pool.ts";
 import { isConnectionLoss } from "./problems.ts";
 import { schemaOf, Tenant, type TenantState } from "./tenants.ts";
 import { requireServedVersion, UnusableDatabase } from "./versions.ts";

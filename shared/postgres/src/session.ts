@@ -1,8 +1,8 @@
-import type { Lease } from "./connections.ts";
-import { CopyIn, copyLine } from "./copy.ts";
-import type { Query } from "./prepared.ts";
+import { CopyIn, copyLine } from "./driver/copy.ts";
+import type { Query } from "./driver/prepared.ts";
+import type { Rows } from "./driver/rows.ts";
+import type { Lease } from "./pool/tenant-pool.ts";
 import { isConnectionLoss, tooLong, violatedConstraint } from "./problems.ts";
-import type { Rows } from "./rows.ts";
 import { bind, type CompiledStatement, type Statement, statement } from "./statement.ts";
 import {
   type AuditEntry,
@@ -79,7 +79,7 @@ export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: Stor
 /** Sends one query on whatever connection the session reads from. */
 export type Send = (query: Query) => Promise<Rows>;
 
-const keptResponse = statement(buildStored);
+const storedResponse = statement(buildStored);
 const lockKey = "select pg_try_advisory_xact_lock($1::bigint) as locked";
 
 /** A text that is the same for every tenant. */
@@ -220,7 +220,7 @@ export class WriteSession extends Session {
 
   /** The answer kept under a key, if one is. */
   findStoredResponse(key: Buffer): Promise<StoredResponse | undefined> {
-    return this.first(keptResponse, { key });
+    return this.first(storedResponse, { key });
   }
 
   /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key runs. */

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { withLogin } from "./connection.ts";
 import { migrateSchema } from "./control.ts";
+import { withLogin } from "./pool/connection.ts";
 import { placementMigration, Registry, registryMigrations } from "./registry.ts";
 import { type Parameters, statement, tenantTables } from "./statement.ts";
 import { tenantLogin } from "./tenants.ts";

@@ -3,17 +3,17 @@ import { Problem, unavailable } from "@cell/problem";
 import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import Cursor from "pg-cursor";
-import type { Access, Login } from "./connection.ts";
-import type { TenantPool } from "./connections.ts";
-import { CopyOut, withLiterals } from "./copy.ts";
-import type { Query } from "./prepared.ts";
+import { CopyOut, withLiterals } from "./driver/copy.ts";
+import type { Query } from "./driver/prepared.ts";
+import { columnOf, readBatch, rowDescriptionOf, toObjects } from "./driver/rows.ts";
+import type { Access, Login } from "./pool/connection.ts";
+import type { TenantPool } from "./pool/tenant-pool.ts";
 import { databaseProblem } from "./problems.ts";
-import { columnOf, readBatch, rowDescriptionOf, toObjects } from "./rows.ts";
 import { type Send, Session, type TenantDb, WriteSession } from "./session.ts";
 import { bind, type CompiledStatement, type Statement, statement, textFor } from "./statement.ts";
-import { buildDeleteKept } from "./write.ts";
+import { buildDeleteStored } from "./write.ts";
 
-const deleteStored = statement(buildDeleteKept);
+const deleteStored = statement(buildDeleteStored);
 
 /** Statements' texts by their names, over all tenants: some 30 MB. */
 const texts = new LRUCache<string, string>({ max: 20_000 });

@@ -12,7 +12,7 @@ import {
   ValuesNode,
   WhereNode,
 } from "kysely";
-import { copyLine } from "./copy.ts";
+import { copyLine } from "./driver/copy.ts";
 import { type CompiledStatement, compileNode, nodeOf, Parameter, type Parameters, type Statement, tenantTables } from "./statement.ts";
 
 /** What a write leaves beside its change: who did what to which record. One row of the tenant's `audit_logs`. */
@@ -126,7 +126,7 @@ const buildClaim = (p: Parameters<Claim & { lock: string }>) =>
 export const buildStored = (p: Parameters<{ key: Buffer }>) =>
   ledger.selectFrom("idempotencyKeys").select(["fingerprint", "status", "body", "resourceId", "createdAt"]).where("key", "=", p.key);
 
-export const buildDeleteKept = (p: Parameters<{ key: Buffer }>) => ledger.deleteFrom("idempotencyKeys").where("key", "=", p.key);
+export const buildDeleteStored = (p: Parameters<{ key: Buffer }>) => ledger.deleteFrom("idempotencyKeys").where("key", "=", p.key);
 
 /** Any number of entries travels as one parameter, so that the text stays the same. */
 const buildAudit = (p: Parameters<{ entries: string }>) =>

@@ -1,9 +1,9 @@
-import type { TestClient } from "@cell/cell/testing";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf, tenantLogin } from "@cell/postgres";
 import { parse } from "csv-parse/sync";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { inspect, startCrm, type TestCrm, testLoginSecret } from "../testing.ts";
+import { inspect, startCrm, type TestCrm, testLoginSecret } from "../testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;

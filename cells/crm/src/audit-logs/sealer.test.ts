@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parsePublicKeys, parseSealKeys, Sealer, SealLog, verifyTrail } from "@cell/cell";
-import type { TestClient } from "@cell/cell/testing";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { createLogger } from "@cell/http";
 import { schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { inspect, isFinished, sealPublicKey, startCrm, type TestCrm } from "../testing.ts";
+import { inspect, isFinished, sealPublicKey, startCrm, type TestCrm } from "../testing/test-crm.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cell-crm-seals-"));
 const sealLog = join(folder, "seals.jsonl");

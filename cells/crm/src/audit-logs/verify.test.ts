@@ -2,13 +2,13 @@ import { hash } from "node:crypto";
 import { request } from "node:http";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { verifyTrail } from "@cell/cell";
-import type { TestClient } from "@cell/cell/testing";
-import { TrailReader } from "@cell/cell/trail-reader";
+import { TrailReader } from "@cell/cell/audit/trail-reader";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { inspect, startCrm, type TestCrm } from "../testing.ts";
+import { inspect, startCrm, type TestCrm } from "../testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;
@@ -237,7 +237,7 @@ describe("a long trail", () => {
     try {
       await client.query("begin");
       await client.query(`lock table "${schemaOf(tenantId)}".audit_logs in access exclusive mode`);
-      const answer = await new Promise<{ status: number | undefined; text: Promise<string> }>((resolve, reject) => {
+      const received = await new Promise<{ status: number | undefined; text: Promise<string> }>((resolve, reject) => {
         const sent = request(`${cell.url}/audit-logs/verify`, { headers: admin.headers() }, (response) => {
           const text = (async () => {
             const pieces: Buffer[] = [];
@@ -249,9 +249,9 @@ describe("a long trail", () => {
         sent.on("error", reject);
         sent.end();
       });
-      expect(answer.status).toBe(200);
+      expect(received.status).toBe(200);
       await client.query("rollback");
-      const text = await answer.text;
+      const text = await received.text;
       expect(text).toMatch(/^ +\{/);
       expect(JSON.parse(text)).toMatchObject({ ok: true, checked: 1 });
     } finally {

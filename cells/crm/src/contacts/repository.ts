@@ -1,12 +1,11 @@
-import { ListRunner } from "@cell/cell";
+import { keyword, ListRunner, type Visibility } from "@cell/cell";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
-import type { CustomerMove } from "../customers/children.ts";
+import type { CustomerMove } from "../customers/merge-participants.ts";
 import { storedLive } from "../customers/repository.ts";
-import { keyword } from "../keyword.ts";
 import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
-import { atCustomerOf, type Visibility } from "../visibility.ts";
+import { atCustomerOf } from "../visibility.ts";
 import { type Contact, contact } from "./schema.ts";
 
 const columns = [

@@ -10,12 +10,13 @@ import {
   listQuery,
   listResponse,
   requireVersion,
+  visibility,
   withoutMasked,
 } from "@cell/cell";
 import { notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import * as customers from "../customers/repository.ts";
-import { recordVisibility, visibility } from "../visibility.ts";
+import { recordVisibility } from "../visibility.ts";
 import { newContact } from "./domain.ts";
 import * as contacts from "./repository.ts";
 import { type Contact, contact, contactDeleted, contactInput, contactPatch } from "./schema.ts";

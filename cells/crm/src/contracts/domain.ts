@@ -16,7 +16,7 @@ export type WrittenContract = Omit<Contract, keyof Computed | "receivedAmount">;
 export const owingNothing: readonly ContractStatus[] = ["draft", "void"];
 
 /** A contract with what follows from its amount, its status and what was received. */
-export function settled<Row extends Pick<Contract, "amount" | "receivedAmount" | "status">>(row: Row): Row & Computed {
+export function settledContract<Row extends Pick<Contract, "amount" | "receivedAmount" | "status">>(row: Row): Row & Computed {
   const [amount, received] = [new Big(row.amount), new Big(row.receivedAmount)];
   const overpaid = received.gt(amount);
   return {
@@ -52,7 +52,7 @@ export function newContract(
     version: 1,
   };
   checkDates(made);
-  return settled(made);
+  return settledContract(made);
 }
 
 /** A change with its dates as instants. */

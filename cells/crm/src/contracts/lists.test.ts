@@ -1,6 +1,6 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { byCurrency, startCrm } from "../testing.ts";
+import { byCurrency, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let own: TestClient;

@@ -1,12 +1,11 @@
-import { type Condition, currencyCodes, type ListRequest, ListRunner } from "@cell/cell";
+import { type Condition, currencyCodes, keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
-import type { CustomerMove } from "../customers/children.ts";
+import type { CustomerMove } from "../customers/merge-participants.ts";
 import { storedKey, storedLive } from "../customers/repository.ts";
-import { keyword } from "../keyword.ts";
 import { db } from "../tables.ts";
-import { atCustomerOf, type Visibility } from "../visibility.ts";
+import { atCustomerOf } from "../visibility.ts";
 import { owingNothing, type WrittenContract } from "./domain.ts";
 import { type Contract, contract, contractStatuses } from "./schema.ts";
 

@@ -13,6 +13,8 @@ import {
   type RequestContextOf,
   requireVersion,
   settingsOf,
+  type Visibility,
+  visibility,
   withoutMasked,
 } from "@cell/cell";
 import type { TenantDb, TenantTx } from "@cell/postgres";
@@ -24,8 +26,8 @@ import * as customers from "../customers/repository.ts";
 import * as opportunities from "../opportunities/repository.ts";
 import { effective } from "../settings/domain.ts";
 import { presentTotals, totalsResponse } from "../totals.ts";
-import { namedId, recordVisibility, type Visibility, visibility } from "../visibility.ts";
-import { checkChange, checkOverpaid, datedIn, generatedNumber, newContract, settled, written } from "./domain.ts";
+import { namedId, recordVisibility } from "../visibility.ts";
+import { checkChange, checkOverpaid, datedIn, generatedNumber, newContract, settledContract, written } from "./domain.ts";
 import * as contracts from "./repository.ts";
 import { type Contract, contract, contractDeleted, contractInput, contractPatch, contractStatuses, contractTotal } from "./schema.ts";
 
@@ -170,7 +172,7 @@ async function change(context: RequestContextOf<typeof changeContract>, tx: Tena
   return {
     changes: [contracts.update(tx, written(next), current.version)] as const,
     audit: [audited("update", contract, written(current), written(next))] as const,
-    body: settled(next),
+    body: settledContract(next),
     conflicts: numberConflict(context, next.number),
   };
 }

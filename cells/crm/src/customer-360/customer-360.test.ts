@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing";
+import { type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing/test-cell";
 import { verifyAssertion } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { byCurrency, startCrm } from "../testing.ts";
+import { byCurrency, startCrm } from "../testing/test-crm.ts";
 
 /** The messaging cell, as its document says it answers; or one that hangs. */
 let responses: "conversations" | "nothing" | "nonsense" | "forbidden" = "conversations";

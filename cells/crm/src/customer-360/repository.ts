@@ -1,7 +1,7 @@
+import type { Visibility } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import type { Tables } from "../tables.ts";
-import type { Visibility } from "../visibility.ts";
 import type { TimelineItem } from "./schema.ts";
 
 interface TrailTables extends Tables {

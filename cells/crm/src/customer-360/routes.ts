@@ -1,11 +1,10 @@
-import { type Cell, endpoint, idParams, type RequestContext, settingsOf } from "@cell/cell";
+import { type Cell, endpoint, idParams, type RequestContext, settingsOf, visibility } from "@cell/cell";
 import { badField } from "@cell/problem";
 import { z } from "zod";
 import * as contacts from "../contacts/repository.ts";
 import * as customers from "../customers/repository.ts";
 import * as payments from "../payments/repository.ts";
 import { effective } from "../settings/domain.ts";
-import { visibility } from "../visibility.ts";
 import type { ReadConversations } from "./messaging.ts";
 import { customer360, type SectionName, sectionNames } from "./schema.ts";
 import { sensitive, View } from "./view.ts";

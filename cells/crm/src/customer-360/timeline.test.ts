@@ -1,7 +1,7 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import type { Permission } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { auditOf, startCrm } from "../testing.ts";
+import { auditOf, startCrm } from "../testing/test-crm.ts";
 
 interface Item {
   type: string;

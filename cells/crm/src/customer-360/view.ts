@@ -4,6 +4,7 @@ import {
   equals,
   fieldAccess,
   type ListRunner,
+  maskedEntry,
   type Presenter,
   type Resource,
   type Revealed,
@@ -11,13 +12,13 @@ import {
   revealDrafts,
   revealedBy,
   type SensitiveKind,
+  visibility,
 } from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import Big from "big.js";
 import { sql } from "kysely";
 import { z } from "zod";
-import { maskedEntry } from "../audit-logs/domain.ts";
 import { contact } from "../contacts/schema.ts";
 import * as contracts from "../contracts/repository.ts";
 import { contract } from "../contracts/schema.ts";
@@ -26,9 +27,8 @@ import { lists as opportunities } from "../opportunities/lists.ts";
 import { opportunity } from "../opportunities/schema.ts";
 import * as payments from "../payments/repository.ts";
 import { payment } from "../payments/schema.ts";
-import { basisOf, byCurrency, type Exchange, plainAmounts, type Sums } from "../reports/money.ts";
+import { basisOf, byCurrency, type CurrencyConverter, plainAmounts, type Sums } from "../reports/money.ts";
 import { db } from "../tables.ts";
-import { visibility } from "../visibility.ts";
 import type { ReadConversations } from "./messaging.ts";
 import * as repository from "./repository.ts";
 import type { ViewContext } from "./routes.ts";
@@ -42,16 +42,16 @@ export const sensitive: Readonly<Record<string, SensitiveKind>> = Object.assign(
 
 /** The sections of one customer, as one caller may see them. */
 export class View {
-  readonly #call: ViewContext;
+  readonly #context: ViewContext;
   readonly #tenant: TenantDb;
-  readonly #exchange: Exchange;
+  readonly #converter: CurrencyConverter;
   readonly #reveal: Revealed;
   readonly warnings: { section: SectionName; code: string }[] = [];
   /** The entries of the records whose fields were shown in the clear on request. */
   readonly revealed: AuditDraft[] = [];
 
   /** What the customer's opportunities come to, by currency and status. */
-  readonly #pipeline = once(async () =>
+  readonly #pipeline = memoized(async () =>
     opportunities.aggregate(this.#tenant, await this.#request(opportunities), "by currency and status", (matches) =>
       db
         .selectFrom(matches)
@@ -67,17 +67,17 @@ export class View {
     ),
   );
   /** The timeline's first page. */
-  readonly #newest = once(() => this.#timeline(undefined));
+  readonly #newest = memoized(() => this.#timeline(undefined));
 
-  constructor(call: ViewContext, tenant: TenantDb, exchange: Exchange) {
-    this.#call = call;
+  constructor(context: ViewContext, tenant: TenantDb, converter: CurrencyConverter) {
+    this.#context = context;
     this.#tenant = tenant;
-    this.#exchange = exchange;
-    this.#reveal = revealedBy(call.query.reveal, sensitive, call.caller);
+    this.#converter = converter;
+    this.#reveal = revealedBy(context.query.reveal, sensitive, context.caller);
   }
 
   customer(found: Customer) {
-    const { clear } = fieldAccess(this.#call.caller, "detail");
+    const { clear } = fieldAccess(this.#context.caller, "detail");
     const cleared = { clear, revealed: this.#reveal.fields };
     this.#audit(customer, [found], clear);
     return customer.present(found, cleared, this.#tenant.tenantId);
@@ -88,12 +88,12 @@ export class View {
     const { resource } = lists.definition;
     const page = await lists.page(this.#tenant, await this.#request(lists), { pageSize: 10, total: "exact", cursor: "" });
     const rows = page.rows.objects();
-    const cleared = fieldAccess(this.#call.caller, "list", this.#reveal.fields);
+    const cleared = fieldAccess(this.#context.caller, "list", this.#reveal.fields);
     this.#audit(resource, rows, cleared.clear);
     return {
       total: page.total,
       items: rows.map((row) => resource.present(row, cleared, this.#tenant.tenantId)),
-      href: `/api/v1/crm${path}?customerId=${this.#call.params.id}`,
+      href: `/api/v1/crm${path}?customerId=${this.#context.params.id}`,
     };
   }
 
@@ -142,14 +142,14 @@ export class View {
     const last = items.length > 10 ? page.at(-1) : undefined;
     return {
       items: page.map((item) => this.#item(item)),
-      nextCursor: last ? Buffer.from(JSON.stringify([this.#call.params.id, last.at, last.id])).toString("base64url") : null,
+      nextCursor: last ? Buffer.from(JSON.stringify([this.#context.params.id, last.at, last.id])).toString("base64url") : null,
     };
   }
 
   async conversations(readConversations: ReadConversations) {
-    const { id } = this.#call.params;
+    const { id } = this.#context.params;
     try {
-      const read = await readConversations(this.#call, id);
+      const read = await readConversations(this.#context, id);
       if (read === "forbidden") return { forbidden: true };
       return { total: read.total, items: read.data, href: `/api/v1/messaging/conversations?customerId=${id}` };
     } catch {
@@ -176,24 +176,24 @@ export class View {
   }
 
   #request<Row extends object>(lists: ListRunner<Row>, ...more: Condition[]) {
-    return lists.resolve(this.#call.tenant, {}, this.#call.caller, [equals("customerId", this.#call.params.id), ...more]);
+    return lists.resolve(this.#context.tenant, {}, this.#context.caller, [equals("customerId", this.#context.params.id), ...more]);
   }
 
   #timeline(before: repository.TimelinePosition | undefined) {
-    return repository.timeline(this.#tenant, this.#call.params.id, visibility(this.#call), before);
+    return repository.timeline(this.#tenant, this.#context.params.id, visibility(this.#context), before);
   }
 
   /** An item as the caller may see it: its changes masked as in a list, where a request came from for who reads the trail. */
   #item({ requestId, ip, userAgent, ...item }: TimelineItem) {
-    const shown = maskedEntry(item, resources.get(item.resourceType), fieldAccess(this.#call.caller, "list", this.#reveal.fields));
-    return this.#call.caller.permissions.includes("audit:read") ? { ...shown, requestId, ip, userAgent } : shown;
+    const shown = maskedEntry(item, resources.get(item.resourceType), fieldAccess(this.#context.caller, "list", this.#reveal.fields));
+    return this.#context.caller.permissions.includes("audit:read") ? { ...shown, requestId, ip, userAgent } : shown;
   }
 
   /** Plain amounts and those by currency: sums are masked as in the detail. */
   #sums<Row extends object>(of: Presenter<Row>, rows: readonly Sums[], names: readonly string[]): object {
-    const basis = basisOf(rows, this.#exchange);
+    const basis = basisOf(rows, this.#converter);
     const amounts = { ...plainAmounts(rows, names, basis), currency: basis.currency, byCurrency: byCurrency(rows, names) };
-    return of.present(amounts as unknown as Row, fieldAccess(this.#call.caller, "detail"), this.#tenant.tenantId);
+    return of.present(amounts as unknown as Row, fieldAccess(this.#context.caller, "detail"), this.#tenant.tenantId);
   }
 
   /** Notes whose personal data are shown on request, beyond what the caller sees anyway. */
@@ -206,10 +206,10 @@ export class View {
   }
 
   #position(): repository.TimelinePosition | undefined {
-    const { timelineCursor } = this.#call.query;
+    const { timelineCursor } = this.#context.query;
     if (timelineCursor === undefined) return undefined;
     const parsed = z
-      .tuple([z.literal(this.#call.params.id), z.iso.datetime(), z.string().max(100)])
+      .tuple([z.literal(this.#context.params.id), z.iso.datetime(), z.string().max(100)])
       .safeParse(parsedCursor(timelineCursor));
     if (!parsed.success) throw badField("timelineCursor", "INVALID_FORMAT", "does not belong to this customer's timeline");
     const [, at, id] = parsed.data;
@@ -218,7 +218,7 @@ export class View {
 }
 
 /** Reads when it is first asked, and once: two sections speak of the same figures. */
-function once<T>(read: () => Promise<T>): () => Promise<T> {
+function memoized<T>(read: () => Promise<T>): () => Promise<T> {
   let reading: Promise<T> | undefined;
   return () => {
     reading ??= read();

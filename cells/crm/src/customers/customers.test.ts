@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, keptResponses, startCrm } from "../testing.ts";
+import { auditOf, startCrm, storedResponses } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -118,13 +118,13 @@ describe("creating a customer", () => {
   });
 
   test("thirty-two creates of one name under different keys leave one", async () => {
-    const before = await keptResponses(tenantId);
+    const before = await storedResponses(tenantId);
     const responses = await Promise.all(
       Array.from({ length: 32 }, (_, index) => admin.post("/customers", { body: { name: "One of many" }, key: `many-${index}` })),
     );
     expect(responses.filter((response) => response.status === 201)).toHaveLength(1);
     expect(responses.filter((response) => response.body.code === "DUPLICATE_NAME")).toHaveLength(31);
-    expect(await keptResponses(tenantId)).toBe(before + 1);
+    expect(await storedResponses(tenantId)).toBe(before + 1);
   });
 
   test("the same key on another path, by another caller or in another tenant is another request", async () => {
@@ -144,9 +144,9 @@ describe("creating a customer", () => {
     const request = { body: { name: "No key of mine" }, headers: { "x-request-id": "made-by-gateway" } };
     // The assertion binds the id: one that was signed for another id is refused.
     expect((await admin.post("/customers", request)).status).toBe(401);
-    const before = await keptResponses(tenantId);
+    const before = await storedResponses(tenantId);
     await admin.post("/customers", { body: { name: "Without a key" } });
-    expect(await keptResponses(tenantId)).toBe(before);
+    expect(await storedResponses(tenantId)).toBe(before);
   });
 
   test("Idempotency-Key wins over X-Request-ID; a malformed one is refused", async () => {

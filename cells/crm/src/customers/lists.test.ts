@@ -1,6 +1,6 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, startCrm } from "../testing.ts";
+import { auditOf, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;

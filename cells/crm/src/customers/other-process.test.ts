@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import pg from "pg";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { keptResponses, startCrm } from "../testing.ts";
+import { startCrm, storedResponses } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -37,7 +37,7 @@ test("while another process carries out the first request, a repeat is told IN_P
   expect((await admin.post("/customers", { body: { name: "Not behind it" } })).status).toBe(201);
   const refused = await waiting;
   expect([refused.status, refused.body.details, refused.headers.get("retry-after")]).toEqual([409, { reason: "IN_PROGRESS" }, "1"]);
-  expect(await keptResponses(tenantId)).toBe(0);
+  expect(await storedResponses(tenantId)).toBe(0);
   await other.query("rollback");
   expect((await admin.post("/customers", { body, key: "elsewhere" })).status).toBe(201);
 });

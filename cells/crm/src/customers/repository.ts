@@ -1,11 +1,10 @@
-import { ListRunner } from "@cell/cell";
+import type { Visibility } from "@cell/cell";
+import { keyword, ListRunner } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { keyword } from "../keyword.ts";
 import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
-import type { Visibility } from "../visibility.ts";
 import { type Customer, customer, customerStatuses } from "./schema.ts";
 
 export const columns = [

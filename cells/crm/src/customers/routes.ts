@@ -11,15 +11,16 @@ import {
   type RequestContext,
   type RequestContextOf,
   requireVersion,
+  visibility,
   withoutMasked,
 } from "@cell/cell";
 import type { TenantDb, TenantTx } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
-import { namedId, recordVisibility, visibility } from "../visibility.ts";
-import { ownedBy } from "./bulk.ts";
-import type { ReassignOnMerge } from "./children.ts";
+import { namedId, recordVisibility } from "../visibility.ts";
 import { checkOwner, merged, newCustomer } from "./domain.ts";
+import { ownedBy } from "./imports/bulk-write.ts";
+import type { ReassignOnMerge } from "./merge-participants.ts";
 import * as customers from "./repository.ts";
 import { type Customer, customer, customerDeleted, customerInput, customerPatch, mergeInput } from "./schema.ts";
 

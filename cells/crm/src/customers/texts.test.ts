@@ -1,6 +1,6 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { keptResponses, startCrm } from "../testing.ts";
+import { startCrm, storedResponses } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -93,11 +93,11 @@ test("the payload under a key is its meaning: another order of keys or white spa
 
 test("a read keeps no answer under its id, a delete does", async () => {
   const { customerId } = await create({ name: "Not kept" });
-  const before = await keptResponses(tenantId);
+  const before = await storedResponses(tenantId);
   await admin.get(`/customers/${customerId}`, { key: "a-read" });
-  expect(await keptResponses(tenantId)).toBe(before);
+  expect(await storedResponses(tenantId)).toBe(before);
   await admin.delete(`/customers/${customerId}`, { key: "a-delete" });
-  expect(await keptResponses(tenantId)).toBe(before + 1);
+  expect(await storedResponses(tenantId)).toBe(before + 1);
 });
 
 test("an address is masked by its own form, a phone in any spelling, and nothing stays nothing", async () => {

@@ -1,8 +1,8 @@
 import { request } from "node:http";
-import { type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing";
+import { type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing/test-cell";
 import { signAssertion } from "@cell/http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing.ts";
+import { inspect, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;

@@ -1,9 +1,9 @@
 import { type IncomingMessage, request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { TestClient } from "@cell/cell/testing";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { inspect, startCrm, type TestCrm } from "../testing.ts";
+import { inspect, startCrm, type TestCrm } from "../testing/test-crm.ts";
 
 /** More than the sockets between a cell and a reader hold. */
 const rows = 6_000;

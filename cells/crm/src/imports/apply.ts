@@ -50,11 +50,11 @@ export async function applyNext(
     for (let left = most; left > 0 && done < job.total; left--) {
       done = await rows.take(done, rowsAtOnce, left > 1);
     }
-    const counts = await rows.settled();
+    const counts = await rows.outcome();
     return { counts, done, failedRowBytes: rows.failedRows.usedBytes, failedRowsTruncated: rows.failedRows.isTruncated };
   } finally {
     // Who ends the transaction must find nothing on its way.
-    await rows.settled().catch(() => undefined);
+    await rows.outcome().catch(() => undefined);
   }
 }
 
@@ -73,7 +73,7 @@ class RowsToApply {
   /** The batch that is taken next, read while the one before is written. */
   #coming: Promise<batches.Batch | undefined> | undefined;
   #writing: Promise<unknown> = Promise.resolve();
-  #settled: Promise<void> = Promise.resolve();
+  #outcome: Promise<void> = Promise.resolve();
 
   constructor(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean) {
     const { importId, options, origin } = job;
@@ -100,7 +100,7 @@ class RowsToApply {
       const before = this.#writing;
       const writing = this.#written(plans);
       this.#writing = writing;
-      this.#then(async () => this.#settle(chunk, plans, await writing, errors));
+      this.#then(async () => this.#resolveOutcome(chunk, plans, await writing, errors));
       if (isMore && lastRow < this.#job.total) this.#coming ??= this.#batchAfter(lastRow);
       await turn();
       await before;
@@ -112,8 +112,8 @@ class RowsToApply {
   }
 
   /** Resolves to what has become of the rows that were taken. */
-  async settled(): Promise<Counts> {
-    await this.#settled;
+  async outcome(): Promise<Counts> {
+    await this.#outcome;
     return this.#counts;
   }
 
@@ -125,11 +125,16 @@ class RowsToApply {
 
   /** One after the other. What fails is told by `settled`, and must not end the process before. */
   #then(next: () => Promise<void>): void {
-    this.#settled = this.#settled.then(next);
-    for (const promise of [this.#settled, this.#writing]) promise.catch(() => undefined);
+    this.#outcome = this.#outcome.then(next);
+    for (const promise of [this.#outcome, this.#writing]) promise.catch(() => undefined);
   }
 
-  async #settle(rows: readonly Row<unknown>[], plans: readonly Plan[], missed: ReadonlySet<number>, errors: Map<number, RowProblem[]>) {
+  async #resolveOutcome(
+    rows: readonly Row<unknown>[],
+    plans: readonly Plan[],
+    missed: ReadonlySet<number>,
+    errors: Map<number, RowProblem[]>,
+  ) {
     await turn();
     const outcomes = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
     for (const outcome of outcomes) {

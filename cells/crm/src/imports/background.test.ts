@@ -1,9 +1,9 @@
-import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { customerImport } from "../customers/import.ts";
+import { customerImport } from "../customers/imports/importer.ts";
 import { importsMigration } from "../migrations/0003_imports.ts";
 import { rowsTakenOver } from "../migrations/0011_imports.ts";
-import { inspect, stagedRows, startCrm } from "../testing.ts";
+import { inspect, stagedRows, startCrm } from "../testing/test-crm.ts";
 import { batchSize } from "./apply.ts";
 import { discard, step } from "./runner.ts";
 

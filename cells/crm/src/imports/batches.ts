@@ -37,7 +37,7 @@ export interface Batch {
 }
 
 // Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
-const once = { keep: false };
+const unprepared = { keep: false };
 
 const insertBatch = statement(
   (
@@ -75,7 +75,7 @@ const deleteBatches = statement(
         sql<boolean>`(import_id, first_row) in (${db.selectFrom("importBatches").select(["importId", "firstRow"]).where("importId", "=", p.importId).limit(p.limit)})`,
       )
       .returning("firstRow"),
-  once,
+  unprepared,
 );
 
 /** Puts rows of an upload aside. */

@@ -1,9 +1,9 @@
 import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing.ts";
+import { inspect, startCrm } from "../testing/test-crm.ts";
 import { failedBytesAtMost, failedRowBytesAtMost } from "./failed-rows.ts";
 
 const kilobyte = 1024;

@@ -1,6 +1,6 @@
-import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing.ts";
+import { inspect, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;

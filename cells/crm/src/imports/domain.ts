@@ -1,8 +1,8 @@
 import type { FieldChange, Resource } from "@cell/cell";
+import { splitList, unguard } from "@cell/cell";
 import { isInvisible, nameKey, parseJson, trimmed } from "@cell/http";
 import { badField, badFields, type FieldProblem, Problem } from "@cell/problem";
 import Big from "big.js";
-import { splitList, unguard } from "../csv.ts";
 import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
 /** Rows up to which the answer waits for the outcome. */

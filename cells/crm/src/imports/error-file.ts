@@ -1,5 +1,4 @@
-import { type RequestContext, readableKinds } from "@cell/cell";
-import { csvLine, plainCell } from "../csv.ts";
+import { csvLine, plainCell, type RequestContext, readableKinds } from "@cell/cell";
 import * as failedRows from "./failed-rows.ts";
 import { FailedRowView } from "./hidden.ts";
 import type { Importer } from "./importer.ts";

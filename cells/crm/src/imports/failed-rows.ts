@@ -69,7 +69,7 @@ function jsonWithoutNul(json: string): string {
 }
 
 // Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
-const once = { keep: false };
+const unprepared = { keep: false };
 
 const insertRows = statement((p: Parameters<{ importId: string; byItself: boolean; rows: string }>) =>
   db
@@ -94,7 +94,7 @@ const firstRows = statement(
       .where("importId", "=", p.importId)
       .orderBy("row")
       .limit(p.limit),
-  once,
+  unprepared,
 );
 
 const allRows = statement(
@@ -105,7 +105,7 @@ const allRows = statement(
       .$castTo<{ cells: FailedCells; errors: RowProblem[] }>()
       .where("importId", "=", p.importId)
       .orderBy("row"),
-  once,
+  unprepared,
 );
 
 const deleteRows = statement(
@@ -116,7 +116,7 @@ const deleteRows = statement(
         sql<boolean>`(import_id, row) in (${db.selectFrom("importFailures").select(["importId", "row"]).where("importId", "=", p.importId).limit(p.limit)})`,
       )
       .returning("row"),
-  once,
+  unprepared,
 );
 
 /** Keeps rows that fail whatever is stored, each as `FailedRowBudget.take` gives it, at the commit. */

@@ -2,11 +2,11 @@ import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { readFuzzSettings } from "@cell/http/testing/config";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { stagedRows, startCrm } from "../testing.ts";
+import { stagedRows, startCrm } from "../testing/test-crm.ts";
 
 const { runs, seed } = readFuzzSettings();
 const megabyte = 1024 * 1024;
@@ -54,9 +54,9 @@ async function upload(headers: Record<string, string>, pieces: Iterable<Uint8Arr
     if (!sent.write(piece)) await Promise.race([new Promise((resolve) => sent.once("drain", resolve)), over]);
   }
   if (!isOver) sent.end();
-  const answer = await answered;
+  const received = await answered;
   sent.destroy();
-  return answer;
+  return received;
 }
 
 function* repeated(head: string, piece: string, bytes: number, tail = ""): Generator<Buffer> {

@@ -1,6 +1,5 @@
-import { type AuditDraft, auditedValue, mask, resources, type SensitiveKind } from "@cell/cell";
+import { type AuditDraft, auditedValue, mask, resources, type SensitiveKind, unguard } from "@cell/cell";
 import { isInvisible } from "@cell/http";
-import { unguard } from "../csv.ts";
 import { fieldsOf } from "./domain.ts";
 import type { ImportActor, ImportColumn } from "./importer.ts";
 

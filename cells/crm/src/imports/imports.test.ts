@@ -1,6 +1,6 @@
-import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, inspect, stagedRows, startCrm } from "../testing.ts";
+import { auditOf, inspect, stagedRows, startCrm } from "../testing/test-crm.ts";
 import { mostJsonBytes } from "./upload.ts";
 
 let cell: TestCell;

@@ -12,8 +12,8 @@ import { type ImportResponse, reportOf } from "./report.ts";
 import * as imports from "./repository.ts";
 import { discard } from "./runner.ts";
 import { type ImportQuery, importBody } from "./schema.ts";
-import { putInStaging } from "./stage.ts";
-import type { TenantQueue } from "./turns.ts";
+import { putInStaging } from "./staging.ts";
+import type { TenantQueue } from "./tenant-queue.ts";
 import { type Upload, type UploadHead, uploadType } from "./upload.ts";
 
 interface Uploaded {

@@ -19,7 +19,7 @@ export interface Import extends Omit<ImportsTable, "options" | "origin" | "colum
 export type ImportOrigin = Omit<AuditOrigin, "now"> & { actor: ImportActor };
 
 // Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
-const once = { keep: false };
+const unprepared = { keep: false };
 
 const insertImport = statement(
   (p: Parameters<{ importId: string; resourceType: string; actorId: string; options: string; origin: string; createdAt: string }>) =>
@@ -145,7 +145,7 @@ const importedAfter = statement(
       .where("seq", ">", p.after)
       .orderBy("seq")
       .limit(p.limit),
-  once,
+  unprepared,
 );
 
 /** A new import, whose upload is on its way. */

@@ -1,8 +1,16 @@
-import { type Cell, endpoint, fileResponse, idParams, type Outcome, type Presenter, type RequestContext } from "@cell/cell";
+import {
+  type Cell,
+  csvLine,
+  endpoint,
+  fileResponse,
+  idParams,
+  type Outcome,
+  type Presenter,
+  type RequestContext,
+  visibility,
+} from "@cell/cell";
 import type { TenantTx } from "@cell/postgres";
 import { notFound, Problem } from "@cell/problem";
-import { csvLine } from "../csv.ts";
-import { visibility } from "../visibility.ts";
 import { errorFile } from "./error-file.ts";
 import type { Importer } from "./importer.ts";
 import { open, originOf, receive } from "./receive.ts";
@@ -10,8 +18,8 @@ import { type ImportResponse, type RevertResponse, reportOf, revertOf } from "./
 import * as imports from "./repository.ts";
 import { changesAtOnce, revertNext } from "./revert.ts";
 import { importAccepted, importBody, importQuery, importReport, importRevert } from "./schema.ts";
-import { visibleReport, visibleRevert, withVisibleBody } from "./sight.ts";
-import { TenantQueue } from "./turns.ts";
+import { TenantQueue } from "./tenant-queue.ts";
+import { visibleReport, visibleRevert, withVisibleBody } from "./visibility.ts";
 
 const tag = "Imports";
 

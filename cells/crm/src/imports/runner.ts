@@ -7,9 +7,9 @@ import { add, applyNext, type BatchSize, batchSize, entriesOf, finish, nothing }
 import * as batches from "./batches.ts";
 import * as failedRows from "./failed-rows.ts";
 import type { Importer } from "./importer.ts";
-import { Throttle } from "./pace.ts";
 import * as imports from "./repository.ts";
 import { revertNext } from "./revert.ts";
+import { Throttle } from "./throttle.ts";
 
 export interface RunnerOptions {
   registry: Registry;
@@ -21,7 +21,7 @@ export interface RunnerOptions {
   committed(tenantId: string): void;
 }
 
-const lookEveryMs = 30_000;
+const pollEveryMs = 30_000;
 const tenantsAtOnce = 2;
 const attempts = 5;
 /** Whoever sees to an import asks how far it is, which is nobody's wait: so many requests during a step are nobody. */
@@ -48,7 +48,7 @@ export class ImportRunner {
     const look = async () => {
       for (const tenantId of await registry.tenantsWhere(imports.needsRunner)) this.wake(tenantId);
     };
-    this.#looking = repeat(lookEveryMs, look, log, "looking for unfinished imports");
+    this.#looking = repeat(pollEveryMs, look, log, "looking for unfinished imports");
   }
 
   /** Sees to a tenant's unfinished imports soon. */
@@ -96,7 +96,7 @@ export class ImportRunner {
     for (let failures = 0; !this.#stopping; ) {
       try {
         // What failed is tried again in little, so that all before it is done.
-        const part = failures > 0 || throttle.lately > few ? batchSize.besideOthers : batchSize.alone;
+        const part = failures > 0 || throttle.recentRequests > few ? batchSize.besideOthers : batchSize.alone;
         const more = await step(tenant, importId, importer, part);
         this.#options.committed(tenant.tenantId);
         if (!more) return;

@@ -1,7 +1,7 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import type { Permission } from "@cell/http";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing.ts";
+import { inspect, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;

@@ -1,8 +1,8 @@
-import { foldedColumn, phoneColumn } from "@cell/cell";
+import { foldedColumn, phoneColumn, type Visibility } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
-import { atCustomerOf, type Visibility } from "../visibility.ts";
+import { atCustomerOf } from "../visibility.ts";
 import type { LookupMatch } from "./schema.ts";
 
 /** How many lookups a user has in `windowSeconds`, and how many records one answers. */

@@ -1,10 +1,20 @@
-import { type AuditDraft, type Cell, conventionsOf, endpoint, folded, mask, type RecordVisibility, type RequestContext } from "@cell/cell";
+import {
+  type AuditDraft,
+  type Cell,
+  conventionsOf,
+  endpoint,
+  folded,
+  mask,
+  type RecordVisibility,
+  type RequestContext,
+  visibility,
+} from "@cell/cell";
 import { Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import * as contacts from "../contacts/repository.ts";
-import { ownedBy as customersOwnedBy } from "../customers/bulk.ts";
+import { ownedBy as customersOwnedBy } from "../customers/imports/bulk-write.ts";
 import { phoneForms } from "../phone-number.ts";
-import { readableIds, visibility } from "../visibility.ts";
+import { readableIds } from "../visibility.ts";
 import * as lookups from "./repository.ts";
 import { type LookupMatch, lookup, lookupInput, lookupResponse } from "./schema.ts";
 

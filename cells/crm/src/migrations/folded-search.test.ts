@@ -1,6 +1,6 @@
-import type { TestCell } from "@cell/cell/testing";
+import type { TestCell } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing.ts";
+import { inspect, startCrm } from "../testing/test-crm.ts";
 import { foldedSearchMigration } from "./0019_folded_search.ts";
 
 let cell: TestCell;

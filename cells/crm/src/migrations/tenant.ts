@@ -1,4 +1,4 @@
-import { aggregateStoreMigration, cellMigration, sharedAnswersMigration } from "@cell/cell";
+import { aggregateStoreMigration, cellMigration, sharedResponsesMigration } from "@cell/cell";
 import type { TenantMigration } from "@cell/postgres";
 import { customersMigration } from "./0002_customers.ts";
 import { importsMigration } from "./0003_imports.ts";
@@ -37,5 +37,5 @@ export const tenantMigrations: readonly TenantMigration[] = [
   textFormsMigration,
   failedRowsMigration,
   foldedSearchMigration,
-  sharedAnswersMigration,
+  sharedResponsesMigration,
 ];

@@ -1,7 +1,7 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { nameKey } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { auditOf, inspect, startCrm } from "../testing.ts";
+import { auditOf, inspect, startCrm } from "../testing/test-crm.ts";
 import { textFormsMigration } from "./0017_text_forms.ts";
 
 let cell: TestCell;

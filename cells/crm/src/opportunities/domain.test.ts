@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Pipeline } from "../pipelines/schema.ts";
 import { changedOpportunity, historyOf, importedOpportunity, newOpportunity, type TrackedOpportunity } from "./domain.ts";
-import { historyFrom } from "./past.ts";
+import { historyFrom } from "./imports/imported-history.ts";
 import type { OpportunityPatch } from "./schema.ts";
 
 const stage = (name: string, type: "open" | "won" | "lost", probability: number) => ({ stage: name, name, type, probability });
@@ -117,8 +117,8 @@ test("an imported past gives one row of history for each stage, each from the on
           day += later;
           return { stage: pipelines.a.stages[index]?.stage ?? "", enteredAt: time(day).slice(0, 10) };
         });
-        const past = historyFrom({ stageHistory }, pipelines.a, { timezone: "UTC", now: time(100) });
-        const { row, history } = importedOpportunity({ customerId: "c", name: "n" }, past, pipelines.a, actor, {
+        const imported = historyFrom({ stageHistory }, pipelines.a, { timezone: "UTC", now: time(100) });
+        const { row, history } = importedOpportunity({ customerId: "c", name: "n" }, imported, pipelines.a, actor, {
           ...made,
           now: time(100),
           requestId: "r",

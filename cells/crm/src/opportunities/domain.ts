@@ -130,23 +130,23 @@ export interface ImportedStage {
 /** An opportunity that comes with its past, and its history; one that was lost elsewhere may lack the reason. Throws FORBIDDEN as for a new one. */
 export function importedOpportunity(
   input: OpportunityInput,
-  past: readonly [ImportedStage, ...ImportedStage[]],
+  imported: readonly [ImportedStage, ...ImportedStage[]],
   pipeline: Pipeline,
   actor: Actor,
   made: { opportunityId: string; currency: string; now: string; requestId: string },
 ): { row: TrackedOpportunity; history: HistoryRow[] } {
   const { now, requestId } = made;
-  const { stage, enteredAt } = past.at(-1) ?? past[0];
+  const { stage, enteredAt } = imported.at(-1) ?? imported[0];
   const row: TrackedOpportunity = {
     ...opportunityIn(stage, input, pipeline, actor, made),
     stageEnteredAt: enteredAt,
     closedAt: stage.type === "open" ? null : enteredAt,
-    createdAt: past[0].enteredAt,
-    historySeq: past.length,
+    createdAt: imported[0].enteredAt,
+    historySeq: imported.length,
   };
   let before: TrackedOpportunity | undefined;
-  const history = past.flatMap(({ stage: then, enteredAt: at }, index) => {
-    const known = index === past.length - 1 ? undefined : probabilityIn(then, undefined);
+  const history = imported.flatMap(({ stage: then, enteredAt: at }, index) => {
+    const known = index === imported.length - 1 ? undefined : probabilityIn(then, undefined);
     const closedAt = then.type === "open" ? null : at;
     const state = { stage: then.stage, status: then.type, stageEnteredAt: at, closedAt, updatedAt: at };
     const after = { ...row, ...known, ...state, historySeq: index + 1 };

@@ -1,6 +1,5 @@
-import { type Condition, currencyCodes, ListRunner } from "@cell/cell";
+import { type Condition, currencyCodes, keyword, ListRunner } from "@cell/cell";
 import { type RawBuilder, sql } from "kysely";
-import { keyword } from "../keyword.ts";
 import { knownPipelines, knownStages } from "../pipelines/known.ts";
 import { stageTypes } from "../pipelines/schema.ts";
 import { db } from "../tables.ts";
@@ -136,7 +135,7 @@ export function arrived({ pipelineId, stages, from, to, asOf: latest, stageExit 
         .where(sql<boolean>`arrival.at >= coalesce(${start}::timestamptz, '-infinity')`)
         .where(sql<boolean>`arrival.at < coalesce(${end}::timestamptz, 'infinity')`)
         .where(sql<boolean>`arrival.at <= coalesce(${last}::timestamptz, 'infinity')`);
-      const settled = arrivals
+      const closed = arrivals
         .leftJoinLateral(
           (eb) =>
             eb
@@ -151,7 +150,7 @@ export function arrived({ pipelineId, stages, from, to, asOf: latest, stageExit 
           (join) => join.onTrue(),
         )
         .where(becameOf(left, next));
-      return sql<boolean>`opportunity_id in (${left ? settled : arrivals})`;
+      return sql<boolean>`opportunity_id in (${left ? closed : arrivals})`;
     },
   };
 }

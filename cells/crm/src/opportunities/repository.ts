@@ -1,11 +1,11 @@
+import type { Visibility } from "@cell/cell";
 import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
-import type { CustomerMove } from "../customers/children.ts";
+import type { CustomerMove } from "../customers/merge-participants.ts";
 import { storedLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
-import type { Visibility } from "../visibility.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
-import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "./way.ts";
+import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "./stage-progress.ts";
 
 /** The columns of an answer but for the probability, which leaves as a number. */
 export const columns = [

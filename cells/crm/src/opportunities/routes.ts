@@ -10,6 +10,7 @@ import {
   type RequestContext,
   requireVersion,
   settingsOf,
+  visibility,
   withoutMasked,
 } from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
@@ -19,9 +20,9 @@ import { checkOwner } from "../customers/domain.ts";
 import * as customers from "../customers/repository.ts";
 import * as pipelines from "../pipelines/repository.ts";
 import { effective } from "../settings/domain.ts";
-import { recordVisibility, visibility } from "../visibility.ts";
-import { ownedBy } from "./bulk.ts";
+import { recordVisibility } from "../visibility.ts";
 import { changedOpportunity, deletedOpportunity, historyOf, newOpportunity } from "./domain.ts";
+import { ownedBy } from "./imports/bulk-write.ts";
 import { lists, stageMoveLists } from "./lists.ts";
 import { conditionsOf, opportunityQuery } from "./query.ts";
 import * as opportunities from "./repository.ts";

@@ -3,7 +3,7 @@ import Big from "big.js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { instantOf, yearOf } from "../calendar.ts";
-import { type Overpay, settled } from "../contracts/domain.ts";
+import { type Overpay, settledContract } from "../contracts/domain.ts";
 import { effectOf, newPayment, paidAtOf, voided } from "./domain.ts";
 import type { Payment, PaymentInput } from "./schema.ts";
 
@@ -61,7 +61,7 @@ test("after any payments, refunds and voids: received is their sum, never below 
         .reduce((total, payment) => total.plus(effectOf(payment)), new Big(0));
       expect(received.eq(sum) && received.gte(0)).toBe(true);
       if (policy === "reject") expect(received.lte(amount)).toBe(true);
-      const { outstandingAmount, paidRatio, overpaid } = settled({ amount, receivedAmount: received.toFixed(), status: "active" });
+      const { outstandingAmount, paidRatio, overpaid } = settledContract({ amount, receivedAmount: received.toFixed(), status: "active" });
       expect(outstandingAmount).toBe(received.gt(amount) ? "0" : new Big(amount).minus(received).toFixed());
       expect(overpaid).toBe(received.gt(amount));
       expect(new Big(paidRatio).times(amount).div(100).minus(received).abs().lte(new Big(amount).times("0.00005001"))).toBe(true);
@@ -76,7 +76,7 @@ test.each([
   ["3", 100],
   ["4", 133.33],
 ])("%s of 3 paid is %d percent", (receivedAmount, ratio) => {
-  expect(settled({ amount: "3", receivedAmount, status: "active" }).paidRatio).toBe(ratio);
+  expect(settledContract({ amount: "3", receivedAmount, status: "active" }).paidRatio).toBe(ratio);
 });
 
 test.each([

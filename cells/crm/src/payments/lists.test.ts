@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { byCurrency, startCrm } from "../testing.ts";
+import { byCurrency, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let own: TestClient;

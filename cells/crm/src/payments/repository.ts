@@ -1,11 +1,10 @@
-import { currencyCodes, type ListRequest, ListRunner } from "@cell/cell";
+import { currencyCodes, keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
-import type { CustomerMove } from "../customers/children.ts";
-import { keyword } from "../keyword.ts";
+import type { CustomerMove } from "../customers/merge-participants.ts";
 import { db } from "../tables.ts";
-import { atCustomerOf, type Visibility } from "../visibility.ts";
+import { atCustomerOf } from "../visibility.ts";
 import { type Payment, payment, paymentKinds, paymentStatuses } from "./schema.ts";
 
 const columns = [

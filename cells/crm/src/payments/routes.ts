@@ -12,6 +12,7 @@ import {
   type RequestContextOf,
   requireVersion,
   settingsOf,
+  visibility,
   withoutMasked,
 } from "@cell/cell";
 import type { TenantTx } from "@cell/postgres";
@@ -21,7 +22,7 @@ import { z } from "zod";
 import * as contracts from "../contracts/repository.ts";
 import { effective } from "../settings/domain.ts";
 import { presentTotals, totalsResponse } from "../totals.ts";
-import { namedId, recordVisibility, visibility } from "../visibility.ts";
+import { namedId, recordVisibility } from "../visibility.ts";
 import { newPayment, paidAtOf, voided } from "./domain.ts";
 import * as payments from "./repository.ts";
 import { type Payment, payment, paymentInput, paymentKinds, paymentStatuses, paymentTotal, paymentVoid } from "./schema.ts";

@@ -1,9 +1,9 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startCrm } from "../testing.ts";
-import { referenceModel } from "./naive.ts";
-import { askOf, generateTenant, type Questions, questions } from "./worlds.ts";
+import { startCrm } from "../testing/test-crm.ts";
+import { askOf, generateTenant, type Questions, questions } from "./testing/generated-tenants.ts";
+import { referenceModel } from "./testing/reference-model.ts";
 
 let cell: TestCell;
 
@@ -44,7 +44,7 @@ const outcomes = ["advanced", "lost", "regressed", "movedPipeline", "still"];
 test("every link of every report lists exactly the opportunities that its figure counts", async () => {
   let followed = 0;
   const check = async ({ given, asks }: Questions) => {
-    const { world: data, tenantId } = await generateTenant(cell, given);
+    const { data, tenantId } = await generateTenant(cell, given);
     for (const one of asks.slice(0, 2)) {
       const isOwn = one.ownerId !== undefined;
       const client = cell.client(tenantId, isOwn ? { userId: one.ownerId ?? "", scope: "own" } : {});
@@ -73,8 +73,8 @@ test("every link of every report lists exactly the opportunities that its figure
             const least = name === "commit" ? 80 : 50;
             for (const id of ids) expect(isThen.get(id)?.probability, where).toBeGreaterThanOrEqual(least);
             const amounts = (figures.byCurrency as Record<string, string>[]).filter((row) => Number(row[name]) > 0);
-            const present = new Set(ids.filter((id) => Number(isThen.get(id)?.amount) > 0.5).map((id) => isThen.get(id)?.currency));
-            expect(new Set(amounts.map(({ currency }) => currency)), where).toEqual(present);
+            const current = new Set(ids.filter((id) => Number(isThen.get(id)?.amount) > 0.5).map((id) => isThen.get(id)?.currency));
+            expect(new Set(amounts.map(({ currency }) => currency)), where).toEqual(current);
           } else if (outcomes.includes(name) && "entries" in figures) {
             expect(ids.length, where).toBeLessThanOrEqual(figures[name] as number);
             expect(ids.length > 0, where).toBe((figures[name] as number) > 0);

@@ -1,9 +1,9 @@
-import type { TestCell } from "@cell/cell/testing";
+import type { TestCell } from "@cell/cell/testing/test-cell";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startCrm } from "../testing.ts";
-import { referenceModel } from "./naive.ts";
-import { askOf, generateTenant, type Questions, questions } from "./worlds.ts";
+import { startCrm } from "../testing/test-crm.ts";
+import { askOf, generateTenant, type Questions, questions } from "./testing/generated-tenants.ts";
+import { referenceModel } from "./testing/reference-model.ts";
 
 let cell: TestCell;
 
@@ -22,7 +22,7 @@ function figuresOf(value: unknown): unknown {
 
 test("every figure of every report is what a second calculation makes of the histories", async () => {
   const check = async ({ given, asks }: Questions) => {
-    const { world: data, admin } = await generateTenant(cell, given);
+    const { data, admin } = await generateTenant(cell, given);
     for (const one of asks) {
       const { asked, path } = askOf(one, data);
       const get = async (url: string) => {

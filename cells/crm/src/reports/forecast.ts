@@ -1,10 +1,10 @@
 import type { Day } from "@cell/cell";
 import Big from "big.js";
-import { type Link, within } from "./links.ts";
-import { type Basis, basisOf, byCurrency, countOf, type Exchange, plainAmounts, type Sums } from "./money.ts";
-import type { ForecastSums } from "./repository.ts";
-import { weighted } from "./summary.ts";
-import type { Bucket, Window } from "./window.ts";
+import { type Link, within } from "./drill-down-links.ts";
+import { type Basis, basisOf, byCurrency, type CurrencyConverter, countOf, plainAmounts, type Sums } from "./money.ts";
+import { weighted } from "./pipeline-summary.ts";
+import type { ForecastSums } from "./queries/repository.ts";
+import type { Bucket, Window } from "./time-window.ts";
 
 export interface ForecastInput {
   sums: readonly ForecastSums[];
@@ -15,7 +15,7 @@ export interface ForecastInput {
   days: readonly Day[];
   /** What was expected to close before this date is overdue. */
   today: Day;
-  exchange: Exchange;
+  converter: CurrencyConverter;
   link: Link;
 }
 
@@ -24,9 +24,9 @@ const bucketNames = ["openAmount", "weightedAmount", "bestCase", "commit", "clos
 const outsideNames = ["amount", "weightedAmount"] as const;
 
 /** What is expected to be won, and was won, in the periods of the window. */
-export function forecastOf({ sums, window, period, buckets, days, today, exchange, link }: ForecastInput) {
+export function forecastOf({ sums, window, period, buckets, days, today, converter, link }: ForecastInput) {
   const spokenOf = sums.filter(({ bucket }) => bucket !== null && bucket !== 0 && bucket <= buckets.length);
-  const basis = basisOf(spokenOf, exchange);
+  const basis = basisOf(spokenOf, converter);
   const { currency, converted, missingRates } = basis;
   return {
     currency,

@@ -1,24 +1,24 @@
 import Big from "big.js";
-import type { EventSums } from "./events.ts";
-import { type Link, slugs } from "./links.ts";
+import { type Link, slugs } from "./drill-down-links.ts";
+import { isFrom, openStages, shownStage } from "./funnel-stages.ts";
 import {
   averageDays,
   type Basis,
   basisOf,
   byCurrency,
+  type CurrencyConverter,
   countOf,
-  type Exchange,
   moneyText,
   percent,
   plainAmounts,
   totalOf,
 } from "./money.ts";
-import type { StageRow } from "./repository.ts";
-import { isFrom, openStages, shownStage } from "./stages.ts";
-import type { StageDurationTotals } from "./stays.ts";
-import { eventLinks, eventsOf, ratesOf } from "./summary.ts";
-import type { Grouping } from "./sums.ts";
-import type { Bucket, Window } from "./window.ts";
+import { eventLinks, eventsOf, ratesOf } from "./pipeline-summary.ts";
+import type { EventSums } from "./queries/events.ts";
+import type { StageRow } from "./queries/repository.ts";
+import type { Grouping } from "./queries/sql-expressions.ts";
+import type { StageDurationTotals } from "./queries/stage-durations.ts";
+import type { Bucket, Window } from "./time-window.ts";
 
 export interface FunnelReportInput {
   stages: readonly StageRow[];
@@ -30,7 +30,7 @@ export interface FunnelReportInput {
   window: Window;
   /** The window's months: what a month's group stands for. */
   months: readonly Bucket[];
-  exchange: Exchange;
+  converter: CurrencyConverter;
   link: Link;
 }
 
@@ -41,10 +41,10 @@ interface Part {
 }
 
 /** What happened in the window. */
-export function funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, exchange, link }: FunnelReportInput) {
+export function funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, converter, link }: FunnelReportInput) {
   const basis = basisOf(
     events.filter(({ kind }) => kind !== "created"),
-    exchange,
+    converter,
   );
   const { currency, converted, missingRates } = basis;
   const shown = openStages(

@@ -1,7 +1,7 @@
-import { type TestCell, type TestClient, testMetricsToken } from "@cell/cell/testing";
+import { type TestCell, type TestClient, testMetricsToken } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { publication } from "../publication.ts";
-import { startCrm } from "../testing.ts";
+import { startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let admin: TestClient;

@@ -1,8 +1,8 @@
-import type { TestClient } from "@cell/cell/testing";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { startCrm, type TestCrm } from "../testing.ts";
+import { startCrm, type TestCrm } from "../testing/test-crm.ts";
 
 const patient = { statementTimeoutMs: 25_000, lockTimeoutMs: 25_000 };
 let cell: TestCrm;

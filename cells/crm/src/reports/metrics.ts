@@ -1,4 +1,4 @@
-import { type FunnelInput, funnelOf } from "./funnel.ts";
+import { type FunnelInput, funnelOf } from "./cohort-funnel.ts";
 import { countOf, percent } from "./money.ts";
 
 export interface MetricsInput extends Omit<FunnelInput, "sums" | "mode"> {

@@ -10,7 +10,7 @@ export interface Sums {
 }
 
 /** The tenant's own currency, and what one unit of others is worth in it. */
-export interface Exchange {
+export interface CurrencyConverter {
   currency: string;
   rates: Readonly<Record<string, string>>;
 }
@@ -29,10 +29,10 @@ export interface Basis {
 const zero = new Big(0);
 
 /** One currency is left as it is; several are converted into the tenant's where it has all their rates, and else not added. */
-export function basisOf(rows: readonly { currency: string }[], { currency: own, rates }: Exchange): Basis {
-  const present = [...new Set(rows.map(({ currency }) => currency))].sort();
-  if (present.length <= 1) return { currency: present[0] ?? own, converted: false, missingRates: [], rates: {} };
-  const missingRates = present.filter((currency) => currency !== own && rates[currency] === undefined);
+export function basisOf(rows: readonly { currency: string }[], { currency: own, rates }: CurrencyConverter): Basis {
+  const current = [...new Set(rows.map(({ currency }) => currency))].sort();
+  if (current.length <= 1) return { currency: current[0] ?? own, converted: false, missingRates: [], rates: {} };
+  const missingRates = current.filter((currency) => currency !== own && rates[currency] === undefined);
   return {
     currency: missingRates.length > 0 ? null : own,
     converted: missingRates.length === 0,

@@ -1,9 +1,9 @@
-import type { TestCell, TestClient } from "@cell/cell/testing";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startCrm } from "../testing.ts";
-import { get, makeTenant, march, paths, plant, planted, type Tenant } from "./testing.ts";
-import { askOf, generateTenant, type Questions, questions } from "./worlds.ts";
+import { startCrm } from "../testing/test-crm.ts";
+import { askOf, generateTenant, type Questions, questions } from "./testing/generated-tenants.ts";
+import { get, makeTenant, march, paths, plant, planted, type Tenant } from "./testing/history-fixtures.ts";
 
 let cell: TestCell;
 
@@ -15,7 +15,7 @@ afterAll(() => cell.stop());
 describe("what holds for all histories", () => {
   test("the funnel narrows, its parts make its whole, and the reports agree with each other", async () => {
     const check = async ({ given, asks }: Questions) => {
-      const { admin, world: data } = await generateTenant(cell, given);
+      const { admin, data } = await generateTenant(cell, given);
       for (const one of asks.slice(0, 3)) {
         const { path, asked } = askOf(one, data);
         const funnel = await get(admin, `/pipeline/funnel?${path}`);

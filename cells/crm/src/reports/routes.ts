@@ -10,6 +10,7 @@ import {
   revealedBy,
   settingsOf,
   singleFlight,
+  visibility,
 } from "@cell/cell";
 import { latin1, sendWhole } from "@cell/http";
 import type { TenantDb } from "@cell/postgres";
@@ -19,19 +20,22 @@ import { opportunity } from "../opportunities/schema.ts";
 import { knownPipelines } from "../pipelines/known.ts";
 import { effective } from "../settings/domain.ts";
 import type { Settings } from "../settings/schema.ts";
-import { visibility } from "../visibility.ts";
-import { cohortOf } from "./cohort.ts";
-import { funnelCsv } from "./csv.ts";
-import { ever, type RunInBackground } from "./days.ts";
-import { sumEvents } from "./events.ts";
+import { funnelOf } from "./cohort-funnel.ts";
+import { type Link, linksTo } from "./drill-down-links.ts";
 import { exampleOf } from "./examples.ts";
 import { forecastOf } from "./forecast.ts";
-import { funnelOf } from "./funnel.ts";
+import { funnelCsv } from "./funnel-csv.ts";
 import { funnelReportOf } from "./funnel-report.ts";
-import { type Link, linksTo } from "./links.ts";
 import { metricsOf } from "./metrics.ts";
-import { sumStages, sumStagesNow } from "./open.ts";
-import * as reports from "./repository.ts";
+import { summaryOf } from "./pipeline-summary.ts";
+import { cohortOf } from "./queries/cohort.ts";
+import { ever, type RunInBackground } from "./queries/daily-aggregates.ts";
+import { sumEvents } from "./queries/events.ts";
+import { sumStages, sumStagesNow } from "./queries/open-pipeline.ts";
+import type { AsOf, Question } from "./queries/opportunity-states.ts";
+import * as reports from "./queries/repository.ts";
+import type { Grouping } from "./queries/sql-expressions.ts";
+import { sumStageDurations } from "./queries/stage-durations.ts";
 import {
   forecast,
   forecastQuery,
@@ -44,11 +48,7 @@ import {
   summary,
   summaryQuery,
 } from "./schema.ts";
-import type { AsOf, Question } from "./states.ts";
-import { sumStageDurations } from "./stays.ts";
-import { summaryOf } from "./summary.ts";
-import type { Grouping } from "./sums.ts";
-import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./window.ts";
+import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./time-window.ts";
 
 const common = { method: "get", permission: "report:read", status: 200, isLong: true } as const;
 const tag = "Reports";
@@ -155,14 +155,14 @@ export function reportRoutes(cell: Cell): void {
         ? recall(["events", "none", [], window], (asOf) => sumEvents(tenant, asOf, "none", { ...question, ...window, bounds: [] }, later))
         : [],
     ]);
-    return { ...echo, ...summaryOf({ stages, open, events, window, stuckBefore, today, exchange: settings, link }) };
+    return { ...echo, ...summaryOf({ stages, open, events, window, stuckBefore, today, converter: settings, link }) };
   });
 
   cell.read(getFunnel, "Pipeline", async (context, tenant) => {
     const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
     const window = windowOf(context.query, timezone, question.asOf);
     const sums = await recall(["cohort", window], (asOf) => cohortOf(tenant, asOf, question, window, later));
-    return { ...echo, ...funnelOf({ stages, sums, mode: context.query.mode, window, exchange: settings, link }) };
+    return { ...echo, ...funnelOf({ stages, sums, mode: context.query.mode, window, converter: settings, link }) };
   });
 
   const funnelReportResponse = async (context: RequestContextOf<typeof getFunnelReport>, tenant: TenantDb) => {
@@ -179,7 +179,7 @@ export function reportRoutes(cell: Cell): void {
     ]);
     // One after the other: of very many opportunities both would take each other's time.
     const grouped = groupBy === "none" ? [] : await durationsBy(groupBy, asked.bounds);
-    return { ...echo, ...funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, exchange: settings, link }) };
+    return { ...echo, ...funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, converter: settings, link }) };
   };
   cell.stream(getFunnelReport, async (context, headers) => {
     const row = await cell.inTime(context, (tenant) => funnelReportResponse(context, tenant));
@@ -199,7 +199,7 @@ export function reportRoutes(cell: Cell): void {
     const today = dayAt(question.asOf, timezone);
     const times = { today, bounds: boundsOf(buckets), days };
     const sums = await recall(["forecast", times], (asOf) => reports.sumForecast(tenant, asOf, { ...question, ...times }));
-    return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, exchange: settings, link }) };
+    return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, converter: settings, link }) };
   });
 
   cell.read(getMetrics, "Pipeline", async (context, tenant) => {
@@ -213,27 +213,27 @@ export function reportRoutes(cell: Cell): void {
       recall(["cohort", window], (asOf) => cohortOf(tenant, asOf, question, window, later)),
       context.query.asOf === undefined ? cachedQuery(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
     ]);
-    return { ...echo, ...metricsOf({ stages, sums, cohort, customers: customers[0]?.count ?? 0, window, exchange: settings, link }) };
+    return { ...echo, ...metricsOf({ stages, sums, cohort, customers: customers[0]?.count ?? 0, window, converter: settings, link }) };
   });
 }
 
-async function ask(call: ReportContext, tenant: TenantDb): Promise<Asked> {
-  const { query, caller } = call;
+async function ask(context: ReportContext, tenant: TenantDb): Promise<Asked> {
+  const { query, caller } = context;
   revealedBy(query.reveal, { amount: "amount" }, caller);
-  const settings = effective(await settingsOf(call.tenant));
+  const settings = effective(await settingsOf(context.tenant));
   const { timezone } = settings;
-  const asOf = asOfOf(query, timezone, call.now);
+  const asOf = asOfOf(query, timezone, context.now);
   const stages = await reports.stagesOf(tenant, query.pipelineId ?? null);
   const pipelineId = stages[0]?.pipelineId;
   if (pipelineId === undefined) {
     const asked = query.pipelineId === undefined ? [] : [query.pipelineId];
-    await checkKnown("pipelineId", knownPipelines, asked, call.tenant);
-    throw new Error(`a pipeline of ${call.tenant.tenantId} has no stages`);
+    await checkKnown("pipelineId", knownPipelines, asked, context.tenant);
+    throw new Error(`a pipeline of ${context.tenant.tenantId} has no stages`);
   }
   const numbered = [...stages].sort((one, other) => one.number - other.number);
   const question = {
     pipelineId,
-    visibleTo: visibility(call),
+    visibleTo: visibility(context),
     ownerId: (query.ownerId === "me" ? caller.userId : query.ownerId) ?? null,
     currency: query.currency ?? null,
     asOf,
@@ -242,8 +242,8 @@ async function ask(call: ReportContext, tenant: TenantDb): Promise<Asked> {
   };
   const atMoment: AtMoment = query.asOf === undefined ? (rows) => rows("present") : readAt(tenant, asOf);
   const read: Read = (what, rows) => singleFlight(JSON.stringify([tenant.tenantId, question, what]), () => atMoment(rows));
-  const { asOf: _, ...lasting } = question;
-  const recallNow: Read = (what, rows) => cachedQuery(tenant, [opportunity.type], [lasting, what], () => rows("present"));
+  const { asOf: _, ...fixed } = question;
+  const recallNow: Read = (what, rows) => cachedQuery(tenant, [opportunity.type], [fixed, what], () => rows("present"));
   return {
     question,
     read,

@@ -1,7 +1,7 @@
-import type { TestCell } from "@cell/cell/testing";
+import type { TestCell } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startCrm } from "../testing.ts";
-import { get, makeTenant, march, paths, plant, planted } from "./testing.ts";
+import { startCrm } from "../testing/test-crm.ts";
+import { get, makeTenant, march, paths, plant, planted } from "./testing/history-fixtures.ts";
 
 let cell: TestCell;
 

@@ -21,7 +21,7 @@ export function effective(stored: StoredSettings): Settings {
  * What is stored after a change; the same object when nothing changes. Null takes a value away, and a new currency the rates that
  * were meant for the old one. Throws BAD_REQUEST for a rate of the tenant's own currency.
  */
-export function changed(stored: StoredSettings, patch: SettingsPatch): StoredSettings {
+export function patchedSettings(stored: StoredSettings, patch: SettingsPatch): StoredSettings {
   const next: Record<string, unknown> = { ...stored };
   for (const [name, value] of Object.entries(patch)) {
     if (value === null) delete next[name];

@@ -1,7 +1,7 @@
 import { audited, type Cell, endpoint, requireVersion, settingsChanged } from "@cell/cell";
 import { badField } from "@cell/problem";
 import { isRegion } from "../phone-number.ts";
-import { changed, effective } from "./domain.ts";
+import { effective, patchedSettings } from "./domain.ts";
 import * as repository from "./repository.ts";
 import { type SettingsRecord, settings, settingsPatch } from "./schema.ts";
 
@@ -44,7 +44,7 @@ export function settingsRoutes(cell: Cell): void {
     await requireVersion(context, tx, settings, current);
     const { region } = context.body;
     if (region && !(await isRegion(region))) throw badField("region", "INVALID_ENUM", "has no numbering plan that is known");
-    const values = changed(stored.values, context.body);
+    const values = patchedSettings(stored.values, context.body);
     if (values === stored.values) return { changes: [], audit: [], body: current, resourceId: tx.tenantId };
     const next = { values, version: stored.version + 1, updatedAt: context.now };
     return {

@@ -1,6 +1,6 @@
-import type { TestClient } from "@cell/cell/testing";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, startCrm, type TestCrm } from "../testing.ts";
+import { auditOf, startCrm, type TestCrm } from "../testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;

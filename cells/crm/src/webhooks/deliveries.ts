@@ -1,11 +1,10 @@
 import { ListRunner } from "@cell/cell";
-import { type AuditEntry, type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
+import { type AuditEntry, type Parameters, recordsOf, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { recordsOf } from "../records.ts";
 import { type DeliveryStatus, db, type Tables, type WebhookAttemptsTable } from "../tables.ts";
+import type { TrailPosition } from "./audit-source.ts";
 import { deliveredTypes, type Event } from "./domain.ts";
 import { type Attempt, type Delivery, delivery, deliveryStatuses } from "./schema.ts";
-import type { TrailPosition } from "./trail.ts";
 
 /** A delivery that is to be made. */
 export interface NewDelivery {

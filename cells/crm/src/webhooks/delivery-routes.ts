@@ -18,12 +18,12 @@ import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { instantOf } from "../calendar.ts";
 import { effective } from "../settings/domain.ts";
+import * as trail from "./audit-source.ts";
 import * as deliveries from "./deliveries.ts";
 import { deliveredTypes, payloadOf, pingType } from "./domain.ts";
+import { newDeliveries } from "./outbox.ts";
 import * as webhooks from "./repository.ts";
 import { type Delivery, delivery, deliveryDetail, deliveryStatuses, replayed, replayInput, type StoredWebhook, webhook } from "./schema.ts";
-import * as trail from "./trail.ts";
-import { newDeliveries } from "./walk.ts";
 
 const tag = "Webhooks";
 const mostReplayed = 10_000;

@@ -2,9 +2,9 @@ import { type Background, repeat } from "@cell/cell";
 import { Gauge, type Registry as Metrics } from "@cell/http";
 import type { Registry, Tenant } from "@cell/postgres";
 import * as deliveries from "./deliveries.ts";
+import { fanOut } from "./outbox.ts";
 import * as webhooks from "./repository.ts";
 import { Sender, type SenderOptions } from "./sender.ts";
-import { fanOut } from "./walk.ts";
 
 export interface DispatcherOptions extends SenderOptions {
   registry: Pick<Registry, "tenant" | "tenantsWhere" | "version">;
@@ -12,7 +12,7 @@ export interface DispatcherOptions extends SenderOptions {
   retentionDays: number;
 }
 
-const lookEveryMs = 30_000;
+const pollEveryMs = 30_000;
 const sweepEveryMs = 60 * 60_000;
 const tenantsAtOnce = 4;
 /** What is written within this time is walked together. */
@@ -61,7 +61,7 @@ export class Dispatcher {
     this.#options = options;
     this.#sender = new Sender(options, (tenantId, inMs) => {
       const state = this.#tenants.get(tenantId);
-      if (state && inMs < lookEveryMs) this.#schedule(tenantId, state, inMs + batchMs);
+      if (state && inMs < pollEveryMs) this.#schedule(tenantId, state, inMs + batchMs);
     });
   }
 
@@ -78,7 +78,7 @@ export class Dispatcher {
       for (const [tenantId, { running }] of this.#tenants) if (!found.has(tenantId) && !running) this.#forget(tenantId);
       for (const tenantId of found) this.changed(tenantId);
     };
-    this.#looking = repeat(lookEveryMs, look, log, "looking for webhooks");
+    this.#looking = repeat(pollEveryMs, look, log, "looking for webhooks");
   }
 
   /** Says that a tenant has written something. Costs nothing where it has no endpoints. */
@@ -139,7 +139,7 @@ export class Dispatcher {
         .catch((err) => {
           this.#options.log.warn({ tenantId, err }, "webhooks could not be seen to");
           state.heldUp++;
-          this.#schedule(tenantId, state, Math.min(lookEveryMs, overdueMs * 2 ** state.heldUp));
+          this.#schedule(tenantId, state, Math.min(pollEveryMs, overdueMs * 2 ** state.heldUp));
         })
         .finally(() => {
           this.#running--;
@@ -165,7 +165,7 @@ export class Dispatcher {
     if (left) this.#schedule(tenantId, state, Math.min(heldUpMs.most, heldUpMs.first * 2 ** state.heldUp));
     const dueInMs = await deliveries.dueInMs(tenant.reader());
     state.dueAtMs = dueInMs === null ? undefined : performance.now() + dueInMs;
-    if (dueInMs !== null) this.#schedule(tenantId, state, Math.min(lookEveryMs, Math.max(overdueMs, dueInMs)));
+    if (dueInMs !== null) this.#schedule(tenantId, state, Math.min(pollEveryMs, Math.max(overdueMs, dueInMs)));
     if (performance.now() - state.sweptAtMs > sweepEveryMs) {
       await this.#sweep(tenant);
       state.sweptAtMs = performance.now();

@@ -1,8 +1,8 @@
 import { schemaValidator } from "@cell/http/testing/response-checker";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startCrm, type TestCrm } from "../testing.ts";
+import { startCrm, type TestCrm } from "../testing/test-crm.ts";
 import { eventTypes, pingType } from "./domain.ts";
-import { type Receiver, startReceiver } from "./receiver.ts";
+import { type Receiver, startReceiver } from "./testing/receiver.ts";
 
 let cell: TestCrm;
 let receiver: Receiver;

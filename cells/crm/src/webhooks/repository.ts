@@ -2,9 +2,9 @@ import { ListRunner } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
+import { transactionHere } from "./audit-source.ts";
 import { type StoredWebhook, type Webhook, webhook } from "./schema.ts";
 import type { SecretRef } from "./secrets.ts";
-import { transactionHere } from "./trail.ts";
 
 /** An endpoint to be sent to. */
 export interface Target extends SecretRef {

@@ -1,7 +1,7 @@
-import type { TestClient, TestResponse } from "@cell/cell/testing";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, inspect, startCrm, type TestCrm } from "../testing.ts";
-import { isSigned, type Receiver, startReceiver } from "./receiver.ts";
+import { auditOf, inspect, startCrm, type TestCrm } from "../testing/test-crm.ts";
+import { isSigned, type Receiver, startReceiver } from "./testing/receiver.ts";
 
 let cell: TestCrm;
 let tenantId: string;

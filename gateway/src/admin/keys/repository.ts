@@ -1,5 +1,5 @@
 import { type Insertable, type Selectable, sql } from "kysely";
-import type { ApiKeysTable, ControlDb, ControlTx } from "../../tables.ts";
+import type { ApiKeysTable, ControlDb, ControlTx } from "../../control-plane/tables.ts";
 
 /** A key as it is stored, without the hash of the secret. */
 export type StoredKey = Omit<Selectable<ApiKeysTable>, "secretHash">;

@@ -1,6 +1,6 @@
 import { z } from "@hono/zod-openapi";
-import { userIdPattern } from "../../identity.ts";
-import { grantable, roleNames } from "../../roles.ts";
+import { userIdPattern } from "../../auth/request-identity.ts";
+import { grantable, roleNames } from "../../auth/roles.ts";
 import { nameSchema, page, tenantIdSchema, timeSchema } from "../openapi.ts";
 
 const exampleKey = "crm_live_Zk3a9Q0000000000000000000000000a";

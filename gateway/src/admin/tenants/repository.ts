@@ -1,6 +1,6 @@
 import { sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
-import type { ControlDb, ControlTx } from "../../tables.ts";
+import type { ControlDb, ControlTx } from "../../control-plane/tables.ts";
 import type { Tenant, TenantPatch } from "./schema.ts";
 
 /** A tenant's place in one cell. */

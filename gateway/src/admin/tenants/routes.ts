@@ -1,8 +1,8 @@
 import { badField, notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { change } from "../../control-plane/tables.ts";
 import * as moves from "../../moves/repository.ts";
 import type { Services } from "../../services.ts";
-import { change } from "../../tables.ts";
 import { type GatewayEnv, requireOperator } from "../access.ts";
 import { pageQuery, problems, response, security, tenantIdSchema } from "../openapi.ts";
 import * as tenants from "./repository.ts";

@@ -8,7 +8,7 @@ export function open(url: string, text: string): Socket {
 }
 
 /** Sends text as it stands; resolves to what came back when the server ends the connection, or falls silent for 300 ms after answering. */
-export function exchange(url: string, text: string): Promise<string> {
+export function sendRaw(url: string, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = open(url, text);
     let received = "";

@@ -1,5 +1,5 @@
 import type pg from "pg";
-import { CopyOut } from "../copy.ts";
+import { CopyOut } from "../driver/copy.ts";
 import { type Digest, digestOf } from "./digest.ts";
 import { columnList, qualified, type SequenceState, sequencesOf, snapshotOf, tablesOf, writtenSince } from "./tables.ts";
 

@@ -4,9 +4,9 @@ import type { Registry } from "../registry.ts";
 import { schemaOf, type TenantState } from "../tenants.ts";
 import { type Digest, digestOf } from "./digest.ts";
 import { exportRows, type TransferOptions } from "./export.ts";
-import { awaitWriters, restoreRights, type SuspendedRights, suspendReads, suspendWrites } from "./hold.ts";
 import { type DeferredKeys, deferKeys, unsettledKeys } from "./keys.ts";
 import { loadRows, type Part } from "./rows.ts";
+import { awaitWriters, restoreRights, type SuspendedRights, suspendReads, suspendWrites } from "./suspend-constraints.ts";
 import { qualified, type SequenceState, tablesOf } from "./tables.ts";
 
 /** A tenant as the registry of one partition knows it. */
@@ -37,7 +37,7 @@ export class Placement {
   }
 
   /** Throws NOT_FOUND. */
-  async look(tenantId: string): Promise<Placed> {
+  async inspect(tenantId: string): Promise<Placed> {
     return this.#with("look", async (client) => {
       const { held: _, ...placed } = await this.#row(client, tenantId);
       return placed;
@@ -135,7 +135,7 @@ export class Placement {
 
   /** Drops a copy that is not served: one half brought, or one that was left. CONFLICT for any other; nothing happens when there is none. */
   async discard(tenantId: string, epoch: number): Promise<void> {
-    const row = await this.look(tenantId).catch((error) => {
+    const row = await this.inspect(tenantId).catch((error) => {
       if (error instanceof Problem && error.code === "NOT_FOUND") return undefined;
       throw error;
     });

@@ -1,6 +1,6 @@
 import { Problem } from "@cell/problem";
 import type pg from "pg";
-import { CopyIn } from "../copy.ts";
+import { CopyIn } from "../driver/copy.ts";
 import { columnList, findTable, qualified, type TransferTable } from "./tables.ts";
 
 /** How rows are brought: `copy` adds them, `replace` empties the table before, `merge` puts them in the place of those with the same key. */

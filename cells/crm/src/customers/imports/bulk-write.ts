@@ -1,0 +1,99 @@
+import { arrayText, columnOf, field, fieldsOf, type Parameters, recordsOf, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { sql } from "kysely";
+import { db } from "../../tables.ts";
+import { changing, columns, stored, storedColumns } from "../repository.ts";
+import type { Customer } from "../schema.ts";
+
+// Planned afresh at each run: a plan from when the table was small would read all of it.
+const unprepared = { keep: false };
+
+const liveOnes = statement(
+  (p: Parameters<{ customerIds: string[]; nameKeys: string[] }>) =>
+    db
+      .selectFrom("customers")
+      .select(columns)
+      .$castTo<Customer>()
+      .where("deletedAt", "is", null)
+      .where(sql<boolean>`(customer_id = any(${p.customerIds}::uuid[]) or name_key = any(${p.nameKeys}::text[]))`),
+  unprepared,
+);
+
+const owned = statement((p: Parameters<{ customerIds: string[]; ownerId: string }>) =>
+  db
+    .selectFrom("customers")
+    .select("customerId")
+    .where(sql<boolean>`customer_id = any(${p.customerIds}::uuid[])`)
+    .where("ownerId", "=", p.ownerId),
+);
+
+const given = (rows: unknown) =>
+  sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(customer_id uuid, name text, name_key text, contact_name text,
+    contact_phone text, contact_email text, industry text, level text, source text, status text, owner_id text, address text,
+    tags text[], notes text, custom_fields jsonb, created_at timestamptz, updated_at timestamptz, version int)`);
+
+const copiedColumns = [...storedColumns, "importId"].map(columnOf);
+
+const updateRows = statement(
+  (p: Parameters<{ rows: string }>) =>
+    db
+      .updateTable("customers")
+      .from(given(p.rows))
+      .set({
+        ...fieldsOf(changing),
+        nameKey: sql`case when customers.name = ${field("name")} then customers.name_key else ${field("name_key")} end`,
+      } as never)
+      .where(
+        sql<boolean>`customers.customer_id = "row".customer_id and customers.version = "row".version - 1 and customers.deleted_at is null`,
+      )
+      .returning(sql<string>`customers.customer_id`.as("customerId")),
+  unprepared,
+);
+
+const removeRows = statement(
+  (p: Parameters<{ rows: string; now: string }>) =>
+    db
+      .updateTable("customers")
+      .from(given(p.rows))
+      .set({ deletedAt: p.now, updatedAt: p.now, version: sql`customers.version + 1` } as never)
+      .where(sql<boolean>`customers.customer_id = "row".customer_id and customers.version = "row".version and customers.deleted_at is null`)
+      .returning(sql<string>`customers.customer_id`.as("customerId")),
+  unprepared,
+);
+
+/** The live customers with one of these ids or names (as `nameKey` gives them). */
+export async function live(tenant: TenantDb, customerIds: readonly string[], nameKeys: readonly string[]): Promise<Customer[]> {
+  if (customerIds.length === 0 && nameKeys.length === 0) return [];
+  return tenant.query(liveOnes, { customerIds: [...customerIds], nameKeys: [...nameKeys] });
+}
+
+/** Those of these customers, deleted ones too, that someone owns. */
+export async function ownedBy(tenant: TenantDb, customerIds: readonly string[], ownerId: string): Promise<string[]> {
+  return (await tenant.query(owned, { customerIds: [...customerIds], ownerId })).map(({ customerId }) => customerId);
+}
+
+/** Inserts new customers: all, or none where one of their names is taken. Resolves to the ids of those that are in. */
+export async function insert(tx: TenantTx, rows: readonly Customer[], importId: string): Promise<Set<string>> {
+  if (rows.length === 0) return new Set();
+  const values = rows.map((row) => {
+    const written = { ...stored(row), tags: arrayText(row.tags), customFields: JSON.stringify(row.customFields) };
+    return [...storedColumns.map((column) => written[column]), importId];
+  });
+  const inserted = await tx.insertAll({ table: "customers", columns: copiedColumns, values, uniqueIndex: "customers_name_key" });
+  return new Set(inserted ? rows.map(({ customerId }) => customerId) : []);
+}
+
+/** Writes customers as they are at their new version. Resolves to the ids of those that were at the version before. */
+export async function update(tx: TenantTx, rows: readonly Customer[]): Promise<Set<string>> {
+  if (rows.length === 0) return new Set();
+  return ids(await tx.run(updateRows, { rows: recordsOf(rows.map(stored)) }));
+}
+
+/** Removes customers as they were read. Resolves to the ids of those that nobody had changed. */
+export async function remove(tx: TenantTx, rows: readonly Customer[], now: string): Promise<Set<string>> {
+  if (rows.length === 0) return new Set();
+  return ids(await tx.run(removeRows, { rows: recordsOf(rows.map(({ customerId, version }) => ({ customerId, version }))), now }));
+}
+
+function ids(rows: { customerId: string }[]): Set<string> {
+  return new Set(rows.map(({ customerId }) => customerId));
+}

@@ -1,0 +1,79 @@
+import { badFields, type FieldProblem } from "@cell/problem";
+import { instantOf } from "../../calendar.ts";
+import type { Pipeline, Stage } from "../../pipelines/schema.ts";
+import type { ImportedStage } from "../domain.ts";
+
+/** What an import says of an opportunity's past; times are instants or days of the tenant's calendar. */
+export interface HistoryInput {
+  stage?: string | undefined;
+  stageHistory?: readonly { stage: string; enteredAt: string }[] | undefined;
+  createdAt?: string | undefined;
+  closedAt?: string | null | undefined;
+}
+
+const isDay = (time: string) => time.length === 10;
+
+/** The more exact one of two times that mean the same, a day meaning any time of it; undefined where they differ. */
+export function sameTime(one: string, other: string, timezone: string): string | undefined {
+  const [first, second] = [instantOf(one, timezone), instantOf(other, timezone)];
+  if (isDay(one) === isDay(other)) return first === second ? first : undefined;
+  const [day, instant] = isDay(one) ? [one, second] : [other, first];
+  const next = new Date(Date.parse(day) + 24 * 60 * 60 * 1000).toISOString().slice(0, 10);
+  return instant >= instantOf(day, timezone) && instant < instantOf(next, timezone) ? instant : undefined;
+}
+
+type GivenTime = { stage: string; enteredAt: string }[];
+
+/** The stages that an opportunity without a stage history was in: the one that it is in, and before it is closed later than created, the first. */
+function impliedBy({ stage, createdAt, closedAt }: HistoryInput, { stages }: Pipeline, now: string): GivenTime {
+  const first = stages.find(({ type }) => type === "open")?.stage ?? "";
+  const current = stage ?? first;
+  const isOpen = stages.find((known) => known.stage === current)?.type === "open";
+  if (isOpen || !closedAt) return [{ stage: current, enteredAt: createdAt ?? now }];
+  const closed = { stage: current, enteredAt: closedAt };
+  return createdAt === undefined || createdAt === closedAt ? [closed] : [{ stage: first, enteredAt: createdAt }, closed];
+}
+
+/** The stages that an opportunity was in, oldest first, out of what an import says. Throws BAD_REQUEST with all that does not fit together. */
+export function historyFrom(
+  given: HistoryInput,
+  pipeline: Pipeline,
+  { timezone, now }: { timezone: string; now: string },
+): [ImportedStage, ...ImportedStage[]] {
+  const wrong: FieldProblem[] = [];
+  const refuse = (path: string, message: string, code = "INVALID_FORMAT") => wrong.push({ path, code, message });
+  const stageOf = (path: string, name: string): Stage | undefined => {
+    const found = pipeline.stages.find(({ stage }) => stage === name);
+    if (!found) refuse(path, `must be one of ${pipeline.stages.map(({ stage }) => stage).join(", ")}`, "INVALID_ENUM");
+    return found;
+  };
+  const stages = given.stageHistory && given.stageHistory.length > 0 ? given.stageHistory : impliedBy(given, pipeline, now);
+  const history = stages.flatMap(({ stage: name, enteredAt }) => {
+    const stage = stageOf(given.stageHistory ? "stageHistory" : "stage", name);
+    return stage ? { stage, enteredAt: instantOf(enteredAt, timezone), given: enteredAt } : [];
+  });
+  const [first, last] = [history[0], history.at(-1)];
+  if (wrong.length > 0 || !first || !last) throw badFields(wrong);
+  if (given.stage !== undefined && given.stage !== last.stage.stage)
+    refuse("stageHistory", `ends in ${last.stage.stage}, not in the stage ${given.stage}`);
+  if (given.createdAt !== undefined) {
+    const begun = sameTime(first.given, given.createdAt, timezone);
+    if (begun === undefined) refuse("createdAt", "is not when its first stage was entered");
+    else first.enteredAt = begun;
+  }
+  if (given.closedAt) {
+    const closed = last.stage.type === "open" ? undefined : sameTime(last.given, given.closedAt, timezone);
+    if (closed === undefined)
+      refuse("closedAt", last.stage.type === "open" ? "is for won and lost ones alone" : "is not when its last stage was entered");
+    else last.enteredAt = closed;
+  }
+  history.forEach(({ stage, enteredAt }, index) => {
+    const before = history[index - 1];
+    if (before && before.enteredAt > enteredAt)
+      refuse("stageHistory", `${stage.stage} is entered before ${before.stage.stage}, which it follows`);
+    if (before && before.stage === stage) refuse("stageHistory", `${stage.stage} follows itself`);
+  });
+  if (last.enteredAt > now) refuse(given.stageHistory ? "stageHistory" : "createdAt", "is in the future");
+  if (wrong.length > 0) throw badFields(wrong);
+  return history as unknown as [ImportedStage, ...ImportedStage[]];
+}

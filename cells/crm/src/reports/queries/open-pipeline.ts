@@ -1,0 +1,95 @@
+import { type Parameters, statement, type TenantDb } from "@cell/postgres";
+import Big from "big.js";
+import { sql } from "kysely";
+import { countOf } from "../money.ts";
+import type { Window } from "../time-window.ts";
+import { cohortDays } from "./cohort.ts";
+import { aggregateByDay, cachedDays, ever, mergeTotals, type RunInBackground, startOfUtcDay, startOfUtcHour } from "./daily-aggregates.ts";
+import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
+import { count, epoch, inEachAsOf, type RowsOf, windowOf, within } from "./sql-expressions.ts";
+
+type Asked = Question & { stuckBefore: string; today: string };
+
+const keys = ["stage", "currency"] as const;
+const isOpen = sql.lit("open" as const);
+
+const open = (p: Parameters<Asked>, asOf: AsOf) =>
+  opportunitiesAsOf(p, asOf)
+    .select(keys)
+    .select([
+      count.as("count"),
+      sql<string>`sum(amount)`.as("amount"),
+      sql<string>`sum(amount * probability)`.as("weighted"),
+      sql<number>`count(*) filter (where entered_at < ${p.stuckBefore}::timestamptz)`.as("stuck"),
+      sql<number>`count(*) filter (where expected_close_date < ${p.today}::date)`.as("overdue"),
+    ])
+    .where("stageType", "=", isOpen)
+    .groupBy(keys);
+
+const stageSums = inEachAsOf((p: Parameters<Asked>, asOf) =>
+  open(p, asOf).select([
+    epoch(sql`sum(${p.asOf}::timestamptz - created_at)`).as("ageSeconds"),
+    epoch(sql`sum(${p.asOf}::timestamptz - entered_at)`).as("stageSeconds"),
+  ]),
+);
+
+export type StageSums = RowsOf<typeof stageSums>;
+
+/** Times as their sums in seconds from 1970 on: how long ago they were follows for any moment. */
+type TimedSums = Omit<StageSums, "ageSeconds" | "stageSeconds"> & { createdSeconds: string; enteredSeconds: string };
+
+const timed = (p: Parameters<Asked>) =>
+  open(p, "present").select([
+    sql<string>`sum(${epoch(sql`created_at`)})`.as("createdSeconds"),
+    sql<string>`sum(${epoch(sql`entered_at`)})`.as("enteredSeconds"),
+  ]);
+
+/** By the day of creation. */
+const openDays = aggregateByDay<Asked, TimedSums>(sql`created_at`, timed, cohortDays.of);
+
+/** Those that entered their stage in a time. */
+const enteredSums = statement(
+  (p: Parameters<Question & Window>) =>
+    opportunitiesAsOf(p, "present")
+      .select(keys)
+      .select(count.as("count"))
+      .where("stageType", "=", isOpen)
+      .where(within(sql`entered_at`, windowOf(p)))
+      .groupBy(keys),
+  { long: true },
+);
+
+const summed = ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"] as const;
+
+/** By stage and currency: what was open at a moment, how old, how long in its stage, how much of it stuck and overdue. */
+export function sumStages(tenant: TenantDb, asOf: AsOf, question: Asked): Promise<StageSums[]> {
+  return tenant.query(stageSums[asOf], question);
+}
+
+/**
+ * The same of what is open now. Whole days are remembered, with what had entered its stage before the day of `stuckBefore`: what entered it
+ * later is counted, up to the hour once and then each time, and ages follow from the moment. `recall` finds what was read before, if it still holds.
+ */
+export async function sumStagesNow(
+  tenant: TenantDb,
+  question: Asked,
+  keep: RunInBackground,
+  recall: <Row>(what: unknown[], read: () => Promise<Row[]>) => Promise<Row[]>,
+): Promise<StageSums[]> {
+  const { asOf, stuckBefore, today } = question;
+  const [stuckDay, stuckHour] = [startOfUtcDay(stuckBefore), startOfUtcHour(stuckBefore)];
+  const onDay = { ...question, stuckBefore: stuckDay };
+  const entered = async (from: string, to: string) => (from < to ? tenant.query(enteredSums, { ...question, from, to }) : []);
+  const [sums, ...since] = await Promise.all([
+    recall(["open", stuckDay, today], async () =>
+      mergeTotals(await cachedDays(tenant, openDays, onDay, [stuckDay, today], ever, keep), keys, summed),
+    ),
+    recall(["entered", stuckDay, stuckHour], () => entered(stuckDay, stuckHour)),
+    entered(stuckHour, stuckBefore),
+  ]);
+  return sums.map(({ createdSeconds, enteredSeconds, stuck, ...row }) => {
+    const ago = (seconds: string) => new Big(Date.parse(asOf)).div(1000).times(row.count).minus(seconds).toFixed();
+    const more = countOf(since.flat().filter(({ stage, currency }) => stage === row.stage && currency === row.currency));
+    return { ...row, ageSeconds: ago(createdSeconds), stageSeconds: ago(enteredSeconds), stuck: stuck + more };
+  });
+}

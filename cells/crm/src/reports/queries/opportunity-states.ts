@@ -1,0 +1,107 @@
+import type { Parameters } from "@cell/postgres";
+import { type RawBuilder, sql } from "kysely";
+import { db } from "../../tables.ts";
+
+/** What every report asks: the opportunities of a pipeline as they were at a moment. */
+export interface Question {
+  pipelineId: string;
+  /** Only what this user owned then; null for everybody's. */
+  visibleTo: string | null;
+  ownerId: string | null;
+  currency: string | null;
+  asOf: string;
+  /** The pipeline's stages by their numbers: the n-th is bit n of a mask. */
+  stages: string[];
+  /** Their positions in the pipeline. */
+  positions: number[];
+}
+
+/** Whether a report speaks of what is, or of what was at its moment: what is stands on the opportunities themselves. */
+export type AsOf = "present" | "past";
+
+export const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
+
+/** The opportunities as they are. */
+const current = () =>
+  db
+    .selectFrom("opportunities")
+    .select(["opportunityId", "pipelineId", "stage", "amount", "currency", "probability"])
+    .select(["status as stageType", "expectedCloseDate", "closedAt", "ownerId", "createdAt"])
+    .select(["stageEnteredAt as enteredAt", "entered", "lastStage"])
+    .where("deletedAt", "is", null);
+
+/** The rows of an opportunity's history up to the moment. */
+const historyOf = (p: Parameters<Question>) =>
+  db
+    .selectFrom("opportunityHistory")
+    .where(sql<boolean>`opportunity_history.opportunity_id = opportunities.opportunity_id`)
+    .where(sql<boolean>`at <= ${p.asOf}::timestamptz`);
+
+const isMove = (p: Parameters<Question>) => sql`moved and pipeline_id = ${p.pipelineId}::uuid`;
+
+/** What those were then that have been written since, out of their history up to the moment. */
+const reconstructed = (p: Parameters<Question>) =>
+  db
+    .selectFrom("opportunities")
+    .innerJoinLateral(
+      historyOf(p)
+        .select([
+          "pipelineId",
+          "stage",
+          "amount",
+          "currency",
+          "probability",
+          "stageType",
+          "expectedCloseDate",
+          "closedAt",
+          "ownerId",
+          "deleted",
+        ])
+        .orderBy("seq", "desc")
+        .limit(1)
+        .as("last"),
+      (join) => join.onTrue(),
+    )
+    .innerJoinLateral(
+      historyOf(p)
+        .select([
+          sql<string>`max(at) filter (where moved)`.as("enteredAt"),
+          sql<string | null>`bit_or(case when ${bitOf(p)} < 63 then 1::bigint << ${bitOf(p)} end) filter (where ${isMove(p)})`.as(
+            "entered",
+          ),
+          // The later row wins: its number stands in front of the stage's.
+          sql<
+            number | null
+          >`(max(seq::bigint * 1024 + ${bitOf(p)}) filter (where ${isMove(p)} and stage_type <> 'lost') % 1024)::smallint`.as("lastStage"),
+        ])
+        .as("way"),
+      (join) => join.onTrue(),
+    )
+    .select(["opportunities.opportunityId", "last.pipelineId", "last.stage", "last.amount", "last.currency", "last.probability"])
+    .select(["last.stageType", "last.expectedCloseDate", "last.closedAt", "last.ownerId", "opportunities.createdAt"])
+    .select(["way.enteredAt", "way.entered", "way.lastStage"])
+    .where(sql<boolean>`updated_at > ${p.asOf}::timestamptz and created_at <= ${p.asOf}::timestamptz`)
+    .where("last.deleted", "=", false);
+
+const ofAsOf: Record<AsOf, (p: Parameters<Question>) => ReturnType<typeof current>> = {
+  present: current,
+  past: (p) =>
+    current()
+      .where(sql<boolean>`updated_at <= ${p.asOf}::timestamptz`)
+      .unionAll(reconstructed(p) as never),
+};
+
+const matches = (given: RawBuilder<string | null>, column: RawBuilder<unknown>) =>
+  sql<boolean>`(${given}::text is null or ${column} = ${given})`;
+
+/** The opportunities of all pipelines that the question is about. */
+export const allPipelines = (p: Parameters<Question>, asOf: AsOf) =>
+  db
+    .selectFrom(ofAsOf[asOf](p).as("state"))
+    .where(matches(p.visibleTo, sql`owner_id`))
+    .where(matches(p.ownerId, sql`owner_id`))
+    .where(matches(p.currency, sql`currency`));
+
+/** Those that were in the pipeline. */
+export const opportunitiesAsOf = (p: Parameters<Question>, asOf: AsOf) =>
+  allPipelines(p, asOf).where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid`);

@@ -1,0 +1,87 @@
+import { type Parameters, statement, type TenantDb } from "@cell/postgres";
+import { sql } from "kysely";
+import { db, type StageType } from "../../tables.ts";
+import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
+import { count, inEachAsOf, type RowsOf } from "./sql-expressions.ts";
+
+/** A stage of a pipeline, removed ones included. */
+export interface StageRow {
+  pipelineId: string;
+  stage: string;
+  name: string;
+  type: StageType;
+  probability: number;
+  /** Where it stands on the way: greater is later. */
+  position: number;
+  active: boolean;
+  /** Its bit in a mask. */
+  number: number;
+}
+
+const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
+  db
+    .selectFrom("pipelines")
+    .innerJoin("pipelineStages", "pipelineStages.pipelineId", "pipelines.pipelineId")
+    .select(["pipelines.pipelineId", "stage", "pipelineStages.name", "type", "active", "number"])
+    // Those after a removed one have moved up: it lies before the one that has its place now.
+    .select(sql<number>`(position - case when active then 0 else 0.5 end)::float8`.as("position"))
+    .select(sql<number>`probability::float8`.as("probability"))
+    .where(sql<boolean>`case when ${p.pipelineId}::uuid is null then is_default else pipelines.pipeline_id = ${p.pipelineId}::uuid end`)
+    .orderBy("active", "desc")
+    .orderBy("position"),
+);
+
+const forecastSums = inEachAsOf((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, asOf) =>
+  opportunitiesAsOf(p, asOf)
+    .select("currency")
+    .select([
+      sql<number>`case when stage_type = 'won' then width_bucket(closed_at, ${p.bounds}::timestamptz[])
+        when expected_close_date < ${p.today}::date then -1 when expected_close_date is null then -2
+        else width_bucket(expected_close_date, ${p.days}::date[]) end`.as("bucket"),
+      sql<boolean>`stage_type = 'won'`.as("isWon"),
+      count.as("count"),
+      sql<string>`sum(amount)`.as("amount"),
+      sql<string>`sum(amount * probability)`.as("weighted"),
+      sql<string>`coalesce(sum(amount) filter (where probability >= 50), 0)`.as("bestCase"),
+      sql<string>`coalesce(sum(amount) filter (where probability >= 80), 0)`.as("commit"),
+    ])
+    .where(sql<boolean>`stage_type <> 'lost'`)
+    .groupBy(["currency", sql`2`, sql`3`]),
+);
+
+const customersAt = statement(
+  (p: Parameters<Pick<Question, "asOf" | "visibleTo" | "ownerId">>) =>
+    db
+      .selectFrom("customers")
+      .select(count.as("count"))
+      .where(sql<boolean>`created_at <= ${p.asOf}::timestamptz and coalesce(deleted_at > ${p.asOf}::timestamptz, true)`)
+      .where(sql<boolean>`(${p.visibleTo}::text is null or owner_id = ${p.visibleTo})`)
+      .where(sql<boolean>`(${p.ownerId}::text is null or owner_id = ${p.ownerId})`),
+  { long: true },
+);
+
+const later = statement((p: Parameters<{ asOf: string }>) =>
+  // The last moment stands at the end of an index, wherever the moment asked for lies.
+  db.selectFrom("opportunityHistory").select(sql<boolean | null>`max(at) > ${p.asOf}::timestamptz`.as("isLater")),
+);
+
+export type ForecastSums = RowsOf<typeof forecastSums>;
+
+/** The stages of a pipeline, the live ones first, in their order; of the default one for null. None: there is no such pipeline. */
+export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<StageRow[]> {
+  return tenant.query(allStages, { pipelineId });
+}
+
+/** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: what is open and what was won. */
+export function sumForecast(tenant: TenantDb, asOf: AsOf, question: Question & { today: string; bounds: string[]; days: string[] }) {
+  return tenant.query(forecastSums[asOf], question);
+}
+
+/** Whether anything that reports depend on has changed since a moment. */
+export async function hasChangedSince(tenant: TenantDb, asOf: string): Promise<boolean> {
+  return (await tenant.first(later, { asOf }))?.isLater === true;
+}
+
+export function countCustomers(tenant: TenantDb, question: Pick<Question, "asOf" | "visibleTo" | "ownerId">): Promise<{ count: number }[]> {
+  return tenant.query(customersAt, question);
+}

@@ -1,0 +1,51 @@
+import type { Tenant } from "@cell/postgres";
+import { v5 as uuidv5, v7 as uuidv7 } from "uuid";
+import * as trail from "./audit-source.ts";
+import * as deliveries from "./deliveries.ts";
+import { eventsOf, type TrailEntry, wants } from "./domain.ts";
+
+const entriesAtOnce = 500;
+
+/**
+ * Makes an endpoint's deliveries out of what finished transactions have written to the audit trail since the last walk; each step is one
+ * transaction with the endpoint's new place in the trail, so that no event is lost and none made twice. Resolves to whether entries are left
+ * that an older transaction, still running, holds up.
+ */
+export async function fanOut(tenant: Tenant, webhookId: string): Promise<boolean> {
+  for (;;) {
+    const { full, left } = await tenant.write(async (session) => {
+      await session.begin();
+      const endpoint = await deliveries.lock(session.tx, webhookId);
+      if (!endpoint) return { full: false, left: false };
+      const entries = await trail.next(session.tx, endpoint, entriesAtOnce);
+      const unfinished = entries.findIndex(({ finished }) => !finished);
+      const finished = unfinished < 0 ? entries : entries.slice(0, unfinished);
+      const last = finished.at(-1);
+      if (last) {
+        const position = { positionTransaction: last.transactionId, positionSeq: String(last.seq) };
+        await deliveries.advance(session.tx, webhookId, newDeliveries(finished, endpoint.events), position);
+      }
+      await session.commit(undefined, [], []);
+      return { full: finished.length === entriesAtOnce, left: unfinished >= 0 };
+    });
+    if (!full) return left;
+  }
+}
+
+/** The deliveries to an endpoint with these events. An event's id follows from its entry: it is the same however often it is made. */
+export function newDeliveries(
+  entries: readonly (TrailEntry & { seq: number; occurredAt: string })[],
+  events: readonly string[],
+): deliveries.NewDelivery[] {
+  return entries.flatMap((entry) =>
+    eventsOf(entry)
+      .filter((type) => wants(events, type))
+      .map((eventType) => ({
+        deliveryId: uuidv7(),
+        eventId: uuidv5(eventType, entry.id),
+        eventType,
+        auditSeq: entry.seq,
+        occurredAt: entry.occurredAt,
+      })),
+  );
+}

@@ -1,0 +1,96 @@
+import { completeDocument } from "@cell/http/openapi/complete";
+import { errorResponseRefs } from "@cell/http/openapi/components";
+import type { Document, PathItem, Schema, Tag } from "@cell/http/openapi/document";
+import { docsPath, documentContent, documentPath, healthPath, openPath, operationsTag, readyPath } from "@cell/http/openapi/operational";
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { GatewayEnv } from "./access.ts";
+
+/** The gateway's own document: its server is put in when it is asked for. */
+export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
+  const raw = app.getOpenAPI31Document({
+    openapi: "3.1.0",
+    info: {
+      title: "Cell CRM gateway",
+      version: "2.0.0",
+      description: `The control plane of Cell CRM: tenants, API keys, moves between partitions, backups.
+
+What tenants work with is in the documents of the cells, each at \`/openapi/{cell}.json\`; their paths are below \`/api/v1/{cell}\`.
+\`Authorization: Bearer\` takes the operator's key, or a key of a tenant where a path says so.`,
+    },
+    servers: [{ url: "http://127.0.0.1:8080", description: "What npm start serves" }],
+  });
+  return completeDocument({ ...raw, paths: { ...raw.paths, ...openPaths } }, { tags, exampleValues });
+}
+
+const tags: readonly Tag[] = [
+  { name: "Tenants", description: "The tenants of the platform: for the operator." },
+  { name: "Keys", description: "API keys: for the operator, and for administrators within their tenant." },
+  { name: "Moves", description: "Moves of tenants between partitions: for the operator." },
+  { name: "Backups", description: "Backup and restore of one tenant: for the operator." },
+  { name: "Cells", description: "The cells behind the gateway, and their partitions." },
+  operationsTag,
+];
+
+const text: Schema = { type: "string" };
+
+/** What needs no token. */
+const openPaths: Record<string, PathItem> = {
+  "/": openPath({
+    operationId: "index.get",
+    summary: "Where the documents are",
+    content: {
+      "application/json": {
+        schema: { type: "object", properties: { name: text, docs: text, openapi: text }, required: ["name", "docs", "openapi"] },
+        example: { name: "Cell CRM gateway", docs: "/docs", openapi: "/openapi.json" },
+      },
+    },
+  }),
+  "/health": healthPath,
+  "/ready": readyPath(
+    {
+      database: { type: "string", enum: ["ok", "away"] },
+      identityProvider: { type: "string", description: "The state of the OIDC issuer; none without one", examples: ["none"] },
+      draining: { type: "boolean", description: "The process stops" },
+    },
+    {},
+    errorResponseRefs([503]),
+  ),
+  "/metrics": {
+    get: {
+      ...openPath({
+        operationId: "metrics.get",
+        summary: "The process's figures for Prometheus",
+        description:
+          "Where METRICS_PORT is set, or neither it nor METRICS_TOKEN, they are on that port (9090) and this path is 404. With METRICS_TOKEN alone they are here, for that token.",
+        content: {
+          "text/plain": {
+            schema: text,
+            example:
+              '# HELP http_requests_total Requests answered\n# TYPE http_requests_total counter\nhttp_requests_total{method="GET",route="/health",status="200"} 1\n',
+          },
+        },
+        responses: errorResponseRefs([401, 404]),
+      }).get,
+      security: [{ bearer: [] }],
+    } as PathItem["get"],
+  } as PathItem,
+  "/docs": docsPath,
+  "/openapi.json": documentPath,
+  "/openapi/{cell}.json": openPath({
+    operationId: "openapi.getCell",
+    summary: "The document of a cell",
+    parameters: [{ name: "cell", in: "path", required: true, description: "The cell's name", schema: text, example: "crm" }],
+    content: documentContent,
+    responses: errorResponseRefs([404, 503]),
+  }),
+};
+
+/** Examples of fields whose schemas have none, by their names. */
+const exampleValues: Readonly<Record<string, unknown>> = {
+  keyId: "0197c3a0-11d4-7b5c-8e3f-62a9d0c4e871",
+  name: "Example Ltd",
+  rateLimit: null,
+  quotaBytes: null,
+  healthy: true,
+  provisioned: true,
+};

@@ -1,0 +1,37 @@
+import { requireMetricsToken } from "@cell/http";
+import { Problem, unavailable } from "@cell/problem";
+import { Hono } from "hono";
+import type { Services } from "../services.ts";
+import type { GatewayEnv } from "./access.ts";
+import { installErrorHandling } from "./error-handling.ts";
+
+/** Whether a path is one of these. */
+export function isHealth(url: string): boolean {
+  return /^\/(?:health|ready|metrics)\/?(?:\?|$)/.test(url);
+}
+
+/** Health, readiness and, where they have no port of their own, metrics: what load balancers and Prometheus ask from the first moment on. `draining`: the server is about to stop. */
+export function createHealth(services: Services, draining: () => boolean): Hono<GatewayEnv> {
+  const { config, controlPlane, identityProvider, metrics } = services;
+  const app = new Hono<GatewayEnv>({ strict: false });
+  installErrorHandling(app, services);
+  app.get("/health", (c) => c.json({ status: "ok" }));
+  app.get("/ready", (c) => {
+    const checks = {
+      database: controlPlane.reachable ? "ok" : "away",
+      // Its absence makes nobody unready: keys are taken all the same.
+      identityProvider: identityProvider?.state ?? "none",
+      draining: draining(),
+    };
+    if (checks.database === "ok" && !checks.draining) return c.json({ status: "ready", checks });
+    const { code, message, headers } = unavailable(checks.draining ? "Shutting down" : "The control plane's database is away");
+    throw new Problem(code, message, { details: { checks }, ...(headers ? { headers } : {}) });
+  });
+  const { port, token } = config.metrics;
+  if (port !== undefined || token === undefined) return app;
+  app.get("/metrics", async (c) => {
+    requireMetricsToken(token, c.req.header("authorization"));
+    return c.body(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType });
+  });
+  return app;
+}

@@ -1,0 +1,81 @@
+import type { Principal } from "@cell/http";
+import { badField, Problem } from "@cell/problem";
+import { type Identity, userIdPattern } from "./request-identity.ts";
+import { grantable } from "./roles.ts";
+
+/** What a token gives. */
+export interface Access {
+  operator: boolean;
+  /** Names the token without giving it away: a key's id, `oidc:<subject>`, or `operator`. */
+  tokenId: string;
+  principal: Principal;
+  /** May act for other users of its tenant. */
+  actAs: boolean;
+  suspended: boolean;
+  /** The tenant's own limit in requests per second; null for the gateway's setting, 0 for none. */
+  rateLimit: number | null;
+  /** Where the tenant's data is: the partition's address by cell. */
+  placements: ReadonlyMap<string, string>;
+  /** When the token ends by itself, in milliseconds since 1970; Infinity for never. */
+  expiresAtMs: number;
+  /** The principals of the users that it has acted for. */
+  acting: Map<string, Principal>;
+}
+
+/** What is known of the tenant that a token belongs to: a row for each cell that it is placed in, or one without. */
+export interface PlacedTenant {
+  status: "active" | "suspended";
+  rateLimit: number | null;
+  quotaBytes: number | null;
+  cell: string | null;
+  url: string | null;
+}
+
+const actingLimit = 1_000;
+
+/** The part of an access that follows from the tenant. */
+export function tenantPart(rows: readonly PlacedTenant[]): Pick<Access, "suspended" | "rateLimit" | "placements" | "acting"> {
+  return {
+    suspended: rows.some(({ status }) => status === "suspended"),
+    rateLimit: rows[0]?.rateLimit ?? null,
+    placements: new Map(rows.flatMap(({ cell, url }) => (cell !== null && url !== null ? [[cell, url]] : []))),
+    acting: new Map(),
+  };
+}
+
+/** What the assertion tells a cell about the tenant, beside the caller's rights. */
+export function quotaPart([row]: readonly PlacedTenant[]): Pick<Principal, "quotaBytes"> {
+  return row?.quotaBytes == null ? {} : { quotaBytes: row.quotaBytes };
+}
+
+/** What the platform operator's key gives. */
+export function operatorAccess(): Access {
+  return {
+    operator: true,
+    tokenId: "operator",
+    principal: { tenantId: "", userId: "operator", actorType: "operator", permissions: grantable, scope: "tenant" },
+    actAs: false,
+    ...tenantPart([]),
+    expiresAtMs: Number.POSITIVE_INFINITY,
+  };
+}
+
+/** Who calls a cell. The headers may only agree with the token: BAD_REQUEST, TENANT_MISMATCH or FORBIDDEN otherwise. */
+export function principalOf(access: Access, { tenantId, userId }: Identity): Principal {
+  if (tenantId === undefined) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that the token belongs to");
+  if (tenantId !== access.principal.tenantId) throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the tenant of this token");
+  if (access.suspended) throw new Problem("FORBIDDEN", "This tenant is suspended");
+  if (userId === undefined || userId === access.principal.userId) return access.principal;
+  if (!access.actAs) throw new Problem("FORBIDDEN", "X-User-Id is not the user of this token, and the token may not act for others");
+  return actingFor(access, userId);
+}
+
+function actingFor(access: Access, userId: string): Principal {
+  const known = access.acting.get(userId);
+  if (known) return known;
+  if (!userIdPattern.test(userId)) throw badField("X-User-Id", "INVALID_FORMAT", "1 to 128 characters of A-Z a-z 0-9 . _ : @ -");
+  const principal: Principal = { ...access.principal, userId, actorType: "service" };
+  if (access.acting.size >= actingLimit) access.acting.clear();
+  access.acting.set(userId, principal);
+  return principal;
+}

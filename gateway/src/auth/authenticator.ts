@@ -1,0 +1,177 @@
+import { timingSafeEqual } from "node:crypto";
+import type { Logger } from "@cell/http";
+import { Problem, unavailable } from "@cell/problem";
+import { LRUCache } from "lru-cache";
+import type { GatewayMetrics } from "../metrics.ts";
+import { type Access, operatorAccess } from "./access.ts";
+import { type ApiKeys, hashToken, keyPattern } from "./api-keys.ts";
+import { AuthenticationError } from "./authentication-error.ts";
+import type { FailedAttempts } from "./failed-attempts.ts";
+import type { AccessTokens } from "./oidc/access-tokens.ts";
+
+/** The form of a signed JWT: three parts in base64url. */
+const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+/** A verdict is as old as this at most, so that what no revision tells, such as an expiry set elsewhere, counts within a minute. */
+const accessLifetimeMs = 60_000;
+/** A verdict in use is renewed at this age, off the request's path: when the control plane goes away, half its life is left. */
+const renewalAgeMs = 30_000;
+const renewalRetryMs = 1_000;
+/** Together the tokens of all verdicts have so many characters at most. */
+const keyCharacters = 16 * 1024 * 1024;
+const accessLimit = 20_000;
+const errorLifetimeMs = 10_000;
+const errorLimit = 20_000;
+/** With so many lookups running, a token that was never seen before would only wait. */
+const lookupLimit = 1_000;
+
+export interface AuthenticatorOptions {
+  apiKeys: ApiKeys;
+  /** Undefined where no identity provider is configured. */
+  accessTokens: AccessTokens | undefined;
+  operatorKey: string | undefined;
+  attempts: FailedAttempts;
+  metrics: GatewayMetrics;
+  log: Logger;
+}
+
+/** Times are of the process's own clock: one that is set back makes no verdict last longer. */
+interface CachedAccess {
+  access: Access;
+  validUntilMs: number;
+  renewAtMs: number;
+}
+
+/** Knows tokens: from the control plane and the identity provider, and for up to a minute from memory. Every way of proving who one is goes through here. */
+export class Authenticator {
+  readonly #options: AuthenticatorOptions;
+  readonly #operatorHash: Buffer | undefined;
+  readonly #cachedAccess = new LRUCache<string, CachedAccess>({
+    max: accessLimit,
+    maxSize: keyCharacters,
+    sizeCalculation: (_access, token) => token.length + 1,
+  });
+  /** By the token's hash: what is refused may be of any length, and there may be many. */
+  readonly #cachedErrors = new LRUCache<string, AuthenticationError>({ max: errorLimit, ttl: errorLifetimeMs });
+  readonly #lookups = new Map<string, Promise<Access>>();
+  #generation = 0;
+
+  constructor(options: AuthenticatorOptions) {
+    this.#options = options;
+    this.#operatorHash = options.operatorKey === undefined ? undefined : hashToken(options.operatorKey);
+  }
+
+  /**
+   * The verdict on a token that came from `address`: at once when it is in memory. Throws or rejects with UNAUTHORIZED, with RATE_LIMITED
+   * after too many failures from there, or with UNAVAILABLE while the token cannot be checked.
+   */
+  authenticate(token: string | undefined, address: string): Access | Promise<Access> {
+    if (token === undefined) throw new Problem("UNAUTHORIZED", "Send a token: Authorization: Bearer <token>");
+    const cached = this.#cachedAccess.get(token);
+    if (cached === undefined) return this.#authenticateUncached(token, address);
+    const now = performance.now();
+    // Whoever has proven this token before is not trying tokens out: no limit holds them up.
+    if (cached.validUntilMs <= now) return this.#lookUp(token);
+    if (cached.renewAtMs <= now) this.#renew(token, cached, now);
+    return cached.access;
+  }
+
+  /** Has every token looked up again: something in the control plane has changed. */
+  forget(): void {
+    this.#generation++;
+    for (const cached of this.#cachedAccess.values()) cached.validUntilMs = 0;
+    this.#cachedErrors.clear();
+    this.#lookups.clear();
+  }
+
+  /** The verdict on a token whose tenant is not where `stale` says: looked up once for all who have found that out. */
+  async refreshPlacement(token: string, stale: Access): Promise<Access> {
+    const cached = this.#cachedAccess.get(token);
+    return cached && cached.access !== stale ? cached.access : this.#lookUp(token);
+  }
+
+  async #authenticateUncached(token: string, address: string): Promise<Access> {
+    const { attempts } = this.#options;
+    attempts.check(address);
+    if (this.#lookups.size >= lookupLimit) throw unavailable("Too many tokens are being checked; try again");
+    try {
+      return await this.#lookUp(token);
+    } catch (error) {
+      if (error instanceof AuthenticationError && error.countsAsAttempt) attempts.failed(address);
+      throw error;
+    }
+  }
+
+  #lookUp(token: string): Promise<Access> {
+    const running = this.#lookups.get(token);
+    if (running) return running;
+    const generation = this.#generation;
+    const lookup = this.#verify(token)
+      .then(
+        (access) => {
+          // What was read before a change must not outlive it.
+          if (generation === this.#generation) this.#keep(token, access);
+          return access;
+        },
+        (error) => {
+          if (error instanceof AuthenticationError) this.#refuse(token);
+          throw error;
+        },
+      )
+      .finally(() => {
+        if (this.#lookups.get(token) === lookup) this.#lookups.delete(token);
+      });
+    this.#lookups.set(token, lookup);
+    return lookup;
+  }
+
+  #keep(token: string, access: Access): void {
+    const now = performance.now();
+    const lifetimeMs = Math.min(accessLifetimeMs, access.expiresAtMs - Date.now());
+    this.#cachedAccess.set(token, { access, validUntilMs: now + lifetimeMs, renewAtMs: now + renewalAgeMs });
+  }
+
+  #refuse(token: string): void {
+    this.#cachedAccess.delete(token);
+    this.#options.metrics.refusedTokens.inc();
+  }
+
+  #renew(token: string, cached: CachedAccess, now: number): void {
+    cached.renewAtMs = now + renewalRetryMs;
+    this.#lookUp(token).catch((error) => this.#options.log.debug({ err: error }, "a verdict was not renewed"));
+  }
+
+  async #verify(token: string): Promise<Access> {
+    const hash = hashToken(token);
+    if (this.#operatorHash && timingSafeEqual(hash, this.#operatorHash)) return operatorAccess();
+    const hashText = hash.toString("base64");
+    const refused = this.#cachedErrors.get(hashText);
+    if (refused) throw refused;
+    const generation = this.#generation;
+    try {
+      return await this.#verifyByForm(token, hash);
+    } catch (error) {
+      if (!(error instanceof AuthenticationError))
+        throw error instanceof Problem ? error : unavailable("Tokens cannot be checked for a moment; try again", 1, error);
+      if (error.cacheable && generation === this.#generation) this.#cachedErrors.set(hashText, error);
+      throw error;
+    }
+  }
+
+  #verifyByForm(token: string, hash: Buffer): Promise<Access> {
+    const { apiKeys, accessTokens } = this.#options;
+    if (keyPattern.test(token)) return apiKeys.verify(hash);
+    if (accessTokens && tokenPattern.test(token)) return accessTokens.verify(token);
+    throw new AuthenticationError(whatIsExpected(token, accessTokens?.audience), { cacheable: false });
+  }
+}
+
+/** Says why a token of a form that nothing takes is refused, and how to come by a right one. `audience`: that of access tokens, where they are taken. */
+function whatIsExpected(token: string, audience: string | undefined): string {
+  if (token.startsWith("crm_")) return "This is not a whole API key: keys are written crm_<environment>_ and 32 characters";
+  if (audience === undefined)
+    return "This is not an API key (crm_<environment>_ and 32 characters); no identity provider is configured here: send an API key";
+  return (
+    "This token is neither an API key (crm_<environment>_ and 32 characters) nor a signed JWT: an opaque or encrypted token can be read by " +
+    `the identity provider alone. Ask it for an access token of the audience ${audience}, by its parameter audience or resource: that one is a JWT`
+  );
+}

@@ -1,0 +1,64 @@
+import { text } from "node:stream/consumers";
+import { unavailable } from "@cell/problem";
+import type { CellConfig } from "../config.ts";
+import type { CellHttp } from "./cell-http.ts";
+
+/** What a cell says of itself. */
+export interface HealthResponse {
+  status: number;
+  /** Names and values in turn. */
+  headers: string[];
+  body: string;
+}
+
+const openPaths = /^\/(?:health|ready)\/?$/;
+const passedHeaders = ["content-type", "retry-after"];
+const timeoutMs = 1_000;
+/** Whoever asks without a token cannot make a cell answer more often than this. */
+const sharedMs = 1_000;
+
+/** Health and readiness of the cells, for callers without a token: they belong to no tenant. */
+export class CellHealth {
+  readonly #cellHttp: CellHttp;
+  readonly #cells: ReadonlyMap<string, CellConfig>;
+  readonly #responses = new Map<string, { askedAtMs: number; response: Promise<HealthResponse> }>();
+
+  constructor(cells: readonly CellConfig[], cellHttp: CellHttp) {
+    this.#cells = new Map(cells.map((cell) => [cell.name, cell]));
+    this.#cellHttp = cellHttp;
+  }
+
+  /** Whether a request to a cell is one of these. */
+  static isOpen(method: string | undefined, path: string): boolean {
+    // No longer path is one: most requests need no pattern.
+    return path.length <= 8 && (method === "GET" || method === "HEAD") && openPaths.test(path);
+  }
+
+  /** The answer of a cell; of several partitions the worst one. Rejects with UNAVAILABLE when one is not reached. */
+  read(cell: string, path: string): Promise<HealthResponse> {
+    const asked = path.replace(/\/$/, "");
+    const key = cell + asked;
+    const nowMs = performance.now();
+    const known = this.#responses.get(key);
+    if (known && nowMs - known.askedAtMs < sharedMs) return known.response;
+    const urls = this.#cells.get(cell)?.urls ?? [];
+    const response = Promise.all(urls.map((url) => this.#ask(url, asked))).then(worst);
+    this.#responses.set(key, { askedAtMs: nowMs, response });
+    return response;
+  }
+
+  async #ask(url: string, path: string): Promise<HealthResponse> {
+    try {
+      const response = await this.#cellHttp.send(url, { path, silentMs: timeoutMs });
+      const headers = passedHeaders.flatMap((name) => [response.headers[name]].flatMap((value) => (value ? [name, String(value)] : [])));
+      return { status: Number(response.statusCode), headers, body: await text(response) };
+    } catch (error) {
+      throw unavailable("The service is away for a moment; try again", 1, error);
+    }
+  }
+}
+
+function worst(responses: HealthResponse[]): HealthResponse {
+  const badness = ({ status, body }: HealthResponse) => (status === 200 ? Number(/"degraded":\s*true/.test(body)) : 2);
+  return responses.reduce((worse, response) => (badness(response) > badness(worse) ? response : worse));
+}

@@ -1,0 +1,118 @@
+import { json as readJson } from "node:stream/consumers";
+import { newRequestId } from "@cell/http";
+import type { Config } from "../config.ts";
+import type { GatewayMetrics } from "../metrics.ts";
+import { ConnectionPool } from "../proxy/http1/pool.ts";
+import { Bulkhead, type BulkheadOptions } from "./bulkhead.ts";
+import { CellHttp, SilenceError } from "./cell-http.ts";
+import { CircuitBreaker, type Health } from "./circuit-breaker.ts";
+
+/** A partition of a cell. Streams have a lane of their own, so that slow bodies and event streams do not hold up the rest. */
+export interface Upstream {
+  readonly requests: Bulkhead;
+  readonly streams: Bulkhead;
+  readonly circuit: CircuitBreaker;
+}
+
+/** How long a partition may take to say that it is alive. */
+const healthTimeoutMs = 1_000;
+
+/** The partitions by address; their connections are opened when first used. */
+export class Upstreams {
+  /** For what the gateway itself asks of the cells. */
+  readonly cellHttp: CellHttp;
+  readonly #byUrl = new Map<string, Upstream>();
+  readonly #partitions: ReadonlyMap<string, string>;
+  readonly #config: Config;
+  readonly #metrics: GatewayMetrics;
+
+  constructor(config: Config, metrics: GatewayMetrics) {
+    this.#config = config;
+    this.#metrics = metrics;
+    this.cellHttp = new CellHttp(config.timeouts.connectMs);
+    this.#partitions = new Map(config.cells.flatMap(({ name, urls }) => urls.map((url, index) => [url, `${name}-${index + 1}`])));
+  }
+
+  get(url: string): Upstream {
+    let upstream = this.#byUrl.get(url);
+    if (!upstream) {
+      upstream = this.#open(url);
+      this.#byUrl.set(url, upstream);
+    }
+    return upstream;
+  }
+
+  /** How a partition is; asked on a new connection, as those that are open may be what is broken. */
+  async healthOf(url: string, timeoutMs = healthTimeoutMs): Promise<Health> {
+    try {
+      const response = await this.cellHttp.send(url, { path: "/health", silentMs: timeoutMs });
+      response.destroy();
+      return response.statusCode === 200 ? "alive" : "away";
+    } catch (error) {
+      return error instanceof SilenceError ? "silent" : "away";
+    }
+  }
+
+  /** What a partition says of itself although it serves: what it cannot do, a sentence each, and open doors; neither where it does not answer. */
+  async stateOf(url: string): Promise<{ problems: string[]; openDoors: number }> {
+    try {
+      const headers = { "x-request-id": newRequestId() };
+      const response = await this.cellHttp.send(url, { path: "/ready", headers, silentMs: healthTimeoutMs });
+      const { problems, checks } = (await readJson(response)) as { problems?: unknown; checks?: { openDoors?: unknown } };
+      return {
+        problems: Array.isArray(problems) ? problems.filter((problem) => typeof problem === "string") : [],
+        openDoors: Number.isInteger(checks?.openDoors) ? Number(checks?.openDoors) : 0,
+      };
+    } catch {
+      return { problems: [], openDoors: 0 };
+    }
+  }
+
+  /** Cuts all connections. */
+  close(): void {
+    this.cellHttp.close();
+    for (const { circuit, requests, streams } of this.#byUrl.values()) {
+      circuit.stop();
+      requests.pool.destroy();
+      streams.pool.destroy();
+    }
+  }
+
+  #open(url: string): Upstream {
+    const { requests, streams, tenantConcurrency } = this.#config.bulkheads;
+    const partition = this.#partitions.get(url) ?? new URL(url).host;
+    this.#metrics.circuitOpen.set({ partition }, 0);
+    const { headersMs } = this.#config.timeouts;
+    const circuit = new CircuitBreaker({
+      probe: (timeoutMs) => this.healthOf(url, timeoutMs),
+      responseMs: headersMs,
+      changed: (open) => {
+        this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0);
+        // The longer time of slow routes is for a partition that works.
+        if (open) for (const bulkhead of [upstream.requests, upstream.streams]) bulkhead.pool.distrust(headersMs);
+      },
+    });
+    const upstream = {
+      requests: this.#openBulkhead(url, { limit: requests, tenantConcurrency }, circuit, partition),
+      streams: this.#openBulkhead(url, { limit: streams, tenantConcurrency: Number.POSITIVE_INFINITY }, circuit, partition),
+      circuit,
+    };
+    return upstream;
+  }
+
+  #openBulkhead(
+    url: string,
+    sizes: Pick<BulkheadOptions, "limit" | "tenantConcurrency">,
+    circuit: CircuitBreaker,
+    partition: string,
+  ): Bulkhead {
+    const { timeouts, bulkheads } = this.#config;
+    const pool = new ConnectionPool(url, {
+      connectMs: timeouts.connectMs,
+      bodyIdleMs: timeouts.bodyIdleMs,
+      unanswered: (nowMs) => circuit.watch(nowMs),
+    });
+    const tenantLimit = Math.max(1, Math.floor((sizes.limit * bulkheads.tenantPercent) / 100));
+    return new Bulkhead({ ...sizes, pool, circuit, partition, tenantLimit, metrics: this.#metrics });
+  }
+}

@@ -1,0 +1,95 @@
+import type { Cell } from "../cell.ts";
+import { csvLine } from "../csv/csv.ts";
+import { endpoint, idParams, type RequestContextOf } from "../http/endpoint.ts";
+import type { Condition } from "../lists/conditions.ts";
+import { listResponse } from "../lists/lists.ts";
+import { fieldAccess } from "../schema/masking.ts";
+import { listOf } from "../schema/resource.ts";
+import { visibility } from "../schema/visibility.ts";
+import { conventionsOf } from "../settings/stored.ts";
+import { csvFile, fields } from "./csv-file.ts";
+import type { AuditDraft } from "./entries.ts";
+import * as auditLogs from "./repository.ts";
+import { auditLog, auditLogQuery, verification } from "./schema.ts";
+import type { SealWitness } from "./seal.ts";
+import { verifyTrail } from "./verify.ts";
+
+const tag = "Audit";
+
+const listAuditLogs = endpoint({
+  method: "get",
+  path: "/audit-logs",
+  permission: "audit:read",
+  tag,
+  summary: "List what was changed, newest first",
+  query: auditLogQuery,
+  status: 200,
+  response: listOf(auditLog, listResponse(auditLog)),
+  produces: ["text/csv"],
+  example: { file: `\uFEFF${csvLine(fields)}` },
+});
+
+const verifyAuditLogs = endpoint({
+  method: "get",
+  path: "/audit-logs/verify",
+  permission: "audit:read",
+  tag,
+  summary: "Compare the audit trail with its seals",
+  description: `Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever. The whole trail is
+read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows.`,
+  status: 200,
+  isPatient: true,
+  response: verification,
+});
+
+const getAuditLog = endpoint({
+  method: "get",
+  path: "/audit-logs/{id}",
+  permission: "audit:read",
+  tag,
+  summary: "Read an audit entry",
+  params: idParams,
+  status: 200,
+  response: auditLog,
+});
+
+type ListContext = RequestContextOf<typeof listAuditLogs>;
+
+/** The audit trail's routes. */
+export function auditLogRoutes(witness: SealWitness): (cell: Cell) => void {
+  return (cell) => {
+    cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (context, headers) => csvResponse(cell, context, headers) });
+    cell.read(verifyAuditLogs, "Audit trail", (_, tenant) => verifyTrail(tenant, witness));
+    cell.read(getAuditLog, "Audit entry", async (context, tenant) =>
+      // As in the list: the trail is the tenant's, and shows nothing to who works on its own records.
+      visibility(context) === null ? auditLogs.find(tenant, context.params.id) : undefined,
+    );
+  };
+}
+
+async function conditions({ query, tenant }: ListContext): Promise<Condition[]> {
+  return auditLogs.conditions(query, (await conventionsOf(tenant)).timezone);
+}
+
+async function csvResponse(cell: Cell, context: ListContext, headers: Record<string, string>): Promise<Response | undefined> {
+  const { format, page: _page, pageSize: _size, cursor: _cursor, total: _total, ...filter } = context.query;
+  if (format !== "csv") return undefined;
+  const request = await auditLogs.lists.resolve(context.tenant, context.query, context.caller, await conditions(context));
+  const { statement, values } = auditLogs.lists.all(request);
+  const { tenantId } = context.tenant;
+  const pieces = (signal: AbortSignal) =>
+    csvFile(
+      context.tenant.reader().stream(statement, values, rowsAtOnce, signal),
+      fieldAccess(context.caller, "detail"),
+      tenantId,
+      (rows, completed) => cell.record(context, [exportDraft(tenantId, { format, filter, fields, rows, completed })]),
+    );
+  return cell.file(context, headers, { name: "audit-logs.csv", pieces });
+}
+
+const rowsAtOnce = 100;
+
+function exportDraft(tenantId: string, recorded: object): AuditDraft {
+  const changes = Object.entries(recorded).map(([field, after]) => ({ field, before: null, after }));
+  return { action: "export", resourceType: auditLog.type, resourceId: tenantId, resourceName: null, resourceVersion: null, changes };
+}

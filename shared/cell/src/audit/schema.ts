@@ -1,0 +1,109 @@
+import { dateOrTime } from "@cell/http/openapi/document";
+import { z } from "zod";
+import { hasForm } from "../lists/field-types.ts";
+import { listQuery } from "../lists/lists.ts";
+import { text } from "../schema/fields.ts";
+import { type Resource, resource, resources, response } from "../schema/resource.ts";
+import { auditActions } from "./entries.ts";
+import { maskedEntry } from "./masked-entry.ts";
+import { breakReasons } from "./verify.ts";
+
+const auditLogSchema = z
+  .object({
+    id: z.uuid(),
+    tenantId: z.string().meta({ examples: ["tenant-001"] }),
+    seq: z.int().meta({ description: "Its number; numbers of refused writes are left out" }),
+    occurredAt: z.iso.datetime(),
+    actorId: z.string(),
+    actorType: z.string().meta({ examples: ["user"] }),
+    action: z.enum(auditActions).meta({ examples: ["update"] }),
+    resourceType: z.string().meta({ examples: ["customer"] }),
+    resourceId: z.string().meta({ examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
+    resourceName: z
+      .string()
+      .nullable()
+      .meta({ description: "As it was then", examples: ["某某公司"] }),
+    resourceVersion: z
+      .int()
+      .nullable()
+      .meta({ examples: [2] }),
+    changes: z.array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() })).meta({
+      description: "Phones and e-mails are masked without pii:read, amounts without amount:read",
+      examples: [[{ field: "status", before: "lead", after: "active" }]],
+    }),
+    requestId: z.string(),
+    importId: z.uuid().nullable(),
+    ip: z.string().nullable(),
+    userAgent: z.string().nullable(),
+    seal: z.int().nullable().meta({ description: "The seal that covers it; null until it is sealed" }),
+    _masked: z.array(z.string()).meta({ description: "The fields whose changes are masked" }),
+  })
+  .meta({ id: "AuditLog" });
+
+export type AuditLog = Omit<z.infer<typeof auditLogSchema>, "tenantId" | "_masked">;
+
+const declared = resource("auditLog", auditLogSchema, { id: "id", label: "resourceName" });
+
+/** An audit entry; its changes are masked as the record that they speak of would be in the detail. */
+export const auditLog: Resource<AuditLog> = {
+  ...declared,
+  present: (row, fieldAccess, tenantId) =>
+    declared.present(maskedEntry(row, resources.get(row.resourceType), fieldAccess), fieldAccess, tenantId),
+};
+
+const moment = (description: string) =>
+  z
+    .string()
+    .refine((value) => hasForm("time", value), "must be a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00Z)")
+    .meta({ format: dateOrTime })
+    .optional()
+    .meta({ description, examples: ["2026-01-31"] });
+
+const resourceType = z
+  .string()
+  .max(64)
+  .superRefine((value, context) => {
+    if (resources.has(value)) return;
+    context.addIssue({ code: "custom", params: { code: "INVALID_ENUM" }, message: `must be one of ${[...resources.keys()].join(", ")}` });
+  });
+
+export const auditLogQuery = listQuery.pick({ page: true, pageSize: true, cursor: true, total: true }).extend({
+  resourceType: resourceType.optional().meta({ description: "Only changes of this resource", examples: ["customer"] }),
+  resourceId: text(200, 1).optional().meta({ description: "Only changes of the record with this id" }),
+  action: z.enum(auditActions).optional().meta({ description: "Only this action" }),
+  actorId: text(200, 1).optional().meta({ description: "Only what this user did" }),
+  requestId: text(200, 1).optional().meta({ description: "Only what the request with this id did" }),
+  from: moment("From then on; a date begins at midnight in the tenant's timezone"),
+  to: moment("Before then; a date includes its day"),
+  format: z.enum(["json", "csv"]).optional().meta({ description: "csv: all matches as a file, pages aside; it is itself audited" }),
+});
+export type AuditLogQuery = z.infer<typeof auditLogQuery>;
+
+const breakSchema = z
+  .object({
+    seal: z.int().nullable().meta({ description: "The seal in whose range it is; null where the trail's tables are at fault" }),
+    entryId: z.uuid().nullable(),
+    seq: z.int().nullable(),
+    reason: z.enum(breakReasons).meta({
+      description: `tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal.
+unsealed: an entry has waited for its seal for more than 60 seconds, or claims a time or a transaction that is yet to come. table_replaced,
+row_security_added, rule_added, trigger_added, default_changed: a table of the trail need not show what was written to it`,
+    }),
+  })
+  .meta({ id: "AuditBreak" });
+
+export const verification = response(
+  z
+    .object({
+      ok: z.boolean(),
+      checked: z.int().meta({ description: "Sealed entries found as they were sealed" }),
+      sealedUntil: z.iso
+        .datetime()
+        .nullable()
+        .meta({ description: "When the last seal was made; what was written since is not covered yet" }),
+      unsealed: z.int().meta({ description: "Entries that are not sealed yet" }),
+      oldestUnsealedAt: z.iso.datetime().nullable().meta({ description: "When the oldest of them was written" }),
+      firstBroken: breakSchema.nullable(),
+    })
+    .meta({ id: "AuditVerification" }),
+);

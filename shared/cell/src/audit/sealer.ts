@@ -1,0 +1,227 @@
+import { Counter, Gauge, type Logger, type Registry as Metrics } from "@cell/http";
+import { inTransaction, isConnectionLoss, type Registry } from "@cell/postgres";
+import { type Background, repeat } from "../workers/repeat.ts";
+import { ended, type SealKeys } from "./seal.ts";
+import type { SealLog } from "./seal-log.ts";
+import { continueTrail, isUnsealed, type Sealing, sealFinished, TrailFault } from "./sealing.ts";
+
+export interface SealerOptions {
+  registry: Pick<Registry, "owner" | "list" | "mayWrite" | "tenantsWhere">;
+  keys: SealKeys;
+  sealLog: SealLog;
+  log: Logger;
+}
+
+const everyMs = 1_000;
+const everyTenantMs = 60_000;
+/** What an earlier process left has waited already: the first requests to this one go first. */
+const firstLookMs = 3_000;
+/** Entries that wait for longer than this are a fault. */
+const lateAfterMs = 60_000;
+
+/** A tenant that was written to since its last seal. */
+interface Waiting {
+  sinceMs: number;
+  notBeforeMs: number;
+  failures: number;
+  /** Why its trail, or an entry of it, cannot be sealed; names no tenant. */
+  fault?: string | undefined;
+}
+
+const beyond = "an entry claims a transaction that is yet to come";
+
+/** Seals the audit trails: every second what the tenants' finished transactions have written. No writer waits for it. */
+export class Sealer {
+  readonly #options: SealerOptions;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #failures = new Counter({
+    name: "cell_audit_seal_failures_total",
+    help: "Attempts to seal a tenant's trail that failed",
+    registers: [],
+  });
+  readonly #lag: Gauge = new Gauge({
+    name: "cell_audit_seal_lag_seconds",
+    help: "For how long the longest waiting entry has not been sealed",
+    registers: [],
+    collect: (): void => this.#lag.set(this.#lagSeconds()),
+  });
+  readonly #lastSeal = new Gauge({
+    name: "cell_audit_last_seal_timestamp_seconds",
+    help: "When this process last made a seal, in seconds from 1970 on; 0 before the first one",
+    registers: [],
+  });
+  readonly #faulty: Gauge = new Gauge({
+    name: "cell_audit_faulty_tenants",
+    help: "Tenants whose trail, or an entry of it, cannot be sealed until a person has looked at it",
+    registers: [],
+    collect: (): void => this.#faulty.set([...this.#waiting.values()].filter(({ fault }) => fault !== undefined).length),
+  });
+  #nextPassMs = 0;
+  /** How many entries each trail had ever got when this process looked last, by schema. */
+  #inserted: ReadonlyMap<string, string> | undefined;
+  #background: Background | undefined;
+
+  constructor(options: SealerOptions) {
+    this.#options = options;
+  }
+
+  /** Shows how far it is behind among a process's metrics. */
+  register(metrics: Metrics): void {
+    for (const metric of [this.#failures, this.#lag, this.#lastSeal, this.#faulty]) metrics.registerMetric<string>(metric);
+  }
+
+  /** What keeps trails from being sealed in time, a sentence each, which names no tenant; none where all is well. */
+  problems(): string[] {
+    const waiting = [...this.#waiting.values()];
+    const faults = Map.groupBy(waiting, ({ fault }) => fault);
+    const sentences = [...faults].flatMap(([fault, of]) =>
+      fault === undefined
+        ? []
+        : [`The audit trails of ${of.length === 1 ? "1 tenant" : `${of.length} tenants`} cannot be sealed: ${fault}.`],
+    );
+    const lag = this.#lagSeconds();
+    return lag * 1_000 > lateAfterMs
+      ? [...sentences, `Audit entries have been waiting for their seals for ${Math.floor(lag)} seconds.`]
+      : sentences;
+  }
+
+  /** Says that a tenant's trail has grown. */
+  readonly wake = (tenantId: string): void => {
+    if (!this.#waiting.has(tenantId)) this.#waiting.set(tenantId, { sinceMs: performance.now(), notBeforeMs: 0, failures: 0 });
+  };
+
+  start(): void {
+    this.#nextPassMs = performance.now() + firstLookMs;
+    this.#background = repeat(everyMs, () => this.#round(), this.#options.log, "sealing");
+  }
+
+  /** Ends the rounds and seals what is left, as far as the database lets it. */
+  async stop(): Promise<void> {
+    await this.#background?.stop();
+    for (const waiting of this.#waiting.values()) waiting.notBeforeMs = 0;
+    await this.#sealWaiting();
+  }
+
+  /**
+   * Seals what a tenant's finished transactions have written. Resolves to whether nothing is left, which an older transaction that still
+   * runs may hold up. Rejects with the database's error, or when the trail is not the one that was sealed last.
+   */
+  async seal(tenantId: string): Promise<boolean> {
+    const { keys, registry, sealLog } = this.#options;
+    const startedMs = performance.now();
+    const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs, notBeforeMs: 0, failures: 0 };
+    // Taken out first: who writes from here on wakes us again.
+    this.#waiting.delete(tenantId);
+    try {
+      for (;;) {
+        const sealing = await inTransaction(
+          registry.owner,
+          async (client): Promise<Sealing> =>
+            // A tenant that is being moved is sealed where it is served next.
+            (await registry.mayWrite(client, tenantId))
+              ? sealFinished(client, { keys, witness: sealLog }, tenantId)
+              : { notices: [], full: false, left: false },
+        );
+        if (sealing.notices.length > 0) {
+          await sealLog.add(sealing.notices);
+          this.#lastSeal.setToCurrentTime();
+        }
+        if (sealing.full) continue;
+        if (sealing.left) this.#keepWaiting(tenantId, waiting, sealing);
+        return !sealing.left;
+      }
+    } catch (error) {
+      const { sinceMs, failures } = waiting;
+      this.#waiting.set(tenantId, {
+        sinceMs,
+        notBeforeMs: performance.now() + Math.min(everyTenantMs, everyMs * 2 ** failures),
+        failures: failures + 1,
+        fault: error instanceof TrailFault ? error.message : undefined,
+      });
+      throw error;
+    }
+  }
+
+  /** Waits on for what is left, for as long as the oldest of it has been there. */
+  #keepWaiting(tenantId: string, before: Waiting, { oldestLeftAt, isBeyond }: Sealing): void {
+    const agoMs = oldestLeftAt === undefined ? Number.NaN : Date.now() - Date.parse(oldestLeftAt);
+    const sinceMs = Number.isNaN(agoMs) ? before.sinceMs : performance.now() - Math.max(0, agoMs);
+    const fault = isBeyond ? beyond : undefined;
+    if (fault !== undefined && before.fault !== fault) {
+      this.#failures.inc();
+      this.#options.log.error({ tenantId }, `the audit trail could not be sealed to its end: ${fault}`);
+    }
+    this.#waiting.set(tenantId, { sinceMs, notBeforeMs: 0, failures: 0, fault });
+  }
+
+  /**
+   * Lets a trail go on that was copied here from another database server, which counted its transactions differently. Called once, before
+   * the tenant is written to. Rejects with the database's error, or when the copy is not the trail that was sealed last.
+   */
+  async adopt(tenantId: string): Promise<void> {
+    const { keys, registry, sealLog } = this.#options;
+    await sealLog.add(await inTransaction(registry.owner, (client) => continueTrail(client, { keys, witness: sealLog }, tenantId)));
+  }
+
+  /** Hands out that the trail of a tenant has ended, which was dropped: what its id is used for next is no trail that was tampered with. */
+  async end(tenantId: string): Promise<void> {
+    const { keys, sealLog } = this.#options;
+    const head = await sealLog.head(tenantId);
+    if (head) await sealLog.end(ended(tenantId, head, keys));
+  }
+
+  async #round(): Promise<void> {
+    try {
+      if (performance.now() >= this.#nextPassMs) {
+        await this.#wakeGrown();
+        this.#nextPassMs = performance.now() + everyTenantMs;
+      }
+    } finally {
+      await this.#sealWaiting();
+    }
+  }
+
+  /** Wakes for what another process wrote, or one that died before it sealed. But for the first time, a look at the statistics: no tenant's tables are touched. */
+  async #wakeGrown(): Promise<void> {
+    const { registry } = this.#options;
+    const { rows } = await registry.owner.query<{ schema: string; inserted: string }>(
+      `select nspname as schema, pg_stat_get_tuples_inserted(c.oid)::text as inserted
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace where relname = 'audit_logs' and relkind = 'r'`,
+    );
+    const inserted = new Map(rows.map((row) => [row.schema, row.inserted]));
+    const before = this.#inserted;
+    const grown = before
+      ? (await registry.list()).flatMap(({ tenantId, schema }) => (inserted.get(schema) === before.get(schema) ? [] : tenantId))
+      : await registry.tenantsWhere(isUnsealed, { once: true });
+    for (const tenantId of grown) this.wake(tenantId);
+    this.#inserted = inserted;
+  }
+
+  async #sealWaiting(): Promise<void> {
+    const { log } = this.#options;
+    for (const [tenantId, waiting] of [...this.#waiting]) {
+      if (waiting.notBeforeMs > performance.now()) continue;
+      try {
+        await this.seal(tenantId);
+      } catch (err) {
+        if (await this.#isGone(tenantId)) continue;
+        this.#failures.inc();
+        log.error({ tenantId, err }, "the audit trail could not be sealed");
+        if (isConnectionLoss(err)) return;
+      }
+    }
+  }
+
+  /** Whether a tenant was dropped while its trail waited. */
+  async #isGone(tenantId: string): Promise<boolean> {
+    const tenants = await this.#options.registry.list().catch(() => undefined);
+    if (!tenants || tenants.some((tenant) => tenant.tenantId === tenantId)) return false;
+    this.#waiting.delete(tenantId);
+    return true;
+  }
+
+  #lagSeconds(): number {
+    const now = performance.now();
+    return [...this.#waiting.values()].reduce((most, { sinceMs }) => Math.max(most, (now - sinceMs) / 1000), 0);
+  }
+}

@@ -1,0 +1,63 @@
+import { hash } from "node:crypto";
+import { type Parameters, statement, type TenantDb, tenantTables, valuesOf } from "@cell/postgres";
+import { sql } from "kysely";
+import type { BucketRange, Buckets } from "./partitioned-aggregates.ts";
+
+interface StoredBuckets extends Omit<BucketRange<unknown>, "rows"> {
+  question: string;
+  /** JSON. */
+  rows: string;
+  keptAt: string;
+}
+
+const tables = tenantTables<{ keptParts: StoredBuckets }>();
+const columns = ["snapshot", "transactionOffset", "first", "last", "rows"] as const;
+
+/** Questions of one tenant; those that were kept first go first. */
+const mostQuestions = 100;
+
+const find = statement((p: Parameters<{ question: string }>) =>
+  tables
+    .selectFrom("keptParts")
+    .select(["snapshot", "first", "last", "rows", sql<string>`transaction_offset::text`.as("transactionOffset")])
+    .where("question", "=", p.question)
+    // Transactions of another server are none of this one's.
+    .where(sql<boolean>`pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot())`),
+);
+
+const keep = statement((p: Parameters<StoredBuckets>) =>
+  tables
+    .with("kept", (db) =>
+      db
+        .insertInto("keptParts")
+        .values(valuesOf(p, ["question", ...columns, "keptAt"]))
+        .onConflict((conflict) =>
+          conflict
+            .column("question")
+            .doUpdateSet((eb) => Object.fromEntries([...columns, "keptAt" as const].map((name) => [name, eb.ref(`excluded.${name}`)]))),
+        ),
+    )
+    .deleteFrom("keptParts")
+    .where("question", "in", (eb) =>
+      eb.selectFrom("keptParts as older").select("older.question").orderBy("older.keptAt", "desc").offset(sql.lit(mostQuestions)),
+    ),
+);
+
+/** What was kept of these parts; undefined where nothing was, or by a program whose rows are others. */
+export async function findBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>): Promise<BucketRange<Row> | undefined> {
+  const found = await tenant.first(find, { question: nameOf(tenant, parts) });
+  return found && { ...found, rows: JSON.parse(found.rows) as Row[] };
+}
+
+/** Keeps what is known of these parts for processes that start. A tenant that is being moved takes no writes: rejects then, as queries do. */
+export async function storeBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>, known: BucketRange<Row>): Promise<void> {
+  const { snapshot, transactionOffset, first, last } = known;
+  const rows = JSON.stringify(known.rows);
+  const keptAt = new Date().toISOString();
+  await tenant.query(keep, { question: nameOf(tenant, parts), snapshot, transactionOffset, first, last, rows, keptAt });
+}
+
+/** A migration may change what no audit entry tells of. */
+function nameOf<Row>(tenant: TenantDb, { type, question, queryVersion }: Buckets<Row>): string {
+  return hash("sha256", JSON.stringify([tenant.version, type, question, queryVersion]), "base64url");
+}

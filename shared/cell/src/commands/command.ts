@@ -1,0 +1,284 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type Change,
+  type Claim,
+  databaseProblem,
+  failedExpectation,
+  isConnectionLoss,
+  isRetryable,
+  type StoredResponse,
+  type TenantTx,
+  violatedConstraint,
+  type WriteSession,
+} from "@cell/postgres";
+import { Problem, unavailable } from "@cell/problem";
+import { type AuditDraft, auditEntry } from "../audit/entries.ts";
+import type { Endpoint, RequestContext } from "../http/endpoint.ts";
+import type { Presenter } from "../schema/resource.ts";
+import {
+  assertSameRequest,
+  type CommandResponse,
+  cacheResponse,
+  conflictText,
+  findHere,
+  fingerprintOf,
+  type IdempotencyIdentity,
+  isRetained,
+  keyOf,
+  nameOf,
+  replay,
+} from "./idempotency.ts";
+import { shareResponse, withSharedBody } from "./shared-responses.ts";
+
+/** What a command's work comes to: the changes, their audit entries and the answer, or the answer alone where nothing is to change. */
+export type Outcome<Row extends object> = {
+  status?: 200 | 201 | 202;
+  body: Row;
+  /** The record that the answer speaks of, for those who ask what a request id became. */
+  resourceId?: string;
+  /** What a violated unique constraint or foreign key means, by the constraint's name. */
+  conflicts?: Readonly<Record<string, () => Promise<Problem>>>;
+  /** Runs in this process after the commit. */
+  committed?(): void;
+} & (
+  | { changes: readonly [Change, ...Change[]]; audit: readonly [AuditDraft, ...AuditDraft[]] }
+  | { changes: readonly []; audit: readonly [] }
+);
+
+export type Work<Row extends object> = (tx: TenantTx) => Promise<Outcome<Row>>;
+
+export interface CommandOptions {
+  /** The caller's idempotency key; undefined runs without one. */
+  key: string | undefined;
+  /** What the body was, where it is a file: its digest instead of its JSON. */
+  bodyDigest?: string;
+  /** Refuse a repeat instead of answering it again. */
+  rejectRepeats: boolean;
+  status: 200 | 201 | 202;
+  /** Who sees the record, by now. */
+  visibility: Endpoint["visibility"];
+  /** The record whose writers take turns, where the path names none. */
+  serialKey?: string | undefined;
+  /** Throws PAYLOAD_TOO_LARGE where the tenant may store no more; undefined where nothing limits it. */
+  assertRoom?: (() => Promise<void>) | undefined;
+}
+
+const waitMs = 2_000;
+const maxAttempts = 5;
+/** How long a command waits for those before it on its record, less than a gateway waits for us: behind one that hangs, a crowd is refused instead of piling up. */
+const queueTimeoutMs = 4_000;
+/** A lost connection is worth another try this long after the start; later, the caller's own repeat comes sooner than our answer would. */
+const retryWithinMs = 2_000;
+const tooManyText = "Too many writes to the same record at once; try again";
+
+/** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
+const running = new Map<string, Promise<unknown>>();
+
+/** Commands on one record take turns within this process, so that writers on the same record do not make each other's reads stale. */
+const recordQueues = new WeakMap<RequestContext["tenant"], Map<string, Promise<unknown>>>();
+
+async function withRecordQueue<T>(context: RequestContext, options: CommandOptions, work: () => Promise<T>): Promise<T> {
+  const { method, path } = context.context.req;
+  const record = (context.params as { id?: string } | undefined)?.id ?? options.serialKey ?? (method === "PATCH" ? path : undefined);
+  if (record === undefined) return work();
+  const ofTenant = recordQueues.get(context.tenant) ?? new Map<string, Promise<unknown>>();
+  recordQueues.set(context.tenant, ofTenant);
+  const before = ofTenant.get(record);
+  const serialKey = before ? runAfter(before, work) : work();
+  // Who gives up waiting does not let the next one overtake.
+  const ended = Promise.allSettled([before, serialKey]);
+  ofTenant.set(record, ended);
+  try {
+    return await serialKey;
+  } finally {
+    if (ofTenant.get(record) === ended) ofTenant.delete(record);
+  }
+}
+
+async function runAfter<T>(before: Promise<unknown>, work: () => Promise<T>): Promise<T> {
+  if (!(await settleOutcome(before, queueTimeoutMs))) throw unavailable(tooManyText);
+  return work();
+}
+
+/**
+ * Carries out a write: one transaction holding the claim of the request id, the changes, their audit entries and the kept answer.
+ * A repeat gets the kept answer; a stale read, a deadlock or a serialisation failure runs the work again.
+ * Throws IDEMPOTENT_CONFLICT, what `work` throws, and UNAVAILABLE.
+ */
+export async function command<Row extends object>(
+  context: RequestContext,
+  response: Presenter<Row>,
+  options: CommandOptions,
+  work: Work<Row>,
+): Promise<CommandResponse<Row>> {
+  if (options.key === undefined) {
+    validate(context);
+    return withRecordQueue(context, options, () => executeWithRetry(context, response, options, undefined, work));
+  }
+  const key = keyOf(context, options.key);
+  const identify = () => ({ key, fingerprint: fingerprintOf(context, options.bodyDigest) });
+  const known = findHere(context, key, identify);
+  if (known) return replay<Row>(context, options, known.kept, known.written);
+  const identity = identify();
+  const name = nameOf(context, key);
+  const deadlineMs = performance.now() + waitMs;
+  const first = running.get(name);
+  if (first && !(await settleOutcome(first, waitMs))) throw inProgress();
+  for (;;) {
+    const attempt = withRecordQueue(context, options, () => executeWithRetry(context, response, options, identity, work));
+    running.set(name, attempt);
+    try {
+      return await attempt;
+    } catch (error) {
+      // Another request with this key holds it, here or in another process: look again until the time is up.
+      if (!(error instanceof RequestInProgress)) throw error;
+    } finally {
+      if (running.get(name) === attempt) running.delete(name);
+    }
+    if (performance.now() >= deadlineMs) throw inProgress();
+    await sleep(50);
+  }
+}
+
+/** Another request with this key is under way. */
+class RequestInProgress extends Error {}
+
+/** Thrown by the first read of a work whose answer is known already. */
+class AlreadyProcessed extends Error {
+  readonly stored: StoredResponse;
+  constructor(stored: StoredResponse) {
+    super("kept");
+    this.stored = stored;
+  }
+}
+
+/** Throws what is wrong with the body, be it looked at or not. */
+function validate(context: RequestContext): unknown {
+  return context.body;
+}
+
+async function executeWithRetry<Row extends object>(
+  context: RequestContext,
+  response: Presenter<Row>,
+  options: CommandOptions,
+  identity: IdempotencyIdentity | undefined,
+  work: Work<Row>,
+): Promise<CommandResponse<Row>> {
+  const startedMs = performance.now();
+  let lost = false;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await executeOnce(context, response, options, identity, work);
+    } catch (error) {
+      if (error instanceof AlreadyProcessed && identity) {
+        if (isRetained(error.stored)) {
+          assertSameRequest(error.stored, identity);
+          const stored = await withSharedBody(context.tenant, error.stored);
+          cacheResponse(context, identity.key, stored);
+          return replay<Row>(context, options, stored);
+        }
+        // It has outlived its day, though the sweeper has not come yet.
+        await context.tenant.forgetStoredResponse(identity.key);
+        continue;
+      }
+      const again = isRetryable(error) || failedExpectation(error) !== undefined;
+      if (again && attempt < maxAttempts) {
+        // Those that collided would meet again if they came back together.
+        if (isRetryable(error)) await sleep(Math.random() * 5 * 2 ** attempt);
+        continue;
+      }
+      if (failedExpectation(error) !== undefined) throw unavailable(tooManyText);
+      if (!isConnectionLoss(error)) throw databaseProblem(error);
+      // Whether the commit happened is unknown. With a key it is safe to look and, if not, to do it: once.
+      if (!identity) throw unavailable("The connection was lost while writing; whether it was carried out is not known", 1, error);
+      if (lost || performance.now() - startedMs > retryWithinMs) throw databaseProblem(error);
+      lost = true;
+    }
+  }
+}
+
+async function executeOnce<Row extends object>(
+  context: RequestContext,
+  response: Presenter<Row>,
+  options: CommandOptions,
+  identity: IdempotencyIdentity | undefined,
+  work: Work<Row>,
+): Promise<CommandResponse<Row>> {
+  const session = context.tenant.writer();
+  let failure: unknown;
+  try {
+    if (identity) session.guard = guard(session, identity.key);
+    const outcome = await work(session.tx);
+    const { changes, audit } = outcome;
+    const status = outcome.status ?? options.status;
+    const body = response.pick(outcome.body, context.tenant.tenantId);
+    if (changes.length > 0 || options.bodyDigest !== undefined) await options.assertRoom?.();
+    const text = JSON.stringify(body);
+    const shared = identity && changes.length === 0 ? shareResponse(session.tx, text, context.now) : undefined;
+    const claim: Claim | undefined = identity && {
+      ...identity,
+      status,
+      body: shared?.reference ?? text,
+      resourceId: outcome.resourceId ?? audit[0]?.resourceId ?? null,
+      createdAt: context.now,
+    };
+    if (!claim && changes.length === 0 && !session.begun) return { status, body, replayed: false };
+    const entries = audit.map((draft) => auditEntry(context, draft));
+    const result = await session
+      .commit(claim, shared ? [shared.change] : changes, entries)
+      .catch((error) => refusedByConstraint(error, outcome.conflicts));
+    if (result.outcome === "written") {
+      if (identity && claim) cacheResponse(context, identity.key, { ...claim, body: text });
+      outcome.committed?.();
+      return { status, body, replayed: false };
+    }
+    if (result.outcome === "running") throw new RequestInProgress();
+    throw new AlreadyProcessed(result.kept);
+  } catch (error) {
+    failure = error;
+    throw error;
+  } finally {
+    await session.end(failure);
+  }
+}
+
+/** A violation of a constraint that the outcome foresaw, as the problem that it is for the caller. */
+async function refusedByConstraint(error: unknown, conflicts: Outcome<object>["conflicts"] = {}): Promise<never> {
+  const constraint = violatedConstraint(error);
+  const name = constraint && Object.keys(conflicts).find((known) => constraint.startsWith(known));
+  throw (name && (await conflicts[name]?.())) || error;
+}
+
+/** What a work under a key does beside its first read, or at the start of its transaction: it looks whether the answer is there already. */
+function guard(session: WriteSession, key: Buffer): (begun: boolean) => Promise<void> {
+  return async (begun) => {
+    if (begun && !(await session.lockKey(key))) throw new RequestInProgress();
+    const stored = await session.findStoredResponse(key);
+    if (stored) throw new AlreadyProcessed(stored);
+  };
+}
+
+function inProgress(): Problem {
+  return new Problem("IDEMPOTENT_CONFLICT", `${conflictText}: the first request with it still runs`, {
+    details: { reason: "IN_PROGRESS" },
+    headers: { "retry-after": "1" },
+  });
+}
+
+/** Whether a promise ended within the time, in whatever way. */
+async function settleOutcome(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
+  if (withinMs <= 0) return false;
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, withinMs, false as const);
+  });
+  const ended = promise.then(
+    () => true as const,
+    () => true as const,
+  );
+  try {
+    return await Promise.race([ended, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

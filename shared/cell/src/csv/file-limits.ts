@@ -1,0 +1,74 @@
+import { type ReaderRate, sendStream } from "@cell/http";
+import { KeyedSemaphore } from "@cell/postgres";
+import { Problem, unavailable } from "@cell/problem";
+import type { RequestContext } from "../http/endpoint.ts";
+
+/** What files that are read from the database as they are sent may take: each holds a connection until its reader has all of it. */
+export interface FileLimits extends ReaderRate {
+  /** At once, of one tenant. */
+  perTenant: number;
+  /** At once, of all tenants. */
+  inAll: number;
+}
+
+export const fileLimits: FileLimits = { perTenant: 4, inAll: 60, bytesPerSecond: 16 * 1024, windowMs: 30_000 };
+
+/** A CSV file on its way. */
+export interface CsvFile {
+  name: string;
+  /** Its pieces; `signal` aborts when nobody takes them any more. */
+  pieces(signal: AbortSignal): AsyncIterable<string | Uint8Array>;
+}
+
+/** Gateways give an answer up whose head does not come; what goes wrong before is still told as a refusal. */
+const headAfterMs = 2_000;
+const retryAfterSeconds = 10;
+const everyTenant = "";
+
+/** Sends files: few at once, and to readers that take them. */
+export class Files {
+  readonly #limits: FileLimits;
+  readonly #ofTenant: KeyedSemaphore;
+  readonly #ofAll: KeyedSemaphore;
+
+  constructor(limits: FileLimits = fileLimits) {
+    this.#limits = limits;
+    this.#ofTenant = new KeyedSemaphore(limits.perTenant);
+    this.#ofAll = new KeyedSemaphore(limits.inAll);
+  }
+
+  /** Rejects with RATE_LIMITED where the tenant has as many on their way as it may, UNAVAILABLE where all tenants together have. */
+  async send(context: RequestContext, headers: Record<string, string>, { name, pieces }: CsvFile): Promise<Response> {
+    const release = this.#admit(context.tenant.tenantId);
+    const { outgoing } = context.context.env;
+    const left = new AbortController();
+    outgoing.once("close", () => left.abort());
+    const fileHeaders = {
+      ...headers,
+      "content-type": "text/csv; charset=utf-8",
+      "content-disposition": `attachment; filename="${name}"`,
+    };
+    try {
+      return await sendStream(outgoing, 200, fileHeaders, pieces(left.signal), { rate: this.#limits, headAfterMs });
+    } finally {
+      release();
+    }
+  }
+
+  #admit(tenantId: string): () => void {
+    const ofTenant = this.#ofTenant.tryAcquire(tenantId);
+    if (!ofTenant) {
+      const message = `This tenant has ${this.#limits.perTenant} files on their way, which is as many as it may; try again when one has ended`;
+      throw new Problem("RATE_LIMITED", message, { headers: { "retry-after": String(retryAfterSeconds) } });
+    }
+    const ofAll = this.#ofAll.tryAcquire(everyTenant);
+    if (!ofAll) {
+      ofTenant();
+      throw unavailable("Too many files are on their way; try again", retryAfterSeconds);
+    }
+    return () => {
+      ofTenant();
+      ofAll();
+    };
+  }
+}

@@ -1,0 +1,179 @@
+import type { ServerResponse } from "node:http";
+import { latin1, readRequestId, sendWhenReady, sendWhole } from "@cell/http";
+import { Rows } from "@cell/postgres";
+import { badField, Problem } from "@cell/problem";
+import { type AuditDraft, auditEntry } from "../audit/entries.ts";
+import type { Cell, CellOptions } from "../cell.ts";
+import { type CommandOptions, command } from "../commands/command.ts";
+import type { CommandResponse } from "../commands/idempotency.ts";
+import { StorageQuota } from "../commands/storage-quota.ts";
+import { Files } from "../csv/file-limits.ts";
+import { Cursors } from "../lists/cursor.ts";
+import { type ListOptions, listPage } from "../lists/list-response.ts";
+import type { ListDefinition, ListQuery } from "../lists/lists.ts";
+import { rowJson } from "../lists/rows-json.ts";
+import { fieldAccess } from "../schema/masking.ts";
+import { settingsOf } from "../settings/stored.ts";
+import { withDeadline } from "./deadline.ts";
+import { type Endpoint, headerOf, type RequestContext } from "./endpoint.ts";
+
+/** Puts a route into the application and the document; `listing`: the list that it answers. */
+export type Register = (
+  endpoint: Endpoint,
+  handle: (context: RequestContext, headers: Record<string, string>) => Promise<Response>,
+  listing?: ListDefinition<never>,
+) => void;
+
+/** The ways in which a slice can make routes, each with its policies. */
+export function routesOf(
+  { assertionKeys, committed, log, registry, files: limits, longResponseMs }: CellOptions,
+  requests: () => number,
+  register: Register,
+): Omit<Cell, "events"> {
+  const quota = new StorageQuota(registry);
+  const files = new Files(limits);
+  const cursors = new Cursors(assertionKeys);
+  const inTime: Cell["inTime"] = (context, work) =>
+    withDeadline(longResponseMs, (deadlineAtMs) => work(context.tenant.reader(deadlineAtMs)));
+  const record = async (context: RequestContext, drafts: AuditDraft[]): Promise<void> => {
+    const entries = drafts.map((draft) => auditEntry(context, draft));
+    await context.tenant.write((session) => session.commit(undefined, [], entries));
+    committed(context.tenant.tenantId);
+  };
+  return {
+    record,
+    later(what, work) {
+      void work().catch((err) => log.warn({ err }, `${what} failed`));
+    },
+    requests,
+    inTime,
+    file: (context, headers, file) => files.send(context, headers, file),
+    read(endpoint, what, read) {
+      const { response, status, versioned, isLong, isPatient } = endpoint;
+      const found = async (context: RequestContext): Promise<object> => {
+        const row: object | undefined = await (isLong
+          ? inTime(context, (tenant) => read(context as never, tenant))
+          : read(context as never, context.tenant.reader()));
+        if (!row || (row instanceof Rows && row.length === 0)) throw new Problem("NOT_FOUND", `${what} not found`);
+        return row;
+      };
+      const bodyOf = (context: RequestContext, row: object) => {
+        const cleared = fieldAccess(context.caller, "detail");
+        const { tenantId } = context.tenant;
+        return row instanceof Rows
+          ? rowJson(response, row, cleared, tenantId)
+          : latin1(JSON.stringify(response.present(row as never, cleared, tenantId)));
+      };
+      register(endpoint, async (context, headers) => {
+        if (isPatient) {
+          const body = found(context).then((row) => bodyOf(context, row));
+          return sendWhenReady(outgoingOf(context), status, headers, body);
+        }
+        const row = await found(context);
+        if (versioned) {
+          const tag = etag(row instanceof Rows ? row.value(0, "version") : (row as { version?: number }).version);
+          headers.etag = tag;
+          if (headerOf(context.context, "if-none-match") === tag) return new Response(null, { status: 304, headers });
+        }
+        return sendWhole(outgoingOf(context), status, headers, bodyOf(context, row));
+      });
+    },
+    list(endpoint, lists, listOptions = {}) {
+      register(
+        endpoint,
+        async (context, headers) => {
+          const streamed = await listOptions.stream?.(context as never, headers);
+          if (streamed) return streamed;
+          const options = listOptions as ListOptions<never, never>;
+          const body = await listPage(context as RequestContext<unknown, ListQuery, unknown>, lists, options, record, cursors);
+          return sendWhole(outgoingOf(context), 200, headers, body);
+        },
+        lists.definition as unknown as ListDefinition<never>,
+      );
+    },
+    command(endpoint, work) {
+      if (!endpoint.visibility) throw new Error(`${endpoint.method} ${endpoint.path} does not say who sees its record`);
+      register(endpoint, async (context, headers) => {
+        const result = await command<never>(
+          context,
+          endpoint.response as never,
+          await commandOptions(context, endpoint, quota),
+          (tx) => work(context as never, tx) as never,
+        );
+        return respondToCommand(context, endpoint, result, headers, committed);
+      });
+    },
+    stream(endpoint, response) {
+      register(endpoint, (context, headers) => response(context as never, headers));
+    },
+    upload(endpoint, receive) {
+      register(endpoint, async (context, headers) => {
+        const result = await receive(context as never, async (bodyDigest, work) =>
+          command<never>(
+            context,
+            endpoint.response as never,
+            { ...(await commandOptions(context, endpoint, quota)), bodyDigest },
+            work as never,
+          ),
+        );
+        return respondToCommand(context, endpoint, result, headers, committed);
+      });
+    },
+  };
+}
+
+async function commandOptions(context: RequestContext, endpoint: Endpoint, quota: StorageQuota): Promise<CommandOptions> {
+  const { status } = endpoint;
+  const settings = await settingsOf(context.tenant);
+  const key = idempotencyKey(context);
+  if (key === undefined && settings.requireRequestId === true) {
+    throw badField("X-Request-ID", "REQUIRED", "is required by this tenant, so that no retry makes a thing twice");
+  }
+  const mode = headerOf(context.context, "x-idempotency-mode");
+  if (mode !== undefined && mode !== "reject" && mode !== "replay")
+    throw badField("X-Idempotency-Mode", "INVALID_ENUM", "must be replay or reject");
+  const rejectRepeats = (mode ?? settings.idempotencyMode) === "reject";
+  const isLimited = context.caller.quotaBytes !== undefined && endpoint.method !== "delete" && !endpoint.frees;
+  const assertRoom = isLimited ? () => quota.assertRoom(context) : undefined;
+  return { key, rejectRepeats, status, visibility: endpoint.visibility, serialKey: serialKeyOf(context, endpoint), assertRoom };
+}
+
+function serialKeyOf(context: RequestContext, { serialKey }: Endpoint): string | undefined {
+  return serialKey === undefined ? undefined : (context.body as Record<string, string>)[serialKey];
+}
+
+/** The caller's key: `Idempotency-Key`, else its X-Request-ID. An id that the gateway made is none. */
+function idempotencyKey(context: RequestContext): string | undefined {
+  return (
+    readRequestId("Idempotency-Key", headerOf(context.context, "idempotency-key")) ??
+    (context.requestIdIsKey ? context.requestId : undefined)
+  );
+}
+
+function respondToCommand(
+  context: RequestContext,
+  endpoint: Endpoint,
+  result: CommandResponse<object>,
+  headers: Record<string, string>,
+  committed: (tenantId: string) => void,
+): Response {
+  if (result.replayed) headers["idempotency-replayed"] = "true";
+  else committed(context.tenant.tenantId);
+  const cleared = fieldAccess(context.caller, "list");
+  const { written = {} } = result;
+  if (written.fieldAccess !== cleared || written.text === undefined) {
+    const { body } = result;
+    written.fieldAccess = cleared;
+    written.headers = endpoint.versioned && "version" in body ? { etag: etag(body.version) } : {};
+    written.text = latin1(JSON.stringify(endpoint.response.present(body, cleared, context.tenant.tenantId)));
+  }
+  return sendWhole(outgoingOf(context), result.status, { ...headers, ...written.headers }, written.text);
+}
+
+function etag(version: unknown): string {
+  return `"${version}"`;
+}
+
+function outgoingOf({ context }: RequestContext): ServerResponse {
+  return context.env.outgoing;
+}

@@ -1,0 +1,191 @@
+import { type Completion, completeDocument } from "@cell/http/openapi/complete";
+import { errorResponseRefs, headerRefs, parameterRef, type ResponseHeader, type SharedParameter } from "@cell/http/openapi/components";
+import type { Document, PathItem, Schema } from "@cell/http/openapi/document";
+import { camelCase } from "@cell/http/openapi/operation-ids";
+import { docsPath, documentPath, eventsTag, healthPath, readyPath, readySchema } from "@cell/http/openapi/operational";
+import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
+import { z } from "zod";
+import { documentedQuery } from "../lists/list-parameters.ts";
+import type { ListDefinition } from "../lists/lists.ts";
+import { mask, type SensitiveKind } from "../schema/masking.ts";
+import { fileResponse } from "../schema/resource.ts";
+import type { Endpoint, EventDefinition } from "./endpoint.ts";
+
+/** A route with what its registration tells about its answers. */
+export interface DescribedEndpoint {
+  endpoint: Endpoint;
+  /** The list that it answers, which decides what can be filtered and sorted by. */
+  listing?: ListDefinition<never> | undefined;
+}
+
+/** What a cell's document says besides its routes. */
+export interface About extends Pick<Completion, "tags" | "exampleValues"> {
+  title: string;
+  version: string;
+  description: string;
+  servers: { url: string; description?: string }[];
+}
+
+const answered: readonly ResponseHeader[] = ["X-Request-ID", "RateLimit", "RateLimit-Policy"];
+
+/** Puts a route into the document: its parameters, bodies and every status that it can answer. */
+async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoint): Promise<void> {
+  const { method, path, body, files, params } = endpoint;
+  const content: Record<string, { schema: z.ZodType }> = {};
+  if (body) content["application/json"] = { schema: body };
+  for (const type of files ?? []) content[type] = { schema: type === "multipart/form-data" ? formWithFile : binary };
+  const query = listing ? documentedQuery(endpoint.query as z.ZodObject, listing) : endpoint.query;
+  const isDetail = method === "get" && (listing === undefined || listing.responseKind === "detail");
+  const example = typeof endpoint.example === "function" ? await endpoint.example() : endpoint.example;
+  const config: RouteConfig = {
+    method,
+    path,
+    tags: [endpoint.tag],
+    summary: endpoint.summary,
+    ...(endpoint.operationId ? { operationId: endpoint.operationId } : {}),
+    ...(endpoint.description ? { description: endpoint.description } : {}),
+    security: [{ bearer: [] }],
+    "x-permission": endpoint.permission,
+    "x-masked": !isDetail,
+    ...(example ? { "x-example": { request: example.body, response: example.response, file: example.file, upload: example.upload } } : {}),
+    parameters: sharedParametersOf(endpoint).map(parameterRef),
+    request: {
+      ...(params ? { params: params as z.ZodObject } : {}),
+      ...(query ? { query: query as z.ZodObject } : {}),
+      ...(Object.keys(content).length > 0 ? { body: { required: !endpoint.bodyOptional, content } } : {}),
+    },
+    responses: responsesOf(endpoint, listing !== undefined),
+  };
+  app.openAPIRegistry.registerPath(createRoute(config as never));
+}
+
+const binary = z.string().meta({ format: "binary" });
+const formWithFile = z.object({ file: binary.meta({ description: "The file, with its name" }) });
+
+function isWrite({ method }: Endpoint): boolean {
+  return method !== "get";
+}
+
+/** A write that If-Match can bind to a version: not a creation. */
+function isConditional({ method, params, versioned }: Endpoint): boolean {
+  return versioned === true && method !== "get" && (method !== "post" || params !== undefined);
+}
+
+function sharedParametersOf(endpoint: Endpoint): SharedParameter[] {
+  const names: SharedParameter[] = ["TenantId", "RequestId"];
+  if (isWrite(endpoint)) names.push("IdempotencyKey", "IdempotencyMode");
+  if (endpoint.method === "get" && endpoint.versioned) names.push("IfNoneMatch");
+  if (isConditional(endpoint)) names.push("IfMatch");
+  return names;
+}
+
+/** A repeat is 404 where its record is out of the caller's sight by then. */
+function isOwned({ visibility }: Endpoint): boolean {
+  return visibility !== undefined && visibility !== "everyone";
+}
+
+function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["responses"] {
+  const { method, params, body, files, versioned, status, response, produces = [] } = endpoint;
+  const errorResponses = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.errorResponses ?? [])]);
+  if (params || isOwned(endpoint)) errorResponses.add(404);
+  if (isWrite(endpoint)) errorResponses.add(409);
+  // Large records, or a tenant whose storage quota is used up.
+  if (isList || method === "post" || method === "patch") errorResponses.add(413);
+  if (body || files) errorResponses.add(413).add(415);
+  if (isConditional(endpoint)) errorResponses.add(412);
+  const headers = [...answered];
+  if (versioned) headers.push("ETag");
+  if (isWrite(endpoint)) headers.push("Idempotency-Replayed");
+  if (produces.includes("text/csv")) headers.push("Content-Disposition");
+  const success: Record<string, { schema: z.ZodType }> =
+    response === fileResponse ? {} : { "application/json": { schema: response.responseSchema } };
+  for (const type of produces) success[type] = { schema: z.string() };
+  const responses: Record<string, object> = { [status]: { description: "Done", headers: headerRefs(...headers), content: success } };
+  if (endpoint.accepted) {
+    responses[202] = {
+      description: "Accepted; the work goes on",
+      headers: headerRefs(...answered, "Idempotency-Replayed"),
+      content: { "application/json": { schema: endpoint.accepted } },
+    };
+  }
+  if (versioned && method === "get")
+    responses[304] = { description: "Unchanged since the version in If-None-Match", headers: headerRefs(...answered, "ETag") };
+  return { ...responses, ...errorResponseRefs(errorResponses) } as RouteConfig["responses"];
+}
+
+const eventHeaders = z.object({
+  "webhook-id": z
+    .string()
+    .meta({ description: "The event's id: the same at every attempt", examples: ["0197c3a7-70aa-7d17-8b64-1f5d3e9a20c9"] }),
+  "webhook-timestamp": z.string().meta({ description: "When it was sent, in seconds since 1970", examples: ["1769846400"] }),
+  "webhook-signature": z.string().meta({
+    description:
+      "`v1,` and the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}` in base64, by the webhook's secret; several by blanks",
+    examples: ["v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="],
+  }),
+});
+
+/** Puts an event into the document, as its receiver sees it. */
+function describeEvent(app: OpenAPIHono, { type, summary, payload }: EventDefinition): void {
+  app.openAPIRegistry.registerWebhook({
+    method: "post",
+    path: type,
+    operationId: `events.${camelCase(type)}`,
+    tags: [eventsTag.name],
+    summary,
+    description: `${summary}. Signed by the Standard Webhooks specification.`,
+    security: [],
+    request: { headers: eventHeaders, body: { required: true, content: { "application/json": { schema: payload } } } },
+    responses: {
+      "2XX": { description: "The event is taken" },
+      "410": { description: "The endpoint is gone: it is disabled" },
+      default: { description: "The event is sent again later, up to a day" },
+    },
+  } as never);
+}
+
+const checks: Record<string, Schema> = {
+  database: { type: "string", enum: ["ok", "away"] },
+  draining: { type: "boolean", description: "The process stops" },
+  sealing: { type: "string", enum: ["failing"], description: "Only where it fails: see `problems`" },
+};
+const degraded: Record<string, Schema> = {
+  degraded: { type: "boolean", description: "Requests are served, but something is wrong: see `problems`" },
+  problems: { type: "array", items: { type: "string" }, description: "What is wrong, a sentence each", examples: [[]] },
+};
+
+/** What needs no token. */
+const openPaths: Record<string, PathItem> = {
+  "/health": healthPath,
+  "/ready": readyPath(checks, degraded, {
+    "503": {
+      description: "Not ready; Retry-After says when to ask again",
+      headers: headerRefs("X-Request-ID", "Retry-After"),
+      content: { "application/json": { schema: readySchema(checks, degraded) } },
+    },
+  }),
+  "/docs": docsPath,
+  "/openapi.json": documentPath,
+};
+
+/** The cell's OpenAPI 3.1 document. Throws an Error that says what a route lacks. */
+export async function documentOf(
+  endpoints: readonly DescribedEndpoint[],
+  events: readonly EventDefinition[],
+  about: About,
+): Promise<Document> {
+  const app = new OpenAPIHono();
+  for (const endpoint of endpoints) await describe(app, endpoint);
+  for (const event of events) describeEvent(app, event);
+  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
+    type: "http",
+    scheme: "bearer",
+    description: "An API key or an access token",
+  });
+  const { servers, tags, exampleValues = {}, ...info } = about;
+  const raw = app.getOpenAPI31Document({ openapi: "3.1.0", info, servers });
+  return completeDocument(
+    { ...raw, paths: { ...raw.paths, ...openPaths } },
+    { tags, exampleValues, mask: (kind, value) => mask(kind as SensitiveKind, value) },
+  );
+}

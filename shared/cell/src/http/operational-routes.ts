@@ -1,0 +1,82 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { type HttpMetrics, readRequestId, requireMetricsToken, verifyAssertion } from "@cell/http";
+import { Problem } from "@cell/problem";
+import type { Context } from "hono";
+import type { CellApp, CellOptions } from "../cell.ts";
+import { requirePermission } from "./endpoint.ts";
+import { requestIdOf } from "./handlers.ts";
+import { placementRoutes } from "./placement-routes.ts";
+
+/** The process's own figures, for whoever has the token and speaks for no tenant; a tenant's figures on the same path are a slice's. */
+export function prometheusRoute(app: CellApp, metrics: HttpMetrics, token: string): void {
+  app.get("/metrics", async (c, next) => {
+    if (c.req.header("x-cell-assertion") !== undefined) return next();
+    requireMetricsToken(token, c.req.header("authorization"));
+    return new Response(await metrics.registry.metrics(), { headers: { "content-type": metrics.registry.contentType } });
+  });
+}
+
+/** A database that does not answer within this time is away. */
+const readyWithinMs = 500;
+
+async function withinMs(promise: Promise<void>, ms: number): Promise<void> {
+  const late = new AbortController();
+  const timeout = sleep(ms, undefined, { signal: late.signal }).then(() => {
+    throw new Error(`no answer in ${ms} ms`);
+  });
+  try {
+    await Promise.race([promise, timeout]);
+  } finally {
+    late.abort();
+  }
+}
+
+/** Routes without a tenant: for load balancers, Prometheus and the gateway's control plane. */
+export function operationalRoutes(app: CellApp, options: CellOptions): void {
+  const { registry, name, assertionKeys } = options;
+  const headers = { "content-type": "application/json; charset=utf-8" };
+  app.get("/health", (c) => new Response('{"status":"ok"}', { headers: { ...headers, "x-request-id": requestIdOf(c) } }));
+  app.get("/ready", async (c) => {
+    let database = "ok";
+    try {
+      await withinMs(registry.check(), readyWithinMs);
+    } catch (error) {
+      options.log.warn({ err: error }, "the database is away");
+      database = "away";
+    }
+    const ready = database === "ok" && !options.draining();
+    const problems = options.sealingProblems?.() ?? [];
+    const status = ready ? "ready" : "not ready";
+    const openDoors = options.openDoors?.() ?? 0;
+    const checks = { database, draining: options.draining(), ...(openDoors > 0 ? { openDoors } : {}) };
+    // Requests are served all the same: a balancer must not take the process out for it.
+    const recorded = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
+    const body = JSON.stringify({ status, ...recorded });
+    return new Response(body, {
+      status: ready ? 200 : 503,
+      headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) },
+    });
+  });
+
+  const operator = (c: Context): string => {
+    const requestId = readRequestId("X-Request-ID", c.req.header("x-request-id"));
+    const { principal } = verifyAssertion(assertionKeys, name, c.req.header("x-cell-assertion"), requestId, Math.floor(Date.now() / 1000));
+    requirePermission(principal, "cell:admin");
+    const tenantId = c.req.param("tenantId") ?? "";
+    if (tenantId !== principal.tenantId) throw new Problem("TENANT_MISMATCH", "The assertion speaks of another tenant");
+    return tenantId;
+  };
+  app.put("/internal/tenants/:tenantId", async (c) => {
+    const tenantId = operator(c);
+    const { created } = await registry.provision(tenantId);
+    return c.json({ tenantId, created }, created ? 201 : 200);
+  });
+  app.delete("/internal/tenants/:tenantId", async (c) => {
+    const tenantId = operator(c);
+    const { dropped } = await registry.drop(tenantId);
+    // Also where an earlier attempt ended between the two.
+    await options.endTrail(tenantId);
+    return c.json({ tenantId, dropped });
+  });
+  placementRoutes(app, options, operator);
+}

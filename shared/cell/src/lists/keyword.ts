@@ -1,0 +1,21 @@
+import { type RawBuilder, sql } from "kysely";
+import type { Condition } from "./conditions.ts";
+import { likePattern } from "./lists.ts";
+
+/**
+ * Records whose `search` holds the term, folded as that column is. Trigrams know runs of three letters or digits; shorter terms, common in
+ * Chinese, and those of spaces and signs are found by their pairs of characters, and compared in a way that no index of trigrams can be taken for.
+ */
+export function keyword(folded: string): Condition {
+  if (/[\p{L}\p{N}]{3}/u.test(folded))
+    return { cacheKey: "keyword", values: [likePattern(folded)], sql: ([pattern]) => sql<boolean>`search like ${pattern}` };
+  const letters = [...folded];
+  const grams = letters.length === 1 ? letters : letters.slice(1).map((letter, index) => `${letters[index]}${letter}`);
+  const matchesRow = ([given]: RawBuilder<unknown>[]) => sql<boolean>`strpos(search, ${given}::text) > 0`;
+  return {
+    cacheKey: "keyword in pairs",
+    values: [folded, grams],
+    sql: ([given, pairs]) => sql<boolean>`(public.crm_grams(search) @> ${pairs}::text[] and ${matchesRow([given as RawBuilder<unknown>])})`,
+    matchesRow,
+  };
+}

@@ -1,0 +1,87 @@
+import type { Principal } from "@cell/http";
+import type { Rows } from "@cell/postgres";
+import { badField } from "@cell/problem";
+import { type AuditDraft, audited as auditedRecord } from "../audit/entries.ts";
+import { type RequestContext, requirePermission } from "../http/endpoint.ts";
+import { fieldAccess, type SensitiveKind } from "../schema/masking.ts";
+import type { Resource } from "../schema/resource.ts";
+import type { Condition } from "./conditions.ts";
+import type { Cursors } from "./cursor.ts";
+import type { ListQuery, ListRequest, ListRunner } from "./lists.ts";
+import { listJson } from "./rows-json.ts";
+
+export interface ListOptions<C, Row> {
+  /** Conditions out of parameters of the list's own. */
+  conditions?(call: C): Condition[] | Promise<Condition[]>;
+  /** The answer in another form where the query asks for one, such as a CSV file; undefined answers the page. */
+  stream?(call: C, headers: Record<string, string>): Promise<Response | undefined>;
+  /** What the answer carries besides the page, such as totals over all that `request` matches. */
+  extra?(call: C, page: Rows<Row>, request: ListRequest): Promise<object>;
+  /** What is revealed stands in an entry of the answer's own, such as an export's, instead of one for each record. */
+  auditsReveal?: boolean;
+}
+
+/** What a request shows of the fields that are masked otherwise. */
+export interface Revealed {
+  /** All fields that `reveal` clears. */
+  fields: ReadonlySet<string>;
+  /** Those of them that the trail has to name. */
+  audited: readonly string[];
+}
+
+const nothing: Revealed = { fields: new Set(), audited: [] };
+/** In `reveal`, it stands for every amount. */
+const everyAmount = "amount";
+
+/**
+ * Reads `reveal`: names of sensitive fields by comma, `amount` for all amounts and what follows from them. Amounts need amount:read and no
+ * entry, since each record shows them; all others need pii:reveal and an entry. Throws BAD_REQUEST and FORBIDDEN.
+ */
+export function revealedBy(
+  reveal: string | undefined,
+  sensitive: Readonly<Record<string, SensitiveKind>>,
+  caller: Pick<Principal, "permissions">,
+): Revealed {
+  if (reveal === undefined) return nothing;
+  const amounts = Object.keys(sensitive).filter((field) => sensitive[field] === "amount");
+  const fields = new Set<string>();
+  const audited: string[] = [];
+  for (const name of reveal.split(",").map((part) => part.trim())) {
+    if (name === everyAmount && amounts.length > 0) for (const field of amounts) fields.add(field);
+    else if (!Object.hasOwn(sensitive, name))
+      throw badField("reveal", "INVALID_ENUM", `takes ${Object.keys(sensitive).join(", ") || "nothing here"}`);
+    else fields.add(name);
+  }
+  for (const field of fields) if (sensitive[field] !== "amount") audited.push(field);
+  if (audited.length < fields.size) requirePermission(caller, "amount:read");
+  if (audited.length > 0) requirePermission(caller, "pii:reveal");
+  return { fields, audited };
+}
+
+/** The entries of records whose fields are shown in the clear; none where no field is audited. */
+export function revealDrafts<Row extends object>(resource: Resource<Row>, rows: readonly Row[], audited: readonly string[]): AuditDraft[] {
+  if (audited.length === 0) return [];
+  const changes = audited.map((field) => ({ field, before: null, after: null }));
+  return rows.map((row) => ({ ...auditedRecord("reveal", resource, row, row), changes }));
+}
+
+/** A page of a list in JSON and Latin-1, as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
+export async function listPage<Row extends object>(
+  context: RequestContext<unknown, ListQuery, unknown>,
+  lists: ListRunner<Row>,
+  options: ListOptions<RequestContext<unknown, ListQuery, unknown>, Row>,
+  record: (context: RequestContext, drafts: AuditDraft[]) => Promise<void>,
+  cursors: Cursors,
+): Promise<string> {
+  const { resource } = lists.definition;
+  const revealed = revealedBy(context.query.reveal, resource.sensitive, context.caller);
+  const request = await lists.resolve(context.tenant, context.query, context.caller, (await options.conditions?.(context)) ?? []);
+  const found = await lists.page(context.tenant.reader(), request, context.query, cursors);
+  const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = found;
+  const drafts = options.auditsReveal || revealed.audited.length === 0 ? [] : revealDrafts(resource, rows.objects(), revealed.audited);
+  if (drafts.length > 0) await record(context, drafts);
+  const cleared = fieldAccess(context.caller, lists.definition.responseKind ?? "list", revealed.fields);
+  const extra = await options.extra?.(context, rows, request);
+  const bound = totalIsLowerBound ? { totalIsLowerBound } : {};
+  return listJson(resource, rows, cleared, context.tenant.tenantId, { total, ...bound, page, pageSize, nextCursor, ...extra });
+}

@@ -1,0 +1,175 @@
+import { latin1 } from "@cell/http";
+import type { RawRow, RowDescription, Rows } from "@cell/postgres";
+import { type FieldAccess, isMasked, mask } from "../schema/masking.ts";
+import { formatMoney } from "../schema/money.ts";
+import { type Field, fieldsOf, type Presenter } from "../schema/resource.ts";
+import { type Form, JsonWriter, mostForOne } from "./json-writer.ts";
+
+const nullBytes = Buffer.from("null");
+const beforeRows = Buffer.from('{"data":[');
+const betweenRows = Buffer.from(",");
+const afterRows = Buffer.from("],");
+/** What a value may have around it, or in its place, and what ends its row say of it. */
+const besideValues = 64;
+const writer = new JsonWriter();
+
+/** PostgreSQL's types by their OIDs (pg_type.dat); all others are parsed. */
+const forms = new Map<number, Form>([
+  [21, "plain"], // int2
+  [23, "plain"], // int4
+  [114, "json"], // json
+  [3802, "json"], // jsonb
+  [25, "text"], // text
+  [1043, "text"], // varchar
+  [2950, "text"], // uuid
+  [1082, "text"], // date
+  [1009, "texts"], // text[]
+  [1184, "time"], // timestamptz
+]);
+
+interface Column extends Field {
+  /** What stands before the value. */
+  before: Buffer;
+  /** Its own among the sensitive ones. */
+  bit: number;
+  /** Where the row has it; -1 for the tenant's id, which no row has. */
+  index: number;
+  form: Form;
+}
+
+/** How the rows of one shape are written, for one presenter. */
+interface Plan {
+  columns: readonly Column[];
+  /** Where the row has the currency of its amounts. */
+  currency: number;
+  /** How many bytes a row may have beside its values: names, nulls, quotes, what ends it. */
+  fixed: number;
+  /** What ends a row in which the fields of these bits are masked. */
+  endings: Map<number, Buffer>;
+}
+
+const plans = new WeakMap<readonly Field[], WeakMap<RowDescription, Plan>>();
+
+/**
+ * A list's answer as JSON: `data`, which holds what `presenter` makes of each row, and what `rest` holds. The same as its `present` and
+ * JSON.stringify would make, in a fraction of their time: out of the database's bytes, with no string or object for a row. Its UTF-8 comes
+ * as Latin-1, byte for byte, which is how it is sent.
+ */
+export function listJson<Row extends object>(
+  presenter: Presenter<Row>,
+  rows: Rows<Row>,
+  fieldAccess: FieldAccess,
+  tenantId: string,
+  rest: object,
+): string {
+  const fields = fieldsOf(presenter);
+  if (!fields) return latin1(JSON.stringify({ data: rows.objects().map((row) => presenter.present(row, fieldAccess, tenantId)), ...rest }));
+  const plan = planOf(fields, rows.rowDescription);
+  const tenant = Buffer.from(JSON.stringify(tenantId));
+  writer.begin();
+  writer.bytes(beforeRows);
+  rows.raw.forEach((row, index) => {
+    if (index > 0) writer.bytes(betweenRows);
+    writeRow(plan, rows.rowDescription, row, fieldAccess, tenant);
+  });
+  writer.bytes(afterRows);
+  writer.encoded(JSON.stringify(rest).slice(1));
+  return writer.end();
+}
+
+/** The first of some rows as JSON, made and encoded as in `listJson`. */
+export function rowJson<Row extends object>(
+  presenter: Presenter<Row>,
+  rows: Rows<Row>,
+  fieldAccess: FieldAccess,
+  tenantId: string,
+): string {
+  const fields = fieldsOf(presenter);
+  const [first] = rows.raw;
+  if (!first) throw new Error("There is no row");
+  if (!fields) return latin1(JSON.stringify(presenter.present(rows.at(0) as Row, fieldAccess, tenantId)));
+  writer.begin();
+  writeRow(planOf(fields, rows.rowDescription), rows.rowDescription, first, fieldAccess, Buffer.from(JSON.stringify(tenantId)));
+  return writer.end();
+}
+
+function planOf(fields: readonly Field[], rowDescription: RowDescription): Plan {
+  const byRowDescription = plans.get(fields) ?? new WeakMap<RowDescription, Plan>();
+  const plan = byRowDescription.get(rowDescription) ?? makePlan(fields, rowDescription);
+  plans.set(fields, byRowDescription);
+  byRowDescription.set(rowDescription, plan);
+  return plan;
+}
+
+function makePlan(fields: readonly Field[], rowDescription: RowDescription): Plan {
+  // A field that the rows do not have is left out, as JSON.stringify leaves out what is undefined.
+  const there = fields.filter(({ name }) => name === "tenantId" || rowDescription.names.includes(name));
+  const sensitive = there.filter(({ kind }) => kind);
+  const columns = there.map((field, position) => {
+    const index = field.name === "tenantId" ? -1 : rowDescription.names.indexOf(field.name);
+    const before = Buffer.from(`${position === 0 ? "{" : ","}${JSON.stringify(field.name)}:`);
+    const bit = field.kind ? 1 << sensitive.indexOf(field) : 0;
+    return { ...field, before, bit, index, form: forms.get(rowDescription.types[index] ?? 0) ?? "parsed" };
+  });
+  const fixed = columns.reduce((length, { before }) => length + before.length + besideValues, 0);
+  const endings = new Map(fields.some(({ kind }) => kind) ? [] : [[0, Buffer.from("}")]]);
+  return { columns, currency: rowDescription.names.indexOf("currency"), fixed, endings };
+}
+
+/** The end of a row in which the fields of these bits are masked. */
+function endingOf({ columns, endings }: Plan, masked: number): Buffer {
+  let ending = endings.get(masked);
+  if (!ending) {
+    const names = columns.filter(({ bit }) => masked & bit).map(({ name }) => name);
+    ending = Buffer.from(`,"_masked":${JSON.stringify(names)}}`);
+    endings.set(masked, ending);
+  }
+  return ending;
+}
+
+/** Where each field of the row at hand begins, and its length; -1 for null. */
+let starts = new Int32Array(64);
+let lengths = new Int32Array(64);
+
+function writeRow(plan: Plan, rowDescription: RowDescription, { bytes, at }: RawRow, fieldAccess: FieldAccess, tenant: Buffer): void {
+  const end = locate(bytes, at, rowDescription.names.length);
+  writer.reserve(plan.fixed + tenant.length + mostForOne * (end - at));
+  let masked = 0;
+  for (const { name, kind, isMoney, bit, before, index, form } of plan.columns) {
+    writer.bytes(before);
+    const length = lengths[index] as number;
+    if (index < 0) {
+      writer.bytes(tenant);
+    } else if (length < 0) {
+      writer.bytes(nullBytes);
+    } else if (kind !== undefined && length > 0 && isMasked(fieldAccess, name, kind)) {
+      writer.string(String(mask(kind, valueAt(rowDescription, bytes, index))));
+      masked |= bit;
+    } else if (isMoney) {
+      writer.string(formatMoney(String(valueAt(rowDescription, bytes, index)), String(valueAt(rowDescription, bytes, plan.currency))));
+    } else if (!writer.value(form, bytes, starts[index] as number, length)) {
+      writer.encoded(JSON.stringify(valueAt(rowDescription, bytes, index)));
+    }
+  }
+  writer.bytes(endingOf(plan, masked));
+}
+
+/** Finds the fields of a row; returns where it ends. */
+function locate(bytes: Buffer, at: number, columns: number): number {
+  if (columns > starts.length) [starts, lengths] = [new Int32Array(2 * columns), new Int32Array(2 * columns)];
+  let from = at;
+  for (let index = 0; index < columns; index++) {
+    const length = bytes.readInt32BE(from);
+    from += 4;
+    starts[index] = from;
+    lengths[index] = length;
+    if (length > 0) from += length;
+  }
+  return from;
+}
+
+/** The value that the object of the row at hand would have. */
+function valueAt({ parsers }: RowDescription, bytes: Buffer, index: number): unknown {
+  const from = starts[index] as number;
+  return parsers[index]?.(bytes.toString("utf8", from, from + (lengths[index] as number)));
+}

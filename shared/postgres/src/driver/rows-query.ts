@@ -1,0 +1,85 @@
+import pg from "pg";
+import type { RawRow } from "./message-reader.ts";
+import type { CachedStatement, Query } from "./prepared.ts";
+import { type RowDescription, Rows, rowDescriptionOf } from "./rows.ts";
+
+/** What the driver has and its types do not name. */
+interface DriverQuery {
+  name: string | undefined;
+  values: readonly unknown[];
+  queryMode: string;
+  callback: (error: unknown, rows?: Rows) => void;
+  submit(connection: pg.Connection): Error | null;
+  handleError(error: unknown): void;
+}
+interface DriverConnection {
+  bind(message: { statement: string; values: readonly unknown[]; valueMapper(value: unknown): unknown }): void;
+  execute(): void;
+  sync(): void;
+}
+const DriverQuery = pg.Query as unknown as new (text: string) => DriverQuery;
+const { prepareValue } = (pg as unknown as { utils: { prepareValue(value: unknown): unknown } }).utils;
+
+const noColumns: RowDescription = { names: [], types: [], parsers: [] };
+
+/** A query whose rows stay as they come. Of a statement that the connection keeps it asks once what its rows look like. */
+export class RowsQuery extends DriverQuery {
+  /** What the driver reads: when the query is given up, in ms. */
+  readonly query_timeout: number;
+  readonly #statement: CachedStatement;
+  readonly #rows: RawRow[] = [];
+  readonly #maxBytes: number;
+  #bytes = 0;
+  #count = 0;
+
+  constructor(query: Query, statement: CachedStatement, timeoutMs: number) {
+    super(query.text);
+    this.name = query.name;
+    this.values = query.values ?? [];
+    this.queryMode = query.queryMode;
+    this.query_timeout = timeoutMs;
+    this.#statement = statement;
+    this.#maxBytes = query.maxBytes ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Sends the query. Rejects with the driver's error. */
+  run(client: pg.Client): Promise<Rows> {
+    return new Promise((resolve, reject) => {
+      this.callback = (error, rows) => (rows ? resolve(rows) : reject(error));
+      client.query(this);
+    });
+  }
+
+  /** The driver calls this and the rest. */
+  override submit(connection: pg.Connection): Error | null {
+    const { name, values } = this;
+    if (name === undefined || !this.#statement.rowDescription) return super.submit(connection);
+    const driver = connection as unknown as DriverConnection;
+    driver.bind({ statement: name, values, valueMapper: prepareValue });
+    driver.execute();
+    driver.sync();
+    return null;
+  }
+
+  handleRowDescription({ fields }: { fields: pg.FieldDef[] }): void {
+    this.#statement.rowDescription = rowDescriptionOf(fields);
+  }
+
+  handleDataRow(row: RawRow): void {
+    this.#count++;
+    this.#bytes += row.size;
+    if (this.#bytes <= this.#maxBytes || this.#rows.length === 0) this.#rows.push(row);
+  }
+
+  handleCommandComplete(): void {
+    this.#statement.rowDescription ??= noColumns;
+  }
+
+  override handleError(error: unknown): void {
+    this.callback(error);
+  }
+
+  handleReadyForQuery(): void {
+    this.callback(undefined, new Rows(this.#statement.rowDescription ?? noColumns, this.#rows, this.#count > this.#rows.length));
+  }
+}
