@@ -53,6 +53,7 @@ export {
   amountFigure,
   type FieldAccess,
   fieldAccess,
+  hiddenFields,
   isMasked,
   isMaskedInput,
   mask,

@@ -4,11 +4,13 @@ import {
   type Cell,
   endpoint,
   equals,
+  hiddenFields,
   id,
   idParams,
   listOf,
   listQuery,
   listResponse,
+  readableKinds,
   requireVersion,
   visibility,
   withoutMasked,
@@ -67,6 +69,8 @@ const changeContact = endpoint({
   permission: "crm:write",
   tag,
   summary: "Change a contact",
+  description:
+    "A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.",
   params: idParams,
   body: contactPatch,
   example: { body: { title: "采购总监" }, response: { title: "采购总监", version: 2 } },
@@ -116,12 +120,14 @@ export function contactRoutes(cell: Cell): void {
 
   cell.command(changeContact, async (context, tx) => {
     const current = await requireVersion(context, tx, contact, await contacts.find(tx, context.params.id, visibility(context)));
-    const next = applyPatch(current, withoutMasked(contact.sensitive, current, context.body), context.now);
+    const patch = withoutMasked(contact.sensitive, current, context.body);
+    const hidden = hiddenFields(contact.sensitive, patch, readableKinds(context.caller));
+    const next = applyPatch(current, patch, context.now, hidden);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.contactId };
     const demoted = next.isPrimary && !current.isPrimary ? await demote(tx, next, context.now) : [];
     return {
       changes: [contacts.update(tx, next, current.version)],
-      audit: [audited("update", contact, current, next), ...demoted],
+      audit: [audited("update", contact, current, next, hidden), ...demoted],
       body: next,
       conflicts,
     };

@@ -4,6 +4,7 @@ import {
   type Cell,
   endpoint,
   equals,
+  hiddenFields,
   id,
   idParams,
   listOf,
@@ -11,6 +12,7 @@ import {
   listResponse,
   type RequestContext,
   type RequestContextOf,
+  readableKinds,
   requireVersion,
   settingsOf,
   type Visibility,
@@ -83,7 +85,7 @@ const changeContract = endpoint({
   tag,
   summary: "Change a contract",
   description:
-    "An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.",
+    "An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject. A value of a field that the caller may not read counts as a change, whatever is stored.",
   params: idParams,
   body: contractPatch,
   example: { body: { status: "completed" }, response: { status: "completed" } },
@@ -161,7 +163,8 @@ async function change(context: RequestContextOf<typeof changeContract>, tx: Tena
   const { timezone, payments: policy } = effective(await settingsOf(context.tenant));
   const current = await lockedForChange(context, tx);
   const patch = datedIn(timezone, withoutMasked(contract.sensitive, current, context.body));
-  const next = applyPatch<Contract>(current, patch, context.now);
+  const hidden = hiddenFields(contract.sensitive, patch, readableKinds(context.caller));
+  const next = applyPatch<Contract>(current, patch, context.now, hidden);
   if (next === current) return { changes: [] as const, audit: [] as const, body: current, resourceId: current.contractId };
   checkChange(current, next);
   checkOverpaid(current, next, policy.overpay);
@@ -171,7 +174,7 @@ async function change(context: RequestContextOf<typeof changeContract>, tx: Tena
     throw new Problem("CONFLICT", "The currency of a contract with payments cannot be changed", { details: { field: "currency" } });
   return {
     changes: [contracts.update(tx, written(next), current.version)] as const,
-    audit: [audited("update", contract, written(current), written(next))] as const,
+    audit: [audited("update", contract, written(current), written(next), hidden)] as const,
     body: settledContract(next),
     conflicts: numberConflict(context, next.number),
   };

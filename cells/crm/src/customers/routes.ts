@@ -4,12 +4,14 @@ import {
   audited,
   type Cell,
   endpoint,
+  hiddenFields,
   idParams,
   listOf,
   listQuery,
   listResponse,
   type RequestContext,
   type RequestContextOf,
+  readableKinds,
   requireVersion,
   visibility,
   withoutMasked,
@@ -80,7 +82,8 @@ const changeCustomer = endpoint({
   permission: "crm:write",
   tag,
   summary: "Change a customer",
-  description: "Fields that are left out stay. A masked value sent back means unchanged.",
+  description:
+    "Fields that are left out stay. A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.",
   params: idParams,
   body: customerPatch,
   example: { body: { status: "active", tags: ["vip", "2026"] }, response: { status: "active", tags: ["vip", "2026"], version: 2 } },
@@ -158,11 +161,12 @@ export function customerRoutes(cell: Cell, children: readonly ReassignOnMerge[])
     const current = await requireVersion(context, tx, customer, await customers.find(tx, context.params.id, visibility(context)));
     const patch = withoutMasked(customer.sensitive, current, context.body);
     if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actorOf(context));
-    const next = applyPatch(current, patch, context.now);
+    const hidden = hiddenFields(customer.sensitive, patch, readableKinds(context.caller));
+    const next = applyPatch(current, patch, context.now, hidden);
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.customerId };
     return {
       changes: [customers.update(tx, next, current.version)],
-      audit: [audited("update", customer, current, next)],
+      audit: [audited("update", customer, current, next, hidden)],
       body: next,
       conflicts: nameConflict(context, next.name),
     };

@@ -1,25 +1,9 @@
-import { type AuditDraft, auditedValue, mask, resources, type SensitiveKind, unguard } from "@cell/cell";
+import { mask, type SensitiveKind, unguard } from "@cell/cell";
 import { isInvisible } from "@cell/http";
 import { fieldsOf } from "./domain.ts";
-import type { ImportActor, ImportColumn } from "./importer.ts";
+import type { ImportColumn } from "./importer.ts";
 
 type Kinds = Readonly<Record<string, SensitiveKind>>;
-
-/** The fields of a row with values that its importer may not read of a record. Nothing may depend on whether a record holds the same. */
-export function hiddenFields(kinds: Kinds, values: object, { readable = [] }: ImportActor): string[] {
-  return Object.entries(kinds).flatMap(([field, kind]) => {
-    const value = (values as Record<string, unknown>)[field];
-    return readable.includes(kind) || value === undefined || value === null || value === "" ? [] : field;
-  });
-}
-
-/** An entry that names fields in any case, in a place of their own, whether they differ or not. */
-export function withFields(draft: AuditDraft, fields: readonly string[], before: object, after: object): AuditDraft {
-  if (fields.length === 0) return draft;
-  const of = resources.get(draft.resourceType) ?? { amounts: new Set<string>() };
-  const named = fields.map((field) => ({ field, before: auditedValue(of, before, field), after: auditedValue(of, after, field) }));
-  return { ...draft, changes: [...draft.changes.filter(({ field }) => !fields.includes(field)), ...named] };
-}
 
 const hidden = "***";
 /** The forms that masked values have: they mean "unchanged" when they come back. */

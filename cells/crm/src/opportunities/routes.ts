@@ -3,11 +3,13 @@ import {
   type Cell,
   endpoint,
   equals,
+  hiddenFields,
   idParams,
   listOf,
   listQuery,
   listResponse,
   type RequestContext,
+  readableKinds,
   requireVersion,
   settingsOf,
   visibility,
@@ -21,7 +23,7 @@ import * as customers from "../customers/repository.ts";
 import * as pipelines from "../pipelines/repository.ts";
 import { effective } from "../settings/domain.ts";
 import { recordVisibility } from "../visibility.ts";
-import { changedOpportunity, deletedOpportunity, historyOf, newOpportunity } from "./domain.ts";
+import { changedOpportunity, deletedOpportunity, historyOf, newOpportunity, recordedAnyway } from "./domain.ts";
 import { ownedBy } from "./imports/bulk-write.ts";
 import { lists, stageMoveLists } from "./lists.ts";
 import { conditionsOf, opportunityQuery } from "./query.ts";
@@ -76,7 +78,7 @@ const changeOpportunity = endpoint({
   tag,
   summary: "Change an opportunity, or move it to another stage",
   description: `A move takes the new stage's probability, unless the request gives one. Entering a won or lost stage sets \`closedAt\`, leaving it clears
-that and \`lostReason\`.`,
+that and \`lostReason\`. A value of a field that the caller may not read counts as a change, whatever is stored.`,
   params: idParams,
   body: opportunityPatch,
   example: { body: { stage: "proposal" }, response: { stage: "proposal", probability: 50, version: 2 } },
@@ -144,11 +146,13 @@ export function opportunityRoutes(cell: Cell): void {
     const patch = withoutMasked(opportunity.sensitive, current, context.body);
     if (patch.ownerId !== undefined && patch.ownerId !== current.ownerId) checkOwner(patch.ownerId, actorOf(context));
     if (patch.customerId !== undefined && patch.customerId !== current.customerId) await checkCustomer(context, tx, patch.customerId);
-    const next = changedOpportunity(current, patch, await pipelineOf(tx, patch.pipelineId ?? current.pipelineId), context.now);
+    const changed = changedOpportunity(current, patch, await pipelineOf(tx, patch.pipelineId ?? current.pipelineId), context.now);
+    const hidden = hiddenFields(opportunity.sensitive, patch, readableKinds(context.caller));
+    const next = hidden.length > 0 ? recordedAnyway(current, changed, context.now) : changed;
     if (next === current) return { changes: [], audit: [], body: current, resourceId: current.opportunityId };
     return {
       changes: [opportunities.update(tx, next, current.version), ...opportunities.track(tx, historyOf(current, next, authorOf(context)))],
-      audit: [audited("update", opportunity, current, next)],
+      audit: [audited("update", opportunity, current, next, hidden)],
       body: next,
       conflicts,
     };

@@ -58,12 +58,16 @@ export function diff<Row extends object>(resource: Resource<Row>, before: Partia
   return changes;
 }
 
-/** The entry for a record that a write made, changed or removed. */
+/**
+ * The entry for a record that a write made, changed or removed. `hidden`: fields that it names at its end in any case, so that it does not tell
+ * whether they differ (see `hiddenFields`).
+ */
 export function audited<Row extends object>(
   action: AuditAction,
   resource: Resource<Row>,
   before: Partial<Row>,
   after: Partial<Row>,
+  hidden: readonly string[] = [],
 ): AuditDraft {
   const known = { ...before, ...after } as Record<string, unknown>;
   return {
@@ -72,8 +76,21 @@ export function audited<Row extends object>(
     resourceId: String(known[resource.id]),
     resourceName: (known[resource.label] as string | undefined) ?? null,
     resourceVersion: (known.version as number | undefined) ?? null,
-    changes: action === "delete" ? [] : diff(resource, before, after),
+    changes: action === "delete" ? [] : changesNaming(resource, before, after, hidden),
   };
+}
+
+function changesNaming<Row extends object>(
+  resource: Resource<Row>,
+  before: Partial<Row>,
+  after: Partial<Row>,
+  hidden: readonly string[],
+): FieldChange[] {
+  const changes = diff(resource, before, after);
+  if (hidden.length === 0) return changes;
+  const valueIn = (record: object, field: string) => auditedValue(resource, record, field);
+  const named = hidden.map((field) => ({ field, before: valueIn(before, field), after: valueIn(after, field) }));
+  return [...changes.filter(({ field }) => !hidden.includes(field)), ...named];
 }
 
 /** Who makes a change, by which request and when: a call, or what is kept of one that goes on in the background. */

@@ -49,7 +49,8 @@ export function fieldAccess(principal: Principal, responseKind: ResponseKind, re
   if (responseKind === "list") return revealed.size === 0 ? masked : { clear: masked.clear, revealed };
   let known = detailAccess.get(principal);
   if (!known) {
-    known = { clear: readableKinds(principal), revealed: nothing };
+    const kinds = Object.keys(readPermission) as SensitiveKind[];
+    known = { clear: new Set(kinds.filter((kind) => principal.permissions.includes(readPermission[kind]))), revealed: nothing };
     detailAccess.set(principal, known);
   }
   return known;
@@ -62,8 +63,22 @@ export function isMasked({ clear, revealed }: FieldAccess, field: string, kind: 
 
 /** The kinds that a caller may read at all; the others are masked for it everywhere. */
 export function readableKinds(principal: Principal): ReadonlySet<SensitiveKind> {
-  const kinds = Object.keys(readPermission) as SensitiveKind[];
-  return new Set(kinds.filter((kind) => principal.permissions.includes(readPermission[kind])));
+  return fieldAccess(principal, "detail").clear;
+}
+
+/**
+ * The fields of a change with values that its writer may not read. Nothing that the writer can see may depend on whether the record holds the
+ * same values already: such a change is recorded in any case. Empty values are left out, since `isNull` may be asked for.
+ */
+export function hiddenFields(
+  kinds: Readonly<Record<string, SensitiveKind>>,
+  values: object,
+  readable: ReadonlySet<SensitiveKind>,
+): string[] {
+  return Object.entries(kinds).flatMap(([field, kind]) => {
+    const value = (values as Record<string, unknown>)[field];
+    return readable.has(kind) || value === undefined || value === null || value === "" ? [] : field;
+  });
 }
 
 /** ITU-T E.164 country codes: one digit, two, or else three. */

@@ -1,10 +1,9 @@
-import { type AuditDraft, applyPatch, audited, fieldProblems, id, withoutMasked } from "@cell/cell";
+import { type AuditDraft, applyPatch, audited, fieldProblems, hiddenFields, id, withoutMasked } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { violatedConstraint } from "@cell/postgres";
 import { type FieldProblem, Problem, unavailable } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { duplicateInFile, formerValues, problem, rowProblem } from "../../imports/domain.ts";
-import { hiddenFields, withFields } from "../../imports/hidden.ts";
 import type { ImportContext, Importer, ReadRow, Row, RowOutcome, RowProblem } from "../../imports/importer.ts";
 import { newCustomer } from "../domain.ts";
 import { type Customer, type CustomerPatch, customer, customerPatch } from "../schema.ts";
@@ -171,7 +170,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
       else stored.push({ id: record.customerId, reason: "CHANGED_SINCE" });
     }
     for (const { before, after, named } of restored) {
-      if (back.has(after.customerId)) audit.push(withFields(audited("update", customer, before, after), named, before, after));
+      if (back.has(after.customerId)) audit.push(audited("update", customer, before, after, named));
       else stored.push({ id: after.customerId, reason: "CHANGED_SINCE" });
     }
     return { audit, kept: stored };
@@ -231,14 +230,13 @@ function planUpdate(
 ): Plan {
   const patch = readable(current, values);
   if (Array.isArray(patch)) return failed(row, ...patch);
-  const hidden = hiddenFields(customer.sensitive, patch, actor);
-  const same = applyPatch(current, patch, now);
-  const after = same === current && hidden.length > 0 ? { ...current, ...patch, updatedAt: now, version: current.version + 1 } : same;
+  const hidden = hiddenFields(customer.sensitive, patch, new Set(actor.readable));
+  const after = applyPatch(current, patch, now, hidden);
   if (after === current) return skipped(row);
   if (holder && holder.customerId !== current.customerId && after.name !== current.name)
     return failed(row, duplicateName(!actor.ownOnly || holder.ownerId === actor.userId ? holder : undefined));
   return {
-    outcome: { row: row.row, outcome: "updated", audit: withFields(audited("update", customer, current, after), hidden, current, after) },
+    outcome: { row: row.row, outcome: "updated", audit: audited("update", customer, current, after, hidden) },
     write: { kind: "update", after },
   };
 }
@@ -246,7 +244,7 @@ function planUpdate(
 /** Whether a row says of a customer what is so already, as far as its importer may know. */
 function unchanged(current: Customer, values: CustomerPatch, { actor, now }: ImportContext): boolean {
   const patch = readable(current, values);
-  if (Array.isArray(patch) || hiddenFields(customer.sensitive, patch, actor).length > 0) return false;
+  if (Array.isArray(patch) || hiddenFields(customer.sensitive, patch, new Set(actor.readable)).length > 0) return false;
   return applyPatch(current, patch, now) === current;
 }
 

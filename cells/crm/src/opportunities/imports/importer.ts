@@ -2,7 +2,6 @@ import { type AuditDraft, audited, fieldProblems } from "@cell/cell";
 import { type TenantTx, violatedConstraint } from "@cell/postgres";
 import { unavailable } from "@cell/problem";
 import { formerValues, problem } from "../../imports/domain.ts";
-import { withFields } from "../../imports/hidden.ts";
 import type { Importer, ReadRow, RevertContext, RowProblem } from "../../imports/importer.ts";
 import * as pipelines from "../../pipelines/repository.ts";
 import { deletedOpportunity, type HistoryRow, historyOf, restoredOpportunity, type TrackedOpportunity } from "../domain.ts";
@@ -147,7 +146,7 @@ async function takeBack(tx: TenantTx, taken: readonly Taken[], stored: { id: str
   for (const { before, after, deleted, named } of taken) {
     if (!done.has(after.opportunityId)) stored.push({ id: after.opportunityId, reason: "CHANGED_SINCE" });
     else {
-      audit.push(withFields(audited(deleted ? "delete" : "update", opportunity, before, after), named, before, after));
+      audit.push(audited(deleted ? "delete" : "update", opportunity, before, after, named));
       const change = historyOf(before, after, { actorId: by.actorId, requestId: by.requestId }, deleted);
       if (change) history.push(change);
     }

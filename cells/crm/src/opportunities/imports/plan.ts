@@ -1,4 +1,4 @@
-import { audited, id, text, withoutMasked } from "@cell/cell";
+import { audited, hiddenFields, id, text, withoutMasked } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { type FieldProblem, Problem } from "@cell/problem";
@@ -8,7 +8,6 @@ import { isMoment, moment } from "../../calendar.ts";
 import * as customers from "../../customers/imports/bulk-write.ts";
 import type { Customer } from "../../customers/schema.ts";
 import { problem, rowProblem } from "../../imports/domain.ts";
-import { hiddenFields, withFields } from "../../imports/hidden.ts";
 import type { ImportActor, ImportContext, Row, RowOutcome, RowProblem } from "../../imports/importer.ts";
 import * as pipelines from "../../pipelines/repository.ts";
 import type { Pipeline } from "../../pipelines/schema.ts";
@@ -175,11 +174,11 @@ function planUpdate(
   const patch = withoutMasked(opportunity.sensitive, current, given);
   if (patch.probability === current.probability) delete patch.probability;
   const changed = changedOpportunity(current, patch, pipeline, now);
-  const hidden = hiddenFields(opportunity.sensitive, patch, actor);
+  const hidden = hiddenFields(opportunity.sensitive, patch, new Set(actor.readable));
   const after = hidden.length > 0 ? recordedAnyway(current, changed, now) : changed;
   if (after === current) return { outcome: { row, outcome: "skipped" } };
   const change = historyOf(current, after, { actorId: actor.userId, requestId });
-  const audit = withFields(audited("update", opportunity, current, after), hidden, current, after);
+  const audit = audited("update", opportunity, current, after, hidden);
   return {
     outcome: { row, outcome: "updated", audit },
     write: { kind: "update", after, history: change ? [change] : [] },
