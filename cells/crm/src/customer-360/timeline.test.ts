@@ -135,6 +135,21 @@ test("reveal clears the other sections of the view too; a phone needs pii:reveal
   expect((await manager.get(`${path}&reveal=name`)).body.details.fields[0].path).toBe("reveal");
 });
 
+test("a phone revealed in the timeline alone has an entry for each record whose changes show it", async () => {
+  const entries = async () =>
+    Promise.all([customerId, contactId].map(async (id) => (await auditOf(tenantId, id)).filter(({ action }) => action === "reveal")));
+  expect((await manager.patch(`/contacts/${contactId}`, { body: { phone: "13912345679" } })).status).toBe(200);
+  const before = await entries();
+  const response = await manager.get(`/customers/${customerId}/360?include=timeline&reveal=contactPhone,phone`);
+  expect(response.text).toMatch(/13800138001/);
+  expect(response.text).toMatch(/13912345679/);
+  const after = await entries();
+  expect(after.map((of, index) => of.length - (before[index]?.length ?? 0))).toEqual([1, 1]);
+  expect(after.map((of) => of.at(-1)?.changes)).toEqual(["contactPhone", "phone"].map((field) => [{ field, before: null, after: null }]));
+  await manager.get(`/customers/${customerId}/360?include=contacts,timeline&reveal=phone`);
+  expect((await entries()).map((of, index) => of.length - (after[index]?.length ?? 0))).toEqual([0, 1]);
+});
+
 test("a look at a phone is neither a change in the timeline nor an interaction", async () => {
   const before = (await manager.get(`/customers/${customerId}/360?include=summary`)).body.summary.lastInteractionAt;
   await manager.get("/contacts?reveal=phone");

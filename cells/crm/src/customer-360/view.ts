@@ -47,8 +47,8 @@ export class View {
   readonly #converter: CurrencyConverter;
   readonly #reveal: Revealed;
   readonly warnings: { section: SectionName; code: string }[] = [];
-  /** The entries of the records whose fields were shown in the clear on request. */
-  readonly revealed: AuditDraft[] = [];
+  /** By record. */
+  readonly #revealed = new Map<string, AuditDraft>();
 
   /** What the customer's opportunities come to, by currency and status. */
   readonly #pipeline = memoized(async () =>
@@ -74,6 +74,11 @@ export class View {
     this.#tenant = tenant;
     this.#converter = converter;
     this.#reveal = revealedBy(context.query.reveal, sensitive, context.caller);
+  }
+
+  /** The entries of the records whose fields were shown in the clear on request: one for each. */
+  get revealed(): AuditDraft[] {
+    return [...this.#revealed.values()];
   }
 
   customer(found: Customer) {
@@ -185,6 +190,7 @@ export class View {
 
   /** An item as the caller may see it: its changes masked as in a list, where a request came from for who reads the trail. */
   #item({ requestId, ip, userAgent, ...item }: TimelineItem) {
+    this.#auditItem(item);
     const shown = maskedEntry(item, resources.get(item.resourceType), fieldAccess(this.#context.caller, "list", this.#reveal.fields));
     return this.#context.caller.permissions.includes("audit:read") ? { ...shown, requestId, ip, userAgent } : shown;
   }
@@ -196,13 +202,33 @@ export class View {
     return of.present(amounts as unknown as Row, fieldAccess(this.#context.caller, "detail"), this.#tenant.tenantId);
   }
 
-  /** Notes whose personal data are shown on request, beyond what the caller sees anyway. */
+  /** Records whose personal data are shown on request, beyond what the caller sees without it. */
   #audit<Row extends object>(resource: Resource<Row>, rows: readonly Row[], clear: ReadonlySet<SensitiveKind>): void {
     const fields = this.#reveal.audited.filter((field) => {
       const kind = resource.sensitive[field];
       return kind !== undefined && !clear.has(kind);
     });
-    this.revealed.push(...revealDrafts(resource, rows, fields));
+    for (const draft of revealDrafts(resource, rows, fields)) this.#addRevealed(draft);
+  }
+
+  /** Records whose earlier values an item of the timeline shows on request: without that, no caller sees them. */
+  #auditItem({
+    resourceType,
+    resourceId,
+    resourceName,
+    changes,
+  }: Pick<TimelineItem, "resourceType" | "resourceId" | "resourceName" | "changes">) {
+    const fields = this.#reveal.audited.filter((name) => changes.some(({ field }) => field === name));
+    if (fields.length === 0) return;
+    const named = fields.map((field) => ({ field, before: null, after: null }));
+    this.#addRevealed({ action: "reveal", resourceType, resourceId, resourceName, resourceVersion: null, changes: named });
+  }
+
+  #addRevealed(draft: AuditDraft): void {
+    const key = `${draft.resourceType} ${draft.resourceId}`;
+    const known = this.#revealed.get(key);
+    const added = draft.changes.filter(({ field }) => !known?.changes.some((change) => change.field === field));
+    this.#revealed.set(key, known ? { ...known, changes: [...known.changes, ...added] } : draft);
   }
 
   #position(): repository.TimelinePosition | undefined {
