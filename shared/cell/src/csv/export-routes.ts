@@ -11,7 +11,7 @@ import { booleanParam } from "../lists/list-parameters.ts";
 import { revealedBy } from "../lists/list-response.ts";
 import { type ListQuery, type ListRunner, listQuery, listResponse } from "../lists/lists.ts";
 import { fieldAccess } from "../schema/masking.ts";
-import { listOf, type Resource } from "../schema/resource.ts";
+import { listOf } from "../schema/resource.ts";
 import { csvLine } from "./csv.ts";
 import { type CopiedOptions, copiedCsvFile, copiedFields } from "./export-file.ts";
 
@@ -74,7 +74,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       fieldAccess: cleared,
       tenantId: call.tenant.tenantId,
       bom: bom !== false,
-      ended: (sent, completed) => cell.record(call, [draftOf(call, resource, sent, completed)]),
+      ended: (sent, completed) => cell.record(call, [draftOf(call, lists, sent, completed)]),
     };
     return cell.file(call, headers, {
       name: `${path.slice(1)}-${call.now.slice(0, 10)}.csv`,
@@ -88,17 +88,19 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
       stream: (context, headers) => file(cell, context, headers),
       auditsReveal: true,
       async extra(context, page) {
-        await cell.record(context, [draftOf(context, resource, page.length, true)]);
+        await cell.record(context, [draftOf(context, lists, page.length, true)]);
         return {};
       },
     });
   };
 }
 
-/** Who took what out, and how much of it; values of sensitive fields in what was asked for are masked. */
-function draftOf({ query }: ExportContext, { type, fields, sensitive }: Resource, rows: number, completed: boolean): AuditDraft {
+/** What an export recorded: who asked for what, and how many rows left. Phone numbers, e-mail addresses and amounts in the request are masked. */
+function draftOf<Row extends object>({ query }: ExportContext, lists: ListRunner<Row>, rows: number, completed: boolean): AuditDraft {
+  const { resource, fields: filtered } = lists.definition;
+  const { type, fields, sensitive } = resource;
   const { format = "json", bom: _bom, ...asked } = query satisfies ListQuery & ExportContext["query"];
-  if (asked.filter !== undefined) asked.filter = maskedFilter(asked.filter, sensitive);
+  if (asked.filter !== undefined) asked.filter = maskedFilter(asked.filter, { fields: filtered, kinds: sensitive });
   if (asked.keyword !== undefined) asked.keyword = maskedKeyword(asked.keyword);
   const recorded = { format, ...asked, fields, rows, completed };
   const changes = Object.entries(recorded).flatMap(([field, after]) => (after === undefined ? [] : { field, before: null, after }));

@@ -1,14 +1,24 @@
 import { looksPersonal, mask, type SensitiveKind } from "../schema/masking.ts";
+import type { ListFields } from "./field-types.ts";
 import { conditionsIn, parseFilterText } from "./filter-syntax.ts";
 
-/** A filter with the values of sensitive fields masked, as the audit trail may keep it. */
-export function maskedFilter(filter: string, kinds: Readonly<Record<string, SensitiveKind>>): string {
+/** What is filtered: the list's fields, and the kinds of the sensitive ones. */
+interface FilteredFields {
+  fields: ListFields;
+  kinds: Readonly<Record<string, SensitiveKind>>;
+}
+
+/** A filter as the audit trail may keep it: values of sensitive fields are masked, and so are texts of the form of a phone number or an e-mail address. */
+export function maskedFilter(filter: string, { fields, kinds }: FilteredFields): string {
   const parsed = parseFilterText(filter);
-  const masked = (parsed ? conditionsIn(parsed) : []).filter(({ field, operator }) => kinds[field] && operator !== "isNull");
   let [result, at] = ["", 0];
-  for (const { field, values, from, to } of masked) {
-    const kind = kinds[field] as SensitiveKind;
-    result += filter.slice(at, from) + values.map((value) => mask(kind, value)).join(",");
+  for (const { field, operator, values, from, to } of parsed ? conditionsIn(parsed) : []) {
+    if (operator === "isNull") continue;
+    const kind = kinds[field];
+    const isText = fields[field]?.type === "text" || fields[field]?.type === "texts";
+    const masked = values.map((value) => (kind ? String(mask(kind, value)) : isText ? maskedKeyword(value) : value));
+    if (masked.every((value, index) => value === values[index])) continue;
+    result += filter.slice(at, from) + masked.join(",");
     at = to;
   }
   return result + filter.slice(at);
