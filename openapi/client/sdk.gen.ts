@@ -77,7 +77,7 @@ export const customersGet = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Change a customer
  *
- * Fields that are left out stay. A masked value sent back means unchanged.
+ * Fields that are left out stay. A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.
  *
  * Needs the permission `crm:write`.
  */
@@ -211,7 +211,7 @@ export const contactsGet = <ThrowOnError extends boolean = false>(options: Optio
 /**
  * Change a contact
  *
- * Change a contact.
+ * A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.
  *
  * Needs the permission `crm:write`.
  */
@@ -285,7 +285,7 @@ export const opportunitiesGet = <ThrowOnError extends boolean = false>(options: 
  * Change an opportunity, or move it to another stage
  *
  * A move takes the new stage's probability, unless the request gives one. Entering a won or lost stage sets `closedAt`, leaving it clears
- * that and `lostReason`.
+ * that and `lostReason`. A value of a field that the caller may not read counts as a change, whatever is stored.
  *
  * Needs the permission `crm:write`.
  */
@@ -432,7 +432,7 @@ export const contractsGet = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Change a contract
  *
- * An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject.
+ * An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject. A value of a field that the caller may not read counts as a change, whatever is stored.
  *
  * Needs the permission `crm:write`.
  */

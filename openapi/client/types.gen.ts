@@ -5147,7 +5147,7 @@ export type OpportunitiesListData = {
          */
         status?: string;
         /**
-         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's. Example: `2026-03-01T00:00:00Z`
+         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names and who may see a record are today's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
@@ -8394,7 +8394,7 @@ export type OpportunitiesExportData = {
          */
         status?: string;
         /**
-         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's. Example: `2026-03-01T00:00:00Z`
+         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names and who may see a record are today's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**

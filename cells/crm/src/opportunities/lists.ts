@@ -35,7 +35,7 @@ const current = () =>
     .selectFrom(
       db
         .selectFrom("opportunities as state")
-        .select([...columns, "probability", "search"])
+        .select([...columns, "probability", "search", "ownerId as presentOwnerId"])
         .select(lastStage("state.historySeq"))
         .where("deletedAt", "is", null)
         .as("opportunity"),
@@ -70,6 +70,7 @@ const opportunityStates = () =>
           "state.at as updatedAt",
           "kept.version",
           "kept.search",
+          "kept.ownerId as presentOwnerId",
           "state.at",
         ])
         .select((eb) => [
@@ -167,6 +168,8 @@ export const lists = new ListRunner<Opportunity>({
   select: current,
   id: "opportunityId",
   owner: "ownerId",
+  // Visibility is of the present, whatever time the list speaks of: a record that was given away is out of sight with its past.
+  visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => sql<boolean>`present_owner_id = ${owner}` }),
   countsDependOn: ["opportunity", "pipeline"],
   defaultSort: "-createdAt",
   fields: {

@@ -27,7 +27,7 @@ export const opportunityQuery = listQuery.extend({
     .optional()
     .meta({
       description:
-        "The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names are today's",
+        "The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names and who may see a record are today's",
       examples: ["2026-03-01T00:00:00Z"],
     }),
   enteredStage: slugs.optional().meta({ description: "Only those that came into this stage, or into one of several by comma" }),

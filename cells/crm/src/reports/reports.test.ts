@@ -208,7 +208,7 @@ describe("money", () => {
 });
 
 describe("who sees what", () => {
-  test("who works on its own records is counted what it owned then, whatever it asks for", async () => {
+  test("who works on its own records is counted these alone, whatever it asks for", async () => {
     const tenant = await makeTenant(cell);
     await plant(
       tenant.tenantId,
@@ -228,6 +228,32 @@ describe("who sees what", () => {
     expect((await get(sales, `/reports/funnel?${march}&groupBy=owner`)).groups.map(({ group }: { group: string }) => group)).toEqual([
       "sales-1",
     ]);
+  });
+
+  test("who works on its own records loses the past of a record that is given away, in reports, lists and exports as of an earlier time", async () => {
+    const { tenantId, admin, customerId } = await makeTenant(cell);
+    const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
+    const made = async (ownerId: string) =>
+      (await admin.post("/opportunities", { body: { customerId, name: "Deal", amount: "5", ownerId } })).body.opportunityId;
+    const [given, received, kept] = [await made("sales-1"), await made("sales-2"), await made("sales-1")];
+    const asOf = (await admin.get(`/opportunities/${kept}`)).body.createdAt;
+    const change = async (id: string, body: object) => expect((await admin.patch(`/opportunities/${id}`, { body })).status).toBe(200);
+    await change(given, { ownerId: "sales-2", name: "Secret name" });
+    await change(given, { stage: "lost", lostReason: "secret reason" });
+    await change(received, { ownerId: "sales-1" });
+    const ids = async (path: string) => (await get(sales, path)).data.map((row: { opportunityId: string }) => row.opportunityId).sort();
+    for (const query of [`?asOf=${asOf}`, `/export?asOf=${asOf}`, ""])
+      expect(await ids(`/opportunities${query}`), query).toEqual([received, kept].sort());
+    expect(await ids(`/opportunities?asOf=${asOf}&keyword=secret`)).toEqual([]);
+    expect((await sales.get(`/opportunities/export?format=csv&asOf=${asOf}`)).text).not.toMatch(/secret/i);
+    const summary = await get(sales, `/pipeline/summary?asOf=${asOf}`);
+    expect(summary.totals.count).toBe(2);
+    expect(await ids(summary.totals.links.count)).toEqual([received, kept].sort());
+    expect((await get(sales, `/pipeline/funnel?asOf=${asOf}`)).cohort).toBe(2);
+    expect((await get(sales, `/metrics?asOf=${asOf}`)).opportunities.open).toBe(2);
+    expect((await get(sales, `/opportunities/forecast?asOf=${asOf}`)).undated.count).toBe(2);
+    expect((await get(sales, `/reports/funnel?asOf=${asOf}`)).totals.created).toBe(2);
+    expect((await get(admin, `/pipeline/summary?asOf=${asOf}&ownerId=sales-1`)).totals.count).toBe(2);
   });
 });
 

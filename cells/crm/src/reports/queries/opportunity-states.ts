@@ -5,7 +5,7 @@ import { db } from "../../tables.ts";
 /** What every report asks: the opportunities of a pipeline as they were at a moment. */
 export interface Question {
   pipelineId: string;
-  /** Only what this user owned then; null for everybody's. */
+  /** Only what this user owns at present, since visibility is of the present; null for all records. */
   visibleTo: string | null;
   ownerId: string | null;
   currency: string | null;
@@ -27,7 +27,7 @@ const current = () =>
     .selectFrom("opportunities")
     .select(["opportunityId", "pipelineId", "stage", "amount", "currency", "probability"])
     .select(["status as stageType", "expectedCloseDate", "closedAt", "ownerId", "createdAt"])
-    .select(["stageEnteredAt as enteredAt", "entered", "lastStage"])
+    .select(["stageEnteredAt as enteredAt", "entered", "lastStage", "ownerId as presentOwnerId"])
     .where("deletedAt", "is", null);
 
 /** The rows of an opportunity's history up to the moment. */
@@ -79,7 +79,7 @@ const reconstructed = (p: Parameters<Question>) =>
     )
     .select(["opportunities.opportunityId", "last.pipelineId", "last.stage", "last.amount", "last.currency", "last.probability"])
     .select(["last.stageType", "last.expectedCloseDate", "last.closedAt", "last.ownerId", "opportunities.createdAt"])
-    .select(["way.enteredAt", "way.entered", "way.lastStage"])
+    .select(["way.enteredAt", "way.entered", "way.lastStage", "opportunities.ownerId as presentOwnerId"])
     .where(sql<boolean>`updated_at > ${p.asOf}::timestamptz and created_at <= ${p.asOf}::timestamptz`)
     .where("last.deleted", "=", false);
 
@@ -98,7 +98,7 @@ const matches = (given: RawBuilder<string | null>, column: RawBuilder<unknown>) 
 export const allPipelines = (p: Parameters<Question>, asOf: AsOf) =>
   db
     .selectFrom(ofAsOf[asOf](p).as("state"))
-    .where(matches(p.visibleTo, sql`owner_id`))
+    .where(matches(p.visibleTo, sql`present_owner_id`))
     .where(matches(p.ownerId, sql`owner_id`))
     .where(matches(p.currency, sql`currency`));
 
