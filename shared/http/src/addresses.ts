@@ -3,7 +3,7 @@ import { BlockList, isIP } from "node:net";
 /** A set of networks. */
 export type Networks = Pick<BlockList, "check">;
 
-/** What IANA's registry of special-purpose IPv4 addresses takes from the Internet, and multicast. */
+/** The networks in IANA's IPv4 special-purpose address registry, and multicast. */
 const specialIPv4 = [
   "0.0.0.0/8",
   "10.0.0.0/8",
@@ -25,15 +25,15 @@ const specialIPv4 = [
   "240.0.0.0/4",
 ];
 const globalIPv6 = ["2000::/3"];
-/** Within the global ones: protocol assignments with Teredo, documentation, 6to4 (which holds an IPv4 address), AS112. */
+/** Special networks within 2000::/3: protocol assignments with Teredo, documentation, 6to4 (embeds an IPv4 address), AS112. */
 const specialIPv6 = ["2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"];
 
 const special = networksOf([...specialIPv4, ...specialIPv6]);
 const global6 = networksOf(globalIPv6);
 
 /**
- * Whether an IP address is one of the public Internet: neither loopback, private, link-local, shared, multicast or reserved, nor an IPv6
- * address that stands for an IPv4 one (mapped, NAT64, 6to4, Teredo).
+ * Whether an IP address belongs to the public Internet: it is not loopback, private, link-local, shared, multicast or reserved, and not an
+ * IPv6 address that embeds an IPv4 one (mapped, NAT64, 6to4, Teredo).
  */
 export function isPublicAddress(address: string): boolean {
   const family = isIP(address);
@@ -46,7 +46,7 @@ export function isIn(networks: Networks, address: string): boolean {
   return networks.check(address, isIP(address) === 4 ? "ipv4" : "ipv6");
 }
 
-/** Reads networks by comma, such as `10.1.0.0/16,fd00::/8,192.0.2.7`. Throws an Error that names the fault. */
+/** Reads a comma-separated list of networks, such as `10.1.0.0/16,fd00::/8,192.0.2.7`. Throws an Error that names the invalid one. */
 export function parseNetworks(text: string): Networks {
   return networksOf(text.split(",").map((part) => part.trim()));
 }
@@ -59,7 +59,7 @@ function networksOf(ranges: readonly string[]): Networks {
     const longest = family === 4 ? 32 : 128;
     const prefix = length === undefined ? longest : Number(length);
     if (family === 0 || more !== undefined || !/^\d{0,3}$/.test(length ?? "") || length === "" || prefix > longest)
-      throw new Error(`"${range}" is no network: it is written 10.1.0.0/16, fd00::/8 or 192.0.2.7`);
+      throw new Error(`"${range}" is not a network: write it as 10.1.0.0/16, fd00::/8 or 192.0.2.7`);
     networks.addSubnet(address, prefix, family === 4 ? "ipv4" : "ipv6");
   }
   return networks;

@@ -13,11 +13,11 @@ const caller: Caller = {
 const now = 1_800_000_000;
 
 describe("an assertion", () => {
-  test("tells the cell what the gateway knows", () => {
+  test("an assertion tells the cell what the gateway knows about the caller", () => {
     expect(verifyAssertion(keys, "crm", signAssertion(keys, "crm", caller, now), "req-1", now)).toEqual(caller);
   });
 
-  test("is an HMAC-SHA256", () => {
+  test("an assertion is signed by HMAC-SHA256", () => {
     const text = signAssertion(keys, "crm", caller, now);
     const head = text.slice(0, text.lastIndexOf("."));
     expect(text.slice(head.length + 1)).toBe(createHmac("sha256", secret).update(`${head}.crm.req-1`).digest("base64url"));
@@ -40,18 +40,18 @@ describe("an assertion", () => {
     ["that is missing", () => verifyAssertion(keys, "crm", undefined, "req-1", now)],
     ["without a request id", () => verifyAssertion(keys, "crm", signAssertion(keys, "crm", caller, now), undefined, now)],
   ])("%s is refused", (_, verify) => {
-    expect(verify).toThrow("answers the gateway alone");
+    expect(verify).toThrow("only accepts requests from the gateway");
   });
 
   test.each([
-    ["after its life", now + 31],
+    ["after its expiry", now + 31],
     ["from far in the future", now - 3600],
-  ])("%s is refused as a passing fault, since the caller's token is good", (_, seenAt) => {
+  ])("an assertion %s is a transient fault, since the caller's token is good", (_, seenAt) => {
     const verify = () => verifyAssertion(keys, "crm", signAssertion(keys, "crm", caller, now), "req-1", seenAt);
     expect(verify).toThrow(expect.objectContaining({ code: "UNAVAILABLE", headers: { "retry-after": "1" } }));
   });
 
-  test("changed in any one character is refused", () => {
+  test("an assertion with any one character changed is rejected", () => {
     const text = signAssertion(keys, "crm", caller, now);
     fc.assert(
       fc.property(fc.nat(text.length - 1), fc.constantFrom(..."AZaz09._-"), (at, character) => {
@@ -66,13 +66,13 @@ describe("an assertion", () => {
     );
   });
 
-  test("by an old key is accepted while the cell still holds it, so that keys rotate without a stop", () => {
+  test("an assertion by an old key is accepted while the cell holds the key, so that keys rotate without downtime", () => {
     const both = parseAssertionKeys(`k2:${Buffer.alloc(32, 2).toString("base64url")},k1:${secret.toString("base64url")}`);
     expect(verifyAssertion(both, "crm", signAssertion(keys, "crm", caller, now), "req-1", now)).toEqual(caller);
     expect(verifyAssertion(both, "crm", signAssertion(both, "crm", caller, now), "req-1", now)).toEqual(caller);
   });
 });
 
-test.each(["", "k1", "k1:short", ":AAAA", "a b:AAAA"])("the key list %j is refused with its fault", (text) => {
+test.each(["", "k1", "k1:short", ":AAAA", "a b:AAAA"])("the key list %j is rejected with its fault", (text) => {
   expect(() => parseAssertionKeys(text)).toThrow();
 });

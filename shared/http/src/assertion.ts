@@ -1,7 +1,7 @@
 import { hash, hkdfSync, timingSafeEqual } from "node:crypto";
 import { Problem, unavailable } from "@cell/problem";
 
-/** Everything that a caller can be allowed to do (`crm.md`, section 4), and `cell:admin`, the gateway's own. */
+/** Everything that a caller can be allowed to do in the CRM, and `cell:admin`, which the gateway itself uses. */
 export const permissions = [
   "crm:read",
   "crm:write",
@@ -18,24 +18,24 @@ export const permissions = [
 ] as const;
 export type Permission = (typeof permissions)[number];
 
-/** Who calls, as the gateway has established it. The part of an assertion that stays the same between requests. */
+/** The authenticated caller, as the gateway established it. It is the part of an assertion that is the same for all its requests. */
 export interface Principal {
   tenantId: string;
   userId: string;
-  /** What the user is, for the audit trail: a person's key, a program's, or the operator. */
+  /** For the audit trail: a person's key, a program's key, or the operator. */
   actorType: "user" | "service" | "operator";
   permissions: readonly Permission[];
-  /** `own`: only the records that the user owns. */
+  /** `own`: only records that the user owns. */
   scope: "tenant" | "own";
-  /** How many bytes the tenant may store in the cell; absent without a limit. */
+  /** Storage quota of the tenant in the cell, in bytes; absent: unlimited. */
   quotaBytes?: number;
 }
 
-/** One request's caller: the principal and the request's id. */
+/** The caller of one request: the principal and the request's id. */
 export interface Caller {
   principal: Principal;
   requestId: string;
-  /** The id came from the client: it may serve as an idempotency key. */
+  /** The client sent the id, so that it may serve as an idempotency key. */
   requestIdIsKey: boolean;
 }
 
@@ -45,12 +45,12 @@ interface AssertionKey {
   outerPad: Buffer;
 }
 
-/** The keys that a cell accepts; the first one signs. Rotation: add the new one behind, then put it first, then drop the old one. */
+/** The keys that a cell accepts; the first one signs. To rotate: append the new key, then move it to the front, then remove the old one. */
 export type AssertionKeys = readonly [AssertionKey, ...AssertionKey[]];
 
 const lifetimeSeconds = 30;
 
-/** Reads `id:base64url[,id:base64url…]`, secrets of 32 bytes at least. Throws an Error that names the fault. */
+/** Parses `id:base64url[,id:base64url…]`; secrets have at least 32 bytes. Throws an Error that names the fault. */
 export function parseAssertionKeys(text: string): AssertionKeys {
   const keys = text.split(",").map((part) => {
     const [id, secret] = part.trim().split(":");
@@ -68,18 +68,21 @@ function assertionKey(id: string, secret: Buffer): AssertionKey {
   return { id, innerPad: block.map((byte) => byte ^ 0x36) as Buffer, outerPad: block.map((byte) => byte ^ 0x5c) as Buffer };
 }
 
-/** A key of 32 bytes for another purpose out of each assertion key, under the same ids: every process that has these keys derives the same ones. */
+/**
+ * Derives a 32-byte key for another purpose from each assertion key, under the same ids. Every process with the same keys derives the same
+ * ones.
+ */
 export function derivedKeys(keys: AssertionKeys, purpose: string): { id: string; key: Buffer }[] {
   return keys.map(({ id, innerPad }) => ({ id, key: Buffer.from(hkdfSync("sha256", innerPad, "", purpose, 32)) }));
 }
 
-// Reused between calls, which never interleave: a message is hashed where it is written.
+// Reused by all calls: they are synchronous, so that they never interleave.
 let innerBlock = Buffer.alloc(4096);
 const outerBlock = Buffer.alloc(64 + 32);
 
-/** HMAC-SHA256 (RFC 2104) in base64url, out of two one-shot hashes: a seventh of the time of createHmac for messages this short. */
+/** HMAC-SHA256 (RFC 2104) in base64url, made of two one-shot hashes: it takes a seventh of createHmac's time for messages this short. */
 function hmac(key: AssertionKey, message: string): string {
-  // Two bytes a character are enough for what comes in headers.
+  // Header values never need more than two bytes a character.
   if (64 + 2 * message.length > innerBlock.length) innerBlock = Buffer.alloc(64 + 4 * message.length);
   innerBlock.set(key.innerPad);
   const end = 64 + innerBlock.write(message, 64);
@@ -91,8 +94,8 @@ function hmac(key: AssertionKey, message: string): string {
 const encoded = new WeakMap<Principal, string>();
 
 /**
- * The header value by which the gateway tells a cell who calls: `keyId.expiry.flag.principal.signature`, signed together with
- * the audience (the cell's name) and the request's id, which travels as `X-Request-ID`. Valid for 30 seconds.
+ * The header value by which the gateway tells a cell the caller: `keyId.expiry.flag.principal.signature`. The signature also covers the
+ * audience (the cell's name) and the request's id, which travels as `X-Request-ID`. Valid for 30 seconds.
  */
 export function signAssertion(keys: AssertionKeys, audience: string, caller: Caller, nowSeconds: number): string {
   let principal = encoded.get(caller.principal);
@@ -108,8 +111,8 @@ const decoded = new Map<string, Principal>();
 const decodedLimit = 10_000;
 
 /**
- * The caller that a valid assertion speaks of. Throws UNAUTHORIZED for a missing, forged or misdirected one, and UNAVAILABLE for one of the
- * gateway's own that is out of its time: the caller's token is good, and the same request gets through when the clocks agree again.
+ * The caller that a valid assertion names. Throws UNAUTHORIZED for one that is missing, forged or made for another audience. Throws
+ * UNAVAILABLE for a genuine one outside its validity: the caller's token is good, and a retry succeeds once the clocks agree.
  */
 export function verifyAssertion(
   keys: AssertionKeys,
@@ -127,7 +130,7 @@ export function verifyAssertion(
   const secondsLeft = Number(expiry) - nowSeconds;
   if (!(secondsLeft > 0 && secondsLeft <= 2 * lifetimeSeconds)) {
     const apart = new Error(`the clocks of the gateway and this cell are ${Math.round(Math.abs(secondsLeft - lifetimeSeconds))} s apart`);
-    throw unavailable("The service is out of step with the gateway for a moment; try again", 1, apart);
+    throw unavailable("The clocks of the service and the gateway differ for a moment; try again", 1, apart);
   }
   return { principal: decodePrincipal(principal), requestId, requestIdIsKey: flag === "k" };
 }
@@ -143,5 +146,5 @@ function decodePrincipal(text: string): Principal {
 }
 
 function refused(): Problem {
-  return new Problem("UNAUTHORIZED", "This service answers the gateway alone: call it through the gateway with your token");
+  return new Problem("UNAUTHORIZED", "This service only accepts requests from the gateway: call it through the gateway with your token");
 }

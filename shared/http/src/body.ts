@@ -4,12 +4,12 @@ import { parseJson } from "./json.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** The JSON body of a request. Throws the documented error for anything that is not well-formed JSON in UTF-8, of so many bytes at most. */
+/** The parsed JSON body of a request, up to `bytesAtMost`. Throws the documented error unless it is well-formed JSON in UTF-8. */
 export async function readJson(incoming: IncomingMessage, bytesAtMost: number, keysAtMost?: number): Promise<unknown> {
   return parseJsonBytes(await readJsonBytes(incoming, bytesAtMost), keysAtMost);
 }
 
-/** The bytes of a request's JSON body. Throws the documented error for a body of another type, and for more than so many bytes. */
+/** The bytes of a request's JSON body. Throws the documented error for another media type and for more than `bytesAtMost`. */
 export async function readJsonBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer> {
   const { "content-type": type, "content-encoding": encoding } = incoming.headers;
   if (type === undefined || !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(type)) {
@@ -20,7 +20,7 @@ export async function readJsonBytes(incoming: IncomingMessage, bytesAtMost: numb
   return readBytes(incoming, bytesAtMost);
 }
 
-/** What the bytes of a JSON body say. Throws the documented error for anything that is not well-formed JSON in UTF-8. */
+/** Parses the bytes of a JSON body. Throws the documented error unless they are well-formed JSON in UTF-8. */
 export function parseJsonBytes(bytes: Buffer, keysAtMost?: number): unknown {
   let text: string;
   try {
@@ -41,7 +41,7 @@ function readBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buff
         chunks.push(chunk);
         return;
       }
-      // The connection stays: the answer has to go the other way.
+      // Keeps the connection open: it still has to carry the response.
       incoming.off("data", take);
       reject(tooLarge(bytesAtMost));
     };

@@ -2,16 +2,16 @@ import type { IncomingMessage } from "node:http";
 import { badField, Problem } from "@cell/problem";
 import { methodNotAllowed } from "./render.ts";
 
-/** What the head of a request may hold; more is refused. */
+/** Limits of a request's head; a larger one is rejected. */
 export const headLimits = {
-  /** Of all header lines together; Node's parser counts the request line too. */
+  /** All header lines together; Node's parser counts the request line too. */
   bytes: 16 * 1024,
   lines: 100,
-  /** Of the path and the query. */
+  /** The path and the query. */
   targetLength: 8 * 1024,
 } as const;
 
-// Node keeps the first line of some and joins others: neither tells that the caller sent two.
+// Node keeps only the first line of some headers and joins others, which hides that the caller sent two.
 const singleHeaders = new Map(
   [
     "host",
@@ -32,8 +32,9 @@ const singleHeaders = new Map(
 const hostBit = singleHeaders.get("host") ?? 0;
 
 /**
- * Throws BAD_REQUEST for a head that could be taken for two things: a header that may come once and comes twice, no `Host`, a target that
- * `checkTarget` refuses, more than `headLimits` allows. METHOD_NOT_ALLOWED for TRACE, which would show a caller's headers to scripts.
+ * Rejects a head that two parsers could read differently. Throws BAD_REQUEST for a repeated header that may come once, a missing `Host`, a
+ * target that `checkTarget` rejects, and more than `headLimits` allows. Throws METHOD_NOT_ALLOWED for TRACE, which would show a caller's
+ * headers to scripts.
  */
 export function checkHead({ rawHeaders, url = "", method }: IncomingMessage): void {
   let seen = 0;
@@ -54,8 +55,8 @@ export function checkHead({ rawHeaders, url = "", method }: IncomingMessage): vo
 const plainPath = /^(?:\/[A-Za-z0-9_~!$&'()*+,;=:@-]+)+\/?$/;
 
 /**
- * Throws BAD_REQUEST for a request target that could mean one thing to one process and another thing to the next: dot segments, empty
- * segments, hidden slashes, backslashes, NUL and bad percent-encoding; and for one that is too long.
+ * Throws BAD_REQUEST for a request target that two processes could read differently: dot segments, empty segments, encoded slashes,
+ * backslashes, NUL and invalid percent-encoding; also for one that is too long.
  */
 export function checkTarget(url: string): void {
   if (url.length > headLimits.targetLength)
@@ -69,7 +70,7 @@ export function checkTarget(url: string): void {
 function checkUnusualPath(path: string): void {
   if (!path.startsWith("/") || /[^\x21-\x7e]|[#\\]|%2f|%5c|%00/i.test(path)) throw badTarget();
   const decoded = decode(path);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern looks for them
   if (/\/\/|\/\.{1,2}(?:\/|$)|[\x00-\x1f\x7f]/.test(decoded)) throw badTarget();
 }
 

@@ -11,7 +11,7 @@ const options = {
   tooMany: () => new Problem("PAYLOAD_TOO_LARGE", "too many"),
 };
 
-/** What the bytes say, taken in pieces of a length: the rest, and the elements. */
+/** Reads a text in pieces of `pieceLength`: returns the object without its elements, and the elements. */
 function read(text: string | Buffer, pieceLength = 7): { rest: unknown; elements: unknown[] } {
   const bytes = Buffer.from(text as string);
   const elements = new JsonElements(options);
@@ -33,7 +33,7 @@ function rejection(text: string | Buffer): { code: string; message: string; fiel
   throw new Error(`taken: ${text}`);
 }
 
-test("the object and its elements are what the whole text says, however it is written and cut", () => {
+test("a JSON object and its elements equal those of JSON.parse, however the text is written and split", () => {
   const blank = fc.constantFrom("", " ", "\n\t ", "\r\n");
   const objectOf = (value: unknown, space: string) => JSON.stringify(value).replace(/(?<=[[{,:])(?=["\d[{tfn-])/g, space);
   const key = fc.string({ unit: "grapheme" }).filter((name) => name !== "items" && name !== "__proto__");
@@ -70,7 +70,7 @@ describe("elements", () => {
     ['{"mode":"items","items":[1]}', [1]],
     ['{"x":"\\\\","items":["\\\\",1]}', ["\\", 1]],
     ['{"items":["某某","😀"]}', ["某某", "😀"]],
-  ])("are found in an object: case %#", (text, expected) => {
+  ])("the elements of an object's array are found: case %#", (text, expected) => {
     for (const length of [1, 2, 3, 1_000]) expect(read(text, length).elements).toEqual(expected);
   });
 
@@ -95,7 +95,7 @@ describe("elements", () => {
     '{"items":[1],}',
     '{"items":tr ue}',
     "{items:[1]}",
-  ])("of a malformed object are refused: case %#", (text) => {
+  ])("a malformed object is rejected: case %#", (text) => {
     expect(rejection(text)).toMatchObject({ code: "BAD_REQUEST" });
   });
 
@@ -120,7 +120,7 @@ describe("elements", () => {
     expect(rejection(text).field).toEqual({ path, code });
   });
 
-  test("are counted as they come: of too many, none is read further", () => {
+  test("elements are counted as they arrive, and reading stops at the first one too many", () => {
     const elements = new JsonElements(options);
     elements.add(Buffer.from('{"items":['));
     expect(() => {
@@ -129,7 +129,7 @@ describe("elements", () => {
     expect(elements.count).toBe(1_000);
   });
 
-  test("in another encoding are refused", () => {
+  test("elements in another encoding are rejected", () => {
     expect(rejection(Buffer.from('{"items":["M\xFCller"]}', "latin1")).message).toBe("The body is not UTF-8");
   });
 

@@ -3,33 +3,33 @@ import { badField, badFields, type FieldProblem, Problem } from "@cell/problem";
 import { mostDepth, mostKeys, parseJson } from "./json.ts";
 
 export interface JsonElementsOptions {
-  /** The field of the object that holds the array. */
+  /** The field that holds the array. */
   field: string;
   elementsAtMost: number;
   bytesPerElement: number;
-  /** What is thrown for one element more than there may be. */
+  /** Makes the error for more elements than allowed. */
   tooMany(): Problem;
 }
 
-/** How many bytes an object may have beside its array, white space not counted. */
+/** Size limit of the object without its array, white space not counted. */
 const restBytesAtMost = 64 * 1024;
 
 const [quote, backslash, comma, colon] = [34, 92, 44, 58];
 const [openBracket, closeBracket, openBrace, closeBrace] = [91, 93, 123, 125];
 const [space, tab, lineFeed, carriageReturn] = [32, 9, 10, 13];
-/** At the beginning of a text, it says that the text is UTF-8. */
+/** A UTF-8 byte order mark at the beginning is skipped. */
 const byteOrderMark = [0xef, 0xbb, 0xbf];
 
 /**
- * The elements of one array in a JSON object, found in the object's bytes as these come in and parsed one by one, as `parseJson` does. So a
- * large array takes no longer at a time than its largest element, and what it may not have is refused before all of it is there.
- * Throws BAD_REQUEST for what is not well-formed, and for an element of too many bytes, keys or levels.
+ * Reads the elements of one array in a JSON object from a stream of bytes, and parses them one by one as `parseJson` does. A large array
+ * never blocks for longer than its largest element takes, and an invalid one is rejected before all of it has arrived. Throws BAD_REQUEST
+ * for malformed JSON and for an element with too many bytes, keys or levels.
  */
 export class JsonElements {
   readonly #options: JsonElementsOptions;
   #bytes = Buffer.allocUnsafe(64 * 1024);
   #length = 0;
-  /** Where each element begins and ends. */
+  /** The start and end offset of each element. */
   #bounds = new Uint32Array(1024);
   #count = 0;
   /** The object without its elements. */
@@ -42,11 +42,11 @@ export class JsonElements {
   #isEscaped = false;
   /** In the object: the next string is a key. */
   #isKeyNext = false;
-  /** Where the key begins in the rest that was read last. */
+  /** Start of the key that was read last, within `#rest`. */
   #keyStart = 0;
   #key: string | undefined;
   #isArraySeen = false;
-  /** Where the element begins that is being read; -1 between two. */
+  /** Start of the element being read; -1 between two elements. */
   #start = -1;
   #isElementDue = false;
   #keys = 0;
@@ -55,12 +55,12 @@ export class JsonElements {
     this.#options = options;
   }
 
-  /** How many elements have begun. */
+  /** Number of elements that have begun. */
   get count(): number {
     return this.#count;
   }
 
-  /** Takes the next bytes of the object. */
+  /** Reads the next bytes of the object. */
   add(chunk: Buffer): void {
     const from = this.#length;
     this.#append(chunk);
@@ -68,7 +68,7 @@ export class JsonElements {
       const byte = this.#bytes[at] as number;
       if (byte === byteOrderMark[at]) continue;
       if (this.#isInString) {
-        // Most bytes stand in a string of an element.
+        // Most bytes are within a string of an element: skip them at once.
         if (this.#place === "array" && !this.#isEscaped && byte !== quote && byte !== backslash) at = this.#stringPart(at);
         else this.#inString(byte);
       } else if (this.#place === "array") this.#inArray(byte, at);
@@ -77,18 +77,18 @@ export class JsonElements {
     if (this.#start >= 0 && this.#length - this.#start > this.#options.bytesPerElement) throw this.#tooLong();
   }
 
-  /** The object without the elements of its array, when all bytes are there. */
+  /** The object without the elements of its array, once all bytes have been added. */
   end(): unknown {
     if (!isUtf8(this.#bytes.subarray(0, this.#length))) throw new Problem("BAD_REQUEST", "The body is not UTF-8");
     return parseJson(this.#rest.toString("utf8", 0, this.#restLength));
   }
 
-  /** An element as it is written. */
+  /** The source text of an element. */
   text(index: number): string {
     return this.#bytes.toString("utf8", this.#bounds[2 * index], this.#bounds[2 * index + 1]);
   }
 
-  /** The value of an element, whose text may be at hand. */
+  /** The parsed value of an element; pass its text where it is already known. */
   value(index: number, text = this.text(index)): unknown {
     try {
       return parseJson(text);
@@ -107,7 +107,7 @@ export class JsonElements {
     this.#length += chunk.length;
   }
 
-  /** The last byte from `at` on before a string may end. */
+  /** The last byte from `at` on that cannot end the string. */
   #stringPart(at: number): number {
     const bytes = this.#bytes;
     const length = this.#length;
@@ -130,7 +130,7 @@ export class JsonElements {
 
   #inObject(byte: number): void {
     if (isSpace(byte)) {
-      // Some of it may stand between two tokens that are not to be one.
+      // Two tokens that white space separates must not become one.
       if (this.#restLength > 0 && this.#rest[this.#restLength - 1] !== space) this.#keep(space);
       return;
     }
@@ -153,7 +153,7 @@ export class JsonElements {
     if (byte !== colon && byte !== quote) this.#key = undefined;
   }
 
-  /** Whether the array that begins here is the one: its key was read last. */
+  /** Whether the array that begins here is the wanted one: its key was read last. */
   #isArrayNext(): boolean {
     if (this.#key === undefined) return false;
     return this.#key === `"${this.#options.field}"` || (this.#key.includes("\\") && unescaped(this.#key) === this.#options.field);
@@ -245,7 +245,7 @@ function malformed(place?: string): Problem {
   return new Problem("BAD_REQUEST", `The body is not well-formed JSON${place === undefined ? "" : `: see ${place}`}`);
 }
 
-/** What is wrong with a part of a body, as what is wrong with the body. */
+/** Turns a problem of a part of the body into a problem of the body. */
 function within(place: string, problem: Problem): Problem {
   const fields = problem.details?.fields as FieldProblem[] | undefined;
   if (!fields) return malformed(place);

@@ -3,11 +3,11 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { mostDepth, mostKeys, parseJson } from "./json.ts";
 
-/** JSON as it is written: an object is its entries, so that a key can come twice. */
+/** A JSON text in structured form; an object is a list of entries, so that a key can repeat. */
 type Written = { text: string } | { items: Written[] } | { entries: [string, Written][] };
 
 const anyKey = fc.oneof(fc.constantFrom("a", "b", "", "constructor", "prototype", "toString", "hasOwnProperty"), fc.string()).filter(
-  // Refused by itself, in a test of its own.
+  // Rejected in any case; it has its own test.
   (key) => key !== "__proto__",
 );
 const scalar = fc.oneof(
@@ -30,7 +30,7 @@ function write(value: Written, blank: string): string {
   return `{${value.entries.map(([key, inner]) => `${blank}${JSON.stringify(key)}${blank}:${write(inner, blank)}`).join(",")}}`;
 }
 
-/** The path of the first key that comes twice, found the slow and obvious way. */
+/** The path of the first repeated key, found by the obvious slow algorithm. */
 function repeatedIn(value: Written, path: string[] = []): string | undefined {
   if ("text" in value) return undefined;
   if ("items" in value) return firstOf(value.items.map((item, index) => () => repeatedIn(item, [...path, String(index)])));
@@ -61,7 +61,7 @@ function errorResponseOf(text: string): { path: string; code: string } | undefin
   }
 }
 
-test("a text is taken as JSON.parse takes it, unless a key comes twice: then the first such path is named", () => {
+test("parseJson equals JSON.parse unless a key repeats; then it names the first such path", () => {
   fc.assert(
     fc.property(written, fc.constantFrom("", " ", "\n\t "), (value, blank) => {
       const text = write(value, blank);
@@ -73,7 +73,7 @@ test("a text is taken as JSON.parse takes it, unless a key comes twice: then the
   );
 });
 
-test("a text of any characters is refused exactly where JSON.parse refuses it, or for one of the rules", () => {
+test("parseJson rejects a text exactly where JSON.parse does, or by one of its own rules", () => {
   const pieces = fc.constantFrom(...'{}[]:,"\\ue0159-+.aE \n', "\\u0000", "\\ud800", "null", "__proto__", '"a":1');
   fc.assert(
     fc.property(
@@ -97,7 +97,7 @@ test("a text of any characters is refused exactly where JSON.parse refuses it, o
   );
 });
 
-test("a number is exact or refused by its path", () => {
+test("parseJson keeps a number exactly or rejects it by its path", () => {
   fc.assert(
     fc.property(fc.stringMatching(/^-?(0|[1-9]\d{0,24})(\.\d{1,24})?(e[+-]?\d{1,3})?$/), (token) => {
       const refused = errorResponseOf(`{"a":[0,{"b":${token}}]}`);
@@ -115,7 +115,7 @@ test("a number is exact or refused by its path", () => {
     expect(errorResponseOf(token), token).toBeUndefined();
 });
 
-/** A number's digits without zeros at either end, and the power of ten of the last of them. */
+/** A number's digits without zeros at either end, and the power of ten of the last digit. */
 function decimal(token: string): [digits: string, exponent: number] {
   const [, sign = "", whole = "", fraction = "", power = "0"] = /^(-?)(\d+)(?:\.(\d+))?(?:e(.+))?$/.exec(token) ?? [];
   const all = (whole + fraction).replace(/^0+/, "");
@@ -132,7 +132,7 @@ test.each([
   ['{"a":"x\\u0000y"}', "a", "INVALID_FORMAT"],
   ['{"a":["\\ud800"]}', "a.0", "INVALID_FORMAT"],
   ['{"a":{"\\udc00":1}}', "a", "INVALID_FORMAT"],
-])("%s is refused at %s", (text, path, code) => {
+])("parseJson rejects %s at %s", (text, path, code) => {
   expect(errorResponseOf(text)).toMatchObject({ path, code });
 });
 
@@ -155,17 +155,17 @@ test.each([
   "'a'",
   "\uFEFF1",
   "nul",
-])("%j is no JSON", (text) => {
+])("parseJson rejects %j as malformed", (text) => {
   expect(errorResponseOf(text)).toMatchObject({ code: "MALFORMED" });
 });
 
-test("names of an object's own past are data like any other", () => {
+test("parseJson treats names such as constructor as plain data", () => {
   const value = parseJson('{"constructor":{"prototype":{"x":1}},"toString":2,"hasOwnProperty":3}');
   expect(value).toEqual(JSON.parse('{"constructor":{"prototype":{"x":1}},"toString":2,"hasOwnProperty":3}'));
   expect(({} as { x?: number }).x).toBeUndefined();
 });
 
-test("levels and keys have their limits", () => {
+test("parseJson limits nesting and keys", () => {
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
   expect(errorResponseOf(nested(mostDepth))).toBeUndefined();
   for (const levels of [mostDepth + 1, 1_000, 1_000_000]) expect(errorResponseOf(nested(levels))).toMatchObject({ code: "TOO_DEEP" });

@@ -1,9 +1,9 @@
 import { badField, Problem } from "@cell/problem";
 import Big from "big.js";
 
-/** How many levels of arrays and objects a JSON text may have. */
+/** Nesting limit of a JSON text, in arrays and objects. */
 export const mostDepth = 32;
-/** How many keys a JSON text may have, in all its objects together. */
+/** Limit on the keys of a JSON text, in all its objects together. */
 export const mostKeys = 1_000;
 
 const quote = 34;
@@ -11,12 +11,12 @@ const minus = 45;
 const [zero, nine, colon] = [48, 57, 58];
 const [openBracket, backslash, closeBracket] = [91, 92, 93];
 const [openBrace, closeBrace] = [123, 125];
-/** So many characters of a number without an exponent are always exact. */
+/** A number of at most this many characters without an exponent is always exact. */
 const exactLength = 15;
 
 /**
- * The value of a JSON text that every reader would take for the same: no key twice in an object, no `__proto__`, no number that a double
- * cannot carry, no NUL and no half character. Throws BAD_REQUEST that names the path, also past `mostDepth` and `keysAtMost`.
+ * Parses a JSON text that every parser reads the same: no duplicate key, no `__proto__`, no number that a double cannot hold, no NUL and no
+ * lone surrogate. Throws BAD_REQUEST that names the path, also for more than `mostDepth` levels and `keysAtMost` keys.
  */
 export function parseJson(text: string, keysAtMost = mostKeys): unknown {
   const { keys, inexact } = survey(text, keysAtMost);
@@ -26,14 +26,14 @@ export function parseJson(text: string, keysAtMost = mostKeys): unknown {
   } catch (cause) {
     throw new Problem("BAD_REQUEST", "The body is not well-formed JSON", { cause });
   }
-  // Raw control characters are no JSON and half characters no UTF-8: only escapes can stand for them.
+  // JSON.parse rejects raw control characters, and UTF-8 has no lone surrogates: only escapes can stand for them.
   const counted = check(value, "", text.includes("\\u"));
-  if (inexact) throw badField(pathOf(text, isInexact), "INVALID_FORMAT", "is a number that loses digits on the way: send it as a string");
+  if (inexact) throw badField(pathOf(text, isInexact), "INVALID_FORMAT", "is a number that would lose digits: send it as a string");
   if (counted !== keys) throw badField(pathOf(text), "REPEATED", "is given more than once");
   return value;
 }
 
-/** Goes through a text, well-formed or not, before anything is made of it. Throws for too many levels or keys. */
+/** Scans a text, well-formed or not, before it is parsed. Throws for too many levels or keys. */
 function survey(text: string, keysAtMost: number): { keys: number; inexact: boolean } {
   let keys = 0;
   let depth = 0;
@@ -55,7 +55,7 @@ function survey(text: string, keysAtMost: number): { keys: number; inexact: bool
   return { keys, inexact };
 }
 
-/** Where the string that begins at `start` ends: its closing quote, or the text's end. */
+/** Index of the string's closing quote, or the end of the text; `start` is its opening quote. */
 function endOfString(text: string, start: number): number {
   let at = start + 1;
   for (let code = text.charCodeAt(at); code !== quote && at < text.length; code = text.charCodeAt(at)) at += code === backslash ? 2 : 1;
@@ -76,11 +76,11 @@ function isInexact(token: string): boolean {
   return !Number.isFinite(number) || !new Big(token).eq(number);
 }
 
-/** Counts the keys of a value. Throws for `__proto__`, and where escapes stood in the text, for strings that no text should hold. */
+/** Counts the keys of a value. Throws for `__proto__`; if the text has escapes, also for strings with NUL or a lone surrogate. */
 function check(value: unknown, path: string, escapes: boolean): number {
   if (typeof value === "string") {
     if (escapes && (value.includes("\0") || !value.isWellFormed()))
-      throw badField(path, "INVALID_FORMAT", "holds a NUL or half a character");
+      throw badField(path, "INVALID_FORMAT", "holds a NUL or a lone surrogate");
     return 0;
   }
   if (typeof value !== "object" || value === null) return 0;
@@ -90,7 +90,7 @@ function check(value: unknown, path: string, escapes: boolean): number {
     return keys;
   }
   for (const key of Object.keys(value)) {
-    if (key === "__proto__") throw badField(join(path, key), "UNKNOWN_FIELD", "is no name for a field");
+    if (key === "__proto__") throw badField(join(path, key), "UNKNOWN_FIELD", "is not allowed as a field name");
     if (escapes) check(key, path, true);
     keys += 1 + check((value as Record<string, unknown>)[key], join(path, key), escapes);
   }
@@ -103,7 +103,7 @@ function join(path: string, name: string): string {
 
 const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s"{}[\],:]+/g;
 
-/** The path of the first key that is there twice, or of the first number that `isWanted`, in a well-formed text. */
+/** The path of the first duplicate key, or of the first number that satisfies `isWanted`, in a well-formed text. */
 function pathOf(text: string, isWanted?: (number: string) => boolean): string {
   const open: { name: string | number | undefined; seen: Set<string> | undefined }[] = [];
   const path = () => open.map(({ name }) => name).join(".");

@@ -7,17 +7,20 @@ import type { Registry } from "./metrics.ts";
 import { methodNotAllowed, securityHeaders, sendProblem, toProblem } from "./render.ts";
 import { newRequestId } from "./request-id.ts";
 
-/** Where a process shows its own figures, and to whom. */
+/** The port on which a process serves its metrics, and the token that they need. */
 export interface MetricsAccess {
-  /** A port for them alone; undefined: the main port, to whoever has the token. */
+  /** A separate port; undefined: the main port, which then needs the token. */
   port: number | undefined;
-  /** Undefined: everyone who reaches the port may read them. */
+  /** Undefined: no token is needed on the separate port. */
   token: string | undefined;
 }
 
 const defaultPort = 9090;
 
-/** Reads METRICS_PORT and METRICS_TOKEN; without either it is port 9090. `mainPort`: that of all else. Throws an Error that names the variable at fault. */
+/**
+ * Reads METRICS_PORT and METRICS_TOKEN; without either: port 9090. `mainPort`: the port of the API. Throws an Error that names the invalid
+ * variable.
+ */
 export function parseMetricsAccess(portText: string | undefined, tokenText: string | undefined, mainPort: number): MetricsAccess {
   const token = tokenText || undefined;
   if (token !== undefined && !/^[\x21-\x7e]{24,}$/.test(token))
@@ -27,26 +30,26 @@ export function parseMetricsAccess(portText: string | undefined, tokenText: stri
   const port = Number(text);
   if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new Error(`METRICS_PORT must be a whole number from 0 to 65535, not "${text}"`);
   if (port !== 0 && port === mainPort)
-    throw new Error(`METRICS_PORT must differ from PORT; to have the metrics there, set METRICS_TOKEN alone`);
+    throw new Error(`METRICS_PORT must differ from PORT; to serve the metrics on PORT, set only METRICS_TOKEN`);
   return { port, token };
 }
 
-/** Throws UNAUTHORIZED unless `authorization` is the bearer token. */
+/** Throws UNAUTHORIZED unless `authorization` carries the metrics token. */
 export function requireMetricsToken(token: string, authorization: string | undefined): void {
   const given = /^Bearer +(\S+)$/i.exec(authorization ?? "")?.[1];
   if (given !== undefined && timingSafeEqual(hash("sha256", given, "buffer"), hash("sha256", token, "buffer"))) return;
-  const message = "The metrics take a token of their own: Authorization: Bearer <METRICS_TOKEN>";
+  const message = "The metrics need their own token: Authorization: Bearer <METRICS_TOKEN>";
   const challenge = authorization === undefined ? undefined : ({ error: "invalid_token", description: message } as const);
   throw new Problem("UNAUTHORIZED", message, { headers: { "www-authenticate": bearerChallenge(challenge) } });
 }
 
 export interface MetricsServer {
-  /** Of the figures themselves. */
+  /** URL of the metrics. */
   url: string;
   stop(): Promise<void>;
 }
 
-/** Serves the figures, and nothing else, on a port of their own. Rejects when it is taken. */
+/** Serves the metrics, and nothing else, on a separate port. Rejects if the port is taken. */
 export async function serveMetrics(
   registry: Registry,
   host: string,
@@ -74,7 +77,7 @@ export async function serveMetrics(
 
 async function response(registry: Registry, token: string | undefined, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   if (!/^\/metrics\/?(?:\?|$)/.test(incoming.url ?? ""))
-    throw new Problem("NOT_FOUND", "There is nothing at this path; the metrics are at /metrics");
+    throw new Problem("NOT_FOUND", "Nothing is at this path; the metrics are at /metrics");
   if (incoming.method !== "GET" && incoming.method !== "HEAD") throw methodNotAllowed(["GET", "HEAD"]);
   if (token !== undefined) requireMetricsToken(token, incoming.headers.authorization);
   const text = await registry.metrics();

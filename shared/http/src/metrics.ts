@@ -4,16 +4,17 @@ export { Counter, Gauge, Registry };
 
 export interface HttpMetrics {
   registry: Registry;
-  /** How many requests have come so far. */
+  /** Number of requests so far. */
   readonly begun: number;
   started(): void;
-  /** `route` is the pattern of the route, never the path: labels stay few and free of ids. */
+  /** `route` is the route's pattern, never the path: this keeps the labels few and free of ids. */
   finished(method: string, route: string, status: number, seconds: number): void;
 }
 
 /**
- * The request metrics that every process of ours has, on a registry of their own, and those of the process itself. Of the latter, gauges
- * that end in `_total` are left out, which Prometheus keeps for counters: the sum of `nodejs_active_resources` and its like says the same.
+ * The request metrics that all our processes share, in a new registry, with the process metrics of prom-client. Process gauges that end in
+ * `_total` are left out: Prometheus reserves that suffix for counters, and the sum of `nodejs_active_resources` and its like gives the
+ * same.
  */
 export function createHttpMetrics(): HttpMetrics {
   const registry = new Registry();
@@ -23,12 +24,12 @@ export function createHttpMetrics(): HttpMetrics {
   const requests = new Counter({ name: "http_requests_total", help: "Requests answered", labelNames, registers: [registry] });
   const durations = new Histogram({
     name: "http_request_duration_seconds",
-    help: "Time from the request's head to the answer's end",
+    help: "Time from the request's head to the end of the response",
     labelNames: ["method", "route"] as const,
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [registry],
   });
-  const running = new Gauge({ name: "http_requests_running", help: "Requests being answered", registers: [registry] });
+  const running = new Gauge({ name: "http_requests_running", help: "Requests in progress", registers: [registry] });
   let begun = 0;
   return {
     registry,

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { isPublicAddress, parseNetworks } from "./addresses.ts";
 import { Outbound, OutboundError } from "./outbound.ts";
 
-/** A name server on loopback that speaks DNS over UDP: each name's addresses, one list for each time that it is asked (the last stays). */
+/** A DNS server on loopback over UDP. Each name has a list of answers, one per query; the last one repeats. */
 async function startNameServer(names: Record<string, string[][]>) {
   const socket = createSocket("udp4");
   const asked: Record<string, number> = {};
@@ -94,8 +94,8 @@ const post = async (outbound: Outbound, url: string, timeoutMs = 1_500) => {
   }
 };
 
-describe("a request to a stranger's address", () => {
-  test("reaches a network that is allowed, by address and by name, over a connection that is kept", async () => {
+describe("an outbound request", () => {
+  test("an outbound request reaches an allowed network, by address and by name, over a kept-alive connection", async () => {
     hits = 0;
     for (const host of ["127.0.0.1", "2130706433", "0x7f.1", "inner.test"])
       expect(await post(open, `http://${host}:${port}/`), host).toBe(200);
@@ -125,13 +125,13 @@ describe("a request to a stranger's address", () => {
     "six.test",
     "mapped.test",
     "private.test",
-  ])("never reaches %s", async (host) => {
+  ])("an outbound request never reaches %s", async (host) => {
     hits = 0;
     expect(await post(closed, `https://${host}:${port}/`)).toBe("ADDRESS_REFUSED");
     expect(hits).toBe(0);
   });
 
-  test("goes to the address that was checked, and a name that leads elsewhere later is refused then", async () => {
+  test("an outbound request connects to the checked address, and is rejected once its name resolves to a private one", async () => {
     const allowed = new Outbound({ nameServers: [nameServer.address], allow: parseNetworks("127.0.0.1") });
     hits = 0;
     const url = `http://rebinding.test:${port}/`;
@@ -142,14 +142,14 @@ describe("a request to a stranger's address", () => {
     allowed.close();
   });
 
-  test("does not go by plain http where no network is allowed, nor to a public address by it", async () => {
+  test("an outbound request by plain http needs an allowed network, and never goes to a public address", async () => {
     expect(closed.problemOf("http://example.com/")).toContain("https://");
     expect(open.problemOf("http://8.8.8.8/")).toContain("public");
     expect(open.problemOf("https://8.8.8.8/")).toBeUndefined();
     expect(open.problemOf("http://127.0.0.1:8080/")).toBeUndefined();
   });
 
-  test("ends in time where a name server or a receiver never answers, and says what it is", async () => {
+  test("an outbound request times out if DNS or the receiver never responds, and says which", async () => {
     expect(await post(closed, "https://silent.test/", 300)).toBe("TIMEOUT");
     expect(await post(closed, "https://empty.test/")).toBe("NAME_NOT_FOUND");
     const silent = createTcpServer().listen(0, "127.0.0.1");
@@ -188,8 +188,8 @@ test.each([
 });
 
 test.each(["127.0.0.1/33", "localhost", "10.0.0.0/", "10.0.0.0/8/8", "", "fd00::/129", "10.0.0.0/ 8"])(
-  "%j is no list of networks",
+  "%j is not a list of networks",
   (text) => {
-    expect(() => parseNetworks(text)).toThrow("is no network");
+    expect(() => parseNetworks(text)).toThrow("is not a network");
   },
 );

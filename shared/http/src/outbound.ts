@@ -5,13 +5,13 @@ import { isIP, type LookupFunction } from "node:net";
 import { isIn, isPublicAddress, type Networks } from "./addresses.ts";
 
 export interface OutboundOptions {
-  /** Networks that may be reached though they are not public, plain http included; undefined: none. */
+  /** Networks that are allowed although they are not public, also by plain http; undefined: none. */
   allow?: Networks | undefined;
-  /** Name servers, as `address:port`; those of the system where nothing is said. */
+  /** DNS servers, as `address:port`; default: those of the system. */
   nameServers?: readonly string[];
 }
 
-/** Why nothing, or nothing usable, came back. */
+/** Why there was no response, or no usable one. */
 export const outboundFailures = [
   "ADDRESS_REFUSED",
   "NAME_NOT_FOUND",
@@ -22,7 +22,7 @@ export const outboundFailures = [
 ] as const;
 export type OutboundFailure = (typeof outboundFailures)[number];
 
-/** A request that got no answer; its message names no address. */
+/** A request without a response; its message names no address. */
 export class OutboundError extends Error {
   readonly reason: OutboundFailure;
   constructor(reason: OutboundFailure, message: string, options?: ErrorOptions) {
@@ -34,18 +34,18 @@ export class OutboundError extends Error {
 export interface OutboundRequest {
   headers: Record<string, string>;
   body: string;
-  /** For all of it, from the name's resolution to the head of the answer. */
+  /** From DNS resolution to the head of the response. */
   timeoutMs: number;
 }
 
-/** So much of an answer is read away to keep the connection; a longer one is cut off. */
+/** At most this much of a response is read to reuse the connection; a longer response closes it. */
 const drainedBytes = 64 * 1024;
 const idleMs = 5_000;
 const longestUrl = 2_000;
 
 /**
- * Speaks HTTP to addresses that strangers chose: https to the public Internet alone, whatever form the address has and whatever its name
- * resolves to, since the connection goes to the very address that was checked. Redirects are never followed.
+ * HTTP client for URLs that tenants chose. It only connects by https to public addresses: it checks the very address that it connects to,
+ * whatever form the URL has and whatever its name resolves to. It never follows redirects.
  */
 export class Outbound {
   readonly #allow: Networks | undefined;
@@ -58,7 +58,7 @@ export class Outbound {
     if (nameServers) this.#resolver.setServers(nameServers);
   }
 
-  /** What is wrong with a URL, as far as it can be told without asking a name server; undefined for a good one. */
+  /** What is wrong with a URL, as far as it can be told without DNS; undefined for a valid one. */
   problemOf(text: string): string | undefined {
     if (text.length > longestUrl) return `may have at most ${longestUrl} characters`;
     const url = URL.parse(text);
@@ -69,13 +69,11 @@ export class Outbound {
     const port = url.port === "" ? 443 : Number(url.port);
     if (port < 1024 && port !== 443 && port !== 80) return "may name port 443, 80, or one from 1024 on";
     const literal = literalOf(url);
-    if (literal && !this.#isPermitted(literal, url.protocol)) return "may not name an address that is not of the public Internet";
+    if (literal && !this.#isPermitted(literal, url.protocol)) return "may not name an address outside the public Internet";
     return undefined;
   }
 
-  /**
-   * Posts to a URL. Resolves to the status, whatever it is; the answer's body is thrown away. Rejects with an OutboundError.
-   */
+  /** Posts to a URL and discards the response's body. Resolves to the status, whatever it is; rejects with an OutboundError. */
   async post(text: string, request: OutboundRequest): Promise<{ status: number }> {
     const problem = this.problemOf(text);
     if (problem) throw new OutboundError("ADDRESS_REFUSED", `the URL ${problem}`);
@@ -85,14 +83,14 @@ export class Outbound {
     return { status: status ?? 0 };
   }
 
-  /** Closes the connections that are kept. */
+  /** Closes the kept-alive connections. */
   close(): void {
     this.#secure.destroy();
     this.#plain.destroy();
     this.#resolver.cancel();
   }
 
-  /** Resolves to the status; to undefined where a kept connection was closed by the other side just as it was used again. */
+  /** Resolves to the status, or to undefined if the other side closed a kept-alive connection just as it was reused. */
   #send(url: URL, { headers, body }: OutboundRequest, signal: AbortSignal, stored: boolean): Promise<number | undefined> {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === "https:";
@@ -110,7 +108,7 @@ export class Outbound {
           read += piece.length;
           if (read > drainedBytes) response.destroy();
         });
-        // The status is known: how the rest ends changes nothing.
+        // The status is known: an error in the rest changes nothing.
         response.on("error", () => undefined);
       });
       sent.on("error", (error: NodeJS.ErrnoException) => {
@@ -121,7 +119,7 @@ export class Outbound {
     });
   }
 
-  /** Resolves a name for a connection, and refuses it when a single one of its addresses is not permitted. */
+  /** Resolves a name for a connection; fails if any of its addresses is not allowed. */
   #lookup(protocol: string): LookupFunction {
     return (hostname, options, callback) => {
       this.#resolve(hostname).then(
@@ -130,8 +128,8 @@ export class Outbound {
           const [first] = addresses;
           if (refused || first === undefined) {
             const error = refused
-              ? new OutboundError("ADDRESS_REFUSED", "the host's name leads to an address that is not of the public Internet")
-              : new OutboundError("NAME_NOT_FOUND", "the host's name is not known");
+              ? new OutboundError("ADDRESS_REFUSED", "the host's name resolves to an address outside the public Internet")
+              : new OutboundError("NAME_NOT_FOUND", "the host's name does not resolve");
             callback(error, "", 0);
           } else if (options.all) {
             const found = addresses.map((address) => ({ address, family: isIP(address) }));
@@ -143,7 +141,7 @@ export class Outbound {
     };
   }
 
-  /** Asks the name servers, by c-ares: a name that never resolves must not take threads that the whole process waits for. */
+  /** Resolves by c-ares: getaddrinfo would occupy threads that the whole process shares, for as long as a name does not resolve. */
   async #resolve(hostname: string): Promise<string[]> {
     const name = hostname.replace(/\.$/, "").toLowerCase();
     if (name === "localhost" || name.endsWith(".localhost")) return ["127.0.0.1"];
@@ -157,7 +155,7 @@ export class Outbound {
   }
 }
 
-/** The IP address that a URL names, in its plain form: decimal, octal and hexadecimal ones were translated when it was parsed. */
+/** The IP address in a URL, normalized by the URL parser from decimal, octal and hexadecimal forms. */
 function literalOf({ hostname }: URL): string | undefined {
   const host = hostname.replace(/^\[|\]$/g, "");
   return isIP(host) === 0 ? undefined : host;
@@ -166,10 +164,10 @@ function literalOf({ hostname }: URL): string | undefined {
 function failureOf(error: NodeJS.ErrnoException, signal: AbortSignal): OutboundError {
   if (error instanceof OutboundError) return error;
   const options = { cause: error };
-  if (signal.aborted) return new OutboundError("TIMEOUT", "no answer came in time", options);
+  if (signal.aborted) return new OutboundError("TIMEOUT", "no response arrived in time", options);
   const code = error.code ?? "";
-  if (code.startsWith("HPE_")) return new OutboundError("INVALID_ANSWER", "the answer is no HTTP", options);
+  if (code.startsWith("HPE_")) return new OutboundError("INVALID_ANSWER", "the response is not HTTP", options);
   if (code === "EPROTO" || code.startsWith("ERR_TLS") || code.startsWith("ERR_SSL") || /CERT|SIGNED|ISSUER/.test(code))
-    return new OutboundError("TLS_FAILED", `no trusted TLS connection came about (${code})`, options);
+    return new OutboundError("TLS_FAILED", `no trusted TLS connection could be made (${code})`, options);
   return new OutboundError("CONNECTION_FAILED", `the connection failed (${code || "no reason given"})`, options);
 }

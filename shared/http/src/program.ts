@@ -1,14 +1,14 @@
 import { createLogger, type Logger } from "./log.ts";
 
-/** Why a program does not start, in a sentence for the operator: it ends the process without a stack. */
+/** A program cannot start. The message is for the operator; the process ends without a stack trace. */
 export class StartRefused extends Error {}
 
-/** A setting is wrong or missing, or what it leads to cannot be used. */
+/** A setting is invalid or missing, or cannot be used. */
 const refusedExitCode = 2;
 
 /**
- * The log of a program that runs as a process of its own, which from now on also holds, as JSON lines, what Node would write as text: its
- * warnings, and the error that ends the process. To be called once, first of all.
+ * Creates the log of a process. It also writes Node's warnings and the error that ends the process as JSON lines, which Node would print as
+ * text. Call it once, before anything else.
  */
 export function startLog(name: string): Logger {
   const log = createLogger(name, "info");
@@ -16,13 +16,13 @@ export function startLog(name: string): Logger {
   process.on("warning", (warning) => log.warn({ err: warning }, warning.message));
   process.on("uncaughtException", (error) => {
     if (error instanceof StartRefused) log.fatal(error.message);
-    else log.fatal({ err: error }, "an error that nothing has caught ends the process");
+    else log.fatal({ err: error }, "an uncaught error ends the process");
     process.exit(error instanceof StartRefused ? refusedExitCode : 1);
   });
   return log;
 }
 
-/** What `read` makes of the settings, the log's level among them. Throws a StartRefused that names the setting at fault. */
+/** Reads the settings, and sets the log's level from them. Throws a StartRefused that names the invalid setting. */
 export function settingsOf<Settings extends { logLevel: string }>(log: Logger, read: () => Settings): Settings {
   try {
     const settings = read();

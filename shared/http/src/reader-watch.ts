@@ -1,20 +1,20 @@
 import type { ServerResponse } from "node:http";
 
-/** What a reader has to take at least, on the average of the time in which something waits for it. */
+/** The least that a reader has to take, averaged over the time in which data waits for it. */
 export interface ReaderRate {
   bytesPerSecond: number;
   windowMs: number;
 }
 
-/** How often in a window it is looked whether the window has passed. */
+/** Number of checks per window. */
 const samplesPerWindow = 10;
 
-/** Cuts off a reader that takes too little: what is read for it holds a database connection. */
+/** Cuts off a reader that is too slow: the data that waits for it holds a database connection. */
 export class ReaderWatch {
   readonly #outgoing: ServerResponse;
   readonly #rate: ReaderRate;
   readonly #timer: NodeJS.Timeout;
-  /** Of the present window: for how long something has waited for the reader, and what it has taken. */
+  /** In the current window: how long data has waited for the reader, and how much it has taken. */
   #waitedMs = 0;
   #takenBytes = 0;
   #sinceMs: number | undefined;
@@ -25,7 +25,7 @@ export class ReaderWatch {
     this.#timer = setInterval(() => this.#inspect(), Math.max(1, rate.windowMs / samplesPerWindow)).unref();
   }
 
-  /** Resolves as `taken` does, which stands for so many bytes that the reader takes. */
+  /** Resolves when `taken` does, which is the reader taking `bytes`. */
   async during(bytes: number, taken: Promise<void>): Promise<void> {
     this.#sinceMs = performance.now();
     await taken;

@@ -2,7 +2,7 @@ import type { ServerResponse } from "node:http";
 import { Problem } from "@cell/problem";
 import { bearerChallenge } from "./challenge.ts";
 
-/** The JSON text of a failure: `{code, message, requestId, details?}`. */
+/** The JSON text of an error: `{code, message, requestId, details?}`. */
 export function problemBody(problem: Problem, requestId: string): string {
   return JSON.stringify({ code: problem.code, message: problem.message, requestId, details: problem.details });
 }
@@ -13,12 +13,12 @@ function problemHeaders(problem: Problem): Record<string, string> {
   return headers;
 }
 
-/** A failure as a response; the caller has set `X-Request-ID` already. */
+/** An error as a response; the caller has already set `X-Request-ID`. */
 export function problemResponse(problem: Problem, requestId: string): Response {
   return new Response(problemBody(problem, requestId), { status: problem.status, headers: problemHeaders(problem) });
 }
 
-/** A failure as the whole answer on Node's own response, for whoever answers without Hono. Nothing may have been sent before. */
+/** Sends an error as the whole response by Node's own response object, outside Hono. Nothing may have been sent before. */
 export function sendProblem(outgoing: ServerResponse, problem: Problem, requestId: string): void {
   const body = problemBody(problem, requestId);
   outgoing.writeHead(problem.status, {
@@ -30,10 +30,10 @@ export function sendProblem(outgoing: ServerResponse, problem: Problem, requestI
   outgoing.end(body);
 }
 
-/** What every answer of ours carries: it is what it says it is, and no cache keeps it. */
+/** Headers of every response of ours: no content sniffing, no caching. */
 export const securityHeaders = { "x-content-type-options": "nosniff", "cache-control": "no-store" } as const;
 
-/** What a thrown value becomes: an expected failure stays, anything else is an INTERNAL that says nothing of the inside. */
+/** Turns a thrown value into a Problem: a Problem stays, anything else becomes INTERNAL without its details. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const status = (error as { status?: unknown } | null)?.status;
@@ -41,8 +41,8 @@ export function toProblem(error: unknown): Problem {
   return new Problem("INTERNAL", "Something went wrong on our side; the requestId finds it in our log", { cause: error });
 }
 
-/** 405 that names what is allowed, or the 404 of an unknown path when nothing is. */
+/** 405 with the allowed methods; 404 if there are none. */
 export function methodNotAllowed(allowed: readonly string[]): Problem {
-  if (allowed.length === 0) return new Problem("NOT_FOUND", "There is nothing at this path; /docs lists what there is");
+  if (allowed.length === 0) return new Problem("NOT_FOUND", "Nothing is at this path; /docs lists the paths");
   return new Problem("METHOD_NOT_ALLOWED", `This path takes ${allowed.join(", ")}`, { headers: { allow: allowed.join(", ") } });
 }

@@ -1,18 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { badField } from "@cell/problem";
 
-/** What a caller's `X-Request-ID` or `Idempotency-Key` may look like (`promises.md`, section 1). */
+/** The form of a caller's `X-Request-ID` or `Idempotency-Key`. */
 export const requestIdPattern = /^[A-Za-z0-9._:~-]{1,128}$/;
 
-/** An id for a request whose caller sent none. It correlates; it is never an idempotency key. */
+/** An id for a request whose caller sent none. It correlates logs and is never an idempotency key. */
 export function newRequestId(): string {
   return `req-${randomUUID()}`;
 }
 
 /**
- * The caller's id in the header `name`, or undefined when there is none.
+ * The caller's id in the header `name`; undefined if there is none.
  * Throws BAD_REQUEST for a malformed or repeated one: replacing it would silently cost the caller its idempotency.
- * Node joins repeated lines by ", ", which the pattern refuses.
+ * Node joins repeated lines by ", ", which the pattern does not allow.
  */
 export function readRequestId(name: string, value: string | undefined): string | undefined {
   if (value === undefined) return undefined;

@@ -14,7 +14,7 @@ const options = {
   close: async () => undefined,
 };
 
-test("a connection on which nothing was ever sent does not hold up the stop", async () => {
+test("a connection without any request does not delay the shutdown", async () => {
   const server = await serve({ ...options, fetch: () => new Response("ok") });
   const socket = connect(server.port, "127.0.0.1");
   await new Promise((resolve) => socket.once("connect", resolve));
@@ -23,7 +23,7 @@ test("a connection on which nothing was ever sent does not hold up the stop", as
   expect(server.draining).toBe(true);
 });
 
-test("a request that runs is answered before the server stops", async () => {
+test("a running request gets its response before the server stops", async () => {
   let begin: (() => void) | undefined;
   let finish: (() => void) | undefined;
   const begun = new Promise<void>((resolve) => (begin = resolve));
@@ -48,7 +48,7 @@ test.each([
   ["half a head", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ", /^HTTP\/1\.1 408 /],
   ["half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345", /^HTTP\/1\.1 408 /],
   ["half a chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12", /^HTTP\/1\.1 408 /],
-])("who sends %s and then no more is told so and cut off, while others are answered", async (_what, text, expected) => {
+])("a client that sends %s and then stalls gets 408 and is cut off, while others are served", async (_what, text, expected) => {
   const read = async (request: Request) => new Response(await request.text());
   const server = await serve({ ...options, requestTimeoutMs: 300, fetch: read });
   const slow = untilClosed(server.url, text);
@@ -57,7 +57,7 @@ test.each([
   await server.stop();
 });
 
-test("a connection past the limit is closed, and there is room again when one has left", async () => {
+test("a connection past the limit is closed, until another one has left", async () => {
   const server = await serve({ ...options, connections: 2, fetch: () => new Response("ok") });
   const held = [connect(server.port, "127.0.0.1"), connect(server.port, "127.0.0.1")];
   await Promise.all(held.map((socket) => new Promise((resolve) => socket.once("connect", resolve))));

@@ -12,48 +12,48 @@ export type { HttpBindings };
 
 export interface ServeOptions {
   fetch(request: Request, env: HttpBindings): Response | Promise<Response>;
-  /** Sees every request first, before even its head is checked: the headers that it sets are on whatever answers it. */
+  /** Sees every request first, even before its head is checked: the headers that it sets are on every response. */
   prepare?(incoming: IncomingMessage, outgoing: ServerResponse): void;
-  /** Sees every request before `fetch`, as Node delivers it; true when it answers the request itself. */
+  /** Sees every request before `fetch`, as Node delivers it; returns true if it responds itself. */
   intercept?(incoming: IncomingMessage, outgoing: ServerResponse): boolean;
   host: string;
   port: number;
   log: Logger;
-  /** Whole request, head to body's end; a slower sender is cut off. */
+  /** From the head to the end of the body; a slower client is cut off. */
   requestTimeoutMs: number;
-  /** How many connections there may be at once; `connectionLimits` by default. */
+  /** Maximum of concurrent connections; default: `connectionLimits`. */
   connections?: number;
-  /** How long after SIGTERM connections are still accepted while /ready says no, so that load balancers notice. */
+  /** Time after SIGTERM in which connections are still accepted while /ready fails, so that load balancers notice. */
   drainDelayMs: number;
-  /** How long running requests may take to finish after that. */
+  /** Time for running requests to finish after that. */
   drainTimeoutMs: number;
-  /** Handles `Upgrade:` requests; without it they come as plain ones. */
+  /** Handles `Upgrade:` requests; without it they arrive as plain requests. */
   upgrade?(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Runs when the last request has ended: close pools, stop timers. */
+  /** Runs after the last request: closes pools and stops timers. */
   close(): Promise<void>;
 }
 
 export interface Server {
   url: string;
   port: number;
-  /** True from the first moment of the shutdown on. */
+  /** True from the beginning of the shutdown. */
   readonly draining: boolean;
-  /** Drains and closes; the same as SIGTERM. Safe to call twice. */
+  /** Drains and closes, like SIGTERM. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** What a connection may take: more of them are closed as they come, and who sends or says nothing for too long is cut off. */
+/** Limits of connections: further ones are closed as they arrive, and silent ones are cut off. */
 export const connectionLimits = {
   connections: 10_000,
-  /** Until the head is there; `requestTimeoutMs` where that is less. */
+  /** Until the head has arrived; `requestTimeoutMs` if that is less. */
   headersTimeoutMs: 10_000,
-  /** Between two requests: longer than load balancers keep theirs. */
+  /** Between two requests: longer than the idle timeout of load balancers. */
   keepAliveTimeoutMs: 65_000,
-  /** How often the times are looked at. */
+  /** Interval of the timeout check. */
   checkEveryMs: 1_000,
 } as const;
 
-/** Listens, answers malformed HTTP in the form of our errors, and drains on SIGTERM or SIGINT. Rejects when the port is taken. */
+/** Listens, answers malformed HTTP in our error form, and drains on SIGTERM or SIGINT. Rejects if the port is taken. */
 export async function serve(options: ServeOptions): Promise<Server> {
   const { log } = options;
   let stopping: Promise<void> | undefined;
@@ -68,7 +68,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
       keepAliveTimeout: connectionLimits.keepAliveTimeoutMs,
       connectionsCheckingInterval: connectionLimits.checkEveryMs,
       noDelay: true,
-      // Node would answer with an empty 400; ours has the error form.
+      // Node would send an empty 400; ours has the error form.
       requireHostHeader: false,
     },
     (incoming, outgoing) => {
@@ -78,12 +78,12 @@ export async function serve(options: ServeOptions): Promise<Server> {
       if (!options.intercept?.(incoming, outgoing)) void response(incoming, outgoing);
     },
   );
-  // Node leaves out what is more than this, without a word: one more is what shows that there is.
+  // Node silently drops the header lines past this number: one more than allowed shows that there were too many.
   server.maxHeadersCount = headLimits.lines + 1;
   server.maxConnections = options.connections ?? connectionLimits.connections;
   server.on("checkExpectation", (incoming, outgoing) => {
     options.prepare?.(incoming, outgoing);
-    if (!isRefused(incoming, outgoing)) refuse(incoming, outgoing, new Problem("BAD_REQUEST", "Expect takes 100-continue alone"));
+    if (!isRefused(incoming, outgoing)) refuse(incoming, outgoing, new Problem("BAD_REQUEST", "Expect may only be 100-continue"));
   });
   const sockets = new Set<Duplex>();
   server.on("connection", (socket) => {
@@ -92,7 +92,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
   });
   server.on("clientError", rejectMalformed);
   server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
-    writeProblem(socket, 405, new Problem("METHOD_NOT_ALLOWED", "This is no proxy: CONNECT is refused"));
+    writeProblem(socket, 405, new Problem("METHOD_NOT_ALLOWED", "This is not a proxy: CONNECT is not supported"));
   });
   if (options.upgrade) server.on("upgrade", options.upgrade);
 
@@ -104,7 +104,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
     });
   });
   const { port } = server.address() as AddressInfo;
-  /** Node takes a connection on which nothing was ever sent for a busy one. */
+  /** Node takes a connection without any request yet for a busy one. */
   function closeIdle(): void {
     server.closeIdleConnections();
     for (const socket of sockets) if ((socket as Socket).bytesRead === 0) socket.destroy();
@@ -112,7 +112,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
 
   async function drain(): Promise<void> {
     log.info("draining");
-    // Told so, a client does not send its next request on a connection that is about to close.
+    // `connection: close` keeps a client from sending its next request on a connection that is about to close.
     for (const socket of sockets) {
       const response = currentResponse(socket);
       if (response) response.shouldKeepAlive = false;
@@ -143,7 +143,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
   return running;
 }
 
-/** Stops the server and ends the process on SIGTERM or SIGINT; a second signal ends it at once. */
+/** Stops the server and ends the process on SIGTERM or SIGINT; a second signal ends it immediately. */
 export function stopOnSignals(server: Server, log: Logger): void {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
@@ -159,10 +159,10 @@ export function stopOnSignals(server: Server, log: Logger): void {
   }
 }
 
-/** The connections on which a head was refused: what follows there may have been meant to hide behind it. */
+/** Connections on which a head was rejected: the bytes that follow may be a smuggled request. */
 const refused = new WeakSet<Socket>();
 
-/** Answers a request whose head is not to be trusted, and ends its connection; true when it did. */
+/** Responds to a request whose head is rejected, and ends its connection; returns whether it did. */
 function isRefused(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
   if (refused.has(incoming.socket)) return true;
   try {
@@ -189,7 +189,7 @@ function requestIdOf({ headers }: IncomingMessage): string {
   }
 }
 
-/** A request without a host or with an unreadable target is 400; what else escapes the application is a fault of ours. */
+/** 400 for a request without a host or with an unreadable target; any other error that leaves the application is our fault. */
 function rejectUnreadable(error: unknown): Response {
   const problem = error instanceof RequestError ? new Problem("BAD_REQUEST", "The host or the path is not valid") : toProblem(error);
   const requestId = newRequestId();
@@ -198,9 +198,9 @@ function rejectUnreadable(error: unknown): Response {
   return response;
 }
 
-/** Node answers a request that it cannot parse with an empty 400; ours has the error form, and the connection ends. */
+/** Node answers a request that it cannot parse with an empty 400; ours has the error form. The connection ends. */
 function rejectMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
-  // What follows a half-sent answer would be taken for its continuation.
+  // After part of a response, these bytes would be read as its continuation.
   if (error.code === "ECONNRESET" || !socket.writable || currentResponse(socket)?.headersSent) {
     socket.destroy();
   } else if (error.code === "HPE_HEADER_OVERFLOW") {
@@ -212,12 +212,12 @@ function rejectMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
   }
 }
 
-/** The answer that is being made on a connection; Node keeps it there, as its own default for malformed requests needs it too. */
+/** The response in progress on a connection. Node stores it there: its default handler of malformed requests needs it too. */
 function currentResponse(socket: Duplex): ServerResponse | null | undefined {
   return (socket as Duplex & { _httpMessage?: ServerResponse | null })._httpMessage;
 }
 
-/** Answers where there is no response object to write to, and ends the connection. */
+/** Writes an error without a response object, and ends the connection. */
 function writeProblem(socket: Duplex, status: number, problem: Problem): void {
   const requestId = newRequestId();
   const body = problemBody(problem, requestId);

@@ -19,7 +19,7 @@ const json = { "content-type": "application/json" };
 let server: Server | undefined;
 afterEach(() => server?.stop());
 
-/** The head of an answer; its body is left to the test. */
+/** The head of a response; the test reads the body. */
 async function get(received: (outgoing: HttpBindings["outgoing"]) => Promise<Response>, method = "GET"): Promise<IncomingMessage> {
   server = await serve({ ...options, fetch: (_, { outgoing }) => received(outgoing) });
   const sent = request(server.url, { method, agent: false });
@@ -38,7 +38,7 @@ function later<T>(): { promise: Promise<T>; resolve(value: T): void; reject(erro
   return Promise.withResolvers<T>();
 }
 
-describe("an answer that takes long to make", () => {
+describe("a JSON response that may take long", () => {
   const soon = { headAfterMs: 20, everyMs: 20 };
 
   test("begins with its head and white space, and is JSON in the end", async () => {
@@ -52,7 +52,7 @@ describe("an answer that takes long to make", () => {
     expect(JSON.parse(sent)).toEqual({ a: 1 });
   });
 
-  test("that is there soon has its length, and so has the answer to HEAD", async () => {
+  test("a fast JSON response has its length, also for HEAD", async () => {
     const response = await get((outgoing) => sendWhenReady(outgoing, 200, json, Promise.resolve("{}"), soon));
     expect([response.headers["content-length"], await text(response)]).toEqual(["2", "{}"]);
     await server?.stop();
@@ -62,7 +62,7 @@ describe("an answer that takes long to make", () => {
     expect([head.statusCode, head.headers["content-length"], await text(head)]).toEqual([200, "2", ""]);
   });
 
-  test("that fails before its head leaves is refused, and after it cut off", async () => {
+  test("a slow JSON response that fails gives an error before its head was sent, and is cut off after it", async () => {
     const failing = (outgoing: HttpBindings["outgoing"], body: Promise<string>) =>
       sendWhenReady(outgoing, 200, json, body, soon).catch(() => {
         return abortSent(outgoing) ?? new Response("refused", { status: 503 });
@@ -78,7 +78,7 @@ describe("an answer that takes long to make", () => {
 });
 
 describe("a stream", () => {
-  test("whose first chunk takes long begins with its head", async () => {
+  test("a stream with a slow first chunk begins with its head", async () => {
     const first = later<string>();
     const response = await get((outgoing) =>
       sendStream(
@@ -96,7 +96,7 @@ describe("a stream", () => {
     expect(await text(response)).toBe("row");
   });
 
-  test("is cut off where its reader takes less than it has to, and not where the stream itself is slow", async () => {
+  test("a stream is cut off if its reader is too slow, and not if the stream itself is slow", async () => {
     const rate = { bytesPerSecond: 16 * 1024, windowMs: 200 };
     const chunk = Buffer.alloc(1024 * 1024);
     let ended = later<string>();

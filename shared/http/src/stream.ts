@@ -2,17 +2,20 @@ import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type ReaderRate, ReaderWatch } from "./reader-watch.ts";
 
-/** What HEAD gets: Hono makes an answer of its own out of it, and must find none sent. */
+/** Response to HEAD: Hono makes its own response from it, so that none may have been sent. */
 function headAlone(status: number, headers: Record<string, string>): Response {
   return new Response(null, { status, headers });
 }
 
-/** A text's UTF-8 as Latin-1, byte for byte. */
+/** A text's UTF-8 bytes, as a Latin-1 string. */
 export function latin1(text: string): string {
   return Buffer.from(text).toString("latin1");
 }
 
-/** Sends a whole answer in one write together with its head, `body` as Latin-1: a text would be encoded, and bytes would need a write of their own. */
+/**
+ * Sends a whole response in one write with its head. `body` is Latin-1: a UTF-8 text would be encoded again, and bytes would need a second
+ * write.
+ */
 export function sendWhole(outgoing: ServerResponse, status: number, headers: Record<string, string>, body: string): Response {
   if (outgoing.req.method === "HEAD") return headAlone(status, { ...headers, "content-length": String(body.length) });
   outgoing.writeHead(status, { ...headers, "content-length": body.length });
@@ -20,7 +23,9 @@ export function sendWhole(outgoing: ServerResponse, status: number, headers: Rec
   return RESPONSE_ALREADY_SENT;
 }
 
-/** When the head of a JSON answer leaves whose body takes longer, and how often white space follows: gateways and load balancers give up what is silent. */
+/**
+ * When the head of a slow JSON response is sent, and how often white space follows: gateways and load balancers abort silent connections.
+ */
 export interface KeepAlive {
   headAfterMs: number;
   everyMs: number;
@@ -28,8 +33,8 @@ export interface KeepAlive {
 const keepAlive: KeepAlive = { headAfterMs: 2_000, everyMs: 10_000 };
 
 /**
- * Sends JSON that may take long to make, `body` as Latin-1: as `sendWhole` does where it is there soon; else its head leaves before it, and
- * white space until it is there. Rejects as `body` does; `abortSent` then, if anything was sent.
+ * Sends JSON that may take long to make; `body` is Latin-1. Like `sendWhole` if the body is ready soon; otherwise it sends the head first,
+ * and white space until the body is ready. Rejects as `body` does; call `abortSent` then, if anything was sent.
  */
 export async function sendWhenReady(
   outgoing: ServerResponse,
@@ -60,19 +65,19 @@ export async function sendWhenReady(
 }
 
 export interface StreamOptions {
-  /** What a reader has to take; without it, one may stand still for as long as it likes. */
+  /** The least that a reader has to take; without it, a reader may stall for any time. */
   rate?: ReaderRate;
-  /** When the head leaves at the latest; by default with the first chunk. */
+  /** When the head is sent at the latest; default: with the first chunk. */
   headAfterMs?: number;
 }
 
-/** A chunk that is larger is written in pieces, so that what a reader has taken of it counts. */
+/** Larger chunks are written in pieces, so that a reader's progress within them counts. */
 const pieceBytes = 128 * 1024;
 
 /**
- * Sends chunks as they come, no faster than the client reads; a client that leaves, or is slower than it has to be, ends the iteration. A
- * chunk may be overwritten when the next one is asked for; HEAD asks for none. Written to Node's response, since a streamed Response waits a
- * millisecond and copies. Rejects with what the chunks reject with; `abortSent` then, if anything was sent.
+ * Sends chunks as they arrive, no faster than the client reads. The iteration ends if the client leaves or is slower than `rate`. A chunk
+ * may be overwritten once the next one is requested; HEAD requests none. It writes to Node's response, since a streamed Response waits a
+ * millisecond and copies. Rejects if the chunks do; call `abortSent` then, if anything was sent.
  */
 export async function sendStream(
   outgoing: ServerResponse,
@@ -95,7 +100,7 @@ export async function sendStream(
       else for (const piece of piecesOf(chunk)) await watch.during(piece.length, written(outgoing, piece));
     }
   } catch (error) {
-    // Nobody is there any more to whom it could be told.
+    // The client has left: the error has no recipient.
     if (!outgoing.destroyed) throw error;
     return RESPONSE_ALREADY_SENT;
   } finally {
@@ -115,14 +120,14 @@ function piecesOf(chunk: string | Uint8Array): Uint8Array[] {
   );
 }
 
-/** Cuts the connection of an answer that was begun, so that nobody takes it for whole; undefined when nothing was sent. */
+/** Destroys the connection of a response that has begun, so that no client takes it for complete; undefined if nothing was sent. */
 export function abortSent(outgoing: ServerResponse): Response | undefined {
   if (!outgoing.headersSent) return undefined;
   outgoing.destroy();
   return RESPONSE_ALREADY_SENT;
 }
 
-/** Resolves when a chunk is on its way, or the client has left. */
+/** Resolves when a chunk has been written, or the client has left. */
 function written(outgoing: ServerResponse, chunk: string | Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     const proceed = () => {

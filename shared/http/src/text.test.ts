@@ -13,32 +13,32 @@ describe("a text as it is stored", () => {
     [" \u00ad\u2060\ufe0f\u3164\u0001\u2800 ", ""],
     ["a\u200bb", "a\u200bb"],
     ["👩‍💻", "👩‍💻"],
-  ])("of %j is %j", (given, stored) => {
+  ])("the stored form of %j is %j", (given, stored) => {
     expect(storable(given, 255)).toEqual({ text: stored });
   });
 
   test.each(["\0", "a\ud800", `a${"\u0301".repeat(mostMarks + 1)}`, `ｶ${"\uff9e".repeat(mostMarks + 1)}`])(
-    "is refused for what cannot be stored or costs too much: %j",
+    "a text that cannot be stored or costs too much is rejected: %j",
     (given) => {
       expect(storable(given, 255)).toEqual({ fault: expect.any(String) });
     },
   );
 
-  test("takes as many combining marks as stream-safe text has, and any number that are not in a row", () => {
+  test("a text may have as many consecutive combining marks as stream-safe text, and any number of separate ones", () => {
     for (const given of [`a${"\u0301".repeat(mostMarks)}`, "e\u0301".repeat(200)]) expect(storable(given, 255)).toHaveProperty("text");
   });
 
-  test("is never normalised when it is longer than what could come out short enough", () => {
+  test("a text that is too long to become short enough is not normalized", () => {
     const normalize = vi.spyOn(String.prototype, "normalize");
     const kinds = ["a", "e\u0301", "\u0301", "\u1f82", "\uff9e", "\u0344\u0315"];
     for (const unit of kinds) storable(unit.repeat(300_000), 255);
     expect(normalize).not.toHaveBeenCalled();
-    // The longest that compose into 255 characters: none of them is refused.
+    // The longest texts that compose into 255 characters: none is rejected.
     const given = "\u03b1\u0313\u0300\u0345".repeat(255);
     expect(storable(given, 255)).toEqual({ text: "\u1f82".repeat(255) });
   });
 
-  test("comes out the same when it is stored once more", () => {
+  test("the stored form of a stored text is the same", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 40 }), (given) => {
         const first = storable(given, 255);
@@ -48,7 +48,7 @@ describe("a text as it is stored", () => {
   });
 });
 
-test("all blanks of Unicode are trimmed, and those alone", () => {
+test("exactly Unicode's white space is trimmed", () => {
   for (let code = 0; code <= 0xffff; code++) {
     const sign = String.fromCharCode(code);
     const isBlank = /^[\p{White_Space}\ufeff]$/u.test(sign);
@@ -56,7 +56,7 @@ test("all blanks of Unicode are trimmed, and those alone", () => {
   }
 });
 
-test("texts within a JSON value are trimmed wherever they stand; names and other values stay", () => {
+test("texts within a JSON value are trimmed at every level; names and other values stay", () => {
   const value = { " a ": " b ", c: [" d ", 1, null, { e: "\u0085f" }], g: true };
   expect(trimTexts(value)).toEqual({ " a ": "b", c: ["d", 1, null, { e: "f" }], g: true });
   expect(trimTexts({ a: " b ", c: [" d "] }, 1)).toEqual({ a: "b", c: [" d "] });
@@ -76,7 +76,7 @@ describe("names", () => {
     ["e\u200b\u0301", "é"],
     ["ΟΔΟΣ\u00ad", "οδοσ"],
     ["ＴＸ １", "tx 1"],
-  ])("%j and %j are one", (one, other) => {
+  ])("the names %j and %j are equal", (one, other) => {
     expect(nameKey(one)).toBe(nameKey(other));
   });
 
@@ -84,11 +84,11 @@ describe("names", () => {
     ["Acme", "Acme 2"],
     ["AB", "A B"],
     ["ab", "aб"],
-  ])("%j and %j are two", (one, other) => {
+  ])("the names %j and %j differ", (one, other) => {
     expect(nameKey(one)).not.toBe(nameKey(other));
   });
 
-  test("have a key that does not depend on case, blanks or invisible characters, and is its own key", () => {
+  test("a name's key does not depend on case, white space or invisible characters, and is its own key", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme" }), fc.constantFrom("\u200b", "\u00ad", "\u2060", "\u0003"), (name, invisible) => {
         expect(nameKey(nameKey(name))).toBe(nameKey(name));
@@ -98,7 +98,7 @@ describe("names", () => {
     );
   });
 
-  test("in ASCII have the key that they would have without the short cut", () => {
+  test("an ASCII name has the same key with and without the fast path", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme-ascii" }), (name) => {
         expect(nameKey(name)).toBe(nameKey(`${name}\u200b`));

@@ -1,4 +1,4 @@
-/** Every failure that a caller may be told about: its code and the HTTP status that goes with it (`crm.md`, section 2). */
+/** Every error code that the API documents, with its HTTP status. */
 export const statusOf = {
   BAD_REQUEST: 400,
   UNAUTHORIZED: 401,
@@ -21,7 +21,7 @@ export const statusOf = {
 
 export type ProblemCode = keyof typeof statusOf;
 
-/** One bad field of a request: where it is, what kind of fault, and a sentence that says what would be right. */
+/** One invalid field of a request: its path, a code, and a sentence that says what would be right. */
 export interface FieldProblem {
   path: string;
   code: string;
@@ -29,17 +29,17 @@ export interface FieldProblem {
 }
 
 export interface ProblemOptions {
-  /** Instead of the code's own, between our processes alone. */
+  /** Overrides the status of the code; only used between our own processes. */
   status?: number;
-  /** Machine-readable help, published as `details`. */
+  /** Machine-readable details, published as `details`. */
   details?: Record<string, unknown>;
-  /** Response headers that the failure calls for, such as `Retry-After`. */
+  /** Response headers that the error needs, such as `Retry-After`. */
   headers?: Record<string, string>;
-  /** The fault behind it, for the log alone. */
+  /** The underlying error; it is logged and never sent. */
   cause?: unknown;
 }
 
-/** An expected failure. Thrown anywhere, rendered once, at the edge. */
+/** An expected error. Any layer may throw it; the HTTP edge renders it once. */
 export class Problem extends Error {
   readonly code: ProblemCode;
   readonly status: number;
@@ -56,7 +56,7 @@ export class Problem extends Error {
   }
 }
 
-/** 400 that lists every bad field. */
+/** 400 that lists every invalid field. */
 export function badFields(fields: FieldProblem[]): Problem {
   const [first] = fields;
   const more = fields.length > 1 ? ` (and ${fields.length - 1} more)` : "";
@@ -70,12 +70,12 @@ export function badField(path: string, code: string, message: string): Problem {
   return badFields([{ path, code, message }]);
 }
 
-/** 404: for what does not exist and for what the caller may not see alike. */
+/** 404, the same for a record that does not exist and for one that the caller may not see. */
 export function notFound(what: string, details?: Record<string, unknown>): Problem {
   return new Problem("NOT_FOUND", `${what} not found`, details ? { details } : {});
 }
 
-/** 503 with `Retry-After`: the fault is passing. */
+/** 503 with `Retry-After`: the fault is transient. */
 export function unavailable(message: string, retryAfterSeconds = 1, cause?: unknown): Problem {
   return new Problem("UNAVAILABLE", message, { headers: { "retry-after": String(retryAfterSeconds) }, cause });
 }

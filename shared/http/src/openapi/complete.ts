@@ -13,11 +13,11 @@ import {
 import { ExampleComposer } from "./examples.ts";
 import { operationIdFault, operationIdOf } from "./operation-ids.ts";
 
-/** What the definition of a route says about its examples; it leaves the document with its completion. */
+/** Examples in a route's definition; completion removes them from the document. */
 export interface GivenExample {
-  /** The whole body of a request. */
+  /** The whole request body. */
   request?: unknown;
-  /** The fields of the response that differ from the examples of their own. */
+  /** Response fields that differ from their schemas' examples. */
   response?: unknown;
   /** The response as CSV. */
   file?: string | undefined;
@@ -25,26 +25,26 @@ export interface GivenExample {
   upload?: string | undefined;
 }
 
-/** An operation as routes describe it. */
+/** An operation as its route describes it. */
 export interface RawOperation extends Operation {
   "x-example"?: GivenExample;
-  /** The response shows sensitive values masked. */
+  /** The response masks sensitive values. */
   "x-masked"?: boolean;
 }
 
-/** What completes a document. */
+/** What `completeDocument` adds to a document. */
 export interface Completion {
-  /** All tags of operations, in the order in which people need them. */
+  /** All tags of the operations, in the order of the published page. */
   tags: readonly Tag[];
-  /** Examples of fields by their names, where their schemas have none. */
+  /** Examples of fields by name, for fields whose schemas have none. */
   exampleValues?: Readonly<Record<string, unknown>>;
-  /** How a response shows a sensitive value that it masks. */
+  /** Masks a sensitive value of a response. */
   mask?: (kind: string, value: unknown) => unknown;
 }
 
 /**
- * Makes a published document out of one that routes have described: operation ids, ordered tags, shared components, examples of whole
- * requests and responses. Throws an Error that says what a route lacks.
+ * Makes a published document from one that routes describe: operation ids, ordered tags, shared components, whole examples of requests and
+ * responses. Throws an Error that names what a route lacks.
  */
 export function completeDocument(raw: object, completion: Completion): Document {
   const document = JSON.parse(JSON.stringify(raw), (_, value) => documentedMoment(value)) as Document;
@@ -105,7 +105,7 @@ function completeOperation(document: Document, operation: RawOperation, completi
   }
 }
 
-/** An example of an optional parameter stands in its description: tools would send it otherwise. */
+/** Moves the example of an optional parameter to its description: tools would otherwise send it. */
 function completeParameter(parameter: Parameter): void {
   const { schema } = parameter;
   const example = schema?.examples?.[0] ?? schema?.example ?? parameter.example;
@@ -115,7 +115,7 @@ function completeParameter(parameter: Parameter): void {
     delete schema.description;
   }
   const preset = schema?.default ?? schema?.enum?.[0];
-  // The documents' page would send the default or the first value of each optional parameter.
+  // The documentation page would send the default or the first value of each optional parameter.
   if (!parameter.required && preset !== undefined) parameter.examples = { unsent: { value: preset, "x-disabled": true } };
   if (example === undefined) return;
   if (parameter.required) parameter.example = example;

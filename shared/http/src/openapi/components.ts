@@ -4,16 +4,16 @@ import type { Document, Header, Parameter, Reference, Response, Schema } from ".
 
 const text = (pattern?: string): Schema => ({ type: "string", ...(pattern ? { pattern } : {}) });
 
-/** The headers of responses, by the names under which documents refer to them. */
+/** Response headers, by their component names. */
 export const responseHeaders = {
   "X-Request-ID": {
-    description: "Correlates the request with logs, audit entries and problems: the caller's own, else a generated one",
+    description: "Correlates the request with logs, audit entries and problems: the caller's id, or a generated one",
     schema: text(),
     example: "req-uuid-001",
   },
   ETag: { description: "The record's version, for If-Match and If-None-Match", schema: text('^"\\d+"$'), example: '"3"' },
   "Idempotency-Replayed": {
-    description: "The response was given before to the same idempotency key; nothing was written now",
+    description: "This is the stored response of an earlier request with the same idempotency key; nothing was written now",
     schema: { type: "string", enum: ["true"] },
   },
   "RateLimit-Policy": {
@@ -41,7 +41,7 @@ export const responseHeaders = {
 } satisfies Record<string, Header>;
 export type ResponseHeader = keyof typeof responseHeaders;
 
-/** The parameters that operations share, by the names under which documents refer to them. */
+/** Parameters that operations share, by their component names. */
 export const sharedParameters = {
   TenantId: {
     name: "X-Tenant-Id",
@@ -54,7 +54,7 @@ export const sharedParameters = {
   RequestId: {
     name: "X-Request-ID",
     in: "header",
-    description: "Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write",
+    description: "Correlates the request. On a write it is also the idempotency key: send a new one for each new write",
     schema: text(requestIdPattern.source),
   },
   IdempotencyKey: {
@@ -67,20 +67,20 @@ export const sharedParameters = {
     name: "X-Idempotency-Mode",
     in: "header",
     description:
-      "What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting",
+      "The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting",
     schema: { type: "string", enum: ["replay", "reject"] },
     examples: { unsent: { value: "replay", "x-disabled": true } },
   },
   IfMatch: {
     name: "If-Match",
     in: "header",
-    description: "The version that the write is meant for, as its ETag: a record at another version is not changed (412)",
+    description: "The ETag of the version to change: a record at another version is not changed (412)",
     schema: text('^(?:\\*|"\\d{1,9}")$'),
   },
   IfNoneMatch: {
     name: "If-None-Match",
     in: "header",
-    description: "A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body",
+    description: "The ETag of the version that the caller has: while it is current, the response is 304 without a body",
     schema: text(),
   },
 } satisfies Record<string, Parameter>;
@@ -96,7 +96,7 @@ interface ErrorResponse {
 const errorResponses: Readonly<Record<number, ErrorResponse>> = {
   400: {
     name: "BadRequest",
-    description: "The request is not valid; `details.fields` names every bad field",
+    description: "The request is not valid; `details.fields` lists every invalid field",
     example: {
       code: "BAD_REQUEST",
       message: "name: is required",
@@ -133,7 +133,7 @@ const errorResponses: Readonly<Record<number, ErrorResponse>> = {
   },
   409: {
     name: "Conflict",
-    description: "The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT",
+    description: "The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT",
     example: {
       code: "IDEMPOTENT_CONFLICT",
       message: "This request id was used for another request",
@@ -143,16 +143,16 @@ const errorResponses: Readonly<Record<number, ErrorResponse>> = {
   },
   412: {
     name: "PreconditionFailed",
-    description: "Another write was first: VERSION_CONFLICT",
+    description: "Another write changed the record first: VERSION_CONFLICT",
     example: {
       code: "VERSION_CONFLICT",
-      message: "The record is at version 4 by now; read it again and repeat the change",
+      message: "The record is at version 4 now; read it again and repeat the change",
       details: { currentVersion: 4, conflictingFields: ["name"] },
     },
   },
   413: {
     name: "PayloadTooLarge",
-    description: "The body or the answer exceeds a limit",
+    description: "The body or the response exceeds a limit",
     example: { code: "PAYLOAD_TOO_LARGE", message: "The body exceeds 1048576 bytes" },
   },
   415: {
@@ -178,41 +178,41 @@ const errorResponses: Readonly<Record<number, ErrorResponse>> = {
   },
   503: {
     name: "ServiceUnavailable",
-    description: "A passing fault; Retry-After says when to try again",
+    description: "A transient fault; Retry-After says when to try again",
     example: { code: "UNAVAILABLE", message: "This tenant is being moved; try again" },
     headers: ["Retry-After"],
   },
   504: {
     name: "GatewayTimeout",
-    description: "The answer took too long",
-    example: { code: "TIMEOUT", message: "The answer took too long" },
+    description: "The response took too long",
+    example: { code: "TIMEOUT", message: "The response took too long" },
     headers: ["Retry-After"],
   },
 };
 
 const problemSchema: Schema = {
   type: "object",
-  description: "Why a request was refused",
+  description: "Why a request failed",
   properties: {
     code: { type: "string", enum: Object.keys(statusOf), description: "For programs" },
-    message: { type: "string", description: "For people: what was wrong, and what would be right" },
+    message: { type: "string", description: "For people: what was wrong and what would be right" },
     requestId: { type: "string", description: "The same as the header X-Request-ID" },
-    details: { type: "object", additionalProperties: true, description: "For programs: more on some codes" },
+    details: { type: "object", additionalProperties: true, description: "For programs: details of some codes" },
   },
   required: ["code", "message", "requestId"],
 };
 
-/** The reference to a parameter that operations share. */
+/** Reference to a shared parameter. */
 export function parameterRef(name: SharedParameter): Reference {
   return { $ref: `#/components/parameters/${name}` };
 }
 
-/** References to headers of a response. */
+/** References to response headers. */
 export function headerRefs(...names: readonly ResponseHeader[]): Record<string, Reference> {
   return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
 }
 
-/** References to the responses of refusals, by their statuses. Throws for a status that has none. */
+/** References to the error responses, by status. Throws for a status without one. */
 export function errorResponseRefs(statuses: Iterable<number>): Record<string, Reference> {
   const sorted = [...new Set(statuses)].sort((left, right) => left - right);
   return Object.fromEntries(sorted.map((status) => [status, { $ref: `#/components/responses/${errorResponseOf(status).name}` }]));
@@ -220,7 +220,7 @@ export function errorResponseRefs(statuses: Iterable<number>): Record<string, Re
 
 function errorResponseOf(status: number): ErrorResponse {
   const errorResponse = errorResponses[status];
-  if (!errorResponse) throw new Error(`No refusal is described for ${status}: add it to shared/http/src/openapi/components.ts`);
+  if (!errorResponse) throw new Error(`No error response is described for ${status}: add it to shared/http/src/openapi/components.ts`);
   return errorResponse;
 }
 
@@ -238,7 +238,7 @@ function responseOf({ description, example, headers = [] }: ErrorResponse): Resp
   };
 }
 
-/** The document with each shared component that it refers to, and no other. */
+/** The document with the shared components that it refers to, and no others. */
 export function withSharedComponents(document: Document): Document {
   const components = { ...document.components };
   const responses = Object.values(errorResponses).filter(({ name }) => isNamed(document, "responses", name));

@@ -1,4 +1,4 @@
-/** A JSON schema, as far as documents are built and checked here. */
+/** The part of JSON Schema that our documents use. */
 export interface Schema {
   $ref?: string;
   type?: string | string[];
@@ -25,10 +25,10 @@ export interface Schema {
   "x-sensitive"?: string;
 }
 
-/** The format of a field that takes a calendar date or a time: JSON Schema has none, so that a completed document says either. */
+/** Format of a field that takes a calendar date or a time. JSON Schema has none; completion replaces it by a choice of both. */
 export const dateOrTime = "date-or-date-time";
 
-/** A reference to a component, in place of what it names. */
+/** A reference to a component. */
 export interface Reference {
   $ref: string;
 }
@@ -41,7 +41,7 @@ export interface Parameter {
   description?: string;
   schema?: Schema;
   example?: unknown;
-  /** With `x-disabled`, the documents' page shows the value and does not send it. */
+  /** With `x-disabled`, the documentation page shows the value and does not send it. */
   examples?: Record<string, { value: unknown; "x-disabled"?: boolean }>;
 }
 
@@ -58,14 +58,14 @@ export interface MediaType {
   example?: unknown;
 }
 
-/** What an operation answers with one status. */
+/** The response with one status. */
 export interface Response {
   description: string;
   headers?: Record<string, Header | Reference>;
   content?: Record<string, MediaType>;
 }
 
-/** A tag with what it stands for. */
+/** A tag and its description. */
 export interface Tag {
   name: string;
   description: string;
@@ -84,7 +84,7 @@ export interface Operation {
   "x-permission"?: string;
 }
 
-/** The methods of a path, by their names in lower case. */
+/** The operations of a path, by method in lower case. */
 export type PathItem = Record<string, Operation>;
 
 /** An OpenAPI 3.1 document. */
@@ -106,7 +106,7 @@ export interface Document {
 
 type ComponentKind = keyof NonNullable<Document["components"]>;
 
-/** The object itself, or the component that a reference names. Throws for a component that the document does not have. */
+/** Resolves a reference; other objects are returned as they are. Throws if the document lacks the component. */
 export function resolved<T extends object>({ components }: Pick<Document, "components">, given: T | Reference): T {
   if (!("$ref" in given) || typeof given.$ref !== "string") return given as T;
   const [kind = "", name = ""] = given.$ref.replace("#/components/", "").split("/");
@@ -115,7 +115,7 @@ export function resolved<T extends object>({ components }: Pick<Document, "compo
   return found as T;
 }
 
-/** Every operation of a document's paths. */
+/** Every operation of a document. */
 export function* operationsOf({ paths }: Pick<Document, "paths">): Generator<{ method: string; path: string; operation: Operation }> {
   for (const [path, methods] of Object.entries(paths)) {
     for (const [method, operation] of Object.entries(methods)) yield { method, path, operation };

@@ -1,15 +1,15 @@
 import { type Document, resolved, type Schema } from "./document.ts";
 
-/** Stands in an example where nothing tells a value: documents with it are faulty. */
+/** Placeholder for a missing example: the document check rejects it. */
 export const missingExample = "(no example)";
 
 /** How an example is composed. */
 export interface ExampleOptions {
-  /** Examples of fields by their names, where the fields' schemas have none. */
+  /** Examples of fields by name, for fields whose schemas have none. */
   values: Readonly<Record<string, unknown>>;
-  /** A request leaves out optional fields without an example of their own. */
+  /** A request leaves out optional fields that have no example. */
   isRequest: boolean;
-  /** Masks a sensitive value, where the response shows it masked. */
+  /** Masks a sensitive value; set where the response is masked. */
   mask?: ((kind: string, value: unknown) => unknown) | undefined;
 }
 
@@ -20,7 +20,7 @@ const formats: Readonly<Record<string, unknown>> = {
   uri: "https://example.com/",
 };
 
-/** Composes examples of a document's schemas out of the examples of their fields, so that they remain true when a schema changes. */
+/** Composes the examples of whole schemas from the examples of their fields, so that they follow each change of a schema. */
 export class ExampleComposer {
   readonly #document: Pick<Document, "components">;
   readonly #options: ExampleOptions;
@@ -30,7 +30,7 @@ export class ExampleComposer {
     this.#options = options;
   }
 
-  /** The example of a schema; `overrides` takes the place of what they name. */
+  /** The example of a schema; `overrides` replaces single fields or the whole. */
   of(given: Schema, overrides?: unknown, name = ""): unknown {
     const schema = resolved<Schema>(this.#document, given);
     if (overrides !== undefined && !isObject(overrides)) return overrides;

@@ -22,7 +22,7 @@ test.each([
   expect(operationIdFault(id, new Set())).toBeUndefined();
 });
 
-test("an id that is missing, malformed or taken is a fault that says where one is set", () => {
+test("a missing, malformed or taken operation id is a fault that says where to set one", () => {
   for (const id of [undefined, "customers", "customers.360", "Customers.list", "customers.list.all", "customers.list"]) {
     expect(operationIdFault(id, new Set(["customers.list"]))).toMatch(/set `operationId` in the definition of its route/);
   }

@@ -21,7 +21,7 @@ export function operationIdOf(method: string, path: string): string {
   return `${camelCase(resource)}.${isPlain ? what : `${verb}${what.charAt(0).toUpperCase()}${what.slice(1)}`}`;
 }
 
-/** The fault of an operation's id, as a sentence; undefined where it has none. `taken` holds the ids before it. */
+/** What is wrong with an operation's id, as a sentence, or undefined. `taken` holds the ids of earlier operations. */
 export function operationIdFault(id: string | undefined, taken: ReadonlySet<string>): string | undefined {
   const remedy = "set `operationId` in the definition of its route";
   if (id === undefined) return `has no operationId: ${remedy}`;

@@ -6,16 +6,16 @@ interface OpenPath {
   operationId: string;
   summary: string;
   description?: string;
-  /** What is answered with 200. */
+  /** The content of the 200 response. */
   content: Record<string, { schema: Schema; example?: unknown }>;
   responses?: Operation["responses"];
   parameters?: Operation["parameters"];
 }
 
-/** The tag of paths without a token. */
+/** Tag of the paths that need no token. */
 export const operationsTag = { name: "Operations", description: "For load balancers, monitoring and tools: without a token." };
 
-/** The tag of events. */
+/** Tag of the webhook events. */
 export const eventsTag = { name: "Events", description: "What webhook endpoints receive: one POST for each event, signed." };
 
 const text: Schema = { type: "string" };
@@ -39,7 +39,7 @@ export function openPath({ content, responses = {}, ...more }: OpenPath): PathIt
 export const healthPath = openPath({
   operationId: "health.get",
   summary: "Liveness",
-  description: "The process answers. It asks nobody else.",
+  description: "The process responds. It checks nothing else.",
   content: {
     "application/json": {
       schema: { type: "object", properties: { status: { type: "string", enum: ["ok"] } }, required: ["status"] },
@@ -47,7 +47,7 @@ export const healthPath = openPath({
   },
 });
 
-/** `/ready`. `checks`: what is looked at, by name. `responses`: those besides 200, such as the refusal while it is not ready. */
+/** `/ready`. `checks`: the schemas of the checks, by name. `responses`: those besides 200, such as the error while it is not ready. */
 export function readyPath(checks: Record<string, Schema>, more: Record<string, Schema>, responses: Operation["responses"]): PathItem {
   return openPath({
     operationId: "ready.get",
@@ -75,7 +75,7 @@ export const docsPath = openPath({
   content: { "text/html": { schema: text } },
 });
 
-/** A document. */
+/** The OpenAPI document as content. */
 export const documentContent = {
   "application/json": {
     schema: { type: "object", properties: { openapi: text, info: { type: "object" } }, required: ["openapi", "info"] },
@@ -87,6 +87,6 @@ export const documentContent = {
 export const documentPath = openPath({
   operationId: "openapi.get",
   summary: "This document",
-  description: "OpenAPI 3.1, with the address under which it was asked for as its server.",
+  description: "OpenAPI 3.1; its server is the address of this request.",
   content: documentContent,
 });

@@ -1,11 +1,11 @@
 export interface FuzzSettings {
   /** Requests per operation. */
   runs: number;
-  /** Where the random values begin; the same one makes the same requests. */
+  /** Seed of the random values; the same seed makes the same requests. */
   seed: number;
 }
 
-/** How hard the fuzz tests try: `FUZZ_RUNS` (15 by default) and `FUZZ_SEED` (another one each time by default). Throws an Error that names the variable. */
+/** Effort of the fuzz tests: `FUZZ_RUNS` (default: 15) and `FUZZ_SEED` (default: random). Throws an Error that names the variable. */
 export function readFuzzSettings(env: NodeJS.ProcessEnv = process.env): FuzzSettings {
   const integer = (name: string, fallback: number): number => {
     const text = env[name] || String(fallback);

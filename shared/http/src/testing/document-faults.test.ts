@@ -36,7 +36,7 @@ function raw() {
   };
 }
 
-test("a completed document has no faults: its examples are composed of those of its fields", () => {
+test("a completed document has no faults, and its examples are composed of those of its fields", () => {
   const document = completeDocument(raw(), { tags });
   expect(documentFaults(document)).toEqual([]);
   const { operationId, responses, parameters } = document.paths["/things"]?.post ?? {};
@@ -55,7 +55,7 @@ test("a completed document has no faults: its examples are composed of those of 
   });
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: the changes reach deep into a document of any shape.
+// biome-ignore lint/suspicious/noExplicitAny: the changes reach deep into documents of any shape.
 type Loose = any;
 
 test.each<[string, (operation: Loose, document: Document) => void, RegExp]>([
@@ -89,18 +89,18 @@ test.each<[string, (operation: Loose, document: Document) => void, RegExp]>([
     /has an example for the optional query parameter dryRun/,
   ],
   [
-    "the request id of an answer",
+    "the request id of a response",
     (operation) => delete operation.responses["201"].headers,
     /does not declare the header X-Request-ID of 201/,
   ],
-  ["the common refusals", (operation) => (operation.responses["400"] = { description: "Refused" }), /describes 400 by itself/],
+  ["the common error responses", (operation) => (operation.responses["400"] = { description: "Refused" }), /describes 400 by itself/],
 ])("a document without %s is faulty, and the fault says what to do", (_, change, fault) => {
   const document = JSON.parse(JSON.stringify(completeDocument(raw(), { tags }))) as Document;
   change(document.paths["/things"]?.post, document);
   expect(documentFaults(document)).toEqual([expect.stringMatching(fault)]);
 });
 
-test("a route with a tag that nobody describes makes no document", () => {
+test("a route with an undescribed tag fails the document", () => {
   const document = raw();
   document.paths["/things"].post.tags = ["Others"];
   expect(() => completeDocument(document, { tags })).toThrow('POST /things has the tag "Others", which the document does not describe');

@@ -13,8 +13,8 @@ import { operationIdFault } from "../openapi/operation-ids.ts";
 import { schemaValidator } from "./response-checker.ts";
 
 /**
- * What a published document lacks, a sentence each with its remedy: ids, described tags and parameters, valid examples of whole requests and
- * responses, limits and formats of what callers send.
+ * What a published document lacks, one sentence each with its remedy: ids, described tags and parameters, valid examples of whole requests
+ * and responses, limits and formats of request values.
  */
 export function documentFaults(document: Document): string[] {
   const faults = new Faults(document);
@@ -23,7 +23,7 @@ export function documentFaults(document: Document): string[] {
     const where = `${method.toUpperCase()} ${path}`;
     const fault = operationIdFault(operation.operationId, taken);
     if (fault) faults.add(where, fault);
-    // Clients name the types of an operation by its id: those of a schema of the same name would be defined twice.
+    // Generated clients name the types of an operation by its id: a schema of the same name would define them twice.
     const typeName = (operation.operationId ?? "").replace(/(?:^|\.)([a-z])/g, (_, letter: string) => letter.toUpperCase());
     if (document.components?.schemas?.[typeName])
       faults.add(where, `has the operationId "${operation.operationId}", whose types would clash with the schema ${typeName}: rename one`);
@@ -61,14 +61,14 @@ class Faults {
     for (const [type, body] of Object.entries(operation.requestBody?.content ?? {})) {
       if (type === "application/json") this.#ofExample(`${where}: the request`, [...pointer, "requestBody", "content", type], body);
       if (type === "text/csv") this.#ofExample(`${where}: the request as ${type}`, [...pointer, "requestBody", "content", type], body);
-      // What we send to others takes nothing in.
+      // Webhook bodies are only sent: they need no limits.
       if (type === "application/json" && pointer[0] === "paths") this.#ofTexts(where, body.schema ?? {}, "body");
     }
     for (const [status, given] of Object.entries(operation.responses)) {
       const response = resolved<Response>(this.#document, given);
       const isSuccess = status.startsWith("2");
       if (!isSuccess && status !== "304" && response === given && (operation.security?.length ?? 0) > 0)
-        this.add(where, `describes ${status} by itself: take refusalRefs of @cell/http/openapi/components`);
+        this.add(where, `describes ${status} by itself: take errorResponseRefs of @cell/http/openapi/components`);
       if (!isSuccess) continue;
       if (pointer[0] === "paths" && !response.headers?.["X-Request-ID"])
         this.add(where, `does not declare the header X-Request-ID of ${status}: take headerRefs of @cell/http/openapi/components`);
@@ -85,7 +85,7 @@ class Faults {
     const isPreset = schema.default !== undefined || schema.enum !== undefined;
     const isUnsent = examples !== undefined && Object.values(examples).every((one) => one["x-disabled"]);
     if (!required && isPreset && !isUnsent)
-      this.add(where, `would have the documents' page send the optional ${what}: give it an example with x-disabled`);
+      this.add(where, `would make the documentation page send the optional ${what}: give it an example with x-disabled`);
     if (place === "query" && isUnbounded(schema))
       this.add(where, `has a ${what} without a limit: give it a maximum length, a pattern or values`);
   }
@@ -100,7 +100,7 @@ class Faults {
     }
   }
 
-  /** Texts that callers send have a limit, and times a format. */
+  /** Requires a length limit for request texts and a format for times. */
   #ofTexts(where: string, given: Schema, path: string): void {
     const schema = resolved<Schema>(this.#document, given);
     if (isUnbounded(schema)) this.add(where, `takes a text without a limit at ${path}: give it a maximum length, a pattern or values`);
@@ -117,7 +117,7 @@ function isUnbounded({ type, maxLength, pattern, format, enum: values, const: on
   return isText && [maxLength, pattern, format, values, only].every((limit) => limit === undefined);
 }
 
-/** Where a value stands within another; undefined where it does not. */
+/** The path of a value within another; undefined if it is not there. */
 function pathOf(whole: unknown, keyword: unknown): string | undefined {
   if (whole === keyword) return "";
   if (typeof whole !== "object" || whole === null) return undefined;

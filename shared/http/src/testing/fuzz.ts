@@ -13,20 +13,20 @@ import { hostileBodies, hostileHeaders, hostileTexts, hostileValues } from "./ho
 
 type Content = Record<string, MediaType>;
 
-/** A request as it is to be sent. */
+/** A request to send. */
 export interface FuzzRequest {
   method: string;
-  /** With its query. */
+  /** Includes the query. */
   path: string;
   headers: Record<string, string>;
   body?: string | Uint8Array;
 }
 
-/** What answers have told: ids and cursors by the names under which they came. Requests take their values from here. */
+/** Ids and cursors of earlier responses, by field name. Requests take their values from here. */
 export class Known {
   readonly #values = new Map<string, string[]>();
 
-  /** Takes up every id and cursor of an answer's body. */
+  /** Collects every id and cursor of a response body. */
   learn(value: unknown): void {
     if (Array.isArray(value)) for (const inner of value) this.learn(inner);
     else if (typeof value === "object" && value !== null) {
@@ -44,14 +44,16 @@ export class Known {
     this.#values.set(key, [...values, value].slice(-30));
   }
 
-  /** A value that came under this name, chosen by a number. */
+  /** A value seen under one of these names, chosen by a number. */
   pick(names: readonly string[], choice: number): string | undefined {
     const values = names.flatMap((name) => this.#values.get(name.toLowerCase()) ?? []);
     return values[choice % Math.max(1, values.length)];
   }
 }
 
-/** The operations of an OpenAPI document, each with a way to make requests to it: valid, at the boundary and hostile ones. What deletes comes last. */
+/**
+ * The operations of an OpenAPI document, each with a generator of requests: valid, at the boundary and hostile ones. Deletions come last.
+ */
 export function fuzzOperations(document: Document, known: Known): { name: string; requests: fc.Arbitrary<() => FuzzRequest> }[] {
   const schemas = document.components?.schemas ?? {};
   const operations = [...operationsOf(document)].map(({ method, path, operation }) => {
@@ -67,14 +69,14 @@ export function fuzzOperations(document: Document, known: Known): { name: string
   return operations.sort((left, right) => isLast(left) - isLast(right));
 }
 
-/** The fields of the records that a list answers: what its filter and its order can name. */
+/** The fields of the records in a list response: its filter and its sort order can name them. */
 function listedFields(success: Response | undefined, schemas: Record<string, Schema>): string[] {
   const items = success?.content?.["application/json"]?.schema?.properties?.data?.items;
   const properties = (items?.$ref ? schemas[items.$ref.split("/").at(-1) ?? ""] : items)?.properties ?? {};
   return ["name", "createdAt", "customFields", "constructor", ...Object.keys(properties)];
 }
 
-/** A value, or a number that chooses one of the known ones when the request is sent. */
+/** A value, or a choice among the known values that is made when the request is sent. */
 type Value = { value: unknown } | { known: readonly string[]; choice: number; otherwise: string };
 
 const anyText = fc.oneof(
@@ -91,7 +93,7 @@ const anyValue = fc.oneof(
 const choice = fc.nat(1_000);
 const operators = ["eq", "ne", "in", "gt", "gte", "lt", "lte", "contains", "isNull", "like", ""];
 
-/** Values for a document's schemas. */
+/** Generates values for a document's schemas. */
 class Values {
   readonly #schemas: Record<string, Schema>;
   readonly #names: readonly string[];
@@ -101,12 +103,12 @@ class Values {
     this.#names = names;
   }
 
-  /** Values of a parameter or a field: most of them fit, but not all. */
+  /** Values of a parameter or a field: most of them are valid. */
   of(schema: Schema, name: string): fc.Arbitrary<Value> {
     return fc.oneof({ weight: 9, arbitrary: this.fitting(schema, name) }, { weight: 1, arbitrary: anyValue.map((value) => ({ value })) });
   }
 
-  /** Values that fit the schema, as far as it tells; the boundaries among them. */
+  /** Values that are valid by the schema, boundaries included. */
   fitting(given: Schema, name: string): fc.Arbitrary<Value> {
     const schema = this.#resolve(given);
     const type = Array.isArray(schema.type) ? schema.type[0] : schema.type;
@@ -119,7 +121,7 @@ class Values {
     if (schema.properties) return this.#object(schema.properties, schema.required ?? []);
     if (type === "array") return this.#list(schema, name);
     if (schema.format === "uuid") return this.#reference(name);
-    // What a schema does not tell, such as which currencies there are, its examples know.
+    // Examples hold what a schema cannot express, such as the known currencies.
     const examples = schema.examples ? [{ weight: 30, arbitrary: plain(fc.constantFrom(...schema.examples)) }] : [];
     if (type === "boolean") return plain(fc.boolean());
     if (type === "integer" || type === "number") {
@@ -204,7 +206,7 @@ const someDay = fc
   .date({ min: new Date("2020-01-01"), max: new Date("2030-01-01"), noInvalidDate: true })
   .chain((date) => fc.constantFrom(date.toISOString(), date.toISOString().slice(0, 10)));
 
-/** Puts the known values where they were chosen. */
+/** Replaces the chosen placeholders by known values. */
 function settle(given: unknown, known: Known): unknown {
   if (Array.isArray(given)) return given.map((inner) => settle(inner, known));
   if (typeof given !== "object" || given === null) return given;
@@ -263,7 +265,7 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
 }
 
-/** Percent-encoded; half a character, which no URL can carry, as what stands for it. */
+/** Percent-encodes; a lone surrogate, which no URL can carry, becomes its replacement character. */
 function encode(text: string): string {
   return encodeURIComponent(text.toWellFormed()).replace(/^\.{1,2}$/, "%2e");
 }

@@ -115,7 +115,7 @@ export const hostileTexts: readonly string[] = [
   "!!!!",
 ];
 
-/** Values that are no text. */
+/** Values that are not texts. */
 export const hostileValues: readonly unknown[] = [
   null,
   true,
@@ -142,7 +142,7 @@ export const hostileValues: readonly unknown[] = [
   Array.from({ length: 300 }, (_, index) => `t${index}`),
 ];
 
-/** Bodies that are no JSON, or JSON that no two readers take alike. */
+/** Bodies that are not JSON, or JSON that parsers read differently. */
 export const hostileBodies: readonly (string | Uint8Array)[] = [
   "",
   " ",
@@ -179,7 +179,7 @@ export const hostileBodies: readonly (string | Uint8Array)[] = [
   new Uint8Array([0x22, 0xc0, 0xaf, 0x22]),
 ];
 
-/** Headers that say under which condition, or how, a request is to be carried out. */
+/** Headers with conditions or preferences of a request. */
 export const hostileHeaders: readonly Record<string, string>[] = [
   { "if-match": '"1"' },
   { "if-match": '"999999999"' },

@@ -5,14 +5,14 @@ import { describe, expect, test } from "vitest";
 import { headLimits } from "../head.ts";
 import { untilClosed } from "./raw.ts";
 
-/** A server under attack. */
+/** The server under test. */
 export interface Target {
   url: string;
-  /** A path that takes a POST of `{"name": …}`; with a slash at its end it is the hidden request's. */
+  /** A path that takes a POST of `{"name": …}`; the smuggled request goes to the same path with a trailing slash. */
   path: string;
-  /** Header lines of a caller who may do that, `Host` aside, each with its line end. New ones for each request. */
+  /** Header lines that authorize the request, without `Host`, each with its line end. New ones for each request. */
   identity(): string;
-  /** How many hidden requests were carried out. */
+  /** Number of smuggled requests that were carried out. */
   hiddenRuns(): Promise<number>;
 }
 
@@ -25,16 +25,16 @@ function post(target: Target, path: string, name: string, headers = ""): string 
   return `POST ${path} HTTP/1.1\r\nHost: a\r\n${target.identity()}Content-Type: application/json\r\n${headers}Content-Length: ${content.length}\r\n\r\n${content}`;
 }
 
-/** What an attacker wants to be carried out beside what everybody sees. */
+/** The smuggled request, which an attacker hides behind a visible one. */
 const hidden = (target: Target) => post(target, `${target.path}/`, "hidden");
 
-/** A POST whose framing is the attack, with the hidden request behind it. */
+/** A POST with hostile framing, followed by the smuggled request. */
 const framed =
   (headers: string, content: string): Write =>
   (target) =>
     `POST ${target.path} HTTP/1.1\r\nHost: a\r\n${target.identity()}Content-Type: application/json\r\n${headers}\r\n\r\n${content}${hidden(target)}`;
 
-/** A GET with other lines in its head, and the hidden request behind it. */
+/** A GET with hostile lines in its head, followed by the smuggled request. */
 const headed =
   (lines: string): Write =>
   (target) =>
@@ -90,7 +90,7 @@ const attacks: Record<string, [write: Write, status: number]> = {
   "more header lines than there may be": [headed(lines(headLimits.lines + 1)), 431],
   "a second tenant behind more header lines than are read": [headed(`${lines(headLimits.lines + 1)}\r\nX-Tenant-Id: other`), 431],
   "headers of more bytes than there may be": [headed(`X-Long: ${"a".repeat(headLimits.bytes)}`), 431],
-  "an expectation that nobody meets": [headed("Expect: 200-ok"), 400],
+  "an unknown expectation": [headed("Expect: 200-ok"), 400],
   "no host": [line("GET @ HTTP/1.1", ""), 400],
   "another server's URL": [line("GET http://other@ HTTP/1.1"), 400],
   "a target that is an authority": [line("GET other:80 HTTP/1.1"), 400],
@@ -118,15 +118,15 @@ const attacks: Record<string, [write: Write, status: number]> = {
     400,
   ],
   "a TLS hello": [() => Buffer.from("1603010200010001fc0303aabbccdd", "hex"), 400],
-  "1 MB of nothing sensible": [() => Buffer.alloc(1024 * 1024, 0xa5), 400],
+  "1 MB of noise": [() => Buffer.alloc(1024 * 1024, 0xa5), 400],
 };
 
-/** Holds a server to what it promises for malformed HTTP. `start` is asked once. */
+/** Tests how a server handles malformed HTTP. `start` is called once. */
 export function describeMalformed(start: () => Promise<Target>): void {
   let target: Promise<Target> | undefined;
   const started = () => (target ??= start());
 
-  describe("malformed HTTP is refused in the error form, the connection ends, and nothing hidden behind it runs", () => {
+  describe("malformed HTTP gets an error in the error form, the connection ends, and no smuggled request runs", () => {
     test.each(Object.entries(attacks))("%s", async (_what, [write, status]) => {
       const server = await started();
       const response = await untilClosed(server.url, write(server));
@@ -142,13 +142,13 @@ export function describeMalformed(start: () => Promise<Target>): void {
     });
   });
 
-  test("HTTP/1.0 is answered and the connection ends", async () => {
+  test("a request by HTTP/1.0 gets its response, and the connection ends", async () => {
     const server = await started();
     const response = await untilClosed(server.url, `GET ${server.path} HTTP/1.0\r\nHost: a\r\n${server.identity()}\r\n`);
     expect(response).toMatch(/^HTTP\/1\.[01] 200 /);
   });
 
-  test("a request that comes byte by byte, in chunks with extensions and with a trailer, is the request that it is", async () => {
+  test("a request that arrives byte by byte, in chunks with extensions and a trailer, is read correctly", async () => {
     const server = await started();
     const content = body("in pieces");
     const head = `POST ${server.path} HTTP/1.1\r\nHost: a\r\n${server.identity()}Content-Type: application/json\r\nConnection: close\r\n${chunked}\r\n\r\n`;
@@ -168,7 +168,7 @@ export function describeMalformed(start: () => Promise<Target>): void {
     expect(received).toMatch(/^HTTP\/1\.1 20[01] /);
   });
 
-  test("who asks first whether to send is told so, and answered", async () => {
+  test("a client that sends Expect: 100-continue gets 100, and then its response", async () => {
     const server = await started();
     const content = body("expected");
     const { hostname, port } = new URL(server.url);
@@ -183,7 +183,7 @@ export function describeMalformed(start: () => Promise<Target>): void {
     socket.destroy();
   });
 
-  test("a caller who leaves in the middle of a head or a body leaves nothing behind, and the server lives", async () => {
+  test("a client that disconnects within a head or a body leaves nothing behind, and the server continues", async () => {
     const server = await started();
     const whole = hidden(server);
     const cuts = [1, 20, whole.indexOf("\r\n\r\n") + 2, whole.length - 8, whole.length - 1];

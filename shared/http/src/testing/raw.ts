@@ -1,13 +1,13 @@
 import { connect, type Socket } from "node:net";
 
-/** Opens a connection and sends text as it stands. */
+/** Opens a connection and sends a text unchanged. */
 export function open(url: string, text: string): Socket {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname, () => socket.write(text, "latin1"));
   return socket;
 }
 
-/** Sends text as it stands; resolves to what came back when the server ends the connection, or falls silent for 300 ms after answering. */
+/** Sends a text unchanged; resolves to the received text when the server ends the connection, or 300 ms after the last byte. */
 export function sendRaw(url: string, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = open(url, text);
@@ -24,8 +24,8 @@ export function sendRaw(url: string, text: string): Promise<string> {
 }
 
 /**
- * Sends bytes as they stand, and with `leave` that no more will come; resolves to all that came back when the server has ended the
- * connection. Rejects when it does not within 5 s.
+ * Sends bytes unchanged, and with `leave` ends the sending side; resolves to all received bytes when the server has ended the connection.
+ * Rejects if that takes longer than 5 s.
  */
 export function untilClosed(url: string, bytes: string | Buffer, { leave = false } = {}): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -49,7 +49,7 @@ export function untilClosed(url: string, bytes: string | Buffer, { leave = false
       received += data;
     });
     socket.on("end", ended);
-    // Closed while bytes were still on their way: what had come before counts.
+    // An error after bytes had arrived: they count.
     socket.on("error", ended);
   });
 }

@@ -2,7 +2,7 @@ import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
 import { type Document, type Operation, type Response, resolved } from "../openapi/document.ts";
 
-/** What an answer's receiver sees of it. */
+/** A response as its client sees it. */
 export interface SeenResponse {
   status: number;
   headers: Headers;
@@ -10,7 +10,7 @@ export interface SeenResponse {
   body: unknown;
 }
 
-/** Headers of HTTP and of browsers, not of an operation: documents need not declare them. */
+/** Headers of HTTP and of browsers rather than of an operation: documents need not declare them. */
 const undeclaredHeaders = new Set([
   "access-control-allow-origin",
   "access-control-expose-headers",
@@ -27,8 +27,8 @@ const undeclaredHeaders = new Set([
 ]);
 
 /**
- * Holds answers to an OpenAPI document: throws an Error for a status, a header, a media type or a body that it does not declare.
- * Paths that the document does not know have to answer the problem form.
+ * Compares responses with an OpenAPI document: throws an Error for an undeclared status, header, media type or body.
+ * Paths that the document lacks must respond in the error form.
  */
 export function responseChecker(document: Document): (method: string, path: string, response: SeenResponse) => void {
   const { paths } = document;
@@ -42,7 +42,7 @@ export function responseChecker(document: Document): (method: string, path: stri
     if (!route || !operation) return;
     const where = `${method} ${route.path} ${status}`;
     const reference = operation.responses[String(status)];
-    if (!reference) throw new Error(`${where}: the document does not declare this status; the answer was ${JSON.stringify(body)}`);
+    if (!reference) throw new Error(`${where}: the document does not declare this status; the response was ${JSON.stringify(body)}`);
     const declared = resolved<Response>(document, reference);
     const names = new Set(Object.keys(declared.headers ?? {}).map((name) => name.toLowerCase()));
     const undeclared = [...headers.keys()].filter((name) => !names.has(name) && !undeclaredHeaders.has(name));
@@ -58,11 +58,11 @@ export function responseChecker(document: Document): (method: string, path: stri
       ? ["components", "responses", name, "content", type, "schema"]
       : ["paths", route.path, method.toLowerCase(), "responses", String(status), "content", type, "schema"];
     const fault = validate(pointer, body);
-    if (fault) throw new Error(`${where}: the answer does not fit the document: ${fault}\n${JSON.stringify(body)}`);
+    if (fault) throw new Error(`${where}: the response does not fit the document: ${fault}\n${JSON.stringify(body)}`);
   };
 }
 
-/** Compares values with the schemas of a document, each named by its place in it; says what does not fit. */
+/** Validates values against the schemas of a document, each given by its path in the document; returns what does not fit. */
 export function schemaValidator(document: Document): (pointer: readonly string[], value: unknown) => string | undefined {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   (formats as unknown as (ajv: Ajv2020) => void)(ajv);
