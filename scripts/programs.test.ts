@@ -135,7 +135,7 @@ describe("PostgreSQL 15", () => {
   }, 60_000);
   afterAll(() => stop());
 
-  const sentence = "PostgreSQL 15.18 is not served: Cell CRM needs PostgreSQL 16, 17 or 18.";
+  const sentence = "PostgreSQL 15.18 is not supported: Cell CRM needs PostgreSQL 16, 17 or 18.";
 
   test.each(everyProgram)("is refused by %s in a sentence that names what is served", async (program) => {
     const { code, lines } = await run(program, { ...settings, DATABASE_URL: url });

@@ -9,7 +9,7 @@
 
 do $$ begin
   if current_setting('server_version_num')::int / 10000 not between 16 and 18 then
-    raise exception 'PostgreSQL % is not served: Cell CRM needs PostgreSQL 16, 17 or 18.', current_setting('server_version');
+    raise exception 'PostgreSQL % is not supported: Cell CRM needs PostgreSQL 16, 17 or 18.', current_setting('server_version');
   end if;
   if not (select rolsuper from pg_roles where rolname = current_user) then
     raise exception 'bootstrap.sql must be run by a superuser, and % is none.', current_user;

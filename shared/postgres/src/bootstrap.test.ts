@@ -30,7 +30,7 @@ const notes: TenantMigration = {
 };
 const titles: TenantMigration = { name: "2", sql: ['alter table "$tenant".notes add column title text'] };
 const cellSteps = (cell: string) => [...registryMigrations(cell), placementMigration(cell), hardeningMigration()];
-/** Of this file's own on the server of the run: the shared login is the server's. */
+/** Unique to this file on the run's server: the shared login belongs to the server. */
 const ownCell = `cell_${randomBytes(4).toString("hex")}`;
 
 interface Tables {
@@ -79,7 +79,7 @@ async function use(registry: Registry, tenantId: string): Promise<unknown> {
   return tenant.reader().query(all, {});
 }
 
-/** What is not the cell's role's although the cell made it. */
+/** What the cell created but its role does not own. */
 const foreign = `
   select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where (n.nspname = 'crm' or n.nspname ~ '^tenant_') and c.relowner <> 'crm'::regrole
@@ -93,7 +93,7 @@ test.skipIf(!process.env.TEST_POSTGRES)("the tests run on the PostgreSQL of TEST
 });
 
 describe("bootstrap.sql", () => {
-  test("makes roles of which none is a superuser, closes every door, and may run again", async () => {
+  test("bootstrap.sql creates roles that are not superusers, revokes every dangerous function, and can run again", async () => {
     const { crm } = await database();
     expect(await query(crm, "select 1")).toEqual([{ "?column?": 1 }]);
     const client = new pg.Client({ connectionString: crm });
@@ -119,7 +119,7 @@ describe("bootstrap.sql", () => {
 });
 
 describe.each(["own", "shared"] as const)("the cell's role, with logins %s", (logins) => {
-  test("makes a tenant, serves it, and drops it with its sessions and all that was its own", async () => {
+  test("the cell's role creates a tenant, serves it, and drops it with its sessions and everything it owned", async () => {
     const { crm } = await database();
     await migrateSchema({ url: crm, schema: ownCell, migrations: cellSteps(ownCell) });
     const registry = open(crm, logins);
@@ -147,8 +147,8 @@ describe.each(["own", "shared"] as const)("the cell's role, with logins %s", (lo
   });
 });
 
-describe("a database that no superuser has prepared", () => {
-  test("serves tenants on logins of their own, drops them, and says what is open", async () => {
+describe("an unprepared database", () => {
+  test("an unprepared database serves tenants on their own logins, drops them, and lists unrevoked functions", async () => {
     const url = await createManagedDatabase(inject("superuserUrl"));
     await migrateSchema({ url, schema: ownCell, migrations: cellSteps(ownCell) });
     const registry = open(url, "own");
@@ -160,7 +160,7 @@ describe("a database that no superuser has prepared", () => {
     expect(await registry.unrevokedFunctions()).toEqual(expect.arrayContaining(["pg_sleep(double precision)", "pg_locks"]));
   });
 
-  test("is refused to a login that all tenants share", async () => {
+  test("an unprepared database is rejected for a login that all tenants share", async () => {
     const registry = open(await createManagedDatabase(inject("superuserUrl")), "shared");
     await expect(registry.requireHardening()).rejects.toThrow(/^TENANT_LOGINS=shared needs .*bootstrap\.sql.*TENANT_LOGINS=own/);
   });
@@ -179,7 +179,7 @@ describe("a database that no superuser has prepared", () => {
 
 const hasPsql = spawnSync("psql", ["--version"]).status === 0;
 
-/** As compose does. */
+/** As docker compose does. */
 async function runScript(url: string): Promise<void> {
   const { hostname, port, pathname, username, password } = new URL(url);
   const env = {
@@ -194,7 +194,7 @@ async function runScript(url: string): Promise<void> {
   await promisify(execFile)("sh", [script], { env: { ...env, CRM_PASSWORD: passwords.crm, GATEWAY_PASSWORD: passwords.gateway } });
 }
 
-test.skipIf(!hasPsql)("bootstrap.sh prepares a database by psql, and may run again", async () => {
+test.skipIf(!hasPsql)("bootstrap.sh prepares a database by psql, and can run again", async () => {
   const name = `script_${randomBytes(4).toString("hex")}`;
   await query(inject("superuserUrl"), `create database ${name} template template0`);
   const url = Object.assign(new URL(inject("superuserUrl")), { pathname: name }).href;
@@ -204,7 +204,7 @@ test.skipIf(!hasPsql)("bootstrap.sh prepares a database by psql, and may run aga
   expect(await query(withLogin(url, { user: "gateway", password: passwords.gateway }), "create table gateway.probe (a int)")).toEqual([]);
 });
 
-/** How the server of earlier times is brought over, which runs then. */
+/** How to upgrade a server of an earlier version; it runs then. */
 const upgrades: Record<string, (restart: () => Promise<string>, url: string) => Promise<void>> = {
   async "npm start"(restart) {
     await bootstrapDatabase({ url: await restart(), passwords });
@@ -212,8 +212,8 @@ const upgrades: Record<string, (restart: () => Promise<string>, url: string) => 
   "bootstrap.sh": (_restart, url) => runScript(url),
 };
 
-test.each(Object.keys(upgrades).filter((way) => hasPsql || way !== "bootstrap.sh"))(
-  "%s brings over a server on which the cell's role crm was the superuser, with its tenants",
+test.each(Object.keys(upgrades).filter((upgrade) => hasPsql || upgrade !== "bootstrap.sh"))(
+  "%s upgrades a server on which the cell's role crm was the superuser, with its tenants",
   {
     timeout: 120_000,
   },

@@ -6,19 +6,19 @@ import { withLogin } from "./pool/connection.ts";
 const script = new URL("../../../deploy/postgres/bootstrap.sql", import.meta.url);
 
 export interface BootstrapOptions {
-  /** A superuser's, leading to the product's database. */
+  /** Of a superuser, to the product's database. */
   url: string;
-  /** Of the roles that the programs connect as. */
+  /** Passwords of the programs' roles. */
   passwords: { crm: string; gateway: string };
 }
 
-/** How each program connects to the database. */
+/** The database URL of each program. */
 export interface ProgramUrls {
   crm: string;
   gateway: string;
 }
 
-/** Runs `deploy/postgres/bootstrap.sql` where it has not run yet, and gives the programs' roles their passwords. */
+/** Runs `deploy/postgres/bootstrap.sql` unless it has run, and sets the passwords of the programs' roles. */
 export async function bootstrapDatabase({ url, passwords }: BootstrapOptions): Promise<ProgramUrls> {
   const text = readFileSync(script, "utf8");
   const mark = `bootstrap.sql ${createHash("sha256").update(text).digest("hex").slice(0, 16)}`;
@@ -38,7 +38,7 @@ export async function bootstrapDatabase({ url, passwords }: BootstrapOptions): P
   return { crm: urlOf("crm"), gateway: urlOf("gateway") };
 }
 
-/** Whether this very script has run in this database; the roles are the server's, and may have gone or changed since. */
+/** Whether this version of the script has run in this database; the roles belong to the server and may have changed since. */
 async function isBootstrapped(client: pg.Client, mark: string): Promise<boolean> {
   const { rowCount } = await client.query(
     `select from pg_roles crm, pg_roles gateway, pg_database d

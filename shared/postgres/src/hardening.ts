@@ -2,14 +2,14 @@ import type pg from "pg";
 import type { SchemaMigration } from "./control.ts";
 
 /**
- * The functions that a tenant's statements never need and that lead out of a statement's bounds, by pattern:
- * - `set_config` would change the role on a login that tenants share, and settings for whoever gets the connection next;
- * - those which run a query given as text would escape what the statement was parsed for;
- * - large objects belong to no schema; notifications and advisory locks of sessions reach over tenants, and `pg_sleep` holds a connection;
- * - sizes and statistics tell how much others have.
- *
- * On a login of its own a tenant is held by its rights: there this list is a second belt. On a shared login it is the belt, a list of closed
- * doors and not a wall: whoever could send a statement of its own, not only bend one, would take another tenant's role by SET ROLE.
+ * Functions that tenants' statements never need and that reach beyond a statement's bounds, by pattern:
+ * - `set_config` would change the role on a login that tenants share, and settings for the next user of the connection;
+ * - functions that run a query given as text would bypass what the statement was parsed for;
+ * - large objects belong to no schema; notifications and session advisory locks reach across tenants, and `pg_sleep` holds a connection;
+ * - sizes and statistics reveal how much data others have.
+ * With a login per tenant, the tenant's rights are the barrier, and this list is a second one. With a shared login this list is the only
+ * one, and a deny list is weaker: an attacker able to send whole statements, and not only to alter one, could take another tenant's role by
+ * SET ROLE.
  */
 const closedFunctions = [
   "set_config",
@@ -37,9 +37,9 @@ const publicViews = `
     and exists (select from aclexplode(c.relacl) acl where acl.grantee = 0)`;
 
 /**
- * Closes those doors for everyone but superusers and members of `pg_monitor`. A step of the cell's own history, from when the owner was a
- * superuser: `deploy/postgres/bootstrap.sql`, which a superuser runs before, closes the same ones. Without either they stay open: PostgreSQL
- * then says so in a warning, and `openDoors` names them.
+ * Revokes these functions from everyone except superusers and members of `pg_monitor`. The migration is from when the owner was a
+ * superuser; now `deploy/postgres/bootstrap.sql`, which a superuser runs first, revokes the same ones. Without either they stay executable:
+ * PostgreSQL then logs a warning, and `unrevokedFunctions` lists them.
  */
 export function hardeningMigration(): SchemaMigration {
   return {
@@ -67,7 +67,7 @@ export function hardeningMigration(): SchemaMigration {
   };
 }
 
-/** The functions and views of those lists that everyone may use: all of them where no superuser has closed them. */
+/** The listed functions and views that everyone may use: all of them if no superuser has revoked them. */
 export async function unrevokedFunctions(client: pg.ClientBase | pg.Pool): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(`${publicFunctions} union all ${publicViews}`);
   return rows.map(({ name }) => name);

@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from "kysely";
 
 const columns = new Map<string, string>();
 
-/** The column of a field; imports ask for the same ones a million times. */
+/** The column of a field; cached, since imports ask for the same ones a million times. */
 export function columnOf(name: string): string {
   let column = columns.get(name);
   if (column === undefined) {
@@ -12,7 +12,7 @@ export function columnOf(name: string): string {
   return column;
 }
 
-/** Rows that travel as one parameter of JSON, so that the text does not depend on their number; with the names of the columns. */
+/** Rows as one JSON parameter with column names, so that the statement's text does not depend on their number. */
 export function recordsOf(rows: readonly object[]): string {
   return JSON.stringify(
     rows.map((row) => {
@@ -23,7 +23,7 @@ export function recordsOf(rows: readonly object[]): string {
   );
 }
 
-/** A field of such a row, which goes by the name "row". */
+/** A field of such a row, which has the alias "row". */
 export function field(name: string): RawBuilder<string> {
   return sql<string>`"row".${sql.id(name)}`;
 }

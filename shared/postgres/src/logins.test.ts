@@ -74,22 +74,22 @@ const read = async (tenantId: string, from = registry) => (await from.tenant(ten
 const backends = async () =>
   (await registry.owner.query<{ pid: number }>("select pid from pg_stat_activity where usename = $1", [`${cell}_shared`])).rows;
 
-describe("tenants on one login", () => {
-  test("each read their own rows, however their statements meet on the connections", async () => {
+describe("tenants on a shared login", () => {
+  test("tenants on a shared login each read their own rows, however their statements interleave", async () => {
     const order = Array.from({ length: 300 }, (_, index) => index % tenants.length);
     const rows = await Promise.all(order.map((index) => read(tenants[index] ?? "")));
     expect(rows).toEqual(order.map((index) => [{ noteId: index, body: tenants[index] }]));
     expect((await backends()).length).toBeLessThanOrEqual(limits.total);
   });
 
-  test("find nothing with a statement that names another's schema", async () => {
+  test("a tenant on a shared login gets nothing by a statement that names another's schema", async () => {
     const [one, two] = [await registry.tenant(tenants[0] ?? ""), await registry.tenant(tenants[1] ?? "")];
     const bent = statement((_: Parameters<object>) => tenantTables<Tables>().withSchema(two.schema).selectFrom("notes").select("body"));
     await expect(one.reader().query(bent, {})).rejects.toMatchObject({ code: "42501" });
     expect(await one.reader().query(all, {})).toHaveLength(1);
   });
 
-  test("take no more connections to write with than one tenant may, so that another finds one free", async () => {
+  test("a tenant on a shared login takes no more write connections than its limit, so that another finds one free", async () => {
     const [greedy = "", other = ""] = tenants;
     const held = [];
     for (let index = 0; index < limits.perTenant; index++) {
@@ -107,10 +107,10 @@ describe("tenants on one login", () => {
     await Promise.all(held.map((one) => one.end()));
   });
 
-  test("wait behind who holds fewer: a crowd of one tenant's does not keep another's out", async () => {
+  test("waiters of the tenant with fewer connections go first, so that one tenant's crowd does not starve another", async () => {
     const few = open({ total: 3, perTenant: 2, sharedReaders: 1, readersPerTenant: 1, waitMs: 5_000 });
     const [crowd = "", third = "", other = ""] = tenants;
-    // So that each below stands in the line at once.
+    // So that all of them are in the queue at once below.
     for (const tenantId of [crowd, third, other]) await few.tenant(tenantId);
     const order: string[] = [];
     const hold = async (tenantId: string) => {
@@ -130,7 +130,7 @@ describe("tenants on one login", () => {
     await few.close();
   });
 
-  test("whose one is dropped and made again under the same id goes on in the new role", async () => {
+  test("a tenant that is dropped and created again under the same id continues in the new role", async () => {
     const tenantId = fresh();
     await registry.provision(tenantId);
     expect(await read(tenantId)).toEqual([]);
@@ -141,7 +141,7 @@ describe("tenants on one login", () => {
 });
 
 describe("a connection", () => {
-  test("keeps so many statements and no more, and an evicted one runs again", async () => {
+  test("a connection keeps a limited number of prepared statements, and an evicted one still runs", async () => {
     const own = open({ sharedReaders: 1, readersPerTenant: 1, total: 1 });
     const reader = (await own.tenant(tenants[0] ?? "")).reader();
     const stored = statement((_: Parameters<object>) =>
@@ -158,13 +158,13 @@ describe("a connection", () => {
     for (const shape of shapes) for (let again = 0; again < 3; again++) await reader.query(shape, {});
     expect((await reader.query(stored, {})).length).toBeLessThanOrEqual(limits.preparedStatements);
     expect((await reader.query(stored, {})).length).toBeGreaterThan(0);
-    // A right in the system's catalogue would keep the role from being dropped.
+    // A right in the system catalogue would keep the role from being dropped.
     await superuser.query(`revoke select on pg_catalog.pg_prepared_statements from "${schema}"`);
     await superuser.end();
     await own.close();
   });
 
-  test("that has served as many tenants as it may gives way to another, and no query is lost by it", async () => {
+  test("a connection that has served its maximum of tenants is replaced, and no query is lost", async () => {
     const own = open({ tenantsPerConnection: 2, sharedReaders: 1, readersPerTenant: 1 });
     const pid = statement((_: Parameters<object>) =>
       tenantTables<Record<string, object>>().selectNoFrom(({ fn }) => [fn<number>("pg_backend_pid").as("pid")]),
@@ -179,7 +179,7 @@ describe("a connection", () => {
     await own.close();
   });
 
-  test("stands outside of every schema but the system's: no name is found by searching", async () => {
+  test("a connection's search path holds only the system's schema", async () => {
     const where = statement((_: Parameters<object>) =>
       tenantTables<Record<string, object>>().selectNoFrom(({ fn, val }) => [
         fn<string>("current_setting", [val("search_path")]).as("path"),
@@ -190,7 +190,7 @@ describe("a connection", () => {
 });
 
 describe.each(["own", "shared"] as const)("with logins %s", (logins) => {
-  test("tenants are made at once and at the same time without one failing", async () => {
+  test("tenants can be created concurrently without any failing", async () => {
     const own = open({ logins });
     const many = Array.from({ length: 12 }, fresh);
     const again = many.slice(0, 4);
@@ -200,7 +200,7 @@ describe.each(["own", "shared"] as const)("with logins %s", (logins) => {
     await own.close();
   });
 
-  test("all tenants are brought over by a migration, two of which may run at once", async () => {
+  test("a migration upgrades all tenants, and two of them may run at once", async () => {
     const [here, there] = [open({ logins }), open({ logins })];
     const reports = await Promise.all([here.migrate(), there.migrate()]);
     expect(reports.flatMap(({ failed }) => failed)).toEqual([]);

@@ -10,20 +10,22 @@ import { isConnectionLoss } from "./problems.ts";
 import { schemaOf, Tenant, type TenantState } from "./tenants.ts";
 import { requireServedVersion, UnusableDatabase } from "./versions.ts";
 
-/** Sends one statement of a migration; "$tenant" and "$login" (with the quotes) stand for the schema and its login. Resolves to its rows. */
+/**
+ * Sends one statement of a migration. "$tenant" and "$login" (with the quotes) stand for the schema and its login. Resolves to its rows.
+ */
 export type MigrationQuery = <Row extends object = object>(text: string, values?: unknown[]) => Promise<Row[]>;
 
-/** One step in the history of a tenant's schema, in which "$tenant" and "$login" stand in the statements too. Frozen once released. */
+/** One migration of a tenant's schema; "$tenant" and "$login" stand in its statements too. Frozen once released. */
 export interface TenantMigration extends SchemaMigration {
-  /** What the data need that SQL does not know, after the statements. */
+  /** Fills data that SQL alone cannot compute; runs after the statements. */
   fill?(query: MigrationQuery): Promise<void>;
 }
 
 export interface RegistryOptions extends Omit<ConnectionOptions, "applicationName"> {
-  /** The cell's name: also the schema of its registry. */
+  /** The cell's name, which is also the schema of its registry. */
   cell: string;
   migrations: readonly TenantMigration[];
-  /** Out of which the tenants' passwords come. */
+  /** The secret from which the tenants' passwords are derived. */
   loginSecret: string;
   logins: TenantLogins;
 }
@@ -35,7 +37,7 @@ export interface TenantRow {
   /** Why the last migration of this tenant failed, if it did. */
   failure: string | null;
   state: TenantState;
-  /** The number of the last move that changed the state here. */
+  /** Number of the last move that changed the state here. */
   epoch: number;
 }
 
@@ -44,7 +46,7 @@ export interface MigrationReport {
   failed: { tenantId: string; message: string }[];
 }
 
-/** The tables of the registry, in the cell's own schema. */
+/** The registry's tables, in the cell's own schema. */
 export function registryMigrations(cell: string): SchemaMigration[] {
   return [
     {
@@ -69,7 +71,9 @@ export function registryMigrations(cell: string): SchemaMigration[] {
   ];
 }
 
-/** What moving tenants between partitions needs of the registry; a step of the cell's own history, behind those of `registryMigrations`. */
+/**
+ * What moving tenants between partitions needs in the registry; a migration of the cell's own schema, after those of `registryMigrations`.
+ */
 export function placementMigration(cell: string): SchemaMigration {
   return {
     name: "placement",
@@ -84,18 +88,18 @@ export function placementMigration(cell: string): SchemaMigration {
 }
 
 const rowColumns = `tenant_id as "tenantId", schema, version, failure, state, epoch`;
-/** Handles of tenants that are kept, each of about a kilobyte. */
+/** Limit of cached tenant handles, about a kilobyte each. */
 const mostHandles = 10_000;
-/** How long a state other than active is believed: it is about to change. */
+/** Cache time of a state other than active, which is about to change. */
 const passingStateMs = 100;
 
-/** The tenants of one cell: where each lives, and how one comes, is brought up to date, and goes. */
+/** The tenants of one cell: looks up, provisions, migrates and drops them. */
 export class Registry {
   readonly #options: RegistryOptions;
   readonly #logins: Logins;
   readonly #tenants = new LRUCache<string, Tenant>({ max: mostHandles });
   readonly connections: TenantPool;
-  /** The owner's connections: the registry, migrations, seals; never a request's data. */
+  /** The owner's connections, for the registry, migrations and seals; never for a request's data. */
   readonly owner: pg.Pool;
 
   constructor(options: RegistryOptions) {
@@ -109,12 +113,12 @@ export class Registry {
     return this.#options.cell;
   }
 
-  /** How many steps a tenant's schema must have seen for this program. */
+  /** The number of migrations that this program's tenant schemas need. */
   get version(): number {
     return this.#options.migrations.length;
   }
 
-  /** The handle of a tenant. Throws NOT_FOUND for one that this cell does not hold. */
+  /** A tenant's handle. Throws NOT_FOUND for a tenant that this cell does not hold. */
   async tenant(tenantId: string): Promise<Tenant> {
     const known = this.#tenants.get(tenantId);
     if (known && (known.state === "active" || performance.now() - known.stateReadAtMs < passingStateMs)) return known;
@@ -135,13 +139,13 @@ export class Registry {
     return tenant;
   }
 
-  /** Looks up anew what a tenant's state is, when the database or another process has changed it. */
+  /** Reads a tenant's state again, because the database or another process has changed it. */
   refresh(tenantId: string): Promise<Tenant> {
     this.#tenants.get(tenantId)?.doubtState();
     return this.tenant(tenantId);
   }
 
-  /** Takes the tenant's row for sharing, until the owner's transaction ends. False: the tenant is not to be written to now. */
+  /** Locks the tenant's row in share mode until the owner's transaction ends. False: the tenant must not be written to now. */
   async mayWrite(client: pg.ClientBase, tenantId: string): Promise<boolean> {
     const { rows } = await client.query<{ state: TenantState }>(
       `select state from ${this.#options.cell}.tenants where tenant_id = $1 for share`,
@@ -150,7 +154,7 @@ export class Registry {
     return rows[0]?.state === "active";
   }
 
-  /** A connection of the owner's for a long piece of work, outside of the pool and without its timeouts; `end` it. */
+  /** A connection of the owner for long work, outside the pool and without its timeouts; `end` it. */
   async openOwner(purpose: string): Promise<pg.Client> {
     const { cell, url } = this.#options;
     const client = new pg.Client({
@@ -161,13 +165,13 @@ export class Registry {
       options: "-c timezone=UTC",
       keepAlive: true,
     });
-    // Unheard, the loss of the connection between two queries would end the process.
+    // A connection lost between two queries emits an error, which would end the process without a listener.
     client.on("error", () => undefined);
     await client.connect();
     return client;
   }
 
-  /** Makes the schema of a tenant that arrives, as it is after so many steps, inside the owner's transaction. */
+  /** Creates the schema of an arriving tenant at the given version, inside the owner's transaction. */
   async makeArriving(client: pg.ClientBase, tenantId: string, epoch: number, version: number): Promise<void> {
     await client.query(
       `insert into ${this.#options.cell}.tenants (tenant_id, schema, version, login_key, state, epoch) values ($1, $2, 0, '', 'arriving', $3)`,
@@ -183,14 +187,14 @@ export class Registry {
   }
 
   /**
-   * The tenants for whom an SQL condition holds, `"$tenant"` in it standing for the schema: for the background, which would otherwise open a
-   * connection for each of them. Those whose tables do not let it be told are among them. `once`: who does not ask again leaves no
-   * connection that remembers all their tables.
+   * The tenants for which an SQL condition holds; `"$tenant"` in it stands for the schema. For background work, which would otherwise open
+   * a connection per tenant. Tenants whose tables the condition cannot read are included. `once`: closes the connection afterwards, which
+   * would otherwise keep the catalogue entries of all their tables.
    */
   async tenantsWhere(condition: string, { once = false } = {}): Promise<string[]> {
     const current = (await this.list()).filter(({ version, state }) => version === this.version && state === "active");
     const found: string[] = [];
-    // Only now: who holds a connection and waits for another one keeps those from it that do the same.
+    // Acquired late: a task that holds a connection and waits for another one could deadlock with its like.
     const client = await this.owner.connect();
     let failed = true;
     try {
@@ -202,7 +206,7 @@ export class Registry {
           return (await client.query<{ tenantId: string }>(selects.join(" union all "))).rows.map(({ tenantId }) => tenantId);
         } catch (error) {
           if (isConnectionLoss(error)) throw error;
-          // One tenant's broken tables must not keep the others from what is due.
+          // One tenant's broken tables must not keep the others from their work.
           if (tenants.length === 1) return tenants.map(({ tenantId }) => tenantId);
           const single: string[] = [];
           for (const tenant of tenants) single.push(...(await select([tenant])));
@@ -217,7 +221,7 @@ export class Registry {
     return found;
   }
 
-  /** How many bytes a tenant's tables take with their indexes, dead rows included that are not swept yet. */
+  /** Size of a tenant's tables and indexes in bytes, including dead rows that are not vacuumed yet. */
   async storedBytes(tenantId: string): Promise<number> {
     const { rows } = await this.owner.query<{ bytes: number }>(
       `select coalesce(sum(pg_total_relation_size(pg_class.oid)), 0)::bigint as bytes from pg_class
@@ -227,7 +231,7 @@ export class Registry {
     return rows[0]?.bytes ?? 0;
   }
 
-  /** Makes a tenant's login, schema and tables, or finishes what an earlier call began. Resolves to whether it is new. */
+  /** Creates a tenant's login, schema and tables, or finishes what an earlier call began. Resolves to whether it is new. */
   async provision(tenantId: string): Promise<{ created: boolean }> {
     const { cell } = this.#options;
     const schema = schemaOf(tenantId);
@@ -242,8 +246,8 @@ export class Registry {
   }
 
   /**
-   * Brings every tenant up to date, each for as long as its data need, but waiting 2 s at most for who uses them; one that fails is recorded
-   * and reported, and stops no other.
+   * Migrates every tenant, each for as long as its data need, but waits at most 2 s for locks. A tenant whose migration fails is recorded
+   * and reported, and does not stop the others.
    */
   async migrate(): Promise<MigrationReport> {
     const report: MigrationReport = { migrated: [], failed: [] };
@@ -275,7 +279,7 @@ export class Registry {
     return report;
   }
 
-  /** Drops a tenant with all its data. Resolves to whether there was one. */
+  /** Drops a tenant with all its data. Resolves to whether it existed. */
   async drop(tenantId: string): Promise<{ dropped: boolean }> {
     const { cell } = this.#options;
     const schema = schemaOf(tenantId);
@@ -294,24 +298,27 @@ export class Registry {
     });
   }
 
-  /** Rejects while the database cannot be reached, and with an UnusableDatabase where it is of another version than those that are served. */
+  /** Rejects while the database cannot be reached, and with an UnusableDatabase for an unsupported version. */
   check(): Promise<void> {
     return requireServedVersion(this.owner);
   }
 
-  /** The names of what tenants' logins may call and read although it leads out of their bounds; empty once `bootstrap.sql` has run. */
+  /**
+   * The names of the functions and views that tenants' logins may use although they reach beyond their bounds; empty once `bootstrap.sql`
+   * has run.
+   */
   unrevokedFunctions(): Promise<string[]> {
     return unrevokedFunctions(this.owner);
   }
 
-  /** Rejects with an UnusableDatabase where all tenants would share a login that the database does not hold back. */
+  /** Rejects with an UnusableDatabase if tenants would share a login without the database being hardened. */
   async requireHardening(): Promise<void> {
     if (this.#options.logins !== "shared") return;
     const open = await this.unrevokedFunctions();
     if (open.length === 0) return;
     throw new UnusableDatabase(
       `TENANT_LOGINS=shared needs a database that a superuser has prepared by deploy/postgres/bootstrap.sql: ${open.length} functions and ` +
-        "views that lead out of a tenant's bounds are open to every login. Use TENANT_LOGINS=own without a superuser.",
+        "views that reach beyond a tenant's bounds are open to every login. Use TENANT_LOGINS=own without a superuser.",
     );
   }
 
@@ -320,7 +327,7 @@ export class Registry {
     await this.owner.end();
   }
 
-  /** The tenant's registry row is the lock: two upgrades of one tenant come one after the other. */
+  /** The tenant's registry row is the lock: upgrades of one tenant are serialized. */
   async #upgrade(client: pg.ClientBase, tenantId: string, upTo = this.version): Promise<void> {
     const { cell, migrations } = this.#options;
     const { rows } = await client.query<{ schema: string; version: number; loginKey: string }>(

@@ -20,23 +20,23 @@ import {
 declare const reading: unique symbol;
 declare const writing: unique symbol;
 
-/** A handle on one tenant's data that may read. Only `Tenant` makes one. */
+/** A handle on one tenant's data for reading. Only `Tenant` creates one. */
 export interface TenantDb {
   readonly [reading]: true;
   readonly tenantId: string;
-  /** How many migrations its schema has seen. */
+  /** Number of migrations that its schema has had. */
   readonly version: number;
-  /** The same object for as long as this process knows the tenant at this place: what is remembered of it holds no longer. */
+  /** Stays the same object for as long as this process knows the tenant at this place: a key for caches of its data. */
   readonly identity: object;
   /** All rows of a statement. */
   query<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
-  /** All rows of a statement, as they came: for who writes them on. Of those beyond `maxBytes` none is kept in memory. */
+  /** All rows of a statement, unparsed, for writing them on. Rows beyond `maxBytes` are dropped. */
   rows<P extends object, R>(statement: Statement<P, R>, values: P, maxBytes?: number): Promise<Rows<R>>;
   /** The first row, or undefined. */
   first<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R | undefined>;
-  /** Rows in batches from one snapshot, on a connection of its own, until the consumer stops or aborts. */
+  /** Rows in batches from one snapshot, on a leased connection, until the consumer stops or aborts. */
   stream<P extends object, R>(statement: Statement<P, R>, values: P, batchSize: number, signal?: AbortSignal): AsyncGenerator<R[]>;
-  /** As `stream`, several times as fast, but as lines of CSV that PostgreSQL writes, with these fields; its chunks are cut anywhere. */
+  /** Like `stream` and several times as fast, but as lines of CSV that PostgreSQL writes, with these fields; chunks are split anywhere. */
   copy<P extends object>(
     statement: Statement<P, unknown>,
     values: P,
@@ -45,38 +45,41 @@ export interface TenantDb {
   ): AsyncGenerator<Buffer>;
 }
 
-/** A handle inside a command: it may also prepare changes, which happen when the command commits. */
+/** A handle inside a command: it can also prepare changes, which the command's commit carries out. */
 export interface TenantTx extends TenantDb {
   readonly [writing]: true;
   /**
-   * A statement for the command to carry out. With `expectation` it has to meet a row; otherwise everything is rolled back and
-   * the command runs its work again, which then sees what has become of the row.
+   * A statement for the command to carry out. With `expectation` it has to match a row; otherwise everything is rolled back and the command
+   * runs its work again, which then sees the row's new state.
    */
   change<P extends object>(statement: Statement<P, unknown>, values: P, expectation?: string): Change;
-  /** From here on, reads happen inside the transaction: for locks, and for work in several steps. */
+  /** From here on, reads are inside the transaction: for locks, and for work in several steps. */
   begin(): Promise<void>;
-  /** Carries out a statement now, inside the transaction that `begin` opened. */
+  /** Runs a statement now, inside the transaction that `begin` opened. */
   run<P extends object, R>(statement: Statement<P, R>, values: P): Promise<R[]>;
-  /** Inserts many rows now, inside the transaction that `begin` opened: all, or none where one is there already. Resolves to whether they are in. */
+  /**
+   * Inserts many rows now, inside the transaction that `begin` opened: all, or none if one exists already. Resolves to whether they were
+   * inserted.
+   */
   insertAll(rows: NewRows): Promise<boolean>;
-  /** Writes audit entries now, inside the transaction that `begin` opened: for work whose entries are too many to be kept until its commit. */
+  /** Writes audit entries now, inside the transaction that `begin` opened: for work with too many entries to hold until its commit. */
   record(audit: readonly AuditEntry[]): Promise<void>;
 }
 
-/** Rows that a table is to get, by the names of its columns. */
+/** Rows to insert, by the names of the columns. */
 export interface NewRows {
   table: string;
   columns: readonly string[];
-  /** In the order of the columns, each as PostgreSQL reads it. */
+  /** In the order of the columns, each in PostgreSQL's text form. */
   values: readonly (readonly (string | number | null)[])[];
-  /** The index that finds the ones that are there already. */
+  /** The unique index that identifies existing rows. */
   uniqueIndex: string;
 }
 
-/** What a write ended in: it was carried out, an earlier one with the same key was found, or that one still runs. */
+/** Outcome of a write: carried out, an earlier one with the same key was found, or that one still runs. */
 export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: StoredResponse } | { outcome: "running" };
 
-/** Sends one query on whatever connection the session reads from. */
+/** Sends one query on the connection that the session reads from. */
 export type Send = (query: Query) => Promise<Rows>;
 
 const storedResponse = statement(buildStored);
@@ -93,15 +96,15 @@ export interface SessionTenant {
   readonly version: number;
   configure(compiled: CompiledStatement, values: unknown[]): Query;
   readonly schema: string;
-  /** Sends a long statement, on a connection of its own. */
+  /** Sends a long statement on a leased connection. */
   readonly sendLong: Send;
-  /** The time after which a query is given up. */
+  /** Time limit of a query. */
   readonly queryTimeoutMs: number;
   stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number, signal?: AbortSignal): AsyncGenerator<R[]>;
   copy<P extends object>(query: Statement<P, unknown>, values: P, fields: readonly string[], signal?: AbortSignal): AsyncGenerator<Buffer>;
 }
 
-/** The handle behind a TenantDb. */
+/** The implementation of TenantDb. */
 export class Session {
   readonly tenantId: string;
   protected readonly tenant: SessionTenant;
@@ -153,12 +156,12 @@ export class Session {
   }
 }
 
-/** The handle behind a command. Slices see it as TenantTx; the rest is for the command alone. */
+/** The session of a command. Slices see it as TenantTx; the rest is for the command only. */
 export class WriteSession extends Session {
   readonly #acquire: () => Promise<Lease>;
   #lease: Lease | undefined;
   #ended = false;
-  /** The work that was sent last on the transaction's connection, which takes one at a time. */
+  /** The last work sent on the transaction's connection, which takes one at a time. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(tenant: SessionTenant, send: Send, acquire: () => Promise<Lease>) {
@@ -166,15 +169,15 @@ export class WriteSession extends Session {
     this.#acquire = acquire;
   }
 
-  /** Runs beside the first read, or inside the transaction when `begin` comes first; what it throws ends the work. */
+  /** Runs beside the first read, or inside the transaction if `begin` comes first; if it throws, the work ends. */
   guard: ((begun: boolean) => Promise<void>) | undefined;
 
-  /** Whether the work opened a transaction. */
+  /** Whether the work has opened a transaction. */
   get begun(): boolean {
     return this.#lease !== undefined;
   }
 
-  /** The same object, as what a slice may do with it. */
+  /** The same object, as slices may use it. */
   get tx(): TenantTx {
     return this as unknown as TenantTx;
   }
@@ -211,19 +214,19 @@ export class WriteSession extends Session {
     return this.query(query, values);
   }
 
-  /** The transaction's connection; none for what comes after its end, when the connection may be another's. */
+  /** The transaction's connection; throws after the transaction's end, when another request may have the connection. */
   #transaction(): Lease {
     if (!this.#lease) throw new Error("There is no transaction before begin()");
     if (this.#ended) throw new Error("There is no transaction after end()");
     return this.#lease;
   }
 
-  /** The answer kept under a key, if one is. */
+  /** The stored response of a key, if there is one. */
   findStoredResponse(key: Buffer): Promise<StoredResponse | undefined> {
     return this.first(storedResponse, { key });
   }
 
-  /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key runs. */
+  /** Takes the key's lock for the transaction that `begin` opened. False: another request with this key is running. */
   async lockKey(key: Buffer): Promise<boolean> {
     const result = (await this.send(common(lockKey, [lockNumber(key)]))) as Rows<{ locked: boolean }>;
     return result.at(0)?.locked === true;
@@ -249,7 +252,7 @@ export class WriteSession extends Session {
   insertAll({ table, columns, values, uniqueIndex }: NewRows): Promise<boolean> {
     const into = `copy "${this.tenant.schema}"."${table}" (${columns.map((column) => `"${column}"`).join(", ")}) from stdin`;
     const copy = this.#copyIn(`savepoint rows; ${into}; release savepoint rows`, values.map(copyLine).join(""));
-    // Rows that are refused take the transaction back behind them before anything else is sent.
+    // If rows are rejected, the rollback to the savepoint must run before anything else is sent.
     return this.#serialized(async (lease) => {
       try {
         await lease.client.query(copy).ended;
@@ -272,7 +275,7 @@ export class WriteSession extends Session {
     return new CopyIn(text, Buffer.from(lines), this.tenant.queryTimeoutMs);
   }
 
-  /** Work on the transaction's connection, behind what was sent before it. */
+  /** Runs work on the transaction's connection, after everything sent before it. */
   async #serialized<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
     this.#transaction();
     const before = this.#last;
@@ -281,13 +284,13 @@ export class WriteSession extends Session {
     return turn;
   }
 
-  /** Gives the connection back; a transaction that was not committed is rolled back. */
+  /** Returns the connection; a transaction that was not committed is rolled back. */
   async end(error?: unknown): Promise<void> {
     const lease = this.#lease;
     if (!lease || this.#ended) return;
     this.#ended = true;
     const { client, release } = lease;
-    // A rollback that fails leaves the connection outside of "I", and so closed; on one that is lost or hangs it would only be waited for.
+    // If the rollback fails, the connection is not in state "I" and is closed; on a lost or hanging one it is not worth waiting for.
     if (!isConnectionLoss(error)) await this.#last;
     if (client.getTransactionStatus() !== "I" && !isConnectionLoss(error)) await lease.query(common("rollback")).catch(() => undefined);
     release(error);

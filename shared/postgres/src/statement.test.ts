@@ -4,7 +4,7 @@ import { StatementCache, tenantTables } from "./statement.ts";
 const tables = tenantTables<{ things: { name: string } }>();
 const select = () => tables.selectFrom("things").select("name");
 
-test("shapes that were used last stay compiled, and what callers make up is neither kept here nor in a connection", () => {
+test("recently used shapes stay compiled, and callers' invented ones are cached neither here nor in a connection", () => {
   const cache = new StatementCache<object, unknown>(2);
   const [first, second] = [cache.get("first", select), cache.get("second", select)];
   expect(cache.get("first", select)).toBe(first);

@@ -14,11 +14,11 @@ import {
 } from "kysely";
 import { LRUCache } from "lru-cache";
 
-/** Stands for the tenant's schema in compiled text, and in migrations. */
+/** Stands for the tenant's schema in compiled texts and in migrations. */
 export const tenantPlaceholder = "$tenant";
 const quotedPlaceholder = `"${tenantPlaceholder}"`;
 
-/** A parameter of a statement: known by name when the statement is compiled, by value when it runs. */
+/** A parameter of a statement: a name when the statement is compiled, a value when it runs. */
 export class Parameter {
   readonly name: string;
   constructor(name: string) {
@@ -30,7 +30,7 @@ export class Parameter {
 export type Parameters<P> = { readonly [K in keyof P]-?: RawBuilder<P[K]> };
 
 /**
- * A query compiled once: the same text serves every tenant, but for the schema's name, so PostgreSQL can keep its plan.
+ * A query compiled once. Its text differs between tenants only by the schema's name, so that PostgreSQL can cache its plan.
  * P: values by name. R: one row, its columns in camelCase.
  */
 export interface Statement<P, R> {
@@ -41,7 +41,7 @@ export interface Statement<P, R> {
 }
 
 export interface CompiledStatement {
-  /** Its own in this process. */
+  /** Unique in this process. */
   readonly id: number;
   readonly text: string;
   /** In the order of $1, $2, …: a parameter's marker, or a constant. */
@@ -53,11 +53,11 @@ export interface CompiledStatement {
 export interface StatementOptions {
   /** False for a one-off: it is sent without a name, so that no connection keeps it. */
   keep?: boolean;
-  /** It may take seconds: outside of a transaction it runs on a connection of its own, few of a tenant's at once. */
+  /** It may take seconds: outside a transaction it runs on a leased connection, and few per tenant run at once. */
   long?: boolean;
 }
 
-/** A builder of queries on tenant tables. It only compiles: a statement runs through a TenantDb or a TenantTx. */
+/** Query builder for tenant tables. It only compiles: statements run through a TenantDb or a TenantTx. */
 export function tenantTables<Tables>(): Kysely<Tables> {
   return new Kysely<Tables>({
     dialect: {
@@ -70,17 +70,17 @@ export function tenantTables<Tables>(): Kysely<Tables> {
   }).withSchema(tenantPlaceholder);
 }
 
-/** The parameters that `build` asks for, each a marker. */
+/** Placeholders for the parameters that `build` uses. */
 export function markers<P>(): Parameters<P> {
   return new Proxy({} as Parameters<P>, { get: (_, name) => sql`${new Parameter(String(name))}` });
 }
 
-/** The parameters of these names, as the values of an insert or an update of columns of the same names. */
+/** The parameters with these names, as the values of an insert or an update of the columns of the same names. */
 export function valuesOf<P>(parameters: Parameters<P>, names: readonly (keyof P)[]): never {
   return Object.fromEntries(names.map((name) => [name, parameters[name]])) as never;
 }
 
-/** The parameters of these names as the columns of a select: for an insert of what a condition allows. */
+/** The parameters with these names as the columns of a select: for an insert with a condition. */
 export function selectionOf<P>(parameters: Parameters<P>, names: readonly (keyof P)[]): never {
   return names.map((name) => (parameters[name] as RawBuilder<unknown>).as(String(name))) as never;
 }
@@ -121,18 +121,18 @@ export function bind(compiled: CompiledStatement, values: object): unknown[] {
   );
 }
 
-/** Statements that depend on what the caller asks for (filters, sort), compiled once for each shape; those that were not used for longest make room. */
+/** Statements that depend on the request (filters, sort), compiled once per shape; the least recently used ones are evicted. */
 export class StatementCache<P, R> {
   readonly #statements: LRUCache<string, Statement<P, R>> | undefined;
 
-  /** `limit`: of the shapes in memory; with 0 each statement is compiled and planned for its one use. */
+  /** `limit`: number of cached shapes; with 0 each statement is compiled and planned for a single use. */
   constructor(limit: number) {
     this.#statements = limit > 0 ? new LRUCache({ max: limit }) : undefined;
   }
 
   /**
-   * The statement of this shape. `build` must depend on nothing that `shape` does not name. A shape that is not to be kept runs unnamed: what
-   * callers make up fills neither this memory nor the connections'.
+   * The statement of this shape. `build` must depend on nothing that `shape` does not identify. With `keep` false the statement runs
+   * unnamed: the endless variety of callers' filters fills neither this cache nor the connections'.
    */
   get(shape: string, build: (parameters: Parameters<P>) => Compilable<R>, keep = true): Statement<P, R> {
     const cache = keep ? this.#statements : undefined;

@@ -65,7 +65,7 @@ async function write(tenantId: string, noteId: number, body: string): Promise<vo
   }
 }
 
-test("what a command asks at once is sent one after the other on its transaction's connection", async () => {
+test("concurrent reads of a command are sent one after the other on its transaction's connection", async () => {
   const warnings: string[] = [];
   const hear = (warning: Error) => warnings.push(warning.message);
   process.on("warning", hear);
@@ -84,13 +84,13 @@ test("what a command asks at once is sent one after the other on its transaction
 });
 
 describe("a tenant", () => {
-  test("sees what it wrote, and no other tenant does", async () => {
+  test("a tenant sees what it wrote, and no other tenant does", async () => {
     await write(one, 1, "of one");
     expect(await (await registry.tenant(one)).reader().query(all, {})).toEqual([{ noteId: 1, body: "of one" }]);
     expect(await (await registry.tenant(two)).reader().query(all, {})).toEqual([]);
   });
 
-  test("has a login that finds 'permission denied' everywhere else, even in SQL of its own making", async () => {
+  test("a tenant's login gets 'permission denied' everywhere else, even for SQL of its own", async () => {
     const { schema } = await registry.tenant(two);
     const client = new pg.Client({
       connectionString: withLogin(inject("databaseUrl"), tenantLogin((await registry.tenant(one)).schema, secret)),
@@ -117,7 +117,7 @@ describe("a tenant", () => {
     }
   });
 
-  test("is provisioned twice without harm, and dropped with everything it had", async () => {
+  test("a tenant can be provisioned twice, and is dropped with all its data", async () => {
     const tenantId = `d${randomBytes(5).toString("hex")}`;
     expect([await registry.provision(tenantId), await registry.provision(tenantId)]).toEqual([{ created: true }, { created: false }]);
     await write(tenantId, 1, "gone soon");
@@ -128,12 +128,12 @@ describe("a tenant", () => {
     expect(await (await registry.tenant(tenantId)).reader().query(all, {})).toEqual([]);
   });
 
-  test("whose id could be another's schema or break out of its name is refused", async () => {
+  test("a tenant id that could name another's schema or break out of its quotes is rejected", async () => {
     for (const tenantId of ["", "A", "a_b", "-a", "a-", 'a"b', "x".repeat(41)])
       await expect(registry.provision(tenantId)).rejects.toThrow("tenant's id");
   });
 
-  test("is migrated for as long as its data need, but waits for nobody's lock for long", async () => {
+  test("a tenant is migrated for as long as its data need, but waits only briefly for locks", async () => {
     const asked = `do $$ begin raise '% %', current_setting('statement_timeout'), current_setting('lock_timeout'); end $$`;
     const asking = open({ migrations: [...migrations, { name: "2", sql: [asked] }] });
     try {
@@ -144,7 +144,7 @@ describe("a tenant", () => {
     }
   });
 
-  test("whose migration fails is reported, and stops no other", async () => {
+  test("a tenant whose migration fails is reported, and does not stop the others", async () => {
     const broken = open({
       migrations: [
         ...migrations,
@@ -166,7 +166,7 @@ describe("a tenant", () => {
 });
 
 describe("connections", () => {
-  test("are never more than the limit, and who waits too long is refused", async () => {
+  test("connections never exceed the limit, and a request that waits too long fails", async () => {
     const few = open({ total: 3, perTenant: 2 });
     try {
       const sessions = [];
@@ -189,7 +189,7 @@ describe("connections", () => {
     }
   });
 
-  test("that the server ends are replaced, and the process goes on", async () => {
+  test("connections that the server ends are replaced, and the process continues", async () => {
     const own = open();
     try {
       const tenant = await own.tenant(one);
@@ -204,7 +204,7 @@ describe("connections", () => {
     }
   });
 
-  test("are lent no longer than a transaction lasts: what comes late is refused, and writes nothing", async () => {
+  test("a connection is leased for a transaction only: late work fails and writes nothing", async () => {
     const tenant = await registry.tenant(one);
     const session = tenant.writer();
     await session.begin();
@@ -243,7 +243,7 @@ describe("connections", () => {
     await other.end();
   });
 
-  test("that are all kept for writing make room for the one that reads", async () => {
+  test("write connections that fill the pool make room for a reader", async () => {
     const own = open({ perTenant: 2 });
     try {
       const tenant = await own.tenant(two);
@@ -257,13 +257,13 @@ describe("connections", () => {
     }
   });
 
-  test("outlive reads that time out, and carry those behind them for as long as it takes", async () => {
+  test("a connection outlives reads that time out, and completes the queries behind them", async () => {
     const single = open({ readersPerTenant: 1, sharedReaders: 1, statementTimeoutMs: 500, lockTimeoutMs: 10_000 });
     const owner = await registry.owner.connect();
     try {
       const tenant = await single.tenant(one);
       const reader = tenant.reader();
-      // Asked for more than once, it is kept.
+      // After several uses it is a named statement.
       for (let times = 0; times < 3; times++) await reader.query(all, {});
       await owner.query("begin");
       await owner.query(`lock table "${tenant.schema}".notes`);
@@ -283,7 +283,7 @@ describe("connections", () => {
     }
   });
 
-  /** Work while another transaction keeps everyone from a tenant's notes. */
+  /** Runs work while another transaction locks a tenant's notes. */
   async function whileLocked(schema: string, work: () => Promise<void>): Promise<void> {
     const owner = await registry.owner.connect();
     try {
@@ -296,7 +296,7 @@ describe("connections", () => {
     }
   }
 
-  test("on which a long statement runs are not those of other reads; too many of them are refused", async () => {
+  test("a long statement has a connection apart from other reads, and too many of them are rejected", async () => {
     const own = open({ readersPerTenant: 1, sharedReaders: 1, perTenant: 4, lockTimeoutMs: 20_000, statementTimeoutMs: 20_000 });
     try {
       const tenant = await own.tenant(one);
@@ -319,7 +319,7 @@ describe("connections", () => {
     }
   });
 
-  test("of rows that nobody takes any more are closed at once, though the database has yet to find the first one", async () => {
+  test("a connection whose rows have no consumer any more is closed at once, even before the first row", async () => {
     const own = open({ lockTimeoutMs: 20_000 });
     try {
       const tenant = await own.tenant(one);

@@ -15,20 +15,20 @@ import { buildDeleteStored } from "./write.ts";
 
 const deleteStored = statement(buildDeleteStored);
 
-/** Statements' texts by their names, over all tenants: some 30 MB. */
+/** Statement texts by name, over all tenants: some 30 MB. */
 const texts = new LRUCache<string, string>({ max: 20_000 });
 
 /**
- * Whether a tenant is served here: `active` in full; `paused` and `arrived` to readers only, where it is about to leave or has just come;
- * `arriving` not yet, `moved` not any more.
+ * Whether a tenant is served here. `active`: in full. `paused` and `arrived`: to readers only, because it is about to leave or has just
+ * come. `arriving`: not yet. `moved`: no longer.
  */
 export type TenantState = "active" | "paused" | "arriving" | "arrived" | "moved";
 
-/** One tenant in one cell: its schema, its login, and the texts of the statements that it has used. */
+/** One tenant in one cell: its schema, its login, and the texts of its statements. */
 export class Tenant {
   readonly tenantId: string;
   readonly schema: string;
-  /** How many migrations its schema has seen. */
+  /** Number of migrations that its schema has had. */
   readonly version: number;
   readonly #access: Access;
   readonly #connections: TenantPool;
@@ -50,12 +50,12 @@ export class Tenant {
     this.#epoch = row.epoch;
   }
 
-  /** As it was when it was read last: another process may have changed it. */
+  /** As of the last read: another process may have changed it. */
   get state(): TenantState {
     return this.#state;
   }
 
-  /** The number of the last move that changed the state here. */
+  /** Number of the last move that changed the state here. */
   get epoch(): number {
     return this.#epoch;
   }
@@ -64,30 +64,36 @@ export class Tenant {
     return this.#stateReadAtMs;
   }
 
-  /** For the registry alone. */
+  /** For the registry only. */
   setState({ state, epoch }: { state: TenantState; epoch: number }): void {
     this.#state = state;
     this.#epoch = epoch;
     this.#stateReadAtMs = performance.now();
   }
 
-  /** For the registry alone: the state is to be read again before the next use. */
+  /** For the registry only: the state is read again before the next use. */
   doubtState(): void {
     this.#state = "paused";
     this.#stateReadAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  /** A handle that reads; each read is a transaction of its own. No long statement begins after `deadlineAtMs`, on the clock of `performance.now()`. */
+  /**
+   * A handle for reading; each read is its own transaction. No long statement begins after `deadlineAtMs`, on the clock of
+   * `performance.now()`.
+   */
   reader(deadlineAtMs?: number): TenantDb {
     return new Session(this, this.#reads, deadlineAtMs) as unknown as TenantDb;
   }
 
-  /** A handle for one command; `end` it in any case. */
+  /** A session for one command; `end` it in any case. */
   writer(): WriteSession {
     return new WriteSession(this, this.#reads, () => this.#connections.acquire(this.#access));
   }
 
-  /** Lends a session to work outside of any command, such as the background's; what it does not commit is rolled back. Rejects with the database's error. */
+  /**
+   * Runs work in a session outside any command, such as background work; what it does not commit is rolled back. Rejects with the
+   * database's error.
+   */
   async write<T>(work: (session: WriteSession) => Promise<T>): Promise<T> {
     const session = this.writer();
     let failure: unknown;
@@ -101,12 +107,12 @@ export class Tenant {
     }
   }
 
-  /** Removes a kept answer, so that its key is new again. */
+  /** Removes a stored response, so that its key is new again. */
   async forgetStoredResponse(key: Buffer): Promise<void> {
     await this.#reads(this.configure(deleteStored.compiled, bind(deleteStored.compiled, { key })));
   }
 
-  /** Rows in batches through a cursor, from one snapshot; a consumer that leaves early, or aborts, closes the connection. */
+  /** Rows in batches through a cursor, from one snapshot; if the consumer leaves early or aborts, the connection is closed. */
   async *stream<P extends object, R>(query: Statement<P, R>, values: P, batchSize: number, signal?: AbortSignal): AsyncGenerator<R[]> {
     const { compiled } = query;
     const { client, release } = await this.#connections.acquire(this.#access);
@@ -129,8 +135,8 @@ export class Tenant {
   }
 
   /**
-   * These fields of the rows as CSV that PostgreSQL writes, from one snapshot and cut anywhere; a consumer that leaves early, or aborts,
-   * closes the connection.
+   * These fields of the rows as CSV that PostgreSQL writes, from one snapshot and split anywhere; if the consumer leaves early or aborts,
+   * the connection is closed.
    */
   async *copy<P extends object>(
     query: Statement<P, unknown>,
@@ -171,7 +177,7 @@ export class Tenant {
     }
   };
 
-  /** The statement's text for this schema, and the name under which connections keep it. */
+  /** The statement's text for this schema, and its name on connections. */
   text(compiled: CompiledStatement): { name: string | undefined; text: string } {
     if (!compiled.keep) return { name: undefined, text: textFor(compiled, `"${this.schema}"`) };
     const name = `s${compiled.id}_${this.schema}`;
@@ -194,34 +200,34 @@ export class Tenant {
   }
 }
 
-/** A transaction's settings for rows that leave as fast as they are taken; a backend whose connection was closed ends within a second. */
+/** Settings of a transaction whose rows the client's pace limits; a backend whose connection was closed ends within a second. */
 const streaming = `set local statement_timeout = 0; set local idle_in_transaction_session_timeout = '60s';
   set local client_connection_check_interval = '1s'`;
 
-/** Closes a connection when its work is given up, whatever it waits for. Returns what ends the watch. */
+/** Closes a connection when its work is aborted, whatever it waits for. Returns a function that ends the watch. */
 function closeOnAbort(client: pg.Client, signal: AbortSignal | undefined): () => void {
   const close = () => {
     const { connection } = client as pg.Client & { connection: pg.Connection };
-    connection.stream.destroy(new Error("Connection terminated: nobody takes the rows"));
+    connection.stream.destroy(new Error("Connection terminated: the consumer has left"));
   };
   if (signal?.aborted) close();
   signal?.addEventListener("abort", close);
   return () => signal?.removeEventListener("abort", close);
 }
 
-/** The login of a tenant's schema. Its password comes out of the cell's secret: nothing to store, and the same in every process. */
+/** The login of a tenant's schema. Its password is derived from the cell's secret: it is not stored, and is the same in every process. */
 export function tenantLogin(schema: string, secret: string): Login {
   return { user: schema, password: createHmac("sha256", secret).update(`tenant login ${schema}`).digest("base64url") };
 }
 
-/** As whom the statements of a tenant's schema run, on a login of its own or on one that all tenants share. */
+/** The login and role of a tenant's statements: a login of its own, or one that all tenants share. */
 export function tenantAccess(schema: string, login: Login): Access {
   return { login, role: schema, slot: hash("sha256", schema, "buffer").readUInt16BE(0) };
 }
 
 const tenantIdPattern = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
 
-/** `tenant-001` lives in `tenant_tenant_001`: ids hold no underscore, so that no two share a schema. */
+/** `tenant-001` is stored in `tenant_tenant_001`: ids contain no underscore, so that no two share a schema. */
 export function schemaOf(tenantId: string): string {
   if (!tenantIdPattern.test(tenantId)) throw new Problem("BAD_REQUEST", "A tenant's id is 1 to 40 of a-z, 0-9 and inner hyphens");
   return `tenant_${tenantId.replaceAll("-", "_")}`;
@@ -233,8 +239,8 @@ export function assertCurrent(tenant: Tenant, version: number): void {
 }
 
 /**
- * Refuses a request for a tenant that is elsewhere by now with 421, which a gateway takes for "look again where it is"; a write while the
- * tenant is being moved with 503. Nothing has happened then.
+ * Rejects a request for a tenant that is no longer here with 421, which makes a gateway look up its placement again; a write during a move
+ * with 503. Nothing has happened then.
  */
 export function assertServed(tenant: Tenant, writes: boolean): void {
   switch (tenant.state) {

@@ -15,7 +15,7 @@ import {
 import { copyLine } from "./driver/copy.ts";
 import { type CompiledStatement, compileNode, nodeOf, Parameter, type Parameters, type Statement, tenantTables } from "./statement.ts";
 
-/** What a write leaves beside its change: who did what to which record. One row of the tenant's `audit_logs`. */
+/** What a write records beside its change: the actor, the action and the record. One row of the tenant's `audit_logs`. */
 export interface AuditEntry {
   id: string;
   occurredAt: string;
@@ -25,7 +25,7 @@ export interface AuditEntry {
   resourceType: string;
   resourceId: string;
   resourceName: string | null;
-  /** The version of the record after the change, where it has one. */
+  /** The record's version after the change, if it has one. */
   resourceVersion: number | null;
   /** `[{field, before, after}]` */
   changes: unknown;
@@ -35,11 +35,11 @@ export interface AuditEntry {
   userAgent: string | null;
 }
 
-/** The claim of a request id together with the answer that a repeat will get. One row of the tenant's `idempotency_keys`. */
+/** The claim of an idempotency key together with the stored response. One row of the tenant's `idempotency_keys`. */
 export interface Claim {
   /** SHA-256 over caller, method, path and key. */
   key: Buffer;
-  /** SHA-256 over what was asked. */
+  /** SHA-256 over the request's content. */
   fingerprint: Buffer;
   status: number;
   /** JSON text, unmasked. */
@@ -48,7 +48,7 @@ export interface Claim {
   createdAt: string;
 }
 
-/** The answer that was kept for a request id. */
+/** The stored response of an idempotency key. */
 export type StoredResponse = Omit<Claim, "key">;
 
 interface LedgerTables {
@@ -58,11 +58,11 @@ interface LedgerTables {
 
 const ledger = tenantTables<LedgerTables>();
 
-/** One statement of a command: it runs together with the claim, the audit entries and the kept answer, or not at all. */
+/** One statement of a command: it runs together with the claim, the audit entries and the stored response, or not at all. */
 export interface Change {
   statement: Statement<never, unknown>;
   values: object;
-  /** Named when the change has to meet a row: without one all is rolled back and the command sees this label. */
+  /** Set if the change has to match a row: otherwise everything is rolled back, and the command receives this label. */
   expectation: string | undefined;
 }
 
@@ -88,17 +88,17 @@ const auditNames = Object.keys(auditColumns) as (keyof AuditEntry)[];
 const auditRecord = sql<never>`entry(id uuid, occurred_at timestamptz, actor_id text, actor_type text, action text, resource_type text,
   resource_id text, resource_name text, resource_version int, changes json, request_id text, import_id uuid, ip text, user_agent text)`;
 
-/** Takes entries by COPY. */
+/** COPY target of audit entries. */
 export const auditCopied = `audit_logs (${Object.values(auditColumns).join(", ")})`;
 
-/** The entries as COPY takes them. */
+/** The entries as lines for COPY. */
 export function auditLines(entries: readonly AuditEntry[]): string {
   return entries
     .map((entry) => copyLine(auditNames.map((name) => (name === "changes" ? JSON.stringify(entry.changes) : entry[name]))))
     .join("");
 }
 
-/** The entries as JSON with the names of the columns. */
+/** The entries as JSON with column names. */
 function auditRecords(entries: readonly AuditEntry[]): string {
   return JSON.stringify(entries.map((entry) => Object.fromEntries(auditNames.map((name) => [auditColumns[name], entry[name]]))));
 }
@@ -128,7 +128,7 @@ export const buildStored = (p: Parameters<{ key: Buffer }>) =>
 
 export const buildDeleteStored = (p: Parameters<{ key: Buffer }>) => ledger.deleteFrom("idempotencyKeys").where("key", "=", p.key);
 
-/** Any number of entries travels as one parameter, so that the text stays the same. */
+/** Any number of entries is one parameter, so that the text stays the same. */
 const buildAudit = (p: Parameters<{ entries: string }>) =>
   ledger
     .insertInto("auditLogs")
@@ -139,12 +139,12 @@ const buildAudit = (p: Parameters<{ entries: string }>) =>
         .select(auditNames.map((name) => `entry.${name}` as const) as never),
     );
 
-/** Parameters of the n-th part of a write, kept apart by a prefix. */
+/** Parameters of the n-th part of a write, with a prefix. */
 function prefixed<P>(prefix: string): Parameters<P> {
   return new Proxy({} as Parameters<P>, { get: (_, name) => sql`${new Parameter(prefix + String(name))}` });
 }
 
-/** Lets a change happen only if the claim was made: a repeated request changes nothing. */
+/** Makes a change depend on the claim: a repeated request changes nothing. */
 function gated(node: RootOperationNode): OperationNode {
   switch (node.kind) {
     case "InsertQueryNode":
@@ -189,7 +189,7 @@ function statementId(statement: object): number {
   return id;
 }
 
-/** The one statement that is the whole write: claim, changes, audit entries; its text depends on `shape` alone. */
+/** The single statement of a whole write: claim, changes, audit entries. Its text depends only on these arguments' shape. */
 export function composeWrite(claimed: boolean, changes: readonly Change[], audited: boolean): CompiledStatement {
   const shape = `${claimed ? "k" : "-"}${audited ? "a" : "-"}:${changes.map((change) => `${statementId(change.statement)}${change.expectation ?? ""}`).join(",")}`;
   let compiled = composed.get(shape);
@@ -203,7 +203,7 @@ export function composeWrite(claimed: boolean, changes: readonly Change[], audit
 interface Part {
   name: string;
   node: OperationNode;
-  /** Text behind the query: what a change returns so that others can see whether it met a row. */
+  /** What follows the query: the returned row, by which other parts see whether the change matched one. */
   tail: string;
 }
 
@@ -261,7 +261,7 @@ export function writeValues(claim: Claim | undefined, changes: readonly Change[]
   return values;
 }
 
-/** The advisory lock of a request id: a chance collision only makes one of the two wait. */
+/** The advisory lock of a request id: a collision only makes one of the two wait. */
 export function lockNumber(key: Buffer): string {
   return key.readBigInt64BE(0).toString();
 }

@@ -11,7 +11,7 @@ export class HardeningMonitor {
   readonly #log: Logger;
   readonly #gauge = new Gauge({
     name: "cell_open_doors",
-    help: "Functions and views that every database login may use although they lead out of a tenant's bounds; 0 after bootstrap.sql",
+    help: "Functions and views that every database login may use although they reach beyond a tenant's bounds; 0 after bootstrap.sql",
     registers: [],
   });
   #count = 0;

@@ -1,20 +1,21 @@
 import type { Duplex } from "node:stream";
 
-/** Types of the server's messages, and the bytes before a message's content: its type and its length. */
+/** Message types of the protocol, and the length of a message's head: its type and its length. */
 const [copyData, readyForQuery, headLength] = [0x64, 0x5a, 5] as const;
 
 /**
- * Takes the rows of a COPY TO STDOUT that is about to begin right from the connection, as bytes without the messages around them: the driver
- * would make an object and an event of each row. All other messages go to the driver, which has the connection back with the last of them.
+ * Takes the rows of a COPY TO STDOUT that is about to begin directly from the connection, as bytes without the messages around them: the
+ * driver would make an object and an event of each row. The driver gets all other messages, and has the connection back with the last of
+ * them.
  */
 export function readCopyData(stream: Duplex, take: (rows: Buffer) => void): void {
   const driver = stream.listeners("data") as ((bytes: Buffer) => void)[];
   const tell = (bytes: Buffer) => {
     for (const listener of driver) listener.call(stream, bytes);
   };
-  /** Of the row that the last chunk ended in. */
+  /** Bytes missing of the row at the end of the last chunk. */
   let missing = 0;
-  /** The beginning of a message that the last chunk ended in. */
+  /** The incomplete message head at the end of the last chunk. */
   let begun: Buffer | undefined;
 
   function read(chunk: Buffer): void {
@@ -31,7 +32,7 @@ export function readCopyData(stream: Duplex, take: (rows: Buffer) => void): void
       const end = at + 1 + bytes.readInt32BE(at + 1);
       if (bytes[at] === copyData) {
         const there = Math.min(end, bytes.length);
-        // Rows move together over the heads between them.
+        // Moves consecutive rows together, over the heads between them.
         bytes.copyWithin(to, at + headLength, there);
         to += there - at - headLength;
         at = there;

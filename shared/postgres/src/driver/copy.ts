@@ -2,16 +2,16 @@ import type { Duplex } from "node:stream";
 import pg from "pg";
 import { readCopyData } from "./copied-rows.ts";
 
-/** Less is not worth a turn of the consumer, but at the end. */
+/** The consumer is only woken for at least this many bytes, except at the end. */
 const worthReading = 48 * 1024;
-/** Bytes that may wait for the consumer before the database is made to wait. */
+/** Bytes that may wait for the consumer before the connection is paused. */
 const waitingAtMost = 56 * 1024;
-/** What waits and, beyond the limit, the piece that the connection brought last. */
+/** Room for the waiting bytes and the last chunk of the connection beyond the limit. */
 const blockLength = waitingAtMost + 64 * 1024;
-/** A consumer that takes nothing for this long loses its connection. */
+/** Time without a read after which the connection is destroyed. */
 const stalledAfterMs = 60_000;
 
-/** The text of a query with its values written into it, as COPY needs it: it takes no parameters. */
+/** A query's text with its values as literals: COPY takes no parameters. */
 export function withLiterals(text: string, values: readonly unknown[]): string {
   return text.replace(/\$(\d+)/g, (_, position: string) => literal(values[Number(position) - 1]));
 }
@@ -22,16 +22,16 @@ function literal(value: unknown): string {
   return pg.escapeLiteral(String(value));
 }
 
-/** An array of texts as PostgreSQL reads it. */
+/** An array of texts as a PostgreSQL array literal. */
 export function arrayText(items: readonly unknown[]): string {
   return `{${items.map((item) => `"${String(item).replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
 }
 
-/** A running COPY TO STDOUT; its rows are taken with `read`. */
+/** A running COPY TO STDOUT; `read` takes its rows. */
 export class CopyOut {
   readonly #text: string;
   #stream: Duplex | undefined;
-  /** Two in turn, one filled while the other one is read: a million rows in blocks of their own are work for the garbage collector. */
+  /** Two blocks, one filled while the other is read: a new block per read would cost the garbage collector too much for a million rows. */
   #block = Buffer.allocUnsafe(blockLength);
   #other = Buffer.allocUnsafe(blockLength);
   #waiting = 0;
@@ -40,12 +40,12 @@ export class CopyOut {
   #wake: (() => void) | undefined;
   #stall: NodeJS.Timeout | undefined;
 
-  /** `format`: as COPY names them. */
+  /** `format`: COPY's name of the format. */
   constructor(query: string, format: "text" | "csv" = "text") {
     this.#text = `copy (${query}) to stdout (format ${format})`;
   }
 
-  /** What has come by now, cut anywhere, good until the next read; undefined at the end. Rejects with the database's error. */
+  /** The bytes that have arrived, split anywhere and valid until the next read; undefined at the end. Rejects with the database's error. */
   async read(): Promise<Buffer | undefined> {
     while (this.#waiting < worthReading && !this.#ended) {
       await new Promise<void>((resolve) => {
@@ -61,11 +61,11 @@ export class CopyOut {
     return rows.length > 0 ? rows : undefined;
   }
 
-  /** The driver calls this and the rest. */
+  /** Called by the driver, like the methods below. */
   submit(connection: pg.Connection): void {
     this.#stream = connection.stream as Duplex;
     readCopyData(this.#stream, (rows) => this.#take(rows));
-    // By the extended protocol, although COPY takes no parameters: a value that broke out of its quotes could not begin a second statement.
+    // Uses the extended protocol, although COPY takes no parameters: a value that escaped its quotes could not begin a second statement.
     connection.parse({ name: "", text: this.#text, types: [] }, true);
     connection.bind({}, true);
     connection.execute({}, true);
@@ -80,7 +80,7 @@ export class CopyOut {
     const stream = this.#stream;
     if (before <= waitingAtMost && this.#waiting > waitingAtMost && stream) {
       stream.pause();
-      this.#stall = setTimeout(() => stream.destroy(new Error("Connection terminated: nobody took the rows")), stalledAfterMs);
+      this.#stall = setTimeout(() => stream.destroy(new Error("Connection terminated: the rows were not read")), stalledAfterMs);
     }
     if (this.#waiting >= worthReading) this.#proceed();
   }
@@ -105,16 +105,16 @@ export class CopyOut {
   }
 }
 
-/** A COPY FROM STDIN of rows that are there already; `ended` rejects with the database's error. */
+/** A COPY FROM STDIN of rows in memory; `ended` rejects with the database's error. */
 export class CopyIn {
   readonly #text: string;
   readonly #rows: Buffer;
   readonly ended: Promise<void>;
-  /** For the driver, which ends its waiting by the callback. */
+  /** Read by the driver, which reports a timeout by the callback. */
   readonly query_timeout: number | undefined;
   callback: (error: Error | null) => void = () => undefined;
 
-  /** `timeoutMs`: after which no answer is waited for any more. */
+  /** `timeoutMs`: time limit of the response. */
   constructor(text: string, rows: Buffer, timeoutMs?: number) {
     this.#text = text;
     this.#rows = rows;
@@ -124,11 +124,11 @@ export class CopyIn {
     });
   }
 
-  /** The driver calls this and the rest. */
+  /** Called by the driver, like the methods below. */
   submit(connection: pg.Connection): void {
     connection.query(this.#text);
     const rows = connection as pg.Connection & CopyInConnection;
-    // Without waiting for the answer: the server passes over the rows of a COPY that it has refused.
+    // Does not wait for the response: the server skips the rows of a COPY that it has rejected.
     rows.sendCopyFromChunk(this.#rows);
     rows.endCopyFrom();
   }
@@ -153,7 +153,7 @@ export function copyLine(values: readonly (string | number | null)[]): string {
   return `${values.map((value) => (value === null ? "\\N" : typeof value === "number" ? value : value.replace(/[\\\t\n\r]/g, (found) => escapes[found] ?? found))).join("\t")}\n`;
 }
 
-/** What the driver's connection can do and its types do not name. */
+/** Methods of the driver's connection that its types lack. */
 interface CopyInConnection {
   sendCopyFromChunk(chunk: Buffer): void;
   endCopyFrom(): void;

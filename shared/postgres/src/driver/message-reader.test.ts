@@ -27,7 +27,7 @@ const completed = message("C", Buffer.from("SELECT 2\0"));
 const ready = message("Z", Buffer.from("I"));
 const response = Buffer.concat([described, row("某某公司", null, ""), row("2", "x".repeat(300), "3"), completed, ready, ready]);
 
-/** What a connection is told of an answer that comes in these pieces, in order. */
+/** What the connection emits for a response in these pieces, in order. */
 function recorded(pieces: readonly Buffer[]): unknown[] {
   const stream = new EventEmitter();
   const connection = Object.assign(new EventEmitter(), { stream });
@@ -46,7 +46,7 @@ const expected = [
   ...Buffer.concat([completed, ready, ready]).toString("latin1"),
 ];
 
-test("rows are handed on and all else is the driver's, in their order, wherever the network cuts", () => {
+test("the reader emits data rows and leaves other messages to the driver, in order, however the network splits them", () => {
   expect(recorded([response])).toEqual(expected);
   for (let first = 1; first < response.length; first++) {
     for (const length of [1, 4, 5, 6, 200]) {

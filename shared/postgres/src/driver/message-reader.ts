@@ -1,15 +1,15 @@
 import type { Duplex } from "node:stream";
 import type pg from "pg";
 
-/** The type of the server's message that holds a row, and the bytes before a message's content: its type and its length. */
+/** Message type of a data row, and the length of a message's head: its type and its length. */
 const [dataRow, headLength] = [0x44, 5] as const;
-/** The bytes between the length of a row's message and its first field: that length itself and the number of fields. */
+/** The bytes between a row message's length and its first field: the length itself and the number of fields. */
 const rowHeadLength = 6;
 
-/** A row as the server sent it: how many fields, then for each its length (-1: null) and its bytes. */
+/** A row as the server sent it: the number of fields, then the length (-1: null) and bytes of each. */
 export class RawRow {
   readonly bytes: Buffer;
-  /** Where the first field's length stands. */
+  /** Offset of the first field's length. */
   readonly at: number;
 
   constructor(bytes: Buffer, at: number) {
@@ -17,18 +17,18 @@ export class RawRow {
     this.at = at;
   }
 
-  /** How many bytes of the server's message it takes. */
+  /** Size of the server's message in bytes. */
   get size(): number {
     return this.bytes.readInt32BE(this.at - rowHeadLength);
   }
 
-  /** A field as text; null for a NULL, undefined where the row has no such field. */
+  /** A field as text; null for NULL, undefined if the row has no such field. */
   field(index: number): string | null | undefined {
     const bytes = this.bytesOf(index);
     return bytes === null ? null : bytes?.toString("utf8");
   }
 
-  /** A field's bytes, a part of the row's; null for a NULL, undefined where the row has no such field. */
+  /** A field's bytes, a view into the row; null for NULL, undefined if the row has no such field. */
   bytesOf(index: number): Buffer | null | undefined {
     const { bytes } = this;
     if (index < 0 || index >= bytes.readInt16BE(this.at - 2)) return undefined;
@@ -38,7 +38,7 @@ export class RawRow {
     return length < 0 ? null : bytes.subarray(at + 4, at + 4 + length);
   }
 
-  /** The fields as text, which the driver's own queries and cursors expect too. */
+  /** All fields as text, for the driver's own queries and cursors. */
   get fields(): (string | null)[] {
     const { bytes } = this;
     const fields = new Array<string | null>(bytes.readInt16BE(this.at - 2));
@@ -53,14 +53,14 @@ export class RawRow {
   }
 }
 
-/** Has a connection hand its rows on as they come, to be read where they are used; the driver would make a string of each field. */
+/** Makes a connection pass on data rows unparsed, to be read where they are used; the driver would make a string of each field. */
 export function readDataRows(connection: pg.Connection): void {
   const stream: Duplex = connection.stream;
   const driver = stream.listeners("data") as ((bytes: Buffer) => void)[];
   const tell = (bytes: Buffer) => {
     for (const listener of driver) listener.call(stream, bytes);
   };
-  /** The pieces of a message that has not come whole yet. */
+  /** The parts of an incomplete message. */
   let begun: Buffer[] = [];
   let missing = 0;
 
@@ -72,7 +72,7 @@ export function readDataRows(connection: pg.Connection): void {
     }
     const bytes = begun.length > 0 ? Buffer.concat([...begun, chunk]) : chunk;
     let at = 0;
-    // Messages of other types, one behind the other, are the driver's.
+    // Consecutive messages of other types go to the driver together.
     let others = 0;
     missing = headLength;
     while (at + headLength <= bytes.length) {

@@ -2,7 +2,7 @@ import pg from "pg";
 
 const { builtins } = pg.types;
 
-/** `2026-11-21 08:00:00.5+00` to `2026-11-21T08:00:00.500Z`: sessions are in UTC, answers carry milliseconds. */
+/** `2026-11-21 08:00:00.5+00` to `2026-11-21T08:00:00.500Z`: sessions are in UTC, responses carry milliseconds. */
 export function isoTime(text: string): string {
   const dot = text.indexOf(".", 19);
   const plus = text.indexOf("+", 19);
@@ -22,7 +22,7 @@ function integer(text: string): number | string {
   return Number.isSafeInteger(value) ? value : text;
 }
 
-/** One text for one number: `120000.0000` is `120000`, as a caller's amount is after it was read. */
+/** Normalizes a number's text: `120000.0000` becomes `120000`, the form that the API uses. */
 function decimal(text: string): string {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
@@ -34,7 +34,7 @@ const parsers: Partial<Record<number, (text: string) => unknown>> = {
   [builtins.INT8]: integer,
 };
 
-/** How values arrive: times as RFC 3339 text, dates as text, numerics as the shortest text, counts as numbers. */
+/** Parsers by type: times become RFC 3339 text, dates text, numerics the shortest text, counts numbers. */
 export const typeParsers = {
   getTypeParser(oid: number, format?: "text" | "binary") {
     return (format !== "binary" && parsers[oid]) || pg.types.getTypeParser(oid, format ?? "text");

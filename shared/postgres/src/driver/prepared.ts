@@ -3,20 +3,20 @@ import type pg from "pg";
 import type { RowDescription } from "./rows.ts";
 import { RowsQuery } from "./rows-query.ts";
 
-/** A query as it is sent: by the extended protocol alone, which takes one statement and no more. */
+/** A query for the extended protocol, which takes exactly one statement. */
 export type Query = pg.QueryConfig & {
   queryMode: "extended";
-  /** How many bytes of rows are taken in at most; further ones are let go. */
+  /** Limit on the bytes of rows; further rows are dropped. */
   maxBytes?: number | undefined;
 };
 
-/** What a connection knows of a statement. */
+/** What a connection knows of a prepared statement. */
 export interface CachedStatement {
-  /** What its rows look like, as soon as they have been described. */
+  /** Set once the rows have been described. */
   rowDescription?: RowDescription;
 }
 
-/** What the driver's connection can do and its types do not name. */
+/** Methods of the driver's connection that its types lack. */
 interface Wire {
   parsedStatements: Record<string, string>;
   submittedNamedStatements: Record<string, string>;
@@ -24,8 +24,8 @@ interface Wire {
 }
 
 /**
- * The statements that one connection keeps under a name. A backend never forgets one by itself, and tenants × shapes are many: past the
- * limit, the one unused for the longest is closed; one that was asked for a single time has no name yet.
+ * The named statements of one connection. A backend never drops one by itself, and there are many combinations of tenant and query: past
+ * the limit, the least recently used one is closed. A statement gets its name at its second use.
  */
 export class PreparedStatements {
   readonly #wire: Wire;
@@ -44,7 +44,7 @@ export class PreparedStatements {
     this.#seen = new LRUCache({ max: limit * 2 });
   }
 
-  /** The query as it is to be sent right now, with its name or without; after `timeoutMs` no answer is waited for any more. */
+  /** The query to send now, with or without a name; `timeoutMs` limits the wait for its response. */
   admit(query: Query, timeoutMs: number): RowsQuery {
     const { name } = query;
     if (name === undefined) return new RowsQuery(query, {}, timeoutMs);
@@ -65,12 +65,12 @@ export class PreparedStatements {
   #closeLeaving(): void {
     const { parsedStatements, submittedNamedStatements } = this.#wire;
     for (const name of this.#leaving) {
-      // What was sent and not yet confirmed would be noted as kept after its end.
+      // The driver would record a statement as prepared that was sent but not yet confirmed, even after it was closed.
       if (submittedNamedStatements[name] !== undefined) continue;
       this.#leaving.delete(name);
       if (parsedStatements[name] === undefined) continue;
       delete parsedStatements[name];
-      // Its answer comes with the next query's, and the driver passes it over.
+      // Its response arrives with the next query's, and the driver skips it.
       this.#wire.close({ type: "S", name });
     }
   }

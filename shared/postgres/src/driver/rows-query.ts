@@ -3,7 +3,7 @@ import type { RawRow } from "./message-reader.ts";
 import type { CachedStatement, Query } from "./prepared.ts";
 import { type RowDescription, Rows, rowDescriptionOf } from "./rows.ts";
 
-/** What the driver has and its types do not name. */
+/** Members of the driver's query that its types lack. */
 interface DriverQuery {
   name: string | undefined;
   values: readonly unknown[];
@@ -22,9 +22,9 @@ const { prepareValue } = (pg as unknown as { utils: { prepareValue(value: unknow
 
 const noColumns: RowDescription = { names: [], types: [], parsers: [] };
 
-/** A query whose rows stay as they come. Of a statement that the connection keeps it asks once what its rows look like. */
+/** A query whose rows stay unparsed. It asks for a row description once per prepared statement. */
 export class RowsQuery extends DriverQuery {
-  /** What the driver reads: when the query is given up, in ms. */
+  /** Read by the driver: the query's timeout in ms. */
   readonly query_timeout: number;
   readonly #statement: CachedStatement;
   readonly #rows: RawRow[] = [];
@@ -50,7 +50,7 @@ export class RowsQuery extends DriverQuery {
     });
   }
 
-  /** The driver calls this and the rest. */
+  /** Called by the driver, like the methods below. */
   override submit(connection: pg.Connection): Error | null {
     const { name, values } = this;
     if (name === undefined || !this.#statement.rowDescription) return super.submit(connection);

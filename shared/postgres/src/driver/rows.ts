@@ -5,7 +5,7 @@ import { typeParsers } from "./parsing.ts";
 
 type Parser = (text: string) => unknown;
 
-/** What the rows of a statement look like: for each column its name in camelCase, its type's OID, and how its values are read from text. */
+/** The columns of a statement's rows: for each its name in camelCase, its type's OID, and the parser of its text. */
 export interface RowDescription {
   readonly names: readonly string[];
   readonly types: readonly number[];
@@ -14,7 +14,7 @@ export interface RowDescription {
 
 const shapes = new Map<string, RowDescription>();
 
-/** The shape of these columns; the same object for equal ones. */
+/** The description of these columns; the same object for equal columns. */
 export function rowDescriptionOf(fields: readonly pg.FieldDef[]): RowDescription {
   const key = fields.map(({ name, dataTypeID }) => `${dataTypeID} ${name}`).join("\n");
   let rowDescription = shapes.get(key);
@@ -29,11 +29,11 @@ export function rowDescriptionOf(fields: readonly pg.FieldDef[]): RowDescription
   return rowDescription;
 }
 
-/** Rows as they came, read when they are asked for. */
+/** Unparsed rows; values are parsed when they are read. */
 export class Rows<R = unknown> {
   readonly rowDescription: RowDescription;
   readonly raw: readonly RawRow[];
-  /** More rows came than `maxBytes` had room for: these are the first ones, one at least. */
+  /** There were more rows than `maxBytes` allowed: these are the first ones, at least one. */
   readonly isCut: boolean;
 
   constructor(rowDescription: RowDescription, raw: readonly RawRow[], isCut = false) {
@@ -46,33 +46,33 @@ export class Rows<R = unknown> {
     return this.raw.length;
   }
 
-  /** How many bytes they took on their way. */
+  /** Size of the server's messages in bytes. */
   get size(): number {
     return this.raw.reduce((sum, row) => sum + row.size, 0);
   }
 
-  /** The same rows, of which it is known that there are more. */
+  /** The same rows, marked as cut. */
   cut(): Rows<R> {
     return new Rows(this.rowDescription, this.raw, true);
   }
 
-  /** These rows and those that come after them. */
+  /** These rows followed by `next`. */
   followedBy(next: Rows<R>): Rows<R> {
     return new Rows(this.rowDescription, [...this.raw, ...next.raw], next.isCut);
   }
 
-  /** The rows before the n-th. */
+  /** The first n rows. */
   first(n: number): Rows<R> {
     return new Rows(this.rowDescription, this.raw.slice(0, n));
   }
 
-  /** The n-th row as an object with names in camelCase; undefined where there is none. */
+  /** The n-th row as an object with names in camelCase; undefined if there is none. */
   at(n: number): R | undefined {
     const row = this.raw.at(n);
     return row && this.#object(row);
   }
 
-  /** A field of the n-th row, by its name in camelCase; undefined where there is no such row or field. */
+  /** A field of the n-th row, by its name in camelCase; undefined if there is no such row or field. */
   value(n: number, name: string): unknown {
     const index = this.rowDescription.names.indexOf(name);
     const text = this.raw.at(n)?.field(index);
@@ -98,7 +98,7 @@ function camelCase(name: string): string {
   return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** The quoted column that a name in camelCase stands for. */
+/** The quoted column for a name in camelCase. */
 export function columnOf(name: string): string {
   return `"${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}"`;
 }
@@ -115,7 +115,7 @@ export function toObjects<R>(names: readonly string[], rows: unknown[][]): R[] {
 /** The next rows of a cursor. */
 export function readBatch(cursor: Cursor<unknown[]>, size: number): Promise<{ rows: unknown[][]; fields: pg.FieldDef[] }> {
   return new Promise((resolve, reject) => {
-    // A cursor at its end answers without a result, whatever its types say.
+    // At its end, a cursor gives no result, contrary to its types.
     cursor.read(size, (error, rows, result: pg.QueryResult | undefined) =>
       error ? reject(error) : resolve({ rows, fields: result?.fields ?? [] }),
     );

@@ -5,11 +5,14 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { ownFolder, type Place } from "./place.ts";
 
-/** The role that initdb makes. */
+/** The role that initdb creates. */
 export const superuser = "postgres";
 export const database = "cell";
 
-/** Makes the data directory unless it is there; returns the superuser's password. Throws a sentence when the data are of another major version. */
+/**
+ * Creates the data directory unless it exists; returns the superuser's password. Throws a sentence if the data belong to another major
+ * version.
+ */
 export async function ensureCluster(place: Place, fast: boolean): Promise<string> {
   const passwordFile = join(place.home, "postgres.password");
   const versionFile = join(place.data, "PG_VERSION");
@@ -17,7 +20,7 @@ export async function ensureCluster(place: Place, fast: boolean): Promise<string
     const version = readFileSync(versionFile, "utf8").trim();
     if (version !== String(place.version)) {
       throw new Error(
-        `The data in ${place.data} belong to PostgreSQL ${version} and this program brings PostgreSQL ${place.version}: ` +
+        `The data in ${place.data} belong to PostgreSQL ${version} but this program contains PostgreSQL ${place.version}: ` +
           "export them with the program that wrote them, or choose another DATA_DIR.",
       );
     }
@@ -28,7 +31,7 @@ export async function ensureCluster(place: Place, fast: boolean): Promise<string
   const password = randomBytes(24).toString("base64url");
   writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
   if (place.user) chownSync(passwordFile, place.user.uid, place.user.gid);
-  // Made under another name first: a directory that bears the right name is always a whole one.
+  // Created under a temporary name and then renamed: a directory with the final name is always complete.
   const partial = `${place.data}.new`;
   rmSync(partial, { recursive: true, force: true });
   ownFolder(partial, place.user);
@@ -38,9 +41,9 @@ export async function ensureCluster(place: Place, fast: boolean): Promise<string
 }
 
 async function initdb(place: Place, dir: string, passwordFile: string, fast: boolean): Promise<void> {
-  // With the C character classes pg_trgm finds no letters in Chinese text.
+  // With the C character classes, pg_trgm finds no letters in Chinese text.
   const characterType = process.platform === "darwin" ? "en_US.UTF-8" : "C.UTF-8";
-  // The built-in provider is new in 17; libc's with these locales sorts and classifies alike.
+  // The built-in provider is new in PostgreSQL 17; libc's with these locales sorts and classifies alike.
   const provider = place.version >= 17 ? ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"] : ["--locale", "C"];
   const args = [
     ...["-D", dir, "--username", superuser, "--pwfile", passwordFile, "--auth", "scram-sha-256", "--no-instructions", "--encoding", "UTF8"],
@@ -55,5 +58,5 @@ async function initdb(place: Place, dir: string, passwordFile: string, fast: boo
   }
 }
 
-/** Nothing of the caller's environment, which may hold settings meant for other servers. */
+/** Excludes the caller's environment, which may hold settings for other servers. */
 export const serverEnv: NodeJS.ProcessEnv = { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };

@@ -2,10 +2,10 @@ import { copyFileSync, existsSync, mkdirSync, openSync, renameSync, statSync, tr
 import { dirname } from "node:path";
 
 const maxBytes = 10 * 1024 * 1024;
-/** Number of full logs that are kept beside the current one. */
+/** Number of rotated logs beside the current one. */
 const storedLogs = 7;
 
-/** Opens a log for appending, for a process that will write to the descriptor; its folder is made for the owner alone. */
+/** Opens a log for appending, for a process that will write to the descriptor; only the owner may read its folder. */
 export function openLog(path: string): number {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const fd = openSync(path, "a", 0o600);
@@ -14,7 +14,7 @@ export function openLog(path: string): number {
 }
 
 /**
- * Moves what a log holds to `<path>.1` once it has passed 10 MB, what was there to `<path>.2`, and so on up to 7; a process that appends to it
+ * Rotates a log past 10 MB: its content moves to `<path>.1`, that one to `<path>.2`, and so on up to 7. A process that appends to the log
  * goes on in the emptied file.
  */
 export function boundLog(path: string): void {
@@ -25,7 +25,7 @@ export function boundLog(path: string): void {
   truncateSync(path);
 }
 
-/** Bytes in the file; 0 when there is none. */
+/** Size of the file in bytes; 0 if there is none. */
 export function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }

@@ -18,17 +18,17 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
-/** Where the server's files are, and as whom it runs (PostgreSQL refuses to run as root). */
+/** Where the server's files are, and the user that runs it (PostgreSQL refuses to run as root). */
 export interface Place {
-  /** Folder of the program: `bin`, `lib`, `share`. */
+  /** Program folder: `bin`, `lib`, `share`. */
   native: string;
   /** Major version of the program. */
   version: number;
-  /** Folder of the data directory, the password and the port: the caller's, or one below /var/lib that the server's user can reach. */
+  /** Folder of the data directory, the password and the port: the caller's, or one under /var/lib that the server's user can reach. */
   home: string;
   data: string;
   socketDir: string;
-  /** Undefined when the server runs as the caller. */
+  /** Undefined if the server runs as the caller. */
   user: { uid: number; gid: number } | undefined;
 }
 
@@ -36,8 +36,8 @@ const systemHome = "/var/lib/cell-crm";
 const maxSocketPathBytes = process.platform === "darwin" ? 103 : 107;
 
 /**
- * Finds the program, by default that of the installed package, and makes the folders. Throws a sentence when the platform has no program
- * or a folder cannot be used.
+ * Finds the program (default: in the installed package) and creates the folders. Throws a sentence if the platform has no program or a
+ * folder cannot be used.
  */
 export function findPlace(dataDir: string, log: (line: string) => void, packageDir = findPackage()): Place {
   mkdirSync(dataDir, { recursive: true });
@@ -50,14 +50,14 @@ export function findPlace(dataDir: string, log: (line: string) => void, packageD
   return { native, version: Number.parseInt(version, 10), home, data, socketDir: findSocketDir(shortHash(data), user), user };
 }
 
-/** Makes a folder for the server's user alone, or hands an existing one to it. */
+/** Creates a folder that only the server's user may read, or gives an existing one to that user. */
 export function ownFolder(path: string, user: Place["user"]): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   chmodSync(path, 0o700);
   if (user) chownSync(path, user.uid, user.gid);
 }
 
-/** Data that a user made before root ran this stay that user's. */
+/** Data that another user created before root ran this keep that owner. */
 function ownerOf(path: string): Place["user"] {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat && { uid: stat.uid, gid: stat.gid };
@@ -119,7 +119,7 @@ function findNative(packageDir: string, version: string, user: Place["user"]): s
   return copy;
 }
 
-/** The package's install script makes these links; an install without scripts leaves them out. */
+/** The package's install script makes these links; `npm ci --ignore-scripts` leaves them out. */
 function linkLibraries(packageDir: string): void {
   const links = JSON.parse(readFileSync(join(packageDir, "native", "pg-symlinks.json"), "utf8")) as { source: string; target: string }[];
   for (const { source, target } of links) {
@@ -136,5 +136,5 @@ function findSocketDir(key: string, user: Place["user"]): string {
     const mine = uid === (user?.uid ?? process.getuid?.()) && (mode & 0o077) === 0;
     if (mine && canEnter(dir, user)) return dir;
   }
-  throw new Error("PostgreSQL needs a folder for its socket in the system's temporary folder, and cannot have one there.");
+  throw new Error("PostgreSQL needs a folder for its socket in the system's temporary folder, but it could not be created there.");
 }

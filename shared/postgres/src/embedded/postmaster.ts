@@ -15,19 +15,19 @@ export interface Postmaster {
   socketDir: string;
 }
 
-/** What PostgreSQL writes to postmaster.pid about itself. */
+/** The content of postmaster.pid. */
 interface LockFile extends Postmaster {
   status: string;
 }
 
 const lockTimeoutMs = 10_000;
 const pollMs = 20;
-/** Below the range from which outgoing connections take their ports. */
+/** Below the ephemeral port range. */
 const maxPort = 32_767;
 
 /**
- * Returns the server that already runs on this data directory, or starts one and waits until it accepts connections. A lock or shared
- * memory left by a killed server is waited for, 10 s at most; a taken port moves on to the next one, unless `keepPort`.
+ * Returns the server that already runs on this data directory, or starts one and waits until it accepts connections. Waits up to 10 s for a
+ * lock or shared memory of a killed server. If the port is taken it tries the next one, unless `keepPort`.
  */
 export async function ensurePostmaster(place: Place, port: number, logPath: string, fast: boolean, keepPort: boolean): Promise<Postmaster> {
   const deadline = Date.now() + lockTimeoutMs;
@@ -43,7 +43,7 @@ export async function ensurePostmaster(place: Place, port: number, logPath: stri
   }
 }
 
-/** Ends the server: new connections are refused, open ones are cut, everything is on disk. Harder means follow after 30 and 35 s. */
+/** Stops the server: rejects new connections, closes open ones, flushes everything to disk. Stronger signals follow after 30 and 35 s. */
 export async function stopPostmaster(pid: number): Promise<void> {
   for (const [signal, patienceMs] of [
     ["SIGINT", 30_000],
@@ -56,7 +56,7 @@ export async function stopPostmaster(pid: number): Promise<void> {
   }
 }
 
-/** The first port from this one on that nobody listens on. */
+/** The first free port from this one on. */
 export async function freePort(first: number): Promise<number> {
   for (let port = first; port <= Math.max(first, maxPort); port++) {
     if (await isFree(port)) return port;
@@ -98,8 +98,8 @@ function readLock(place: Place): LockFile | undefined {
 }
 
 /**
- * PostgreSQL believes a lock whose pid exists, be it a zombie's or one that another program got since. The shared memory that the lock
- * names must still be checked, so the file stays and only names a pid that cannot exist.
+ * PostgreSQL trusts a lock whose pid exists, even if it is a zombie's or was reused by another program. The shared memory that the lock
+ * names must still be checked, so the file stays and gets a pid that cannot exist.
  */
 function disownLock(place: Place, pid: number): void {
   const path = join(place.data, "postmaster.pid");
@@ -107,9 +107,9 @@ function disownLock(place: Place, pid: number): void {
   writeFileSync(path, text.replace(String(pid), "999999999"));
 }
 
-/** Starts the server; returns what it said last when it ended instead. */
+/** Starts the server; if it ends instead, returns its last output. */
 async function launch(place: Place, port: number, logPath: string, fast: boolean): Promise<Postmaster | string> {
-  // The folder is this server's alone, and no server runs: a socket's lock in it is stale, whoever has its pid now.
+  // The folder belongs to this server, and no server runs: a socket lock in it is stale, whatever process now has its pid.
   rmSync(join(place.socketDir, `.s.PGSQL.${port}.lock`), { force: true });
   const log = openLog(logPath);
   const logStart = sizeOf(logPath);
@@ -148,9 +148,9 @@ function settings(fast: boolean): Record<string, string | number> {
     max_connections: 300,
     shared_buffers: fast ? "128MB" : `${Math.min(1_024, Math.floor(totalmem() / 2 ** 22))}MB`,
     max_wal_size: "4GB",
-    // Any disk of these days: reports are then read from their indexes.
+    // The value for SSDs: it lets reports read from their indexes.
     random_page_cost: 1.1,
-    // It pays for questions of many seconds, and none here may take that long.
+    // JIT pays off for queries of many seconds, which are not allowed here.
     jit: "off",
     password_encryption: "scram-sha-256",
     timezone: "UTC",
@@ -158,7 +158,7 @@ function settings(fast: boolean): Record<string, string | number> {
     lc_messages: "C",
     log_line_prefix: "%m [%p] %q%u@%d %a ",
     log_checkpoints: "off",
-    // Statements, and the details of failed ones, carry people's names and phone numbers; who sent them logs the failure.
+    // Statements and error details contain names and phone numbers; the program that sent them logs the failure.
     log_min_messages: "log",
     log_min_error_statement: "panic",
     log_error_verbosity: "terse",

@@ -1,17 +1,17 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-/** True while the process runs; a zombie, which nobody collects in a container without an init, does not. */
+/** Whether the process runs. A zombie, which remains in a container without an init process, does not. */
 export function isAlive(pid: number): boolean {
   return startOf(pid) !== undefined;
 }
 
-/** When the process began, in a form that only compares: with the pid it names one process for good. Undefined when it does not run. */
+/** Start time of the process in an opaque form: together with the pid it identifies one process. Undefined if it does not run. */
 export function startOf(pid: number): string | undefined {
   if (process.platform !== "linux") return ps(pid, "lstart=");
   const stat = readProc(pid, "stat");
   if (stat === undefined) return undefined;
-  // The command's name in parentheses may hold spaces; the state and the rest follow the last one.
+  // The command's name in parentheses may contain spaces and parentheses: the state follows the last one.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
 }
@@ -22,7 +22,7 @@ export function commandOf(pid: number): string | undefined {
   return readProc(pid, "cmdline")?.replaceAll("\0", " ").trim() || undefined;
 }
 
-/** Signals a process, which may have ended meanwhile. */
+/** Signals a process; it may have ended already. */
 export function sendSignal(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
@@ -47,6 +47,6 @@ function ps(pid: number, column: string): string | undefined {
       execFileSync("ps", ["-p", String(pid), "-o", column], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim() || undefined
     );
   } catch {
-    return undefined; // ps exits 1 when there is no such process
+    return undefined; // ps exits with 1 if the process does not exist
   }
 }

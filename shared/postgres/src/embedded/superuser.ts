@@ -1,20 +1,20 @@
 import { randomBytes } from "node:crypto";
 import { Client, type DatabaseError } from "pg";
 
-/** What the superuser of a data directory was called while the cell connected as it. */
+/** The superuser's name in data directories of earlier versions. */
 const earlierName = "crm";
-/** A session cannot rename its own role, so another superuser does. */
+/** A session cannot rename its own role, so this superuser does. */
 const helper = "cell_crm_rename";
 
 /**
- * Connects as the superuser of a server of ours. In a data directory in which that role still bears the name of the cell's role it is renamed
- * first; its password stays.
+ * Connects as the superuser of an embedded server. In a data directory where that role still has the earlier name, which is now the cell's
+ * role, it is renamed first; its password stays.
  */
 export async function connectSuperuser(url: string): Promise<Client> {
   try {
     return await connect(url);
   } catch (error) {
-    // PostgreSQL does not say whether the role or its password is the wrong one.
+    // PostgreSQL does not tell an unknown role from a wrong password.
     if ((error as DatabaseError).code !== "28P01") throw error;
     await rename(url);
     return await connect(url);

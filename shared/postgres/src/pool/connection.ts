@@ -5,45 +5,45 @@ import { PreparedStatements, type Query } from "../driver/prepared.ts";
 import type { Rows } from "../driver/rows.ts";
 import { isDenied, timeoutMessage } from "../problems.ts";
 
-/** A database login: whose name and password a connection is opened with. */
+/** User name and password of a database login. */
 export interface Login {
   user: string;
   password: string;
 }
 
-/** As whom a tenant's statements run: over which login, and in which role, which is the login itself where each tenant has its own. */
+/** The login that a tenant's statements use, and the role they run in: the login itself if each tenant has its own. */
 export interface Access {
   login: Login;
   role: string;
-  /** Of 16 bits and the tenant's own: which of a shared login's connections it meets first. */
+  /** A 16-bit hash of the tenant: it spreads tenants over a shared login's connections. */
   slot: number;
 }
 
 export interface ConnectionSettings {
-  /** Where the database is; user and password in it are replaced by the login's. */
+  /** The database; the login replaces user and password in it. */
   url: string;
   applicationName: string;
-  /** Named statements that one connection keeps. */
+  /** Maximum of named statements per connection. */
   preparedStatements: number;
-  /** How long a request may wait for a connection before it is refused. */
+  /** How long a request may wait for a connection before it fails. */
   waitMs: number;
   statementTimeoutMs: number;
   lockTimeoutMs: number;
 }
 
-/** How long nothing may come of a reader's queries before others avoid it. */
+/** Time without progress after which a reader counts as stalled and others avoid it. */
 const stalledMs = 20;
 
-/** One connection: in which role it stands, whom it has served, and which statements it keeps. */
+/** One connection: its current role, the tenants it has served, and its prepared statements. */
 export class Connection<Pool> {
   readonly client: pg.Client;
   readonly pool: Pool;
-  /** Of the tenant for whom it was opened. */
+  /** Slot of the tenant for which it was opened. */
   readonly slot: number;
   readonly openedAt = performance.now();
   freeSince = performance.now();
   lost = false;
-  /** Queries of readers under way. */
+  /** Number of read queries in flight. */
   pending = 0;
   #progressAt = 0;
   #watch: NodeJS.Timeout | undefined;
@@ -65,43 +65,43 @@ export class Connection<Pool> {
     this.#statements = new PreparedStatements(this.client, settings.preparedStatements);
   }
 
-  /** Opens it. Rejects with the driver's error. */
+  /** Opens the connection. Rejects with the driver's error. */
   async open(): Promise<void> {
     await this.client.connect();
     readDataRows(this.#wire);
   }
 
-  /** How many roles it has served: its backend keeps the catalogue of each one's tables. */
+  /** Number of roles it has served: its backend keeps the catalogue entries of each one's tables. */
   get served(): number {
     return this.#roles.size;
   }
 
-  /** Queries under way, as a measure of how long one more would wait. */
+  /** Queries in flight, an estimate of the wait of a further one. */
   get load(): number {
     const stalled = this.pending > 0 && performance.now() - this.#progressAt > stalledMs;
     return stalled ? Number.MAX_SAFE_INTEGER : this.pending;
   }
 
-  /** Sends a query in the role in which the connection stands. */
+  /** Sends a query in the connection's current role. */
   async query(query: Query, timeoutMs = this.#timeoutMs): Promise<Rows> {
     try {
       return await this.#statements.admit(query, timeoutMs).run(this.client);
     } catch (error) {
-      // Another process may have dropped the role and made another one of the same name.
+      // Another process may have dropped the role and created another one of the same name.
       if (isDenied(error)) this.#role = undefined;
       throw error;
     }
   }
 
-  /** Sends a query in this role among those of others. */
+  /** Sends a query in this role, pipelined with those of others. */
   async read(role: string, query: Query): Promise<Rows> {
-    // Each of those in front may take its whole time before this one's begins.
+    // Each query ahead may take its whole timeout before this one begins.
     const timeoutMs = this.#timeoutMs + this.pending * this.#statementTimeoutMs;
     if (this.pending++ === 0) this.#progressAt = performance.now();
     this.#batchWrites();
     this.#expectProgress();
     try {
-      // Where the role is refused, the query behind it finds no rights: the one before has none on this one's tables.
+      // If SET ROLE fails, the query after it fails too: the previous role has no rights on these tables.
       if (this.#role !== role) this.setRole(role, timeoutMs).catch(() => undefined);
       this.#roles.add(role);
       return await this.query(query, timeoutMs);
@@ -111,7 +111,7 @@ export class Connection<Pool> {
     }
   }
 
-  /** Ends the connection when it has been silent for longer than a query may take: that each in front of one may take its time is no reason to wait. */
+  /** Ends the connection if it is silent for longer than one query may take, however many are ahead. */
   #expectProgress(): void {
     if (this.#watch || this.pending === 0) return;
     const leftMs = this.#progressAt + this.#timeoutMs - performance.now();
@@ -126,7 +126,7 @@ export class Connection<Pool> {
     this.#watch.unref();
   }
 
-  /** Holds back what is sent until this turn of the event loop ends: the queries of all requests that came in it leave in one write. */
+  /** Holds writes back until the end of this event loop turn: the queries of all requests in it leave in one write. */
   #batchWrites(): void {
     if (this.#batching) return;
     this.#batching = true;
@@ -142,26 +142,26 @@ export class Connection<Pool> {
     return (this.client as pg.Client & { connection: pg.Connection }).connection;
   }
 
-  /** Has the role taken anew at its next use. */
+  /** Makes the next use of the role set it again. */
   forgetRole(role: string): void {
     if (this.#role === role) this.#role = undefined;
   }
 
-  /** Says good-bye, and hangs up when nobody says it back. */
+  /** Closes the connection properly, and destroys it if the server does not respond. */
   async end(): Promise<void> {
     const late = setTimeout(() => this.#wire.stream.destroy(), this.#timeoutMs);
-    // A connection that died refuses the good-bye; that it is gone is all that was wanted.
+    // A dead connection cannot be closed properly; it is gone, which is the aim.
     await this.client.end().catch(() => undefined);
     clearTimeout(late);
   }
 
-  /** Makes the connection this role's. Rejects with the database's error. */
+  /** Sets the connection's role. Rejects with the database's error. */
   async setRole(role: string, timeoutMs = this.#timeoutMs): Promise<void> {
     if (this.#role === role) return;
     this.#role = role;
     this.#roles.add(role);
     try {
-      // One message instead of five; there is nothing of any caller's in it.
+      // The simple protocol needs one message instead of five; the text has nothing from a caller.
       const query = { text: `set role "${role}"`, query_timeout: timeoutMs };
       await this.client.query(query);
     } catch (error) {
@@ -181,7 +181,7 @@ function openClient(login: Login, pipeline: boolean, settings: ConnectionSetting
     statement_timeout: statementTimeoutMs,
     lock_timeout: lockTimeoutMs,
     idle_in_transaction_session_timeout: 5_000,
-    // Every name in a statement says its schema: nothing is to be found by searching for it.
+    // Every name in a statement is qualified by its schema: the search path must find nothing.
     options: "-c timezone=UTC -c search_path=pg_catalog,pg_temp",
     keepAlive: true,
     pipeline,
@@ -189,7 +189,7 @@ function openClient(login: Login, pipeline: boolean, settings: ConnectionSetting
   return new pg.Client(options);
 }
 
-/** The URL with another user and password; also in the form with the socket's folder as host. */
+/** The URL with another user and password; also handles the form with a socket folder as host. */
 export function withLogin(url: string, login: Login): string {
   const rest = url.replace(/^([a-z]+:)\/\/(?:[^@/?]*@)?/, "$1//");
   return rest.replace("//", `//${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@`);

@@ -8,7 +8,7 @@ interface Permits {
   readonly waiting: Set<Waiter>;
 }
 
-/** Grants up to `limit` permits for each key at a time; those that wait are served in the order of their arrival. */
+/** Grants up to `limit` permits per key; waiters are served in the order of arrival. */
 export class KeyedSemaphore {
   readonly limit: number;
   readonly #permits = new Map<string, Permits>();

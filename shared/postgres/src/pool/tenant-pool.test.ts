@@ -32,9 +32,9 @@ function read(text: string) {
   return connections.read(access, { text, values: [], queryMode: "extended" });
 }
 
-test("a reader that falls silent is given up, however many were in front of those that still wait", { timeout: 8_000 }, async () => {
+test("a reader that stalls is dropped, however many queries were ahead of the waiting ones", { timeout: 8_000 }, async () => {
   await read("select 1");
-  // Each may take 500 ms, so that the last one's turn may come after 10 s.
+  // Each may take 500 ms, so that the last one could begin after 10 s.
   const quick = Array.from({ length: 20 }, () => read("select 1"));
   const behind = Array.from({ length: 3 }, () => read("select pg_sleep(0.3)").catch((error: unknown) => error));
   await Promise.all(quick);
@@ -45,7 +45,7 @@ test("a reader that falls silent is given up, however many were in front of thos
   expect((await read("select 1")).length).toBe(1);
 });
 
-test("a reader whose queries take long one after the other is not silent", { timeout: 20_000 }, async () => {
+test("a reader with several slow queries in a row does not count as stalled", { timeout: 20_000 }, async () => {
   const slow = Array.from({ length: 6 }, () => read("select pg_sleep(0.4)"));
   expect((await Promise.all(slow)).map(({ length }) => length)).toEqual([1, 1, 1, 1, 1, 1]);
 });

@@ -8,28 +8,28 @@ import { KeyedSemaphore } from "./semaphore.ts";
 import { FairWaitQueue } from "./wait-queue.ts";
 
 export interface ConnectionOptions extends ConnectionSettings {
-  /** Open connections in all, over all logins. */
+  /** Maximum of open connections, over all logins. */
   total: number;
-  /** Open connections of one tenant. */
+  /** Maximum of open connections of one tenant. */
   perTenant: number;
-  /** Of these, how many may carry reads of many requests at once. */
+  /** Of these, how many may be readers, which pipeline the reads of many requests. */
   readersPerTenant: number;
-  /** Connections that carry reads, on a login that tenants share; each tenant uses `readersPerTenant` of them. */
+  /** Readers of a login that tenants share; each tenant uses `readersPerTenant` of them. */
   sharedReaders: number;
-  /** Connections unused for this long are closed. */
+  /** Idle time after which connections are closed. */
   idleMs: number;
-  /** Connections older than this are closed: a backend never forgets the catalogue of a table that it touched. */
+  /** Age after which connections are closed: a backend never frees the catalogue entries of a table that it touched. */
   maxAgeMs: number;
-  /** Connections that have served more tenants than this are closed, for the same reason. */
+  /** Number of tenants after which connections are closed, for the same reason. */
   tenantsPerConnection: number;
 }
 
-/** A connection lent out. */
+/** A connection in exclusive use. */
 export interface Lease {
-  /** For protocols of their own such as COPY. */
+  /** For protocols of their own, such as COPY. */
   readonly client: pg.Client;
   query(query: Query): Promise<Rows>;
-  /** Gives it back; `error` is what its use ended in, if it failed. */
+  /** Returns the connection to the pool; `error`: how its use failed, if it did. */
   release(error?: unknown): void;
 }
 
@@ -37,27 +37,27 @@ export interface Lease {
 interface LoginPool {
   readonly login: Login;
   readonly limit: number;
-  /** By slot, so that a tenant meets the same ones again. */
+  /** By slot, so that a tenant gets the same ones again. */
   readonly readers: (PooledConnection | undefined)[];
   readonly free: PooledConnection[];
-  /** Connections lent out and not for reading alone, by role. */
+  /** Leased connections other than readers, by role. */
   readonly leased: Map<string, number>;
   open: number;
 }
 type PooledConnection = Connection<LoginPool>;
 
-/** A reader with this many queries under way gets a companion, if the tenant may have one. */
+/** A reader with this many queries in flight gets a second one, if the tenant may have one. */
 const busyReader = 8;
-/** Long statements of one tenant at once; fewer where a quarter of its connections is fewer. */
+/** Maximum of concurrent long statements of one tenant, and at most a quarter of its connections. */
 const longAtMost = 3;
-/** A long statement waits this long for others of its tenant. */
+/** How long a long statement waits for others of its tenant. */
 const longWaitMs = 2_000;
-/** A connection that was used within this time stays with its login. */
+/** A connection used within this time stays with its login. */
 const cooldownMs = 50;
 
 /**
- * Connections by login, all under one limit: a login is opened when it is used and closed when it is idle, so that many tenants can have
- * one each, or share one. Reads share pipelined connections; whoever writes has one for itself.
+ * Connections by login, under one common limit. A login's connections open when it is used and close when it is idle, so that many tenants
+ * can have a login each, or share one. Reads are pipelined on shared connections; writes have a connection of their own.
  */
 export class TenantPool {
   readonly #options: ConnectionOptions;
@@ -77,12 +77,12 @@ export class TenantPool {
     this.#sweeper.unref();
   }
 
-  /** How long a query may be without an answer: past the server's own timeout, the connection hangs and is given up. */
+  /** Client-side time limit of a query: past the server's own timeout, the connection hangs and is dropped. */
   get queryTimeoutMs(): number {
     return this.#options.statementTimeoutMs + 1_000;
   }
 
-  /** Connections open now. */
+  /** Number of open connections. */
   get open(): number {
     return this.#open;
   }
@@ -90,7 +90,7 @@ export class TenantPool {
   /** Runs one statement on a connection shared with other reads. Rejects with the database's error, or UNAVAILABLE. */
   async read(access: Access, query: Query): Promise<Rows> {
     let reader = await this.#reader(access);
-    // It may have been given up since it was chosen, with nothing sent yet.
+    // It may have been lost since it was chosen, before anything was sent.
     while (reader.lost) reader = await this.#reader(access);
     try {
       return await reader.read(access.role, query);
@@ -103,8 +103,8 @@ export class TenantPool {
   }
 
   /**
-   * Runs one statement that may take long, so that no other read waits behind it. Rejects with the database's error, UNAVAILABLE, or
-   * RATE_LIMITED when too many of the tenant's run already.
+   * Runs one statement that may take long, so that no other read waits for it. Rejects with the database's error, UNAVAILABLE, or
+   * RATE_LIMITED if too many of the tenant's long statements run already.
    */
   async readLong(access: Access, query: Query): Promise<Rows> {
     const permit = await this.#long.acquire(access.role, longWaitMs);
@@ -128,7 +128,7 @@ export class TenantPool {
     }
   }
 
-  /** A connection for the caller alone, until `release`; one left inside a transaction or broken is closed instead of reused. */
+  /** Leases a connection until `release`; one left inside a transaction or broken is closed and not reused. */
   async acquire(access: Access): Promise<Lease> {
     const { login, role } = access;
     const pool = this.#poolOf(login, role);
@@ -139,7 +139,7 @@ export class TenantPool {
       if (released) return;
       released = true;
       count(pool.leased, role, -1);
-      // "I": the backend stands outside of any transaction, so the next one starts afresh.
+      // "I": the backend is outside a transaction, so that the connection can be reused.
       if (client.getTransactionStatus() === "I" && !(error && isConnectionLoss(error))) this.#release(connection);
       else this.#lost(connection, error);
     };
@@ -152,7 +152,7 @@ export class TenantPool {
     return { client, query: (query) => connection.query(query), release };
   }
 
-  /** Closes the login's free connections, for one that is to be dropped or whose password changed. */
+  /** Closes the login's free connections, because it is about to be dropped or its password changed. */
   closeLogin(user: string): void {
     const pool = this.#pools.get(user);
     if (!pool) return;
@@ -160,12 +160,12 @@ export class TenantPool {
     for (const connection of connectionsOf(pool)) void this.#drop(connection);
   }
 
-  /** Has a shared login take a role anew, for one that is to be dropped: another may come under its name. */
+  /** Makes a shared login set a role again, because the role is about to be dropped and another may get its name. */
   forgetRole(role: string): void {
     for (const pool of this.#pools.values()) for (const connection of connectionsOf(pool)) connection.forgetRole(role);
   }
 
-  /** Closes everything; connections lent out are closed when they come back. */
+  /** Closes all connections; leased ones when they are returned. */
   async close(): Promise<void> {
     this.#closing = true;
     clearInterval(this.#sweeper);
@@ -189,7 +189,8 @@ export class TenantPool {
 
   async #reader({ login, role, slot: first }: Access): Promise<PooledConnection> {
     const pool = this.#poolOf(login, role);
-    // On a shared login a tenant stays with a reader as long as it can: every backend keeps what it knows of every tenant that it meets.
+    // On a shared login a tenant stays with one reader for as long as possible: each backend keeps catalogue entries of every tenant that
+    // it serves.
     const few = pool.readers.length > this.#options.readersPerTenant ? busyReader / 2 : 0;
     let best: PooledConnection | undefined;
     let vacant: number | undefined;
@@ -202,11 +203,11 @@ export class TenantPool {
     if (best && (vacant === undefined || best.load < busyReader || !this.#mayOpen(pool))) return best;
     const slot = vacant ?? first % pool.readers.length;
     if (this.#mayOpen(pool)) return this.#connect(pool, slot, first);
-    // A free connection is one for writing; what is needed is a reader in its place, begun first so that nobody else takes it.
+    // A free connection is for writing. A reader is needed in its place: it is opened first, so that no waiter takes the place.
     const connection = pool.free[0] ?? (await this.#wait(pool, undefined));
     const made = pool.readers[slot];
     if (made) {
-      // Another one that waited has made it meanwhile.
+      // Another waiter has opened the reader meanwhile.
       this.#release(connection);
       return made;
     }
@@ -215,7 +216,7 @@ export class TenantPool {
     return reader;
   }
 
-  /** Waits for a place; one that only needs to rest before it may be taken tells nobody when it has. */
+  /** Waits for a place. A connection that becomes available by the end of its cooldown sends no event, hence the timer. */
   #wait(pool: LoginPool, access: Access | undefined): Promise<PooledConnection> {
     this.#cooldowns ??= setInterval(() => {
       this.#serveWaiting();
@@ -235,13 +236,13 @@ export class TenantPool {
     return place ?? this.#wait(pool, access);
   }
 
-  /** How many connections a tenant holds; undefined when it may have no more. */
+  /** Number of connections that a tenant holds; undefined if it may have no more. */
   #held(pool: LoginPool, access: Access | undefined): number | undefined {
     const held = access === undefined ? 0 : (pool.leased.get(access.role) ?? 0);
     return held < this.#options.perTenant ? held : undefined;
   }
 
-  /** A connection for a tenant, or for a reader: a free one or a new one; undefined when there is none. */
+  /** A connection for a tenant, or for a reader: a free one or a new one; undefined if there is none. */
   #place(pool: LoginPool, access: Access | undefined): PooledConnection | Promise<PooledConnection> | undefined {
     const found = nearest(pool.free, access?.slot ?? 0);
     if (!found && !this.#mayOpen(pool)) return undefined;
@@ -256,7 +257,7 @@ export class TenantPool {
     });
   }
 
-  /** Opens a connection: a reader for a slot, or one to be lent. */
+  /** Opens a connection: a reader for a slot, or one to lease. */
   async #connect(pool: LoginPool, slot: number | undefined, near: number): Promise<PooledConnection> {
     this.#open++;
     pool.open++;
@@ -265,7 +266,7 @@ export class TenantPool {
       { login: pool.login, slot: near, pipeline: slot !== undefined },
       this.#options,
     );
-    // Listening from the first moment: a backend that ends between two queries would otherwise end this process.
+    // A backend that ends between two queries emits an error, which would end this process without a listener.
     connection.client.on("error", () => this.#drop(connection));
     if (slot !== undefined) pool.readers[slot] = connection;
     try {
@@ -288,7 +289,7 @@ export class TenantPool {
     this.#serveWaiting();
   }
 
-  /** Ends a connection and opens one for whoever waits for the place; a reader first answers what is under way. */
+  /** Ends a connection and opens one for the next waiter; a reader finishes its queries first. */
   async #drop(connection: PooledConnection): Promise<void> {
     if (connection.lost) return;
     connection.lost = true;
@@ -302,7 +303,7 @@ export class TenantPool {
     await connection.end();
   }
 
-  /** Drops a connection; when it hung, so may those that nobody has used since: each would cost a request its time to find out. */
+  /** Drops a connection. If it hung, it also drops those unused since: each would cost a request its timeout. */
   #lost(connection: PooledConnection, error: unknown): void {
     void this.#drop(connection);
     if (!isTimeout(error)) return;
@@ -320,7 +321,7 @@ export class TenantPool {
     );
   }
 
-  /** Closes the connection that has been free the longest, of any login. True when there was one. */
+  /** Closes the connection of any login that has been free the longest. Returns whether there was one. */
   #evictIdle(): boolean {
     let oldest: PooledConnection | undefined;
     for (const pool of this.#pools.values()) {
@@ -333,7 +334,7 @@ export class TenantPool {
     return true;
   }
 
-  /** Whether a backend has lived long enough or knows enough tenants. */
+  /** Whether a backend is old enough, or has served enough tenants, to be replaced. */
   #isSpent({ openedAt, served }: PooledConnection): boolean {
     return served > this.#options.tenantsPerConnection || performance.now() - openedAt > this.#options.maxAgeMs;
   }
@@ -350,12 +351,15 @@ export class TenantPool {
   }
 }
 
-/** The connections of a lane that are not lent out. */
+/** The connections of a login's pool that are not leased. */
 function connectionsOf(pool: LoginPool): PooledConnection[] {
   return [...pool.free, ...pool.readers.filter((reader) => reader !== undefined)];
 }
 
-/** The connection that was opened for the tenant, or for the one next to it: so each backend meets few tenants. Among equals the one used last. */
+/**
+ * The connection opened for the tenant or for the slot next to it, so that each backend serves few tenants. Among equals, the most recently
+ * used one.
+ */
 function nearest(connections: readonly PooledConnection[], slot: number): PooledConnection | undefined {
   let found: PooledConnection | undefined;
   let least = Number.POSITIVE_INFINITY;

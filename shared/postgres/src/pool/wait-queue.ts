@@ -3,14 +3,17 @@ import type { Access } from "./connection.ts";
 
 interface Waiter<Pool, Place> {
   pool: Pool;
-  /** Undefined for a place that is of no one tenant, such as a reader's. */
+  /** Undefined for a place that belongs to no single tenant, such as a reader's. */
   access: Access | undefined;
   resolve(place: Place | Promise<Place>): void;
   reject(error: unknown): void;
   timer: NodeJS.Timeout;
 }
 
-/** Who waits for a connection. The tenant that holds the fewest comes first, and among equals who came first: a crowd of one tenant's waits behind itself. */
+/**
+ * Requests that wait for a connection. The tenant that holds the fewest connections is served first, and among equals the first to arrive:
+ * the many requests of one tenant wait behind each other.
+ */
 export class FairWaitQueue<Pool, Place> {
   readonly #waiters = new Set<Waiter<Pool, Place>>();
   readonly #waitMs: number;
@@ -23,7 +26,7 @@ export class FairWaitQueue<Pool, Place> {
     return this.#waiters.size === 0;
   }
 
-  /** Waits for a place. Rejects with UNAVAILABLE when none comes in time. */
+  /** Waits for a place. Rejects with UNAVAILABLE after the time limit. */
   wait(pool: Pool, access: Access | undefined): Promise<Place> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#refuse(waiter), this.#waitMs);
@@ -32,7 +35,10 @@ export class FairWaitQueue<Pool, Place> {
     });
   }
 
-  /** Gives places to those who wait until `place` has none for anyone. `held`: how many a waiter's tenant holds; undefined: it may have no more. */
+  /**
+   * Serves waiters until `place` has nothing for any of them. `held`: number of connections that a waiter's tenant holds; undefined: it may
+   * have no more.
+   */
   serve(
     held: (pool: Pool, access: Access | undefined) => number | undefined,
     place: (pool: Pool, access: Access | undefined) => Place | Promise<Place> | undefined,

@@ -1,18 +1,18 @@
-/** What a statement is to a transaction. */
+/** The effect of a statement on a transaction. */
 type Kind = "begin" | "commit" | "rollback" | "write" | "other";
 
 const sslRequest = 80_877_103;
 const gssRequest = 80_877_104;
 const cancelRequest = 80_877_102;
 
-/** Reads what a client sends to PostgreSQL, and finds the messages on which a write is committed: a `commit`, or a write outside of a transaction. */
+/** Parses what a client sends to PostgreSQL and finds the messages that commit a write: a `commit`, or a write outside a transaction. */
 export class CommitWatch {
   #rest: Buffer = Buffer.alloc(0);
   #started = false;
   #inTransaction = false;
   readonly #kinds = new Map<string, Kind>();
 
-  /** Takes the next bytes. True when a commit is among them. */
+  /** Reads the next bytes. True if they contain a commit. */
   see(chunk: Buffer): boolean {
     this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     let committing = false;
@@ -51,7 +51,7 @@ function kindOf(text: string): Kind {
   return /^with (claim|change_0|audit) as \(/.test(text) ? "write" : "other";
 }
 
-/** Whether an answer of PostgreSQL is whole: it ends with ReadyForQuery. */
+/** Whether a response of PostgreSQL is complete: it ends with ReadyForQuery. */
 export function isWhole(response: Buffer): boolean {
   return response.length >= 6 && response.toString("latin1", response.length - 6, response.length - 1) === "Z\0\0\0\x05";
 }

@@ -8,24 +8,24 @@ import { startTestServer, testFolderPrefix } from "./server.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** The run's own PostgreSQL as the cell's role; a file's tests make what they need in it and clean nothing up. */
+    /** The run's PostgreSQL as the cell's role; a file's tests create what they need in it and clean nothing up. */
     databaseUrl: string;
-    /** The same database as a superuser, to look and to prepare. */
+    /** The same database as a superuser, for inspection and preparation. */
     superuserUrl: string;
   }
 }
 
-/** One PostgreSQL per test run, gone with it; returns the teardown. */
+/** One PostgreSQL per test run, removed at its end; returns the teardown. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   await sweep();
-  // The port of a run must not be the one of a system that runs on this machine meanwhile.
+  // The run's port must not be that of a system that runs on this machine.
   const server = await startTestServer(20_432);
   project.provide("databaseUrl", server.url);
   project.provide("superuserUrl", server.superuserUrl);
   return () => server.stop();
 }
 
-/** Ends and removes what test runs left that were killed. */
+/** Stops and removes what killed test runs left. */
 async function sweep(): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
     const pid = Number(new RegExp(`^${testFolderPrefix}(\\d+)-`).exec(name)?.[1]);

@@ -2,13 +2,13 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { CommitWatch, isWhole } from "./commit-watch.ts";
 
-/** What becomes of the answer to a commit: it is passed on, lost together with the connection, or held back until `release`. */
+/** What happens to the response to a commit: it is passed on, lost together with the connection, or held back until `release`. */
 export type CommitFate = "pass" | "lose" | "hold";
 
 export interface ProxyOptions {
   /** On 127.0.0.1. */
   targetPort: number;
-  /** Any free one by default. */
+  /** Default: any free port. */
   port?: number;
   /** Chooses connections and delays; a seeded one makes them repeatable. */
   random?: () => number;
@@ -19,20 +19,20 @@ interface Delayed {
   chunk: Buffer;
 }
 
-/** A TCP proxy that can do to connections what networks do; between a cell and PostgreSQL it also knows a commit when it sees one. */
+/** A TCP proxy that injects network faults; between a cell and PostgreSQL it also recognizes commits. */
 export class TcpProxy {
-  /** Port that new connections are passed on to. */
+  /** Port for new connections. */
   targetPort: number;
-  /** Added to the way of each piece, in both directions. */
+  /** Delay of each chunk, in both directions. */
   delayMs = 0;
   jitterMs = 0;
-  /** Asked for each commit after it was passed on; undefined: what goes through is not looked at. */
+  /** Called for each commit after it was passed on; undefined: the traffic is not parsed. */
   commitFate: (() => CommitFate) | undefined;
-  /** Drops new connections at once. */
+  /** Drops new connections immediately. */
   refusing = false;
-  /** Loses what is sent and tells nobody; what is connected then stays dead. */
+  /** Drops all data silently; connections of this time stay dead. */
   #swallowing = false;
-  /** Keeps what is sent until `mend`. */
+  /** Holds all data until `mend`. */
   #stalled = false;
   readonly #server: Server;
   readonly #links = new Set<Link>();
@@ -45,7 +45,7 @@ export class TcpProxy {
     server.on("connection", (client) => this.#link(client));
   }
 
-  /** Listens on 127.0.0.1. Rejects when the port is taken. */
+  /** Listens on 127.0.0.1. Rejects if the port is taken. */
   static async open(options: ProxyOptions): Promise<TcpProxy> {
     const server = createServer({ noDelay: true, allowHalfOpen: true });
     server.listen(options.port ?? 0, "127.0.0.1");
@@ -65,7 +65,7 @@ export class TcpProxy {
     return this.#swallowing;
   }
 
-  /** An address with this proxy in the place of host and port. */
+  /** An address with this proxy in place of host and port. */
   through(url: string): string {
     const changed = new URL(url);
     changed.host = `127.0.0.1:${this.port}`;
@@ -73,20 +73,20 @@ export class TcpProxy {
     return changed.href;
   }
 
-  /** Resets a share of the connections, at random. Returns how many. */
+  /** Resets a random share of the connections. Returns how many. */
   cut(share = 1): number {
     const chosen = [...this.#links].filter(() => share >= 1 || this.#random() < share);
     for (const link of chosen) link.reset();
     return chosen.length;
   }
 
-  /** From now on everything sent is lost and no end is told; the connections of this time never live again. */
+  /** From now on all data and closes are lost silently; connections of this time never recover. */
   swallow(): void {
     this.#swallowing = true;
     for (const link of this.#links) link.dead = true;
   }
 
-  /** From now on everything sent waits, as behind a switch that is away; `mend` delivers it. */
+  /** From now on all data waits, as behind a broken switch; `mend` delivers it. */
   stall(): void {
     this.#stalled = true;
   }
@@ -98,12 +98,12 @@ export class TcpProxy {
     for (const link of this.#links) link.mended();
   }
 
-  /** How long a piece takes now. */
+  /** The current delay of a chunk. */
   latencyMs(): number {
     return this.delayMs + this.jitterMs * this.#random();
   }
 
-  /** Passes on the answers that are held back. */
+  /** Passes on the responses held back. */
   release(): void {
     for (const link of this.#links) link.release();
   }
@@ -126,7 +126,7 @@ export class TcpProxy {
   }
 }
 
-/** One connection: both sockets, and what is on its way between them. */
+/** One connection: both sockets, and the data between them. */
 class Link {
   dead = false;
   readonly closed: Promise<unknown>;
@@ -152,7 +152,7 @@ class Link {
       [client, this.#there],
       [server, this.#back],
     ] as const) {
-      // A reset is told to the other side by the close that follows.
+      // The close that follows propagates the reset to the other side.
       from.on("error", () => undefined);
       for (const ending of ["end", "close"]) from.on(ending, () => this.dead || direction.end());
     }
@@ -214,12 +214,12 @@ class Direction {
       this.#write(chunk);
       return;
     }
-    // Nothing overtakes on a connection.
+    // Data on a connection keep their order.
     this.#queue.push({ dueMs: Math.max(performance.now() + latencyMs, this.#queue.at(-1)?.dueMs ?? 0), chunk });
     this.pump();
   }
 
-  /** The sender has closed: so does the receiver, after what is on the way. */
+  /** The sender has closed: closes the receiver after the queued data. */
   end(): void {
     this.#ended = true;
     this.pump();

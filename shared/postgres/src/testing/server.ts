@@ -6,28 +6,28 @@ import pg from "pg";
 import { bootstrapDatabase, type ProgramUrls } from "../bootstrap.ts";
 import { type Embedded, startEmbedded } from "../embedded.ts";
 
-/** Folders of this name are ended and removed by the next test run when this one is killed. */
+/** Prefix of test folders: the next test run stops and removes what a killed one left in them. */
 export const testFolderPrefix = "cell-crm-test-";
 
-/** A database that is bootstrapped and otherwise empty: `create database … template prepared owner crm`. */
+/** A bootstrapped and otherwise empty database: `create database … template prepared owner crm`. */
 export const preparedTemplate = "prepared";
 
 /** Passwords of the programs' roles on test servers. */
 const passwords = { crm: "crm", gateway: "gateway" };
 
 export interface TestServer {
-  /** The cell's role, as it is in production: it owns the database and is no superuser. */
+  /** The cell's role as in production: it owns the database and is not a superuser. */
   readonly url: string;
   readonly superuserUrl: string;
-  /** Ends the server, its data stay. */
+  /** Stops the server; its data stay. */
   halt(): Promise<void>;
   /** Starts it again after `halt`, on the same port. */
   goOn(): Promise<void>;
-  /** Ends it for good. */
+  /** Stops the server and removes its data. */
   stop(): Promise<void>;
 }
 
-/** A PostgreSQL of the test's own, beside the run's. `port`: the one to try first. */
+/** A PostgreSQL for one test, beside the run's. `port`: the first one to try. */
 export async function startTestServer(port: number): Promise<TestServer> {
   const dataDir = mkdtempSync(join(tmpdir(), `${testFolderPrefix}${process.pid}-`));
   chmodSync(dataDir, 0o755);
@@ -51,7 +51,7 @@ export async function startTestServer(port: number): Promise<TestServer> {
   };
 }
 
-/** Makes an empty database on a test server and returns how the programs connect to it. */
+/** Creates an empty database on a test server and returns the programs' URLs. */
 export async function createTestDatabase(superuserUrl: string, name: string): Promise<ProgramUrls> {
   await asSuperuser(superuserUrl, `create database ${name} template ${preparedTemplate} owner crm`);
   const as = (user: "crm" | "gateway") =>
@@ -59,7 +59,7 @@ export async function createTestDatabase(superuserUrl: string, name: string): Pr
   return { crm: as("crm"), gateway: as("gateway") };
 }
 
-/** A database whose owner may make roles, where no superuser has prepared anything, as a provider of databases hands it out; its URL. */
+/** A database whose owner may create roles but that no superuser has prepared, as hosting providers offer it; its URL. */
 export async function createManagedDatabase(superuserUrl: string): Promise<string> {
   const name = `managed_${randomBytes(4).toString("hex")}`;
   await asSuperuser(superuserUrl, `create role ${name} login createrole password '${name}'`);

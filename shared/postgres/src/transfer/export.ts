@@ -8,9 +8,9 @@ export interface TransferHead {
   format: typeof transferFormat;
   cell: string;
   tenantId: string;
-  /** How many steps the schema has seen. */
+  /** Number of migrations that the schema has had. */
   version: number;
-  /** Every transaction before this one is in it; the next transfer may ask for what came since. */
+  /** Every transaction before this one is included; the next transfer may ask for later ones. */
   snapshot: string;
   /** RFC 3339 */
   takenAt: string;
@@ -19,7 +19,7 @@ export interface TransferHead {
 /** The last line of a transfer. */
 export interface TransferEnd {
   sequences: SequenceState[];
-  /** In whole transfers: what all of it comes to. */
+  /** In whole transfers: the digest of all rows. */
   digest: Digest | null;
 }
 
@@ -31,16 +31,17 @@ export interface TransferOptions {
   schema: string;
   cell: string;
   version: number;
-  /** Only what transactions from this one on have written. */
+  /** Only rows written by this transaction or a later one. */
   since: string | undefined;
-  /** Only these tables; all by default. */
+  /** Only these tables; default: all. */
   tables: readonly string[] | undefined;
   digest: boolean;
 }
 
 /**
- * A tenant's rows from one snapshot, as lines: a TransferHead in JSON; for each table `{"table","columns"}` in JSON, its rows as COPY writes
- * them, and `\.`; a TransferEnd in JSON. Memory stays bounded by how fast the lines are taken. Rejects with the database's error.
+ * A tenant's rows from one snapshot, as lines: a TransferHead in JSON; for each table `{"table","columns"}` in JSON, its rows in COPY's
+ * text format, and `\.`; a TransferEnd in JSON. Reads no faster than the consumer, so that memory stays bounded. Rejects with the
+ * database's error.
  */
 export async function* exportRows(client: pg.Client, options: TransferOptions): AsyncGenerator<Buffer> {
   const { tenantId, schema, cell, version, since, digest } = options;

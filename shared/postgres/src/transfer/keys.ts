@@ -1,12 +1,12 @@
 import type pg from "pg";
 
-/** What slows the arrival of rows down or would refuse them in their order, as the statements that make it again. */
+/** Statements that restore dropped indexes and foreign keys. They would slow the load down, or reject rows by their order. */
 export interface DeferredKeys {
   indexes: string[];
   foreignKeys: string[];
 }
 
-/** Drops the schema's indexes that are no constraints, and its foreign keys, inside the owner's transaction. */
+/** Drops the schema's foreign keys and the indexes that are not constraints, inside the owner's transaction. */
 export async function deferKeys(client: pg.ClientBase, schema: string): Promise<DeferredKeys> {
   const foreignKeys = await defer(
     client,
@@ -26,7 +26,7 @@ export async function deferKeys(client: pg.ClientBase, schema: string): Promise<
   return { indexes, foreignKeys };
 }
 
-/** The statements that look through the rows for what foreign keys promise that were made without a look. Writers do not wait for them. */
+/** The statements that validate foreign keys created as NOT VALID. Writers do not wait for them. */
 export async function unsettledKeys(client: pg.ClientBase, schema: string): Promise<string[]> {
   const { rows } = await client.query<{ check: string }>(
     `select format('alter table %I.%I validate constraint %I', n.nspname, c.relname, k.conname) as "check"

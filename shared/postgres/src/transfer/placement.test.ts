@@ -62,7 +62,7 @@ async function sql<Row extends object>(url: string, text: string, role?: string)
   }
 }
 
-/** As the tenant's own login would. */
+/** As the tenant's own login. */
 const asTenant = ({ url }: Partition, tenantId: string, text: string) => sql(url, text, `tenant_${tenantId}`);
 const schema = (tenantId: string) => `"tenant_${tenantId}"`;
 
@@ -88,7 +88,7 @@ async function filled(tenantId: string): Promise<void> {
 
 type Since = { since?: string; tables?: string[] };
 
-/** Carries rows over in small pieces, as the gateway does. */
+/** Transfers rows in small pieces, as the gateway does. */
 async function carry(from: Partition, to: Partition, tenantId: string, epoch: number, { since, tables }: Since = {}) {
   const seen = { snapshot: "", sequences: [] as never[] };
   const begun = new Set<string>();
@@ -108,7 +108,7 @@ async function differing(tenantId: string): Promise<string[]> {
   return differingTables(await here.placement.digest(tenantId), await there.placement.digest(tenantId));
 }
 
-test("rows arrive as they were: awkward text, nulls, generated columns, keys that point both ways, sequences", async () => {
+test("a transfer keeps rows as they were: awkward text, nulls, generated columns, cyclic keys, sequences", async () => {
   await filled("whole");
   await there.placement.attach("whole", 1, 1);
   const { sequences } = await carry(here, there, "whole", 1);
@@ -144,7 +144,7 @@ test("rows arrive as they were: awkward text, nulls, generated columns, keys tha
   expect(await shape(there.url)).toEqual(await shape(here.url));
 });
 
-test("what came after a copy is brought after it: new rows, changed ones, names that changed hands; a table with deleted rows anew", async () => {
+test("a second transfer brings what changed since the first: new rows, changed ones, swapped names; a table with deletions in full", async () => {
   await filled("late");
   await there.placement.attach("late", 1, 1);
   const slow = new pg.Client({ connectionString: here.url });
@@ -178,7 +178,7 @@ test("what came after a copy is brought after it: new rows, changed ones, names 
   expect(await differing("late")).toEqual([]);
 });
 
-test("a pause waits for who writes, and the database itself refuses who comes later, until it ends", async () => {
+test("a pause waits for writers, and the database itself denies later ones until it ends", async () => {
   await filled("paused");
   const writer = new pg.Client({ connectionString: here.url });
   await writer.connect();
@@ -207,7 +207,7 @@ test("a pause waits for who writes, and the database itself refuses who comes la
   expect(await outcome()).toBe("taken");
 });
 
-test("steps of an earlier move are refused, and a copy is neither made over a tenant that is served nor dropped under it", async () => {
+test("steps of an earlier move are rejected, and a copy can neither replace nor drop a tenant that is served", async () => {
   await filled("served");
   await expect(here.placement.attach("served", 1, 1)).rejects.toThrow("serves served");
   await expect(here.placement.discard("served", 1)).rejects.toThrow("serves served");
@@ -220,7 +220,7 @@ test("steps of an earlier move are refused, and a copy is neither made over a te
   expect((await here.registry.tenant("served")).state).toBe("active");
 });
 
-test("a copy of an earlier version arrives as it was and is brought up to date then", async () => {
+test("a copy of an earlier version arrives as it was and is migrated afterwards", async () => {
   await filled("old");
   const newer = await open(await database(), [first, second]);
   await newer.placement.attach("old", 1, 1);
@@ -234,7 +234,7 @@ test("a copy of an earlier version arrives as it was and is brought up to date t
   expect(await asTenant(newer, "old", `select count(*)::int as n from ${schema("old")}.notes where not checked`)).toEqual([{ n: 304 }]);
 });
 
-test("half a transfer is told from a whole one", async () => {
+test("an incomplete transfer is recognized", async () => {
   await filled("half");
   const chunks: Buffer[] = [];
   for await (const chunk of here.placement.rows("half", { since: undefined, tables: undefined, digest: true })) chunks.push(chunk);
@@ -252,6 +252,6 @@ test("half a transfer is told from a whole one", async () => {
     return rows;
   };
   expect(await read(whole)).toBe(301 + 304);
-  await expect(read(whole.subarray(0, -10))).rejects.toThrow("broke off");
-  await expect(read(Buffer.from("nothing of the kind\n"))).rejects.toThrow("no copy of a tenant");
+  await expect(read(whole.subarray(0, -10))).rejects.toThrow("ended before it was complete");
+  await expect(read(Buffer.from("nothing of the kind\n"))).rejects.toThrow("not a copy of a tenant");
 });

@@ -9,7 +9,7 @@ import { loadRows, type Part } from "./rows.ts";
 import { awaitWriters, restoreRights, type SuspendedRights, suspendReads, suspendWrites } from "./suspend-constraints.ts";
 import { qualified, type SequenceState, tablesOf } from "./tables.ts";
 
-/** A tenant as the registry of one partition knows it. */
+/** A tenant in the registry of one partition. */
 export interface Placed {
   tenantId: string;
   state: TenantState;
@@ -21,13 +21,13 @@ interface PlacedRow extends Placed {
   held: Partial<SuspendedRights & DeferredKeys> | null;
 }
 
-/** How long a pause waits for transactions that write. */
+/** How long a pause waits for running write transactions. */
 const writersPatienceMs = 10_000;
 const lockTimeoutMs = 5_000;
 
 /**
- * What a partition does when tenants come and go. Every step names the move's number, the epoch: a step of an earlier move, come late, is
- * refused. The states are in the registry, so that they outlive the process, and the database itself refuses who may not write or read.
+ * A partition's part in moving tenants. Every step names the move's number, the epoch: a late step of an earlier move is rejected. The
+ * states are in the registry, so that they survive the process, and the database itself denies reads and writes.
  */
 export class Placement {
   readonly #registry: Registry;
@@ -44,7 +44,7 @@ export class Placement {
     });
   }
 
-  /** Refuses writers from now on; resolves when the last one has ended. Rejects with UNAVAILABLE, and nothing changed, when one goes on for long. */
+  /** Denies new writers; resolves when the last one has ended. Rejects with UNAVAILABLE, and nothing changed, if one takes too long. */
   async pause(tenantId: string, epoch: number): Promise<void> {
     const schema = schemaOf(tenantId);
     await this.#with("pause", async (client) => {
@@ -61,12 +61,12 @@ export class Placement {
     });
   }
 
-  /** Takes writers again; nothing happens when that is so already. */
+  /** Allows writers again; idempotent. */
   async resume(tenantId: string, epoch: number): Promise<void> {
     await this.#with("resume", (client) => this.#resume(client, tenantId, epoch));
   }
 
-  /** The tenant is served elsewhere from now on: its copy here is kept, and nobody gets at it. */
+  /** Marks the tenant as served elsewhere: its copy here is kept, and nothing can access it. */
   async detach(tenantId: string, epoch: number): Promise<void> {
     await this.#with("leave", (client) =>
       this.#change(client, tenantId, epoch, ["paused", "moved"], async (row) => {
@@ -77,7 +77,7 @@ export class Placement {
     );
   }
 
-  /** Makes an empty place for a tenant, instead of a copy that an earlier move left. CONFLICT where the tenant is served. */
+  /** Prepares an empty schema for a tenant, in place of a copy that an earlier move left. CONFLICT if the tenant is served here. */
   async attach(tenantId: string, epoch: number, version: number): Promise<void> {
     if (version > this.#registry.version)
       throw new Problem(
@@ -98,14 +98,14 @@ export class Placement {
     );
   }
 
-  /** Brings rows to a tenant that arrives; each call is a transaction. */
+  /** Loads rows of an arriving tenant; each call is a transaction. */
   async load(tenantId: string, epoch: number, part: Part): Promise<void> {
     await this.#arriving(tenantId, epoch, async (client) => {
       await loadRows(client, schemaOf(tenantId), part);
     });
   }
 
-  /** Makes the indexes, when the bulk of the rows is there. */
+  /** Creates the indexes once most rows are loaded. */
   async index(tenantId: string, epoch: number): Promise<void> {
     await this.#arriving(tenantId, epoch, async (client, row) => {
       await client.query("set local maintenance_work_mem = '256MB'");
@@ -116,12 +116,12 @@ export class Placement {
     });
   }
 
-  /** Looks through the rows for what their keys promise, when the tenant is served: they were copied from where it holds. */
+  /** Validates the foreign keys once the tenant is served: the rows come from a place where they held. */
   async finalize(tenantId: string): Promise<void> {
     await this.#with("settle", async (client) => restoreRights(client, await unsettledKeys(client, schemaOf(tenantId))));
   }
 
-  /** All rows are there: makes what is left of the keys, puts the sequences where they were, and shows the tenant to readers. */
+  /** After the last row: creates the remaining keys, sets the sequences, and lets readers see the tenant. */
   async complete(tenantId: string, epoch: number, sequences: readonly SequenceState[]): Promise<void> {
     const schema = schemaOf(tenantId);
     await this.#arriving(tenantId, epoch, async (client, row) => {
@@ -133,7 +133,7 @@ export class Placement {
     });
   }
 
-  /** Drops a copy that is not served: one half brought, or one that was left. CONFLICT for any other; nothing happens when there is none. */
+  /** Drops a copy that is not served: a partial one or one that was left. CONFLICT for any other; idempotent. */
   async discard(tenantId: string, epoch: number): Promise<void> {
     const row = await this.inspect(tenantId).catch((error) => {
       if (error instanceof Problem && error.code === "NOT_FOUND") return undefined;
@@ -145,7 +145,7 @@ export class Placement {
     await this.#registry.drop(tenantId);
   }
 
-  /** What the tenant's data come to: see `digestOf`. */
+  /** Digest of the tenant's data: see `digestOf`. */
   digest(tenantId: string, since?: string): Promise<Digest> {
     return this.#with("digest", async (client) => {
       const { version } = await this.#row(client, tenantId);
@@ -154,7 +154,7 @@ export class Placement {
     });
   }
 
-  /** The tenant's rows: see `exportRows`. A consumer that leaves early closes the connection. */
+  /** The tenant's rows: see `exportRows`. If the consumer leaves early, the connection is closed. */
   async *rows(tenantId: string, options: Pick<TransferOptions, "since" | "tables" | "digest">): AsyncGenerator<Buffer> {
     const client = await this.#registry.openOwner("transfer");
     try {
@@ -173,7 +173,7 @@ export class Placement {
     });
   }
 
-  /** One transaction on a tenant that arrives. */
+  /** One transaction on an arriving tenant. */
   async #arriving(tenantId: string, epoch: number, work: (client: pg.Client, row: PlacedRow) => Promise<void>): Promise<void> {
     await this.#with("arrival", (client) =>
       inTransaction(client, async () => {
@@ -233,7 +233,7 @@ export class Placement {
   }
 }
 
-/** A step of an earlier move comes too late. */
+/** Rejects a late step of an earlier move. */
 function requireEpoch(row: Placed, epoch: number): void {
   if (epoch < row.epoch) throw new Problem("CONFLICT", `Move ${epoch} of ${row.tenantId} is over: move ${row.epoch} has begun`);
 }
@@ -244,7 +244,7 @@ async function inTransaction(client: pg.Client, work: () => Promise<void>): Prom
     await work();
     await client.query("commit");
   } catch (error) {
-    // A connection that is lost has rolled back already.
+    // A lost connection has rolled back already.
     await client.query("rollback").catch(() => undefined);
     throw error;
   }

@@ -1,7 +1,7 @@
 import { Problem } from "@cell/problem";
 import { type TransferEnd, type TransferHead, transferFormat } from "./export.ts";
 
-/** What a transfer consists of, in its order: the head, whole rows of one table after the other, the end. */
+/** The parts of a transfer in order: the head, whole rows of one table after the other, the end. */
 export type TransferPiece =
   | { kind: "head"; head: TransferHead }
   | { kind: "rows"; table: string; columns: string[]; rows: Buffer }
@@ -11,7 +11,7 @@ const newline = 0x0a;
 const endOfRows = Buffer.from("\\.\n");
 const longestLine = 1024 * 1024;
 
-/** Takes the lines of a transfer apart; rows come in pieces of about `pieceBytes`. Throws BAD_REQUEST for what is no transfer, or half of one. */
+/** Parses the lines of a transfer; rows come in pieces of about `pieceBytes`. Throws BAD_REQUEST for a malformed or incomplete transfer. */
 export async function* readTransfer(chunks: AsyncIterable<Uint8Array>, pieceBytes: number): AsyncGenerator<TransferPiece> {
   let pending: Buffer = Buffer.alloc(0);
   let started = false;
@@ -57,10 +57,10 @@ export async function* readTransfer(chunks: AsyncIterable<Uint8Array>, pieceByte
       }
     }
   }
-  if (!ended) throw new Problem("BAD_REQUEST", "The copy of the tenant broke off before its end");
+  if (!ended) throw new Problem("BAD_REQUEST", "The copy of the tenant ended before it was complete");
 }
 
-/** Whole rows off the front, up to the mark behind a table's last row. */
+/** Takes whole rows from the front, up to the marker after a table's last row. */
 function takeRows(bytes: Buffer): { taken: Buffer; done: boolean; rest: Buffer } {
   const begins = bytes.subarray(0, endOfRows.length).equals(endOfRows);
   const mark = begins ? 0 : bytes.indexOf("\n\\.\n") + 1;
@@ -73,10 +73,10 @@ function parse(line: string): Record<string, unknown> {
   try {
     return JSON.parse(line) as Record<string, unknown>;
   } catch (cause) {
-    throw new Problem("BAD_REQUEST", "This is no copy of a tenant", { cause });
+    throw new Problem("BAD_REQUEST", "This is not a copy of a tenant", { cause });
   }
 }
 
 function noTransfer(): Problem {
-  return new Problem("BAD_REQUEST", "This is no copy of a tenant");
+  return new Problem("BAD_REQUEST", "This is not a copy of a tenant");
 }

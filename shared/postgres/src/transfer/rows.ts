@@ -3,11 +3,11 @@ import type pg from "pg";
 import { CopyIn } from "../driver/copy.ts";
 import { columnList, findTable, qualified, type TransferTable } from "./tables.ts";
 
-/** How rows are brought: `copy` adds them, `replace` empties the table before, `merge` puts them in the place of those with the same key. */
+/** How rows are loaded: `copy` adds them, `replace` empties the table first, `merge` replaces the rows with the same keys. */
 export const loadModes = ["copy", "replace", "merge"] as const;
 export type BringMode = (typeof loadModes)[number];
 
-/** Rows of one table in COPY's text format, all of them whole. */
+/** Whole rows of one table in COPY's text format. */
 export interface Part {
   table: string;
   columns: string[];
@@ -15,7 +15,10 @@ export interface Part {
   rows: Buffer;
 }
 
-/** Brings rows into a tenant's schema, inside the owner's transaction. Rejects with the database's error, or BAD_REQUEST for an unknown table. */
+/**
+ * Loads rows into a tenant's schema, inside the owner's transaction. Rejects with the database's error, or BAD_REQUEST for an unknown
+ * table.
+ */
 export async function loadRows(client: pg.ClientBase, schema: string, { table, columns, mode, rows }: Part): Promise<void> {
   const target = await findTable(client, schema, table, columns);
   const name = qualified(schema, table);
@@ -30,7 +33,7 @@ async function merge(client: pg.ClientBase, name: string, { table, columns, key 
   await client.query(`create temporary table brought on commit drop as select ${list} from ${name} with no data`);
   await client.query(new CopyIn("copy brought from stdin", rows)).ended;
   await client.query("analyze brought");
-  // First out, then in: a name that went from one row to another would otherwise be there twice for a moment.
+  // Deletes before it inserts: a name that moved from one row to another would otherwise violate its unique index.
   await client.query(`delete from ${name} as old using brought where (${columnList(key, "old.")}) = (${columnList(key, "brought.")})`);
   await client.query(`insert into ${name} (${list}) overriding system value select ${list} from brought`);
 }

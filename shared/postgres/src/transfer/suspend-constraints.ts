@@ -2,17 +2,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { unavailable } from "@cell/problem";
 import type pg from "pg";
 
-/** What was taken away from a tenant's logins, as the statements that give it back. */
+/** The rights revoked from a tenant's logins, as the statements that grant them again. */
 export interface SuspendedRights {
   /** To change rows and use sequences. */
   writes: string[];
-  /** To see the schema at all. */
+  /** To use the schema at all. */
   reads: string[];
 }
 
 const pollMs = 10;
 
-// Rights by whatever login: each tenant may have its own, or all of them one.
+// Rights of all logins: each tenant may have its own, or all of them one.
 const writeRights = `
   with rights as (
     select format('%s on table %I.%I', acl.privilege_type, n.nspname, c.relname) as what, acl.grantee, 1 as rank
@@ -39,17 +39,17 @@ const readRights = `
   from pg_namespace n, aclexplode(n.nspacl) acl
   where n.nspname = $1 and acl.grantee not in (0, n.nspowner) and acl.privilege_type = 'USAGE'`;
 
-/** Takes the right to write from all logins, inside the owner's transaction: from its commit on the database refuses new writers. */
+/** Revokes the right to write from all logins, inside the owner's transaction: after its commit the database denies new writers. */
 export async function suspendWrites(client: pg.ClientBase, schema: string): Promise<string[]> {
   return take(client, writeRights, schema);
 }
 
-/** Takes the right to see the schema from all logins, inside the owner's transaction. */
+/** Revokes the right to use the schema from all logins, inside the owner's transaction. */
 export async function suspendReads(client: pg.ClientBase, schema: string): Promise<string[]> {
   return take(client, readRights, schema);
 }
 
-/** Carries out statements that `takeWrites`, `takeReads` or `deferKeys` have left. */
+/** Runs the statements that `suspendWrites`, `suspendReads` or `deferKeys` returned. */
 export async function restoreRights(client: pg.ClientBase, statements: readonly string[]): Promise<void> {
   for (const statement of statements) await client.query(statement);
 }
@@ -70,8 +70,8 @@ const writersNow = `
     and relation in (select oid from pg_class where relnamespace = (select oid from pg_namespace where nspname = $1))`;
 
 /**
- * Resolves when every transaction has ended that had begun to write before the rights were taken. A writer locks its table first and is
- * asked for its rights then, so whoever comes later is refused. Rejects with UNAVAILABLE when one does not end in time.
+ * Resolves when every transaction has ended that had begun to write before the rights were revoked. A writer locks its table before its
+ * rights are checked, so that later ones are denied. Rejects with UNAVAILABLE if one does not end in time.
  */
 export async function awaitWriters(client: pg.ClientBase, schema: string, patienceMs: number): Promise<void> {
   const writers = async () => (await client.query<{ writer: string }>(writersNow, [schema])).rows.map(({ writer }) => writer);

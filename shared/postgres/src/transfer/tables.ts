@@ -1,23 +1,23 @@
 import { Problem } from "@cell/problem";
 import pg from "pg";
 
-/** A table of a tenant's schema, as far as its rows can be carried elsewhere. */
+/** A table of a tenant's schema whose rows a transfer copies. */
 export interface TransferTable {
   table: string;
-  /** Without those that are generated out of others. */
+  /** Without generated columns. */
   columns: string[];
-  /** The primary key's. */
+  /** The columns of the primary key. */
   key: string[];
 }
 
-/** Where a sequence stands. */
+/** The state of a sequence. */
 export interface SequenceState {
   sequence: string;
   lastValue: string;
   isCalled: boolean;
 }
 
-/** The tables of a schema by name, without those that are made again out of the others: they are unlogged. */
+/** The tables of a schema by name, without unlogged ones, whose rows can be computed again from the others. */
 export async function tablesOf(client: pg.ClientBase, schema: string): Promise<TransferTable[]> {
   const { rows } = await client.query<TransferTable>(
     `select c.relname as "table",
@@ -32,7 +32,7 @@ export async function tablesOf(client: pg.ClientBase, schema: string): Promise<T
   return rows;
 }
 
-/** The table of a name, with the columns that are asked for. Throws BAD_REQUEST for what the schema does not have. */
+/** The table with this name, with the given columns. Throws BAD_REQUEST if the schema does not have them. */
 export async function findTable(client: pg.ClientBase, schema: string, table: string, columns: readonly string[]): Promise<TransferTable> {
   const found = (await tablesOf(client, schema)).find((one) => one.table === table);
   if (!found) throw new Problem("BAD_REQUEST", `There is no table "${table}" here`);
@@ -41,7 +41,7 @@ export async function findTable(client: pg.ClientBase, schema: string, table: st
   return { ...found, columns: [...columns] };
 }
 
-/** Where the schema's sequences stand, those of identity columns too. */
+/** The state of the schema's sequences, including those of identity columns. */
 export async function sequencesOf(client: pg.ClientBase, schema: string): Promise<SequenceState[]> {
   const { rows } = await client.query<{ sequence: string }>(
     `select c.relname as sequence from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -59,12 +59,12 @@ export async function sequencesOf(client: pg.ClientBase, schema: string): Promis
   return states;
 }
 
-/** A table's or sequence's name in full. */
+/** The qualified name of a table or sequence. */
 export function qualified(schema: string, name: string): string {
   return `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
 }
 
-/** Names for a list of columns. */
+/** Quoted names of a list of columns. */
 export function columnList(columns: readonly string[], prefix = ""): string {
   return columns.map((column) => prefix + pg.escapeIdentifier(column)).join(", ");
 }
@@ -73,11 +73,11 @@ export function columnList(columns: readonly string[], prefix = ""): string {
 export async function snapshotOf(client: pg.ClientBase): Promise<string> {
   const { rows } = await client.query<{ snapshot: string }>("select pg_snapshot_xmin(pg_current_snapshot())::text as snapshot");
   const [row] = rows;
-  if (!row) throw new Error("The server has told no snapshot");
+  if (!row) throw new Error("The server returned no snapshot");
   return row.snapshot;
 }
 
-/** The condition for rows that transactions from this one on have written: rows tell it themselves, so no column has to be kept for it. */
+/** The condition for rows written by this transaction or a later one: it uses the system column xmin, so that no column is needed. */
 export function writtenSince(transaction: string): string {
   return `age(xmin) <= age(${pg.escapeLiteral(transaction)}::xid8::xid)`;
 }
