@@ -1,4 +1,4 @@
-# One image for every program; the command says which.
+# One image for all programs; the command selects one.
 FROM node:26.10.0-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -18,17 +18,17 @@ RUN node scripts/build.ts
 FROM node:26.10.0-bookworm-slim
 WORKDIR /app
 ENV NODE_ENV=production
-# A half of V8's young generation, in MB: Node's own limit costs a busy process 100 MB more and saves it no time.
+# Semi-space of V8's young generation, in MB: Node's default costs a busy process 100 MB more and saves no time.
 ENV NODE_OPTIONS=--max-semi-space-size=4
-# One heap of the C library for all threads: each one's own would keep what it has given back.
+# One malloc arena for all threads: an arena per thread would retain freed memory.
 ENV MALLOC_ARENA_MAX=1
 COPY package.json ./
-# The programs are whole but for the script of the reference page, which they read from its package.
+# The bundles contain everything except the script of the reference page, which is read from its package.
 COPY --from=build /app/node_modules/@scalar/api-reference node_modules/@scalar/api-reference
 COPY --from=build /app/dist dist
 RUN mkdir /data compile-cache && chown node:node /data compile-cache
 VOLUME /data
 USER node
-# Node keeps here what it has compiled, by user: a program that starts again does not wait for that.
+# Node's compile cache, by user: it shortens restarts.
 ENV NODE_COMPILE_CACHE=/app/compile-cache
 CMD ["node", "dist/gateway.js"]

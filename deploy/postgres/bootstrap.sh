@@ -1,10 +1,11 @@
 #!/bin/sh
-# Runs bootstrap.sql by psql and gives the programs' roles their passwords, CRM_PASSWORD and GATEWAY_PASSWORD. PGHOST, PGDATABASE, PGUSER and
-# PGPASSWORD lead to the database as a superuser.
+# Runs bootstrap.sql by psql and sets the passwords of the programs' roles from CRM_PASSWORD and GATEWAY_PASSWORD. PGHOST, PGDATABASE, PGUSER
+# and PGPASSWORD must connect to the database as a superuser.
 set -eu
 sql() { psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 "$@"; }
 
-# In a database of earlier times the superuser bears the name of the cell's role. A session cannot rename its own role: another superuser does.
+# In a database of an earlier version the superuser has the name of the cell's role. A session cannot rename its own role, so another
+# superuser does.
 if ! sql --command='select 1' >/dev/null 2>&1; then
   echo "There is no superuser $PGUSER yet: the superuser crm gets that name."
   sql --username=crm --set=password="$PGPASSWORD" <<'SQL'

@@ -1,11 +1,11 @@
--- Prepares a database for Cell CRM: the programs' roles, the extension, and what is closed to the tenants' logins.
--- A superuser runs it once, connected to the product's database; running it again changes nothing, and brings over a database whose
--- programs connected as superuser before:
+-- Prepares a database for Cell CRM: creates the programs' roles and the extension, and revokes dangerous functions from tenants' logins.
+-- A superuser runs it once, connected to the product's database. It is idempotent, and it also upgrades a database whose programs
+-- connected as superuser before:
 --
 --   psql --set=ON_ERROR_STOP=1 --dbname=cell --file=bootstrap.sql
 --
--- Afterwards the roles need passwords: alter role crm password '…', alter role gateway password '…', and the same for crm_monitor where
--- it is used. An empty line ends each statement, and no statement contains one; some statements commit, so no transaction may surround them.
+-- Afterwards set the roles' passwords: alter role crm password '…', alter role gateway password '…', and the same for crm_monitor if it
+-- is used. An empty line ends each statement, and no statement contains one. Some statements commit: do not run them in a transaction.
 
 do $$ begin
   if current_setting('server_version_num')::int / 10000 not between 16 and 18 then
@@ -25,13 +25,13 @@ do $$ begin
   if to_regrole('crm_monitor') is null then create role crm_monitor; end if;
 end $$;
 
--- The cell's: makes a role and a schema for each tenant.
+-- The cell's role: creates a role and a schema for each tenant.
 alter role crm login inherit createrole nosuperuser nocreatedb noreplication nobypassrls;
 
--- The gateway's: owns the schema of the control plane and nothing else.
+-- The gateway's role: owns the control plane's schema and nothing else.
 alter role gateway login inherit nosuperuser nocreaterole nocreatedb noreplication nobypassrls;
 
--- For exporters of metrics: reads statistics and no data.
+-- For metrics exporters: reads statistics and no data.
 alter role crm_monitor login inherit nosuperuser nocreaterole nocreatedb noreplication nobypassrls connection limit 5;
 
 grant pg_monitor to crm, crm_monitor;
@@ -44,7 +44,7 @@ create extension if not exists pg_trgm with schema public;
 
 create schema if not exists gateway authorization gateway;
 
--- What a tenant's statements never need and what leads out of their bounds; shared/postgres/src/closed-doors.ts says why of each.
+-- Functions that tenants' statements never need and that reach beyond their bounds; shared/postgres/src/hardening.ts gives the reasons.
 do $$ declare door text; begin
   for door in
     select p.oid::regprocedure::text from pg_proc p
@@ -77,19 +77,19 @@ revoke select on pg_largeobject_metadata from public;
 
 grant select on pg_largeobject_metadata to pg_monitor;
 
--- Functions that exist may still be called; DO blocks and new functions are the owner's alone.
+-- Existing functions stay callable; only the owner may use DO blocks and new functions.
 revoke usage on language plpgsql, sql from public;
 
 grant usage on language plpgsql, sql to crm;
 
--- Hands what a superuser made for the cell to the cell's role, a schema at a time: a transaction over all would need too many locks.
+-- Transfers what a superuser created for the cell to the cell's role, one schema at a time: one transaction would need too many locks.
 do $$ declare
   cell regrole := 'crm';
   one text;
   command text;
 begin
   if to_regclass('crm.tenants') is null then return; end if;
-  -- Collected first: a table that an open query reads cannot be altered.
+  -- Collects the tables first: a table that an open query reads cannot be altered.
   foreach one in array array(
     select n.nspname::text from pg_namespace n
     where (n.nspname = 'crm' or exists (select from crm.tenants t where t.schema = n.nspname))
@@ -99,7 +99,7 @@ begin
     for command in
       select format('alter schema %I owner to crm', one)
       union all
-      -- Indexes and the sequences of identity columns follow their tables.
+      -- Indexes and sequences of identity columns change with their tables.
       select format('alter table %s owner to crm', c.oid::regclass) from pg_class c
       where c.relnamespace = one::regnamespace and c.relkind in ('r', 'p', 'v', 'm') and c.relowner <> cell
       union all
@@ -126,7 +126,7 @@ do $$ declare routine text; begin
   end loop;
 end $$;
 
--- The cell's role takes over the tenants' roles that a superuser made, and what the shared login was lent by it.
+-- The cell's role takes over the tenants' roles that a superuser created, and what that superuser granted to the shared login.
 do $$ declare
   one record;
 begin

@@ -916,7 +916,7 @@ export const webhooksTest = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Liveness
  *
- * The process answers. It asks nobody else.
+ * The process responds. It checks nothing else.
  */
 export const healthGet = <ThrowOnError extends boolean = false>(options?: Options<HealthGetData, ThrowOnError>): RequestResult<HealthGetResponses, HealthGetErrors, ThrowOnError> => (options?.client ?? client).get<HealthGetResponses, HealthGetErrors, ThrowOnError>({ url: '/health', ...options });
 
@@ -937,6 +937,6 @@ export const docsGet = <ThrowOnError extends boolean = false>(options?: Options<
 /**
  * This document
  *
- * OpenAPI 3.1, with the address under which it was asked for as its server.
+ * OpenAPI 3.1; its server is the address of this request.
  */
 export const openapiGet = <ThrowOnError extends boolean = false>(options?: Options<OpenapiGetData, ThrowOnError>): RequestResult<OpenapiGetResponses, OpenapiGetErrors, ThrowOnError> => (options?.client ?? client).get<OpenapiGetResponses, OpenapiGetErrors, ThrowOnError>({ url: '/openapi.json', ...options });

@@ -3576,7 +3576,7 @@ export type WebhookReplayInput = {
 };
 
 /**
- * Why a request was refused
+ * Why a request failed
  */
 export type Problem = {
     /**
@@ -3584,7 +3584,7 @@ export type Problem = {
      */
     code: 'BAD_REQUEST' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'TENANT_MISMATCH' | 'FIELD_MASKED' | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'IDEMPOTENT_CONFLICT' | 'DUPLICATE_NAME' | 'CONFLICT' | 'VERSION_CONFLICT' | 'PAYLOAD_TOO_LARGE' | 'UNSUPPORTED_MEDIA_TYPE' | 'RATE_LIMITED' | 'INTERNAL' | 'UNAVAILABLE' | 'TIMEOUT';
     /**
-     * For people: what was wrong, and what would be right
+     * For people: what was wrong and what would be right
      */
     message: string;
     /**
@@ -3592,7 +3592,7 @@ export type Problem = {
      */
     requestId: string;
     /**
-     * For programs: more on some codes
+     * For programs: details of some codes
      */
     details?: {
         [key: string]: unknown;
@@ -3605,7 +3605,7 @@ export type Problem = {
 export type TenantId = string;
 
 /**
- * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+ * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
  */
 export type RequestId = string;
 
@@ -3615,17 +3615,17 @@ export type RequestId = string;
 export type IdempotencyKey = string;
 
 /**
- * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+ * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
  */
 export type IdempotencyMode = 'replay' | 'reject';
 
 /**
- * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+ * The ETag of the version to change: a record at another version is not changed (412)
  */
 export type IfMatch = string;
 
 /**
- * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+ * The ETag of the version that the caller has: while it is current, the response is 304 without a body
  */
 export type IfNoneMatch = string;
 
@@ -3637,7 +3637,7 @@ export type CustomersListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -3694,7 +3694,7 @@ export type CustomersListData = {
 
 export type CustomersListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -3714,7 +3714,7 @@ export type CustomersListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -3730,11 +3730,11 @@ export type CustomersListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -3771,7 +3771,7 @@ export type CustomersCreateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -3779,7 +3779,7 @@ export type CustomersCreateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -3790,7 +3790,7 @@ export type CustomersCreateData = {
 
 export type CustomersCreateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -3814,11 +3814,11 @@ export type CustomersCreateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -3838,11 +3838,11 @@ export type CustomersCreateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -3866,7 +3866,7 @@ export type CustomersDeleteData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -3874,11 +3874,11 @@ export type CustomersDeleteData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -3894,7 +3894,7 @@ export type CustomersDeleteData = {
 
 export type CustomersDeleteErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -3918,11 +3918,11 @@ export type CustomersDeleteErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
@@ -3938,11 +3938,11 @@ export type CustomersDeleteErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -3966,11 +3966,11 @@ export type CustomersGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -3986,7 +3986,7 @@ export type CustomersGetData = {
 
 export type CustomersGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4022,11 +4022,11 @@ export type CustomersGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4050,7 +4050,7 @@ export type CustomersUpdateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -4058,11 +4058,11 @@ export type CustomersUpdateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -4078,7 +4078,7 @@ export type CustomersUpdateData = {
 
 export type CustomersUpdateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4102,15 +4102,15 @@ export type CustomersUpdateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -4130,11 +4130,11 @@ export type CustomersUpdateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4158,7 +4158,7 @@ export type CustomersRestoreData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -4166,11 +4166,11 @@ export type CustomersRestoreData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -4186,7 +4186,7 @@ export type CustomersRestoreData = {
 
 export type CustomersRestoreErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4210,15 +4210,15 @@ export type CustomersRestoreErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -4234,11 +4234,11 @@ export type CustomersRestoreErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4262,7 +4262,7 @@ export type CustomersMergeData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -4270,11 +4270,11 @@ export type CustomersMergeData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -4290,7 +4290,7 @@ export type CustomersMergeData = {
 
 export type CustomersMergeErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4314,15 +4314,15 @@ export type CustomersMergeErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -4342,11 +4342,11 @@ export type CustomersMergeErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4370,7 +4370,7 @@ export type CustomersView360Data = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -4399,7 +4399,7 @@ export type CustomersView360Data = {
 
 export type CustomersView360Errors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4435,11 +4435,11 @@ export type CustomersView360Errors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4463,7 +4463,7 @@ export type LookupFindData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -4471,7 +4471,7 @@ export type LookupFindData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -4482,7 +4482,7 @@ export type LookupFindData = {
 
 export type LookupFindErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4506,11 +4506,11 @@ export type LookupFindErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -4530,11 +4530,11 @@ export type LookupFindErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4558,7 +4558,7 @@ export type ContactsListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -4615,7 +4615,7 @@ export type ContactsListData = {
 
 export type ContactsListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4635,7 +4635,7 @@ export type ContactsListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -4651,11 +4651,11 @@ export type ContactsListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4692,7 +4692,7 @@ export type ContactsCreateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -4700,7 +4700,7 @@ export type ContactsCreateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -4711,7 +4711,7 @@ export type ContactsCreateData = {
 
 export type ContactsCreateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4735,11 +4735,11 @@ export type ContactsCreateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -4759,11 +4759,11 @@ export type ContactsCreateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4787,7 +4787,7 @@ export type ContactsDeleteData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -4795,11 +4795,11 @@ export type ContactsDeleteData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -4815,7 +4815,7 @@ export type ContactsDeleteData = {
 
 export type ContactsDeleteErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4839,11 +4839,11 @@ export type ContactsDeleteErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
@@ -4859,11 +4859,11 @@ export type ContactsDeleteErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4887,11 +4887,11 @@ export type ContactsGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -4907,7 +4907,7 @@ export type ContactsGetData = {
 
 export type ContactsGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -4943,11 +4943,11 @@ export type ContactsGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -4971,7 +4971,7 @@ export type ContactsUpdateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -4979,11 +4979,11 @@ export type ContactsUpdateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -4999,7 +4999,7 @@ export type ContactsUpdateData = {
 
 export type ContactsUpdateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5023,15 +5023,15 @@ export type ContactsUpdateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -5051,11 +5051,11 @@ export type ContactsUpdateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5079,7 +5079,7 @@ export type OpportunitiesListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -5184,7 +5184,7 @@ export type OpportunitiesListData = {
 
 export type OpportunitiesListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5204,7 +5204,7 @@ export type OpportunitiesListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -5220,11 +5220,11 @@ export type OpportunitiesListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5261,7 +5261,7 @@ export type OpportunitiesCreateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -5269,7 +5269,7 @@ export type OpportunitiesCreateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -5280,7 +5280,7 @@ export type OpportunitiesCreateData = {
 
 export type OpportunitiesCreateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5304,11 +5304,11 @@ export type OpportunitiesCreateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -5328,11 +5328,11 @@ export type OpportunitiesCreateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5356,7 +5356,7 @@ export type OpportunitiesDeleteData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -5364,11 +5364,11 @@ export type OpportunitiesDeleteData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -5384,7 +5384,7 @@ export type OpportunitiesDeleteData = {
 
 export type OpportunitiesDeleteErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5408,11 +5408,11 @@ export type OpportunitiesDeleteErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
@@ -5428,11 +5428,11 @@ export type OpportunitiesDeleteErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5456,11 +5456,11 @@ export type OpportunitiesGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -5476,7 +5476,7 @@ export type OpportunitiesGetData = {
 
 export type OpportunitiesGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5512,11 +5512,11 @@ export type OpportunitiesGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5540,7 +5540,7 @@ export type OpportunitiesUpdateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -5548,11 +5548,11 @@ export type OpportunitiesUpdateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -5568,7 +5568,7 @@ export type OpportunitiesUpdateData = {
 
 export type OpportunitiesUpdateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5592,15 +5592,15 @@ export type OpportunitiesUpdateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -5620,11 +5620,11 @@ export type OpportunitiesUpdateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5648,7 +5648,7 @@ export type OpportunitiesStageHistoryData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -5702,7 +5702,7 @@ export type OpportunitiesStageHistoryData = {
 
 export type OpportunitiesStageHistoryErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5726,7 +5726,7 @@ export type OpportunitiesStageHistoryErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -5742,11 +5742,11 @@ export type OpportunitiesStageHistoryErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5783,7 +5783,7 @@ export type PipelinesListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -5826,7 +5826,7 @@ export type PipelinesListData = {
 
 export type PipelinesListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5846,7 +5846,7 @@ export type PipelinesListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -5862,11 +5862,11 @@ export type PipelinesListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5903,7 +5903,7 @@ export type PipelinesCreateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -5911,7 +5911,7 @@ export type PipelinesCreateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -5922,7 +5922,7 @@ export type PipelinesCreateData = {
 
 export type PipelinesCreateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -5942,11 +5942,11 @@ export type PipelinesCreateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -5966,11 +5966,11 @@ export type PipelinesCreateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -5994,11 +5994,11 @@ export type PipelinesGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -6014,7 +6014,7 @@ export type PipelinesGetData = {
 
 export type PipelinesGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6050,11 +6050,11 @@ export type PipelinesGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6078,7 +6078,7 @@ export type PipelinesUpdateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -6086,11 +6086,11 @@ export type PipelinesUpdateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -6106,7 +6106,7 @@ export type PipelinesUpdateData = {
 
 export type PipelinesUpdateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6130,15 +6130,15 @@ export type PipelinesUpdateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -6158,11 +6158,11 @@ export type PipelinesUpdateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6186,7 +6186,7 @@ export type ContractsListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -6251,7 +6251,7 @@ export type ContractsListData = {
 
 export type ContractsListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6271,7 +6271,7 @@ export type ContractsListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -6287,11 +6287,11 @@ export type ContractsListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6334,7 +6334,7 @@ export type ContractsCreateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -6342,7 +6342,7 @@ export type ContractsCreateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -6353,7 +6353,7 @@ export type ContractsCreateData = {
 
 export type ContractsCreateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6377,11 +6377,11 @@ export type ContractsCreateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -6401,11 +6401,11 @@ export type ContractsCreateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6429,7 +6429,7 @@ export type ContractsDeleteData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -6437,11 +6437,11 @@ export type ContractsDeleteData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -6457,7 +6457,7 @@ export type ContractsDeleteData = {
 
 export type ContractsDeleteErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6481,11 +6481,11 @@ export type ContractsDeleteErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
@@ -6501,11 +6501,11 @@ export type ContractsDeleteErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6529,11 +6529,11 @@ export type ContractsGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -6549,7 +6549,7 @@ export type ContractsGetData = {
 
 export type ContractsGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6585,11 +6585,11 @@ export type ContractsGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6613,7 +6613,7 @@ export type ContractsUpdateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -6621,11 +6621,11 @@ export type ContractsUpdateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -6641,7 +6641,7 @@ export type ContractsUpdateData = {
 
 export type ContractsUpdateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6665,15 +6665,15 @@ export type ContractsUpdateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -6693,11 +6693,11 @@ export type ContractsUpdateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6721,7 +6721,7 @@ export type PaymentsListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -6790,7 +6790,7 @@ export type PaymentsListData = {
 
 export type PaymentsListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6810,7 +6810,7 @@ export type PaymentsListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -6826,11 +6826,11 @@ export type PaymentsListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6873,7 +6873,7 @@ export type PaymentsCreateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -6881,7 +6881,7 @@ export type PaymentsCreateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -6892,7 +6892,7 @@ export type PaymentsCreateData = {
 
 export type PaymentsCreateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -6916,11 +6916,11 @@ export type PaymentsCreateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -6940,11 +6940,11 @@ export type PaymentsCreateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -6968,11 +6968,11 @@ export type PaymentsGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -6988,7 +6988,7 @@ export type PaymentsGetData = {
 
 export type PaymentsGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7024,11 +7024,11 @@ export type PaymentsGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7052,7 +7052,7 @@ export type PaymentsVoidData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -7060,11 +7060,11 @@ export type PaymentsVoidData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -7080,7 +7080,7 @@ export type PaymentsVoidData = {
 
 export type PaymentsVoidErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7104,15 +7104,15 @@ export type PaymentsVoidErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -7132,11 +7132,11 @@ export type PaymentsVoidErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7160,7 +7160,7 @@ export type ReportsPipelineSummaryData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -7200,7 +7200,7 @@ export type ReportsPipelineSummaryData = {
 
 export type ReportsPipelineSummaryErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7232,11 +7232,11 @@ export type ReportsPipelineSummaryErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7260,7 +7260,7 @@ export type ReportsPipelineFunnelData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -7304,7 +7304,7 @@ export type ReportsPipelineFunnelData = {
 
 export type ReportsPipelineFunnelErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7336,11 +7336,11 @@ export type ReportsPipelineFunnelErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7364,7 +7364,7 @@ export type ReportsFunnelData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -7412,7 +7412,7 @@ export type ReportsFunnelData = {
 
 export type ReportsFunnelErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7444,11 +7444,11 @@ export type ReportsFunnelErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7472,7 +7472,7 @@ export type OpportunitiesForecastData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -7516,7 +7516,7 @@ export type OpportunitiesForecastData = {
 
 export type OpportunitiesForecastErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7548,11 +7548,11 @@ export type OpportunitiesForecastErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7576,7 +7576,7 @@ export type MetricsGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -7608,7 +7608,7 @@ export type MetricsGetData = {
 
 export type MetricsGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7640,11 +7640,11 @@ export type MetricsGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7668,7 +7668,7 @@ export type CustomersImportData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -7676,7 +7676,7 @@ export type CustomersImportData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -7716,7 +7716,7 @@ export type CustomersImportData = {
 
 export type CustomersImportErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7736,11 +7736,11 @@ export type CustomersImportErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -7760,11 +7760,11 @@ export type CustomersImportErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7792,7 +7792,7 @@ export type OpportunitiesImportData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -7800,7 +7800,7 @@ export type OpportunitiesImportData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -7840,7 +7840,7 @@ export type OpportunitiesImportData = {
 
 export type OpportunitiesImportErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7860,11 +7860,11 @@ export type OpportunitiesImportErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -7884,11 +7884,11 @@ export type OpportunitiesImportErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7916,7 +7916,7 @@ export type ImportsGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -7932,7 +7932,7 @@ export type ImportsGetData = {
 
 export type ImportsGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -7968,11 +7968,11 @@ export type ImportsGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -7996,7 +7996,7 @@ export type ImportsErrorsCsvData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -8012,7 +8012,7 @@ export type ImportsErrorsCsvData = {
 
 export type ImportsErrorsCsvErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8048,11 +8048,11 @@ export type ImportsErrorsCsvErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8076,7 +8076,7 @@ export type ImportsRevertData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -8084,7 +8084,7 @@ export type ImportsRevertData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -8100,7 +8100,7 @@ export type ImportsRevertData = {
 
 export type ImportsRevertErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8124,11 +8124,11 @@ export type ImportsRevertErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -8144,11 +8144,11 @@ export type ImportsRevertErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8176,7 +8176,7 @@ export type CustomersExportData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -8241,7 +8241,7 @@ export type CustomersExportData = {
 
 export type CustomersExportErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8261,7 +8261,7 @@ export type CustomersExportErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -8277,11 +8277,11 @@ export type CustomersExportErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8318,7 +8318,7 @@ export type OpportunitiesExportData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -8431,7 +8431,7 @@ export type OpportunitiesExportData = {
 
 export type OpportunitiesExportErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8451,7 +8451,7 @@ export type OpportunitiesExportErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -8467,11 +8467,11 @@ export type OpportunitiesExportErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8508,7 +8508,7 @@ export type AuditLogsListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -8568,7 +8568,7 @@ export type AuditLogsListData = {
 
 export type AuditLogsListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8588,7 +8588,7 @@ export type AuditLogsListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -8604,11 +8604,11 @@ export type AuditLogsListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8645,7 +8645,7 @@ export type AuditLogsVerifyData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -8656,7 +8656,7 @@ export type AuditLogsVerifyData = {
 
 export type AuditLogsVerifyErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8688,11 +8688,11 @@ export type AuditLogsVerifyErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8716,7 +8716,7 @@ export type AuditLogsGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -8732,7 +8732,7 @@ export type AuditLogsGetData = {
 
 export type AuditLogsGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8768,11 +8768,11 @@ export type AuditLogsGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8796,11 +8796,11 @@ export type SettingsGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -8811,7 +8811,7 @@ export type SettingsGetData = {
 
 export type SettingsGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8843,11 +8843,11 @@ export type SettingsGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8871,7 +8871,7 @@ export type SettingsUpdateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -8879,11 +8879,11 @@ export type SettingsUpdateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -8894,7 +8894,7 @@ export type SettingsUpdateData = {
 
 export type SettingsUpdateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -8914,15 +8914,15 @@ export type SettingsUpdateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -8942,11 +8942,11 @@ export type SettingsUpdateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -8970,7 +8970,7 @@ export type WebhooksListData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -9013,7 +9013,7 @@ export type WebhooksListData = {
 
 export type WebhooksListErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9033,7 +9033,7 @@ export type WebhooksListErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -9049,11 +9049,11 @@ export type WebhooksListErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9090,7 +9090,7 @@ export type WebhooksCreateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -9098,7 +9098,7 @@ export type WebhooksCreateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -9109,7 +9109,7 @@ export type WebhooksCreateData = {
 
 export type WebhooksCreateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9129,11 +9129,11 @@ export type WebhooksCreateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -9153,11 +9153,11 @@ export type WebhooksCreateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9181,7 +9181,7 @@ export type WebhooksDeleteData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -9189,11 +9189,11 @@ export type WebhooksDeleteData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -9209,7 +9209,7 @@ export type WebhooksDeleteData = {
 
 export type WebhooksDeleteErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9233,11 +9233,11 @@ export type WebhooksDeleteErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
@@ -9253,11 +9253,11 @@ export type WebhooksDeleteErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9281,11 +9281,11 @@ export type WebhooksGetData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
-         * A version that the caller has, as its ETag: while the record is at it, the response is 304 without a body
+         * The ETag of the version that the caller has: while it is current, the response is 304 without a body
          */
         'If-None-Match'?: string;
     };
@@ -9301,7 +9301,7 @@ export type WebhooksGetData = {
 
 export type WebhooksGetErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9337,11 +9337,11 @@ export type WebhooksGetErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9365,7 +9365,7 @@ export type WebhooksUpdateData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -9373,11 +9373,11 @@ export type WebhooksUpdateData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -9393,7 +9393,7 @@ export type WebhooksUpdateData = {
 
 export type WebhooksUpdateErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9417,15 +9417,15 @@ export type WebhooksUpdateErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -9445,11 +9445,11 @@ export type WebhooksUpdateErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9473,7 +9473,7 @@ export type WebhooksRotateSecretData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -9481,11 +9481,11 @@ export type WebhooksRotateSecretData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
         /**
-         * The version that the write is meant for, as its ETag: a record at another version is not changed (412)
+         * The ETag of the version to change: a record at another version is not changed (412)
          */
         'If-Match'?: string;
     };
@@ -9501,7 +9501,7 @@ export type WebhooksRotateSecretData = {
 
 export type WebhooksRotateSecretErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9525,15 +9525,15 @@ export type WebhooksRotateSecretErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * Another write was first: VERSION_CONFLICT
+     * Another write changed the record first: VERSION_CONFLICT
      */
     412: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -9549,11 +9549,11 @@ export type WebhooksRotateSecretErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9577,7 +9577,7 @@ export type WebhooksListDeliveriesData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -9633,7 +9633,7 @@ export type WebhooksListDeliveriesData = {
 
 export type WebhooksListDeliveriesErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9657,7 +9657,7 @@ export type WebhooksListDeliveriesErrors = {
      */
     408: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -9673,11 +9673,11 @@ export type WebhooksListDeliveriesErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9714,7 +9714,7 @@ export type WebhooksGetDeliveryData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
     };
@@ -9734,7 +9734,7 @@ export type WebhooksGetDeliveryData = {
 
 export type WebhooksGetDeliveryErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9770,11 +9770,11 @@ export type WebhooksGetDeliveryErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9798,7 +9798,7 @@ export type WebhooksReplayDeliveryData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -9806,7 +9806,7 @@ export type WebhooksReplayDeliveryData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -9826,7 +9826,7 @@ export type WebhooksReplayDeliveryData = {
 
 export type WebhooksReplayDeliveryErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9850,11 +9850,11 @@ export type WebhooksReplayDeliveryErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -9870,11 +9870,11 @@ export type WebhooksReplayDeliveryErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9898,7 +9898,7 @@ export type WebhooksReplayData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -9906,7 +9906,7 @@ export type WebhooksReplayData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -9922,7 +9922,7 @@ export type WebhooksReplayData = {
 
 export type WebhooksReplayErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -9946,11 +9946,11 @@ export type WebhooksReplayErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -9970,11 +9970,11 @@ export type WebhooksReplayErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
@@ -9998,7 +9998,7 @@ export type WebhooksTestData = {
          */
         'X-Tenant-Id': string;
         /**
-         * Correlates the request. On a write it is the idempotency key, so that a new one is needed for each new write
+         * Correlates the request. On a write it is also the idempotency key: send a new one for each new write
          */
         'X-Request-ID'?: string;
         /**
@@ -10006,7 +10006,7 @@ export type WebhooksTestData = {
          */
         'Idempotency-Key'?: string;
         /**
-         * What a repeated idempotency key gets: the first response again (`replay`), or 409 (`reject`). By default the tenant's setting
+         * The response to a repeated idempotency key: the stored response (`replay`) or 409 (`reject`). Default: the tenant's setting
          */
         'X-Idempotency-Mode'?: 'replay' | 'reject';
     };
@@ -10022,7 +10022,7 @@ export type WebhooksTestData = {
 
 export type WebhooksTestErrors = {
     /**
-     * The request is not valid; `details.fields` names every bad field
+     * The request is not valid; `details.fields` lists every invalid field
      */
     400: Problem;
     /**
@@ -10046,11 +10046,11 @@ export type WebhooksTestErrors = {
      */
     408: Problem;
     /**
-     * The request conflicts with what is stored: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
+     * The request conflicts with stored data: DUPLICATE_NAME, IDEMPOTENT_CONFLICT or CONFLICT
      */
     409: Problem;
     /**
-     * The body or the answer exceeds a limit
+     * The body or the response exceeds a limit
      */
     413: Problem;
     /**
@@ -10066,11 +10066,11 @@ export type WebhooksTestErrors = {
      */
     500: Problem;
     /**
-     * A passing fault; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
     503: Problem;
     /**
-     * The answer took too long
+     * The response took too long
      */
     504: Problem;
 };
