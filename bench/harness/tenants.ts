@@ -9,7 +9,7 @@ const cellPermissions = permissions.filter((permission): permission is Permissio
 const signedAheadSeconds = 25;
 
 /** The tenant's key, known in advance so that a run finds the tenants of the last one. */
-export function keyOf(tenantId: string): string {
+function keyOf(tenantId: string): string {
   return `crm_bench_${createHash("sha256").update(tenantId).digest().subarray(0, 24).toString("base64url")}`;
 }
 

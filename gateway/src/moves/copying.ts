@@ -18,7 +18,7 @@ export interface TrailCheck {
 }
 
 /** A part of the rows is sent in one piece, so that neither side holds more. */
-export const partBytes = 4 * 1024 * 1024;
+const partBytes = 4 * 1024 * 1024;
 
 /** Tells a cell one step; resolves to what it answers. Rejects with the cell's problem, or UNAVAILABLE. */
 export async function step<T = unknown>(

@@ -124,7 +124,7 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
 const keyed = (row: WrittenContract): Stored => ({ ...row, numberKey: nameKey(row.number) });
 
 /** A live contract, if the visibility covers its customer. */
-export function find(tenant: TenantDb, contractId: string, owner: Visibility): Promise<Contract | undefined> {
+function find(tenant: TenantDb, contractId: string, owner: Visibility): Promise<Contract | undefined> {
   return tenant.first(byId, { contractId, owner });
 }
 

@@ -137,7 +137,7 @@ function parseJsonCell(cell: string): ParsedCell {
   }
 }
 
-export function unknownColumn(field: string): RowProblem {
+function unknownColumn(field: string): RowProblem {
   return problem(field, "UNKNOWN_COLUMN", "is not a column of this import");
 }
 

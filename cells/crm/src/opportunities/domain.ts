@@ -214,7 +214,7 @@ export function historyOf(
 }
 
 /** The stage of a pipeline by its slug. Throws BAD_REQUEST, naming the known ones. */
-export function stageNamed({ stages }: Pick<Pipeline, "stages">, name: string): Stage {
+function stageNamed({ stages }: Pick<Pipeline, "stages">, name: string): Stage {
   const found = stages.find(({ stage }) => stage === name);
   if (!found) throw badField("stage", "INVALID_ENUM", `must be one of ${stages.map(({ stage }) => stage).join(", ")}`);
   return found;

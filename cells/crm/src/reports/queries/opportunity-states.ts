@@ -19,7 +19,7 @@ export interface Question {
 /** Whether a report speaks of what is, or of what was at its moment: what is stands on the opportunities themselves. */
 export type AsOf = "present" | "past";
 
-export const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
+const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 
 /** The opportunities as they are. */
 const current = () =>

@@ -5,7 +5,7 @@ import { expect } from "vitest";
 import { type HistoryFixture, plant, type TestPipeline } from "./history-fixtures.ts";
 import type { Ask, TenantData } from "./reference-model.ts";
 
-export const owners = ["user-001", "user-002", "user-003"];
+const owners = ["user-001", "user-002", "user-003"];
 const minuteMs = 60_000;
 
 const step = fc.record({

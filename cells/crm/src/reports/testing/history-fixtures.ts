@@ -54,7 +54,7 @@ export interface TestPipeline {
 }
 
 /** The history of one opportunity that only moves. `moves`: `[stage, day]` in 2026. */
-export function movesOf(
+function movesOf(
   { pipelineId, stages }: TestPipeline,
   given: Pick<HistoryFixture, "amount" | "expectedCloseDate"> & { probability?: number },
   moves: readonly (readonly [string, string])[],
