@@ -1,3 +1,5 @@
+import { badField } from "@cell/problem";
+
 /** An instant as RFC 3339 UTC text with milliseconds: such texts compare as the instants do. */
 export type Instant = string;
 /** A calendar date, `2026-01-31`. */
@@ -54,6 +56,11 @@ export function spanOf(moment: string, timezone: string): Span {
   if (moment.length > 10) return { from: moment, to: undefined };
   if (hasTimezone(moment)) return { from: startOfDay(moment, timezone), to: endOfDay(moment, timezone) };
   return { from: `${moment}T00:00:00Z`, to: moment === "9999-12-31" ? "infinity" : `${addDays(moment, 1)}T00:00:00Z` };
+}
+
+/** Throws BAD_REQUEST at `path` for a window that ends where it begins, or before: its empty page would tell nothing. */
+export function assertWindow(from: string, to: string, path: string, begin = "from"): void {
+  if (Date.parse(from) >= Date.parse(to)) throw badField(path, "OUT_OF_RANGE", `must be after ${begin}`);
 }
 
 /** Whether the timezones' rules are known for a date. Those before and after stand for the beginning and the end of time, in UTC. */

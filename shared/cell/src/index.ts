@@ -18,7 +18,7 @@ export { Sealer } from "./audit/sealer.ts";
 export { type Break, breakReasons, type Verification, verifyTrail } from "./audit/verify.ts";
 export { type Buckets, cachedBuckets } from "./cache/partitioned-aggregates.ts";
 export { cachedQuery } from "./cache/query-cache.ts";
-export { addDays, type Day, dayAt, type Instant, spanOf, startOfDay } from "./calendar.ts";
+export { addDays, assertWindow, type Day, dayAt, type Instant, spanOf, startOfDay } from "./calendar.ts";
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { applyPatch } from "./commands/apply-patch.ts";
 export { canonicalJson, inStoredOrder } from "./commands/canonical-json.ts";
@@ -48,7 +48,7 @@ export { booleanParam, intParam } from "./lists/list-parameters.ts";
 export { type ListOptions, listPage, type Revealed, revealDrafts, revealedBy } from "./lists/list-response.ts";
 export { type ListDefinition, type ListQuery, type ListRequest, ListRunner, likePattern, listQuery, listResponse } from "./lists/lists.ts";
 export { aggregateStoreMigration, cellMigration, sharedResponsesMigration } from "./migrations.ts";
-export { email, fieldProblems, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
+export { email, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
 export {
   amountFigure,
   type FieldAccess,

@@ -56,13 +56,22 @@ export class Problem extends Error {
   }
 }
 
-/** 400 that lists every invalid field. */
-export function badFields(fields: FieldProblem[]): Problem {
+/** Number of invalid fields that a response lists, and characters of each path. */
+const mostFields = 100;
+const mostPathCharacters = 300;
+
+/** 400 that lists the invalid fields: 100 at most, with their paths shortened. */
+export function badFields(given: readonly FieldProblem[]): Problem {
+  const fields = given.slice(0, mostFields).map((field) => ({ ...field, path: shortened(field.path) }));
   const [first] = fields;
-  const more = fields.length > 1 ? ` (and ${fields.length - 1} more)` : "";
-  return new Problem("BAD_REQUEST", first ? `${first.path}: ${first.message}${more}` : "The request is not valid", {
-    details: { fields },
-  });
+  if (!first) return new Problem("BAD_REQUEST", "The request is not valid", { details: { fields } });
+  const more = given.length > 1 ? ` (and ${given.length - 1} more)` : "";
+  const message = first.path === "" ? `The body ${first.message}` : `${first.path}: ${first.message}`;
+  return new Problem("BAD_REQUEST", `${message}${more}`, { details: { fields } });
+}
+
+function shortened(path: string): string {
+  return path.length > mostPathCharacters ? `${path.slice(0, mostPathCharacters).toWellFormed()}…` : path;
 }
 
 /** 400 for one field. */

@@ -78,7 +78,7 @@ function span(path: string, text: string, timezone: string): { start: Instant; e
     throw badField(
       path,
       "INVALID_FORMAT",
-      "must be a date (2026-01-31), a month (2026-01) or a time with its offset (2026-01-31T08:00:00Z)",
+      "must be a date (2026-01-31), a month (2026-01) or a time with its offset (2026-01-31T08:00:00Z), from 1900 to 2999",
     );
   }
   if (first.length > 10) {

@@ -43,7 +43,8 @@ export function settingsRoutes(cell: Cell): void {
     const current = recordOf(tx.tenantId, stored);
     await requireVersion(context, tx, settings, current);
     const { region } = context.body;
-    if (region && !(await isRegion(region))) throw badField("region", "INVALID_ENUM", "has no numbering plan that is known");
+    if (region && !(await isRegion(region)))
+      throw badField("region", "INVALID_ENUM", "must be a country whose phone numbers are known, such as CN, DE or US");
     const values = patchedSettings(stored.values, context.body);
     if (values === stored.values) return { changes: [], audit: [], body: current, resourceId: tx.tenantId };
     const next = { values, version: stored.version + 1, updatedAt: context.now };

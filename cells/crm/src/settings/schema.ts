@@ -1,14 +1,16 @@
-import { inStoredOrder, resource } from "@cell/cell";
+import { currencyCode, inStoredOrder, resource } from "@cell/cell";
 import { z } from "zod";
 
-const currencies = new Set(Intl.supportedValuesOf("currency"));
+const currency = currencyCode();
 
-const currency = z
+/** The spelling of each timezone by its name in lower case: `Intl` takes any case. */
+const timezones = new Map(["UTC", ...Intl.supportedValuesOf("timeZone")].map((name) => [name.toLowerCase(), name]));
+
+const timezone = z
   .string()
-  .max(3)
-  .refine((code) => currencies.has(code), "must be a currency's code of ISO 4217, such as CNY");
-
-const timezone = z.string().max(64).refine(isTimezone, "must be a timezone of the IANA database, such as Asia/Shanghai");
+  .max(64)
+  .refine(isTimezone, "must be a timezone of the IANA database, such as Asia/Shanghai")
+  .overwrite((name) => timezones.get(name.toLowerCase()) ?? name);
 
 /** Offsets such as +08:00, which Intl takes too, know no summer time: a place is asked for. */
 function isTimezone(name: string): boolean {

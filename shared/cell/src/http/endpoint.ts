@@ -1,10 +1,11 @@
 import { type HttpBindings, insufficientScope, type Permission, type Principal, trimmed, trimTexts } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import { badFields, notFound } from "@cell/problem";
+import { fieldProblems } from "@cell/problem/schema-issues";
 import type { Context } from "hono";
 import { getQueryParams } from "hono/utils/url";
 import { z } from "zod";
-import { fieldProblems, id } from "../schema/fields.ts";
+import { id } from "../schema/fields.ts";
 import type { Presenter } from "../schema/resource.ts";
 
 export type Method = "get" | "post" | "patch" | "put" | "delete";
@@ -165,14 +166,14 @@ export function parseQuery<S extends Schema>(schema: S, given: Record<string, st
     single[name] = trimmed(values[0] ?? "");
   }
   const result = (schema ?? noQuery).safeParse(single, { reportInput: true });
-  if (!result.success) throw badFields(fieldProblems(result.error, ""));
+  if (!result.success) throw badFields(fieldProblems(result.error));
   return result.data as Output<S>;
 }
 
 export function parseBody<S extends Schema>(schema: S, body: unknown): Output<S> {
   if (!schema) return undefined as Output<S>;
   const result = schema.safeParse(trimTexts(body), { reportInput: true });
-  if (!result.success) throw badFields(fieldProblems(result.error, ""));
+  if (!result.success) throw badFields(fieldProblems(result.error));
   return result.data as Output<S>;
 }
 

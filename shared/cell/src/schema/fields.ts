@@ -1,5 +1,4 @@
 import { nameKey, storable } from "@cell/http";
-import type { FieldProblem } from "@cell/problem";
 import { z } from "zod";
 import { sensitive } from "./masking.ts";
 
@@ -29,7 +28,7 @@ export function text(max: number, min = 0): z.ZodType<string, string> {
 /** A text that is unique as names are compared. Its key fits into an index: some characters, such as ﷺ, unfold into many. */
 export function uniqueText(max: number, min = 0): z.ZodType<string, string> {
   return text(max, min).refine((value) => Buffer.byteLength(nameKey(value)) <= mostKeyBytes, {
-    error: "is too long",
+    error: `is too long: it may have at most ${mostKeyBytes} bytes in the form in which it is compared`,
     params: { code: "TOO_LONG" },
   });
 }
@@ -77,40 +76,4 @@ export function email(): z.ZodType<string, string> {
       params: { code: "INVALID_FORMAT" },
     }),
   );
-}
-
-/** What zod found, as the fields of our BAD_REQUEST and the codes of an import's report. */
-export function fieldProblems(error: z.core.$ZodError, at: string): FieldProblem[] {
-  return error.issues.flatMap((issue) => {
-    const path = [at, ...issue.path.map(String)].filter((part) => part !== "").join(".");
-    if (issue.code === "unrecognized_keys") {
-      return issue.keys.map((key) => ({ path: path === "" ? key : `${path}.${key}`, code: "UNKNOWN_FIELD", message: "is not known here" }));
-    }
-    return [{ path, ...describe(issue) }];
-  });
-}
-
-function describe(issue: z.core.$ZodIssue): { code: string; message: string } {
-  switch (issue.code) {
-    case "invalid_type":
-      return issue.input === undefined
-        ? { code: "REQUIRED", message: "is required" }
-        : { code: "INVALID_FORMAT", message: `must be ${article(issue.expected)}` };
-    case "too_small":
-      if (issue.origin === "string") return { code: "REQUIRED", message: "must not be empty" };
-      return { code: "OUT_OF_RANGE", message: `must be ${issue.inclusive === false ? "more than" : "at least"} ${issue.minimum}` };
-    case "too_big":
-      if (issue.origin === "string") return { code: "TOO_LONG", message: `must have at most ${issue.maximum} characters` };
-      return { code: "OUT_OF_RANGE", message: `must be ${issue.inclusive === false ? "less than" : "at most"} ${issue.maximum}` };
-    case "invalid_value":
-      return { code: "INVALID_ENUM", message: `must be one of ${issue.values.map(String).join(", ")}` };
-    case "custom":
-      return { code: String(issue.params?.code ?? "INVALID_FORMAT"), message: issue.message };
-    default:
-      return { code: "INVALID_FORMAT", message: issue.message };
-  }
-}
-
-function article(type: string): string {
-  return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
 }

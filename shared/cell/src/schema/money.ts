@@ -22,7 +22,7 @@ export function money(options: { positive?: boolean } = {}) {
         z.number().meta(options.positive ? { exclusiveMinimum: 0 } : { minimum: 0 }),
       ])
       .refine((value) => isAmount(value) || isMasked(value), {
-        error: 'is no amount: send a decimal string such as "120000.00"',
+        error: 'is no amount: send a decimal string such as "120000.00", of 15 digits and 4 decimals at most',
         params: { code: "INVALID_FORMAT" },
       })
       .refine((value) => options.positive || isMasked(value) || !isAmount(value) || !new Big(value).lt(0), {
@@ -59,12 +59,14 @@ export function moneyResponse() {
   return z.string().meta({ pattern: "^(?:-?\\d+(?:\\.\\d+)?|\\*{4})$", examples: ["120000.00"] });
 }
 
+const currencyFault = "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD";
+
 /** The code of a currency that ISO 4217 knows, in capitals. */
 export function currencyCode() {
   return z
     .string()
-    .regex(/^[A-Z]{3}$/, { error: "is a code of three capitals, as in ISO 4217", abort: true })
-    .refine((code) => currencies.has(code), { error: "is no currency of ISO 4217", params: { code: "INVALID_ENUM" } });
+    .regex(/^[A-Z]{3}$/, { error: currencyFault, abort: true })
+    .refine((code) => currencies.has(code), { error: currencyFault, params: { code: "INVALID_ENUM" } });
 }
 
 /** All that ISO 4217 knows. */

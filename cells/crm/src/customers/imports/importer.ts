@@ -1,7 +1,8 @@
-import { type AuditDraft, applyPatch, audited, fieldProblems, hiddenFields, id, withoutMasked } from "@cell/cell";
+import { type AuditDraft, applyPatch, audited, hiddenFields, id, withoutMasked } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { violatedConstraint } from "@cell/postgres";
 import { type FieldProblem, Problem, unavailable } from "@cell/problem";
+import { fieldProblems } from "@cell/problem/schema-issues";
 import { v7 as uuidv7 } from "uuid";
 import { duplicateInFile, formerValues, problem, rowProblem } from "../../imports/domain.ts";
 import type { ImportContext, Importer, ReadRow, Row, RowOutcome, RowProblem } from "../../imports/importer.ts";
@@ -70,7 +71,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
     const needsName = options.mode === "create" || options.matchBy === "name" || customerId === undefined;
     if (needsName && values.name === undefined && options.matchBy !== "customerId")
       problems.push(problem("name", "REQUIRED", "is required"));
-    if (!parsed.success) problems.push(...fieldProblems(parsed.error, "").map(inRow));
+    if (!parsed.success) problems.push(...fieldProblems(parsed.error).map(inRow));
     else if (actor.ownOnly && parsed.data.ownerId !== undefined && parsed.data.ownerId !== actor.userId) {
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     }

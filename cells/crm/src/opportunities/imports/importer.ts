@@ -1,6 +1,7 @@
-import { type AuditDraft, audited, fieldProblems } from "@cell/cell";
+import { type AuditDraft, audited } from "@cell/cell";
 import { type TenantTx, violatedConstraint } from "@cell/postgres";
 import { unavailable } from "@cell/problem";
+import { fieldProblems } from "@cell/problem/schema-issues";
 import { formerValues, problem } from "../../imports/domain.ts";
 import type { Importer, ReadRow, RevertContext, RowProblem } from "../../imports/importer.ts";
 import * as pipelines from "../../pipelines/repository.ts";
@@ -57,7 +58,7 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
     const percent = readPercent(item.probability);
     if (percent) values.probability = percent.value;
     const parsed = rowSchema.safeParse(values, { reportInput: true });
-    const problems: RowProblem[] = parsed.success ? [] : fieldProblems(parsed.error, "").map(inRow);
+    const problems: RowProblem[] = parsed.success ? [] : fieldProblems(parsed.error).map(inRow);
     // What is stored may be so little: where the row names a record, that is compared first.
     const isAmbiguous = parsed.success && !percent?.isExact && isAmbiguousPercent(parsed.data);
     if (isAmbiguous && parsed.data.opportunityId === undefined) problems.push(ambiguousPercent);
