@@ -1,5 +1,6 @@
-import { readJson } from "@cell/http";
-import { badFields, Problem } from "@cell/problem";
+import { parseJsonBytes, readOptionalJsonBytes, trimTexts } from "@cell/http";
+import { badField, badFields, Problem } from "@cell/problem";
+import { fieldProblems } from "@cell/problem/schema-issues";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -21,14 +22,7 @@ export function createApp(services: Services): OpenAPIHono<GatewayEnv> {
   const app = new OpenAPIHono<GatewayEnv>({
     strict: false,
     defaultHook: (result) => {
-      if (result.success) return;
-      throw badFields(
-        result.error.issues.map((issue) => ({
-          path: issue.path.join("."),
-          code: (issue.code === "custom" && (issue.params?.code as string | undefined)) || issue.code.toUpperCase(),
-          message: issue.message,
-        })),
-      );
+      if (!result.success) throw badFields(fieldProblems(result.error));
     },
   });
   installErrorHandling(app, services);
@@ -51,10 +45,13 @@ export function createApp(services: Services): OpenAPIHono<GatewayEnv> {
 
 /** Reads the body before Hono does, who takes a key given twice and bytes that are no UTF-8. */
 async function readBody(c: Context<GatewayEnv>, next: () => Promise<void>): Promise<void> {
-  const { incoming } = c.env;
-  const { "content-length": length, "transfer-encoding": encoding } = incoming.headers;
-  const hasBody = encoding !== undefined || (length !== undefined && length !== "0");
-  if (hasBody) c.req.bodyCache.json = Promise.resolve(await readJson(incoming, bodyLimitBytes));
+  const bytes = await readOptionalJsonBytes(c.env.incoming, bodyLimitBytes);
+  if (bytes) {
+    const body = trimTexts(parseJsonBytes(bytes));
+    // No DELETE here takes a body: its fields would be passed over.
+    if (c.req.method === "DELETE" && JSON.stringify(body) !== "{}") throw badField("", "UNKNOWN_FIELD", "must be left out of a DELETE");
+    c.req.bodyCache.json = Promise.resolve(body);
+  }
   await next();
 }
 

@@ -46,7 +46,7 @@ export const pageQuery = {
 
 export const tenantIdSchema = z
   .string()
-  .regex(/^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/, "1 to 40 of a-z, 0-9 and inner hyphens")
+  .regex(/^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/, "must have 1 to 40 characters of a-z, 0-9 and inner hyphens")
   .describe("The tenant's id")
   .openapi({ example: "tenant-001" });
 

@@ -11,13 +11,30 @@ export async function readJson(incoming: IncomingMessage, bytesAtMost: number, k
 
 /** The bytes of a request's JSON body. Throws the documented error for another media type and for more than `bytesAtMost`. */
 export async function readJsonBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer> {
-  const { "content-type": type, "content-encoding": encoding } = incoming.headers;
+  assertJsonType(incoming);
+  if (Number(incoming.headers["content-length"] ?? 0) > bytesAtMost) throw tooLarge(bytesAtMost);
+  return readBytes(incoming, bytesAtMost);
+}
+
+/**
+ * The same of a body that may be left out: undefined where there is none. A chunked one of no bytes is none, whatever its media type:
+ * several HTTP clients send it so.
+ */
+export async function readOptionalJsonBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer | undefined> {
+  const { "content-length": length = "0", "transfer-encoding": encoding } = incoming.headers;
+  if (encoding === undefined) return length === "0" ? undefined : readJsonBytes(incoming, bytesAtMost);
+  const bytes = await readBytes(incoming, bytesAtMost);
+  if (bytes.length === 0) return undefined;
+  assertJsonType(incoming);
+  return bytes;
+}
+
+function assertJsonType({ headers }: IncomingMessage): void {
+  const { "content-type": type, "content-encoding": encoding } = headers;
   if (type === undefined || !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(type)) {
     throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json in UTF-8");
   }
   if (encoding !== undefined) throw new Problem("UNSUPPORTED_MEDIA_TYPE", "Send the body without Content-Encoding");
-  if (Number(incoming.headers["content-length"] ?? 0) > bytesAtMost) throw tooLarge(bytesAtMost);
-  return readBytes(incoming, bytesAtMost);
 }
 
 /** Parses the bytes of a JSON body. Throws the documented error unless they are well-formed JSON in UTF-8. */

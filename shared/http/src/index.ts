@@ -10,7 +10,7 @@ export {
   signAssertion,
   verifyAssertion,
 } from "./assertion.ts";
-export { parseJsonBytes, readJson, readJsonBytes } from "./body.ts";
+export { parseJsonBytes, readJson, readJsonBytes, readOptionalJsonBytes } from "./body.ts";
 export { bearerChallenge, insufficientScope } from "./challenge.ts";
 export { checkTarget } from "./head.ts";
 export { parseJson } from "./json.ts";

@@ -13,6 +13,9 @@ import * as keys from "./repository.ts";
 import { issuedKeySchema, type Key, keyCreateSchema, keyListSchema, keyRevokedSchema, keyRotateSchema } from "./schema.ts";
 
 const tags = ["Keys"];
+/** A later time has a year that RFC 3339 cannot write, in some timezone. */
+const lastExpiryMs = Date.parse("9998-12-31T23:59:59.999Z");
+
 const params = z.object({ keyId: z.uuid().toLowerCase().describe("The key's id") });
 
 const createKey = createRoute({
@@ -68,15 +71,17 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
     const own = administeredTenant(c);
     const body = c.req.valid("json");
     const tenantId = targetTenant(own, body.tenantId);
-    if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "say for which tenant");
+    if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "is required: say for which tenant");
     const expiresAt = body.expiresAt ?? null;
-    if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "INVALID_FORMAT", "a time to come");
+    if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "OUT_OF_RANGE", "must be in the future");
+    if (expiresAt !== null && Date.parse(expiresAt) > lastExpiryMs)
+      throw badField("expiresAt", "OUT_OF_RANGE", "must be before the year 9999");
     requireHeld(c.var.access.principal, grantOf({ ...body, permissions: body.permissions ?? null }));
     if (body.actAs && !actsForOthers(body))
       throw badField(
         "actAs",
         "NOT_SUPPORTED",
-        `a key of the role ${body.role} sees its own user's records alone and cannot act for others`,
+        `must be false: a key of the role ${body.role} sees its own user's records alone and cannot act for others`,
       );
     const secret = newSecret(config.keyEnvironment);
     const stored = await change(db, async (tx) => {
@@ -156,7 +161,8 @@ function isEnded({ revokedAt, expiresAt }: keys.StoredKey): boolean {
 }
 
 function renewedExpiry({ createdAt, expiresAt }: keys.StoredKey): string | null {
-  return expiresAt === null ? null : new Date(Date.now() + Date.parse(expiresAt) - Date.parse(createdAt)).toISOString();
+  if (expiresAt === null) return null;
+  return new Date(Math.min(Date.now() + Date.parse(expiresAt) - Date.parse(createdAt), lastExpiryMs)).toISOString();
 }
 
 function published(key: keys.StoredKey): Key {

@@ -6,7 +6,10 @@ import { nameSchema, page, tenantIdSchema, timeSchema } from "../openapi.ts";
 const exampleKey = "crm_live_Zk3a9Q0000000000000000000000000a";
 
 const permissionSchema = z.enum(grantable as [(typeof grantable)[number]]).openapi("Permission");
-const userIdSchema = z.string().regex(userIdPattern).openapi({ example: "user-001" });
+const userIdSchema = z
+  .string()
+  .regex(userIdPattern, "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
+  .openapi({ example: "user-001" });
 
 export const keySchema = z
   .strictObject({

@@ -27,7 +27,7 @@ export const moveCreateSchema = z
   .strictObject({
     to: z
       .string()
-      .regex(/^[a-z][a-z0-9-]{0,29}-\d{1,4}$/, "a partition, such as crm-2")
+      .regex(/^[a-z][a-z0-9-]{0,29}-\d{1,4}$/, "must be a partition, such as crm-2")
       .openapi({ example: "crm-2" }),
   })
   .openapi("MoveCreate");

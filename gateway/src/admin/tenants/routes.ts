@@ -114,7 +114,7 @@ export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cell
   app.openapi(deleteTenant, async (c) => {
     requireOperator(c);
     const { tenantId } = c.req.valid("param");
-    if (c.req.valid("query").confirm !== tenantId) throw badField("confirm", "INVALID_FORMAT", "repeat the tenant's id");
+    if (c.req.valid("query").confirm !== tenantId) throw badField("confirm", "INVALID_FORMAT", "must be the tenant's id once more");
     await found(tenantId);
     if (await moves.isRunning(db, tenantId)) throw new Problem("CONFLICT", "This tenant is being moved; drop it when that has ended");
     // First nobody is sent there any more, then the data goes, and last what says where it was.

@@ -47,7 +47,10 @@ export const tenantCreateSchema = z
 export const tenantPatchSchema = z
   .strictObject({ name: nameSchema, status: z.enum(["active", "suspended"]), rateLimit: rateLimitSchema, quotaBytes: quotaSchema })
   .partial()
-  .refine((patch) => Object.keys(patch).length > 0, "name, status, rateLimit or quotaBytes")
+  .refine((patch) => Object.keys(patch).length > 0, {
+    error: "needs at least one of name, status, rateLimit and quotaBytes",
+    params: { code: "REQUIRED" },
+  })
   .openapi("TenantPatch", { example: { status: "suspended" } });
 export type TenantPatch = z.infer<typeof tenantPatchSchema>;
 

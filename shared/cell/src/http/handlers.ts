@@ -5,6 +5,7 @@ import {
   parseJsonBytes,
   problemBody,
   readJsonBytes,
+  readOptionalJsonBytes,
   readRequestId,
   toProblem,
   verifyAssertion,
@@ -12,6 +13,7 @@ import {
 import { assertCurrent, assertServed, databaseProblem, isDenied, type Tenant } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
 import type { Context } from "hono";
+import { z } from "zod";
 import type { CellOptions } from "../cell.ts";
 import {
   type CellEnv,
@@ -139,13 +141,18 @@ export class Handlers {
   }
 }
 
-/** The bytes of a JSON body; undefined where there is none. */
-async function bodyBytes({ env: { incoming } }: Context<CellEnv>, { body, bodyOptional, files }: Endpoint): Promise<Buffer | undefined> {
-  if (!body || files) return undefined;
-  const { "content-length": length = "0", "transfer-encoding": encoding } = incoming.headers;
-  if (bodyOptional && length === "0" && encoding === undefined) return undefined;
-  const bytes = await readJsonBytes(incoming, mostBodyBytes);
-  return bodyOptional && bytes.length === 0 ? undefined : bytes;
+const noFields = z.strictObject({});
+
+/** The bytes of a JSON body; undefined where there is none. Throws BAD_REQUEST for fields that a route without a body would pass over. */
+async function bodyBytes(
+  { env: { incoming } }: Context<CellEnv>,
+  { method, body, bodyOptional, files }: Endpoint,
+): Promise<Buffer | undefined> {
+  if (files || method === "get") return undefined;
+  if (body && !bodyOptional) return readJsonBytes(incoming, mostBodyBytes);
+  const bytes = await readOptionalJsonBytes(incoming, mostBodyBytes);
+  if (bytes && !body) parseBody(noFields, parseJsonBytes(bytes));
+  return body && bytes;
 }
 
 function bodyOf({ body, bodyOptional }: Endpoint, bytes: Buffer | undefined): unknown {
