@@ -1,4 +1,4 @@
-import { type Condition, checkKnown, equals, id, listQuery, not } from "@cell/cell";
+import { assertWindow, type Condition, checkKnown, equals, id, listQuery, not } from "@cell/cell";
 import type { Tenant } from "@cell/postgres";
 import { z } from "zod";
 import { instant } from "../calendar.ts";
@@ -68,6 +68,8 @@ export async function conditionsOf(query: OpportunityQuery, tenant: Tenant): Pro
 
 async function checkParameters(query: OpportunityQuery, tenant: Tenant): Promise<void> {
   const { stage, status, enteredStage, passedStages, notEnteredStage, pipelineId, enteredPipelineId, leftTo } = query;
+  if (query.enteredFrom !== undefined && query.enteredTo !== undefined)
+    assertWindow(query.enteredFrom, query.enteredTo, "enteredTo", "enteredFrom");
   if (status) await checkKnown("status", stageTypes, status, tenant);
   for (const [path, id] of Object.entries({ pipelineId, enteredPipelineId }))
     if (id !== undefined) await checkKnown(path, knownPipelines, [id.toLowerCase()], tenant);

@@ -1,5 +1,6 @@
 import {
   type AuditDraft,
+  assertWindow,
   type Cell,
   checkKnown,
   endpoint,
@@ -143,6 +144,8 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
     const { timezone } = effective(await settingsOf(context.tenant));
     const from = instantOf(context.body.from, timezone);
     const to = context.body.to === undefined ? context.now : instantOf(context.body.to, timezone);
+    if (context.body.to === undefined && from >= to) throw badField("from", "OUT_OF_RANGE", "must be in the past");
+    assertWindow(from, to, "to");
     const entries = await trail.within(tx, from, to, mostReplayed + 1);
     if (entries.length > mostReplayed)
       throw badField("to", "TOO_LONG", `ends a time of more than ${mostReplayed} changes: ask for a shorter one`);

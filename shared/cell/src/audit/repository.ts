@@ -1,6 +1,6 @@
 import { type AuditEntry, type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
-import { spanOf } from "../calendar.ts";
+import { assertWindow, spanOf } from "../calendar.ts";
 import { type Condition, equals } from "../lists/conditions.ts";
 import { ListRunner } from "../lists/lists.ts";
 import { type AuditLog, type AuditLogQuery, auditLog } from "./schema.ts";
@@ -77,11 +77,12 @@ export function conditions(query: AuditLogQuery, timezone: string): Condition[] 
   const result = Object.entries({ resourceType, resourceId, action, actorId, requestId }).flatMap(([field, value]) =>
     value === undefined ? [] : [equals(field, value)],
   );
-  if (from !== undefined) result.push({ ...since, values: [spanOf(from, timezone).from] });
-  if (to !== undefined) {
-    const span = spanOf(to, timezone);
-    result.push({ ...before, values: [span.to ?? span.from] });
-  }
+  const begin = from === undefined ? undefined : spanOf(from, timezone).from;
+  const span = to === undefined ? undefined : spanOf(to, timezone);
+  const end = span && (span.to ?? span.from);
+  if (begin !== undefined && end !== undefined) assertWindow(begin, end, "to");
+  if (begin !== undefined) result.push({ ...since, values: [begin] });
+  if (end !== undefined) result.push({ ...before, values: [end] });
   return result;
 }
 

@@ -67,9 +67,13 @@ const resourceType = z
     context.addIssue({ code: "custom", params: { code: "INVALID_ENUM" }, message: `must be one of ${[...resources.keys()].join(", ")}` });
   });
 
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+/** The id of a record: a UUID in either case is the same. A settings' id is the tenant's. */
+const recordId = text(200, 1).overwrite((id) => (uuid.test(id) ? id.toLowerCase() : id));
+
 export const auditLogQuery = listQuery.pick({ page: true, pageSize: true, cursor: true, total: true }).extend({
   resourceType: resourceType.optional().meta({ description: "Only changes of this resource", examples: ["customer"] }),
-  resourceId: text(200, 1).optional().meta({ description: "Only changes of the record with this id" }),
+  resourceId: recordId.optional().meta({ description: "Only changes of the record with this id" }),
   action: z.enum(auditActions).optional().meta({ description: "Only this action" }),
   actorId: text(200, 1).optional().meta({ description: "Only what this user did" }),
   requestId: text(200, 1).optional().meta({ description: "Only what the request with this id did" }),

@@ -107,7 +107,7 @@ can. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.d
   keyword: text(200)
     .optional()
     .meta({ description: "Substring search, any case", examples: ["公司"] }),
-  ownerId: text(200)
+  ownerId: text(200, 1)
     .optional()
     .meta({ description: "Only this owner's records; `me` for one's own", examples: ["me"] }),
   total: z.enum(["exact"]).optional().meta({ description: "`exact` counts every match, however many" }),
