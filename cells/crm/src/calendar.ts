@@ -5,9 +5,10 @@ import { z } from "zod";
 export const periodMonths = { month: 1, quarter: 3 } as const;
 export type Period = keyof typeof periodMonths;
 
-/** Whether a text is a point in time as callers give it: a date, or a time with its offset. */
+/** Whether a text is a point in time as callers give it: a date, or a time with its offset, also one at which such a date begins somewhere. */
 export function isMoment(value: string): boolean {
-  return hasForm("time", value) && value >= "1900" && value < "9999";
+  const [first, end] = value.length > 10 ? ["1899-12-31", "9999-01-02"] : ["1900", "9999"];
+  return hasForm("time", value) && value >= first && value < end;
 }
 
 /** A point in time as callers give it. */

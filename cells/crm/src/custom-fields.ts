@@ -72,6 +72,9 @@ function storedValue(value: unknown, path: (string | number)[], faults: Fault[])
     return value;
   }
   if (Array.isArray(value)) return value.map((item, index) => storedValue(item, [...path, index], faults));
+  // PostgreSQL writes out what JSON abbreviates: 1e308 would be read back as 309 digits.
+  if (typeof value === "number" && String(value).includes("e"))
+    faults.push({ path, code: "INVALID_FORMAT", message: "is a number too large or too small to be kept as it is: send it as a string" });
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, storedValue(item, [...path, key], faults)]));
 }

@@ -61,6 +61,8 @@ export class Outbound {
   /** What is wrong with a URL, as far as it can be told without DNS; undefined for a valid one. */
   problemOf(text: string): string | undefined {
     if (text.length > longestUrl) return `may have at most ${longestUrl} characters`;
+    // A parser drops tabs and line ends: what is stored would not be what is asked.
+    if (/[\s\p{Cc}]/u.test(text)) return "may not hold blanks or line ends: write a blank as %20";
     const url = URL.parse(text);
     if (!url || !["https:", "http:"].includes(url.protocol) || url.hostname === "") return "must be a URL that begins with https://";
     if (url.protocol === "http:" && !this.#allow) return "must begin with https://";
@@ -143,8 +145,8 @@ export class Outbound {
 
   /** Resolves by c-ares: getaddrinfo would occupy threads that the whole process shares, for as long as a name does not resolve. */
   async #resolve(hostname: string): Promise<string[]> {
+    if (isLocalName(hostname)) return [loopback];
     const name = hostname.replace(/\.$/, "").toLowerCase();
-    if (name === "localhost" || name.endsWith(".localhost")) return ["127.0.0.1"];
     const found = await Promise.allSettled([this.#resolver.resolve4(name), this.#resolver.resolve6(name)]);
     return found.flatMap((response) => (response.status === "fulfilled" ? response.value : []));
   }
@@ -157,8 +159,16 @@ export class Outbound {
 
 /** The IP address in a URL, normalized by the URL parser from decimal, octal and hexadecimal forms. */
 function literalOf({ hostname }: URL): string | undefined {
+  if (isLocalName(hostname)) return loopback;
   const host = hostname.replace(/^\[|\]$/g, "");
   return isIP(host) === 0 ? undefined : host;
+}
+
+const loopback = "127.0.0.1";
+
+/** Whether a name means this very machine (RFC 6761), whatever name servers say. */
+function isLocalName(hostname: string): boolean {
+  return /(^|\.)localhost\.?$/i.test(hostname);
 }
 
 function failureOf(error: NodeJS.ErrnoException, signal: AbortSignal): OutboundError {

@@ -3,6 +3,7 @@ import {
   type Condition,
   equals,
   fieldAccess,
+  hasForm,
   type ListRunner,
   maskedEntry,
   type Presenter,
@@ -235,7 +236,7 @@ export class View {
     const { timelineCursor } = this.#context.query;
     if (timelineCursor === undefined) return undefined;
     const parsed = z
-      .tuple([z.literal(this.#context.params.id), z.iso.datetime(), z.string().max(100)])
+      .tuple([z.literal(this.#context.params.id), z.string().refine((at) => hasForm("time", at)), z.string().regex(/^[\w/-]{1,100}$/)])
       .safeParse(parsedCursor(timelineCursor));
     if (!parsed.success) throw badField("timelineCursor", "INVALID_FORMAT", "does not belong to this customer's timeline");
     const [, at, id] = parsed.data;

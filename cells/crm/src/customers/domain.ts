@@ -1,7 +1,7 @@
 import { inStoredOrder } from "@cell/cell";
 import { Problem } from "@cell/problem";
 import { excessOf } from "../custom-fields.ts";
-import type { Customer, CustomerInput } from "./schema.ts";
+import { type Customer, type CustomerInput, mostTags } from "./schema.ts";
 
 /** Who makes or changes a customer. */
 export interface Actor {
@@ -50,6 +50,20 @@ function unitedFields(survivor: Customer, sources: readonly Customer[]): Custome
   return inStoredOrder(united) as Customer["customFields"];
 }
 
+/** The tags of all, the survivor's first. Throws CONFLICT for more than one record may have: none of them is dropped unseen. */
+function unitedTags(survivor: Customer, sources: readonly Customer[]): string[] {
+  const united = [...new Set([survivor, ...sources].flatMap(({ tags }) => tags))];
+  if (united.length > mostTags && united.length > survivor.tags.length)
+    throw new Problem(
+      "CONFLICT",
+      `These customers have ${united.length} different tags together, one may have ${mostTags}; remove some first`,
+      {
+        details: { field: "tags" },
+      },
+    );
+  return united;
+}
+
 /** The survivor of a merge: its own values win, blank ones are filled from the others in their order, tags and custom fields are united. Throws CONFLICT. */
 export function merged(survivor: Customer, sources: readonly Customer[], now: string): Customer {
   const result: Record<string, unknown> = { ...survivor };
@@ -58,7 +72,6 @@ export function merged(survivor: Customer, sources: readonly Customer[], now: st
       if (field in blank && result[field] === null) result[field] = value;
     }
   }
-  const tags = [...new Set([survivor, ...sources].flatMap((customer) => customer.tags))].slice(0, 50);
   const customFields = unitedFields(survivor, sources);
-  return { ...(result as Customer), tags, customFields, updatedAt: now, version: survivor.version + 1 };
+  return { ...(result as Customer), tags: unitedTags(survivor, sources), customFields, updatedAt: now, version: survivor.version + 1 };
 }

@@ -2,6 +2,7 @@ import { email, id, nullable, phone, resource, response, text, uniqueText } from
 import { z } from "zod";
 import { customFields } from "../custom-fields.ts";
 
+export const mostTags = 50;
 export const customerStatuses = ["lead", "active", "inactive"] as const;
 
 const optional = (max: number) => nullable(text(max));
@@ -20,7 +21,7 @@ const fields = {
   address: optional(500),
   tags: z
     .array(text(64, 1))
-    .max(50)
+    .max(mostTags)
     .meta({ examples: [["vip"]] }),
   notes: optional(10_000),
   customFields: customFields().meta({ examples: [{ region: "east" }] }),

@@ -1,7 +1,8 @@
-import { type CommandResponse, fieldProblems, type Outcome, type RequestContext, readableKinds } from "@cell/cell";
+import { type CommandResponse, type Outcome, type RequestContext, readableKinds } from "@cell/cell";
 import { trimTexts } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { badField, badFields, Problem } from "@cell/problem";
+import { fieldProblems } from "@cell/problem/schema-issues";
 import { v7 as uuidv7 } from "uuid";
 import { applyNext, batchSize, finish, nothing } from "./apply.ts";
 import { uploadOfFile } from "./csv-upload.ts";
@@ -39,12 +40,25 @@ export async function open(context: RequestContext<unknown, ImportQuery>, import
   try {
     const { body, upload } = await uploadOfJson(env.incoming, release);
     const parsed = importBody.safeParse(trimTexts(body), { reportInput: true });
-    if (!parsed.success) throw badFields(fieldProblems(parsed.error, ""));
-    return { upload, ...optionsOf({ ...context.query, ...parsed.data }, importer) };
+    if (!parsed.success) throw badFields(fieldProblems(parsed.error));
+    return { upload, ...optionsOf(agreed(context.query, parsed.data), importer) };
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/** The options of the query and of the body as one. Throws BAD_REQUEST where they contradict each other: dryRun=true must not write. */
+function agreed<Options extends object>(query: Options, body: Options): Options {
+  const contradicted = Object.entries(query).filter(([name, value]) => {
+    const other = (body as Record<string, unknown>)[name];
+    return value !== undefined && other !== undefined && value !== other;
+  });
+  if (contradicted.length > 0)
+    throw badFields(
+      contradicted.map(([path]) => ({ path, code: "INVALID_FORMAT", message: "is another value in the query than in the body" })),
+    );
+  return { ...query, ...body };
 }
 
 function optionsOf(given: Omit<ImportQuery, "charset">, { keys }: Importer): { options: ImportOptions; isAsync: boolean } {

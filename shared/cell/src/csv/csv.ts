@@ -24,9 +24,9 @@ export function joinList(texts: readonly string[]): string {
   return texts.map((text) => text.replace(/[\\;|；]/g, "\\$&")).join(";");
 }
 
-/** The texts of a cell, separated by `;` or `|`; a backslash takes the next character as it is. Empty ones are dropped. */
+/** The texts of a cell, separated by `;` or `|`; a backslash takes the next character as it is, and the last one stands for itself. Empty ones are dropped. */
 export function splitList(cell: string): string[] {
-  const parts = cell.match(/(?:\\[\s\S]|[^\\;|；])+/g) ?? [];
+  const parts = cell.match(/(?:\\[\s\S]|\\$|[^\\;|；])+/g) ?? [];
   return parts.map((part) => part.replace(/\\([\s\S])/g, "$1").trim()).filter((part) => part !== "");
 }
 
