@@ -73,6 +73,8 @@ export {
   settingsChanged,
   settingsOf,
 } from "./settings/stored.ts";
+export { type Backoff, backoffMs } from "./workers/backoff.ts";
 export { HardeningMonitor } from "./workers/hardening-monitor.ts";
 export { type Background, repeat } from "./workers/repeat.ts";
 export { singleFlight } from "./workers/single-flight.ts";
+export { type RunContext, TenantWorker, type TenantWorkerOptions } from "./workers/tenant-worker.ts";

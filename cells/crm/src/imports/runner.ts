@@ -1,5 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { type Background, repeat } from "@cell/cell";
+import { type RunContext, TenantWorker } from "@cell/cell";
 import type { Logger } from "@cell/http";
 import { databaseProblem, type Registry, type Tenant, type WriteSession } from "@cell/postgres";
 import { Problem } from "@cell/problem";
@@ -21,10 +20,9 @@ export interface RunnerOptions {
   committed(tenantId: string): void;
 }
 
-const pollEveryMs = 30_000;
-const tenantsAtOnce = 2;
+/** Failures in a row after which an import is given up. */
 const attempts = 5;
-/** Whoever sees to an import asks how far it is, which is nobody's wait: so many requests during a step are nobody. */
+/** Requests during a step that come from the import's own user, who polls its progress: at most this many are no load. */
 const few = 10;
 
 /**
@@ -33,85 +31,80 @@ const few = 10;
  */
 export class ImportRunner {
   readonly #options: RunnerOptions;
-  readonly #waiting: string[] = [];
-  readonly #running = new Map<string, Promise<void>>();
-  #looking: Background | undefined;
-  #stopping = false;
+  readonly #worker: TenantWorker;
+  /** Failures in a row, by import. */
+  readonly #failures = new Map<string, number>();
 
   constructor(options: RunnerOptions) {
     this.#options = options;
+    const { registry, log } = options;
+    this.#worker = new TenantWorker({
+      name: "imports",
+      registry,
+      log,
+      concurrency: 2,
+      pollMs: 30_000,
+      backoff: { firstMs: 400, maxMs: 30_000 },
+      findTenants: () => registry.tenantsWhere(imports.needsRunner),
+      run: (tenant, context) => this.#run(tenant, context),
+    });
   }
 
-  /** Takes up what an earlier process left, now and from time to time. */
+  /** Begins to poll for what other processes left. */
   start(): void {
-    const { registry, log } = this.#options;
-    const look = async () => {
-      for (const tenantId of await registry.tenantsWhere(imports.needsRunner)) this.wake(tenantId);
-    };
-    this.#looking = repeat(pollEveryMs, look, log, "looking for unfinished imports");
+    this.#worker.start();
   }
 
-  /** Sees to a tenant's unfinished imports soon. */
+  /** Runs a tenant's unfinished imports soon. */
   wake(tenantId: string): void {
-    if (!this.#stopping && !this.#waiting.includes(tenantId)) this.#waiting.push(tenantId);
-    this.#next();
+    this.#worker.wake(tenantId);
   }
 
-  /** Resolves when the steps under way have ended; what is left is taken up again by the next start. */
-  async stop(): Promise<void> {
-    this.#stopping = true;
-    await this.#looking?.stop();
-    this.#waiting.length = 0;
-    await Promise.all(this.#running.values());
+  /** Resolves when the steps under way have ended; the next start, or another process, takes up what is left. */
+  stop(): Promise<void> {
+    return this.#worker.stop();
   }
 
-  #next(): void {
-    while (this.#running.size < tenantsAtOnce) {
-      const index = this.#waiting.findIndex((tenantId) => !this.#running.has(tenantId));
-      const [tenantId] = index < 0 ? [] : this.#waiting.splice(index, 1);
-      if (tenantId === undefined) return;
-      const run = this.#tenant(tenantId)
-        .catch((error) => this.#options.log.warn({ tenantId, err: error }, "an import could not go on"))
-        .finally(() => {
-          this.#running.delete(tenantId);
-          this.#next();
-        });
-      this.#running.set(tenantId, run);
-    }
-  }
-
-  async #tenant(tenantId: string): Promise<void> {
-    const tenant = await this.#options.registry.tenant(tenantId);
-    if (tenant.version < this.#options.registry.version || tenant.state !== "active") return;
+  async #run(tenant: Tenant, context: RunContext): Promise<number | undefined> {
     for (const { importId, status } of await imports.listStale(tenant.reader())) await discard(tenant, importId, status === "receiving");
+    let failure: unknown;
     for (const { importId, resourceType } of await imports.listUnfinished(tenant.reader())) {
+      if (context.shouldYield()) break;
       const importer = this.#options.importers.find(({ type }) => type === resourceType);
-      if (importer) await this.#import(tenant, importId, importer);
+      try {
+        if (importer) await this.#import(tenant, importId, importer, context);
+      } catch (error) {
+        // The tenant's other imports go on.
+        failure ??= error;
+      }
     }
+    if (failure !== undefined) throw failure;
+    return context.shouldYield() ? 0 : undefined;
   }
 
-  /** Step after step until the import is done, or until another process has it. */
-  async #import(tenant: Tenant, importId: string, importer: Importer): Promise<void> {
+  /** Step after step until the import is done here, or the run must end. Rejects when a step fails that will be tried again. */
+  async #import(tenant: Tenant, importId: string, importer: Importer, context: RunContext): Promise<void> {
     const throttle = new Throttle({ requests: this.#options.requests, chunkMs: 0, pieceMs: 500 });
-    for (let failures = 0; !this.#stopping; ) {
-      try {
-        // What failed is tried again in little, so that all before it is done.
-        const part = failures > 0 || throttle.recentRequests > few ? batchSize.besideOthers : batchSize.alone;
-        const more = await step(tenant, importId, importer, part);
-        this.#options.committed(tenant.tenantId);
-        if (!more) return;
+    let failures = this.#failures.get(importId) ?? 0;
+    try {
+      do {
+        // A step that failed is tried again in small batches, so that everything before the fault is done.
+        const size = failures > 0 || throttle.recentRequests > few ? batchSize.besideOthers : batchSize.alone;
+        const hasMore = await step(tenant, importId, importer, size);
         failures = 0;
+        this.#failures.delete(importId);
+        this.#options.committed(tenant.tenantId);
+        if (!hasMore) return;
         await throttle.done();
-      } catch (error) {
-        // Where the tenant goes on, the import goes on.
-        const { state } = await this.#options.registry.refresh(tenant.tenantId).catch(() => tenant);
-        if (state !== "active") return;
-        failures++;
-        this.#options.log.warn({ tenantId: tenant.tenantId, importId, failures, err: error }, "a step of an import failed");
-        // What passes is tried again at the next look; anything else would fail for ever.
-        if (failures >= attempts) return isPassing(error) ? undefined : giveUp(tenant, importId);
-        await sleep(200 * 2 ** failures);
+      } while (!context.shouldYield());
+    } catch (error) {
+      if (++failures < attempts || isPassing(error)) {
+        this.#failures.set(importId, failures);
+        throw error;
       }
+      this.#options.log.warn({ tenantId: tenant.tenantId, importId, failures, err: error }, "an import was given up");
+      this.#failures.delete(importId);
+      await giveUp(tenant, importId);
     }
   }
 }

@@ -260,7 +260,9 @@ describe("no event is lost and none queued twice", () => {
     };
     await create();
     await write("A");
-    const child = spawn(process.execPath, [join(import.meta.dirname, "dispatcher-process.ts")], { stdio: ["pipe", "inherit", "inherit"] });
+    const child = spawn(process.execPath, [join(import.meta.dirname, "testing/dispatcher-process.ts")], {
+      stdio: ["pipe", "inherit", "inherit"],
+    });
     child.stdin.end(
       JSON.stringify({ databaseUrl: inject("databaseUrl"), loginSecret: testLoginSecret, logins: testLogins(), tenantId, leaseMs: 1_500 }),
     );

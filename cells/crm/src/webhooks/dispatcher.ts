@@ -1,4 +1,4 @@
-import { type Background, repeat } from "@cell/cell";
+import { type Backoff, backoffMs, type RunContext, TenantWorker } from "@cell/cell";
 import { Gauge, type Registry as Metrics } from "@cell/http";
 import type { Registry, Tenant } from "@cell/postgres";
 import * as deliveries from "./deliveries.ts";
@@ -7,30 +7,26 @@ import * as webhooks from "./repository.ts";
 import { Sender, type SenderOptions } from "./sender.ts";
 
 export interface DispatcherOptions extends SenderOptions {
-  registry: Pick<Registry, "tenant" | "tenantsWhere" | "version">;
+  registry: Pick<Registry, "refresh" | "tenant" | "tenantsWhere" | "version">;
   /** How long the log of deliveries is kept. */
   retentionDays: number;
 }
 
-const pollEveryMs = 30_000;
+const pollMs = 30_000;
 const sweepEveryMs = 60 * 60_000;
-const tenantsAtOnce = 4;
-/** What is written within this time is walked together. */
-const batchMs = 50;
-const heldUpMs = { first: 100, most: 2_000 };
-/** While something is due that is not sent yet, it is looked at again so soon. */
+/** Events written within this time are fanned out together. */
+const coalesceMs = 50;
+/** Until the trail is read again after an older transaction, still running, held it up. */
+const heldUpBackoff: Backoff = { firstMs: 200, maxMs: 2_000 };
+/** While a delivery is due that is not sent yet, the tenant runs again after this time. */
 const overdueMs = 1_000;
 const rowsSweptAtOnce = 1_000;
 
 /** A tenant that has endpoints. */
 interface State {
-  timer: NodeJS.Timeout | undefined;
-  /** When the timer fires. */
-  atMs: number;
-  running: Promise<void> | undefined;
-  /** It was woken while it ran. */
-  again: boolean;
-  /** How often in a row older transactions held up its entries. */
+  /** When its endpoints were announced or found. */
+  seenAtMs: number;
+  /** Number of runs in a row in which older transactions held up its entries. */
   heldUp: number;
   /** When the next of its deliveries is due. */
   dueAtMs: number | undefined;
@@ -38,30 +34,35 @@ interface State {
 }
 
 /**
- * Tells endpoints what has changed: walks each tenant's audit trail, which every write has extended in its own transaction, makes deliveries
- * out of it and sends them. Only tenants with endpoints are looked at: when they write, when something is due, and every half a minute for
- * what other processes did or left.
+ * Turns each tenant's audit trail, which every write has extended in its own transaction, into deliveries and has them sent. Only tenants
+ * with endpoints run: when they write, when a delivery is due, and every half a minute for what other processes did or left.
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #sender: Sender;
+  readonly #worker: TenantWorker;
   readonly #tenants = new Map<string, State>();
-  readonly #ready: string[] = [];
   readonly #lag: Gauge = new Gauge({
     name: "crm_webhook_lag_seconds",
     help: "For how long the longest waiting delivery has been due",
     registers: [],
     collect: (): void => this.#lag.set(this.#lagSeconds()),
   });
-  #looking: Background | undefined;
-  #running = 0;
-  #stopping = false;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
     this.#sender = new Sender(options, (tenantId, inMs) => {
-      const state = this.#tenants.get(tenantId);
-      if (state && inMs < pollEveryMs) this.#schedule(tenantId, state, inMs + batchMs);
+      if (inMs < pollMs) this.#wake(tenantId, inMs + coalesceMs);
+    });
+    this.#worker = new TenantWorker({
+      name: "webhooks",
+      registry: options.registry,
+      log: options.log,
+      concurrency: 4,
+      pollMs,
+      findTenants: () => this.#findTenants(),
+      run: (tenant, context) => this.#run(tenant, context),
+      onSkip: (tenantId) => this.#tenants.delete(tenantId),
     });
   }
 
@@ -70,115 +71,68 @@ export class Dispatcher {
     this.#sender.register(metrics);
   }
 
-  /** Takes up what is there, now and from time to time. */
+  /** Begins to poll for what other processes left. */
   start(): void {
-    const { registry, log } = this.#options;
-    const look = async () => {
-      const found = new Set(await registry.tenantsWhere(webhooks.hasWebhooks));
-      for (const [tenantId, { running }] of this.#tenants) if (!found.has(tenantId) && !running) this.#forget(tenantId);
-      for (const tenantId of found) this.changed(tenantId);
-    };
-    this.#looking = repeat(pollEveryMs, look, log, "looking for webhooks");
+    this.#worker.start();
   }
 
-  /** Says that a tenant has written something. Costs nothing where it has no endpoints. */
-  readonly wake = (tenantId: string): void => {
-    const state = this.#tenants.get(tenantId);
-    if (state) this.#schedule(tenantId, state, batchMs);
-  };
+  /** Announces that a tenant has written something. Costs nothing where it has no endpoints. */
+  readonly wake = (tenantId: string): void => this.#wake(tenantId, coalesceMs);
 
-  /** Says that a tenant's endpoints or deliveries have changed. */
+  /** Announces that a tenant's endpoints or deliveries have changed. */
   readonly changed = (tenantId: string): void => {
-    const known = this.#tenants.get(tenantId);
-    const state = known ?? {
-      timer: undefined,
-      atMs: 0,
-      running: undefined,
-      again: false,
-      heldUp: 0,
-      dueAtMs: undefined,
-      sweptAtMs: Number.NEGATIVE_INFINITY,
-    };
-    this.#tenants.set(tenantId, state);
-    this.#schedule(tenantId, state, 0);
+    this.#note(tenantId);
+    this.#wake(tenantId, 0);
   };
 
-  /** Resolves when what is under way has ended; the next start, or another process, takes up what is left. */
+  /** Resolves when the attempts under way have ended; the next start, or another process, takes up what is left. */
   async stop(): Promise<void> {
-    this.#stopping = true;
-    await this.#looking?.stop();
-    this.#ready.length = 0;
-    for (const { timer } of this.#tenants.values()) clearTimeout(timer);
-    await Promise.all([...this.#tenants.values()].map(({ running }) => running));
+    await this.#worker.stop();
     await this.#sender.stop();
   }
 
-  #schedule(tenantId: string, state: State, inMs: number): void {
-    if (this.#stopping) return;
-    const atMs = performance.now() + inMs;
-    if (state.timer && state.atMs <= atMs) return;
-    clearTimeout(state.timer);
-    state.atMs = atMs;
-    state.timer = setTimeout(() => {
-      state.timer = undefined;
-      if (state.running) state.again = true;
-      else if (!this.#ready.includes(tenantId)) this.#ready.push(tenantId);
-      this.#next();
-    }, inMs);
-    state.timer.unref();
+  #wake(tenantId: string, inMs: number): void {
+    if (this.#tenants.has(tenantId)) this.#worker.wake(tenantId, inMs);
   }
 
-  #next(): void {
-    while (this.#running < tenantsAtOnce) {
-      const tenantId = this.#ready.shift();
-      if (tenantId === undefined) return;
-      const state = this.#tenants.get(tenantId);
-      if (!state) continue;
-      this.#running++;
-      state.running = this.#run(tenantId, state)
-        .catch((err) => {
-          this.#options.log.warn({ tenantId, err }, "webhooks could not be seen to");
-          state.heldUp++;
-          this.#schedule(tenantId, state, Math.min(pollEveryMs, overdueMs * 2 ** state.heldUp));
-        })
-        .finally(() => {
-          this.#running--;
-          state.running = undefined;
-          if (state.again) this.#schedule(tenantId, state, batchMs);
-          state.again = false;
-          this.#next();
-        });
-    }
+  #note(tenantId: string): void {
+    const seenAtMs = performance.now();
+    const state = this.#tenants.get(tenantId);
+    if (state) state.seenAtMs = seenAtMs;
+    else this.#tenants.set(tenantId, { seenAtMs, heldUp: 0, dueAtMs: undefined, sweptAtMs: Number.NEGATIVE_INFINITY });
   }
 
-  async #run(tenantId: string, state: State): Promise<void> {
-    const { registry } = this.#options;
-    const tenant = await registry.tenant(tenantId);
-    if (tenant.version < registry.version || tenant.state !== "active") return;
-    let left = false;
+  async #findTenants(): Promise<string[]> {
+    const askedAtMs = performance.now();
+    const found = await this.#options.registry.tenantsWhere(webhooks.hasWebhooks);
+    for (const tenantId of found) this.#note(tenantId);
+    for (const [tenantId, { seenAtMs }] of this.#tenants) if (seenAtMs < askedAtMs) this.#tenants.delete(tenantId);
+    return found;
+  }
+
+  async #run(tenant: Tenant, { signal }: RunContext): Promise<number | undefined> {
+    const state = this.#tenants.get(tenant.tenantId);
+    if (!state) return undefined;
+    let isHeldUp = false;
     for (const webhookId of await webhooks.enabled(tenant.reader())) {
-      if (this.#stopping) return;
-      left = (await fanOut(tenant, webhookId)) || left;
+      if (signal.aborted) return undefined;
+      isHeldUp = (await fanOut(tenant, webhookId)) || isHeldUp;
       await this.#sender.pump(tenant, webhookId);
     }
-    state.heldUp = left ? state.heldUp + 1 : 0;
-    if (left) this.#schedule(tenantId, state, Math.min(heldUpMs.most, heldUpMs.first * 2 ** state.heldUp));
+    state.heldUp = isHeldUp ? state.heldUp + 1 : 0;
     const dueInMs = await deliveries.dueInMs(tenant.reader());
     state.dueAtMs = dueInMs === null ? undefined : performance.now() + dueInMs;
-    if (dueInMs !== null) this.#schedule(tenantId, state, Math.min(pollEveryMs, Math.max(overdueMs, dueInMs)));
     if (performance.now() - state.sweptAtMs > sweepEveryMs) {
-      await this.#sweep(tenant);
+      await this.#sweep(tenant, signal);
       state.sweptAtMs = performance.now();
     }
+    const heldUpMs = isHeldUp ? backoffMs(state.heldUp, heldUpBackoff) : pollMs;
+    const inMs = Math.min(heldUpMs, dueInMs === null ? pollMs : Math.max(overdueMs, dueInMs));
+    return inMs < pollMs ? inMs : undefined;
   }
 
-  async #sweep(tenant: Tenant): Promise<void> {
-    while (!this.#stopping && (await sweepDeliveries(tenant, this.#options.retentionDays)) === rowsSweptAtOnce);
-  }
-
-  #forget(tenantId: string): void {
-    clearTimeout(this.#tenants.get(tenantId)?.timer);
-    this.#tenants.delete(tenantId);
+  async #sweep(tenant: Tenant, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && (await sweepDeliveries(tenant, this.#options.retentionDays)) === rowsSweptAtOnce);
   }
 
   #lagSeconds(): number {

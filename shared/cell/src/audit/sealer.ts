@@ -1,12 +1,12 @@
 import { Counter, Gauge, type Logger, type Registry as Metrics } from "@cell/http";
-import { inTransaction, isConnectionLoss, type Registry } from "@cell/postgres";
-import { type Background, repeat } from "../workers/repeat.ts";
+import { inTransaction, type Registry } from "@cell/postgres";
+import { TenantWorker } from "../workers/tenant-worker.ts";
 import { ended, type SealKeys } from "./seal.ts";
 import type { SealLog } from "./seal-log.ts";
 import { continueTrail, isUnsealed, type Sealing, sealFinished, TrailFault } from "./sealing.ts";
 
 export interface SealerOptions {
-  registry: Pick<Registry, "owner" | "list" | "mayWrite" | "tenantsWhere">;
+  registry: Pick<Registry, "owner" | "list" | "mayWrite" | "refresh" | "tenant" | "tenantsWhere" | "version">;
   keys: SealKeys;
   sealLog: SealLog;
   log: Logger;
@@ -15,15 +15,13 @@ export interface SealerOptions {
 const everyMs = 1_000;
 const everyTenantMs = 60_000;
 /** What an earlier process left has waited already: the first requests to this one go first. */
-const firstLookMs = 3_000;
+const firstPollMs = 3_000;
 /** Entries that wait for longer than this are a fault. */
 const lateAfterMs = 60_000;
 
 /** A tenant that was written to since its last seal. */
 interface Waiting {
   sinceMs: number;
-  notBeforeMs: number;
-  failures: number;
   /** Why its trail, or an entry of it, cannot be sealed; names no tenant. */
   fault?: string | undefined;
 }
@@ -56,10 +54,9 @@ export class Sealer {
     registers: [],
     collect: (): void => this.#faulty.set([...this.#waiting.values()].filter(({ fault }) => fault !== undefined).length),
   });
-  #nextPassMs = 0;
   /** How many entries each trail had ever got when this process looked last, by schema. */
   #inserted: ReadonlyMap<string, string> | undefined;
-  #background: Background | undefined;
+  #worker: TenantWorker | undefined;
 
   constructor(options: SealerOptions) {
     this.#options = options;
@@ -85,21 +82,41 @@ export class Sealer {
       : sentences;
   }
 
-  /** Says that a tenant's trail has grown. */
+  /** Announces that a tenant's trail has grown. */
   readonly wake = (tenantId: string): void => {
-    if (!this.#waiting.has(tenantId)) this.#waiting.set(tenantId, { sinceMs: performance.now(), notBeforeMs: 0, failures: 0 });
+    this.#noteGrowth(tenantId);
+    this.#worker?.wake(tenantId);
   };
 
-  start(): void {
-    this.#nextPassMs = performance.now() + firstLookMs;
-    this.#background = repeat(everyMs, () => this.#round(), this.#options.log, "sealing");
+  #noteGrowth(tenantId: string): void {
+    if (!this.#waiting.has(tenantId)) this.#waiting.set(tenantId, { sinceMs: performance.now() });
   }
 
-  /** Ends the rounds and seals what is left, as far as the database lets it. */
+  /** Begins to seal what has been announced, and what other processes left. */
+  start(): void {
+    const { registry, log } = this.#options;
+    this.#worker = new TenantWorker({
+      name: "audit seals",
+      registry,
+      log,
+      concurrency: 1,
+      coalesceMs: everyMs,
+      pollMs: everyTenantMs,
+      firstPollMs,
+      backoff: { firstMs: everyMs, maxMs: everyTenantMs },
+      finishesPending: true,
+      findTenants: () => this.#findGrown(),
+      run: async ({ tenantId }) => ((await this.seal(tenantId)) ? undefined : everyMs),
+      onFailure: () => this.#failures.inc(),
+      onSkip: (tenantId) => this.#waiting.delete(tenantId),
+    });
+    for (const tenantId of this.#waiting.keys()) this.#worker.wake(tenantId);
+    this.#worker.start();
+  }
+
+  /** Seals what is left, as far as the database lets it, and ends. */
   async stop(): Promise<void> {
-    await this.#background?.stop();
-    for (const waiting of this.#waiting.values()) waiting.notBeforeMs = 0;
-    await this.#sealWaiting();
+    await this.#worker?.stop();
   }
 
   /**
@@ -109,8 +126,8 @@ export class Sealer {
   async seal(tenantId: string): Promise<boolean> {
     const { keys, registry, sealLog } = this.#options;
     const startedMs = performance.now();
-    const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs, notBeforeMs: 0, failures: 0 };
-    // Taken out first: who writes from here on wakes us again.
+    const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs };
+    // Taken out first: a write from here on wakes the sealer again.
     this.#waiting.delete(tenantId);
     try {
       for (;;) {
@@ -131,13 +148,8 @@ export class Sealer {
         return !sealing.left;
       }
     } catch (error) {
-      const { sinceMs, failures } = waiting;
-      this.#waiting.set(tenantId, {
-        sinceMs,
-        notBeforeMs: performance.now() + Math.min(everyTenantMs, everyMs * 2 ** failures),
-        failures: failures + 1,
-        fault: error instanceof TrailFault ? error.message : undefined,
-      });
+      const fault = error instanceof TrailFault ? error.message : undefined;
+      this.#waiting.set(tenantId, { sinceMs: waiting.sinceMs, fault });
       throw error;
     }
   }
@@ -151,7 +163,7 @@ export class Sealer {
       this.#failures.inc();
       this.#options.log.error({ tenantId }, `the audit trail could not be sealed to its end: ${fault}`);
     }
-    this.#waiting.set(tenantId, { sinceMs, notBeforeMs: 0, failures: 0, fault });
+    this.#waiting.set(tenantId, { sinceMs, fault });
   }
 
   /**
@@ -170,19 +182,11 @@ export class Sealer {
     if (head) await sealLog.end(ended(tenantId, head, keys));
   }
 
-  async #round(): Promise<void> {
-    try {
-      if (performance.now() >= this.#nextPassMs) {
-        await this.#wakeGrown();
-        this.#nextPassMs = performance.now() + everyTenantMs;
-      }
-    } finally {
-      await this.#sealWaiting();
-    }
-  }
-
-  /** Wakes for what another process wrote, or one that died before it sealed. But for the first time, a look at the statistics: no tenant's tables are touched. */
-  async #wakeGrown(): Promise<void> {
+  /**
+   * Finds what another process wrote, or one that died before it sealed. After the first time this reads the statistics alone: no tenant's
+   * tables are touched.
+   */
+  async #findGrown(): Promise<string[]> {
     const { registry } = this.#options;
     const { rows } = await registry.owner.query<{ schema: string; inserted: string }>(
       `select nspname as schema, pg_stat_get_tuples_inserted(c.oid)::text as inserted
@@ -193,31 +197,9 @@ export class Sealer {
     const grown = before
       ? (await registry.list()).flatMap(({ tenantId, schema }) => (inserted.get(schema) === before.get(schema) ? [] : tenantId))
       : await registry.tenantsWhere(isUnsealed, { once: true });
-    for (const tenantId of grown) this.wake(tenantId);
     this.#inserted = inserted;
-  }
-
-  async #sealWaiting(): Promise<void> {
-    const { log } = this.#options;
-    for (const [tenantId, waiting] of [...this.#waiting]) {
-      if (waiting.notBeforeMs > performance.now()) continue;
-      try {
-        await this.seal(tenantId);
-      } catch (err) {
-        if (await this.#isGone(tenantId)) continue;
-        this.#failures.inc();
-        log.error({ tenantId, err }, "the audit trail could not be sealed");
-        if (isConnectionLoss(err)) return;
-      }
-    }
-  }
-
-  /** Whether a tenant was dropped while its trail waited. */
-  async #isGone(tenantId: string): Promise<boolean> {
-    const tenants = await this.#options.registry.list().catch(() => undefined);
-    if (!tenants || tenants.some((tenant) => tenant.tenantId === tenantId)) return false;
-    this.#waiting.delete(tenantId);
-    return true;
+    for (const tenantId of grown) this.#noteGrowth(tenantId);
+    return grown;
   }
 
   #lagSeconds(): number {
