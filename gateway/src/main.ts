@@ -1,4 +1,4 @@
-import { StartRefused, settingsOf, startLog, stopOnSignals } from "@cell/http";
+import { StartRefused, settingsOf, startLog, stopOnSignals, version } from "@cell/http";
 import { UnusableDatabase } from "@cell/postgres/versions";
 import { readConfig } from "./config.ts";
 import { startGateway } from "./gateway.ts";
@@ -9,4 +9,4 @@ const server = await startGateway(config, log).catch((error) => {
   throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
 });
 stopOnSignals(server, log);
-log.info({ url: server.url, metrics: server.metricsUrl }, "listening");
+log.info({ version, url: server.url, metrics: server.metricsUrl }, "listening");

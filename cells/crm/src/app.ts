@@ -1,4 +1,5 @@
 import { auditLogRoutes, type CellOptions, createCell, exportRoutes, type RunningCell } from "@cell/cell";
+import { version } from "@cell/http";
 import * as contacts from "./contacts/repository.ts";
 import { contactRoutes } from "./contacts/routes.ts";
 import { contact } from "./contacts/schema.ts";
@@ -77,7 +78,7 @@ export function createCrm(options: CrmOptions): RunningCell {
       },
       name: "crm",
       ...publication,
-      version: "2.0.0",
+      version,
     },
     // Their paths win over /customers/{id}.
     [

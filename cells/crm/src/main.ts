@@ -1,5 +1,5 @@
 import { HardeningMonitor, Sealer, SealLog, startSweeper } from "@cell/cell";
-import { Outbound, type Server, StartRefused, serve, serveMetrics, settingsOf, startLog, stopOnSignals } from "@cell/http";
+import { Outbound, type Server, StartRefused, serve, serveMetrics, settingsOf, startLog, stopOnSignals, version } from "@cell/http";
 import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
@@ -86,4 +86,4 @@ dispatcher.start();
 const sweeper = startSweeper(registry, log);
 hardening.start();
 stopOnSignals(server, log);
-log.info({ url: server.url, metrics: metricsServer?.url ?? `${server.url}/metrics` }, "ready");
+log.info({ version, url: server.url, metrics: metricsServer?.url ?? `${server.url}/metrics` }, "ready");

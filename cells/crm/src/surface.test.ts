@@ -1,6 +1,6 @@
 import { keyword } from "@cell/cell";
 import { serveTestCell, type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing/test-cell";
-import { createLogger, Outbound } from "@cell/http";
+import { createLogger, Outbound, version } from "@cell/http";
 import { tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -23,7 +23,7 @@ const bare = (path: string, headers: Record<string, string> = {}) => fetch(cell.
 
 test("health, readiness and the documents need no tenant and no token", async () => {
   const health = await bare("/health");
-  expect([health.status, await health.json()]).toEqual([200, { status: "ok" }]);
+  expect([health.status, await health.json()]).toEqual([200, { status: "ok", version }]);
   const ready = await bare("/ready");
   expect([ready.status, await ready.json()]).toEqual([200, { status: "ready", checks: { database: "ok", draining: false } }]);
   const document = await bare("/openapi.json");

@@ -1,3 +1,4 @@
+import { version } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, metricsToken, startTestGateway, type TestGateway } from "../testing/gateway.ts";
@@ -104,7 +105,7 @@ test("a cell's page below /api/admin takes any valid key, and one is needed", as
 test("health, readiness, metrics and the index say what they should and no more", async () => {
   const { key } = await createTenant(gateway, "quiet");
   await gateway.call("/api/v1/crm/customers/secret-id?keyword=secret", { key, tenantId: "quiet" });
-  expect((await gateway.call("/health", { key: "" })).body).toEqual({ status: "ok" });
+  expect((await gateway.call("/health", { key: "" })).body).toEqual({ status: "ok", version });
   expect((await gateway.call("/ready", { key: "" })).body).toEqual({
     status: "ready",
     checks: { database: "ok", draining: false, identityProvider: "none" },

@@ -1,3 +1,4 @@
+import { version } from "@cell/http";
 import { completeDocument } from "@cell/http/openapi/complete";
 import { errorResponseRefs } from "@cell/http/openapi/components";
 import type { Document, PathItem, Schema, Tag } from "@cell/http/openapi/document";
@@ -11,7 +12,7 @@ export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
     openapi: "3.1.0",
     info: {
       title: "Cell CRM gateway",
-      version: "2.0.0",
+      version,
       description: `The control plane of Cell CRM: tenants, API keys, moves between partitions, backups.
 
 What tenants work with is in the documents of the cells, each at \`/openapi/{cell}.json\`; their paths are below \`/api/v1/{cell}\`.

@@ -1,4 +1,4 @@
-import { requireMetricsToken } from "@cell/http";
+import { requireMetricsToken, version } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
 import { Hono } from "hono";
 import type { Services } from "../services.ts";
@@ -15,7 +15,7 @@ export function createHealth(services: Services, draining: () => boolean): Hono<
   const { config, controlPlane, identityProvider, metrics } = services;
   const app = new Hono<GatewayEnv>({ strict: false });
   installErrorHandling(app, services);
-  app.get("/health", (c) => c.json({ status: "ok" }));
+  app.get("/health", (c) => c.json({ status: "ok", version }));
   app.get("/ready", (c) => {
     const checks = {
       database: controlPlane.reachable ? "ok" : "away",

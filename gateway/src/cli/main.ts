@@ -1,3 +1,4 @@
+import { version } from "@cell/http";
 import { Command, CommanderError } from "commander";
 import { type BackupOptions, backup, restore } from "./backup.ts";
 import { Client } from "./client.ts";
@@ -12,6 +13,7 @@ import { createTenant, dropTenant, listTenants, setTenantQuota, setTenantStatus 
 
 const program = new Command("crm")
   .description("Operates Cell CRM through its gateway")
+  .version(version)
   .option("--gateway <url>", "the gateway's address (CRM_GATEWAY)")
   .option("--key <key>", "the key to call it with (CRM_KEY)")
   .option("--json", "print the result as one JSON document, and what went wrong as one on stderr")

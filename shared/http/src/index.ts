@@ -26,3 +26,4 @@ export { newRequestId, readRequestId, requestIdPattern } from "./request-id.ts";
 export { type HttpBindings, type ServeOptions, type Server, serve, stopOnSignals } from "./serve.ts";
 export { abortSent, latin1, sendStream, sendWhenReady, sendWhole } from "./stream.ts";
 export { isInvisible, nameKey, type StorableText, storable, trimmed, trimTexts } from "./text.ts";
+export { version } from "./version.ts";

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type HttpMetrics, readRequestId, requireMetricsToken, verifyAssertion } from "@cell/http";
+import { type HttpMetrics, readRequestId, requireMetricsToken, verifyAssertion, version } from "@cell/http";
 import { Problem } from "@cell/problem";
 import type { Context } from "hono";
 import type { CellApp, CellOptions } from "../cell.ts";
@@ -35,7 +35,8 @@ async function withinMs(promise: Promise<void>, ms: number): Promise<void> {
 export function operationalRoutes(app: CellApp, options: CellOptions): void {
   const { registry, name, assertionKeys } = options;
   const headers = { "content-type": "application/json; charset=utf-8" };
-  app.get("/health", (c) => new Response('{"status":"ok"}', { headers: { ...headers, "x-request-id": requestIdOf(c) } }));
+  const health = JSON.stringify({ status: "ok", version });
+  app.get("/health", (c) => new Response(health, { headers: { ...headers, "x-request-id": requestIdOf(c) } }));
   app.get("/ready", async (c) => {
     let database = "ok";
     try {

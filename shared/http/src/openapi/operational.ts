@@ -1,3 +1,4 @@
+import { version } from "../version.ts";
 import type { RawOperation } from "./complete.ts";
 import { errorResponseRefs, headerRefs } from "./components.ts";
 import type { Operation, PathItem, Schema } from "./document.ts";
@@ -42,7 +43,14 @@ export const healthPath = openPath({
   description: "The process responds. It checks nothing else.",
   content: {
     "application/json": {
-      schema: { type: "object", properties: { status: { type: "string", enum: ["ok"] } }, required: ["status"] },
+      schema: {
+        type: "object",
+        properties: {
+          status: { type: "string", enum: ["ok"] },
+          version: { type: "string", description: "The version of the program", examples: [version] },
+        },
+        required: ["status", "version"],
+      },
     },
   },
 });
@@ -79,7 +87,7 @@ export const docsPath = openPath({
 export const documentContent = {
   "application/json": {
     schema: { type: "object", properties: { openapi: text, info: { type: "object" } }, required: ["openapi", "info"] },
-    example: { openapi: "3.1.0", info: { title: "Cell CRM", version: "2.0.0" } },
+    example: { openapi: "3.1.0", info: { title: "Cell CRM", version } },
   },
 };
 
