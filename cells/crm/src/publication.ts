@@ -1,5 +1,6 @@
 import type { Tag } from "@cell/http/openapi/document";
 import { eventsTag, operationsTag } from "@cell/http/openapi/operational";
+import { introduction } from "./introduction.ts";
 
 /** The tags of the routes, in the order of a day's work. */
 const tags: readonly Tag[] = [
@@ -54,14 +55,7 @@ const exampleValues: Readonly<Record<string, unknown>> = {
 /** What the cell's published document says besides its routes. */
 export const publication = {
   title: "Cell CRM",
-  description: `Customers, contacts, opportunities, pipelines, contracts, payments and reports of many tenants.
-
-- **Authentication**: \`Authorization: Bearer\` with an API key or an access token, and \`X-Tenant-Id\` with the tenant of the token.
-- **Writes** are idempotent by \`X-Request-ID\`: the same request with the same id gets the first response again.
-- **Lists** take \`filter\`, \`sort\`, \`keyword\`, and either \`page\` or \`cursor\`.
-- **Masking**: phone numbers, e-mail addresses and amounts are masked in lists and in the responses of writes; \`_masked\` names the fields.
-- **Versions**: a record has an \`ETag\`. A write with \`If-Match\` changes nothing when the record is at another version (412).
-- **Errors** are \`{code, message, requestId, details}\`.`,
+  description: introduction,
   tags,
   exampleValues,
 };
