@@ -10116,6 +10116,10 @@ export type HealthGetResponses = {
      */
     200: {
         status: 'ok';
+        /**
+         * The version of the program
+         */
+        version: string;
     };
 };
 

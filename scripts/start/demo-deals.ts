@@ -93,7 +93,9 @@ export function demoOpportunities(
 
 /** The stages of one opportunity: mostly forward, some skipped, some back, some lost ones taken up again, some that nobody touches for months. */
 function historyOf(random: () => number, day: string, age: number): { stage: string; daysAgo: number }[] {
-  let daysAgo = workday(day, age);
+  const started = workday(day, age);
+  // A weekend that ends with the day itself would put the start after this moment: the Friday before it is taken.
+  let daysAgo = started < 1 ? age + 1 : started;
   let position = 0;
   const history = [{ stage: "prospecting", daysAgo }];
   for (;;) {
