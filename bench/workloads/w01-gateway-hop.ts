@@ -1,5 +1,7 @@
+import { startBareGateway } from "../harness/bare.ts";
 import type { Bench, Workload } from "../harness/bench.ts";
 import { tenants } from "../harness/data.ts";
+import { besideLibrary } from "../harness/in-process.ts";
 import { startNginx } from "../harness/nginx.ts";
 import { atLeast, atMost, compare, type Line } from "../harness/report.ts";
 import type { Measured } from "../harness/rounds.ts";
@@ -22,6 +24,7 @@ export const gatewayHop: Workload = {
         ...(await hop(bench, "small", "/small", 0.6, nginx)),
         ...(await hop(bench, "list of 7 KB", "/list", 0.75, nginx)),
         ...(await singleCaller(bench, nginx)),
+        ...(await transports(bench)),
       ];
     } finally {
       await nginx?.stop();
@@ -62,4 +65,29 @@ async function singleCaller(bench: Bench, nginx: Proxy): Promise<Line[]> {
     { ...line, seen: { "ms added": added(product) } },
     ...(limit && byNginx ? [{ ...byNginx, seen: { "ms added": added(limit) } }] : []),
   ];
+}
+
+/** A bare gateway by the product's transport, beside one by undici's dispatcher. */
+async function transports(bench: Bench): Promise<Line[]> {
+  const { stack } = bench;
+  const own = await startBareGateway(stack, stack.echo, "own");
+  const library = await startBareGateway(stack, stack.echo, "undici", stack.config.ports.spare);
+  const lines: Line[] = [];
+  try {
+    for (const [what, path] of [
+      ["small", "/small"],
+      ["list of 7 KB", "/list"],
+    ] as const) {
+      const get = () => [{ method: "GET", path, headers: {} }];
+      const measured = await bench.measure({
+        own: bench.http(`${what}, bare gateway by the product's transport`, own.url, { proxy: own.pid }, get),
+        library: bench.http(`${what}, bare gateway by undici`, library.url, { proxy: library.pid }, get),
+      });
+      lines.push(besideLibrary("W1", measured.own, measured.library, "proxy"));
+    }
+    return lines;
+  } finally {
+    await own.stop();
+    await library.stop();
+  }
 }

@@ -3,6 +3,7 @@ import { capture, scriptOf } from "../harness/capture.ts";
 import { call } from "../harness/client.ts";
 import { cursors, type ListPage } from "../harness/cursors.ts";
 import { idDigits, idOf, idSql, tenants } from "../harness/data.ts";
+import { listWriters } from "../harness/list-writers.ts";
 import { atLeast, compare, type Line } from "../harness/report.ts";
 
 const tenantId = tenants.read;
@@ -10,11 +11,12 @@ const tenantId = tenants.read;
 /**
  * A page of 20 masked customers, anywhere in 100,000, by cursor. Limit: the same statement in pgbench. Goals: 0.40 of it through the
  * gateway, 0.50 the cell alone. And the first page, which counts all matches too, against both of its statements; it has no goal.
+ * And the page's way from the database to JSON, beside pg with JSON.stringify.
  */
 export const list: Workload = {
   id: "W3",
   title: "list of 20",
-  run: async (bench) => [...(await byCursor(bench)), ...(await firstPage(bench))],
+  run: async (bench) => [...(await byCursor(bench)), ...(await firstPage(bench)), await listWriters(bench, tenantId)],
 };
 
 async function byCursor(bench: Bench): Promise<Line[]> {

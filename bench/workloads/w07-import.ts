@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { schemaOf } from "@cell/postgres/tenants";
 import type { Bench, Workload } from "../harness/bench.ts";
 import { call } from "../harness/client.ts";
+import { copyWriters } from "../harness/copy-writers.ts";
 import { forgetPeak, memoryMb, peakMb } from "../harness/processes.ts";
 import { atLeast, atMost, compare } from "../harness/report.ts";
 import { timed, withCpu } from "../harness/sample.ts";
@@ -55,6 +56,7 @@ export const importRows: Workload = {
         atMost("MB more in the cell", seen["crm MB more"], 100),
         atMost("MB more in the gateway", seen["gateway MB more"], 100),
       ]),
+      await copyWriters(bench),
     ];
   },
 };

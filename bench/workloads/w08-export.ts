@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { get } from "node:http";
 import { promisify } from "node:util";
 import type { Bench, Workload } from "../harness/bench.ts";
+import { csvWriters } from "../harness/csv-writers.ts";
 import { ensureMany, tenants } from "../harness/data.ts";
 import { forgetPeak, peakMb } from "../harness/processes.ts";
 import { atLeast, atMost, compare } from "../harness/report.ts";
@@ -38,6 +39,7 @@ export const exportRows: Workload = {
         atMost("MB in the cell", seen["crm MB"], 120),
         atMost("ms to the first byte", seen["first byte ms"], 20),
       ]),
+      await csvWriters(bench, tenantId),
     ];
   },
 };
