@@ -74,7 +74,7 @@ function actingFor(access: Access, userId: string): Principal {
   const known = access.acting.get(userId);
   if (known) return known;
   if (!userIdPattern.test(userId)) throw badField("X-User-Id", "INVALID_FORMAT", "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ -");
-  const principal: Principal = { ...access.principal, userId, actorType: "service" };
+  const principal: Principal = { ...access.principal, userId, actorType: "service", tokenUserId: access.principal.userId };
   if (access.acting.size >= actingLimit) access.acting.clear();
   access.acting.set(userId, principal);
   return principal;

@@ -124,7 +124,13 @@ test("X-User-Id must be the key's user, unless the key may act for others", asyn
   expect([other.status, other.body.code]).toEqual([403, "FORBIDDEN"]);
   const service = await issueKey(gateway, { tenantId: "tenant-a", userId: "svc", role: "integrator", actAs: true });
   const acting = await get({ key: service.key, tenantId: "tenant-a", headers: { "x-user-id": "user-002" } });
-  expect(acting.body.caller.principal).toMatchObject({ userId: "user-002", actorType: "service", tenantId: "tenant-a" });
+  expect(acting.body.caller.principal).toMatchObject({
+    userId: "user-002",
+    actorType: "service",
+    tenantId: "tenant-a",
+    tokenUserId: "svc",
+  });
+  expect(own.body.caller.principal).not.toHaveProperty("tokenUserId");
   const bad = await get({ key: service.key, tenantId: "tenant-a", headers: { "x-user-id": "a b" } });
   expect(bad.status).toBe(400);
 });

@@ -27,6 +27,8 @@ export interface Principal {
   permissions: readonly Permission[];
   /** `own`: only records that the user owns. */
   scope: "tenant" | "own";
+  /** The user to whom the token was issued, where the token acts for `userId`: limits of one user count for this one. */
+  tokenUserId?: string;
   /** Storage quota of the tenant in the cell, in bytes; absent: unlimited. */
   quotaBytes?: number;
 }

@@ -125,6 +125,17 @@ describe("the limit of lookups", () => {
     }
   });
 
+  test("holds for the user of a key, however many users the key acts for", async () => {
+    const acting = (n: number) =>
+      cell.client(tenantId, { userId: `acted-${n}`, tokenUserId: "agent", actorType: "service", permissions: matching });
+    for (let n = 0; n < 30; n++) expect((await lookUp(acting(n), { phone: "95588" })).status).toBe(200);
+    expect((await lookUp(acting(30), { phone: "95588" })).status).toBe(429);
+    expect((await lookUp(integrator("agent"), { phone: "95588" })).status).toBe(429);
+    expect((await lookUp(integrator("acted-0"), { phone: "95588" })).status).toBe(200);
+    const [entry] = await inspect(tenantId, "select * from $tenant.audit_logs where actor_id = 'acted-29' and action = 'lookup'");
+    expect(entry).toBeDefined();
+  });
+
   test("lets a user go on when the first ones are a minute old, and keeps no more than those of a minute", async () => {
     await inspect(
       tenantId,

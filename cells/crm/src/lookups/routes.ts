@@ -42,7 +42,7 @@ const lookUp = endpoint({
   tag: "Customers",
   summary: "Find who has a phone number or an e-mail address",
   description: `Compares in every form in which the same number or address may be written, and answers what the caller may see, ${lookups.lookupLimits.matches} records at most.
-For callers without pii:read it takes the place of a filter. ${mostLookups} in ${windowSeconds} s for each user, then 429; each is in the audit trail, with its value masked.`,
+For callers without pii:read it takes the place of a filter. ${mostLookups} in ${windowSeconds} s for each user, then 429; those of a key that acts for others count for the key's own user. Each is in the audit trail, with its value masked.`,
   body: lookupInput,
   status: 200,
   response: lookupResponse,
@@ -53,9 +53,9 @@ For callers without pii:read it takes the place of a filter. ${mostLookups} in $
 /** The route that finds people by what identifies them. */
 export function lookupRoutes(cell: Cell): void {
   cell.command(lookUp, async (context, tx) => {
-    const { userId, permissions } = context.caller;
+    const { userId, tokenUserId = userId, permissions } = context.caller;
     if (!permissions.includes("crm:read")) throw new Problem("FORBIDDEN", "This needs the permission crm:read");
-    const wait = await lookups.secondsToWait(tx, userId);
+    const wait = await lookups.secondsToWait(tx, tokenUserId);
     if (wait > 0) throw tooMany(wait);
     const { phone, email } = context.body;
     const found =
@@ -63,7 +63,7 @@ export function lookupRoutes(cell: Cell): void {
         ? await lookups.find(tx, "email", await folded(tx, [email ?? ""]), visibility(context))
         : await lookups.find(tx, "phone", await phoneForms(phone, (await conventionsOf(context.tenant)).region), visibility(context));
     return {
-      changes: [lookups.countOne(tx, userId)],
+      changes: [lookups.countOne(tx, tokenUserId)],
       audit: [draftOf(context, found)],
       body: { data: found },
       resourceId: found.map(({ resourceType, resourceId }) => `${resourceType}:${resourceId}`).join(","),
