@@ -21,15 +21,16 @@ const columns = [
   "rotatedFrom",
 ] as const;
 
-/** The newest first; of one tenant, or of all. */
+/** The newest first; of one tenant, or of all; with `userId`, of one user. */
 export async function list(
   db: ControlDb,
-  tenantId: string | undefined,
+  { tenantId, userId }: { tenantId: string | undefined; userId: string | undefined },
   page: number,
   pageSize: number,
 ): Promise<{ data: StoredKey[]; total: number }> {
   let keys = db.selectFrom("gateway.apiKeys");
   if (tenantId !== undefined) keys = keys.where("tenantId", "=", tenantId);
+  if (userId !== undefined) keys = keys.where("userId", "=", userId);
   const data = await keys
     .select(columns)
     .orderBy("keyId", "desc")

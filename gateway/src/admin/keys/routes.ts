@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { insufficientScope, type Principal } from "@cell/http";
 import { badField, notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { v7 as uuid } from "uuid";
@@ -37,7 +38,9 @@ const listKeys = createRoute({
   tags,
   security,
   summary: "List the keys",
-  description: "The operator those of all tenants; whoever holds tenant:admin or audit:read those of their own. Secrets are never shown.",
+  description:
+    "The operator those of all tenants; whoever holds tenant:admin or audit:read those of their own. Secrets are never shown. " +
+    "A key of a role that sees its own records alone (sales) lists and revokes keys of its own user alone.",
   request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
   responses: { 200: response("A page of keys, the newest first", keyListSchema), ...problems(404) },
 });
@@ -103,7 +106,8 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
   app.openapi(listKeys, async (c) => {
     const own = auditedTenant(c);
     const { page, pageSize, tenantId } = c.req.valid("query");
-    const { data, total } = await keys.list(db, targetTenant(own, tenantId), page, pageSize);
+    const of = { tenantId: targetTenant(own, tenantId), userId: ownUser(c.var.access.principal) };
+    const { data, total } = await keys.list(db, of, page, pageSize);
     return c.json({ data: data.map(published), total, page, pageSize }, 200);
   });
 
@@ -132,12 +136,20 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
     const own = administeredTenant(c);
     const { keyId } = c.req.valid("param");
     await change(db, async (tx) => {
-      if (!(await keys.lock(tx, keyId, own))) throw notFound("Key");
+      const key = await keys.lock(tx, keyId, own);
+      if (!key) throw notFound("Key");
+      const user = ownUser(c.var.access.principal);
+      if (user !== undefined && key.userId !== user) throw insufficientScope("You can only revoke keys of your own user");
       await keys.revoke(tx, keyId);
     });
     changed();
     return c.json({ keyId, revoked: true as const }, 200);
   });
+}
+
+/** The only user whose keys a caller may see and revoke; undefined for those who see the whole tenant. */
+function ownUser({ scope, userId }: Principal): string | undefined {
+  return scope === "own" ? userId : undefined;
 }
 
 /** The tenant that is meant: one's own, for the operator any; another's does not exist as far as one can see. */
