@@ -202,6 +202,9 @@ test("the trail is the tenant's: who works on its own records reads no entry of 
   const { data } = (await admin.get("/audit-logs?pageSize=1")).body;
   const auditor = (scope: "own" | "tenant") => cell.client(tenantId, { userId: "auditor", scope, permissions: ["audit:read"] });
   expect((await auditor("tenant").get(`/audit-logs/${data[0].id}`)).status).toBe(200);
+  const verified = await auditor("own").get("/audit-logs/verify");
+  expect([verified.status, verified.body.code]).toEqual([403, "FORBIDDEN"]);
+  expect((await auditor("tenant").get("/audit-logs/verify")).status).toBe(200);
   expect((await auditor("own").get("/audit-logs")).body.total).toBe(0);
   expect((await auditor("own").get(`/audit-logs/${data[0].id}`)).status).toBe(404);
 });

@@ -22,6 +22,23 @@ afterAll(() => cell.stop());
 const create = (body: object = {}, key?: string): Promise<TestResponse> =>
   admin.post("/webhooks", { body: { url: receiver.url, events: ["*"], ...body }, ...(key ? { key } : {}) });
 
+test("webhooks, their deliveries and replays are refused to who works on its own records: events are of all records", async () => {
+  const { webhookId } = (await create()).body;
+  const own = cell.client(tenantId, { userId: "sales-1", scope: "own" });
+  const paths = [`/webhooks/${webhookId}`, `/webhooks/${webhookId}/deliveries`, "/webhooks"];
+  const writes = [
+    own.post("/webhooks", { body: { url: receiver.url, events: ["*"] } }),
+    own.patch(`/webhooks/${webhookId}`, { body: { url: receiver.url } }),
+    own.post(`/webhooks/${webhookId}/replay`, { body: { from: "2026-01-01" } }),
+    own.post(`/webhooks/${webhookId}/test`),
+    own.post(`/webhooks/${webhookId}/rotate-secret`),
+    own.delete(`/webhooks/${webhookId}`),
+  ];
+  for (const { status, body } of await Promise.all([...paths.map((path) => own.get(path)), ...writes]))
+    expect([status, body.code]).toEqual([403, "FORBIDDEN"]);
+  expect((await admin.delete(`/webhooks/${webhookId}`)).status).toBe(200);
+});
+
 describe("a webhook", () => {
   test("shows its secret when it is made, in the repeat of that, and nowhere else", async () => {
     const made = await create({ description: "The warehouse" }, "create-1");

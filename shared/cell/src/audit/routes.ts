@@ -39,6 +39,7 @@ const verifyAuditLogs = endpoint({
 read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows.`,
   status: 200,
   isPatient: true,
+  isTenantWide: true,
   response: verification,
 });
 

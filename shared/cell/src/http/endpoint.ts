@@ -59,6 +59,8 @@ export interface Endpoint<
   produces?: readonly string[];
   /** Statuses of refusals beyond those that every route has. */
   errorResponses?: readonly number[];
+  /** Takes callers who see the records of the whole tenant alone: what it shows or does has no owner. */
+  isTenantWide?: boolean;
   /** Its queries may take long: past `CellOptions.longAnswerMs` it is refused with TIMEOUT. */
   isLong?: boolean;
   /** The answer may take long to make: its head then leaves before it, and white space until it is there. For GET alone. */
@@ -184,6 +186,11 @@ export function parseIfMatch(header: string | undefined): number | undefined {
   if (version === undefined)
     throw badFields([{ path: "If-Match", code: "INVALID_FORMAT", message: 'must be an ETag that this API gave, such as "3"' }]);
   return Number(version);
+}
+
+/** Throws FORBIDDEN for a caller who works on its own records, where an endpoint takes no such caller. */
+export function requireScope({ scope }: Pick<Principal, "scope">, { isTenantWide }: Pick<Endpoint, "isTenantWide">): void {
+  if (isTenantWide && scope === "own") throw insufficientScope("This needs a token that sees the records of the whole tenant");
 }
 
 export function requirePermission(caller: Pick<Principal, "permissions">, permission: Permission): void {

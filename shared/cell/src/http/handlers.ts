@@ -26,6 +26,7 @@ import {
   queryOf,
   type RequestContext,
   requirePermission,
+  requireScope,
 } from "./endpoint.ts";
 
 /** How many bytes a JSON body may have, where a route does not say otherwise. */
@@ -115,6 +116,7 @@ export class Handlers {
     if (tenantHeader !== undefined && tenantHeader !== principal.tenantId)
       throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the token's tenant");
     requirePermission(principal, endpoint.permission);
+    requireScope(principal, endpoint);
     const tenant = await registry.tenant(principal.tenantId);
     assertServed(tenant, endpoint.method !== "get");
     assertCurrent(tenant, registry.version);

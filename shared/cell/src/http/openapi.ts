@@ -43,7 +43,7 @@ async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoi
     tags: [endpoint.tag],
     summary: endpoint.summary,
     ...(endpoint.operationId ? { operationId: endpoint.operationId } : {}),
-    ...(endpoint.description ? { description: endpoint.description } : {}),
+    ...documentedText(endpoint),
     security: [{ bearer: [] }],
     "x-permission": endpoint.permission,
     "x-masked": !isDetail,
@@ -57,6 +57,11 @@ async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoi
     responses: responsesOf(endpoint, listing !== undefined),
   };
   app.openAPIRegistry.registerPath(createRoute(config as never));
+}
+
+function documentedText({ description, isTenantWide }: Endpoint): { description?: string } {
+  const text = [description, isTenantWide && "Callers of scope own are refused."].filter(Boolean).join(" ");
+  return text === "" ? {} : { description: text };
 }
 
 const binary = z.string().meta({ format: "binary" });
