@@ -138,7 +138,7 @@ export const customersView360 = <ThrowOnError extends boolean = false>(options: 
  * Find who has a phone number or an e-mail address
  *
  * Compares in every form in which the same number or address may be written, and answers what the caller may see, 20 records at most.
- * For callers without pii:read it takes the place of a filter. 30 in 60 s for each user, then 429; each is in the audit trail, with its value masked.
+ * For callers without pii:read it takes the place of a filter. 30 in 60 s for each user, then 429; those of a key that acts for others count for the key's own user. Each is in the audit trail, with its value masked.
  *
  * Needs the permission `pii:match`.
  */
@@ -695,7 +695,7 @@ export const auditLogsList = <ThrowOnError extends boolean = false>(options: Opt
  * Compare the audit trail with its seals
  *
  * Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever. The whole trail is
- * read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows.
+ * read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows. Callers of scope own are refused.
  *
  * Needs the permission `audit:read`.
  */
@@ -751,7 +751,7 @@ export const settingsUpdate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * List webhooks
  *
- * List webhooks.
+ * Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -774,7 +774,7 @@ export const webhooksList = <ThrowOnError extends boolean = false>(options: Opti
  * are minutes old.
  * - **At least once**: the same event always has the same `webhook-id`. Nothing is said of the order: `sequence` grows along each record's changes.
  * - Any 2xx within 10 seconds counts as taken. All else, redirects included, is tried again 10 times over almost 24 hours; 410 disables the webhook,
- * as do five days of nothing but failures.
+ * as do five days of nothing but failures. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -791,7 +791,7 @@ export const webhooksCreate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Delete a webhook, with its log of deliveries
  *
- * Delete a webhook, with its log of deliveries.
+ * Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -804,7 +804,7 @@ export const webhooksDelete = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Read a webhook
  *
- * Read a webhook.
+ * Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -817,7 +817,7 @@ export const webhooksGet = <ThrowOnError extends boolean = false>(options: Optio
 /**
  * Change a webhook
  *
- * Enabling one again begins with what is written from then on; what was missed can be replayed.
+ * Enabling one again begins with what is written from then on; what was missed can be replayed. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -834,7 +834,7 @@ export const webhooksUpdate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Give a webhook another secret
  *
- * The secret before signs too, for 24 hours: deliveries then carry two signatures.
+ * The secret before signs too, for 24 hours: deliveries then carry two signatures. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -847,7 +847,7 @@ export const webhooksRotateSecret = <ThrowOnError extends boolean = false>(optio
 /**
  * List a webhook's deliveries, newest first
  *
- * List a webhook's deliveries, newest first.
+ * Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -860,7 +860,7 @@ export const webhooksListDeliveries = <ThrowOnError extends boolean = false>(opt
 /**
  * Read a delivery with its attempts and what is posted
  *
- * What a receiver answers is not kept but for the status: it may hold anything.
+ * What a receiver answers is not kept but for the status: it may hold anything. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -873,7 +873,7 @@ export const webhooksGetDelivery = <ThrowOnError extends boolean = false>(option
 /**
  * Make a delivery again, under the same event id
  *
- * Make a delivery again, under the same event id.
+ * Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -886,7 +886,7 @@ export const webhooksReplayDelivery = <ThrowOnError extends boolean = false>(opt
 /**
  * Send the events of a time, again or for the first time
  *
- * Out of the audit trail: also what happened while the webhook was disabled or not there. A time of at most 10000 changes.
+ * Out of the audit trail: also what happened while the webhook was disabled or not there. A time of at most 10000 changes. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -903,7 +903,7 @@ export const webhooksReplay = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Send the event webhook.ping
  *
- * Send the event webhook.ping.
+ * Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
