@@ -15,6 +15,7 @@ export { auditLogRoutes } from "./audit/routes.ts";
 export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./audit/seal.ts";
 export { SealLog } from "./audit/seal-log.ts";
 export { Sealer } from "./audit/sealer.ts";
+export { trailPosition } from "./audit/trail-position.ts";
 export { type Break, breakReasons, type Verification, verifyTrail } from "./audit/verify.ts";
 export { type Buckets, cachedBuckets } from "./cache/partitioned-aggregates.ts";
 export { cachedQuery } from "./cache/query-cache.ts";

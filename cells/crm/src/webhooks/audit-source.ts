@@ -1,13 +1,9 @@
+import { trailPosition } from "@cell/cell";
 import { type AuditEntry, type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
-import { type RawBuilder, sql } from "kysely";
+import { sql } from "kysely";
 import type { TrailEntry } from "./domain.ts";
 
-interface TrailTables {
-  auditLogs: AuditEntry & { seq: number; transactionId: string };
-  auditSeals: { seal: number; transactionOffset: string };
-}
-
-const db = tenantTables<TrailTables>();
+const db = tenantTables<{ auditLogs: AuditEntry & { seq: number; transactionId: string } }>();
 
 /** An entry on its way to become events, with its place in the trail. */
 export interface PlacedEntry extends TrailEntry {
@@ -18,28 +14,18 @@ export interface PlacedEntry extends TrailEntry {
   finished: boolean;
 }
 
-/** A place in the trail: the entries behind it are still to be seen. */
-export interface TrailPosition {
+/** Where an endpoint stands in the trail: deliveries have been made of the entries up to it. */
+export interface EndpointPosition {
   positionTransaction: string;
   positionSeq: string;
 }
 
-/**
- * A transaction of this server as the trail counts it: after a move from another server the trail counts on from there, and its last seal
- * says by how much.
- */
-export function transactionHere(transaction: "pg_current_xact_id()" | "pg_snapshot_xmin(pg_current_snapshot())"): RawBuilder<string> {
-  const id = transaction === "pg_current_xact_id()" ? sql`pg_current_xact_id()` : sql`pg_snapshot_xmin(pg_current_snapshot())`;
-  const offset = db.selectFrom("auditSeals").select("transactionOffset").orderBy("seal", "desc").limit(sql.lit(1));
-  return sql<string>`(${id}::text::bigint + coalesce((${offset}), 0))`;
-}
-
-const behind = statement((p: Parameters<TrailPosition & { limit: number }>) =>
+const behind = statement((p: Parameters<EndpointPosition & { limit: number }>) =>
   db
     .selectFrom("auditLogs")
     .select(["id", "seq", "transactionId", "occurredAt", "action", "resourceType"])
     .select(sql<TrailEntry["changes"]>`changes`.as("changes"))
-    .select(sql<boolean>`transaction_id < ${transactionHere("pg_snapshot_xmin(pg_current_snapshot())")}`.as("finished"))
+    .select(sql<boolean>`transaction_id < ${trailPosition("oldestRunning")}`.as("finished"))
     .where(sql<boolean>`(transaction_id, seq) > (${p.positionTransaction}::bigint, ${p.positionSeq}::bigint)`)
     .orderBy("transactionId")
     .orderBy("seq")
@@ -62,7 +48,7 @@ const between = statement(
 );
 
 /** The next entries behind a place, in the order of their transactions. */
-export function next(tx: TenantTx, position: TrailPosition, limit: number): Promise<PlacedEntry[]> {
+export function next(tx: TenantTx, position: EndpointPosition, limit: number): Promise<PlacedEntry[]> {
   return tx.run(behind, { ...position, limit });
 }
 

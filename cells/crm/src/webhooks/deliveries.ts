@@ -2,7 +2,7 @@ import { ListRunner } from "@cell/cell";
 import { type AuditEntry, type Parameters, recordsOf, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { type DeliveryStatus, db, type Tables, type WebhookAttemptsTable } from "../tables.ts";
-import type { TrailPosition } from "./audit-source.ts";
+import type { EndpointPosition } from "./audit-source.ts";
 import { deliveredTypes, type Event } from "./domain.ts";
 import { type Attempt, type Delivery, delivery, deliveryStatuses } from "./schema.ts";
 
@@ -135,7 +135,7 @@ const lockPosition = statement((p: Parameters<{ webhookId: string }>) =>
     .forNoKeyUpdate(),
 );
 
-const setPosition = statement((p: Parameters<{ webhookId: string } & TrailPosition>) =>
+const setPosition = statement((p: Parameters<{ webhookId: string } & EndpointPosition>) =>
   db
     .updateTable("webhooks")
     .set({ positionTransaction: p.positionTransaction, positionSeq: p.positionSeq })
@@ -267,7 +267,7 @@ export async function lock(tx: TenantTx, webhookId: string) {
 }
 
 /** Makes deliveries, those alone that were not made before, and moves the endpoint's place in the trail, now. Needs `tx.begin()`. */
-export async function advance(tx: TenantTx, webhookId: string, rows: readonly NewDelivery[], position: TrailPosition): Promise<void> {
+export async function advance(tx: TenantTx, webhookId: string, rows: readonly NewDelivery[], position: EndpointPosition): Promise<void> {
   if (rows.length > 0) await tx.run(insertNew, { webhookId, rows: recordsOf(rows) });
   await tx.run(setPosition, { webhookId, ...position });
 }

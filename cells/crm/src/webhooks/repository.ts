@@ -1,8 +1,7 @@
-import { ListRunner } from "@cell/cell";
+import { ListRunner, trailPosition } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
-import { transactionHere } from "./audit-source.ts";
 import { type StoredWebhook, type Webhook, webhook } from "./schema.ts";
 import type { SecretRef } from "./secrets.ts";
 
@@ -49,7 +48,7 @@ const insertRow = statement((p: Parameters<StoredWebhook>) =>
   db.insertInto("webhooks").values({
     ...(valuesOf(p, columns) as object),
     // What is written from here on is sent.
-    positionTransaction: transactionHere("pg_current_xact_id()"),
+    positionTransaction: trailPosition("current"),
     positionSeq: sql`0`,
   } as never),
 );
@@ -59,7 +58,7 @@ const updateRow = statement((p: Parameters<StoredWebhook & { read: number; fromH
     .updateTable("webhooks")
     .set({
       ...(valuesOf(p, columns.slice(1)) as object),
-      positionTransaction: sql`case when ${p.fromHere}::boolean then ${transactionHere("pg_current_xact_id()")} else position_transaction end`,
+      positionTransaction: sql`case when ${p.fromHere}::boolean then ${trailPosition("current")} else position_transaction end`,
       positionSeq: sql`case when ${p.fromHere}::boolean then 0 else position_seq end`,
     } as never)
     .where("webhookId", "=", p.webhookId)

@@ -1,12 +1,10 @@
 import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
+import { transactionOffset } from "../audit/trail-position.ts";
 import { singleFlight } from "../workers/single-flight.ts";
 
-const tables = tenantTables<{
-  auditLogs: { resourceType: string; resourceId: string };
-  auditSeals: { seal: number; transactionOffset: string };
-}>();
+const tables = tenantTables<{ auditLogs: { resourceType: string; resourceId: string } }>();
 
 interface CachedRows {
   identity: object;
@@ -18,26 +16,24 @@ interface CachedRows {
 
 const cachedQueries = new LRUCache<string, CachedRows>({ max: 2_000 });
 
-const offset = tables.selectFrom("auditSeals").select("transactionOffset").orderBy("seal", "desc").limit(sql.lit(1));
-
 /** More changes than these are not told apart. */
 const mostChanges = 2_000;
 
 type Since = { types: readonly string[]; snapshot: string | null };
 
 /** The entries about records of the types by transactions that a snapshot did not see, up to `mostChanges`. */
-const entriesSince = (p: Parameters<Since>, transactionOffset: RawBuilder<unknown>) =>
+const entriesSince = (p: Parameters<Since>, offset: RawBuilder<unknown>) =>
   tables
     .selectFrom("auditLogs")
     .where(sql<boolean>`resource_type = any(${p.types}::text[])`)
-    .where(sql<boolean>`transaction_id >= pg_snapshot_xmin(${p.snapshot}::pg_snapshot)::text::bigint + ${transactionOffset}`)
-    .where(sql<boolean>`not pg_visible_in_snapshot((transaction_id - ${transactionOffset})::text::xid8, ${p.snapshot}::pg_snapshot)`)
+    .where(sql<boolean>`transaction_id >= pg_snapshot_xmin(${p.snapshot}::pg_snapshot)::text::bigint + ${offset}`)
+    .where(sql<boolean>`not pg_visible_in_snapshot((transaction_id - ${offset})::text::xid8, ${p.snapshot}::pg_snapshot)`)
     .limit(sql.lit(mostChanges));
 
 /** How many records of the types were written by transactions that a snapshot did not see: each has written to the audit trail. */
 const changesQuery = statement((p: Parameters<Since>) =>
   tables
-    .selectFrom(sql<{ transactionOffset: string }>`(select coalesce((${offset}), 0) as transaction_offset)`.as("counted"))
+    .selectFrom(sql<{ transactionOffset: string }>`(select ${transactionOffset} as transaction_offset)`.as("counted"))
     .select([sql<string>`pg_current_snapshot()::text`.as("snapshot"), sql<string>`transaction_offset::text`.as("transactionOffset")])
     .select((eb) =>
       eb
