@@ -5,6 +5,10 @@ export type Instant = string;
 /** A calendar date, `2026-01-31`. */
 export type Day = string;
 
+/** Periods of a calendar, by their lengths in months. */
+export const periodMonths = { month: 1, quarter: 3 } as const;
+export type Period = keyof typeof periodMonths;
+
 const dayMs = 24 * 60 * 60 * 1000;
 const formats = new Map<string, Intl.DateTimeFormat>();
 
@@ -56,6 +60,40 @@ export function spanOf(moment: string, timezone: string): Span {
   if (moment.length > 10) return { from: moment, to: undefined };
   if (hasTimezone(moment)) return { from: startOfDay(moment, timezone), to: endOfDay(moment, timezone) };
   return { from: `${moment}T00:00:00Z`, to: moment === "9999-12-31" ? "infinity" : `${addDays(moment, 1)}T00:00:00Z` };
+}
+
+/** The instant of a moment: a date begins where its day does in the timezone (IANA). */
+export function instantOf(moment: string, timezone: string): Instant {
+  return moment.length > 10 ? new Date(moment).toISOString() : startOfDay(moment, timezone);
+}
+
+/** The calendar year of an instant in a timezone. */
+export function yearOf(instant: Instant, timezone: string): number {
+  return Number(dayAt(instant, timezone).slice(0, 4));
+}
+
+/** The same day of another month, or that month's last one where it is shorter. */
+export function addMonths(day: Day, months: number): Day {
+  const [year = 0, month = 1, date = 1] = day.split("-").map(Number);
+  const lastDate = new Date(Date.UTC(year, month + months, 0)).getUTCDate();
+  return new Date(Date.UTC(year, month - 1 + months, Math.min(date, lastDate))).toISOString().slice(0, 10);
+}
+
+/** The first day of the period that a day lies in. */
+export function startOfPeriod(day: Day, period: Period): Day {
+  const month = Number(day.slice(5, 7)) - 1;
+  return `${day.slice(0, 5)}${String(month - (month % periodMonths[period]) + 1).padStart(2, "0")}-01`;
+}
+
+/** A period's name by a day in it: `2026-02`, `2026-Q1`. */
+export function periodName(day: Day, period: Period): string {
+  return period === "month" ? day.slice(0, 7) : `${day.slice(0, 4)}-Q${Math.ceil(Number(day.slice(5, 7)) / 3)}`;
+}
+
+/** The first date whose beginning is not before an instant. */
+export function firstDayFrom(instant: Instant, timezone: string): Day {
+  const day = dayAt(instant, timezone);
+  return startOfDay(day, timezone) < instant ? addDays(day, 1) : day;
 }
 
 /** Throws BAD_REQUEST at `path` for a window that ends where it begins, or before: its empty page would tell nothing. */

@@ -19,7 +19,23 @@ export { trailPosition } from "./audit/trail-position.ts";
 export { type Break, breakReasons, type Verification, verifyTrail } from "./audit/verify.ts";
 export { type Buckets, cachedBuckets } from "./cache/partitioned-aggregates.ts";
 export { cachedQuery } from "./cache/query-cache.ts";
-export { addDays, assertWindow, type Day, dayAt, type Instant, spanOf, startOfDay } from "./calendar.ts";
+export {
+  addDays,
+  addMonths,
+  assertWindow,
+  type Day,
+  dayAt,
+  firstDayFrom,
+  type Instant,
+  instantOf,
+  type Period,
+  periodMonths,
+  periodName,
+  spanOf,
+  startOfDay,
+  startOfPeriod,
+  yearOf,
+} from "./calendar.ts";
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export { applyPatch } from "./commands/apply-patch.ts";
 export { canonicalJson, inStoredOrder } from "./commands/canonical-json.ts";
@@ -63,6 +79,7 @@ export {
   sensitive,
   withoutMasked,
 } from "./schema/masking.ts";
+export { day, instant, isMoment, moment } from "./schema/moments.ts";
 export { currencyCode, currencyCodes, formatMoney, minorUnit, money } from "./schema/money.ts";
 export { fileResponse, listOf, type Presenter, type Resource, report, resource, resources, response } from "./schema/resource.ts";
 export { type Visibility, visibility } from "./schema/visibility.ts";

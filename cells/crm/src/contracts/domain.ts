@@ -1,6 +1,6 @@
+import { instantOf } from "@cell/cell";
 import { badField, Problem } from "@cell/problem";
 import Big from "big.js";
-import { instantOf } from "../calendar.ts";
 import type { Contract, ContractInput, ContractPatch, ContractStatus } from "./schema.ts";
 
 /** What a tenant does with more than a contract's amount. */

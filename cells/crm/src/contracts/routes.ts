@@ -18,12 +18,12 @@ import {
   type Visibility,
   visibility,
   withoutMasked,
+  yearOf,
 } from "@cell/cell";
 import type { TenantDb, TenantTx } from "@cell/postgres";
 import { badField, notFound, Problem, unavailable } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { yearOf } from "../calendar.ts";
 import * as customers from "../customers/repository.ts";
 import * as opportunities from "../opportunities/repository.ts";
 import { effective } from "../settings/domain.ts";

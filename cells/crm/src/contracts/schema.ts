@@ -1,6 +1,5 @@
-import { amountFigure, currencyCode, id, money, nameText, resource, response, uniqueText } from "@cell/cell";
+import { amountFigure, currencyCode, day, id, moment, money, nameText, resource, response, uniqueText } from "@cell/cell";
 import { z } from "zod";
-import { day, moment } from "../calendar.ts";
 
 export const contractStatuses = ["draft", "active", "completed", "void", "expired"] as const;
 export type ContractStatus = (typeof contractStatuses)[number];

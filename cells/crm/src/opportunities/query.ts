@@ -1,7 +1,6 @@
-import { assertWindow, type Condition, checkKnown, equals, id, listQuery, not } from "@cell/cell";
+import { assertWindow, type Condition, checkKnown, equals, id, instant, listQuery, not } from "@cell/cell";
 import type { Tenant } from "@cell/postgres";
 import { z } from "zod";
-import { instant } from "../calendar.ts";
 import { knownPipelines, knownStages } from "../pipelines/known.ts";
 import { stageTypes } from "../pipelines/schema.ts";
 import { arrived, asOf, oneOf, type StageExit } from "./lists.ts";

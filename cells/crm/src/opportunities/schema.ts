@@ -1,6 +1,5 @@
-import { currencyCode, id, money, nameText, nullable, resource, response, text } from "@cell/cell";
+import { currencyCode, day, id, money, nameText, nullable, resource, response, text } from "@cell/cell";
 import { z } from "zod";
-import { day } from "../calendar.ts";
 import { percentage, stageTypes } from "../pipelines/schema.ts";
 
 const exampleId = "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10";

@@ -1,8 +1,8 @@
+import { instantOf, yearOf } from "@cell/cell";
 import { Problem } from "@cell/problem";
 import Big from "big.js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { instantOf, yearOf } from "../calendar.ts";
 import { type Overpay, settledContract } from "../contracts/domain.ts";
 import { effectOf, newPayment, paidAtOf, voided } from "./domain.ts";
 import type { Payment, PaymentInput } from "./schema.ts";

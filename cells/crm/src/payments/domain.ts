@@ -1,6 +1,6 @@
+import { instantOf } from "@cell/cell";
 import { badField, Problem } from "@cell/problem";
 import Big from "big.js";
-import { instantOf } from "../calendar.ts";
 import { type Overpay, overpaidProblem } from "../contracts/domain.ts";
 import type { Contract } from "../contracts/schema.ts";
 import type { Payment, PaymentInput } from "./schema.ts";

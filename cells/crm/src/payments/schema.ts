@@ -1,6 +1,5 @@
-import { amountFigure, currencyCode, id, money, nullable, resource, response, text, uniqueText } from "@cell/cell";
+import { amountFigure, currencyCode, id, moment, money, nullable, resource, response, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
-import { moment } from "../calendar.ts";
 
 export const paymentKinds = ["payment", "refund"] as const;
 export const paymentStatuses = ["received", "void"] as const;

@@ -1,6 +1,18 @@
-import { addDays, type Day, dayAt, hasForm, type Instant, startOfDay } from "@cell/cell";
+import {
+  addDays,
+  addMonths,
+  type Day,
+  dayAt,
+  firstDayFrom,
+  hasForm,
+  type Instant,
+  type Period,
+  periodMonths,
+  periodName,
+  startOfDay,
+  startOfPeriod,
+} from "@cell/cell";
 import { badField } from "@cell/problem";
-import { addMonths, firstDayFrom, type Period, periodMonths, periodName, startOfPeriod } from "../calendar.ts";
 
 /** From `from` on, up to but without `to`. */
 export interface Window {

@@ -7,6 +7,7 @@ import {
   equals,
   id,
   idParams,
+  instantOf,
   listOf,
   listQuery,
   listResponse,
@@ -17,7 +18,6 @@ import type { TenantDb } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { instantOf } from "../calendar.ts";
 import { effective } from "../settings/domain.ts";
 import * as trail from "./audit-source.ts";
 import * as deliveries from "./deliveries.ts";

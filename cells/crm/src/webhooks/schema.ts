@@ -1,6 +1,5 @@
-import { nullable, type Presenter, resource, response, text } from "@cell/cell";
+import { moment, nullable, type Presenter, resource, response, text } from "@cell/cell";
 import { z } from "zod";
-import { moment } from "../calendar.ts";
 import type { DeliveryStatus } from "../tables.ts";
 import { eventTypes } from "./domain.ts";
 import { eventPayload } from "./events.ts";

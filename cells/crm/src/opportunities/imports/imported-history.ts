@@ -1,5 +1,5 @@
+import { instantOf } from "@cell/cell";
 import { badFields, type FieldProblem } from "@cell/problem";
-import { instantOf } from "../../calendar.ts";
 import type { Pipeline, Stage } from "../../pipelines/schema.ts";
 import type { ImportedStage } from "../domain.ts";
 

@@ -1,10 +1,9 @@
-import { audited, hiddenFields, id, text, withoutMasked } from "@cell/cell";
+import { audited, hiddenFields, id, isMoment, moment, text, withoutMasked } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { type FieldProblem, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { isMoment, moment } from "../../calendar.ts";
 import * as customers from "../../customers/imports/bulk-write.ts";
 import type { Customer } from "../../customers/schema.ts";
 import { problem, rowProblem } from "../../imports/domain.ts";
