@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { type Environment, integer, processEnvironment, readEnv, text } from "@cell/http/env";
 
 /** How much data the workloads run on. */
 export interface Sizes {
@@ -70,11 +71,17 @@ const smokeSizes: Sizes = {
   migrated: 3,
 };
 
+/** Every environment variable that `npm run bench` reads. */
+export const benchSettings = {
+  dir: text("BENCH_DIR", { default: ".bench", meaning: "Folder for the benchmark's data, results and peers." }),
+  firstPort: integer("BENCH_PORT", { default: 18_500, min: 1, max: 65_000, meaning: "First of the 50 ports that the benchmark uses." }),
+  rows: integer("BENCH_ROWS", { default: fullSizes.many, min: 1, max: 100_000_000, unit: "rows", meaning: "Rows of the large tenant." }),
+};
+
 /**
- * `[W1 W2 … | peers] [--rounds 5] [--seconds 4] [--smoke] [--profile]`, and the environment: BENCH_DIR (`.bench`), BENCH_PORT (18500, the
- * first of 50 ports), BENCH_ROWS (1000000, the rows of the large tenant). Throws a sentence about what cannot be understood.
+ * `[W1 W2 … | peers] [--rounds 5] [--seconds 4] [--smoke] [--profile]`, and the environment. Throws a sentence about what cannot be understood.
  */
-export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = process.env): Config {
+export function readConfig(args: readonly string[], env: Environment = processEnvironment): Config {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
@@ -86,12 +93,12 @@ export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = pro
     },
   });
   const { smoke, profile } = values;
-  const firstPort = number("BENCH_PORT", env.BENCH_PORT, 18_500, 65_000);
-  const dir = resolve(env.BENCH_DIR || ".bench");
+  const { firstPort, rows, dir: givenDir } = readEnv(benchSettings, env);
+  const dir = resolve(givenDir);
   const dataDir = join(dir, smoke ? "smoke" : "data");
   const resultDir = join(dir, "results");
   for (const folder of [dataDir, resultDir]) mkdirSync(folder, { recursive: true });
-  const sizes = smoke ? smokeSizes : { ...fullSizes, many: number("BENCH_ROWS", env.BENCH_ROWS, fullSizes.many, 100_000_000) };
+  const sizes = smoke ? smokeSizes : { ...fullSizes, many: rows };
   return {
     dir,
     dataDir,

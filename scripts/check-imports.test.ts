@@ -58,8 +58,8 @@ const broken: [rule: string, file: string, text: string][] = [
   ["domain-is-pure", "cells/crm/src/contracts/domain.ts", "export const now = () => Date.now();\n"],
   ["repository-knows-no-http", "cells/crm/src/contracts/repository.ts", using("hono")],
   ["routes-stay-in-their-slice", "cells/crm/src/contracts/repository.ts", using("../payments/routes.ts")],
-  ["environment-in-config-only", "cells/crm/src/app.ts", "export const port = process.env.PORT;\n"],
-  ["environment-in-config-only", "gateway/src/admin/app.ts", 'import { env } from "node:process";\nexport const port = env.PORT;\n'],
+  ["environment-in-one-module", "cells/crm/src/app.ts", "export const port = process.env.PORT;\n"],
+  ["environment-in-one-module", "gateway/src/admin/app.ts", 'import { env } from "node:process";\nexport const port = env.PORT;\n'],
   ["no-raw-sql", "cells/crm/src/contracts/repository.ts", "export const q = (sql: any) => sql.raw('select 1');\n"],
   ["no-barrels-in-cells", "cells/crm/src/contracts/index.ts", "export const x = 1;\n"],
 ];
@@ -83,7 +83,7 @@ describe("the import rules", () => {
       "cells/crm/src/contracts/routes.ts": using("./repository.ts"),
       "cells/crm/src/payments/repository.ts": using("../contracts/repository.ts"),
       "cells/crm/src/contracts/domain.ts": using("../../../../shared/problem/src/index.ts"),
-      "cells/crm/src/config.ts": "export const port = process.env.PORT;\n",
+      "shared/http/src/env.ts": "export const port = process.env.PORT;\n",
       "gateway/src/types.ts": 'import type { A } from "./a.ts";\nexport type B = A;\n',
       "gateway/src/a.ts": 'import type { B } from "./types.ts";\nexport type A = B | number;\n',
     });

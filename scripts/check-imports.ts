@@ -64,9 +64,9 @@ const importRules: IForbiddenRuleType[] = [
 
 const textRules: { name: string; files: RegExp; but?: RegExp; pattern: RegExp }[] = [
   {
-    name: "environment-in-config-only",
+    name: "environment-in-one-module",
     files: /^(shared|gateway|cells)\//,
-    but: /(^|\/)config\.ts$|\.test\.ts$|^shared\/postgres\/src\/testing\/|^cells\/console\/vite\.config\.ts$/,
+    but: /^shared\/http\/src\/env\.ts$|\.test\.ts$|^shared\/postgres\/src\/testing\/|^cells\/console\/vite\.config\.ts$/,
     pattern: /\bprocess\s*(\.|\[")env\b|from "(node:)?process"/,
   },
   { name: "no-raw-sql", files: /^(shared|gateway|cells)\//, pattern: /\bsql\s*\.\s*raw\b/ },

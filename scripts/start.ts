@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
+import { StartRefused } from "@cell/http/start-refused";
 import { type DemoFile, freeCustomerName } from "./start/demo.ts";
 import { takeLock } from "./start/lock.ts";
 import { readSettings, type Settings } from "./start/settings.ts";
@@ -21,7 +22,7 @@ async function main(): Promise<number> {
   let code = 0;
   onSignals(interrupted, () => system?.kill());
   try {
-    const settings = readSettings(process.env);
+    const settings = readSettings();
     release = takeLock(settings.dataDir);
     system = new System(settings, (line) => console.log(line));
     const demoFile = await system.start(interrupted.signal);
@@ -31,7 +32,7 @@ async function main(): Promise<number> {
   } catch (error) {
     if (!interrupted.signal.aborted) {
       console.error(error instanceof Error ? error.message : error);
-      code = 1;
+      code = error instanceof StartRefused ? 2 : 1;
     }
   }
   if (interrupted.signal.aborted) console.log("\nStopping: requests that run may finish. Ctrl-C again ends everything at once.");

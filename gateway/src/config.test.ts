@@ -8,7 +8,7 @@ test("the least configuration gets the documented defaults", () => {
   expect(readConfig(good).timeouts).toMatchObject({ connectMs: 250, headersMs: 5_000, slowHeadersMs: 120_000, bodyIdleMs: 60_000 });
   expect(readConfig(good)).toMatchObject({
     rateLimits: { token: 500, tenant: 2_000 },
-    lanes: { requests: 512, streams: 256, tenantPercent: 25 },
+    bulkheads: { requests: 512, streams: 256, tenantPercent: 25 },
   });
 });
 
@@ -29,9 +29,9 @@ test.each([
   ["HEADERS_TIMEOUT_MS", "-1"],
   ["RATE_LIMIT_TOKEN", "many"],
   ["RATE_LIMIT_TENANT", "-1"],
-  ["LANE_REQUESTS", "0"],
-  ["LANE_STREAMS", "0"],
-  ["LANE_TENANT_PERCENT", "101"],
+  ["UPSTREAM_REQUESTS", "0"],
+  ["UPSTREAM_STREAMS", "0"],
+  ["UPSTREAM_TENANT_PERCENT", "101"],
   ["TRUSTED_PROXIES", "proxy.example"],
   ["FAILED_ATTEMPTS_BURST", "0"],
   ["CORS_ORIGINS", "*"],
@@ -47,6 +47,28 @@ test.each([
   ["METRICS_TOKEN", "with a space in it, and long"],
 ])("%s=%j refuses to start, naming the variable", (name, value) => {
   expect(() => readConfig({ ...good, [name]: value })).toThrow(name);
+});
+
+test("every variable that is missing or wrong is named at once", () => {
+  const env = { OPERATOR_KEY: "short", PORT: "9090", METRICS_PORT: "9090", OIDC_ISSUER: "https://id.example" };
+  expect(() => readConfig(env)).toThrow(
+    [
+      "DATABASE_URL is not set",
+      "ASSERTION_KEYS is not set",
+      "OPERATOR_KEY must be 24 characters or more, without spaces",
+      "CELLS is not set",
+      "METRICS_PORT must differ from PORT; to have the metrics there, set METRICS_TOKEN alone",
+      "OIDC_AUDIENCE is not set",
+    ].join("; "),
+  );
+});
+
+test("the former names of the bulkheads' sizes are read, each with a warning", () => {
+  const warnings: string[] = [];
+  const former = { LANE_REQUESTS: "5", LANE_STREAMS: "4", LANE_TENANT_PERCENT: "50", LANE_TENANT_TURNS: "2" };
+  const { bulkheads } = readConfig({ ...good, ...former }, (message) => warnings.push(message));
+  expect(bulkheads).toEqual({ requests: 5, streams: 4, tenantPercent: 50, tenantConcurrency: 2 });
+  expect(warnings.map((warning) => warning.split(" ")[0])).toEqual(Object.keys(former));
 });
 
 test("origins are compared as browsers write them, and there are none by default", () => {

@@ -1,9 +1,24 @@
-import { type AssertionKeys, type MetricsAccess, parseAssertionKeys, parseMetricsAccess } from "@cell/http";
+import {
+  type AssertionKeys,
+  checkMetricsPort,
+  databaseUrl,
+  type Environment,
+  integer,
+  list,
+  logLevel,
+  type MetricsAccess,
+  metricsAccessOf,
+  processEnvironment,
+  readEnv,
+  secretOf,
+  serverSettings,
+  text,
+  type ValuesOf,
+  type Warn,
+} from "@cell/http";
 import { parseTrustedProxies, type TrustedProxies } from "./auth/client-address.ts";
 import type { AttemptLimits } from "./auth/failed-attempts.ts";
-import { ownRoleNames } from "./auth/oidc/claims.ts";
-import { isFetchable } from "./auth/oidc/fetch-json.ts";
-import { type Role, roleNames } from "./auth/roles.ts";
+import { checkOidc, type OidcConfig, oidcConfigOf, oidcSettings } from "./auth/oidc/config.ts";
 import type { Rates } from "./limits/rate-limits.ts";
 import { parseOrigins } from "./proxy/cors.ts";
 
@@ -41,30 +56,6 @@ export interface CellConfig {
   urls: string[];
 }
 
-/** Whose access tokens are taken beside API keys, and how they are read. */
-export interface OidcConfig {
-  issuer: string;
-  audience: string;
-  claims: {
-    tenant: string;
-    roles: string;
-    /** Undefined: the roles alone decide. */
-    permissions: string | undefined;
-  };
-  /** Our roles by the names that the issuer has for them. */
-  roleNames: ReadonlyMap<string, Role>;
-  /** What `typ` may say, in lower case. */
-  tokenTypes: readonly string[];
-  /** For discovery and keys together. */
-  timeoutMs: number;
-  /** How often the keys are read again. */
-  keysRefreshMs: number;
-  /** How soon an unknown key may have them read again. */
-  keysCooldownMs: number;
-  /** Plain http on this machine, for development. */
-  allowLoopback: boolean;
-}
-
 export interface Config {
   host: string;
   port: number;
@@ -88,153 +79,159 @@ export interface Config {
   timeouts: Timeouts;
 }
 
-type Environment = Record<string, string | undefined>;
+/** Every environment variable that the gateway reads. */
+export const gatewaySettings = {
+  ...serverSettings({ port: 8080, drainMs: 10_000 }),
+  operatorKey: text("OPERATOR_KEY", {
+    isSecret: true,
+    parse: secretOf(24),
+    whenUnset: "there is no operator",
+    meaning: "The platform operator's bearer key, 24 characters or more.",
+  }),
+  cells: list("CELLS", {
+    isRequired: true,
+    parse: parseCells,
+    meaning: "The cells and where they are, written name=http://host:port; a cell named twice has two partitions.",
+  }),
+  keyEnvironment: text("KEY_ENVIRONMENT", {
+    default: "live",
+    parse: parseKeyEnvironment,
+    meaning: "Middle part of the API keys that are issued: crm_live_…",
+  }),
+  ...oidcSettings,
+  trustedProxies: list("TRUSTED_PROXIES", {
+    parse: parseTrustedProxies,
+    whenUnset: "none",
+    meaning: "Networks, such as 10.0.0.0/8,fd00::/8, whose X-Forwarded-For is believed.",
+  }),
+  corsOrigins: list("CORS_ORIGINS", {
+    parse: parseOrigins,
+    whenUnset: "none",
+    meaning: "Origins, such as https://app.example, whose pages may call the gateway from a browser, with a token and never with cookies.",
+  }),
+  attemptsBurst: integer("FAILED_ATTEMPTS_BURST", {
+    default: 100,
+    min: 1,
+    unit: "attempts",
+    meaning: "Failed authentication attempts of one address that are answered at once.",
+  }),
+  attemptsPerMinute: integer("FAILED_ATTEMPTS_PER_MINUTE", {
+    default: 20,
+    min: 1,
+    unit: "attempts/min",
+    meaning: "Failed authentication attempts of one address that are answered after that.",
+  }),
+  rateLimitToken: integer("RATE_LIMIT_TOKEN", {
+    default: 500,
+    unit: "requests/s",
+    meaning: "Requests of one token, with twice that at once; 0 for no limit.",
+  }),
+  rateLimitTenant: integer("RATE_LIMIT_TENANT", {
+    default: 2_000,
+    unit: "requests/s",
+    meaning: "Requests of one tenant, with twice that at once; 0 for no limit.",
+  }),
+  upstreamRequests: integer("UPSTREAM_REQUESTS", {
+    default: 512,
+    min: 1,
+    unit: "requests",
+    formerName: "LANE_REQUESTS",
+    meaning: "Requests that run in one partition at once.",
+  }),
+  upstreamStreams: integer("UPSTREAM_STREAMS", {
+    default: 256,
+    min: 1,
+    unit: "requests",
+    formerName: "LANE_STREAMS",
+    meaning: "Imports, exports, large bodies and event streams that run in one partition at once.",
+  }),
+  upstreamTenantPercent: integer("UPSTREAM_TENANT_PERCENT", {
+    default: 25,
+    max: 100,
+    unit: "%",
+    formerName: "LANE_TENANT_PERCENT",
+    meaning: "Part of either number that one tenant may have.",
+  }),
+  upstreamTenantConcurrency: integer("UPSTREAM_TENANT_CONCURRENCY", {
+    default: 8,
+    min: 1,
+    unit: "requests",
+    formerName: "LANE_TENANT_TURNS",
+    meaning: "Requests of one tenant that run in a partition at once while other tenants wait.",
+  }),
+  connectMs: integer("CONNECT_TIMEOUT_MS", { default: 250, unit: "ms", meaning: "Time to open a connection to a cell." }),
+  headersMs: integer("HEADERS_TIMEOUT_MS", { default: 5_000, unit: "ms", meaning: "Time until a cell's response begins." }),
+  slowHeadersMs: integer("SLOW_HEADERS_TIMEOUT_MS", {
+    default: 120_000,
+    unit: "ms",
+    meaning: "Time until the response of a slow route, such as an import or export, begins.",
+  }),
+  bodyIdleMs: integer("BODY_IDLE_TIMEOUT_MS", { default: 60_000, unit: "ms", meaning: "Time between two pieces of a cell's response." }),
+  requestMs: integer("REQUEST_TIMEOUT_MS", { default: 120_000, unit: "ms", meaning: "Time for a caller to send a whole request." }),
+};
 
-/** The gateway's settings. Throws an Error that names the variable at fault. */
-export function readConfig(env: Environment = process.env): Config {
-  const port = integer(env, "PORT", 8080, 65_535);
-  return {
-    host: env.HOST ?? "127.0.0.1",
-    port,
-    databaseUrl: required(env, "DATABASE_URL"),
-    assertionKeys: named("ASSERTION_KEYS", () => parseAssertionKeys(required(env, "ASSERTION_KEYS"))),
-    operatorKey: named("OPERATOR_KEY", () => parseOperatorKey(env.OPERATOR_KEY)),
-    oidc: readOidc(env),
-    failedAttempts: {
-      burst: positive(env, "FAILED_ATTEMPTS_BURST", 100),
-      perMinute: positive(env, "FAILED_ATTEMPTS_PER_MINUTE", 20),
+type Values = ValuesOf<typeof gatewaySettings>;
+
+/** The gateway's configuration. Throws a StartRefused that names every variable that is missing or wrong. */
+export function readConfig(env: Environment = processEnvironment, warn?: Warn): Config {
+  const values: Values = readEnv(gatewaySettings, env, {
+    warn,
+    check(found, report) {
+      checkMetricsPort(found, report);
+      checkOidc(found, report);
     },
-    trustedProxies: named("TRUSTED_PROXIES", () => parseTrustedProxies(env.TRUSTED_PROXIES ?? "")),
-    rateLimits: { token: integer(env, "RATE_LIMIT_TOKEN", 500), tenant: integer(env, "RATE_LIMIT_TENANT", 2_000) },
+  });
+  return {
+    host: values.host,
+    port: values.port,
+    databaseUrl: values.databaseUrl,
+    assertionKeys: values.assertionKeys,
+    operatorKey: values.operatorKey,
+    oidc: oidcConfigOf(values),
+    failedAttempts: { burst: values.attemptsBurst, perMinute: values.attemptsPerMinute },
+    trustedProxies: values.trustedProxies,
+    rateLimits: { token: values.rateLimitToken, tenant: values.rateLimitTenant },
     bulkheads: {
-      requests: positive(env, "LANE_REQUESTS", 512),
-      streams: positive(env, "LANE_STREAMS", 256),
-      tenantPercent: integer(env, "LANE_TENANT_PERCENT", 25, 100),
-      tenantConcurrency: positive(env, "LANE_TENANT_TURNS", 8),
+      requests: values.upstreamRequests,
+      streams: values.upstreamStreams,
+      tenantPercent: values.upstreamTenantPercent,
+      tenantConcurrency: values.upstreamTenantConcurrency,
     },
-    cells: named("CELLS", () => parseCells(required(env, "CELLS"))),
-    metrics: parseMetricsAccess(env.METRICS_PORT, env.METRICS_TOKEN, port),
-    corsOrigins: named("CORS_ORIGINS", () => parseOrigins(env.CORS_ORIGINS ?? "")),
-    keyEnvironment: named("KEY_ENVIRONMENT", () => parseKeyEnvironment(env.KEY_ENVIRONMENT ?? "live")),
-    logLevel: named("LOG_LEVEL", () => parseLogLevel(env.LOG_LEVEL ?? "info")),
-    timeouts: {
-      connectMs: integer(env, "CONNECT_TIMEOUT_MS", 250),
-      headersMs: integer(env, "HEADERS_TIMEOUT_MS", 5_000),
-      slowHeadersMs: integer(env, "SLOW_HEADERS_TIMEOUT_MS", 120_000),
-      bodyIdleMs: integer(env, "BODY_IDLE_TIMEOUT_MS", 60_000),
-      requestMs: integer(env, "REQUEST_TIMEOUT_MS", 120_000),
-      drainDelayMs: integer(env, "DRAIN_DELAY_MS", 0),
-      drainMs: integer(env, "DRAIN_TIMEOUT_MS", 10_000),
-    },
+    cells: values.cells,
+    metrics: metricsAccessOf(values),
+    corsOrigins: values.corsOrigins ?? new Set(),
+    keyEnvironment: values.keyEnvironment,
+    logLevel: values.logLevel,
+    timeouts: timeoutsOf(values),
   };
 }
 
-function readOidc(env: Environment): OidcConfig | undefined {
-  const issuer = env.OIDC_ISSUER;
-  if (!issuer) return undefined;
-  const allowLoopback = named("OIDC_ALLOW_LOOPBACK", () => parseSwitch(env.OIDC_ALLOW_LOOPBACK ?? "0"));
-  if (!isFetchable(issuer, allowLoopback) || /[?#]/.test(issuer))
-    throw new Error(`OIDC_ISSUER must be an https address without login, query or fragment, not "${issuer}"`);
-  return {
-    issuer,
-    audience: required(env, "OIDC_AUDIENCE"),
-    claims: {
-      tenant: env.OIDC_TENANT_CLAIM || "tenant",
-      roles: env.OIDC_ROLES_CLAIM || "roles",
-      permissions: env.OIDC_PERMISSIONS_CLAIM || undefined,
-    },
-    roleNames: named("OIDC_ROLES", () => parseRoleNames(env.OIDC_ROLES ?? "")),
-    tokenTypes: named("OIDC_TOKEN_TYPES", () => parseTokenTypes(env.OIDC_TOKEN_TYPES || "at+jwt")),
-    timeoutMs: positive(env, "OIDC_TIMEOUT_MS", 3_000),
-    keysRefreshMs: positive(env, "OIDC_KEYS_REFRESH_MS", 600_000),
-    keysCooldownMs: integer(env, "OIDC_KEYS_COOLDOWN_MS", 30_000),
-    allowLoopback,
-  };
+function timeoutsOf({ connectMs, headersMs, slowHeadersMs, bodyIdleMs, requestMs, drainDelayMs, drainMs }: Values): Timeouts {
+  return { connectMs, headersMs, slowHeadersMs, bodyIdleMs, requestMs, drainDelayMs, drainMs };
 }
 
-/** Where the control plane's database is; all that migrating needs. */
-export function readDatabaseUrl(env: Environment = process.env): string {
-  return required(env, "DATABASE_URL");
+/** What migrating the control plane needs. */
+export const migrationSettings = { databaseUrl, logLevel };
+
+/** Throws a StartRefused that names every variable that is missing or wrong. */
+export function readMigrationConfig(env: Environment = processEnvironment, warn?: Warn): ValuesOf<typeof migrationSettings> {
+  return readEnv(migrationSettings, env, { warn });
 }
 
-/** Reads `crm=http://host:port[,messaging=…]`; a cell named twice has two partitions. Throws an Error that names the fault. */
-export function parseCells(text: string): CellConfig[] {
+/** Reads `crm=http://host:port[,messaging=…]`; a cell named twice has two partitions. Throws an Error that continues the setting's name. */
+export function parseCells(value: string): CellConfig[] {
   const cells = new Map<string, string[]>();
-  for (const part of text.split(",")) {
-    const [, name, url] = /^\s*([a-z][a-z0-9-]{0,29})=(\S+)\s*$/.exec(part) ?? [];
-    if (!name || !url) throw new Error(`"${part}" is not written name=url`);
-    const parsed = URL.parse(url);
-    if (parsed?.protocol !== "http:" || parsed.pathname !== "/" || parsed.search)
-      throw new Error(`"${url}" is not written http://host:port`);
+  for (const part of value.split(",")) {
+    const [, name, address = ""] = /^\s*([a-z][a-z0-9-]{0,29})=(\S+)\s*$/.exec(part) ?? [];
+    const parsed = URL.parse(address);
+    if (!name || parsed?.protocol !== "http:" || parsed.pathname !== "/" || parsed.search)
+      throw new Error(`must be written name=http://host:port, by comma, not "${part}"`);
     cells.set(name, [...(cells.get(name) ?? []), parsed.origin]);
   }
   return [...cells].map(([name, urls]) => ({ name, urls }));
 }
 
-function required(env: Environment, name: string): string {
-  const value = env[name];
-  if (!value) throw new Error(`${name} is missing`);
+function parseKeyEnvironment(value: string): string {
+  if (!/^[a-z0-9]{1,12}$/.test(value)) throw new Error(`must be 1 to 12 of a-z and 0-9, not "${value}"`);
   return value;
-}
-
-function integer(env: Environment, name: string, fallback: number, max = 3_600_000): number {
-  const text = env[name] ?? String(fallback);
-  if (!/^\d+$/.test(text) || Number(text) > max) throw new Error(`${name} must be a whole number from 0 to ${max}, not "${text}"`);
-  return Number(text);
-}
-
-function positive(env: Environment, name: string, fallback: number): number {
-  const value = integer(env, name, fallback);
-  if (value === 0) throw new Error(`${name} must be 1 or more`);
-  return value;
-}
-
-function named<T>(name: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    const { message } = error as Error;
-    throw new Error(message.startsWith(name) ? message : `${name}: ${message}`, { cause: error });
-  }
-}
-
-function parseOperatorKey(text: string | undefined): string | undefined {
-  if (text === undefined || text === "") return undefined;
-  if (!/^[\x21-\x7e]{24,}$/.test(text)) throw new Error("24 characters or more, without spaces");
-  return text;
-}
-
-function parseSwitch(text: string): boolean {
-  if (text !== "0" && text !== "1") throw new Error(`1 or 0, not "${text}"`);
-  return text === "1";
-}
-
-function parseRoleNames(text: string): ReadonlyMap<string, Role> {
-  if (text.trim() === "") return ownRoleNames;
-  return new Map(
-    text.split(",").map((part) => {
-      const [, theirs, name] = /^\s*([^=]*[^=\s])\s*=\s*([a-z]+)\s*$/.exec(part) ?? [];
-      const ours = roleNames.find((role) => role === name);
-      if (!theirs || !ours) throw new Error(`"${part}" is not written theirs=ours, with one of ${roleNames.join(", ")}`);
-      return [theirs, ours];
-    }),
-  );
-}
-
-function parseTokenTypes(text: string): readonly string[] {
-  const types = text.split(",").map((type) => type.trim().toLowerCase());
-  const unknown = types.find((type) => type !== "at+jwt" && type !== "jwt");
-  if (unknown !== undefined) throw new Error(`at+jwt, or at+jwt,JWT, not "${unknown}"`);
-  return types;
-}
-
-function parseKeyEnvironment(text: string): string {
-  if (!/^[a-z0-9]{1,12}$/.test(text)) throw new Error("1 to 12 of a-z and 0-9");
-  return text;
-}
-
-function parseLogLevel(text: string): string {
-  const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
-  if (!levels.includes(text)) throw new Error(`one of ${levels.join(", ")}`);
-  return text;
 }

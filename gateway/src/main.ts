@@ -1,10 +1,10 @@
-import { StartRefused, settingsOf, startLog, stopOnSignals, version } from "@cell/http";
+import { configure, StartRefused, startLog, stopOnSignals, version } from "@cell/http";
 import { UnusableDatabase } from "@cell/postgres/versions";
 import { readConfig } from "./config.ts";
 import { startGateway } from "./gateway.ts";
 
 const log = startLog("gateway");
-const config = settingsOf(log, readConfig);
+const config = configure(log, readConfig);
 const server = await startGateway(config, log).catch((error) => {
   throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
 });

@@ -1,7 +1,7 @@
-import { StartRefused, settingsOf, startLog } from "@cell/http";
+import { configure, StartRefused, startLog } from "@cell/http";
 import { migrateSchema } from "@cell/postgres/control";
 import { UnusableDatabase } from "@cell/postgres/versions";
-import { readDatabaseUrl } from "./config.ts";
+import { readMigrationConfig } from "./config.ts";
 import { controlPlane } from "./migrations/0001_control_plane.ts";
 import { moves } from "./migrations/0002_moves.ts";
 import { tenantRateLimit } from "./migrations/0003_tenant_rate_limit.ts";
@@ -14,7 +14,7 @@ export function migrateGateway(databaseUrl: string): Promise<{ applied: number }
 
 if (import.meta.main) {
   const log = startLog("gateway migrate");
-  const { databaseUrl } = settingsOf(log, () => ({ databaseUrl: readDatabaseUrl(), logLevel: "info" }));
+  const { databaseUrl } = configure(log, readMigrationConfig);
   const { applied } = await migrateGateway(databaseUrl).catch((error) => {
     throw error instanceof UnusableDatabase ? new StartRefused(error.message) : error;
   });

@@ -7,7 +7,7 @@ import { createDatabase, createTenant, startTestGateway, type TestGateway } from
 
 /** The keys of the cells' tests, as a gateway is given them. */
 const assertionKeys = `${testAssertionKeys[0].id}:${Buffer.alloc(32, 7).toString("base64url")}`;
-const settings = { ASSERTION_KEYS: assertionKeys, RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "0", LANE_TENANT_PERCENT: "100" };
+const settings = { ASSERTION_KEYS: assertionKeys, RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "0", UPSTREAM_TENANT_PERCENT: "100" };
 
 /** Two CRM partitions, each on a PostgreSQL of its own, behind gateways that share a control plane. */
 export interface Testbed {

@@ -1,5 +1,7 @@
 import { createServer } from "node:net";
 import { resolve } from "node:path";
+import { type Environment, integer, processEnvironment, readEnv, text, toggle, url } from "@cell/http/env";
+import { logLevel } from "@cell/http/server-settings";
 import { freePort } from "@cell/postgres/embedded/postmaster";
 
 export interface Settings {
@@ -21,22 +23,52 @@ export interface Settings {
   rateLimits: { token: string; tenant: string };
 }
 
-/** More than one machine answers: whoever tries the system out or measures it shall find its own limits, not these. */
-const localRateLimit = "100000";
+/** For either rate limit: a system on one machine that is tried out or measured shall meet its own limits, not these. */
+const localRateLimit = 100_000;
 
-/** Reads the settings of `npm start`; port 0 stands for any free one. Throws a sentence that names the variable at fault. */
-export function readSettings(env: NodeJS.ProcessEnv): Settings {
-  return {
-    host: env.HOST || "127.0.0.1",
-    gatewayPort: port("PORT", env.PORT, 8080),
-    crmPort: port("CRM_PORT", env.CRM_PORT, 8001),
-    dataDir: resolve(env.DATA_DIR || ".data"),
-    demo: env.DEMO !== "0",
-    databaseUrl: env.DATABASE_URL || undefined,
-    partitions: partitionsOf(env),
-    logLevel: env.LOG_LEVEL || "info",
-    rateLimits: { token: env.RATE_LIMIT_TOKEN || localRateLimit, tenant: env.RATE_LIMIT_TENANT || localRateLimit },
-  };
+/** Every environment variable that `npm start` reads; what it starts reads its own beside them. */
+export const startSettings = {
+  host: text("HOST", { default: "127.0.0.1", meaning: "Address on which the gateway listens; the cells listen on 127.0.0.1 only." }),
+  gatewayPort: integer("PORT", { default: 8080, max: 65_535, meaning: "Port of the gateway; 0 takes any free one." }),
+  crmPort: integer("CRM_PORT", { default: 8001, max: 65_535, meaning: "Port of the CRM cell; 0 takes any free one." }),
+  dataDir: text("DATA_DIR", { default: ".data", meaning: "Folder for data, logs, secrets and demo.json." }),
+  demo: toggle("DEMO", { default: "1", meaning: "0 starts without the demo tenants." }),
+  databaseUrl: url("DATABASE_URL", {
+    isSecret: true,
+    parse: String,
+    whenUnset: "the embedded PostgreSQL 18",
+    meaning:
+      "PostgreSQL 16, 17 or 18, as a superuser, who runs deploy/postgres/bootstrap.sql and nothing else, or as the owner of the database who may create roles.",
+  }),
+  partitions: integer("CRM_PARTITIONS", {
+    default: 1,
+    min: 1,
+    max: 9,
+    unit: "partitions",
+    meaning: "Partitions of the CRM, each a cell process on a PostgreSQL of its own, on CRM_PORT and the ports after it.",
+  }),
+  logLevel,
+  rateLimitToken: integer("RATE_LIMIT_TOKEN", {
+    default: localRateLimit,
+    unit: "requests/s",
+    meaning: "Requests of one token, with twice that at once; 0 for no limit.",
+  }),
+  rateLimitTenant: integer("RATE_LIMIT_TENANT", {
+    default: localRateLimit,
+    unit: "requests/s",
+    meaning: "Requests of one tenant, with twice that at once; 0 for no limit.",
+  }),
+};
+
+/** Reads the settings of `npm start`; port 0 stands for any free one. Throws a StartRefused that names every variable that is wrong. */
+export function readSettings(env: Environment = processEnvironment): Settings {
+  const { rateLimitToken, rateLimitTenant, ...values } = readEnv(startSettings, env, {
+    check({ partitions = 1, databaseUrl }, report) {
+      if (partitions > 1 && databaseUrl !== undefined)
+        report("CRM_PARTITIONS", "must be 1 with DATABASE_URL: each partition brings a PostgreSQL of its own");
+    },
+  });
+  return { ...values, dataDir: resolve(values.dataDir), rateLimits: { token: String(rateLimitToken), tenant: String(rateLimitTenant) } };
 }
 
 /** Replaces port 0 by a free one and makes sure that the ports can be listened on. Rejects with a sentence that names port and variable. */
@@ -48,20 +80,6 @@ export async function checkPorts(settings: Settings): Promise<void> {
     throw new Error(`PORT and CRM_PORT are both ${settings.gatewayPort}: give them different ports.`);
   await tryListen("PORT", settings.host, settings.gatewayPort);
   for (const crmPort of crmPorts) await tryListen("CRM_PORT", "127.0.0.1", crmPort);
-}
-
-function partitionsOf(env: NodeJS.ProcessEnv): number {
-  const text = env.CRM_PARTITIONS || "1";
-  if (!/^[1-9]$/.test(text)) throw new Error(`CRM_PARTITIONS must be a number from 1 to 9, not "${text}".`);
-  if (text !== "1" && env.DATABASE_URL)
-    throw new Error("CRM_PARTITIONS: each partition brings a PostgreSQL of its own, so leave DATABASE_URL out.");
-  return Number(text);
-}
-
-function port(name: string, text: string | undefined, fallback: number): number {
-  if (!text) return fallback;
-  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new Error(`${name} must be a port number from 0 to 65535, not "${text}".`);
-  return Number(text);
 }
 
 function tryListen(name: string, host: string, number: number): Promise<void> {

@@ -26,6 +26,17 @@ test("the seal's key may be given in one line, and earlier public keys one after
   expect(sealKeys.publicKeys.size).toBe(3);
 });
 
+test("every variable that is missing or wrong is named at once", () => {
+  const env = { TENANT_LOGIN_SECRET: "short", WEBHOOK_LOG_DAYS: "many" };
+  const names = (error: unknown) => (error as Error).message.split("; ").map((fault) => fault.split(" ")[0]);
+  expect.assertions(1);
+  try {
+    readConfig(env);
+  } catch (error) {
+    expect(names(error)).toEqual(["DATABASE_URL", "ASSERTION_KEYS", "TENANT_LOGIN_SECRET", "SEAL_KEY", "WEBHOOK_KEYS", "WEBHOOK_LOG_DAYS"]);
+  }
+});
+
 test.each([
   ["DATABASE_URL", ""],
   ["ASSERTION_KEYS", "short"],

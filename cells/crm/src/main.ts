@@ -1,5 +1,5 @@
 import { HardeningMonitor, Sealer, SealLog, startSweeper } from "@cell/cell";
-import { Outbound, type Server, StartRefused, serve, serveMetrics, settingsOf, startLog, stopOnSignals, version } from "@cell/http";
+import { configure, Outbound, type Server, StartRefused, serve, serveMetrics, startLog, stopOnSignals, version } from "@cell/http";
 import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
@@ -8,7 +8,7 @@ import { createRegistry, requireUsable } from "./registry.ts";
 import { Dispatcher } from "./webhooks/dispatcher.ts";
 
 const log = startLog("crm");
-const config = settingsOf(log, readConfig);
+const config = configure(log, readConfig);
 const registry = createRegistry({
   databaseUrl: config.databaseUrl,
   loginSecret: config.tenantLoginSecret,
@@ -70,7 +70,7 @@ server = await serve({
   log,
   requestTimeoutMs: 300_000,
   drainDelayMs: config.drainDelayMs,
-  drainTimeoutMs: config.drainTimeoutMs,
+  drainTimeoutMs: config.drainMs,
   async close() {
     await metricsServer?.stop();
     await importRunner.stop();

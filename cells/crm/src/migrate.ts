@@ -1,11 +1,11 @@
-import { settingsOf, startLog } from "@cell/http";
+import { configure, startLog } from "@cell/http";
 import { migrateSchema } from "@cell/postgres";
 import { readConfig } from "./config.ts";
 import { cellMigrations } from "./migrations/registry.ts";
 import { createRegistry, requireUsable } from "./registry.ts";
 
 const log = startLog("crm migrate");
-const config = settingsOf(log, readConfig);
+const config = configure(log, readConfig);
 const registry = createRegistry({
   databaseUrl: config.databaseUrl,
   loginSecret: config.tenantLoginSecret,

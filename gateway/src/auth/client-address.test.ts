@@ -69,5 +69,5 @@ test("what limits go by is an IPv4 address or an IPv6 network of 64 bits", () =>
 });
 
 test.each(["10.0.0.0/33", "fd00::/129", "10.0.0", "proxy.example", "10.0.0.1,", "10.0.0.0/x"])("TRUSTED_PROXIES=%j is refused", (text) => {
-  expect(() => parseTrustedProxies(text)).toThrow("is not written address or address/bits");
+  expect(() => parseTrustedProxies(text)).toThrow("must hold networks written address or address/bits");
 });

@@ -40,7 +40,8 @@ export function parseTrustedProxies(text: string): TrustedProxies {
   for (const part of text.split(",")) {
     const [, address = "", prefix] = /^\s*([0-9A-Fa-f:.]+)(?:\/(\d{1,3}))?\s*$/.exec(part) ?? [];
     const bits = isIPv4(address) ? 32 : 128;
-    if (isIP(address) === 0 || Number(prefix ?? 0) > bits) throw new Error(`"${part.trim()}" is not written address or address/bits`);
+    if (isIP(address) === 0 || Number(prefix ?? 0) > bits)
+      throw new Error(`must hold networks written address or address/bits, not "${part.trim()}"`);
     trusted.addSubnet(address, Number(prefix ?? bits), familyOf(address));
   }
   return trusted;

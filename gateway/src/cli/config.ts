@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { type Environment, processEnvironment, readEnv, text, url } from "@cell/http/env";
 
 /** The options that every command takes. */
 export interface CommonOptions {
@@ -28,12 +29,30 @@ interface DemoFile {
 
 const root = resolve(import.meta.dirname, "../../..");
 
+/** Every environment variable that `crm` reads. */
+export const cliSettings = {
+  gateway: url("CRM_GATEWAY", {
+    whenUnset: "the system that npm start has started, else http://127.0.0.1:8080",
+    meaning: "Address of the gateway that crm calls.",
+  }),
+  key: text("CRM_KEY", {
+    isSecret: true,
+    whenUnset: "that of the system that npm start has started",
+    meaning: "Key with which crm calls.",
+  }),
+  dataDir: text("DATA_DIR", {
+    default: join(root, ".data"),
+    meaning: "Folder with the demo.json of the system that npm start has started.",
+  }),
+};
+
 /** Options win over the environment, and that over what `npm start` has written. Throws an Error that names what is unreadable. */
-export function readSettings(options: CommonOptions, env: Record<string, string | undefined> = process.env): Settings {
-  const demo = readDemoFile(join(resolve(env.DATA_DIR ?? join(root, ".data")), "demo.json"));
-  const gateway = (options.gateway ?? (env.CRM_GATEWAY || demo?.gateway || "http://127.0.0.1:8080")).replace(/\/+$/, "");
-  if (!URL.canParse(gateway)) throw new Error(`"${gateway}" is no address; write --gateway http://host:port`);
-  const given = options.key ?? (env.CRM_KEY || undefined);
+export function readSettings(options: CommonOptions, env: Environment = processEnvironment): Settings {
+  const settings = readEnv(cliSettings, env);
+  const demo = readDemoFile(join(resolve(settings.dataDir), "demo.json"));
+  const gateway = (options.gateway ?? settings.gateway ?? demo?.gateway ?? "http://127.0.0.1:8080").replace(/\/+$/, "");
+  if (!URL.canParse(gateway)) throw new Error(`--gateway must be an address such as http://host:port, not "${gateway}"`);
+  const given = options.key ?? settings.key;
   // The keys of the system that was started here are for that system alone.
   const own = demo?.gateway === gateway ? demo : undefined;
   return {

@@ -75,6 +75,6 @@ export function parseOrigins(text: string): ReadonlySet<string> {
 function originOf(text: string): string {
   const url = URL.parse(text);
   const isOrigin = url !== null && /^https?:$/.test(url.protocol) && !url.host.includes("*") && url.href === `${url.origin}/`;
-  if (!isOrigin) throw new Error(`"${text}" is no origin; write each one out, as https://host or https://host:port`);
+  if (!isOrigin) throw new Error(`must hold origins such as https://host or https://host:port, not "${text}"`);
   return url.origin;
 }

@@ -16,7 +16,7 @@ let held = 0;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  const bulkheads = { LANE_REQUESTS: "16", LANE_STREAMS: "8" };
+  const bulkheads = { UPSTREAM_REQUESTS: "16", UPSTREAM_STREAMS: "8" };
   database = await createDatabase();
   gateway = await startTestGateway(database, `crm=${cell.url}`, bulkheads);
   for (const tenantId of tenants) keys[tenantId] = (await createTenant(gateway, tenantId)).key;
@@ -112,7 +112,7 @@ test("callers who leave take their place with them", async () => {
 });
 
 test("while another tenant asks, one that floods has two requests with the cell at a time; the others come in turn, but for who has left", async () => {
-  const fair = await startTestGateway(database, `crm=${cell.url}`, { LANE_TENANT_TURNS: "2" });
+  const fair = await startTestGateway(database, `crm=${cell.url}`, { UPSTREAM_TENANT_CONCURRENCY: "2" });
   try {
     const call = (tenantId: TenantId, path: string) => fair.call(`/api/v1/crm${path}`, { key: keys[tenantId], tenantId });
     expect((await call("tenant-b", "/customers")).status).toBe(200);

@@ -12,7 +12,7 @@ export {
 } from "./audit/entries.ts";
 export { maskedEntry } from "./audit/masked-entry.ts";
 export { auditLogRoutes } from "./audit/routes.ts";
-export { parsePublicKeys, parseSealKeys, type SealKeys, type SealWitness } from "./audit/seal.ts";
+export { parsePublicKeys, parseSealKey, type SealKeys, type SealWitness, sealKeysOf } from "./audit/seal.ts";
 export { SealLog } from "./audit/seal-log.ts";
 export { Sealer } from "./audit/sealer.ts";
 export { trailPosition } from "./audit/trail-position.ts";
@@ -37,6 +37,14 @@ export {
   yearOf,
 } from "./calendar.ts";
 export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
+export {
+  type CellConfig,
+  type CellSettings,
+  cellSettings,
+  filesWithin,
+  readCellConfig,
+  tenantLogins,
+} from "./cell-config.ts";
 export { applyPatch } from "./commands/apply-patch.ts";
 export { canonicalJson, inStoredOrder } from "./commands/canonical-json.ts";
 export type { Outcome } from "./commands/command.ts";

@@ -59,7 +59,7 @@ function networksOf(ranges: readonly string[]): Networks {
     const longest = family === 4 ? 32 : 128;
     const prefix = length === undefined ? longest : Number(length);
     if (family === 0 || more !== undefined || !/^\d{0,3}$/.test(length ?? "") || length === "" || prefix > longest)
-      throw new Error(`"${range}" is not a network: write it as 10.1.0.0/16, fd00::/8 or 192.0.2.7`);
+      throw new Error(`must hold networks such as 10.1.0.0/16, fd00::/8 or 192.0.2.7, not "${range}"`);
     networks.addSubnet(address, prefix, family === 4 ? "ipv4" : "ipv6");
   }
   return networks;

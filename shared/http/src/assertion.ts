@@ -56,9 +56,9 @@ const lifetimeSeconds = 30;
 export function parseAssertionKeys(text: string): AssertionKeys {
   const keys = text.split(",").map((part) => {
     const [id, secret] = part.trim().split(":");
-    if (!id || !/^[A-Za-z0-9_-]{1,16}$/.test(id)) throw new Error("an assertion key is written id:secret");
+    if (!id || !/^[A-Za-z0-9_-]{1,16}$/.test(id)) throw new Error("must be written id:base64url, by comma");
     const bytes = Buffer.from(secret ?? "", "base64url");
-    if (bytes.length < 32) throw new Error(`the secret of assertion key "${id}" must be 32 bytes or more, in base64url`);
+    if (bytes.length < 32) throw new Error(`must hold 32 bytes or more in base64url for the key "${id}"`);
     return assertionKey(id, bytes);
   });
   return keys as unknown as AssertionKeys;

@@ -15,25 +15,6 @@ export interface MetricsAccess {
   token: string | undefined;
 }
 
-const defaultPort = 9090;
-
-/**
- * Reads METRICS_PORT and METRICS_TOKEN; without either: port 9090. `mainPort`: the port of the API. Throws an Error that names the invalid
- * variable.
- */
-export function parseMetricsAccess(portText: string | undefined, tokenText: string | undefined, mainPort: number): MetricsAccess {
-  const token = tokenText || undefined;
-  if (token !== undefined && !/^[\x21-\x7e]{24,}$/.test(token))
-    throw new Error("METRICS_TOKEN must be 24 characters or more, without spaces");
-  if (!portText && token !== undefined) return { port: undefined, token };
-  const text = portText || String(defaultPort);
-  const port = Number(text);
-  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new Error(`METRICS_PORT must be a whole number from 0 to 65535, not "${text}"`);
-  if (port !== 0 && port === mainPort)
-    throw new Error(`METRICS_PORT must differ from PORT; to serve the metrics on PORT, set only METRICS_TOKEN`);
-  return { port, token };
-}
-
 /** Throws UNAUTHORIZED unless `authorization` carries the metrics token. */
 export function requireMetricsToken(token: string, authorization: string | undefined): void {
   const given = /^Bearer +(\S+)$/i.exec(authorization ?? "")?.[1];

@@ -190,6 +190,6 @@ test.each([
 test.each(["127.0.0.1/33", "localhost", "10.0.0.0/", "10.0.0.0/8/8", "", "fd00::/129", "10.0.0.0/ 8"])(
   "%j is not a list of networks",
   (text) => {
-    expect(() => parseNetworks(text)).toThrow("is not a network");
+    expect(() => parseNetworks(text)).toThrow("must hold networks");
   },
 );

@@ -1,7 +1,6 @@
+import { type Environment, processEnvironment, type Warn } from "./env.ts";
 import { createLogger, type Logger } from "./log.ts";
-
-/** A program cannot start. The message is for the operator; the process ends without a stack trace. */
-export class StartRefused extends Error {}
+import { StartRefused } from "./start-refused.ts";
 
 /** A setting is invalid or missing, or cannot be used. */
 const refusedExitCode = 2;
@@ -22,13 +21,9 @@ export function startLog(name: string): Logger {
   return log;
 }
 
-/** Reads the settings, and sets the log's level from them. Throws a StartRefused that names the invalid setting. */
-export function settingsOf<Settings extends { logLevel: string }>(log: Logger, read: () => Settings): Settings {
-  try {
-    const settings = read();
-    log.level = settings.logLevel;
-    return settings;
-  } catch (error) {
-    throw new StartRefused(error instanceof Error ? error.message : String(error));
-  }
+/** Reads a program's configuration from its environment and sets the log's level by it. Throws what `read` throws. */
+export function configure<Config extends { logLevel: string }>(log: Logger, read: (env: Environment, warn: Warn) => Config): Config {
+  const config = read(processEnvironment, (message) => log.warn(message));
+  log.level = config.logLevel;
+  return config;
 }

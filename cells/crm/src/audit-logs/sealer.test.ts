@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parsePublicKeys, parseSealKeys, Sealer, SealLog, verifyTrail } from "@cell/cell";
+import { parsePublicKeys, parseSealKey, Sealer, SealLog, sealKeysOf, verifyTrail } from "@cell/cell";
 import type { TestClient } from "@cell/cell/testing/test-cell";
 import { createLogger } from "@cell/http";
 import { schemaOf } from "@cell/postgres";
@@ -225,7 +225,7 @@ describe("the sealer", () => {
     const pem = pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
     const log = createLogger("test", "silent");
     const rotated = (earlier: string) => {
-      const keys = parseSealKeys(pem, parsePublicKeys(earlier));
+      const keys = sealKeysOf(parseSealKey(pem), parsePublicKeys(earlier));
       const sealLog = new SealLog(keys.publicKeys, undefined, log);
       return { sealLog, sealer: new Sealer({ registry: cell.registry, keys, sealLog, log }) };
     };
@@ -245,7 +245,7 @@ describe("the sealer", () => {
   describe("that cannot seal", () => {
     const keysOf = (earlier: string) => {
       const { privateKey } = generateKeyPairSync("ed25519");
-      return parseSealKeys(privateKey.export({ type: "pkcs8", format: "pem" }).toString(), parsePublicKeys(earlier));
+      return sealKeysOf(privateKey, parsePublicKeys(earlier));
     };
     const ready = async ({ url }: TestCrm) => {
       const response = await fetch(`${url}/ready`);

@@ -1,13 +1,13 @@
 import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type FileLimits, fileLimits, HardeningMonitor, parseSealKeys, Sealer, type SealKeys, SealLog } from "@cell/cell";
+import { type FileLimits, fileLimits, filesWithin, HardeningMonitor, Sealer, type SealKeys, SealLog, sealKeysOf } from "@cell/cell";
+import { testLogins } from "@cell/cell/testing/config";
 import { serveTestCell, type TestCell, testAssertionKeys, testMetricsToken } from "@cell/cell/testing/test-cell";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import { migrateSchema, schemaOf, type TenantLogins } from "@cell/postgres";
 import pg from "pg";
 import { inject } from "vitest";
 import { createCrm, importers } from "../app.ts";
-import { filesWithin, testLogins } from "../config.ts";
 import { readConversationsAt } from "../customer-360/messaging.ts";
 import { ImportRunner } from "../imports/runner.ts";
 import { cellMigrations } from "../migrations/registry.ts";
@@ -15,13 +15,10 @@ import { createRegistry } from "../registry.ts";
 import { Dispatcher, type DispatcherOptions } from "../webhooks/dispatcher.ts";
 import { parseWebhookKeys } from "../webhooks/secrets.ts";
 
-const sealPair = generateKeyPairSync("ed25519", {
-  publicKeyEncoding: { type: "spki", format: "pem" },
-  privateKeyEncoding: { type: "pkcs8", format: "pem" },
-});
-const sealKeys = parseSealKeys(sealPair.privateKey, []);
+const sealPair = generateKeyPairSync("ed25519");
+const sealKeys = sealKeysOf(sealPair.privateKey, []);
 /** In PEM, of the key that seals in this test file. */
-export const sealPublicKey = sealPair.publicKey;
+export const sealPublicKey = sealPair.publicKey.export({ type: "spki", format: "pem" }).toString();
 
 /** What the secrets of webhooks follow from in tests. */
 export const testWebhookKeys = parseWebhookKeys(`test:${Buffer.alloc(32, 5).toString("base64url")}`);

@@ -19,9 +19,9 @@ export interface SecretRef {
 export function parseWebhookKeys(text: string): WebhookKeys {
   const keys = text.split(",").map((part) => {
     const [id, key] = part.trim().split(":");
-    if (!id || !/^[A-Za-z0-9_-]{1,16}$/.test(id)) throw new Error("a key is written id:key");
+    if (!id || !/^[A-Za-z0-9_-]{1,16}$/.test(id)) throw new Error("must be written id:base64url, by comma");
     const bytes = Buffer.from(key ?? "", "base64url");
-    if (bytes.length < 32) throw new Error(`the key "${id}" must be 32 bytes or more, in base64url`);
+    if (bytes.length < 32) throw new Error(`must hold 32 bytes or more in base64url for the key "${id}"`);
     return { id, bytes };
   });
   return keys as unknown as WebhookKeys;

@@ -1,9 +1,9 @@
 import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify, type ProtectedHeaderParameters } from "jose";
-import type { OidcConfig } from "../../config.ts";
 import type { ControlDb } from "../../control-plane/tables.ts";
 import { type Access, quotaPart, tenantPart } from "../access.ts";
 import { AuthenticationError } from "../authentication-error.ts";
 import { rightsOf } from "./claims.ts";
+import type { OidcConfig } from "./config.ts";
 import type { IdentityProvider } from "./identity-provider.ts";
 import { formsOf } from "./issuer.ts";
 

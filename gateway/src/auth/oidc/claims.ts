@@ -1,9 +1,9 @@
 import type { Principal } from "@cell/http";
 import type { JWTPayload } from "jose";
-import type { OidcConfig } from "../../config.ts";
 import { AuthenticationError } from "../authentication-error.ts";
 import { userIdPattern } from "../request-identity.ts";
-import { grantable, type Role, roleNames, roles } from "../roles.ts";
+import { grantable, roles } from "../roles.ts";
+import type { OidcConfig } from "./config.ts";
 
 const tenantIdPattern = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
 
@@ -28,9 +28,6 @@ export function rightsOf(payload: JWTPayload, { claims, roleNames: names }: Pick
     scope: held.some((role) => roles[role].scope === "tenant") ? "tenant" : "own",
   };
 }
-
-/** Our roles under their own names, as tokens name them where nothing else is configured. */
-export const ownRoleNames: ReadonlyMap<string, Role> = new Map(roleNames.map((name) => [name, name]));
 
 /** A claim by its name, or by the path to it, as in `realm_access.roles`; undefined when there is none. */
 function claim(payload: JWTPayload, name: string): unknown {

@@ -1,8 +1,8 @@
 import type { Logger } from "@cell/http";
 import { unavailable } from "@cell/problem";
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWSHeaderParameters, type LocalJWKSet } from "jose";
-import type { OidcConfig } from "../../config.ts";
 import type { GatewayMetrics } from "../../metrics.ts";
+import type { OidcConfig } from "./config.ts";
 import { fetchJson, isFetchable } from "./fetch-json.ts";
 import { formsOf } from "./issuer.ts";
 

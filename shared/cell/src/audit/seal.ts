@@ -78,9 +78,13 @@ export const origin: { seal: number; to: Position; root: Buffer } = {
   root: Buffer.alloc(leafBytes),
 };
 
-/** The key that signs, in PEM, and the public ones of earlier seals. Throws an Error that says what it must be. */
-export function parseSealKeys(privatePem: string, earlier: readonly KeyObject[]): SealKeys {
-  const privateKey = ed25519(() => createPrivateKey(privatePem), "a private key");
+/** The key that signs, from PEM. Throws an Error that says what it must be. */
+export function parseSealKey(privatePem: string): KeyObject {
+  return ed25519(() => createPrivateKey(privatePem), "a private key");
+}
+
+/** The key that signs, and the public ones of earlier seals. */
+export function sealKeysOf(privateKey: KeyObject, earlier: readonly KeyObject[]): SealKeys {
   const publicKey = createPublicKey(privateKey);
   return { keyId: keyIdOf(publicKey), privateKey, publicKeys: new Map([publicKey, ...earlier].map((key) => [keyIdOf(key), key])) };
 }

@@ -1,3 +1,5 @@
+import { type Environment, integer, readEnv } from "../env.ts";
+
 export interface FuzzSettings {
   /** Requests per operation. */
   runs: number;
@@ -5,12 +7,19 @@ export interface FuzzSettings {
   seed: number;
 }
 
-/** Effort of the fuzz tests: `FUZZ_RUNS` (default: 15) and `FUZZ_SEED` (default: random). Throws an Error that names the variable. */
-export function readFuzzSettings(env: NodeJS.ProcessEnv = process.env): FuzzSettings {
-  const integer = (name: string, fallback: number): number => {
-    const text = env[name] || String(fallback);
-    if (!/^-?\d{1,10}$/.test(text)) throw new Error(`${name} must be a whole number`);
-    return Number(text);
-  };
-  return { runs: integer("FUZZ_RUNS", 15), seed: integer("FUZZ_SEED", Date.now() | 0) };
+/** How hard the fuzz tests try; tests read these variables. */
+export const fuzzSettings = {
+  runs: integer("FUZZ_RUNS", { default: 15, min: 1, unit: "requests", meaning: "Requests with which each operation is fuzzed." }),
+  seed: integer("FUZZ_SEED", {
+    min: -(2 ** 31),
+    max: 2 ** 31 - 1,
+    whenUnset: "another one each time",
+    meaning: "Where the random values begin; the same one makes the same requests.",
+  }),
+};
+
+/** Throws a StartRefused that names every variable that is wrong. */
+export function readFuzzSettings(env?: Environment): FuzzSettings {
+  const { runs, seed = Date.now() | 0 } = readEnv(fuzzSettings, env);
+  return { runs, seed };
 }
