@@ -2,7 +2,8 @@ import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { statusOf } from "@cell/problem";
 import { expect, test } from "vitest";
-import { grantable, roleNames, roles } from "../gateway/src/auth/roles.ts";
+import { permissions as crmPermissions, roles as crmRoles } from "../cells/crm/src/permissions.ts";
+import { RolePermissions, roleNames, roles } from "../gateway/src/auth/roles.ts";
 import { readPages, root, rowsOf } from "./testing/pages.ts";
 
 const pages = readPages();
@@ -68,6 +69,9 @@ test("every command and every file that the documentation names exists", () => {
 });
 
 test("the table of permissions is what the roles give", () => {
+  const given = new RolePermissions();
+  given.update(new Map([["crm", { permissions: crmPermissions, roles: crmRoles, routes: [] }]]));
+  const { grantable } = given;
   const table = rowsOf(page("docs/api/permissions.md"));
   const header = table.find(([first]) => first === "permission") ?? [];
   expect(header.slice(2)).toEqual([...roleNames]);
@@ -75,7 +79,7 @@ test("the table of permissions is what the roles give", () => {
     const permission = grantable.find((known) => first === `\`${known}\``);
     return permission ? [[permission, roleNames.filter((_, index) => marks[index] === "✓")] as const] : [];
   });
-  const expected = grantable.map((permission) => [permission, roleNames.filter((role) => roles[role].permissions.includes(permission))]);
+  const expected = grantable.map((permission) => [permission, roleNames.filter((role) => given.of(role).includes(permission))]);
   expect(rows).toEqual(expected);
   const scopes = table.flatMap(([first = "", scope, actorType]) => {
     const role = roleNames.find((known) => first === `\`${known}\``);
@@ -120,6 +124,21 @@ test("the table of a tenant's settings has each of them", () => {
   const fields = Object.keys(components.schemas.SettingsPatch?.properties ?? {});
   const rows = named("docs/api/settings.md", /^`(\w+)[.`]/);
   expect(rows.sort()).toEqual(fields.sort());
+});
+
+/** The variables that a file of settings reads: by their names alone, or as the first words of what reads them. */
+function variablesOf(source: string): string[] {
+  return [...source.matchAll(/\benv\.([A-Z][A-Z0-9_]+)|\((?:env, )?"([A-Z][A-Z0-9_]{3,})"/g)].map(([, name, given]) => name ?? given ?? "");
+}
+
+test("every variable that a program reads stands in the table of settings, and no other", () => {
+  const files = globSync("{gateway,cells/*,bench,shared/*}/{,src/,src/cli/,src/testing/}config.ts", { cwd: root });
+  const known = new Set([...files, "scripts/start/settings.ts"].flatMap((file) => variablesOf(read(file))));
+  expect(known.size).toBeGreaterThan(40);
+  const rows = rowsOf(page("docs/operations/configuration.md"));
+  const told = new Set(rows.flatMap(([first = ""]) => [...first.matchAll(/`([A-Z][A-Z0-9_]{3,})`/g)].map(([, name = ""]) => name)));
+  expect([...known].filter((name) => !told.has(name)).sort()).toEqual([]);
+  expect([...told].filter((name) => !known.has(name)).sort()).toEqual([]);
 });
 
 test("each variable of the limits is a setting", () => {

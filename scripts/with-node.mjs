@@ -12,9 +12,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const lockFile = join(root, "package-lock.json");
 const stampFile = join(root, "node_modules", ".lock-hash");
 
-/** The oldest minor version of each release line: undici and type stripping need 22.19, 24.11 is the first with long-term support. */
+/** The oldest minor version of each release line: servers decide about upgrades from 22.21 on, 24.11 is the first with long-term support. */
 const oldestServed = new Map([
-  [22, 19],
+  [22, 21],
   [24, 11],
   [26, 0],
 ]);

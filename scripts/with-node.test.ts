@@ -41,11 +41,11 @@ describe("with-node.mjs", () => {
   const complete = projectWith({ node: true });
   const without = projectWith({ node: false });
 
-  it.each(["22.19.0", "22.23.5", "24.11.0", "26.0.0", "26.12.1", "27.0.0", "28.1.0"])("runs on the user's own Node %s", (version) => {
+  it.each(["22.21.0", "22.23.5", "24.11.0", "26.0.0", "26.12.1", "27.0.0", "28.1.0"])("runs on the user's own Node %s", (version) => {
     expect(runUnder(version, complete)).toMatchObject({ status: 0, stdout: `own ${process.execPath}\n` });
   });
 
-  it.each(["18.20.8", "20.20.2", "22.18.0", "23.11.1", "24.0.0", "25.9.0"])("runs on the packaged Node instead of %s", (version) => {
+  it.each(["18.20.8", "20.20.2", "22.20.0", "23.11.1", "24.0.0", "25.9.0"])("runs on the packaged Node instead of %s", (version) => {
     expect(runUnder(version, complete)).toMatchObject({ status: 0, stdout: "packaged\n" });
   });
 

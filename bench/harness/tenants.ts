@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { type Permission, type Principal, permissions, signAssertion } from "@cell/http";
+import { type Principal, signAssertion } from "@cell/http";
 import { schemaOf } from "@cell/postgres/tenants";
+import { allPermissions } from "../../cells/crm/src/permissions.ts";
 import { prefix } from "./requests.ts";
 import type { Stack } from "./stack.ts";
 
-const cellPermissions = permissions.filter((permission): permission is Permission => permission !== "cell:admin");
 /** The signature is good for a minute at most. */
 const signedAheadSeconds = 25;
 
@@ -20,7 +20,7 @@ export function callerHeaders(tenantId: string): Record<string, string> {
 
 /** What the gateway sends to the cell: good for the next 50 seconds, with this request id alone. */
 export function assertedHeaders(stack: Stack, tenantId: string): Record<string, string> {
-  const principal: Principal = { tenantId, userId: "bench", actorType: "user", permissions: cellPermissions, scope: "tenant" };
+  const principal: Principal = { tenantId, userId: "bench", actorType: "user", permissions: allPermissions, scope: "tenant" };
   const requestId = prefix();
   const caller = { principal, requestId, requestIdIsKey: false };
   const assertion = signAssertion(stack.assertionKeys, "crm", caller, Math.floor(Date.now() / 1000) + signedAheadSeconds);

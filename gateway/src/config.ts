@@ -19,6 +19,7 @@ import {
 import { parseTrustedProxies, type TrustedProxies } from "./auth/client-address.ts";
 import type { AttemptLimits } from "./auth/failed-attempts.ts";
 import { checkOidc, type OidcConfig, oidcConfigOf, oidcSettings } from "./auth/oidc/config.ts";
+import type { OpenStreamLimits } from "./limits/open-streams.ts";
 import type { Rates } from "./limits/rate-limits.ts";
 import { parseOrigins } from "./proxy/cors.ts";
 
@@ -27,7 +28,7 @@ export interface Timeouts {
   connectMs: number;
   /** Until a cell's answer begins. */
   headersMs: number;
-  /** The same for the routes in `slow-routes.ts`. */
+  /** The same for routes that declare themselves slow. */
   slowHeadersMs: number;
   /** Between two pieces of an answer. */
   bodyIdleMs: number;
@@ -42,7 +43,7 @@ export interface Timeouts {
 /** How many requests may run at once to one partition. */
 export interface BulkheadSizes {
   requests: number;
-  /** Slow routes that are declared so, large or chunked bodies and event streams. */
+  /** Routes that declare the lane `streams`, and large or chunked bodies. */
   streams: number;
   /** What one tenant may have of each. */
   tenantPercent: number;
@@ -54,6 +55,13 @@ export interface BulkheadSizes {
 export interface CellConfig {
   name: string;
   urls: string[];
+}
+
+/** A prefix of paths that belongs to a cell, besides `/api/v1/<cell>`. */
+export interface PathPrefix {
+  cell: string;
+  /** Whole segments, without a slash at the end. */
+  path: string;
 }
 
 export interface Config {
@@ -70,6 +78,9 @@ export interface Config {
   rateLimits: Rates;
   bulkheads: BulkheadSizes;
   cells: CellConfig[];
+  /** The cells see these paths whole. */
+  cellPrefixes: readonly PathPrefix[];
+  openStreams: OpenStreamLimits;
   metrics: MetricsAccess;
   /** Whose pages may call the gateway from a browser. */
   corsOrigins: ReadonlySet<string>;
@@ -92,6 +103,11 @@ export const gatewaySettings = {
     isRequired: true,
     parse: parseCells,
     meaning: "The cells and where they are, written name=http://host:port; a cell named twice has two partitions.",
+  }),
+  cellPrefixes: list("CELL_PREFIXES", {
+    parse: parsePrefixes,
+    whenUnset: "none",
+    meaning: "Further paths of cells, written messaging=/ws/chat, which the cell sees whole; of several that match, the longest counts.",
   }),
   keyEnvironment: text("KEY_ENVIRONMENT", {
     default: "live",
@@ -143,7 +159,7 @@ export const gatewaySettings = {
     min: 1,
     unit: "requests",
     formerName: "LANE_STREAMS",
-    meaning: "Imports, exports, large bodies and event streams that run in one partition at once.",
+    meaning: "Imports, exports and large bodies that run in one partition at once.",
   }),
   upstreamTenantPercent: integer("UPSTREAM_TENANT_PERCENT", {
     default: 25,
@@ -159,6 +175,14 @@ export const gatewaySettings = {
     formerName: "LANE_TENANT_TURNS",
     meaning: "Requests of one tenant that run in a partition at once while other tenants wait.",
   }),
+  openStreams: integer("OPEN_STREAMS", {
+    default: 2_000,
+    min: 1,
+    unit: "streams",
+    meaning: "Event streams and WebSockets that are open at once in this process.",
+  }),
+  openStreamsTenant: integer("OPEN_STREAMS_TENANT", { default: 1_000, min: 1, unit: "streams", meaning: "Of them, those of one tenant." }),
+  openStreamsToken: integer("OPEN_STREAMS_TOKEN", { default: 100, min: 1, unit: "streams", meaning: "Of them, those of one token." }),
   connectMs: integer("CONNECT_TIMEOUT_MS", { default: 250, unit: "ms", meaning: "Time to open a connection to a cell." }),
   headersMs: integer("HEADERS_TIMEOUT_MS", { default: 5_000, unit: "ms", meaning: "Time until a cell's response begins." }),
   slowHeadersMs: integer("SLOW_HEADERS_TIMEOUT_MS", {
@@ -179,6 +203,7 @@ export function readConfig(env: Environment = processEnvironment, warn?: Warn): 
     check(found, report) {
       checkMetricsPort(found, report);
       checkOidc(found, report);
+      checkPrefixes(found, report);
     },
   });
   return {
@@ -198,6 +223,8 @@ export function readConfig(env: Environment = processEnvironment, warn?: Warn): 
       tenantConcurrency: values.upstreamTenantConcurrency,
     },
     cells: values.cells,
+    cellPrefixes: values.cellPrefixes ?? [],
+    openStreams: { process: values.openStreams, tenant: values.openStreamsTenant, token: values.openStreamsToken },
     metrics: metricsAccessOf(values),
     corsOrigins: values.corsOrigins ?? new Set(),
     keyEnvironment: values.keyEnvironment,
@@ -229,6 +256,26 @@ export function parseCells(value: string): CellConfig[] {
     cells.set(name, [...(cells.get(name) ?? []), parsed.origin]);
   }
   return [...cells].map(([name, urls]) => ({ name, urls }));
+}
+
+/** Paths that the gateway answers itself. */
+const ownPaths = /^\/(?:api$|api\/v1$|(?:health|ready|metrics|docs|openapi|internal|api\/admin)(?:\/|$))/;
+
+function parsePrefixes(value: string): PathPrefix[] {
+  return value.split(",").map((part) => {
+    const [, cell, path] = /^\s*([a-z][a-z0-9-]{0,29})=((?:\/[A-Za-z0-9._~-]+)+)\s*$/.exec(part) ?? [];
+    if (!cell || !path) throw new Error(`must be written cell=/path, by comma, not "${part}"`);
+    if (ownPaths.test(path)) throw new Error(`must not have ${path}, which the gateway answers itself`);
+    return { cell, path };
+  });
+}
+
+function checkPrefixes({ cells = [], cellPrefixes = [] }: Partial<Values>, report: (name: string, fault: string) => void): void {
+  for (const [index, { cell, path }] of cellPrefixes.entries()) {
+    if (!cells.some(({ name }) => name === cell)) report("CELL_PREFIXES", `must name cells of CELLS, not "${cell}"`);
+    const isTaken = cells.some(({ name }) => path === `/api/v1/${name}`) || cellPrefixes.findIndex((other) => other.path === path) < index;
+    if (isTaken) report("CELL_PREFIXES", `must not have ${path} twice`);
+  }
 }
 
 function parseKeyEnvironment(value: string): string {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import {
+  type ErrorForm,
   type Logger,
   newRequestId,
   type ServeOptions,
@@ -13,10 +14,15 @@ import {
 import { createHealth, isHealth } from "./admin/health.ts";
 import { identifyRequest } from "./auth/request-identity.ts";
 import type { Config } from "./config.ts";
+import type { GatewayExtensions } from "./extensions.ts";
+import { Admission } from "./proxy/admission.ts";
 import { Cors } from "./proxy/cors.ts";
 import { createForward } from "./proxy/forward.ts";
-import { readTarget } from "./proxy/route-target.ts";
-import { createServices } from "./services.ts";
+import { createFindPartition } from "./proxy/relocation.ts";
+import { PrefixTable } from "./proxy/route-target.ts";
+import { Upgrades } from "./proxy/upgrade.ts";
+import { Webhooks } from "./proxy/webhooks.ts";
+import { createServices, type Services } from "./services.ts";
 
 type Fetch = ServeOptions["fetch"];
 
@@ -30,10 +36,10 @@ export interface Gateway extends Server {
  * Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when a port is taken, and with an
  * UnusableDatabase.
  */
-export async function startGateway(config: Config, log: Logger): Promise<Gateway> {
-  const services = await createServices(config, log);
-  const { metrics, authenticator, rateLimits, upstreams, controlPlane } = services;
-  const forward = createForward({ config, authenticator, rateLimits, upstreams, metrics, log });
+export async function startGateway(config: Config, log: Logger, extensions: GatewayExtensions = {}): Promise<Gateway> {
+  const services = await createServices(config, log, extensions);
+  const { metrics, controlPlane, declarations, openStreams } = services;
+  const { prefixes, forward, upgrades } = createProxy(services);
   const health = createHealth(services, () => server.draining);
   const cors = config.corsOrigins.size > 0 ? new Cors(config.corsOrigins, metrics) : undefined;
   let app: Promise<{ fetch: Fetch }> | undefined;
@@ -51,7 +57,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       const id = identifyRequest(incoming);
       requestId = id.requestId;
       if (cors?.respondToPreflight(incoming, outgoing, requestId)) return true;
-      const target = readTarget(incoming.url ?? "");
+      const target = prefixes.find(incoming.url ?? "");
       if (target) {
         forward(incoming, outgoing, target, id);
         return true;
@@ -60,7 +66,7 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
       for (const [name, value] of Object.entries(securityHeaders)) outgoing.setHeader(name, value);
       return false;
     } catch (error) {
-      sendProblem(outgoing, toProblem(error), requestId ?? newRequestId());
+      sendProblem(outgoing, toProblem(error), requestId ?? newRequestId(), errorFormOf(services, prefixes, incoming));
       return true;
     }
   }
@@ -72,10 +78,13 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
   const looked = controlPlane.start();
   // Waited for below, when it may have failed already.
   looked.catch(() => undefined);
+  const declared = declarations.start();
   const server = await serve({
     fetch,
     ...(cors ? { prepare: cors.prepare } : {}),
     intercept,
+    upgrade: upgrades,
+    onDrain: () => openStreams.drain(),
     host: config.host,
     port: config.port,
     log,
@@ -88,6 +97,43 @@ export async function startGateway(config: Config, log: Logger): Promise<Gateway
     },
   });
   await looked;
+  await declared;
   services.mover.start();
   return Object.assign(server, { metricsUrl: metricsServer?.url ?? `${server.url}/metrics` });
+}
+
+/** What passes requests on to the cells. */
+function createProxy(services: Services) {
+  const { config, authenticator, tenantAccess, rateLimits, upstreams, attempts, extensions } = services;
+  const { trustedProxies, assertionKeys, timeouts } = config;
+  const prefixes = new PrefixTable(
+    config.cells.map(({ name }) => name),
+    config.cellPrefixes,
+  );
+  const proxying = {
+    ...services,
+    prefixes,
+    admission: new Admission({ authenticator, tenantAccess, rateLimits, trustedProxies }),
+    findPartition: createFindPartition(authenticator, tenantAccess),
+    webhooks: new Webhooks({
+      verifiers: extensions.webhooks ?? [],
+      attempts,
+      tenantAccess,
+      upstreams,
+      assertionKeys,
+      trustedProxies,
+      headersMs: timeouts.headersMs,
+    }),
+  };
+  return { prefixes, forward: createForward(proxying), upgrades: new Upgrades(proxying) };
+}
+
+/** The form of an error about a request that could not be read as far as its route. */
+function errorFormOf({ declarations }: Services, prefixes: PrefixTable, { method = "", url = "" }: IncomingMessage): ErrorForm {
+  try {
+    const target = prefixes.find(url);
+    return (target && declarations.get(target.cell)?.policies.of(method, target.decodedPath).errorForm) ?? "problem";
+  } catch {
+    return "problem";
+  }
 }

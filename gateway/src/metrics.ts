@@ -10,6 +10,8 @@ export interface GatewayMetrics extends HttpMetrics {
   retried: Counter<"partition">;
   failed: Counter<"partition" | "kind">;
   circuitOpen: Gauge<"partition">;
+  openStreams: Gauge<"kind">;
+  refusedStreams: Counter<"limit">;
 }
 
 export function createGatewayMetrics(): GatewayMetrics {
@@ -19,7 +21,7 @@ export function createGatewayMetrics(): GatewayMetrics {
     ...http,
     rateLimited: new Counter({
       name: "gateway_rate_limited_total",
-      help: "Requests refused with 429, by the limit that they exceeded: token, tenant, or attempts (failed ones of an address)",
+      help: "Requests refused with 429, by the limit that they exceeded: token, tenant, class (of some routes), or attempts (failed ones of an address)",
       labelNames: ["limit"],
       registers,
     }),
@@ -51,6 +53,18 @@ export function createGatewayMetrics(): GatewayMetrics {
       name: "gateway_upstream_failures_total",
       help: "Attempts that a partition left unanswered, by kind: connect, connect_timeout, reset, timeout, malformed, or broken (amid the answer)",
       labelNames: ["partition", "kind"],
+      registers,
+    }),
+    openStreams: new Gauge({
+      name: "gateway_open_streams",
+      help: "Streams that are open, by kind: events (event streams) or socket (WebSockets)",
+      labelNames: ["kind"],
+      registers,
+    }),
+    refusedStreams: new Counter({
+      name: "gateway_refused_streams_total",
+      help: "Event streams and WebSockets that were refused, by the limit that they exceeded: process, tenant or token",
+      labelNames: ["limit"],
       registers,
     }),
     circuitOpen: new Gauge({

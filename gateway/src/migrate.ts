@@ -6,10 +6,12 @@ import { controlPlane } from "./migrations/0001_control_plane.ts";
 import { moves } from "./migrations/0002_moves.ts";
 import { tenantRateLimit } from "./migrations/0003_tenant_rate_limit.ts";
 import { tenantQuota } from "./migrations/0004_tenant_quota.ts";
+import { cellDeclarations } from "./migrations/0005_cell_declarations.ts";
 
 /** Brings the schema `gateway` up to date; resolves to how many steps were applied. */
 export function migrateGateway(databaseUrl: string): Promise<{ applied: number }> {
-  return migrateSchema({ url: databaseUrl, schema: "gateway", migrations: [controlPlane, moves, tenantRateLimit, tenantQuota] });
+  const migrations = [controlPlane, moves, tenantRateLimit, tenantQuota, cellDeclarations];
+  return migrateSchema({ url: databaseUrl, schema: "gateway", migrations });
 }
 
 if (import.meta.main) {

@@ -24,6 +24,7 @@ import { opportunity } from "./opportunities/schema.ts";
 import * as payments from "./payments/repository.ts";
 import { paymentRoutes } from "./payments/routes.ts";
 import { payment } from "./payments/schema.ts";
+import { permissions, roles } from "./permissions.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { publication } from "./publication.ts";
 import { reportRoutes } from "./reports/routes.ts";
@@ -77,6 +78,8 @@ export function createCrm(options: CrmOptions): RunningCell {
         options.webhooks.changed(tenantId);
       },
       name: "crm",
+      permissions,
+      roles,
       ...publication,
       version,
     },

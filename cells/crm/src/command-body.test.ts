@@ -33,6 +33,8 @@ beforeAll(async () => {
       title: "A cell of one command",
       description: "For this test.",
       version: "1.0.0",
+      permissions: ["crm:write"],
+      roles: {},
       tags: [careless.tag, "Operations"].map((name) => ({ name, description: "For this test." })),
       registry,
       assertionKeys: testAssertionKeys,

@@ -1,4 +1,4 @@
-import { type HttpBindings, insufficientScope, type Permission, type Principal, permissions } from "@cell/http";
+import { type HttpBindings, insufficientScope, type Permission, type Principal } from "@cell/http";
 import type { Context, MiddlewareHandler } from "hono";
 import { type Access, principalOf } from "../auth/access.ts";
 import { clientAddress } from "../auth/client-address.ts";
@@ -59,8 +59,8 @@ export interface Grant {
 }
 
 /** Nobody hands out more than they hold: FORBIDDEN naming what is missing. */
-export function requireHeld(holder: Principal, { userId, permissions: wanted, scope, actAs }: Grant): void {
-  const missing = permissions.filter((permission) => wanted.includes(permission) && !holder.permissions.includes(permission));
+export function requireHeld(holder: Principal, { userId, permissions, scope, actAs }: Grant): void {
+  const missing = permissions.filter((permission) => !holder.permissions.includes(permission));
   if (missing.length > 0) throw insufficientScope(`You cannot grant what you do not hold: ${missing.join(", ")}`, missing);
   if (holder.scope === "tenant") return;
   if (scope === "tenant" || userId !== holder.userId || actAs)

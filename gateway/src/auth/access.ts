@@ -1,11 +1,11 @@
-import type { Principal } from "@cell/http";
+import type { CredentialClass, Permission, Principal } from "@cell/http";
 import { badField, Problem } from "@cell/problem";
 import { type Identity, userIdPattern } from "./request-identity.ts";
-import { grantable } from "./roles.ts";
 
 /** What a token gives. */
 export interface Access {
   operator: boolean;
+  credential: CredentialClass;
   /** Names the token without giving it away: a key's id, `oidc:<subject>`, or `operator`. */
   tokenId: string;
   principal: Principal;
@@ -48,22 +48,27 @@ export function quotaPart([row]: readonly PlacedTenant[]): Pick<Principal, "quot
   return row?.quotaBytes == null ? {} : { quotaBytes: row.quotaBytes };
 }
 
-/** What the platform operator's key gives. */
-export function operatorAccess(): Access {
+/** What the platform operator's key gives. `permissions`: all that can be granted. */
+export function operatorAccess(permissions: readonly Permission[]): Access {
   return {
     operator: true,
+    credential: "key",
     tokenId: "operator",
-    principal: { tenantId: "", userId: "operator", actorType: "operator", permissions: grantable, scope: "tenant" },
+    principal: { tenantId: "", userId: "operator", actorType: "operator", permissions, scope: "tenant", credential: "key" },
     actAs: false,
     ...tenantPart([]),
     expiresAtMs: Number.POSITIVE_INFINITY,
   };
 }
 
-/** Who calls a cell. The headers may only agree with the token: BAD_REQUEST, TENANT_MISMATCH or FORBIDDEN otherwise. */
-export function principalOf(access: Access, { tenantId, userId }: Identity): Principal {
-  if (tenantId === undefined) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that the token belongs to");
-  if (tenantId !== access.principal.tenantId) throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the tenant of this token");
+/**
+ * Who calls a cell. The headers may only agree with the token: BAD_REQUEST, TENANT_MISMATCH or FORBIDDEN otherwise. `isTenantOptional`: the
+ * token alone may say which tenant it is.
+ */
+export function principalOf(access: Access, { tenantId, userId }: Identity, isTenantOptional = false): Principal {
+  if (tenantId === undefined && !isTenantOptional) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that the token belongs to");
+  if (tenantId !== undefined && tenantId !== access.principal.tenantId)
+    throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the tenant of this token");
   if (access.suspended) throw new Problem("FORBIDDEN", "This tenant is suspended");
   if (userId === undefined || userId === access.principal.userId) return access.principal;
   if (!access.actAs) throw new Problem("FORBIDDEN", "X-User-Id is not the user of this token, and the token may not act for others");

@@ -4,10 +4,11 @@ import { sql } from "kysely";
 import type { ControlDb } from "../control-plane/tables.ts";
 import { type Access, quotaPart, tenantPart } from "./access.ts";
 import { AuthenticationError } from "./authentication-error.ts";
-import { actsForOthers, roles } from "./roles.ts";
+import type { CredentialVerifier } from "./credentials.ts";
+import { actsForOthers, type RolePermissions, roles } from "./roles.ts";
 
 /** The form of every key that is issued here; the middle part is `KEY_ENVIRONMENT`. */
-export const keyPattern = /^crm_[a-z0-9]{1,12}_[A-Za-z0-9_-]{32}$/;
+const keyPattern = /^crm_[a-z0-9]{1,12}_[A-Za-z0-9_-]{32}$/;
 
 /** SHA-256 of a token: all that is stored of it. */
 export function hashToken(token: string): Buffer {
@@ -15,17 +16,24 @@ export function hashToken(token: string): Buffer {
 }
 
 /** The API keys as the control plane knows them. */
-export class ApiKeys {
+export class ApiKeys implements CredentialVerifier {
+  readonly credential = "key";
   readonly #db: ControlDb;
+  readonly #permissions: RolePermissions;
   readonly #log: Logger;
 
-  constructor(db: ControlDb, log: Logger) {
+  constructor(db: ControlDb, permissions: RolePermissions, log: Logger) {
     this.#db = db;
+    this.#permissions = permissions;
     this.#log = log;
   }
 
-  /** What the key with this hash gives. Rejects with a Refusal, or with the database's error. */
-  async verify(secretHash: Buffer): Promise<Access> {
+  recognises(token: string): boolean {
+    return keyPattern.test(token);
+  }
+
+  /** What the key with this hash gives. Rejects with an AuthenticationError, or with the database's error. */
+  async verify(_token: string, secretHash: Buffer): Promise<Access> {
     const rows = await this.#find(secretHash);
     const [key] = rows;
     const expiresAtMs = key?.expiresAt ? Date.parse(key.expiresAt) : Number.POSITIVE_INFINITY;
@@ -35,13 +43,15 @@ export class ApiKeys {
     const role = roles[key.role];
     return {
       operator: false,
+      credential: "key",
       tokenId: key.keyId,
       principal: {
         tenantId: key.tenantId,
         userId: key.userId,
         actorType: role.actorType,
-        permissions: key.permissions ?? role.permissions,
+        permissions: key.permissions ?? this.#permissions.of(key.role),
         scope: role.scope,
+        credential: "key",
         ...quotaPart(rows),
       },
       actAs: actsForOthers(key),

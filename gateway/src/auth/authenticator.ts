@@ -4,13 +4,12 @@ import { Problem, unavailable } from "@cell/problem";
 import { LRUCache } from "lru-cache";
 import type { GatewayMetrics } from "../metrics.ts";
 import { type Access, operatorAccess } from "./access.ts";
-import { type ApiKeys, hashToken, keyPattern } from "./api-keys.ts";
+import { hashToken } from "./api-keys.ts";
 import { AuthenticationError } from "./authentication-error.ts";
+import type { CredentialVerifier } from "./credentials.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
-import type { AccessTokens } from "./oidc/access-tokens.ts";
+import type { RolePermissions } from "./roles.ts";
 
-/** The form of a signed JWT: three parts in base64url. */
-const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** A verdict is as old as this at most, so that what no revision tells, such as an expiry set elsewhere, counts within a minute. */
 const accessLifetimeMs = 60_000;
 /** A verdict in use is renewed at this age, off the request's path: when the control plane goes away, half its life is left. */
@@ -25,10 +24,12 @@ const errorLimit = 20_000;
 const lookupLimit = 1_000;
 
 export interface AuthenticatorOptions {
-  apiKeys: ApiKeys;
-  /** Undefined where no identity provider is configured. */
-  accessTokens: AccessTokens | undefined;
+  /** Asked in this order which of them a token is for. */
+  verifiers: readonly CredentialVerifier[];
+  /** The audience of access tokens; undefined where no identity provider is configured. */
+  audience: string | undefined;
   operatorKey: string | undefined;
+  permissions: RolePermissions;
   attempts: FailedAttempts;
   metrics: GatewayMetrics;
   log: Logger;
@@ -81,6 +82,11 @@ export class Authenticator {
     for (const cached of this.#cachedAccess.values()) cached.validUntilMs = 0;
     this.#cachedErrors.clear();
     this.#lookups.clear();
+  }
+
+  /** Looks a token up again, whatever is cached and without counting a failure as an attempt. Rejects like `authenticate`. */
+  reauthenticate(token: string): Promise<Access> {
+    return this.#lookUp(token);
   }
 
   /** The verdict on a token whose tenant is not where `stale` says: looked up once for all who have found that out. */
@@ -142,7 +148,7 @@ export class Authenticator {
 
   async #verify(token: string): Promise<Access> {
     const hash = hashToken(token);
-    if (this.#operatorHash && timingSafeEqual(hash, this.#operatorHash)) return operatorAccess();
+    if (this.#operatorHash && timingSafeEqual(hash, this.#operatorHash)) return operatorAccess(this.#options.permissions.grantable);
     const hashText = hash.toString("base64");
     const refused = this.#cachedErrors.get(hashText);
     if (refused) throw refused;
@@ -158,10 +164,10 @@ export class Authenticator {
   }
 
   #verifyByForm(token: string, hash: Buffer): Promise<Access> {
-    const { apiKeys, accessTokens } = this.#options;
-    if (keyPattern.test(token)) return apiKeys.verify(hash);
-    if (accessTokens && tokenPattern.test(token)) return accessTokens.verify(token);
-    throw new AuthenticationError(whatIsExpected(token, accessTokens?.audience), { cacheable: false });
+    const { verifiers, audience } = this.#options;
+    const verifier = verifiers.find((candidate) => candidate.recognises(token));
+    if (verifier) return verifier.verify(token, hash);
+    throw new AuthenticationError(whatIsExpected(token, audience), { cacheable: false });
   }
 }
 

@@ -72,6 +72,7 @@ export interface Tables {
   "gateway.apiKeys": ApiKeysTable;
   "gateway.partitions": { cell: string; partition: string; url: string };
   "gateway.placements": PlacementsTable;
+  "gateway.cellDeclarations": { cell: string; partition: string; declaration: string; changedAt: Generated<string> };
   "gateway.revision": { onlyRow: Generated<boolean>; revision: number };
 }
 

@@ -1,5 +1,8 @@
+import type { RateClass } from "@cell/http";
 import { Problem } from "@cell/problem";
+import type { Access } from "../auth/access.ts";
 import type { GatewayMetrics } from "../metrics.ts";
+import { SlidingWindows } from "./sliding-windows.ts";
 
 /** Requests per second; 0 for no limit. */
 export interface Rates {
@@ -66,10 +69,12 @@ export class RateLimits {
   readonly #metrics: GatewayMetrics;
   readonly #tokens = new Buckets("token");
   readonly #tenants = new Buckets("tenant");
+  readonly #classes: SlidingWindows;
 
   constructor(rates: Rates, metrics: GatewayMetrics) {
     this.#rates = rates;
     this.#metrics = metrics;
+    this.#classes = new SlidingWindows(metrics);
   }
 
   /** How many buckets are held. */
@@ -92,6 +97,15 @@ export class RateLimits {
       return headers(`${ofToken.policy}, ${ofTenant.policy}`, `${state("token", ofToken)}, ${state("tenant", ofTenant)}`);
     if (ofToken) return headers(ofToken.policy, state("token", ofToken));
     return ofTenant ? headers(ofTenant.policy, state("tenant", ofTenant)) : [];
+  }
+
+  /** The same for a request on a route of a rate class: its windows count besides the limits per second. */
+  takeWithClass(rateClass: RateClass, { tokenId, principal, rateLimit }: Access, address: string): readonly string[] {
+    const { tenantId } = principal;
+    const perSecond = this.take(tokenId, tenantId, rateLimit);
+    const { policy, state } = this.#classes.take(rateClass, { token: tokenId, tenant: tenantId, address });
+    const [, policies = "", , states = ""] = perSecond;
+    return headers([policies, policy].filter(Boolean).join(", "), [states, state].filter(Boolean).join(", "));
   }
 
   #rejection(limit: LimitName, { rate, policy, tokens }: Bucket): Problem {

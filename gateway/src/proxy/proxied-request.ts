@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type HttpMetrics, type Logger, securityHeaders, sendProblem, toProblem } from "@cell/http";
+import { type ErrorForm, type HttpMetrics, type Lane, type Logger, securityHeaders, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
-import type { Access } from "../auth/access.ts";
 import type { Bulkhead, Permit } from "../upstream/bulkhead.ts";
 import { type Connection, type Fault, type ResponseHandler, TransportError, type UpstreamRequest } from "./http1/connection.ts";
 import type { ResponseHead } from "./http1/response-head.ts";
+import type { Route } from "./relocation.ts";
 
 export interface ProxiedRequestOptions {
   incoming: IncomingMessage;
@@ -12,17 +12,17 @@ export interface ProxiedRequestOptions {
   requestId: string;
   /** The route's pattern, for the metrics. */
   pattern: string;
+  /** The form of the gateway's own errors on this route. */
+  errorForm: ErrorForm;
   /** Finds out where the tenant is by now, when the cell says that it is elsewhere. */
-  relocate(incoming: IncomingMessage, route: Route): Promise<Bulkhead>;
+  relocate(route: ForwardedRoute): Promise<Bulkhead>;
   metrics: HttpMetrics;
   log: Logger;
 }
 
-/** On what grounds a request goes where it goes. */
-export interface Route {
-  access: Access;
-  cell: string;
-  kind: "requests" | "streams";
+/** Where a plain request was sent. */
+export interface ForwardedRoute extends Route {
+  lane: Lane;
 }
 
 const retriedFaults: ReadonlySet<string> = new Set<Fault>(["connect", "connect_timeout", "reset"]);
@@ -66,7 +66,8 @@ export class ProxiedRequest implements ResponseHandler {
   #retried = false;
   #misdirected = false;
   /** How the request was routed; undefined once it was sent elsewhere. */
-  route: Route | undefined;
+  route: ForwardedRoute | undefined;
+  #leaveOpenStreams: (() => void) | undefined;
 
   constructor(options: ProxiedRequestOptions) {
     this.#options = options;
@@ -83,6 +84,22 @@ export class ProxiedRequest implements ResponseHandler {
   /** What the answer shall say of the caller's rate limits: names and values in turn. */
   set limitHeaders(headers: readonly string[]) {
     this.#limitHeaders = headers;
+  }
+
+  /** `leave` is called when the response has ended, however. */
+  holdWhileOpen(leave: () => void): void {
+    this.#leaveOpenStreams = leave;
+  }
+
+  /** Ends a response that goes on, as if it were complete; one that has not begun becomes a failure. */
+  end(): void {
+    if (!this.#outgoing.headersSent) {
+      this.fail(unavailable("The stream was ended; open it again"));
+      return;
+    }
+    this.#connection?.destroy();
+    this.#connection = undefined;
+    this.#outgoing.end();
   }
 
   /** Sends a tenant's request to a cell; its answer, or what went wrong, goes to the caller. */
@@ -112,18 +129,18 @@ export class ProxiedRequest implements ResponseHandler {
 
   /** Answers with a failure, or breaks the answer off when it has begun: half an answer must not look whole. */
   fail(error: unknown): void {
-    const { log, requestId, pattern } = this.#options;
+    const { log, requestId, pattern, errorForm } = this.#options;
     if (this.abandoned) return;
     const problem = toProblem(error);
     if (problem.status >= 500) log.warn({ err: problem.cause ?? problem, requestId, route: pattern, code: problem.code }, "request failed");
     if (this.#outgoing.headersSent) this.#outgoing.destroy();
     else if (problem.status === 429) this.#refuseLate(problem);
-    else sendProblem(this.#outgoing, problem, requestId);
+    else sendProblem(this.#outgoing, problem, requestId, errorForm);
   }
 
   #refuseLate(problem: Problem): void {
     setTimeout(() => {
-      if (!this.abandoned) sendProblem(this.#outgoing, problem, this.#options.requestId);
+      if (!this.abandoned) sendProblem(this.#outgoing, problem, this.#options.requestId, this.#options.errorForm);
     }, lateRejectionMs);
   }
 
@@ -166,7 +183,7 @@ export class ProxiedRequest implements ResponseHandler {
   /** What a cell refused because its tenant is elsewhere has had no effect: it is sent there, once, where its body is still at hand. */
   #redirect(): void {
     const { route } = this;
-    const { incoming, relocate } = this.#options;
+    const { relocate } = this.#options;
     const request = this.#request;
     this.route = undefined;
     this.#misdirected = false;
@@ -176,7 +193,7 @@ export class ProxiedRequest implements ResponseHandler {
       this.fail(unavailable("This tenant is being moved; try again"));
       return;
     }
-    relocate(incoming, route).then(
+    relocate(route).then(
       (bulkhead) => this.send(bulkhead, this.#tenantId, request),
       (error) => this.fail(error),
     );
@@ -210,6 +227,7 @@ export class ProxiedRequest implements ResponseHandler {
 
   #closed(): void {
     this.#leave();
+    this.#leaveOpenStreams?.();
     const { incoming, metrics, pattern } = this.#options;
     const { writableFinished, statusCode } = this.#outgoing;
     if (!writableFinished) this.#connection?.destroy();
@@ -233,7 +251,7 @@ export class ProxiedRequest implements ResponseHandler {
 }
 
 /** The answer's headers, names and values in turn, without those of the one hop. */
-function responseHeaders(headers: readonly string[], requestId: string, limits: readonly string[]): string[] {
+export function responseHeaders(headers: readonly string[], requestId: string, limits: readonly string[]): string[] {
   const response = ["x-request-id", requestId, ...limits];
   let named: Set<string> | undefined;
   for (let index = 0; index < headers.length; index += 2)

@@ -3,7 +3,7 @@ import { sendRaw } from "@cell/http/testing/raw";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
-import { readTarget } from "./route-target.ts";
+import { PrefixTable } from "./route-target.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;
@@ -73,7 +73,33 @@ test.each([
   ["/api/v2/crm/customers", undefined],
 ])("%s is read as %j", (url, target) => {
   expect(() => checkTarget(url)).not.toThrow();
-  expect(readTarget(url)).toEqual(target);
+  expect(new PrefixTable(["crm"]).find(url)).toEqual(target && expect.objectContaining(target));
+});
+
+test.each([
+  ["/api/crm/contacts?q=1", { cell: "messaging", pattern: "/api/crm/*", path: "/api/crm/contacts", query: "?q=1" }],
+  ["/api/crm", { cell: "messaging", path: "/api/crm" }],
+  ["/api/v1/customers/42", { cell: "messaging", path: "/api/v1/customers/42" }],
+  ["/api/v1/customers/special/1", { cell: "crm", path: "/api/v1/customers/special/1" }],
+  ["/api/v1/messaging/customers/", { cell: "messaging", path: "/customers/" }],
+  ["/api/v1/crm/customers", { cell: "crm", path: "/customers" }],
+  ["/ws/chat", { cell: "messaging", path: "/ws/chat" }],
+  ["/ws/chat/a%20b", { cell: "messaging", path: "/ws/chat/a%20b", decodedPath: "/ws/chat/a b" }],
+  ["/api/crmx/contacts", undefined],
+  ["/ws/%63hat", undefined],
+  ["/ws", undefined],
+  ["/ws/chatter", undefined],
+  ["/api/admin/tenants", undefined],
+  ["/?/ws/chat", undefined],
+  ["/", undefined],
+])("of prefixes that are kept whole, %s is read as %j: by whole segments, and the longest of several", (url, target) => {
+  const prefixes = [
+    { cell: "messaging", path: "/api/crm" },
+    { cell: "messaging", path: "/api/v1/customers" },
+    { cell: "crm", path: "/api/v1/customers/special" },
+    { cell: "messaging", path: "/ws/chat" },
+  ];
+  expect(new PrefixTable(["crm", "messaging"], prefixes).find(url)).toEqual(target && expect.objectContaining(target));
 });
 
 test.each([

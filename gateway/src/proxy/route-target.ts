@@ -1,33 +1,80 @@
 import { Problem } from "@cell/problem";
+import type { PathPrefix } from "../config.ts";
 
 const apiPrefix = "/api/v1/";
 
 /** Where a request to a cell goes. */
 export interface Target {
   cell: string;
+  /** The prefix as a pattern, for the metrics. */
+  pattern: string;
   /** The cell's own path, percent-encoding as the caller sent it. */
   path: string;
+  /** The same path decoded, by which its route is known. */
+  decodedPath: string;
   /** With its `?`, byte for byte as the caller sent it; empty when there is none. */
   query: string;
+}
+
+interface Entry {
+  cell: string;
+  pattern: string;
+  cut: boolean;
 }
 
 /** The length of the longest of them: most requests need no pattern. */
 const documentLength = "/openapi.json/".length;
 const documents = /^\/(?:docs|openapi\.json)\/?$/;
 
-/**
- * The cell and its path for `/api/v1/<cell>/…`, undefined for any other path, and for the cell's documents, which the gateway shows itself. The target has passed `checkHead`.
- * Throws NOT_FOUND for what a cell keeps to itself.
- */
-export function readTarget(url: string): Target | undefined {
+/** The cells by the prefixes of their paths: whole segments, and of several that match the longest. */
+export class PrefixTable {
+  readonly #entries = new Map<string, Entry>();
+  /** Whether there is a prefix of so many segments, by their number. */
+  readonly #depths: readonly boolean[];
+
+  /** Each cell has `/api/v1/<cell>`, which is cut off; further prefixes are kept, so that the cell sees the whole path. */
+  constructor(cells: readonly string[], prefixes: readonly PathPrefix[] = []) {
+    for (const cell of cells) this.#entries.set(apiPrefix + cell, { cell, pattern: `${apiPrefix}${cell}/*`, cut: true });
+    for (const { cell, path } of prefixes) this.#entries.set(path, { cell, pattern: `${path}/*`, cut: false });
+    const depths: boolean[] = [];
+    for (const path of this.#entries.keys()) depths[path.split("/").length - 1] = true;
+    this.#depths = depths;
+  }
+
+  /**
+   * The cell and its path; undefined for paths of the gateway's own, and for a cell's documents, which the gateway shows itself. A path below
+   * `/api/v1` that belongs to no cell names one that does not exist. The target has passed `checkHead`. Throws NOT_FOUND for what a cell
+   * keeps to itself.
+   */
+  find(url: string): Target | undefined {
+    const mark = url.indexOf("?");
+    const pathEnd = mark < 0 ? url.length : mark;
+    let entry: Entry | undefined;
+    let prefixEnd = 0;
+    let end = 0;
+    for (let depth = 1; depth < this.#depths.length && end < pathEnd; depth++) {
+      const slash = url.indexOf("/", end + 1);
+      end = slash < 0 || slash > pathEnd ? pathEnd : slash;
+      if (!this.#depths[depth]) continue;
+      const found = this.#entries.get(url.slice(0, end));
+      if (!found) continue;
+      entry = found;
+      prefixEnd = end;
+    }
+    if (entry === undefined) return unknownCell(url, pathEnd);
+    const { cell, pattern, cut } = entry;
+    const path = cut ? url.slice(prefixEnd, pathEnd) || "/" : url.slice(0, pathEnd);
+    const decodedPath = path.includes("%") ? decodeURIComponent(path) : path;
+    if (/^\/internal(?:\/|$)/i.test(decodedPath)) throw new Problem("NOT_FOUND", "There is nothing at this path");
+    if (cut && path.length <= documentLength && documents.test(path)) return undefined;
+    return { cell, pattern, path, decodedPath, query: url.slice(pathEnd) };
+  }
+}
+
+function unknownCell(url: string, pathEnd: number): Target | undefined {
   if (!url.startsWith(apiPrefix)) return undefined;
-  const mark = url.indexOf("?");
-  const pathEnd = mark < 0 ? url.length : mark;
-  const slash = url.indexOf("/", apiPrefix.length);
-  const cellEnd = slash < 0 || slash > pathEnd ? pathEnd : slash;
-  const path = url.slice(cellEnd, pathEnd) || "/";
-  if (/^\/internal(?:\/|$)/i.test(path.includes("%") ? decodeURIComponent(path) : path))
-    throw new Problem("NOT_FOUND", "There is nothing at this path");
-  if (path.length <= documentLength && documents.test(path)) return undefined;
-  return { cell: url.slice(apiPrefix.length, cellEnd), path, query: url.slice(pathEnd) };
+  const cell = /^[^/?]*/.exec(url.slice(apiPrefix.length))?.[0] ?? "";
+  const path = url.slice(apiPrefix.length + cell.length, pathEnd) || "/";
+  if (documents.test(path)) return undefined;
+  return { cell, pattern: `${apiPrefix}*`, path, decodedPath: path, query: url.slice(pathEnd) };
 }

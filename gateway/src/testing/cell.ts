@@ -1,9 +1,39 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type AssertionKeys, type Caller, parseAssertionKeys, sendProblem, toProblem, verifyAssertion } from "@cell/http";
+import type { Duplex } from "node:stream";
+import {
+  type AssertionKeys,
+  type Caller,
+  type CellDeclaration,
+  declarationPath,
+  parseAssertionKeys,
+  sendProblem,
+  toProblem,
+  verifyAssertion,
+} from "@cell/http";
 
 /** What the gateways and cells of one test file sign and verify with. */
 export const assertionKeys = `test:${"k".repeat(43)}`;
+
+const permissions = ["crm:read", "crm:write", "crm:import", "crm:export", "report:read"] as const;
+const longTransfer = { slow: true, lane: "streams" } as const;
+
+/** What the cells of the tests declare unless a test says otherwise. */
+export const testDeclaration: CellDeclaration = {
+  permissions,
+  roles: {
+    admin: permissions,
+    manager: permissions,
+    sales: ["crm:read", "crm:write", "crm:export", "report:read"],
+    auditor: ["crm:read", "crm:export", "report:read"],
+    integrator: ["crm:read", "crm:write", "crm:import", "crm:export"],
+  },
+  routes: [
+    { method: "POST", path: "/{resource}/import", policy: { ...longTransfer, bodyLimitBytes: 64 * 1024 * 1024 } },
+    { method: "GET", path: "/{resource}/export", policy: longTransfer },
+    { method: "GET", path: "/events", policy: { lane: "events" } },
+  ],
+};
 
 /** A cell of the tests: real HTTP, assertions verified, tenants provisioned; the rest is up to each test. */
 export interface TestCell {
@@ -16,10 +46,14 @@ export interface TestCell {
   keys: AssertionKeys;
   /** What it has been asked, but for /internal. */
   requests: { method: string; url: string; headers: IncomingMessage["headers"]; caller: Caller }[];
+  /** What it declares to the gateway; undefined for a cell that serves no declaration. */
+  declaration: CellDeclaration | undefined;
   /** What /ready answers. */
   ready: { status: number; body: object };
   /** Answers by path without its query; the default echoes. */
   on(path: string, handler: (incoming: IncomingMessage, outgoing: ServerResponse) => void): void;
+  /** Takes upgrades whose assertion holds; without it there are none. */
+  onUpgrade: ((incoming: IncomingMessage, socket: Duplex, caller: Caller) => void) | undefined;
   close(): Promise<void>;
 }
 
@@ -42,7 +76,10 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
         sendProblem(outgoing, toProblem(error), requestId);
         return;
       }
-      if (url.startsWith("/internal/tenants/")) administer(cell, caller, method, url, outgoing);
+      if (url === declarationPath) {
+        const isServed = cell.declaration !== undefined && caller.principal.permissions.includes("cell:admin");
+        reply(outgoing, isServed ? 200 : 404, cell.declaration ?? {});
+      } else if (url.startsWith("/internal/tenants/")) administer(cell, caller, method, url, outgoing);
       else response(incoming, outgoing, caller);
     }
   });
@@ -57,6 +94,19 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
     incoming.resume();
     incoming.on("end", () => reply(outgoing, 200, { url, method, caller }));
   }
+  server.on("upgrade", (incoming, socket) => {
+    const { url = "", method = "", headers } = incoming;
+    const caller = verifyAssertion(
+      cell.keys,
+      name,
+      headers["x-cell-assertion"] as string,
+      headers["x-request-id"] as string,
+      Date.now() / 1000,
+    );
+    cell.requests.push({ method, url, headers, caller });
+    socket.on("error", () => socket.destroy());
+    cell.onUpgrade?.(incoming, socket, caller);
+  });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const cell: TestCell = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -64,8 +114,10 @@ export async function startTestCell(name = "crm"): Promise<TestCell> {
     failing: false,
     keys: parseAssertionKeys(assertionKeys),
     requests: [],
+    declaration: testDeclaration,
     ready: { status: 200, body: { status: "ready" } },
     on: (path, handler) => handlers.set(path, handler),
+    onUpgrade: undefined,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

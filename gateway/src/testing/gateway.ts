@@ -3,6 +3,7 @@ import { createLogger } from "@cell/http";
 import { createTestDatabase } from "@cell/postgres/testing/server";
 import { inject } from "vitest";
 import { readConfig } from "../config.ts";
+import type { GatewayExtensions } from "../extensions.ts";
 import { type Gateway, startGateway } from "../gateway.ts";
 import { migrateGateway } from "../migrate.ts";
 import { assertionKeys } from "./cell.ts";
@@ -45,7 +46,12 @@ export interface ReceivedResponse<T> {
 const noRateLimits = { RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "0" };
 
 /** A gateway in this process, on a port of its own. */
-export async function startTestGateway(databaseUrl: string, cells: string, env: Record<string, string> = {}): Promise<TestGateway> {
+export async function startTestGateway(
+  databaseUrl: string,
+  cells: string,
+  env: Record<string, string> = {},
+  extensions: GatewayExtensions = {},
+): Promise<TestGateway> {
   const settings = {
     PORT: "0",
     DATABASE_URL: databaseUrl,
@@ -57,7 +63,7 @@ export async function startTestGateway(databaseUrl: string, cells: string, env: 
     ...env,
   };
   const config = readConfig(settings);
-  const server = await startGateway(config, createLogger("gateway", "silent"));
+  const server = await startGateway(config, createLogger("gateway", "silent"), extensions);
   return Object.assign(server, { call: <T>(path: string, init?: CallInit) => call<T>(server.url, path, init) });
 }
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { json as readJson, text } from "node:stream/consumers";
-import { newRequestId, type Principal, signAssertion } from "@cell/http";
+import { cellAdmin, declarationPath, newRequestId, type Principal, signAssertion } from "@cell/http";
 import { Problem, type ProblemCode, statusOf, unavailable } from "@cell/problem";
 import type { Config } from "../config.ts";
 import type { CellHttp } from "./cell-http.ts";
@@ -22,6 +22,7 @@ export interface TenantRequest {
 
 /** Copies, indexes and checks of large tenants take their time. */
 const tenantRequestTimeoutMs = 30 * 60_000;
+const declarationTimeoutMs = 1_000;
 
 /** What the gateway itself asks of the cells. */
 export class CellClient {
@@ -50,6 +51,14 @@ export class CellClient {
     return JSON.parse(body) as Record<string, unknown>;
   }
 
+  /** What a partition declares, as JSON text; undefined where it serves no declaration. Rejects with UNAVAILABLE. */
+  async declaration({ cell, url }: PartitionAddress): Promise<string | undefined> {
+    const { status, body } = await this.#request(url, "GET", declarationPath, this.#operatorHeaders(cell, ""), declarationTimeoutMs);
+    if (status === 200) return body;
+    if (status === 404) return undefined;
+    throw unavailable(`The service ${cell} answered ${status} instead of its declaration`);
+  }
+
   /** The answer to a request about a tenant, its body still to be read. Rejects with the problem that the cell answers, or UNAVAILABLE. */
   async ask({ cell, url }: PartitionAddress, tenantId: string, { method, path, json, body }: TenantRequest): Promise<IncomingMessage> {
     const headers = this.#operatorHeaders(cell, tenantId);
@@ -66,7 +75,7 @@ export class CellClient {
 
   #operatorHeaders(cell: string, tenantId: string): Record<string, string> {
     const requestId = newRequestId();
-    const principal: Principal = { tenantId, userId: "operator", actorType: "operator", permissions: ["cell:admin"], scope: "tenant" };
+    const principal: Principal = { tenantId, userId: "operator", actorType: "operator", permissions: [cellAdmin], scope: "tenant" };
     const caller = { principal, requestId, requestIdIsKey: false };
     const assertion = signAssertion(this.#config.assertionKeys, cell, caller, Math.floor(Date.now() / 1000));
     return { "x-cell-assertion": assertion, "x-request-id": requestId, "x-tenant-id": tenantId };
@@ -79,9 +88,9 @@ export class CellClient {
     if (!done) throw unavailable(`The service ${cell} answered ${status}; send the request again to finish`);
   }
 
-  async #request(url: string, method: "GET" | "PUT" | "DELETE", path: string, headers: Record<string, string>) {
+  async #request(url: string, method: "GET" | "PUT" | "DELETE", path: string, headers: Record<string, string>, silentMs = 30_000) {
     try {
-      const response = await this.#cellHttp.send(url, { path, method, headers, silentMs: 30_000 });
+      const response = await this.#cellHttp.send(url, { path, method, headers, silentMs });
       return { status: Number(response.statusCode), body: await text(response) };
     } catch (error) {
       throw unavailable("A service is away for a moment; send the request again to finish", 1, error);

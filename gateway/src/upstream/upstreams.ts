@@ -11,11 +11,14 @@ import { CircuitBreaker, type Health } from "./circuit-breaker.ts";
 export interface Upstream {
   readonly requests: Bulkhead;
   readonly streams: Bulkhead;
+  /** Event streams and sockets; `OpenStreams` limits how many there are. */
+  readonly events: Bulkhead;
   readonly circuit: CircuitBreaker;
 }
 
 /** How long a partition may take to say that it is alive. */
 const healthTimeoutMs = 1_000;
+const unlimited = Number.POSITIVE_INFINITY;
 
 /** The partitions by address; their connections are opened when first used. */
 export class Upstreams {
@@ -71,10 +74,9 @@ export class Upstreams {
   /** Cuts all connections. */
   close(): void {
     this.cellHttp.close();
-    for (const { circuit, requests, streams } of this.#byUrl.values()) {
+    for (const { circuit, ...lanes } of this.#byUrl.values()) {
       circuit.stop();
-      requests.pool.destroy();
-      streams.pool.destroy();
+      for (const bulkhead of Object.values(lanes)) bulkhead.pool.destroy();
     }
   }
 
@@ -89,12 +91,13 @@ export class Upstreams {
       changed: (open) => {
         this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0);
         // The longer time of slow routes is for a partition that works.
-        if (open) for (const bulkhead of [upstream.requests, upstream.streams]) bulkhead.pool.distrust(headersMs);
+        if (open) for (const bulkhead of [upstream.requests, upstream.streams, upstream.events]) bulkhead.pool.distrust(headersMs);
       },
     });
     const upstream = {
       requests: this.#openBulkhead(url, { limit: requests, tenantConcurrency }, circuit, partition),
-      streams: this.#openBulkhead(url, { limit: streams, tenantConcurrency: Number.POSITIVE_INFINITY }, circuit, partition),
+      streams: this.#openBulkhead(url, { limit: streams, tenantConcurrency: unlimited }, circuit, partition),
+      events: this.#openBulkhead(url, { limit: unlimited, tenantConcurrency: unlimited }, circuit, partition),
       circuit,
     };
     return upstream;
@@ -112,7 +115,7 @@ export class Upstreams {
       bodyIdleMs: timeouts.bodyIdleMs,
       unanswered: (nowMs) => circuit.watch(nowMs),
     });
-    const tenantLimit = Math.max(1, Math.floor((sizes.limit * bulkheads.tenantPercent) / 100));
+    const tenantLimit = Math.max(1, Math.floor((sizes.limit * bulkheads.tenantPercent) / 100)) || unlimited;
     return new Bulkhead({ ...sizes, pool, circuit, partition, tenantLimit, metrics: this.#metrics });
   }
 }

@@ -1,22 +1,7 @@
 import { hash, hkdfSync, timingSafeEqual } from "node:crypto";
 import { Problem, unavailable } from "@cell/problem";
-
-/** Everything that a caller can be allowed to do in the CRM, and `cell:admin`, which the gateway itself uses. */
-export const permissions = [
-  "crm:read",
-  "crm:write",
-  "crm:import",
-  "crm:export",
-  "report:read",
-  "audit:read",
-  "pii:read",
-  "amount:read",
-  "pii:reveal",
-  "pii:match",
-  "tenant:admin",
-  "cell:admin",
-] as const;
-export type Permission = (typeof permissions)[number];
+import type { CredentialClass } from "./declaration.ts";
+import type { Permission } from "./permissions.ts";
 
 /** The authenticated caller, as the gateway established it. It is the part of an assertion that is the same for all its requests. */
 export interface Principal {
@@ -29,6 +14,8 @@ export interface Principal {
   scope: "tenant" | "own";
   /** The user to whom the token was issued, where the token acts for `userId`: limits of one user count for this one. */
   tokenUserId?: string;
+  /** What proved the caller's right; absent stands for a key. */
+  credential?: CredentialClass;
   /** Storage quota of the tenant in the cell, in bytes; absent: unlimited. */
   quotaBytes?: number;
 }

@@ -1,5 +1,5 @@
 import { Problem } from "@cell/problem";
-import type { Permission } from "./assertion.ts";
+import type { Permission } from "./permissions.ts";
 
 /** The parameters of a Bearer challenge (RFC 6750). */
 export interface Challenge {

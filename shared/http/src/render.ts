@@ -1,10 +1,19 @@
 import type { ServerResponse } from "node:http";
 import { Problem } from "@cell/problem";
 import { bearerChallenge } from "./challenge.ts";
+import type { ErrorForm } from "./declaration.ts";
 
-/** The JSON text of an error: `{code, message, requestId, details?}`. */
-export function problemBody(problem: Problem, requestId: string): string {
-  return JSON.stringify({ code: problem.code, message: problem.message, requestId, details: problem.details });
+/** Fields that each error form adds to those of every error. */
+const formFields: Readonly<Record<ErrorForm, (message: string) => object>> = {
+  problem: () => ({}),
+  detail: (message) => ({ detail: message }),
+  success: () => ({ success: false }),
+  error: (message) => ({ success: false, error: message }),
+};
+
+/** The JSON text of an error: `{code, message, requestId, details?}` and the fields of its form. */
+export function problemBody({ code, message, details }: Problem, requestId: string, form: ErrorForm = "problem"): string {
+  return JSON.stringify({ ...formFields[form](message), code, message, requestId, details });
 }
 
 function problemHeaders(problem: Problem): Record<string, string> {
@@ -19,8 +28,8 @@ export function problemResponse(problem: Problem, requestId: string): Response {
 }
 
 /** Sends an error as the whole response by Node's own response object, outside Hono. Nothing may have been sent before. */
-export function sendProblem(outgoing: ServerResponse, problem: Problem, requestId: string): void {
-  const body = problemBody(problem, requestId);
+export function sendProblem(outgoing: ServerResponse, problem: Problem, requestId: string, form?: ErrorForm): void {
+  const body = problemBody(problem, requestId, form);
   outgoing.writeHead(problem.status, {
     ...problemHeaders(problem),
     ...securityHeaders,

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import { createServer, type IncomingMessage, ServerResponse, STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Problem } from "@cell/problem";
@@ -27,8 +27,15 @@ export interface ServeOptions {
   drainDelayMs: number;
   /** Time for running requests to finish after that. */
   drainTimeoutMs: number;
-  /** Handles `Upgrade:` requests; without it they arrive as plain requests. */
-  upgrade?(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Takes WebSocket upgrades. A request that it does not accept arrives as a plain request. */
+  upgrade?: {
+    /** Called before the head is checked. */
+    accepts(request: IncomingMessage): boolean;
+    /** `outgoing` is for a response without an upgrade; its end closes the connection. `head`: bytes received after the request's head. */
+    handle(request: IncomingMessage, socket: Duplex, head: Buffer, outgoing: ServerResponse): void;
+  };
+  /** Called when the shutdown begins, to end open streams. */
+  onDrain?(): void;
   /** Runs after the last request: closes pools and stops timers. */
   close(): Promise<void>;
 }
@@ -70,6 +77,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
       noDelay: true,
       // Node would send an empty 400; ours has the error form.
       requireHostHeader: false,
+      shouldUpgradeCallback: (incoming) => options.upgrade?.accepts(incoming) ?? false,
     },
     (incoming, outgoing) => {
       if (stopping) outgoing.shouldKeepAlive = false;
@@ -94,7 +102,15 @@ export async function serve(options: ServeOptions): Promise<Server> {
   server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
     writeProblem(socket, 405, new Problem("METHOD_NOT_ALLOWED", "This is not a proxy: CONNECT is not supported"));
   });
-  if (options.upgrade) server.on("upgrade", options.upgrade);
+  server.on("upgrade", (incoming: IncomingMessage, socket: Duplex, head: Buffer) => {
+    socket.on("error", () => socket.destroy());
+    const outgoing = new ServerResponse(incoming);
+    outgoing.shouldKeepAlive = false;
+    outgoing.assignSocket(socket as Socket);
+    outgoing.on("finish", () => socket.end());
+    options.prepare?.(incoming, outgoing);
+    if (!isRefused(incoming, outgoing)) options.upgrade?.handle(incoming, socket, head, outgoing);
+  });
 
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -112,6 +128,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
 
   async function drain(): Promise<void> {
     log.info("draining");
+    options.onDrain?.();
     // `connection: close` keeps a client from sending its next request on a connection that is about to close.
     for (const socket of sockets) {
       const response = currentResponse(socket);

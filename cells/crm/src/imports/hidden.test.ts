@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { allPermissions, type TestCell, type TestClient, type TestResponse } from "@cell/cell/testing/test-cell";
+import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { allPermissions } from "../permissions.ts";
 import { inspect, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;

@@ -19,9 +19,11 @@ import * as imports from "./repository.ts";
 import { changesAtOnce, revertNext } from "./revert.ts";
 import { importAccepted, importBody, importQuery, importReport, importRevert } from "./schema.ts";
 import { TenantQueue } from "./tenant-queue.ts";
+import { mostBytes } from "./upload.ts";
 import { visibleReport, visibleRevert, withVisibleBody } from "./visibility.ts";
 
 const tag = "Imports";
+const longTransfer = { slow: true, lane: "streams" } as const;
 
 /** One row of three is refused. */
 const exampleReport = {
@@ -42,6 +44,7 @@ const importRecords = ({ path, columns, examples }: Importer) =>
     method: "post",
     path: `${path}/import`,
     permission: "crm:import",
+    gateway: { ...longTransfer, bodyLimitBytes: mostBytes },
     tag,
     summary: `Import ${path.slice(1)}`,
     description: `${howToImport} Columns: ${headingsOf(columns)}.`,
@@ -85,6 +88,7 @@ const getErrors = endpoint({
   method: "get",
   path: "/imports/{id}/errors.csv",
   permission: "crm:import",
+  gateway: longTransfer,
   tag,
   summary: "The rows of an import that failed, with their errors, as CSV",
   description:
@@ -100,6 +104,7 @@ const revertImport = endpoint({
   method: "post",
   path: "/imports/{id}/revert",
   permission: "crm:import",
+  gateway: longTransfer,
   tag,
   frees: true,
   summary: "Take an import back",

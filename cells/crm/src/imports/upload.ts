@@ -3,7 +3,7 @@ import { Problem } from "@cell/problem";
 import { mostRows } from "./domain.ts";
 import type { RowProblem } from "./importer.ts";
 
-const mostBytes = 64 * 1024 * 1024;
+export const mostBytes = 64 * 1024 * 1024;
 /** JSON is kept in memory until its rows have been put aside: what comes behind the items says how they are to be taken. */
 export const mostJsonBytes = 16 * 1024 * 1024;
 /** Of one record of a CSV file, and of one item in JSON. */

@@ -50,7 +50,7 @@ import {
 } from "./schema.ts";
 import { asOfOf, bucketsOf, daysOf, forecastWindowOf, windowOf } from "./time-window.ts";
 
-const common = { method: "get", permission: "report:read", status: 200, isLong: true } as const;
+const common = { method: "get", permission: "report:read", status: 200, isLong: true, gateway: { slow: true } } as const;
 const tag = "Reports";
 
 const getMetrics = endpoint({

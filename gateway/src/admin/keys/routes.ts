@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { insufficientScope, type Principal } from "@cell/http";
-import { badField, notFound, Problem } from "@cell/problem";
+import { insufficientScope, type Permission, type Principal } from "@cell/http";
+import { badField, badFields, notFound, Problem } from "@cell/problem";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { v7 as uuid } from "uuid";
 import { hashToken } from "../../auth/api-keys.ts";
-import { actsForOthers, roles } from "../../auth/roles.ts";
+import { actsForOthers, type RolePermissions, roles } from "../../auth/roles.ts";
 import { change } from "../../control-plane/tables.ts";
 import type { Services } from "../../services.ts";
 import { administeredTenant, auditedTenant, type GatewayEnv, type Grant, requireHeld } from "../access.ts";
@@ -69,7 +69,7 @@ const revokeKey = createRoute({
 });
 
 /** The keys' life: for the operator, and for a tenant's administrators within their tenant. */
-export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed }: Services): void {
+export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permissions, changed }: Services): void {
   app.openapi(createKey, async (c) => {
     const own = administeredTenant(c);
     const body = c.req.valid("json");
@@ -79,7 +79,8 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
     if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "OUT_OF_RANGE", "must be in the future");
     if (expiresAt !== null && Date.parse(expiresAt) > lastExpiryMs)
       throw badField("expiresAt", "OUT_OF_RANGE", "must be before the year 9999");
-    requireHeld(c.var.access.principal, grantOf({ ...body, permissions: body.permissions ?? null }));
+    const given = body.permissions === undefined ? null : knownPermissions(body.permissions, permissions);
+    requireHeld(c.var.access.principal, grantOf({ ...body, permissions: given }, permissions));
     if (body.actAs && !actsForOthers(body))
       throw badField(
         "actAs",
@@ -94,13 +95,13 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
         tenantId,
         userId: body.userId,
         role: body.role,
-        permissions: body.permissions ?? null,
+        permissions: given,
         actAs: body.actAs,
         name: body.name ?? null,
         expiresAt,
       });
     });
-    return c.json({ ...published(stored), key: secret.key }, 201);
+    return c.json({ ...published(stored, permissions), key: secret.key }, 201);
   });
 
   app.openapi(listKeys, async (c) => {
@@ -108,7 +109,7 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
     const { page, pageSize, tenantId } = c.req.valid("query");
     const of = { tenantId: targetTenant(own, tenantId), userId: ownUser(c.var.access.principal) };
     const { data, total } = await keys.list(db, of, page, pageSize);
-    return c.json({ data: data.map(published), total, page, pageSize }, 200);
+    return c.json({ data: data.map((key) => published(key, permissions)), total, page, pageSize }, 200);
   });
 
   app.openapi(rotateKey, async (c) => {
@@ -121,15 +122,25 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, changed
       const old = await keys.lock(tx, keyId, own);
       if (!old) throw notFound("Key");
       if (isEnded(old)) throw new Problem("CONFLICT", "This key has ended; issue a new one");
-      requireHeld(c.var.access.principal, grantOf(old));
+      requireHeld(c.var.access.principal, grantOf(old, permissions));
       await keys.expire(tx, keyId, new Date(Date.now() + graceSeconds * 1000).toISOString());
-      const { tenantId, userId, role, permissions, name } = old;
+      const { tenantId, userId, role, name } = old;
       const actAs = actsForOthers(old);
       const expiresAt = renewedExpiry(old);
-      return keys.insert(tx, { ...secret.columns, tenantId, userId, role, permissions, actAs, name, expiresAt, rotatedFrom: keyId });
+      return keys.insert(tx, {
+        ...secret.columns,
+        tenantId,
+        userId,
+        role,
+        permissions: old.permissions,
+        actAs,
+        name,
+        expiresAt,
+        rotatedFrom: keyId,
+      });
     });
     changed();
-    return c.json({ ...published(stored), key: secret.key }, 201);
+    return c.json({ ...published(stored, permissions), key: secret.key }, 201);
   });
 
   app.openapi(revokeKey, async (c) => {
@@ -158,8 +169,22 @@ function targetTenant(own: string | undefined, wanted: string | undefined): stri
   return own ?? wanted;
 }
 
-function grantOf({ userId, role, permissions, actAs }: Pick<keys.StoredKey, "userId" | "role" | "permissions" | "actAs">): Grant {
-  return { userId, permissions: permissions ?? roles[role].permissions, scope: roles[role].scope, actAs };
+/** Throws BAD_REQUEST for what no cell declares. */
+function knownPermissions(given: readonly string[], { grantable }: RolePermissions): Permission[] {
+  const unknown = given.flatMap((permission, index) =>
+    (grantable as readonly string[]).includes(permission)
+      ? []
+      : [{ path: `permissions.${index}`, code: "INVALID_ENUM", message: `must be one of ${grantable.join(", ")}` }],
+  );
+  if (unknown.length > 0) throw badFields(unknown);
+  return given as Permission[];
+}
+
+function grantOf(
+  { userId, role, permissions, actAs }: Pick<keys.StoredKey, "userId" | "role" | "permissions" | "actAs">,
+  rolePermissions: RolePermissions,
+): Grant {
+  return { userId, permissions: permissions ?? rolePermissions.of(role), scope: roles[role].scope, actAs };
 }
 
 function newSecret(env: string) {
@@ -177,6 +202,6 @@ function renewedExpiry({ createdAt, expiresAt }: keys.StoredKey): string | null 
   return new Date(Math.min(Date.now() + Date.parse(expiresAt) - Date.parse(createdAt), lastExpiryMs)).toISOString();
 }
 
-function published(key: keys.StoredKey): Key {
-  return { ...key, actAs: actsForOthers(key), permissions: [...(key.permissions ?? roles[key.role].permissions)] as Key["permissions"] };
+function published(key: keys.StoredKey, permissions: RolePermissions): Key {
+  return { ...key, actAs: actsForOthers(key), permissions: [...(key.permissions ?? permissions.of(key.role))] };
 }

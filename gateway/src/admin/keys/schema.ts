@@ -1,11 +1,16 @@
+import { permissionPattern } from "@cell/http";
 import { z } from "@hono/zod-openapi";
 import { userIdPattern } from "../../auth/request-identity.ts";
-import { grantable, roleNames } from "../../auth/roles.ts";
+import { roleNames } from "../../auth/roles.ts";
 import { nameSchema, page, tenantIdSchema, timeSchema } from "../openapi.ts";
 
 const exampleKey = "crm_live_Zk3a9Q0000000000000000000000000a";
 
-const permissionSchema = z.enum(grantable as [(typeof grantable)[number]]).openapi("Permission");
+const permissionSchema = z
+  .string()
+  .regex(permissionPattern, "must be a permission such as crm:read")
+  .describe("One of the framework's permissions, or of those that a cell declares")
+  .openapi("Permission", { example: "crm:read" });
 const userIdSchema = z
   .string()
   .regex(userIdPattern, "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
@@ -42,7 +47,7 @@ export const keyCreateSchema = z
     tenantId: tenantIdSchema.optional().describe("Required of the operator; otherwise the caller's own"),
     userId: userIdSchema,
     role: z.enum(roleNames),
-    permissions: z.array(permissionSchema).max(grantable.length).optional().describe("Instead of the role's"),
+    permissions: z.array(permissionSchema).max(200).optional().describe("Instead of the role's"),
     actAs: z.boolean().default(false),
     name: nameSchema.optional(),
     expiresAt: z.iso.datetime({ offset: true }).optional().openapi({ example: "2027-01-01T00:00:00Z" }),

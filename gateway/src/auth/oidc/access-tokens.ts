@@ -2,6 +2,9 @@ import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify, type Protect
 import type { ControlDb } from "../../control-plane/tables.ts";
 import { type Access, quotaPart, tenantPart } from "../access.ts";
 import { AuthenticationError } from "../authentication-error.ts";
+import type { CredentialVerifier } from "../credentials.ts";
+import { findPlacedTenant } from "../placed-tenant.ts";
+import type { RolePermissions } from "../roles.ts";
 import { rightsOf } from "./claims.ts";
 import type { OidcConfig } from "./config.ts";
 import type { IdentityProvider } from "./identity-provider.ts";
@@ -10,19 +13,28 @@ import { formsOf } from "./issuer.ts";
 const algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
 const toleranceSeconds = 30;
 const tokenLimit = 8_192;
+/** The form of a signed JWT: three parts in base64url. */
+const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** By these a token would say itself what it is to be verified with, or what a verifier has to know. */
 const forbiddenHeaders = ["crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"];
 
 /** The access tokens of one OIDC issuer (RFC 9068, RFC 8725). */
-export class AccessTokens {
+export class AccessTokens implements CredentialVerifier {
+  readonly credential = "jwt";
   readonly #config: OidcConfig;
   readonly #provider: IdentityProvider;
+  readonly #permissions: RolePermissions;
   readonly #db: ControlDb;
 
-  constructor(config: OidcConfig, provider: IdentityProvider, db: ControlDb) {
+  constructor(config: OidcConfig, provider: IdentityProvider, permissions: RolePermissions, db: ControlDb) {
     this.#config = config;
     this.#provider = provider;
+    this.#permissions = permissions;
     this.#db = db;
+  }
+
+  recognises(token: string): boolean {
+    return tokenPattern.test(token);
   }
 
   /** What the tokens have to be meant for. */
@@ -30,19 +42,20 @@ export class AccessTokens {
     return this.#config.audience;
   }
 
-  /** What the token gives. Rejects with a Refusal, with UNAVAILABLE while the issuer's keys were never read, or with the database's error. */
+  /** What the token gives. Rejects with an AuthenticationError, with UNAVAILABLE while the issuer's keys were never read, or with the database's error. */
   async verify(token: string): Promise<Access> {
     if (token.length > tokenLimit) throw refused(`it exceeds ${tokenLimit} characters`);
     this.#checkHeader(readHeader(token));
     const payload = await this.#verifySignature(token);
-    const { tenantId, ...rights } = rightsOf(payload, this.#config);
-    const rows = await this.#findTenant(tenantId);
+    const { tenantId, ...rights } = rightsOf(payload, this.#config, this.#permissions);
+    const rows = await findPlacedTenant(this.#db, tenantId);
     if (rows.length === 0)
       throw new AuthenticationError("The tenant of this token does not exist here", { cacheable: false, countsAsAttempt: false });
     return {
       operator: false,
+      credential: "jwt",
       tokenId: `oidc:${rights.userId}`,
-      principal: { tenantId, ...rights, ...quotaPart(rows) },
+      principal: { tenantId, ...rights, ...quotaPart(rows), credential: "jwt" },
       actAs: false,
       ...tenantPart(rows),
       expiresAtMs: (Number(payload.exp) + toleranceSeconds) * 1000,
@@ -76,21 +89,6 @@ export class AccessTokens {
         throw refused("the issuer's key for it cannot be used", { cacheable: false });
       throw error instanceof errors.JOSEError ? authenticationErrorOf(error) : error;
     }
-  }
-
-  /** The tenant, once for each cell that it is placed in; no row when there is none. */
-  #findTenant(tenantId: string) {
-    return this.#db
-      .selectFrom("gateway.tenants as tenant")
-      .leftJoin("gateway.placements as placement", (join) =>
-        join.onRef("placement.tenantId", "=", "tenant.tenantId").on("placement.provisioned", "=", true),
-      )
-      .leftJoin("gateway.partitions as partition", (join) =>
-        join.onRef("partition.cell", "=", "placement.cell").onRef("partition.partition", "=", "placement.partition"),
-      )
-      .where("tenant.tenantId", "=", tenantId)
-      .select(["tenant.status", "tenant.rateLimit", "tenant.quotaBytes", "partition.cell", "partition.url"])
-      .execute();
   }
 }
 

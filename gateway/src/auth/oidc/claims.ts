@@ -2,16 +2,20 @@ import type { Principal } from "@cell/http";
 import type { JWTPayload } from "jose";
 import { AuthenticationError } from "../authentication-error.ts";
 import { userIdPattern } from "../request-identity.ts";
-import { grantable, roles } from "../roles.ts";
+import { type RolePermissions, roles } from "../roles.ts";
 import type { OidcConfig } from "./config.ts";
 
 const tenantIdPattern = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
 
 /**
  * Who the claims of a verified token say the caller is. Of several roles each adds its permissions, and the widest scope counts; a role that
- * is none of ours adds nothing. A claim for permissions, where one is configured, only takes away. Throws a Refusal naming the claim at fault.
+ * is none of ours adds nothing. A claim for permissions, where one is configured, only takes away. Throws an AuthenticationError naming the claim at fault.
  */
-export function rightsOf(payload: JWTPayload, { claims, roleNames: names }: Pick<OidcConfig, "claims" | "roleNames">): Principal {
+export function rightsOf(
+  payload: JWTPayload,
+  { claims, roleNames: names }: Pick<OidcConfig, "claims" | "roleNames">,
+  rolePermissions: RolePermissions,
+): Principal {
   const tenantId = claim(payload, claims.tenant);
   if (typeof tenantId !== "string" || !tenantIdPattern.test(tenantId)) throw badClaim(claims.tenant, "the id of a tenant");
   const userId = payload.sub;
@@ -22,8 +26,8 @@ export function rightsOf(payload: JWTPayload, { claims, roleNames: names }: Pick
     tenantId,
     userId,
     actorType: held.length > 0 && held.every((role) => roles[role].actorType === "service") ? "service" : "user",
-    permissions: grantable.filter(
-      (permission) => held.some((role) => roles[role].permissions.includes(permission)) && (allowed?.includes(permission) ?? true),
+    permissions: rolePermissions.grantable.filter(
+      (permission) => held.some((role) => rolePermissions.of(role).includes(permission)) && (allowed?.includes(permission) ?? true),
     ),
     scope: held.some((role) => roles[role].scope === "tenant") ? "tenant" : "own",
   };

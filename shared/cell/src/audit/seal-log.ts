@@ -24,20 +24,17 @@ interface EndLine {
 
 type Line = SealLine | EndLine;
 
-/** Knows the seals outside the database: in this process, in the log and, if configured, in a file of JSON lines. */
+/** What is known of the seals outside of the database: in this process, in the log and, where there is one, in a file of JSON lines. */
 export class SealLog implements SealWitness {
   readonly publicKeys: SealWitness["publicKeys"];
   readonly #file: string | undefined;
   readonly #log: Logger;
   readonly #heads = new Map<string, SealHead>();
-  /** The file, and how much of it has been read. */
+  /** Up to where the file was read, and which one. */
   #read = { inode: 0n, bytes: 0 };
   #reading: Promise<void> = Promise.resolve();
 
-  /**
-   * `file` may be rotated or copied away at any time, and other processes may append to it: it is opened again for each append and each
-   * read.
-   */
+  /** `file` may be rotated or copied away at any time, and other processes may append to it: it is opened anew for each append and each look. */
   constructor(publicKeys: SealWitness["publicKeys"], file: string | undefined, log: Logger) {
     this.publicKeys = publicKeys;
     this.#file = file;
@@ -49,7 +46,7 @@ export class SealLog implements SealWitness {
     return this.#heads.get(tenantId);
   }
 
-  /** Publishes seals, oldest first; resolves when they are on disk. Rejects with the file's error; then only this process knows them. */
+  /** Hands seals out, oldest first; resolves when they are on disk. Rejects with the file's error; then they are known to this process alone. */
   async add(seals: readonly SealNotice[]): Promise<void> {
     await this.#catchUp();
     const lines = seals.map(lineOf);
@@ -60,7 +57,7 @@ export class SealLog implements SealWitness {
     await this.#append(lines);
   }
 
-  /** Publishes the end of a trail and forgets its seals; resolves when that is on disk. Rejects with the file's error. */
+  /** Hands out that a trail has ended, and forgets its seals; resolves when that is on disk. Rejects with the file's error. */
   async end({ signature, ...end }: TrailEnd): Promise<void> {
     const line: EndLine = { ...end, signature: signature.toString("hex") };
     this.#log.info(line, "a sealed trail has ended");
@@ -76,14 +73,14 @@ export class SealLog implements SealWitness {
       await file.datasync();
       const { ino: inode, size } = await file.stat({ bigint: true });
       const bytes = this.#read.bytes + bytesWritten;
-      // No other process has appended since: there is nothing to read.
+      // Nobody else has appended since: there is nothing to read.
       if (Number(size) === bytes) this.#read = { inode, bytes };
     } finally {
       await file.close();
     }
   }
 
-  /** Reads what any process has appended since the last read. */
+  /** Reads what has been appended since the last look, by whomever. */
   #catchUp(): Promise<void> {
     const before = this.#reading.catch(() => undefined);
     this.#reading = before.then(() => this.#readOn());
@@ -96,7 +93,7 @@ export class SealLog implements SealWitness {
     const end = Number(size);
     const start = inode === this.#read.inode && end >= this.#read.bytes ? this.#read.bytes : 0;
     if (start === end) return;
-    // Only a tenant's last seal is worth verifying: it includes the earlier ones.
+    // A tenant's last seal alone is worth verifying: it stands on the ones before.
     const last = new Map<string, SealLine>();
     const settle = (tenantId: string) => {
       const line = last.get(tenantId);
@@ -120,7 +117,7 @@ export class SealLog implements SealWitness {
     if (seal > (this.#heads.get(tenantId)?.seal ?? 0)) this.#heads.set(tenantId, { seal, root });
   }
 
-  /** Only the end of the known trail counts: an old line that was inserted again has no effect. */
+  /** Of the trail that is known, and no other: an old line put there again ends nothing. */
   #endBy(line: EndLine): void {
     const { tenantId, last, signature } = line;
     if (this.#heads.get(tenantId)?.root !== last.root) return;
@@ -146,7 +143,7 @@ function lineOf({ tenantId, seal, entries, root, keyId, signature, sealedAt }: S
   return { tenantId, seal, entries, root: root.toString("hex"), keyId, signature: signature.toString("hex"), sealedAt };
 }
 
-/** A line, or undefined for one that a crash truncated. */
+/** A line, or undefined for one that a crash cut off. */
 function parseLine(text: string): Line | undefined {
   try {
     return JSON.parse(text) as Line;

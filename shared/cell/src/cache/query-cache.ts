@@ -8,7 +8,7 @@ const tables = tenantTables<{ auditLogs: { resourceType: string; resourceId: str
 
 interface CachedRows {
   identity: object;
-  /** The database's committed state when the rows were read, or before. */
+  /** What the database had committed when the rows were read, or before. */
   snapshot: string;
   transactionOffset: string;
   rows: Promise<readonly unknown[]>;
@@ -16,12 +16,12 @@ interface CachedRows {
 
 const cachedQueries = new LRUCache<string, CachedRows>({ max: 2_000 });
 
-/** With more changes, single records are not looked up. */
+/** More changes than these are not told apart. */
 const mostChanges = 2_000;
 
 type Since = { types: readonly string[]; snapshot: string | null };
 
-/** The audit entries about records of the types by transactions that a snapshot did not include, up to `mostChanges`. */
+/** The entries about records of the types by transactions that a snapshot did not see, up to `mostChanges`. */
 const entriesSince = (p: Parameters<Since>, offset: RawBuilder<unknown>) =>
   tables
     .selectFrom("auditLogs")
@@ -30,7 +30,7 @@ const entriesSince = (p: Parameters<Since>, offset: RawBuilder<unknown>) =>
     .where(sql<boolean>`not pg_visible_in_snapshot((transaction_id - ${offset})::text::xid8, ${p.snapshot}::pg_snapshot)`)
     .limit(sql.lit(mostChanges));
 
-/** Number of records of the types written by transactions that a snapshot did not include: each write has an audit entry. */
+/** How many records of the types were written by transactions that a snapshot did not see: each has written to the audit trail. */
 const changesQuery = statement((p: Parameters<Since>) =>
   tables
     .selectFrom(sql<{ transactionOffset: string }>`(select ${transactionOffset} as transaction_offset)`.as("counted"))
@@ -47,21 +47,24 @@ const changedIds = statement((p: Parameters<Since & { transactionOffset: string 
   entriesSince(p, sql`${p.transactionOffset}::bigint`).select("resourceId"),
 );
 
-/** The current snapshot, and the number of records of some types written since an earlier one: 0 without one. */
+/** What has been written so far, and how many records of some types since a snapshot: 0 where none is given. */
 export interface TrailChanges {
   snapshot: string;
   transactionOffset: string;
   changes: number;
 }
 
-/** Reads the changes from the audit trail, which contains every committed write. */
+/** Looks into the audit trail: whatever was committed before is in it. */
 export async function changesSince(tenant: TenantDb, types: readonly string[], snapshot: string | null): Promise<TrailChanges> {
   const now = await tenant.first(changesQuery, { types, snapshot });
   if (!now) throw new Error("a statement without a row");
   return { ...now, changes: now.changes ?? 0 };
 }
 
-/** The ids of the records of some types written since `since`, possibly with ids of other types; undefined if there are too many. */
+/**
+ * The ids of the records of some types that were written since `since`, others such as an export's among them; undefined where there are too
+ * many of them to be told apart.
+ */
 export async function changedIdsSince(
   tenant: TenantDb,
   types: readonly string[],
@@ -72,9 +75,9 @@ export async function changedIdsSince(
 }
 
 /**
- * Cached rows of `read` about records of these types. A hit needs one look into the audit trail, shared by concurrent callers, that finds
- * at most `toleratedChanges` records of the types written since; so the rows are never stale. `question` is everything besides those
- * records that the rows depend on. Rejects as `read` does.
+ * The rows that `read` finds about records of these types as they are, from this process's memory where none of them has been written
+ * since: never stale, for one look into the audit trail by all who ask at the same time. `question` is all that they depend on beside those records. `bears`: how many
+ * records of these types may be written without a change of what the rows say. Rejects as `read` does.
  */
 export function cachedQuery<Row>(
   tenant: TenantDb,
@@ -100,7 +103,7 @@ async function recall<Row>(
   const { snapshot, transactionOffset, changes } = await changesSince(tenant, types, known?.snapshot ?? null);
   const isSame = known?.transactionOffset === transactionOffset;
   if (isSame && changes > 0 && changes < mostChanges) {
-    // Keep the old snapshot, so that tolerated changes keep adding up.
+    // What has changed goes on to count against the snapshot that did not see it.
     const rows = (await known.rows) as readonly Row[];
     if (changes <= toleratedChanges(rows)) return [...rows];
   }

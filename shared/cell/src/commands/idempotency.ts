@@ -6,56 +6,56 @@ import type { Endpoint, RequestContext } from "../http/endpoint.ts";
 import type { FieldAccess } from "../schema/masking.ts";
 import { canonicalJson } from "./canonical-json.ts";
 
-/** Retention of stored responses. */
+/** How long an answer is kept. */
 export const retentionMs = 24 * 60 * 60 * 1000;
 export const conflictText = "This X-Request-ID has already been processed";
 
-/** A command's response, unmasked as it is stored. */
+/** A command's answer: unmasked, as it was kept or would be. */
 export interface CommandResponse<Row extends object> {
   status: number;
   readonly body: Row;
   replayed: boolean;
-  /** For a replay from the cache: the serialized response, if it was written before. */
+  /** Of a replay out of memory: how it was written last. */
   written?: Written;
 }
 
-/** A serialized response for one field access, for further replays. */
+/** An answer as it was written for a clearance, for who writes it again. */
 export interface Written {
   fieldAccess?: FieldAccess;
   headers?: Readonly<Record<string, string>>;
-  /** Latin-1, one character per byte. */
+  /** In Latin-1, byte for byte. */
   text?: string;
 }
 
-/** Identifies a retry: the scoped idempotency key and a fingerprint of the request. */
+/** By what a request is known again: its key in its scope, and what it asks. */
 export interface IdempotencyIdentity {
   key: Buffer;
   fingerprint: Buffer;
 }
 
-/** A stored response in memory. */
+/** An answer in memory. */
 interface CachedResponse {
   tenant: Tenant;
   kept: StoredResponse;
-  /** Digest of the body's bytes, of a request without a query: a retry with the same bytes need not be parsed. */
+  /** The digest of the body's bytes, of a request without a query: the same ones need not be parsed to be known for the same. */
   sent: Buffer | undefined;
   written: Written;
 }
 
-/** Cache of stored responses for quick retries: a committed response stays valid for its retention. At most about 32 MB. */
+/** Answers as they were kept, for repeats that come soon: what was committed under a key stays so for its day. Together some 32 MB at most. */
 const cachedResponses = new LRUCache<string, CachedResponse>({
   maxSize: 16 * 1024 * 1024,
   maxEntrySize: 64 * 1024,
-  // The stored text and the serialized one.
+  // The text, and the one that is written.
   sizeCalculation: ({ kept: stored }) => 2 * stored.body.length + 768,
 });
 
-/** The idempotency key in its scope: tenant (by the table), caller, method and path. */
+/** The caller's key in its scope: its tenant, whose table holds it, the caller, the method and the path. */
 export function keyOf({ context: { req }, caller }: RequestContext, key: string): Buffer {
   return hash("sha256", [caller.userId, req.method, pathOf(req), key].join("\0"), "buffer");
 }
 
-/** The fingerprint of a request. Throws the validation errors of its body. */
+/** What a request asks. Throws what is wrong with its body. */
 export function fingerprintOf({ context: { req }, body }: RequestContext, bodyDigest: string | undefined): Buffer {
   const query = req.url.split("?")[1] ?? "";
   return hash("sha256", [req.method, pathOf(req), query, bodyDigest ?? canonicalJson(body ?? null)].join("\0"), "buffer");
@@ -69,14 +69,14 @@ function sentOf({ context: { env }, bytes }: RequestContext): Buffer | undefined
   return bytes && !env.incoming.url?.includes("?") ? hash("sha256", bytes, "buffer") : undefined;
 }
 
-/** Cache key of an idempotency key in this process. */
+/** A key's name in this process. */
 export function nameOf({ tenant }: RequestContext, key: Buffer): string {
   return `${tenant.tenantId} ${key.toString("latin1")}`;
 }
 
 /**
- * The cached response for a retry; undefined if there is none. A body with other bytes may be equal: `identity` then decides. Throws
- * IDEMPOTENT_CONFLICT if the request differs.
+ * The answer to a repeat as it is in memory; undefined where there is none. A body of other bytes may ask the same: `identity` then tells.
+ * Throws IDEMPOTENT_CONFLICT where it asks something else.
  */
 export function findHere(
   context: RequestContext,
@@ -89,17 +89,17 @@ export function findHere(
   return known;
 }
 
-/** Adds a stored response to the cache. */
+/** Keeps an answer in memory too. */
 export function cacheResponse(context: RequestContext, key: Buffer, stored: StoredResponse): void {
   cachedResponses.set(nameOf(context, key), { tenant: context.tenant, kept: stored, sent: sentOf(context), written: {} });
 }
 
-/** Whether a stored response is within its retention. */
+/** Whether the day of a kept answer lasts. */
 export function isRetained({ createdAt }: StoredResponse): boolean {
   return Date.now() - Date.parse(createdAt) < retentionMs;
 }
 
-/** Throws IDEMPOTENT_CONFLICT if a retry differs from the request whose response is stored. */
+/** Throws IDEMPOTENT_CONFLICT where a repeat asks something else than the request whose answer is kept. */
 export function assertSameRequest(stored: StoredResponse, identity: IdempotencyIdentity): void {
   if (identity.fingerprint.equals(stored.fingerprint)) return;
   throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
@@ -108,8 +108,8 @@ export function assertSameRequest(stored: StoredResponse, identity: IdempotencyI
 }
 
 /**
- * The response to a retry, masked for the caller's current permissions. Throws IDEMPOTENT_CONFLICT if repeats are rejected, and NOT_FOUND
- * if the caller may no longer see the record, as a read would.
+ * The answer to a repeat, for a caller who may see less than when it sent the first one. Throws IDEMPOTENT_CONFLICT where repeats are
+ * refused, and NOT_FOUND where the record is out of the caller's sight by now, as a read of it would.
  */
 export async function replay<Row extends object>(
   context: RequestContext,

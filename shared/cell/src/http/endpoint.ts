@@ -1,4 +1,13 @@
-import { type HttpBindings, insufficientScope, type Permission, type Principal, trimmed, trimTexts } from "@cell/http";
+import {
+  closedPolicy,
+  type HttpBindings,
+  insufficientScope,
+  type Permission,
+  type Principal,
+  type RoutePolicy,
+  trimmed,
+  trimTexts,
+} from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import { badFields, notFound } from "@cell/problem";
 import { fieldProblems } from "@cell/problem/schema-issues";
@@ -13,19 +22,19 @@ export type Method = "get" | "post" | "patch" | "put" | "delete";
 type Schema = z.ZodType | undefined;
 type Output<S extends Schema> = S extends z.ZodType ? z.output<S> : undefined;
 
-/** The example of a route, if its fields' examples give none or a poor one. */
+/** The example of a route, where the examples of its fields make none or a poor one. */
 export interface EndpointExample {
   /** The whole body. */
   body?: unknown;
-  /** The fields of the response that differ. */
+  /** The fields of the answer that differ. */
   response?: unknown;
-  /** The response as CSV. */
+  /** The answer as CSV. */
   file?: string;
   /** The body as CSV. */
   upload?: string;
 }
 
-/** The request and response of a route; the document, the validation and the handler's types are all derived from it. */
+/** What a route takes and gives; the document, the checks and the types of its handler all come out of it. */
 export interface Endpoint<
   Params extends Schema = Schema,
   Query extends Schema = Schema,
@@ -35,63 +44,66 @@ export interface Endpoint<
   method: Method;
   /** With parameters in braces: `/customers/{id}`. */
   path: string;
-  /** `resource.verb`, if the rule in `@cell/http/openapi/operation-ids` gives no good one. */
+  /** Where the rule (`@cell/http/openapi/operation-ids`) would give no good one: `resource.verb`. */
   operationId?: string;
-  permission: Permission;
+  /** Null for a route that is open to credentials without permissions, such as `public`. */
+  permission: Permission | null;
+  /** What differs from the gateway's `closedPolicy`; it is published as `x-gateway`. */
+  gateway?: Partial<RoutePolicy>;
   tag: string;
   summary: string;
   description?: string;
   params?: Params;
   query?: Query;
   body?: Body;
-  /** A missing body counts as an empty object. */
+  /** A request without a body means one of no fields. */
   bodyOptional?: boolean;
   /** Media types of a body that is a file: the handler reads the stream itself. */
   files?: readonly string[];
-  /** Status and body of success. */
+  /** Status of success and what it answers. */
   status: 200 | 201 | 202;
   response: Presenter<Row>;
-  /** Body of 202, if the work may continue after the response. */
+  /** What 202 answers, where the work may go on after the answer. */
   accepted?: z.ZodType;
-  /** Replaces parts of the published example; a function if it is large and only the document needs it. */
+  /** What the published example has instead of the examples of the fields; a function where it is large and only the document needs it. */
   example?: EndpointExample | (() => Promise<EndpointExample>);
-  /** Media types of the response besides JSON. */
+  /** Media types besides JSON that the answer may have. */
   produces?: readonly string[];
-  /** Error statuses beyond those of every route. */
+  /** Statuses of refusals beyond those that every route has. */
   errorResponses?: readonly number[];
-  /** Only for callers that may see all records of the tenant: its data has no owner. */
+  /** Takes callers who see the records of the whole tenant alone: what it shows or does has no owner. */
   isTenantWide?: boolean;
-  /** Its queries may take long: past `CellOptions.longResponseMs` it fails with TIMEOUT. */
+  /** Its queries may take long: past `CellOptions.longAnswerMs` it is refused with TIMEOUT. */
   isLong?: boolean;
-  /** The response may take long: its head is then sent first, and white space until the body is ready. Only for GET. */
+  /** The answer may take long to make: its head then leaves before it, and white space until it is there. For GET alone. */
   isPatient?: boolean;
-  /** The body's field that names the record whose writers are serialized, if the path does not name it. */
+  /** The field of the body that names the record whose writers take turns, where the path names none. */
   serialKey?: string;
-  /** For a command: who may see its record, and so a replayed response; `everyone`: everybody who may write it. */
+  /** Of a command: who sees its record, and so the answer to a repeat; `everyone` where all who may write it see it. */
   visibility?: RecordVisibility | "everyone";
-  /** Allowed past the tenant's storage quota, because it frees space, as every DELETE. */
+  /** It takes place past the tenant's storage quota too, since it gives room back, as every DELETE. */
   frees?: boolean;
-  /** The record has a version: ETag, If-Match, If-None-Match. */
+  /** The record carries a version: ETag, If-Match, If-None-Match. */
   versioned?: boolean;
 }
 
-/** Who may see the records of one resource. */
+/** Who sees the records of one resource. */
 export interface RecordVisibility {
-  /** Title for people: "Customer". */
+  /** As people read it: "Customer". */
   title: string;
-  /** Whether the caller may currently see a record, live or deleted. */
+  /** Whether a record, live or deleted, is in the caller's scope as it is now. */
   covers(context: RequestContext, recordId: string): Promise<boolean>;
 }
 
-/** An event that the cell posts to its tenants' endpoints. */
+/** An event that the cell posts to endpoints of its tenants'. */
 export interface EventDefinition {
   type: string;
   summary: string;
-  /** The posted body. */
+  /** What is posted. */
   payload: z.ZodType;
 }
 
-/** Types of a cell's application, for Hono. */
+/** What Hono is told of a cell's application. */
 export interface CellEnv {
   Bindings: HttpBindings;
 }
@@ -100,26 +112,26 @@ export interface CellEnv {
 export interface RequestContext<Params = unknown, Query = unknown, Body = unknown> {
   params: Params;
   query: Query;
-  /** Parsed at the first access, which may throw BAD_REQUEST. */
+  /** Parsed when it is first asked for: throws BAD_REQUEST then. */
   readonly body: Body;
-  /** The unparsed JSON body; undefined if there is none, or it is a file. */
+  /** The JSON body as it came; undefined where there is none, or it is a file. */
   bytes: Buffer | undefined;
   caller: Principal;
   tenant: Tenant;
   requestId: string;
-  /** The client sent the id: it may serve as an idempotency key. */
+  /** The id came from the client: it may serve as an idempotency key. */
   requestIdIsKey: boolean;
-  /** When the request arrived: RFC 3339, UTC, milliseconds. */
+  /** When the request was taken up: RFC 3339, UTC, milliseconds. */
   now: string;
-  /** The version in If-Match; undefined without one. */
+  /** The version that If-Match names; undefined without one. */
   ifMatch: number | undefined;
   ip: string | null;
   userAgent: string | null;
-  /** Only for streams: everything else is above. */
+  /** For streams alone: everything else is above. */
   context: Context<CellEnv>;
 }
 
-/** A header of the request; repeated lines are joined by commas, except headers that may come only once. */
+/** A header of the request; lines of the same name are joined by commas, but for those that may come once. */
 export function headerOf({ env }: Context<CellEnv>, name: string): string | undefined {
   const value = env.incoming.headers[name];
   return Array.isArray(value) ? value.join(", ") : value;
@@ -136,7 +148,7 @@ export function endpoint<const Params extends Schema, const Query extends Schema
   return definition;
 }
 
-/** The id of a record in a path. An invalid UUID is a 404, like any unknown id. */
+/** The id of a record in a path. One that is no UUID belongs to nothing: 404, like any other unknown one. */
 export const idParams = z.object({
   id: id().meta({ description: "The record's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
 });
@@ -150,17 +162,17 @@ export function parseParams<S extends Schema>(schema: S, params: Record<string, 
 
 const noQuery = z.strictObject({});
 
-/** The query parameters of a request without a query. */
+/** What a request without a query gives. */
 const nothing: Record<string, string[]> = {};
 
-/** The query parameters of a request, with all values of each. */
+/** The parameters of a request's query, as often as each was given. */
 export function queryOf({ env }: Context<CellEnv>): Record<string, string[]> {
   const { url = "" } = env.incoming;
-  // Hono looks for the query after a scheme.
+  // Hono looks for the query behind a scheme.
   return url.includes("?") ? (getQueryParams(`http://-${url}`) as Record<string, string[]>) : nothing;
 }
 
-/** Validates the query parameters: each given once, none unknown. */
+/** The query's parameters, each once, none unknown. */
 export function parseQuery<S extends Schema>(schema: S, given: Record<string, string[]>): Output<S> {
   const single: Record<string, string> = Object.create(null);
   for (const [name, values] of Object.entries(given)) {
@@ -179,7 +191,7 @@ export function parseBody<S extends Schema>(schema: S, body: unknown): Output<S>
   return result.data as Output<S>;
 }
 
-/** If-Match as a version: `"3"`. `*` is no condition here, since a missing record is a 404 already. */
+/** If-Match as a version: `"3"`. `*` is no condition here, since an absent record is a 404 already. */
 export function parseIfMatch(header: string | undefined): number | undefined {
   if (header === undefined || header.trim() === "*") return undefined;
   const version = /^"(\d{1,9})"$/.exec(header.trim())?.[1];
@@ -191,6 +203,13 @@ export function parseIfMatch(header: string | undefined): number | undefined {
 /** Throws FORBIDDEN for a caller who works on its own records, where an endpoint takes no such caller. */
 export function requireScope({ scope }: Pick<Principal, "scope">, { isTenantWide }: Pick<Endpoint, "isTenantWide">): void {
   if (isTenantWide && scope === "own") throw insufficientScope("This needs a token that sees the records of the whole tenant");
+}
+
+/** Throws FORBIDDEN for a credential class that an endpoint does not take, whatever the gateway let through. */
+export function requireCredential({ credential = "key" }: Pick<Principal, "credential">, { gateway }: Pick<Endpoint, "gateway">): void {
+  const taken = gateway?.credentials ?? closedPolicy.credentials;
+  if (!taken.includes(credential) && !taken.includes("public"))
+    throw insufficientScope(`This does not take a credential of the class ${credential}`);
 }
 
 export function requirePermission(caller: Pick<Principal, "permissions">, permission: Permission): void {

@@ -25,17 +25,15 @@ import {
   parseQuery,
   queryOf,
   type RequestContext,
+  requireCredential,
   requirePermission,
   requireScope,
 } from "./endpoint.ts";
 
-/** Size limit of a JSON body in bytes, unless a route overrides it. */
+/** How many bytes a JSON body may have, where a route does not say otherwise. */
 const mostBodyBytes = 1024 * 1024;
 
-/**
- * The policies around every route's handler, in this order: request id, assertion, tenant, permission, validation; then the response or the
- * error.
- */
+/** What happens around every route's handler, in this order: request id, assertion, tenant, permission, validation; then the answer or the refusal. */
 export class Handlers {
   readonly #options: CellOptions;
   readonly #metrics: HttpMetrics;
@@ -67,7 +65,7 @@ export class Handlers {
     }
   }
 
-  /** The database denies the login of a tenant that is being moved, before each process knows of the move. */
+  /** The database refuses a tenant's login where it is being moved, before each process knows of it. */
   async #whyDenied({ tenantId }: Tenant, epoch: number, error: unknown): Promise<unknown> {
     try {
       const now = await this.#options.registry.refresh(tenantId);
@@ -78,7 +76,7 @@ export class Handlers {
     }
   }
 
-  /** The response to a request without a route. */
+  /** The answer to a request that no route takes. */
   refuse(c: Context<CellEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
     this.#metrics.started();
     return this.#refused(c, error, requestId, route, startedAt);
@@ -118,7 +116,8 @@ export class Handlers {
     const tenantHeader = headerOf(c, "x-tenant-id");
     if (tenantHeader !== undefined && tenantHeader !== principal.tenantId)
       throw new Problem("TENANT_MISMATCH", "X-Tenant-Id is not the token's tenant");
-    requirePermission(principal, endpoint.permission);
+    requireCredential(principal, endpoint);
+    if (endpoint.permission !== null) requirePermission(principal, endpoint.permission);
     requireScope(principal, endpoint);
     const tenant = await registry.tenant(principal.tenantId);
     assertServed(tenant, endpoint.method !== "get");
@@ -148,7 +147,7 @@ export class Handlers {
 
 const noFields = z.strictObject({});
 
-/** The bytes of a JSON body; undefined if there is none. Throws BAD_REQUEST for fields that a route without a body would ignore. */
+/** The bytes of a JSON body; undefined where there is none. Throws BAD_REQUEST for fields that a route without a body would pass over. */
 async function bodyBytes(
   { env: { incoming } }: Context<CellEnv>,
   { method, body, bodyOptional, files }: Endpoint,
@@ -165,7 +164,7 @@ function bodyOf({ body, bodyOptional }: Endpoint, bytes: Buffer | undefined): un
   return parseBody(body, parseJsonBytes(bytes));
 }
 
-/** The gateway always sends an id; one is only generated for requests that bypassed it. */
+/** No caller's id: the gateway always sends one, so an id is made only for who came round it. */
 const newRequestIdLater = "";
 
 function responseHeaders(requestId: string): Record<string, string> {
@@ -177,13 +176,13 @@ function responseHeaders(requestId: string): Record<string, string> {
   };
 }
 
-/** The caller's request id, or a generated one if it is missing or malformed. */
+/** The caller's request id, or one of ours where it sent none or a malformed one. */
 export function requestIdOf(c: Context<CellEnv>): string {
   const given = headerOf(c, "x-request-id");
   try {
     return readRequestId("X-Request-ID", given) ?? newRequestId();
   } catch {
-    // A malformed id is never echoed; errors in the path get a generated id.
+    // A malformed id is never echoed; what is wrong with the path is said under an id of ours.
     return newRequestId();
   }
 }

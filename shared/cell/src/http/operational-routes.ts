@@ -1,5 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type HttpMetrics, readRequestId, requireMetricsToken, verifyAssertion, version } from "@cell/http";
+import {
+  type CellDeclaration,
+  cellAdmin,
+  declarationPath,
+  type HttpMetrics,
+  type Principal,
+  readRequestId,
+  requireMetricsToken,
+  verifyAssertion,
+  version,
+} from "@cell/http";
 import { Problem } from "@cell/problem";
 import type { Context } from "hono";
 import type { CellApp, CellOptions } from "../cell.ts";
@@ -7,10 +17,7 @@ import { requirePermission } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 import { placementRoutes } from "./placement-routes.ts";
 
-/**
- * The process's metrics, for a request with the metrics token and without a tenant; the tenant's figures on the same path belong to a
- * slice.
- */
+/** The process's own figures, for whoever has the token and speaks for no tenant; a tenant's figures on the same path are a slice's. */
 export function prometheusRoute(app: CellApp, metrics: HttpMetrics, token: string): void {
   app.get("/metrics", async (c, next) => {
     if (c.req.header("x-cell-assertion") !== undefined) return next();
@@ -19,13 +26,13 @@ export function prometheusRoute(app: CellApp, metrics: HttpMetrics, token: strin
   });
 }
 
-/** Time limit of the database check. */
+/** A database that does not answer within this time is away. */
 const readyWithinMs = 500;
 
 async function withinMs(promise: Promise<void>, ms: number): Promise<void> {
   const late = new AbortController();
   const timeout = sleep(ms, undefined, { signal: late.signal }).then(() => {
-    throw new Error(`no response in ${ms} ms`);
+    throw new Error(`no answer in ${ms} ms`);
   });
   try {
     await Promise.race([promise, timeout]);
@@ -35,7 +42,7 @@ async function withinMs(promise: Promise<void>, ms: number): Promise<void> {
 }
 
 /** Routes without a tenant: for load balancers, Prometheus and the gateway's control plane. */
-export function operationalRoutes(app: CellApp, options: CellOptions): void {
+export function operationalRoutes(app: CellApp, options: CellOptions, declaration: CellDeclaration): void {
   const { registry, name, assertionKeys } = options;
   const headers = { "content-type": "application/json; charset=utf-8" };
   const health = JSON.stringify({ status: "ok", version });
@@ -45,7 +52,7 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
     try {
       await withinMs(registry.check(), readyWithinMs);
     } catch (error) {
-      options.log.warn({ err: error }, "the database is not reachable");
+      options.log.warn({ err: error }, "the database is away");
       database = "away";
     }
     const ready = database === "ok" && !options.draining();
@@ -53,7 +60,7 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
     const status = ready ? "ready" : "not ready";
     const openDoors = options.openDoors?.() ?? 0;
     const checks = { database, draining: options.draining(), ...(openDoors > 0 ? { openDoors } : {}) };
-    // The process still serves requests: a load balancer must not remove it.
+    // Requests are served all the same: a balancer must not take the process out for it.
     const recorded = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
     const body = JSON.stringify({ status, ...recorded });
     return new Response(body, {
@@ -62,12 +69,20 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
     });
   });
 
-  const operator = (c: Context): string => {
+  const requireGateway = (c: Context): Principal => {
     const requestId = readRequestId("X-Request-ID", c.req.header("x-request-id"));
     const { principal } = verifyAssertion(assertionKeys, name, c.req.header("x-cell-assertion"), requestId, Math.floor(Date.now() / 1000));
-    requirePermission(principal, "cell:admin");
+    requirePermission(principal, cellAdmin);
+    return principal;
+  };
+  app.get(declarationPath, (c) => {
+    requireGateway(c);
+    return c.json(declaration);
+  });
+  const operator = (c: Context): string => {
+    const principal = requireGateway(c);
     const tenantId = c.req.param("tenantId") ?? "";
-    if (tenantId !== principal.tenantId) throw new Problem("TENANT_MISMATCH", "The assertion is for another tenant");
+    if (tenantId !== principal.tenantId) throw new Problem("TENANT_MISMATCH", "The assertion speaks of another tenant");
     return tenantId;
   };
   app.put("/internal/tenants/:tenantId", async (c) => {
@@ -78,7 +93,7 @@ export function operationalRoutes(app: CellApp, options: CellOptions): void {
   app.delete("/internal/tenants/:tenantId", async (c) => {
     const tenantId = operator(c);
     const { dropped } = await registry.drop(tenantId);
-    // Repeated on each call, in case an earlier attempt ended between the two steps.
+    // Also where an earlier attempt ended between the two.
     await options.endTrail(tenantId);
     return c.json({ tenantId, dropped });
   });

@@ -1,9 +1,9 @@
 import type { RequestContext } from "../http/endpoint.ts";
 
-/** The owner whose records a caller may see; null: all records. */
+/** Whose records a caller may see: one owner's, or with null everybody's. */
 export type Visibility = string | null;
 
-/** Which records the caller of a request may see. */
+/** Whose records the caller of a request may see. */
 export function visibility({ caller }: Pick<RequestContext, "caller">): Visibility {
   return caller.scope === "own" ? caller.userId : null;
 }

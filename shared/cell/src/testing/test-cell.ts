@@ -1,14 +1,5 @@
 import { randomBytes } from "node:crypto";
-import {
-  type AssertionKeys,
-  createLogger,
-  type Permission,
-  type Principal,
-  parseAssertionKeys,
-  permissions,
-  serve,
-  signAssertion,
-} from "@cell/http";
+import { type AssertionKeys, createLogger, type Principal, parseAssertionKeys, serve, signAssertion } from "@cell/http";
 import type { Document } from "@cell/http/openapi/document";
 import { responseChecker, type SeenResponse } from "@cell/http/testing/response-checker";
 import type { Registry } from "@cell/postgres";
@@ -16,24 +7,21 @@ import type { RunningCell } from "../cell.ts";
 
 export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
 
-/** The metrics token of test cells. */
+/** What a cell of the tests shows its figures for. */
 export const testMetricsToken = "metrics-token-for-the-tests-only";
-
-/** Every permission that a tenant's user can have. */
-export const allPermissions: readonly Permission[] = permissions.filter((permission) => permission !== "cell:admin");
 
 export interface TestResponse {
   status: number;
   headers: Headers;
   text: string;
-  /** The JSON of the response; undefined for other media types. */
-  // biome-ignore lint/suspicious/noExplicitAny: tests read responses whose shape the checker has compared with the document.
+  /** The JSON of the answer; undefined for other media types. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers whose shape the checker has compared with the document.
   body: any;
 }
 
 export interface TestRequest {
   body?: unknown;
-  /** A body that is not JSON, with its content type in the headers. */
+  /** A body that is no JSON, with its content type in the headers. */
   raw?: string | Uint8Array;
   headers?: Record<string, string>;
   /** The caller's own request id, which makes a write idempotent. */
@@ -42,7 +30,7 @@ export interface TestRequest {
 
 export interface TestClient {
   readonly principal: Principal;
-  /** The headers that the gateway would add to a request, for other clients. */
+  /** What the gateway would send beside a request, for other clients. */
   headers(key?: string): Record<string, string>;
   get(path: string, request?: TestRequest): Promise<TestResponse>;
   post(path: string, request?: TestRequest): Promise<TestResponse>;
@@ -55,16 +43,16 @@ export interface TestCell {
   url: string;
   registry: Registry;
   document: Document;
-  /** A client that sends what the gateway would send for a user; default: with every permission. */
+  /** A client as the gateway would speak for a user; by default with every permission. */
   client(tenantId: string, principal?: Partial<Principal>): TestClient;
-  /** The process's metrics in Prometheus's format. */
+  /** The process's own figures, as Prometheus reads them. */
   metrics(): Promise<string>;
-  /** Provisions a new tenant. */
+  /** Provisions a tenant of this test's own. */
   tenant(): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Serves a cell on a free port, over real HTTP; every response that its clients see is compared with the OpenAPI document. */
+/** Serves a cell on a free port, over real HTTP; every answer that its clients see is held to the OpenAPI document. */
 export async function serveTestCell(name: string, cell: RunningCell, registry: Registry): Promise<TestCell> {
   const log = createLogger(name, "silent");
   const server = await serve({
@@ -83,7 +71,11 @@ export async function serveTestCell(name: string, cell: RunningCell, registry: R
     url: server.url,
     registry,
     document,
-    client: (tenantId, principal = {}) => testClient(name, server.url, check, { ...fullPrincipal(tenantId), ...principal }),
+    client(tenantId, principal = {}) {
+      const { permissions } = cell;
+      const everything: Principal = { tenantId, userId: "user-001", actorType: "user", permissions, scope: "tenant" };
+      return testClient(name, server.url, check, { ...everything, ...principal });
+    },
     async metrics() {
       const response = await fetch(`${server.url}/metrics`, { headers: { authorization: `Bearer ${testMetricsToken}` } });
       if (response.status !== 200) throw new Error(`no metrics: ${response.status}`);
@@ -96,10 +88,6 @@ export async function serveTestCell(name: string, cell: RunningCell, registry: R
     },
     stop: () => server.stop(),
   };
-}
-
-function fullPrincipal(tenantId: string): Principal {
-  return { tenantId, userId: "user-001", actorType: "user", permissions: allPermissions, scope: "tenant" };
 }
 
 type Check = (method: string, path: string, response: SeenResponse) => void;

@@ -1,3 +1,5 @@
+import type { RoutePolicy } from "../declaration.ts";
+
 /** The part of JSON Schema that our documents use. */
 export interface Schema {
   $ref?: string;
@@ -82,6 +84,7 @@ export interface Operation {
   requestBody?: { required?: boolean; description?: string; content: Record<string, MediaType> };
   responses: Record<string, Response | Reference>;
   "x-permission"?: string;
+  "x-gateway"?: Partial<RoutePolicy>;
 }
 
 /** The operations of a path, by method in lower case. */

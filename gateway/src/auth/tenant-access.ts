@@ -1,0 +1,87 @@
+import type { IncomingHttpHeaders } from "node:http";
+import type { CredentialClass } from "@cell/http";
+import { badField, notFound } from "@cell/problem";
+import { LRUCache } from "lru-cache";
+import type { ControlDb } from "../control-plane/tables.ts";
+import { type Access, quotaPart, tenantPart } from "./access.ts";
+import { networkOf } from "./client-address.ts";
+import type { FailedAttempts } from "./failed-attempts.ts";
+import { findPlacedTenant } from "./placed-tenant.ts";
+
+/** A request on a public route, as far as its tenant may follow from it. */
+export interface PublicRequest {
+  headers: IncomingHttpHeaders;
+  /** The query's parameters. */
+  query: URLSearchParams;
+}
+
+/** Finds the id of the tenant that a request without a credential is for; undefined when it does not say. */
+export type PublicTenant = (request: PublicRequest) => string | undefined;
+
+const lifetimeMs = 60_000;
+const tenantLimit = 20_000;
+
+/** The access of callers without a credential of a tenant's user: of public routes, and of senders of webhooks. It has no permission. */
+export class TenantAccess {
+  readonly #db: ControlDb;
+  readonly #attempts: FailedAttempts;
+  readonly #publicTenants: readonly PublicTenant[];
+  readonly #cache = new LRUCache<string, Access>({ max: tenantLimit, ttl: lifetimeMs });
+  #generation = 0;
+
+  constructor(db: ControlDb, attempts: FailedAttempts, publicTenants: readonly PublicTenant[]) {
+    this.#db = db;
+    this.#attempts = attempts;
+    this.#publicTenants = [...publicTenants, ({ headers }) => headers["x-tenant-id"] as string | undefined];
+  }
+
+  /**
+   * The access of a caller on a public route. Rejects with BAD_REQUEST when the request names no tenant, with NOT_FOUND for an unknown one, and
+   * with RATE_LIMITED after too many unknown ones from `address`, by which the caller is limited, too.
+   */
+  async ofPublic(headers: IncomingHttpHeaders, query: string, address: string): Promise<Access> {
+    const request = { headers, query: new URLSearchParams(query) };
+    const tenantId = this.#publicTenants.map((find) => find(request)).find((found) => found !== undefined);
+    if (tenantId === undefined) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that this is for");
+    this.#attempts.check(address);
+    const access = await this.find("public", "public", tenantId);
+    if (access) return { ...access, tokenId: `public:${networkOf(address)}` };
+    this.#attempts.failed(address);
+    throw notFound("Tenant");
+  }
+
+  /** The access to a tenant under a class and a name; undefined when there is no such tenant. Rejects with the database's error. */
+  async find(credential: CredentialClass, userId: string, tenantId: string): Promise<Access | undefined> {
+    const key = `${userId} ${tenantId}`;
+    const cached = this.#cache.get(key);
+    if (cached) return cached;
+    const generation = this.#generation;
+    const rows = await findPlacedTenant(this.#db, tenantId);
+    if (rows.length === 0) return undefined;
+    const access: Access = {
+      operator: false,
+      credential,
+      tokenId: userId,
+      principal: { tenantId, userId, actorType: "service", permissions: [], scope: "own", credential, ...quotaPart(rows) },
+      actAs: false,
+      ...tenantPart(rows),
+      expiresAtMs: Number.POSITIVE_INFINITY,
+    };
+    if (generation === this.#generation) this.#cache.set(key, access);
+    return access;
+  }
+
+  /** Looks the tenant of a public access up again. */
+  async refresh({ credential, principal }: Access): Promise<Access> {
+    this.#cache.delete(`${principal.userId} ${principal.tenantId}`);
+    const access = await this.find(credential, principal.userId, principal.tenantId);
+    if (!access) throw notFound("Tenant");
+    return access;
+  }
+
+  /** Has every tenant looked up again: something in the control plane has changed. */
+  forget(): void {
+    this.#generation++;
+    this.#cache.clear();
+  }
+}
