@@ -7,7 +7,7 @@ import { TcpProxy } from "@cell/postgres/testing/proxy";
 import { unavailable } from "@cell/problem";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, readMetric, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { createDatabase, createTenant, type IssuedKey, readMetric, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 
 let cell: TestCell;
 let proxy: TcpProxy;
@@ -208,9 +208,8 @@ test("one partition's circuit is its own: the tenants of another one do not noti
   const relay = await TcpProxy.open({ targetPort: Number(new URL(cell.url).port) });
   const local = await startTestGateway(await createDatabase(), `crm=http://127.0.0.1:${relay.port},crm=${other.url}`);
   try {
-    const keys = await Promise.all(
-      ["tenant-1", "tenant-2"].map(async (tenantId) => ({ tenantId, ...(await createTenant(local, tenantId)) })),
-    );
+    const keys: ({ tenantId: string } & IssuedKey)[] = [];
+    for (const tenantId of ["tenant-1", "tenant-2"]) keys.push({ tenantId, ...(await createTenant(local, tenantId)) });
     relay.targetPort = address.port;
     relay.cut();
     const get = async (index: number) => (await local.call("/api/v1/crm/customers", { method: "POST", ...keys[index] })).status;
