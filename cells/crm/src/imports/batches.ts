@@ -63,8 +63,27 @@ const batchAfter = statement((p: Parameters<{ importId: string; after: number }>
     .limit(1),
 );
 
+/** What is put aside of each row beside its cells: its number, its line and their names. */
+const overheadOfCells = 32;
+
 const cellsOf = statement((p: Parameters<{ importId: string; firstRow: number }>) =>
-  db.selectFrom("importBatches").select("cells").where("importId", "=", p.importId).where("firstRow", "=", p.firstRow),
+  db
+    .selectFrom("importBatches")
+    .select("cells")
+    .select(
+      db
+        .selectFrom("importBatches as before")
+        .select(
+          sql<number>`sum(octet_length(before.cells) - ${sql.lit(overheadOfCells)} * (before.last_row - before.first_row + 1))::float8`.as(
+            "bytes",
+          ),
+        )
+        .where("before.importId", "=", p.importId)
+        .where("before.firstRow", "<=", p.firstRow)
+        .as("rowBytes"),
+    )
+    .where("importId", "=", p.importId)
+    .where("firstRow", "=", p.firstRow),
 );
 
 const deleteBatches = statement(
@@ -102,8 +121,9 @@ export async function markFailed(
   errors: ReadonlyMap<number, readonly RowProblem[]>,
   budget: failedRows.FailedRowBudget,
 ): Promise<void> {
-  if (errors.size === 0 || !budget.hasRoom) return;
+  if (errors.size === 0 || (budget.isFull && !budget.hasRoom)) return;
   const found = await tx.first(cellsOf, { importId, firstRow });
+  budget.rowBytes = Math.max(0, found?.rowBytes ?? 0);
   const sources = (JSON.parse(found?.cells ?? "[]") as SourceOfRow[]).filter(({ row }) => errors.has(row));
   const stored = sources.flatMap(({ row, line, cells }) => {
     return budget.take({ row, line, cells: () => JSON.stringify(cells), errors: errors.get(row) ?? [] }) ?? [];

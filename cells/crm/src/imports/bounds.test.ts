@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { inspect, startCrm } from "../testing/test-crm.ts";
-import { failedBytesAtMost, failedRowBytesAtMost } from "./failed-rows.ts";
+import { failedBytesAtMost, failedBytesOfAny, failedBytesPerByte, failedRowBytesAtMost } from "./failed-rows.ts";
 
 const kilobyte = 1024;
 const megabyte = 1024 * kilobyte;
@@ -227,6 +227,34 @@ describe("what is kept of failed rows is bounded, and the report says when some 
     expect(report.body.errors).toHaveLength(100);
     expect(await storedBytes()).toBeLessThan(failedBytesAtMost + failedRowBytesAtMost);
     expect(await storedBytes()).toBeGreaterThan(failedBytesAtMost / 2);
+  });
+
+  const tiny: [string, (index: number) => string][] = [
+    ["of empty records", () => "{}"],
+    ["of numbers", () => "1"],
+    ["of empty lists", () => "[]"],
+    ["of one unknown field", () => '{"a":1}'],
+    ["of a name that is there", (index) => `{"name":"N${index}"}`],
+  ];
+
+  test.each(tiny)("by what was sent: rows %s have errors longer than themselves", async (_what, item) => {
+    const rows = 20_000;
+    const items = Array.from({ length: rows }, (_row, index) => item(index)).join(",");
+    const send = async (dryRun: boolean) => {
+      const { body: begun } = await uploadAll(
+        json,
+        "/customers/import",
+        Buffer.from(`{"dryRun":${dryRun},"async":true,"items":[${items}]}`),
+      );
+      return (await finished(begun.importId)).body;
+    };
+    if (item(0).includes("name")) expect((await send(false)).created).toBe(rows);
+    const report = await send(true);
+    expect(report).toMatchObject({ total: rows, failed: rows, errorsTruncated: true, errorFileTruncated: true });
+    expect(report.errors).toHaveLength(100);
+    expect(await storedBytes()).toBeLessThan(failedBytesOfAny + failedBytesPerByte * items.length + kilobyte);
+    const file = await admin.get(String(report.errorFileUrl).replace("/api/v1/crm", ""));
+    expect(file.text.split("\r\n").length).toBeGreaterThan(2_000);
   });
 
   test("by the row: one that is too large is not in the file, neither whole nor in part", async () => {

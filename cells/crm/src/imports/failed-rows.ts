@@ -20,6 +20,9 @@ export type FailedCells = readonly string[] | Readonly<Record<string, unknown>> 
 export const failedRowBytesAtMost = 64 * 1024;
 /** How many bytes are kept of the rows of one import that fail by themselves, and as many again of those that fail by what is stored. */
 export const failedBytesAtMost = 16 * 1024 * 1024;
+/** Of them an upload of few bytes has so many for itself, and so many for each byte of its rows: short rows have long errors. */
+export const failedBytesOfAny = 1024 * 1024;
+export const failedBytesPerByte = 8;
 /** What a row takes beside its cells and errors. */
 const overheadBytes = 64;
 
@@ -27,12 +30,14 @@ const overheadBytes = 64;
 export class FailedRowBudget {
   #usedBytes: number;
   #isTruncated: boolean;
+  #rowBytes = 0;
 
   constructor({ usedBytes = 0, isTruncated = false } = {}) {
     this.#usedBytes = usedBytes;
     this.#isTruncated = isTruncated;
   }
 
+  /** How much of the budget is used up: all of it once a row has found no room. */
   get usedBytes(): number {
     return this.#usedBytes;
   }
@@ -42,9 +47,24 @@ export class FailedRowBudget {
     return this.#isTruncated;
   }
 
-  /** Whether one more row is kept. */
+  /** How many bytes the rows of the upload have, as far as they are known. */
+  set rowBytes(bytes: number) {
+    this.#rowBytes = bytes;
+  }
+
+  get rowBytes(): number {
+    return this.#rowBytes;
+  }
+
+  /** No further row is kept, whatever is sent yet. */
+  get isFull(): boolean {
+    return this.#usedBytes >= failedBytesAtMost;
+  }
+
+  /** Whether one more row is kept. After one that found no room none is, so that the error file ends where it is cut. */
   get hasRoom(): boolean {
-    if (this.#usedBytes < failedBytesAtMost) return true;
+    if (this.#usedBytes < Math.min(failedBytesAtMost, failedBytesOfAny + failedBytesPerByte * this.#rowBytes)) return true;
+    this.#usedBytes = Math.max(this.#usedBytes, failedBytesAtMost);
     this.#isTruncated = true;
     return false;
   }

@@ -13,6 +13,9 @@ export interface JsonUpload {
   upload: Upload;
 }
 
+/** Characters of short items that are hashed together. */
+const hashedAtOnce = 4_096;
+
 const notAnObject = problem(null, "INVALID_FORMAT", "must be an object");
 
 /** The body of an import in JSON: when all of it is there, its items are parsed one by one. `closed` is called when they have been. */
@@ -31,18 +34,22 @@ export async function uploadOfJson(incoming: Readable, closed: () => void): Prom
     const elements = held;
     if (!elements) return;
     const [before, after] = aroundItems(body as object);
-    digest.update(before);
+    let unhashed = before;
     for (let index = 0; index < elements.count; index++) {
       const text = elements.text(index);
       const item = elements.value(index, text);
-      digest.update(`${index > 0 ? "," : ""}${canonicalJson(item)}`);
+      unhashed += `${index > 0 ? "," : ""}${canonicalJson(item)}`;
+      if (unhashed.length > hashedAtOnce) {
+        digest.update(unhashed);
+        unhashed = "";
+      }
       if (!isObject(item)) yield { line: null, characters: text.length, source: () => "{}", item: undefined, problems: [notAnObject] };
       else {
         collectKeys(item, index, headings);
         yield { line: null, characters: text.length, source: () => text, item, problems: [] };
       }
     }
-    digest.update(after);
+    digest.update(unhashed + after);
   }
   const close = () => {
     held = undefined;

@@ -1,6 +1,6 @@
 import { booleanParam, resource, response } from "@cell/cell";
 import { z } from "zod";
-import { failedBytesAtMost, failedRowBytesAtMost } from "./failed-rows.ts";
+import { failedBytesAtMost, failedBytesOfAny, failedBytesPerByte, failedRowBytesAtMost } from "./failed-rows.ts";
 import { duplicatePolicies, importModes } from "./importer.ts";
 
 const described = {
@@ -83,7 +83,7 @@ const importSchema = z
     errors: z.array(rowError).meta({ description: "The first 100" }),
     errorsTruncated: z.boolean(),
     errorFileTruncated: z.boolean().meta({
-      description: `The error file lacks rows: it holds the first ones, up to ${failedBytesAtMost / 1024 / 1024} MB, and none of more than ${failedRowBytesAtMost / 1024} KB`,
+      description: `The error file lacks rows: it holds the first ones, up to ${failedBytesOfAny / 1024 / 1024} MB and ${failedBytesPerByte} bytes for each byte of the upload's rows, at most ${failedBytesAtMost / 1024 / 1024} MB, and none of more than ${failedRowBytesAtMost / 1024} KB`,
     }),
     errorFileUrl: z.string().nullable().meta({ description: "The failed rows with their errors as CSV, for a day; null without any" }),
     createdAt: z.iso.datetime(),
