@@ -1230,7 +1230,7 @@ export type Import = {
     }>;
     errorsTruncated: boolean;
     /**
-     * The error file lacks rows: it holds the first ones, up to 16 MB, and none of more than 64 KB
+     * The error file lacks rows: it holds the first ones, up to 1 MB and 8 bytes for each byte of the upload's rows, at most 16 MB, and none of more than 64 KB
      */
     errorFileTruncated: boolean;
     /**
