@@ -63,9 +63,9 @@ const constants: Readonly<Record<string, Readonly<Record<string, readonly string
   "entries without": { "shared/cell/src/audit/verify.ts": ["unsealedAfterMs"] },
   "connections of a cell": { "cells/crm/src/registry.ts": ["waitMs"] },
   "a connection:": { "cells/crm/src/registry.ts": ["idleMs", "maxAgeMs", "preparedStatements", "tenantsPerConnection"] },
-  "webhooks of": { "cells/crm/src/webhooks/routes.ts": ["mostWebhooks"] },
-  "deliveries at once": { "cells/crm/src/webhooks/sender.ts": ["mostAtOnce", "mostToOne", "mostToFailing"] },
-  "changes of one replay": { "cells/crm/src/webhooks/delivery-routes.ts": ["mostReplayed"] },
+  "webhooks of": { "shared/cell/src/webhooks/routes.ts": ["mostWebhooks"] },
+  "deliveries at once": { "shared/cell/src/webhooks/sender.ts": ["mostAtOnce", "mostToOne", "mostToFailing"] },
+  "changes of one replay": { "shared/cell/src/webhooks/delivery-routes.ts": ["mostReplayed"] },
   "a log of": { "shared/postgres/src/embedded/log-file.ts": ["maxBytes", "storedLogs"] },
 };
 

@@ -1,4 +1,12 @@
-import { auditLogRoutes, type CellOptions, createCell, exportRoutes, type RunningCell } from "@cell/cell";
+import {
+  auditLogRoutes,
+  type CellOptions,
+  createCell,
+  exportRoutes,
+  type RunningCell,
+  type WebhookOptions,
+  webhookRoutes,
+} from "@cell/cell";
 import { version } from "@cell/http";
 import * as contacts from "./contacts/repository.ts";
 import { contactRoutes } from "./contacts/routes.ts";
@@ -29,7 +37,7 @@ import { pipelineRoutes } from "./pipelines/routes.ts";
 import { publication } from "./publication.ts";
 import { reportRoutes } from "./reports/routes.ts";
 import { settingsRoutes } from "./settings/routes.ts";
-import { type WebhookOptions, webhookRoutes } from "./webhooks/routes.ts";
+import { webhooks } from "./webhooks/event-catalogue.ts";
 
 /** What goes along when customers are merged, in this order. */
 const customerChildren = [
@@ -100,7 +108,7 @@ export function createCrm(options: CrmOptions): RunningCell {
       paymentRoutes,
       auditLogRoutes(options.sealWitness),
       settingsRoutes,
-      webhookRoutes(options.webhooks),
+      webhookRoutes(webhooks, options.webhooks),
     ],
   );
 }

@@ -1,6 +1,5 @@
-import { type CellConfig, cellSettings, readCellConfig } from "@cell/cell";
+import { type CellConfig, cellSettings, parseWebhookKeys, readCellConfig, type WebhookKeys } from "@cell/cell";
 import { type Environment, integer, list, type Networks, parseNetworks, url, type Warn } from "@cell/http";
-import { parseWebhookKeys, type WebhookKeys } from "./webhooks/secrets.ts";
 
 export interface Config extends CellConfig {
   /** Where the messaging cell is; undefined where there is none. */

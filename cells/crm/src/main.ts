@@ -1,11 +1,11 @@
-import { HardeningMonitor, Sealer, SealLog, startSweeper } from "@cell/cell";
+import { Dispatcher, HardeningMonitor, Sealer, SealLog, startSweeper } from "@cell/cell";
 import { configure, Outbound, type Server, StartRefused, serve, serveMetrics, startLog, stopOnSignals, version } from "@cell/http";
 import { createCrm, importers } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { readConversationsAt } from "./customer-360/messaging.ts";
 import { ImportRunner } from "./imports/runner.ts";
 import { createRegistry, requireUsable } from "./registry.ts";
-import { Dispatcher } from "./webhooks/dispatcher.ts";
+import { webhooks } from "./webhooks/event-catalogue.ts";
 
 const log = startLog("crm");
 const config = configure(log, readConfig);
@@ -26,6 +26,7 @@ const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });
 const hardening = new HardeningMonitor(registry, log);
 const outbound = new Outbound({ allow: config.outboundAllow });
 const dispatcher = new Dispatcher({
+  webhooks,
   registry,
   outbound,
   keys: config.webhookKeys,

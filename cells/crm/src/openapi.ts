@@ -1,8 +1,8 @@
+import { parseWebhookKeys } from "@cell/cell";
 import { createLogger, Outbound, parseAssertionKeys } from "@cell/http";
 import type { Document } from "@cell/http/openapi/document";
 import { createCrm } from "./app.ts";
 import { createRegistry } from "./registry.ts";
-import { parseWebhookKeys } from "./webhooks/secrets.ts";
 
 /** The cell's OpenAPI document, made without a database. */
 export function crmDocument(): Promise<Document> {

@@ -72,7 +72,7 @@ export { keyword } from "./lists/keyword.ts";
 export { booleanParam, intParam } from "./lists/list-parameters.ts";
 export { type ListOptions, listPage, type Revealed, revealDrafts, revealedBy } from "./lists/list-response.ts";
 export { type ListDefinition, type ListQuery, type ListRequest, ListRunner, likePattern, listQuery, listResponse } from "./lists/lists.ts";
-export { aggregateStoreMigration, cellMigration, sharedResponsesMigration } from "./migrations.ts";
+export { aggregateStoreMigration, cellMigration, sharedResponsesMigration, webhooksMigration } from "./migrations.ts";
 export { email, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
 export {
   amountFigure,
@@ -99,6 +99,11 @@ export {
   settingsChanged,
   settingsOf,
 } from "./settings/stored.ts";
+export { Dispatcher, type DispatcherOptions, sweepDeliveries } from "./webhooks/dispatcher.ts";
+export type { EventCatalogue, TrailEntry } from "./webhooks/event-catalogue.ts";
+export { type WebhookOptions, webhookRoutes } from "./webhooks/routes.ts";
+export { parseWebhookKeys, type WebhookKeys } from "./webhooks/secrets.ts";
+export { defineWebhooks } from "./webhooks/webhooks.ts";
 export { type Backoff, backoffMs } from "./workers/backoff.ts";
 export { HardeningMonitor } from "./workers/hardening-monitor.ts";
 export { type Background, repeat } from "./workers/repeat.ts";

@@ -1,4 +1,4 @@
-import { aggregateStoreMigration, cellMigration, sharedResponsesMigration } from "@cell/cell";
+import { aggregateStoreMigration, cellMigration, sharedResponsesMigration, webhooksMigration } from "@cell/cell";
 import type { TenantMigration } from "@cell/postgres";
 import { customersMigration } from "./0002_customers.ts";
 import { importsMigration } from "./0003_imports.ts";
@@ -6,7 +6,6 @@ import { contactsMigration } from "./0004_contacts.ts";
 import { pipelinesMigration } from "./0005_pipelines.ts";
 import { opportunitiesMigration } from "./0006_opportunities.ts";
 import { contractsPaymentsMigration } from "./0007_contracts_payments.ts";
-import { webhooksMigration } from "./0008_webhooks.ts";
 import { reportsMigration } from "./0009_reports.ts";
 import { importBatchesMigration } from "./0011_imports.ts";
 import { cohortDaysMigration } from "./0012_cohort_days.ts";

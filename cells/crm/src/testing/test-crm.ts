@@ -1,6 +1,18 @@
 import { generateKeyPairSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type FileLimits, fileLimits, filesWithin, HardeningMonitor, Sealer, type SealKeys, SealLog, sealKeysOf } from "@cell/cell";
+import {
+  Dispatcher,
+  type DispatcherOptions,
+  type FileLimits,
+  fileLimits,
+  filesWithin,
+  HardeningMonitor,
+  parseWebhookKeys,
+  Sealer,
+  type SealKeys,
+  SealLog,
+  sealKeysOf,
+} from "@cell/cell";
 import { testLogins } from "@cell/cell/testing/config";
 import { serveTestCell, type TestCell, testAssertionKeys, testMetricsToken } from "@cell/cell/testing/test-cell";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
@@ -12,8 +24,7 @@ import { readConversationsAt } from "../customer-360/messaging.ts";
 import { ImportRunner } from "../imports/runner.ts";
 import { cellMigrations } from "../migrations/registry.ts";
 import { createRegistry } from "../registry.ts";
-import { Dispatcher, type DispatcherOptions } from "../webhooks/dispatcher.ts";
-import { parseWebhookKeys } from "../webhooks/secrets.ts";
+import { webhooks } from "../webhooks/event-catalogue.ts";
 
 const sealPair = generateKeyPairSync("ed25519");
 const sealKeys = sealKeysOf(sealPair.privateKey, []);
@@ -97,6 +108,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   const outbound = new Outbound({ allow: parseNetworks("127.0.0.0/8") });
   const newDispatcher = (given: Partial<DispatcherOptions> = {}) =>
     new Dispatcher({
+      webhooks,
       registry,
       outbound,
       keys: testWebhookKeys,

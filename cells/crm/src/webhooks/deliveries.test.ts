@@ -4,13 +4,14 @@ import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { sweepDeliveries } from "@cell/cell";
 import { testLogins } from "@cell/cell/testing/config";
 import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
 import { auditOf, inspect, startCrm, type TestCrm, testLoginSecret } from "../testing/test-crm.ts";
-import { sweepDeliveries } from "./dispatcher.ts";
+
 import { type Receiver, startReceiver } from "./testing/receiver.ts";
 
 let cell: TestCrm;

@@ -1,11 +1,11 @@
 import { text } from "node:stream/consumers";
+import { Dispatcher, parseWebhookKeys } from "@cell/cell";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import type { TenantLogins } from "@cell/postgres";
 // The records' schemas come with it: without them everything in an event is masked.
 import "../../app.ts";
 import { createRegistry } from "../../registry.ts";
-import { Dispatcher } from "../dispatcher.ts";
-import { parseWebhookKeys } from "../secrets.ts";
+import { webhooks } from "../event-catalogue.ts";
 
 /** What it is told on its standard input. */
 interface ReportedDelivery {
@@ -19,6 +19,7 @@ interface ReportedDelivery {
 // A process that sends one tenant's webhooks and does nothing else: for a test to kill.
 const { databaseUrl, loginSecret, logins, tenantId, leaseMs } = JSON.parse(await text(process.stdin)) as ReportedDelivery;
 const dispatcher = new Dispatcher({
+  webhooks,
   registry: createRegistry({ databaseUrl, loginSecret, logins, total: 4, perTenant: 4, statementTimeoutMs: 10_000 }),
   outbound: new Outbound({ allow: parseNetworks("127.0.0.0/8") }),
   keys: parseWebhookKeys(`test:${Buffer.alloc(32, 5).toString("base64url")}`),

@@ -1,13 +1,18 @@
-import { auditEntry, audited, resources } from "@cell/cell";
 import { Counter, type Logger, type Registry as Metrics, newRequestId, type Outbound, OutboundError } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
-import * as deliveries from "./deliveries.ts";
-import { failingForMs, outcomeOf, payloadOf, retryDelaysMs } from "./domain.ts";
-import * as webhooks from "./repository.ts";
-import { type StoredWebhook, webhook } from "./schema.ts";
+import { auditEntry, audited } from "../audit/entries.ts";
+import { resources } from "../schema/resource.ts";
+import * as deliveries from "./delivery-queue.ts";
+import { failingForMs, outcomeOf, retryDelaysMs } from "./domain.ts";
+import { payloadOf } from "./payload.ts";
+import * as endpoints from "./repository.ts";
+import type { StoredWebhook } from "./schema.ts";
 import { secretOf, signatureHeaders, type WebhookKeys } from "./secrets.ts";
+import type { Webhooks } from "./webhooks.ts";
 
 export interface SenderOptions {
+  /** Those of the cell. */
+  webhooks: Webhooks;
   outbound: Outbound;
   keys: WebhookKeys;
   log: Logger;
@@ -42,18 +47,19 @@ export class Sender {
   /** What waits for room, first come first served. */
   readonly #blocked = new Map<string, () => void>();
   readonly #sending = new Set<Promise<void>>();
-  readonly #attempts = new Counter({
-    name: "crm_webhook_attempts_total",
-    help: "Attempts to deliver an event, by what became of the delivery",
-    labelNames: ["outcome"] as const,
-    registers: [],
-  });
+  readonly #attempts: Counter<"outcome">;
   #stopping = false;
 
   /** `due` is told when a delivery that failed is to be tried again. */
   constructor(options: SenderOptions, due: (tenantId: string, inMs: number) => void) {
     this.#options = options;
     this.#due = due;
+    this.#attempts = new Counter({
+      name: `${options.webhooks.catalogue.metricPrefix}_webhook_attempts_total`,
+      help: "Attempts to deliver an event, by what became of the delivery",
+      labelNames: ["outcome"] as const,
+      registers: [],
+    });
   }
 
   register(metrics: Metrics): void {
@@ -93,7 +99,7 @@ export class Sender {
     const { leaseMs = 60_000 } = this.#options;
     const taken = await tenant.write(async (session) => {
       await session.begin();
-      const target = await webhooks.target(session.tx, webhookId, failingForMs);
+      const target = await endpoints.target(session.tx, webhookId, failingForMs);
       if (!target) return undefined;
       const allowed = target.failing ? Math.min(limit, mostToFailing) : limit;
       const claimed = await deliveries.claim(session.tx, webhookId, allowed, leaseMs);
@@ -136,7 +142,7 @@ export class Sender {
     );
   }
 
-  async #deliver(tenant: Tenant, target: webhooks.Target, delivery: deliveries.Claimed, endpoint: Endpoint): Promise<void> {
+  async #deliver(tenant: Tenant, target: endpoints.Target, delivery: deliveries.Claimed, endpoint: Endpoint): Promise<void> {
     const { retryDelaysMs: delaysMs = retryDelaysMs } = this.#options;
     const startedMs = performance.now();
     const { statusCode, error } = await this.#attempt(tenant.tenantId, target, delivery);
@@ -155,7 +161,7 @@ export class Sender {
     };
     await tenant.write((session) => {
       const { tx } = session;
-      return session.commit(undefined, [...deliveries.note(tx, noted), webhooks.noteHealth(tx, target.webhookId, delivered)], []);
+      return session.commit(undefined, [...deliveries.note(tx, noted), endpoints.noteHealth(tx, target.webhookId, delivered)], []);
     });
     if (outcome.status === "pending") this.#due(tenant.tenantId, outcome.delayMs);
     this.#attempts.inc({ outcome: outcome.status === "pending" ? "retried" : outcome.status });
@@ -163,8 +169,8 @@ export class Sender {
     else if (!delivered && target.givenUp) await this.#disable(tenant, target.webhookId, "failing");
   }
 
-  async #attempt(tenantId: string, target: webhooks.Target, delivery: deliveries.Claimed) {
-    const { keys, outbound, timeoutMs = 10_000 } = this.#options;
+  async #attempt(tenantId: string, target: endpoints.Target, delivery: deliveries.Claimed) {
+    const { keys, outbound, webhooks, timeoutMs = 10_000 } = this.#options;
     const body = JSON.stringify(payloadOf(delivery, tenantId, resources.get(delivery.entry?.resourceType ?? "")));
     const { webhookId, secretNumber, previousSecretKeyId, previousSigns } = target;
     const secrets = [secretOf(keys, tenantId, target)];
@@ -172,7 +178,7 @@ export class Sender {
       secrets.push(secretOf(keys, tenantId, { webhookId, secretKeyId: previousSecretKeyId, secretNumber: secretNumber - 1 }));
     const headers = {
       "content-type": "application/json; charset=utf-8",
-      "user-agent": "Cell-CRM-Webhooks/1",
+      "user-agent": webhooks.catalogue.userAgent,
       ...signatureHeaders(secrets, delivery.eventId, body, Date.now()),
     };
     try {
@@ -186,16 +192,16 @@ export class Sender {
   /** Disables an endpoint, with an entry in the trail in nobody's name but the system's. */
   async #disable(tenant: Tenant, webhookId: string, disabledReason: StoredWebhook["disabledReason"]): Promise<void> {
     await tenant.write(async (session) => {
-      const current = await webhooks.find(session.tx, webhookId);
+      const current = await endpoints.find(session.tx, webhookId);
       if (!current?.enabled) return;
       const now = new Date().toISOString();
       const next = { ...current, enabled: false, disabledReason, updatedAt: now, version: current.version + 1 };
       const caller = { userId: "system", actorType: "service" as const };
       const entry = auditEntry(
         { now, requestId: newRequestId(), ip: null, userAgent: null, caller },
-        audited("update", webhook, current, next),
+        audited("update", this.#options.webhooks.webhook, current, next),
       );
-      await session.commit(undefined, [webhooks.update(session.tx, next, current.version)], [entry]);
+      await session.commit(undefined, [endpoints.update(session.tx, next, current.version)], [entry]);
     });
     this.#options.committed(tenant.tenantId);
     this.#options.log.warn({ tenantId: tenant.tenantId, webhookId, disabledReason }, "a webhook was disabled");

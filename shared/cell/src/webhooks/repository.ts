@@ -1,9 +1,11 @@
-import { ListRunner, trailPosition } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
-import { db } from "../tables.ts";
-import { type StoredWebhook, type Webhook, webhook } from "./schema.ts";
+import { trailPosition } from "../audit/trail-position.ts";
+import { ListRunner } from "../lists/lists.ts";
+import type { Resource } from "../schema/resource.ts";
+import type { StoredWebhook, Webhook } from "./schema.ts";
 import type { SecretRef } from "./secrets.ts";
+import { db } from "./tables.ts";
 
 /** An endpoint to be sent to. */
 export interface Target extends SecretRef {
@@ -146,17 +148,20 @@ export function noteHealth(tx: TenantTx, webhookId: string, works: boolean) {
   return tx.change(works ? setWorking : setFailing, { webhookId });
 }
 
-export const lists = new ListRunner<Webhook>({
-  resource: webhook,
-  select: live,
-  id: "webhookId",
-  defaultSort: "createdAt",
-  visibleTo: () => ({ cacheKey: "everyone's", values: [], sql: () => sql<boolean>`true` }),
-  fields: {
-    webhookId: { type: "uuid" },
-    url: { type: "text", sort: true },
-    enabled: { type: "boolean" },
-    createdAt: { type: "time", sort: true },
-    updatedAt: { type: "time", sort: true },
-  },
-});
+/** The lists of a cell's endpoints. */
+export function webhookLists(webhook: Resource<Webhook>): ListRunner<Webhook> {
+  return new ListRunner<Webhook>({
+    resource: webhook,
+    select: live,
+    id: "webhookId",
+    defaultSort: "createdAt",
+    visibleTo: () => ({ cacheKey: "everyone's", values: [], sql: () => sql<boolean>`true` }),
+    fields: {
+      webhookId: { type: "uuid" },
+      url: { type: "text", sort: true },
+      enabled: { type: "boolean" },
+      createdAt: { type: "time", sort: true },
+      updatedAt: { type: "time", sort: true },
+    },
+  });
+}

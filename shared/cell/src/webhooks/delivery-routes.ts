@@ -1,85 +1,32 @@
-import {
-  type AuditDraft,
-  assertWindow,
-  type Cell,
-  checkKnown,
-  endpoint,
-  equals,
-  id,
-  idParams,
-  instantOf,
-  listOf,
-  listQuery,
-  listResponse,
-  resources,
-  settingsOf,
-} from "@cell/cell";
 import type { TenantDb } from "@cell/postgres";
 import { badField, notFound, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { effective } from "../settings/domain.ts";
+import type { AuditDraft } from "../audit/entries.ts";
+import { assertWindow, instantOf } from "../calendar.ts";
+import type { Cell } from "../cell.ts";
+import { endpoint, idParams } from "../http/endpoint.ts";
+import { equals } from "../lists/conditions.ts";
+import { checkKnown } from "../lists/field-types.ts";
+import { listQuery, listResponse } from "../lists/lists.ts";
+import { id } from "../schema/fields.ts";
+import { listOf, resources } from "../schema/resource.ts";
+import { conventionsOf } from "../settings/stored.ts";
 import * as trail from "./audit-source.ts";
 import * as deliveries from "./deliveries.ts";
-import { deliveredTypes, payloadOf, pingType } from "./domain.ts";
+import * as queue from "./delivery-queue.ts";
+import { pingType } from "./event-catalogue.ts";
 import { newDeliveries } from "./outbox.ts";
-import * as webhooks from "./repository.ts";
-import { type Delivery, delivery, deliveryDetail, deliveryStatuses, replayed, replayInput, type StoredWebhook, webhook } from "./schema.ts";
+import { payloadOf } from "./payload.ts";
+import * as endpoints from "./repository.ts";
+import { type Delivery, deliveryStatuses, replayed, replayInput, type StoredWebhook } from "./schema.ts";
+import type { Webhooks } from "./webhooks.ts";
 
 const tag = "Webhooks";
 const mostReplayed = 10_000;
 
 const deliveryParams = idParams.extend({
   deliveryId: id().meta({ description: "The delivery's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c11"] }),
-});
-
-const listDeliveries = endpoint({
-  method: "get",
-  path: "/webhooks/{id}/deliveries",
-  operationId: "webhooks.listDeliveries",
-  permission: "tenant:admin",
-  isTenantWide: true,
-  tag,
-  summary: "List a webhook's deliveries, newest first",
-  params: idParams,
-  query: listQuery.extend({
-    status: z.enum(deliveryStatuses).optional().meta({ description: "Only those of this status" }),
-    eventType: z
-      .string()
-      .max(100)
-      .optional()
-      .meta({ description: "Only events of this type", examples: ["customer.created"] }),
-  }),
-  status: 200,
-  response: listOf(delivery, listResponse(delivery)),
-});
-
-const getDelivery = endpoint({
-  method: "get",
-  path: "/webhooks/{id}/deliveries/{deliveryId}",
-  operationId: "webhooks.getDelivery",
-  permission: "tenant:admin",
-  isTenantWide: true,
-  tag,
-  summary: "Read a delivery with its attempts and what is posted",
-  description: "What a receiver answers is not kept but for the status: it may hold anything.",
-  params: deliveryParams,
-  status: 200,
-  response: deliveryDetail,
-});
-
-const replayDelivery = endpoint({
-  method: "post",
-  path: "/webhooks/{id}/deliveries/{deliveryId}/replay",
-  operationId: "webhooks.replayDelivery",
-  permission: "tenant:admin",
-  isTenantWide: true,
-  tag,
-  summary: "Make a delivery again, under the same event id",
-  params: deliveryParams,
-  status: 202,
-  response: delivery,
-  visibility: "everyone",
 });
 
 const replayTime = endpoint({
@@ -97,25 +44,77 @@ const replayTime = endpoint({
   visibility: "everyone",
 });
 
-const testWebhook = endpoint({
-  method: "post",
-  path: "/webhooks/{id}/test",
-  permission: "tenant:admin",
-  isTenantWide: true,
-  tag,
-  summary: `Send the event ${pingType}`,
-  params: idParams,
-  status: 202,
-  response: delivery,
-  visibility: "everyone",
-});
+/** The endpoints of deliveries, whose schemas follow from the cell's events. */
+function deliveryEndpoints({ delivery, deliveryDetail, catalogue }: Webhooks) {
+  return {
+    listDeliveries: endpoint({
+      method: "get",
+      path: "/webhooks/{id}/deliveries",
+      operationId: "webhooks.listDeliveries",
+      permission: "tenant:admin",
+      isTenantWide: true,
+      tag,
+      summary: "List a webhook's deliveries, newest first",
+      params: idParams,
+      query: listQuery.extend({
+        status: z.enum(deliveryStatuses).optional().meta({ description: "Only those of this status" }),
+        eventType: z
+          .string()
+          .max(100)
+          .optional()
+          .meta({ description: "Only events of this type", examples: [catalogue.types[0].type] }),
+      }),
+      status: 200,
+      response: listOf(delivery, listResponse(delivery)),
+    }),
+    getDelivery: endpoint({
+      method: "get",
+      path: "/webhooks/{id}/deliveries/{deliveryId}",
+      operationId: "webhooks.getDelivery",
+      permission: "tenant:admin",
+      isTenantWide: true,
+      tag,
+      summary: "Read a delivery with its attempts and what is posted",
+      description: "What a receiver answers is not kept but for the status: it may hold anything.",
+      params: deliveryParams,
+      status: 200,
+      response: deliveryDetail,
+    }),
+    replayDelivery: endpoint({
+      method: "post",
+      path: "/webhooks/{id}/deliveries/{deliveryId}/replay",
+      operationId: "webhooks.replayDelivery",
+      permission: "tenant:admin",
+      isTenantWide: true,
+      tag,
+      summary: "Make a delivery again, under the same event id",
+      params: deliveryParams,
+      status: 202,
+      response: delivery,
+      visibility: "everyone",
+    }),
+    testWebhook: endpoint({
+      method: "post",
+      path: "/webhooks/{id}/test",
+      permission: "tenant:admin",
+      isTenantWide: true,
+      tag,
+      summary: `Send the event ${pingType}`,
+      params: idParams,
+      status: 202,
+      response: delivery,
+      visibility: "everyone",
+    }),
+  };
+}
 
 /** The routes of webhooks' deliveries. `woken`: the dispatcher, after one was queued. */
-export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): void {
-  cell.list(listDeliveries, deliveries.lists, {
+export function deliveryRoutes(cell: Cell, webhooks: Webhooks, woken: (tenantId: string) => void): void {
+  const { listDeliveries, getDelivery, replayDelivery, testWebhook } = deliveryEndpoints(webhooks);
+  cell.list(listDeliveries, webhooks.deliveryLists, {
     conditions: async ({ params, query: { status, eventType }, tenant }) => {
       await existing(tenant.reader(), params.id);
-      if (eventType !== undefined) await checkKnown("eventType", deliveredTypes, [eventType], tenant);
+      if (eventType !== undefined) await checkKnown("eventType", webhooks.deliveredTypes, [eventType], tenant);
       return Object.entries({ webhookId: params.id, status, eventType }).flatMap(([field, value]) =>
         value === undefined ? [] : [equals(field, value)],
       );
@@ -137,7 +136,7 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
     if (!current) throw notFound("Delivery");
     if (current.status === "pending") return { changes: [], audit: [], body: current, resourceId: deliveryId };
     return {
-      changes: [deliveries.requeue(tx, deliveryId)],
+      changes: [queue.requeue(tx, deliveryId)],
       audit: [sentByHand(endpointRow, { deliveryId, eventType: current.eventType })],
       body: { ...current, status: "pending" as const, nextAttemptAt: now, finishedAt: null },
       committed: () => woken(tx.tenantId),
@@ -146,7 +145,7 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
 
   cell.command(replayTime, async (context, tx) => {
     const endpointRow = await sendable(tx, context.params.id);
-    const { timezone } = effective(await settingsOf(context.tenant));
+    const { timezone } = await conventionsOf(context.tenant);
     const from = instantOf(context.body.from, timezone);
     const to = context.body.to === undefined ? context.now : instantOf(context.body.to, timezone);
     if (context.body.to === undefined && from >= to) throw badField("from", "OUT_OF_RANGE", "must be in the past");
@@ -154,11 +153,11 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
     const entries = await trail.within(tx, from, to, mostReplayed + 1);
     if (entries.length > mostReplayed)
       throw badField("to", "TOO_LONG", `ends a time of more than ${mostReplayed} changes: ask for a shorter one`);
-    const rows = newDeliveries(entries, endpointRow.events);
+    const rows = newDeliveries(entries, endpointRow.events, webhooks.catalogue);
     const body = { webhookId: context.params.id, queued: rows.length };
     if (rows.length === 0) return { changes: [], audit: [], body, resourceId: context.params.id };
     return {
-      changes: [deliveries.queue(tx, context.params.id, rows)],
+      changes: [queue.queue(tx, context.params.id, rows)],
       audit: [sentByHand(endpointRow, { from, to, queued: rows.length })],
       body,
       committed: () => woken(tx.tenantId),
@@ -179,7 +178,7 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
       finishedAt: null,
     };
     return {
-      changes: [deliveries.queue(tx, params.id, [made])],
+      changes: [queue.queue(tx, params.id, [made])],
       audit: [sentByHand(endpointRow, { deliveryId: made.deliveryId, eventType: pingType })],
       body,
       committed: () => woken(tx.tenantId),
@@ -188,7 +187,7 @@ export function deliveryRoutes(cell: Cell, woken: (tenantId: string) => void): v
 }
 
 async function existing(tenant: TenantDb, webhookId: string): Promise<StoredWebhook> {
-  const found = await webhooks.find(tenant, webhookId);
+  const found = await endpoints.find(tenant, webhookId);
   if (!found) throw notFound("Webhook");
   return found;
 }
@@ -202,5 +201,5 @@ async function sendable(tenant: TenantDb, webhookId: string): Promise<StoredWebh
 /** What is sent because a person asked for it leaves the house like an export, and is in the trail as one. */
 function sentByHand({ webhookId, url }: StoredWebhook, recorded: object): AuditDraft {
   const changes = Object.entries(recorded).map(([field, after]) => ({ field, before: null, after }));
-  return { action: "export", resourceType: webhook.type, resourceId: webhookId, resourceName: url, resourceVersion: null, changes };
+  return { action: "export", resourceType: "webhook", resourceId: webhookId, resourceName: url, resourceVersion: null, changes };
 }

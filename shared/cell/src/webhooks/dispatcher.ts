@@ -1,9 +1,10 @@
-import { type Backoff, backoffMs, type RunContext, TenantWorker } from "@cell/cell";
 import { Gauge, type Registry as Metrics } from "@cell/http";
 import type { Registry, Tenant } from "@cell/postgres";
-import * as deliveries from "./deliveries.ts";
+import { type Backoff, backoffMs } from "../workers/backoff.ts";
+import { type RunContext, TenantWorker } from "../workers/tenant-worker.ts";
+import * as deliveries from "./delivery-queue.ts";
 import { fanOut } from "./outbox.ts";
-import * as webhooks from "./repository.ts";
+import * as endpoints from "./repository.ts";
 import { Sender, type SenderOptions } from "./sender.ts";
 
 export interface DispatcherOptions extends SenderOptions {
@@ -42,15 +43,16 @@ export class Dispatcher {
   readonly #sender: Sender;
   readonly #worker: TenantWorker;
   readonly #tenants = new Map<string, State>();
-  readonly #lag: Gauge = new Gauge({
-    name: "crm_webhook_lag_seconds",
-    help: "For how long the longest waiting delivery has been due",
-    registers: [],
-    collect: (): void => this.#lag.set(this.#lagSeconds()),
-  });
+  readonly #lag: Gauge;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#lag = new Gauge({
+      name: `${options.webhooks.catalogue.metricPrefix}_webhook_lag_seconds`,
+      help: "For how long the longest waiting delivery has been due",
+      registers: [],
+      collect: () => this.#lag.set(this.#lagSeconds()),
+    });
     this.#sender = new Sender(options, (tenantId, inMs) => {
       if (inMs < pollMs) this.#wake(tenantId, inMs + coalesceMs);
     });
@@ -104,7 +106,7 @@ export class Dispatcher {
 
   async #findTenants(): Promise<string[]> {
     const askedAtMs = performance.now();
-    const found = await this.#options.registry.tenantsWhere(webhooks.hasWebhooks);
+    const found = await this.#options.registry.tenantsWhere(endpoints.hasWebhooks);
     for (const tenantId of found) this.#note(tenantId);
     for (const [tenantId, { seenAtMs }] of this.#tenants) if (seenAtMs < askedAtMs) this.#tenants.delete(tenantId);
     return found;
@@ -114,9 +116,9 @@ export class Dispatcher {
     const state = this.#tenants.get(tenant.tenantId);
     if (!state) return undefined;
     let isHeldUp = false;
-    for (const webhookId of await webhooks.enabled(tenant.reader())) {
+    for (const webhookId of await endpoints.enabled(tenant.reader())) {
       if (signal.aborted) return undefined;
-      isHeldUp = (await fanOut(tenant, webhookId)) || isHeldUp;
+      isHeldUp = (await fanOut(tenant, webhookId, this.#options.webhooks.catalogue)) || isHeldUp;
       await this.#sender.pump(tenant, webhookId);
     }
     state.heldUp = isHeldUp ? state.heldUp + 1 : 0;

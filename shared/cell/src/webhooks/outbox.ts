@@ -1,8 +1,8 @@
 import type { Tenant } from "@cell/postgres";
 import { v5 as uuidv5, v7 as uuidv7 } from "uuid";
 import * as trail from "./audit-source.ts";
-import * as deliveries from "./deliveries.ts";
-import { eventsOf, type TrailEntry, wants } from "./domain.ts";
+import * as deliveries from "./delivery-queue.ts";
+import { type EventCatalogue, type TrailEntry, wants } from "./event-catalogue.ts";
 
 const entriesAtOnce = 500;
 
@@ -11,7 +11,7 @@ const entriesAtOnce = 500;
  * transaction with the endpoint's new place in the trail, so that no event is lost and none made twice. Resolves to whether entries are left
  * that an older transaction, still running, holds up.
  */
-export async function fanOut(tenant: Tenant, webhookId: string): Promise<boolean> {
+export async function fanOut(tenant: Tenant, webhookId: string, catalogue: EventCatalogue): Promise<boolean> {
   for (;;) {
     const { full, left } = await tenant.write(async (session) => {
       await session.begin();
@@ -23,7 +23,7 @@ export async function fanOut(tenant: Tenant, webhookId: string): Promise<boolean
       const last = finished.at(-1);
       if (last) {
         const position = { positionTransaction: last.transactionId, positionSeq: String(last.seq) };
-        await deliveries.advance(session.tx, webhookId, newDeliveries(finished, endpoint.events), position);
+        await deliveries.advance(session.tx, webhookId, newDeliveries(finished, endpoint.events, catalogue), position);
       }
       await session.commit(undefined, [], []);
       return { full: finished.length === entriesAtOnce, left: unfinished >= 0 };
@@ -36,6 +36,7 @@ export async function fanOut(tenant: Tenant, webhookId: string): Promise<boolean
 export function newDeliveries(
   entries: readonly (TrailEntry & { seq: number; occurredAt: string })[],
   events: readonly string[],
+  { eventsOf }: EventCatalogue,
 ): deliveries.NewDelivery[] {
   return entries.flatMap((entry) =>
     eventsOf(entry)

@@ -1,7 +1,7 @@
-import { trailPosition } from "@cell/cell";
 import { type AuditEntry, type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
-import type { TrailEntry } from "./domain.ts";
+import { trailPosition } from "../audit/trail-position.ts";
+import type { TrailEntry } from "./event-catalogue.ts";
 
 const db = tenantTables<{ auditLogs: AuditEntry & { seq: number; transactionId: string } }>();
 

@@ -1,10 +1,10 @@
-import { ListRunner } from "@cell/cell";
-import { type AuditEntry, type Parameters, recordsOf, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
+import { type Parameters, recordsOf, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { type DeliveryStatus, db, type Tables, type WebhookAttemptsTable } from "../tables.ts";
 import type { EndpointPosition } from "./audit-source.ts";
-import { deliveredTypes, type Event } from "./domain.ts";
-import { type Attempt, type Delivery, delivery, deliveryStatuses } from "./schema.ts";
+import { event } from "./deliveries.ts";
+import type { Event } from "./payload.ts";
+import type { Delivery } from "./schema.ts";
+import { type DeliveryStatus, db, type WebhookAttemptsTable } from "./tables.ts";
 
 /** A delivery that is to be made. */
 export interface NewDelivery {
@@ -29,50 +29,6 @@ export interface Noted extends Omit<WebhookAttemptsTable, "deliveryId"> {
   /** From now to the next attempt; null where there is none. */
   delayMs: number | null;
 }
-
-type WithTrail = Tables & { auditLogs: AuditEntry & { seq: number } };
-const withTrail = tenantTables<WithTrail>();
-
-const columns = [
-  "deliveryId",
-  "webhookId",
-  "eventId",
-  "eventType",
-  "occurredAt",
-  "status",
-  "attempts",
-  "nextAttemptAt",
-  "createdAt",
-  "finishedAt",
-] as const;
-
-const all = () => db.selectFrom("webhookDeliveries").select(columns).$castTo<Delivery>();
-
-const byId = statement((p: Parameters<{ webhookId: string; deliveryId: string }>) =>
-  all().where("deliveryId", "=", p.deliveryId).where("webhookId", "=", p.webhookId),
-);
-
-const attemptsOf = statement((p: Parameters<{ deliveryId: string }>) =>
-  db
-    .selectFrom("webhookAttempts")
-    .select(["attempt", "startedAt", "durationMs", "statusCode", "error"])
-    .where("deliveryId", "=", p.deliveryId)
-    .orderBy("attempt"),
-);
-
-/** The entry that a delivery tells of, as JSON; null for a test event. */
-const entry = sql<Event["entry"]>`json_build_object('id', id, 'seq', seq, 'action', action, 'resourceType', resource_type,
-  'resourceId', resource_id, 'resourceName', resource_name, 'resourceVersion', resource_version, 'changes', changes,
-  'requestId', request_id, 'actorId', actor_id, 'importId', import_id)`;
-
-const entryOf = () =>
-  withTrail.selectFrom("auditLogs").select(entry.as("entry")).whereRef("auditLogs.seq", "=", sql`webhook_deliveries.audit_seq`);
-
-const event = () => sql<Event["entry"]>`(${entryOf()})`.as("entry");
-
-const eventOf = statement((p: Parameters<{ deliveryId: string }>) =>
-  db.selectFrom("webhookDeliveries").select(["eventId", "eventType", "occurredAt", event()]).where("deliveryId", "=", p.deliveryId),
-);
 
 const field = (name: string): RawBuilder<string> => sql<string>`given.${sql.id(name)}`;
 
@@ -246,20 +202,6 @@ const sweepWebhooks = statement((_: Parameters<object>) =>
     ),
 );
 
-export function find(tenant: TenantDb, webhookId: string, deliveryId: string): Promise<Delivery | undefined> {
-  return tenant.first(byId, { webhookId, deliveryId });
-}
-
-/** The attempts at a delivery, first one first. */
-export function attempts(tenant: TenantDb, deliveryId: string): Promise<Attempt[]> {
-  return tenant.query(attemptsOf, { deliveryId });
-}
-
-/** What a delivery tells. */
-export async function eventIn(tenant: TenantDb, deliveryId: string): Promise<Event | undefined> {
-  return tenant.first(eventOf, { deliveryId });
-}
-
 /** How far an enabled endpoint has come in the trail, locked until the transaction ends. Needs `tx.begin()`. */
 export async function lock(tx: TenantTx, webhookId: string) {
   const [row] = await tx.run(lockPosition, { webhookId });
@@ -303,20 +245,3 @@ export async function sweep(tx: TenantTx, retentionDays: number, limit: number):
   if (swept.length < limit) await tx.run(sweepWebhooks, {});
   return swept.length;
 }
-
-export const lists = new ListRunner<Delivery>({
-  resource: delivery,
-  select: all,
-  id: "deliveryId",
-  defaultSort: "-createdAt",
-  visibleTo: () => ({ cacheKey: "everyone's", values: [], sql: () => sql<boolean>`true` }),
-  fields: {
-    deliveryId: { type: "uuid" },
-    eventId: { type: "uuid" },
-    eventType: { type: "text", values: deliveredTypes },
-    status: { type: "text", values: deliveryStatuses },
-    attempts: { type: "integer" },
-    occurredAt: { type: "time" },
-    createdAt: { type: "time", sort: true },
-  },
-});
