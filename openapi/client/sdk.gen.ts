@@ -653,8 +653,8 @@ export const importsRevert = <ThrowOnError extends boolean = false>(options: Opt
 /**
  * Export customers
  *
- * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
- * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail, once, with the fields that `reveal` names.
+ * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, so that
+ * concurrent writes do not change it. A text that begins like a formula gets a leading quote; tags are separated by `;`. Every export has one audit entry, with the fields that `reveal` names.
  *
  * Needs the permission `crm:export`.
  */
@@ -667,8 +667,8 @@ export const customersExport = <ThrowOnError extends boolean = false>(options: O
 /**
  * Export opportunities
  *
- * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
- * meanwhile; a text that begins like a formula gets a quote in front, tags are separated by `;`. Every export is in the audit trail, once, with the fields that `reveal` names.
+ * The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, so that
+ * concurrent writes do not change it. A text that begins like a formula gets a leading quote; tags are separated by `;`. Every export has one audit entry, with the fields that `reveal` names.
  *
  * Needs the permission `crm:export`.
  */
@@ -679,9 +679,9 @@ export const opportunitiesExport = <ThrowOnError extends boolean = false>(option
 });
 
 /**
- * List what was changed, newest first
+ * List audit entries, newest first
  *
- * List what was changed, newest first.
+ * List audit entries, newest first.
  *
  * Needs the permission `audit:read`.
  */
@@ -694,8 +694,8 @@ export const auditLogsList = <ThrowOnError extends boolean = false>(options: Opt
 /**
  * Compare the audit trail with its seals
  *
- * Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever. The whole trail is
- * read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows. Callers of scope own are refused.
+ * Finds the first entry or seal that was changed, deleted, inserted or moved after it was sealed. Each run reads the whole trail;
+ * concurrent callers share one run. A response that takes longer than two seconds begins with white space, which JSON allows. Callers of scope own are refused.
  *
  * Needs the permission `audit:read`.
  */

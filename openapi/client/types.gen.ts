@@ -1662,11 +1662,11 @@ export type Contract = {
      */
     outstandingAmount: string;
     /**
-     * What was received, in percent of the amount. `****` where it is masked
+     * What was received, in percent of the amount. `****` when masked
      */
     paidRatio: number | '****';
     /**
-     * More was received than the amount. `****` where it is masked
+     * More was received than the amount. `****` when masked
      */
     overpaid: boolean | '****';
     createdAt: string;
@@ -1710,7 +1710,7 @@ export type Payment = {
     notes: string | null;
     status: 'received' | 'void';
     /**
-     * With it, more was received than the contract's amount. `****` where it is masked
+     * With it, more was received than the contract's amount. `****` when masked
      */
     overpaid: boolean | '****';
     /**
@@ -2090,7 +2090,7 @@ export type PipelineSummary = {
          */
         winRate: number | null;
         /**
-         * In percent with two decimals. `****` where it is masked
+         * In percent with two decimals. `****` when masked
          */
         winRateByAmount: number | '****' | null;
         /**
@@ -2395,7 +2395,7 @@ export type FunnelReport = {
          */
         winRate: number | null;
         /**
-         * In percent with two decimals. `****` where it is masked
+         * In percent with two decimals. `****` when masked
          */
         winRateByAmount: number | '****' | null;
         /**
@@ -2544,7 +2544,7 @@ export type FunnelReport = {
              */
             winRate: number | null;
             /**
-             * In percent with two decimals. `****` where it is masked
+             * In percent with two decimals. `****` when masked
              */
             winRateByAmount: number | '****' | null;
             /**
@@ -3186,7 +3186,7 @@ export type AuditLog = {
     id: string;
     tenantId: string;
     /**
-     * Its number; numbers of refused writes are left out
+     * Sequence number; failed writes leave gaps
      */
     seq: number;
     occurredAt: string;
@@ -3196,7 +3196,7 @@ export type AuditLog = {
     resourceType: string;
     resourceId: string;
     /**
-     * As it was then
+     * The name at that time
      */
     resourceName: string | null;
     resourceVersion: number | null;
@@ -3225,11 +3225,11 @@ export type AuditLog = {
 export type AuditVerification = {
     ok: boolean;
     /**
-     * Sealed entries found as they were sealed
+     * Sealed entries found unchanged
      */
     checked: number;
     /**
-     * When the last seal was made; what was written since is not covered yet
+     * Time of the last seal; later entries are not covered yet
      */
     sealedUntil: string | null;
     /**
@@ -3237,7 +3237,7 @@ export type AuditVerification = {
      */
     unsealed: number;
     /**
-     * When the oldest of them was written
+     * When the oldest unsealed entry was written
      */
     oldestUnsealedAt: string | null;
     firstBroken: AuditBreak;
@@ -3245,15 +3245,15 @@ export type AuditVerification = {
 
 export type AuditBreak = {
     /**
-     * The seal in whose range it is; null where the trail's tables are at fault
+     * The seal whose range contains it; null if the fault is in the trail's tables
      */
     seal: number | null;
     entryId: string | null;
     seq: number | null;
     /**
-     * tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal.
-     * unsealed: an entry has waited for its seal for more than 60 seconds, or claims a time or a transaction that is yet to come. table_replaced,
-     * row_security_added, rule_added, trigger_added, default_changed: a table of the trail need not show what was written to it
+     * tail_removed: seals are missing at the end that were published outside the database. signature: no known key signed the seal.
+     * unsealed: an entry has waited for its seal for more than 60 seconds, or claims a time or a transaction of the future. table_replaced,
+     * row_security_added, rule_added, trigger_added, default_changed: a table of the trail may not show what was written to it
      */
     reason: 'changed' | 'deleted' | 'inserted' | 'reordered' | 'seal_changed' | 'seal_missing' | 'tail_removed' | 'signature' | 'unsealed' | 'table_replaced' | 'row_security_added' | 'rule_added' | 'trigger_added' | 'default_changed';
 } | null;
@@ -3648,7 +3648,7 @@ export type CustomersListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -3663,9 +3663,9 @@ export type CustomersListData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (phone number), `contactEmail` (e-mail address), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -3675,7 +3675,7 @@ export type CustomersListData = {
          */
         keyword?: string;
         /**
-         * Only this owner's records; `me` for one's own. Example: `me`
+         * Only this owner's records; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
@@ -3683,7 +3683,7 @@ export type CustomersListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `contactPhone`, `contactEmail`. Example: `amount`
          */
@@ -3748,14 +3748,14 @@ export type CustomersListResponses = {
     200: {
         data: Array<Customer>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -4569,7 +4569,7 @@ export type ContactsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -4584,9 +4584,9 @@ export type ContactsListData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `contactId` (UUID), `customerId` (UUID), `name` (text), `title` (text), `phone` (phone number), `email` (e-mail address), `isPrimary` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -4600,7 +4600,7 @@ export type ContactsListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `phone`, `email`. Example: `amount`
          */
@@ -4669,14 +4669,14 @@ export type ContactsListResponses = {
     200: {
         data: Array<Contact>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -5090,7 +5090,7 @@ export type OpportunitiesListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -5105,9 +5105,9 @@ export type OpportunitiesListData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -5117,7 +5117,7 @@ export type OpportunitiesListData = {
          */
         keyword?: string;
         /**
-         * Only this owner's records; `me` for one's own. Example: `me`
+         * Only this owner's records; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
@@ -5125,7 +5125,7 @@ export type OpportunitiesListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `amount`. Example: `amount`
          */
@@ -5238,14 +5238,14 @@ export type OpportunitiesListResponses = {
     200: {
         data: Array<Opportunity>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -5664,7 +5664,7 @@ export type OpportunitiesStageHistoryData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -5679,9 +5679,9 @@ export type OpportunitiesStageHistoryData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `seq` (integer), `fromStage` (text), `toStage` (text), `enteredAt` (time), `leftAt` (time), `actorId` (text), `requestId` (text). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -5691,7 +5691,7 @@ export type OpportunitiesStageHistoryData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `amount`. Example: `amount`
          */
@@ -5760,14 +5760,14 @@ export type OpportunitiesStageHistoryResponses = {
     200: {
         data: Array<StageMove>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -5794,7 +5794,7 @@ export type PipelinesListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -5809,9 +5809,9 @@ export type PipelinesListData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `pipelineId` (UUID), `name` (text), `isDefault` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -5880,14 +5880,14 @@ export type PipelinesListResponses = {
     200: {
         data: Array<Pipeline>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -6197,7 +6197,7 @@ export type ContractsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -6212,9 +6212,9 @@ export type ContractsListData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `contractId` (UUID), `customerId` (UUID), `opportunityId` (UUID), `number` (text), `name` (text), `amount` (number), `currency` (text), `status` (draft, active, completed, void, expired), `signedAt` (time), `startDate` (date), `endDate` (date), `receivedAmount` (number), `outstandingAmount` (number), `paidRatio` (number), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -6228,7 +6228,7 @@ export type ContractsListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `amount`, `receivedAmount`, `outstandingAmount`, `paidRatio`, `overpaid`. Example: `amount`
          */
@@ -6305,14 +6305,14 @@ export type ContractsListResponses = {
     200: {
         data: Array<Contract>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
         /**
@@ -6732,7 +6732,7 @@ export type PaymentsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -6747,9 +6747,9 @@ export type PaymentsListData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `paymentId` (UUID), `contractId` (UUID), `customerId` (UUID), `amount` (number), `currency` (text), `paidAt` (time), `method` (text), `reference` (text), `kind` (payment, refund), `status` (received, void), `overpaid` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -6763,7 +6763,7 @@ export type PaymentsListData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `amount`, `overpaid`. Example: `amount`
          */
@@ -6844,14 +6844,14 @@ export type PaymentsListResponses = {
     200: {
         data: Array<Payment>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
         /**
@@ -7777,7 +7777,7 @@ export type CustomersImportResponses = {
      */
     200: Import;
     /**
-     * Accepted; the work goes on
+     * Accepted; the work continues in the background
      */
     202: ImportAccepted;
 };
@@ -7901,7 +7901,7 @@ export type OpportunitiesImportResponses = {
      */
     200: Import;
     /**
-     * Accepted; the work goes on
+     * Accepted; the work continues in the background
      */
     202: ImportAccepted;
 };
@@ -8161,7 +8161,7 @@ export type ImportsRevertResponses = {
      */
     200: ImportRevert;
     /**
-     * Accepted; the work goes on
+     * Accepted; the work continues in the background
      */
     202: ImportAccepted;
 };
@@ -8187,7 +8187,7 @@ export type CustomersExportData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -8202,9 +8202,9 @@ export type CustomersExportData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `customerId` (UUID), `name` (text), `contactName` (text), `contactPhone` (phone number), `contactEmail` (e-mail address), `industry` (text), `level` (text), `source` (text), `status` (lead, active, inactive), `ownerId` (text), `address` (text), `tags` (list of texts), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -8214,7 +8214,7 @@ export type CustomersExportData = {
          */
         keyword?: string;
         /**
-         * Only this owner's records; `me` for one's own. Example: `me`
+         * Only this owner's records; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
@@ -8222,13 +8222,13 @@ export type CustomersExportData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `contactPhone`, `contactEmail`. Example: `amount`
          */
         reveal?: string;
         /**
-         * json (default): a page, as the list answers it; csv: all matches in one file
+         * json (default): a page like the list's; csv: all matches in one file
          */
         format?: 'json' | 'csv';
         /**
@@ -8295,14 +8295,14 @@ export type CustomersExportResponses = {
     200: {
         data: Array<Customer>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -8329,7 +8329,7 @@ export type OpportunitiesExportData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -8344,9 +8344,9 @@ export type OpportunitiesExportData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -8356,7 +8356,7 @@ export type OpportunitiesExportData = {
          */
         keyword?: string;
         /**
-         * Only this owner's records; `me` for one's own. Example: `me`
+         * Only this owner's records; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
@@ -8364,13 +8364,13 @@ export type OpportunitiesExportData = {
          */
         total?: 'exact';
         /**
-         * Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited.
+         * Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited.
          *
          * Fields: `amount`. Example: `amount`
          */
         reveal?: string;
         /**
-         * json (default): a page, as the list answers it; csv: all matches in one file
+         * json (default): a page like the list's; csv: all matches in one file
          */
         format?: 'json' | 'csv';
         /**
@@ -8485,14 +8485,14 @@ export type OpportunitiesExportResponses = {
     200: {
         data: Array<Opportunity>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -8519,7 +8519,7 @@ export type AuditLogsListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -8543,11 +8543,11 @@ export type AuditLogsListData = {
          */
         action?: 'create' | 'update' | 'delete' | 'restore' | 'merge' | 'import' | 'export' | 'reveal' | 'settings' | 'void' | 'lookup';
         /**
-         * Only what this user did
+         * Only changes by this user
          */
         actorId?: string;
         /**
-         * Only what the request with this id did
+         * Only changes by the request with this id
          */
         requestId?: string;
         /**
@@ -8555,11 +8555,11 @@ export type AuditLogsListData = {
          */
         from?: string;
         /**
-         * Before then; a date includes its day. Example: `2026-01-31`
+         * Before this time; a date includes its day. Example: `2026-01-31`
          */
         to?: string;
         /**
-         * csv: all matches as a file, pages aside; it is itself audited
+         * csv: all matches as one file, without paging; the export itself is audited
          */
         format?: 'json' | 'csv';
     };
@@ -8622,14 +8622,14 @@ export type AuditLogsListResponses = {
     200: {
         data: Array<AuditLog>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -8981,7 +8981,7 @@ export type WebhooksListData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -8996,9 +8996,9 @@ export type WebhooksListData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `webhookId` (UUID), `url` (text), `enabled` (boolean), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -9067,14 +9067,14 @@ export type WebhooksListResponses = {
     200: {
         data: Array<Webhook>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -9593,7 +9593,7 @@ export type WebhooksListDeliveriesData = {
          */
         page?: number;
         /**
-         * 20 by default, 200 at most. Of records larger than 4 MB together 413 names a size that fits. Example: `20`
+         * 20 by default, at most 200. If the records exceed 4 MB together, 413 names a size that fits. Example: `20`
          */
         pageSize?: number;
         /**
@@ -9608,9 +9608,9 @@ export type WebhooksListDeliveriesData = {
         sort?: string;
         /**
          * `field[op]:value`, joined by `and`, `or` and parentheses; `and` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-         * A value that holds " and ", " or " or a parenthesis stands in double quotes, in which `\"` and `\\` stand for themselves; `in` takes values by comma.
-         * A date stands for the tenant's day: `[eq]` that day, `[lte]` with it, `[gt]` after it. A value that a field cannot have is 400 naming those that it
-         * can. At most 50 conditions, parentheses 5 deep. What the caller may not read takes isNull alone.
+         * A value with " and ", " or " or a parenthesis needs double quotes, in which `\"` and `\\` are escapes; `in` takes comma-separated values.
+         * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
+         * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
          * Fields: `deliveryId` (UUID), `eventId` (UUID), `eventType` (text), `status` (pending, delivered, failed), `attempts` (integer), `occurredAt` (time), `createdAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
@@ -9691,14 +9691,14 @@ export type WebhooksListDeliveriesResponses = {
     200: {
         data: Array<WebhookDelivery>;
         /**
-         * Matches in all; a bound when totalIsLowerBound
+         * Number of matches; a lower bound if totalIsLowerBound
          */
         total: number;
         totalIsLowerBound?: true;
         page: number;
         pageSize: number;
         /**
-         * Give it as `cursor` for the next page; null at the end
+         * The `cursor` of the next page; null at the end
          */
         nextCursor: string | null;
     };
@@ -10146,7 +10146,7 @@ export type ReadyGetErrors = {
      */
     500: Problem;
     /**
-     * Not ready; Retry-After says when to ask again
+     * Not ready; Retry-After says when to try again
      */
     503: {
         status: 'ready' | 'not ready';
@@ -10161,7 +10161,7 @@ export type ReadyGetErrors = {
         checks: {
             database?: 'ok' | 'away';
             /**
-             * The process stops
+             * The process is stopping
              */
             draining?: boolean;
             /**
@@ -10191,7 +10191,7 @@ export type ReadyGetResponses = {
         checks: {
             database?: 'ok' | 'away';
             /**
-             * The process stops
+             * The process is stopping
              */
             draining?: boolean;
             /**

@@ -80,7 +80,7 @@ describe("the grammar", () => {
 
   test.each([
     [Array.from({ length: 51 }, () => "level[eq]:A").join(" or "), /50 conditions/],
-    [`${"(".repeat(6)}level[eq]:A${")".repeat(6)}`, /5 deep/],
+    [`${"(".repeat(6)}level[eq]:A${")".repeat(6)}`, /5 levels deep/],
     ["level[eq]:A or", /condition/],
     ["level[eq]:A,status[eq]:lead", /double quotes/],
     ["(level[eq]:A", /parenthesis/],
@@ -227,7 +227,7 @@ describe("values that a field does not know", () => {
     const response = await admin.get(`/opportunities?pipelineId=${theirs}`);
     expect([response.status, response.body.details.fields[0].code]).toEqual([400, "INVALID_ENUM"]);
     const own = (await admin.get("/pipelines")).body.data.map((row: { pipelineId: string }) => row.pipelineId);
-    expect(response.body.message.split(" it is one of ")[1].split(", ")).toEqual(own);
+    expect(response.body.message.split(" use one of ")[1].split(", ")).toEqual(own);
   });
 });
 

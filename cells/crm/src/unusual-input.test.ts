@@ -35,10 +35,10 @@ describe("a message says what would be right:", () => {
     ["/opportunities", { amount: null }, "must be a string or a number"],
     ["/opportunities", { amount: true }, "must be a string or a number"],
     ["/opportunities", { customerId: "abc" }, "must be a UUID such as 0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"],
-    ["/opportunities", { currency: "cny" }, "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
-    ["/opportunities", { currency: "XQQ" }, "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
-    ["/contracts", { currency: "cny" }, "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
-    ["/payments", { currency: "cny" }, "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
+    ["/opportunities", { currency: "cny" }, "must be a currency code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
+    ["/opportunities", { currency: "XQQ" }, "must be a currency code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
+    ["/contracts", { currency: "cny" }, "must be a currency code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
+    ["/payments", { currency: "cny" }, "must be a currency code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
     ["/customers", { tags: Array.from({ length: 51 }, (_, index) => `t${index}`) }, "must have at most 50 entries"],
     ["/customers", { customFields: [] }, "must be an object"],
     ["/customers", { name: "ﷺ".repeat(255) }, "is too long: it may have at most 2600 bytes in the form in which it is compared"],
@@ -62,11 +62,11 @@ describe("a message says what would be right:", () => {
   });
 
   test.each([
-    [{ rates: { ZZZ: "1" } }, "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
+    [{ rates: { ZZZ: "1" } }, "must be a currency code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
     [{ rates: [] }, "must be an object"],
     [{ stuckAfterDays: 1.5 }, "must be a whole number"],
     [{ region: "ZZ" }, "must be a country whose phone numbers are known, such as CN, DE or US"],
-    [{ currency: "cny" }, "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
+    [{ currency: "cny" }, "must be a currency code of ISO 4217 in three capitals, such as CNY, EUR or USD"],
   ])("of settings %j", async (body, message) => {
     const response = await admin.patch("/settings", { body });
     expect([response.status, says(response)], response.text).toEqual([400, message]);

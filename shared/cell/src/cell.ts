@@ -36,91 +36,91 @@ export interface CellOptions {
   permissions: readonly Permission[];
   /** Which of its permissions each role has. */
   roles: Readonly<Record<string, readonly Permission[]>>;
-  /** The tags of its routes, in the order in which people need them. */
+  /** The tags of its routes, in the order of the documentation. */
   tags: readonly Tag[];
-  /** Examples of fields by their names, for the document; a field's own example is taken first. */
+  /** Examples of fields by name, for the document; a field's own example takes precedence. */
   exampleValues?: Readonly<Record<string, unknown>>;
   registry: Registry;
   assertionKeys: AssertionKeys;
   log: Logger;
-  /** The bearer token of the process's figures at /metrics; undefined: this port does not have them. */
+  /** Bearer token of the metrics at /metrics; undefined: this port does not serve them. */
   metricsToken?: string | undefined;
-  /** True while the process shuts down: /ready says no. */
+  /** True during shutdown: /ready fails. */
   draining(): boolean;
-  /** What keeps audit trails from being sealed in time, a sentence each that names no tenant: /ready tells it. */
+  /** What delays the sealing of audit trails, one sentence each without a tenant's name; shown by /ready. */
   sealingProblems?(): string[];
-  /** How much the tenants' database logins may use that leads out of their bounds: /ready tells it. */
+  /** How many dangerous functions and views the tenants' database logins may use; shown by /ready. */
   openDoors?(): number;
-  /** After a command has committed, for a tenant: the sealer is woken here. */
+  /** Called after a command of a tenant has committed; wakes the sealer. */
   committed(tenantId: string): void;
   /** What the audit trails are verified against. */
   sealWitness: SealWitness;
-  /** Lets the trail of a tenant go on that was copied here: see `Sealer.adopt`. */
+  /** Continues the trail of a tenant that was copied here: see `Sealer.adopt`. */
   adoptTrail(tenantId: string): Promise<void>;
-  /** Says that the trail of a tenant has ended that was dropped: see `Sealer.end`. */
+  /** Ends the trail of a tenant that was dropped: see `Sealer.end`. */
   endTrail(tenantId: string): Promise<void>;
-  /** A tenant takes writes again, or for the first time here: what was put off goes on. */
+  /** A tenant accepts writes again, or for the first time here: deferred work continues. */
   resumed(tenantId: string): void;
-  /** By default `fileLimits`. */
+  /** Default: `fileLimits`. */
   files?: FileLimits;
-  /** How long an answer that `isLong` may take: gateways give up after 5 s. */
+  /** Time limit of an `isLong` response: gateways time out after 5 s. */
   longResponseMs?: number;
 }
 
-/** How a slice makes its routes. There is no other way, so that none can forget a policy. */
+/** The only way for a slice to create routes, so that every route has all policies. */
 export interface Cell {
-  /** Answers one record or report; `read` returns undefined, or no rows, where there is nothing to see. A row as it came is the faster way. */
+  /** Responds with one record or report; `read` returns undefined, or no rows, if there is none. Returning unparsed rows is faster. */
   read<E extends Endpoint>(
     endpoint: E,
     what: string,
     read: (context: RequestContextOf<E>, tenant: TenantDb) => Promise<RowOf<E> | Rows<RowOf<E>> | undefined>,
   ): void;
-  /** Answers a page of a list. */
+  /** Responds with a page of a list. */
   list<E extends Endpoint, Row extends object>(endpoint: E, lists: ListRunner<Row>, options?: ListOptions<RequestContextOf<E>, Row>): void;
-  /** Carries out a write as one transaction with its claim, audit and kept answer. */
+  /** Carries out a write as one transaction with its claim, audit entries and stored response. */
   command<E extends Endpoint>(
     endpoint: E,
     work: (context: RequestContextOf<E>, ...tx: Parameters<Work<RowOf<E>>>) => ReturnType<Work<RowOf<E>>>,
   ): void;
-  /** Answers what the handler sends itself, such as a `file`. */
+  /** For handlers that send the response themselves, such as a `file`. */
   stream<E extends Endpoint>(
     endpoint: E,
     response: (context: RequestContextOf<E>, headers: Record<string, string>) => Promise<Response>,
   ): void;
-  /** What long queries come to. Rejects with TIMEOUT past the time for an answer; what has been begun still ends, and may be remembered. */
+  /** Runs long queries within the time limit. Rejects with TIMEOUT past it; work that has begun still ends, and may be cached. */
   inTime<T>(context: RequestContext, work: (tenant: TenantDb) => Promise<T>): Promise<T>;
-  /** Sends a CSV file that is read while it is sent, within the limits that hold for all of them. */
+  /** Sends a CSV file that is read while it is sent, within the limits of all files. */
   file(context: RequestContext, headers: Record<string, string>, file: CsvFile): Promise<Response>;
-  /** Writes audit entries of what changes no record, such as an export: before anything leaves. */
+  /** Writes audit entries for something that changes no record, such as an export, before anything is sent. */
   record(context: RequestContext, drafts: AuditDraft[]): Promise<void>;
-  /** Does work that no answer waits for; what it rejects with is logged. */
+  /** Does work that no response waits for; a rejection is logged. */
   later(what: string, work: () => Promise<void>): void;
-  /** Puts events into the document that the cell posts to its tenants' endpoints. */
+  /** Adds the events that the cell posts to its tenants' endpoints to the document. */
   events(events: readonly EventDefinition[]): void;
-  /** How many requests have come to this process so far. */
+  /** Number of requests to this process so far. */
   requests(): number;
-  /** Takes a file: like a command, but the handler reads the body and says what its digest is. */
+  /** Receives a file: like a command, but the handler reads the body and returns its digest. */
   upload<E extends Endpoint>(
     endpoint: E,
     receive: (context: RequestContextOf<E>, commit: CommitUpload<RowOf<E>>) => Promise<CommandResponse<RowOf<E>>>,
   ): void;
 }
 
-/** Commits what an upload came to, under the caller's key. */
+/** Commits the result of an upload under the caller's idempotency key. */
 export type CommitUpload<Row extends object> = (bodyDigest: string, work: Work<Row>) => Promise<CommandResponse<Row>>;
 
 export type CellApp = Hono<CellEnv>;
 
 export interface RunningCell {
   app: CellApp;
-  /** The OpenAPI 3.1 document; what makes it is loaded with the first call. */
+  /** The OpenAPI 3.1 document; its generator is loaded at the first call. */
   document(): Promise<Document>;
   /** Every permission that a tenant's user can have here. */
   permissions: readonly Permission[];
   metrics: HttpMetrics;
 }
 
-/** A process's application: the slices' routes with all the policies, health, metrics, documents and the gateway's own routes. */
+/** A process's application: the slices' routes with all policies, health, metrics, documents and the gateway's own routes. */
 export function createCell(options: CellOptions, slices: readonly ((cell: Cell) => void)[]): RunningCell {
   const app: CellApp = new Hono({ strict: false, router: new CellRouter() });
   const metrics = createHttpMetrics();
@@ -165,9 +165,9 @@ export function createCell(options: CellOptions, slices: readonly ((cell: Cell) 
   return { app, document, permissions, metrics };
 }
 
-/** The server of the committed document; a process that shows it names its own. */
+/** The server in the committed document; a running process names its own. */
 function npmStart(cell: string) {
-  return { url: `http://127.0.0.1:8080/api/v1/${cell}`, description: "What npm start serves" };
+  return { url: `http://127.0.0.1:8080/api/v1/${cell}`, description: "npm start" };
 }
 
 const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];

@@ -1,13 +1,13 @@
 import type { TenantMigration } from "@cell/postgres";
 
-/** The tables that every cell keeps in each tenant's schema: kept answers, the audit trail with its seals, the tenant's settings. */
+/** The tables of the cell framework in each tenant's schema: stored responses, the audit trail with its seals, the tenant's settings. */
 export const cellMigration: TenantMigration = {
   name: "0001_chassis",
   sql: [
     `create table "$tenant".idempotency_keys (
       key bytea primary key, fingerprint bytea not null, status smallint not null, body text not null, resource_id text,
       created_at timestamptz not null)`,
-    // Swept by age: the table is written in the order of time, so that a block range index is enough.
+    // Swept by age: rows are inserted in order of time, so that a block range index is enough.
     `create index idempotency_keys_created_at on "$tenant".idempotency_keys using brin (created_at)`,
     `grant select, insert, delete on "$tenant".idempotency_keys to "$login"`,
     `create table "$tenant".audit_logs (
@@ -20,10 +20,10 @@ export const cellMigration: TenantMigration = {
     `create index audit_logs_import on "$tenant".audit_logs (import_id, seq) where import_id is not null`,
     // The order in which entries are sealed and verified.
     `create index audit_logs_transaction on "$tenant".audit_logs (transaction_id, seq)`,
-    // A request's entries are asked for by its whole id.
+    // For the entries of one request, by its whole id.
     `create index audit_logs_request on "$tenant".audit_logs using hash (request_id)`,
     `create index audit_logs_occurred_at on "$tenant".audit_logs using brin (occurred_at)`,
-    // Without seq and transaction_id: a place in the trail is given, never chosen.
+    // Without seq and transaction_id: the database assigns an entry's position.
     `grant select, insert (id, occurred_at, actor_id, actor_type, action, resource_type, resource_id, resource_name, resource_version, changes,
       request_id, import_id, ip, user_agent) on "$tenant".audit_logs to "$login"`,
     `create table "$tenant".audit_seals (
@@ -39,7 +39,7 @@ export const cellMigration: TenantMigration = {
   ],
 };
 
-/** Answers of requests that changed nothing, each once: beside the request ids stand references. */
+/** Responses of requests that changed nothing, each stored once; the keys hold references. */
 export const sharedResponsesMigration: TenantMigration = {
   name: "0020_shared_answers",
   sql: [
@@ -48,7 +48,10 @@ export const sharedResponsesMigration: TenantMigration = {
   ],
 };
 
-/** What reports have summed, for processes that start. It can be made again at any time: neither logged nor copied elsewhere. */
+/**
+ * Cached aggregates of reports, for processes that start. They can be computed again: the table is neither logged nor moved with the
+ * tenant.
+ */
 export const aggregateStoreMigration: TenantMigration = {
   name: "0015_kept_parts",
   sql: [

@@ -48,7 +48,7 @@ function problemsOf(issue: SchemaIssue, at: string): FieldProblem[] {
     return (issue.keys ?? []).map((key) => ({
       path: path === "" ? key : `${path}.${key}`,
       code: "UNKNOWN_FIELD",
-      message: "is not known here",
+      message: "is an unknown field",
     }));
   if (issue.code === "invalid_union") {
     // The option whose type the value has says more than all of them together.

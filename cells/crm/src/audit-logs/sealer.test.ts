@@ -282,7 +282,7 @@ describe("the sealer", () => {
       }
     });
 
-    test("an entry of a transaction that is yet to come reports it, and seals what is written besides", async () => {
+    test("an entry of a transaction of the future reports it, and seals what is written besides", async () => {
       await create("one");
       await create("two");
       await inspect(
@@ -298,7 +298,7 @@ describe("the sealer", () => {
       });
       expect((await ready(cell)).body).toMatchObject({ degraded: true, checks: { sealing: "failing" } });
       expect((await ready(cell)).body.problems.join(" ")).toMatch(
-        /a transaction that is yet to come.* have been waiting for their seals for \d+ seconds/,
+        /a transaction of the future.* have been waiting for their seals for \d+ seconds/,
       );
       expect(await metric(cell, "cell_audit_seal_lag_seconds")).toBeGreaterThanOrEqual(120);
       expect((await admin.get("/audit-logs/verify")).body).toMatchObject({

@@ -109,7 +109,7 @@ describe("entries that are not sealed", () => {
   });
 
   test.each([
-    ["a transaction that is yet to come", "transaction_id = 9000000000000000000"],
+    ["a transaction of the future", "transaction_id = 9000000000000000000"],
     ["a time that is yet to come", "occurred_at = now() + interval '1 year'"],
     ["a time without end", "occurred_at = 'infinity'"],
   ])("and claim %s are a fault at once", async (_, claim) => {

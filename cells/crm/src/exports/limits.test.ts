@@ -41,7 +41,7 @@ const until = async (reached: () => Promise<boolean>) => {
   while (!(await reached())) await sleep(50);
 };
 
-describe("files on their way", () => {
+describe("files in progress", () => {
   let cell: TestCrm;
   let tenantId: string;
   let admin: TestClient;

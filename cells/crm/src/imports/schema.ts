@@ -60,7 +60,7 @@ const rowError = z.object({
     "MASKED_VALUE",
     "UNKNOWN_COLUMN",
   ]),
-  message: z.string().meta({ examples: ["is no telephone number: 3 to 15 digits, separators and a leading + allowed"] }),
+  message: z.string().meta({ examples: ["is not a valid phone number: 3 to 15 digits, separators and a leading + allowed"] }),
   duplicateOf: z
     .union([z.int(), z.string()])
     .nullable()

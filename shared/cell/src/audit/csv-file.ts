@@ -6,8 +6,8 @@ import { type AuditLog, auditLog } from "./schema.ts";
 export const fields = auditLog.fields.filter((field) => field !== "_masked");
 
 /**
- * Audit entries as a CSV file in pieces, masked as they are in the detail. `ended` is told how many, before the last of them leave, or
- * with `completed` false after the client left.
+ * Audit entries as a CSV file in pieces, masked as in the detail response. `ended` receives their number before the last piece is sent, or
+ * with `completed` false after the client has left.
  */
 export async function* csvFile(
   batches: AsyncGenerator<AuditLog[]>,

@@ -26,7 +26,7 @@ export interface FieldChange {
   after: unknown;
 }
 
-/** What a command says of one record that it touches; who, when and why are added by the command. */
+/** A command's description of one changed record; the command adds actor, time and request. */
 export interface AuditDraft {
   action: AuditAction;
   resourceType: string;
@@ -37,10 +37,10 @@ export interface AuditDraft {
   importId?: string;
 }
 
-/** Fields that change with every write and so tell nothing. */
+/** Fields that change with every write and so carry no information. */
 const bookkeeping = new Set(["updatedAt", "version", "tenantId"]);
 
-/** A field of a record as the trail has it: amounts as they leave in answers. */
+/** A field of a record in the form that the trail stores: amounts as in responses. */
 export function auditedValue({ amounts }: Pick<Resource, "amounts">, record: object, field: string): unknown {
   const { [field]: value = null, currency } = record as Record<string, unknown>;
   return value !== null && amounts.has(field) && typeof currency === "string" ? exactMoney(String(value), currency) : value;
@@ -59,8 +59,8 @@ export function diff<Row extends object>(resource: Resource<Row>, before: Partia
 }
 
 /**
- * The entry for a record that a write made, changed or removed. `hidden`: fields that it names at its end in any case, so that it does not tell
- * whether they differ (see `hiddenFields`).
+ * The entry for a record that was created, changed or deleted. `hidden`: fields that the entry always names at its end, so that it does not
+ * reveal whether their values differ (see `hiddenFields`).
  */
 export function audited<Row extends object>(
   action: AuditAction,
@@ -93,12 +93,12 @@ function changesNaming<Row extends object>(
   return [...changes.filter(({ field }) => !hidden.includes(field)), ...named];
 }
 
-/** Who makes a change, by which request and when: a call, or what is kept of one that goes on in the background. */
+/** Who made a change, by which request and when. Background work stores this part of its request's context. */
 export type AuditOrigin = Pick<RequestContext, "now" | "requestId" | "ip" | "userAgent"> & {
   caller: Pick<RequestContext["caller"], "userId" | "actorType">;
 };
 
-/** The entry of a draft, as made in this call. */
+/** The audit entry of a draft, in this context. */
 export function auditEntry(call: AuditOrigin, draft: AuditDraft): AuditEntry {
   return {
     id: uuidv7(),

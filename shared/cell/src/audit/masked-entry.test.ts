@@ -13,7 +13,7 @@ const masked = (
   return [seen.map(({ before, after }) => [before, after]), _masked];
 };
 
-test("a sensitive change is masked on both sides, unless its kind is clear; nothing stays nothing", () => {
+test("a sensitive change is masked before and after unless the caller may read its kind; null stays null", () => {
   const change = { field: "contactPhone", before: null, after: "13800138000" };
   expect(masked([change], [])).toEqual([[[null, "138****8000"]], ["contactPhone"]]);
   expect(masked([change], ["email", "amount"])).toEqual([[[null, "138****8000"]], ["contactPhone"]]);
@@ -22,20 +22,20 @@ test("a sensitive change is masked on both sides, unless its kind is clear; noth
   expect(masked([{ field: "contactEmail", before: null, after: null }], [])).toEqual([[[null, null]], []]);
 });
 
-test("a field that is revealed is shown, whatever its kind", () => {
+test("an audit entry shows a revealed field, whatever its kind", () => {
   const changes = ["amount", "contactPhone"].map((field) => ({ field, before: "10.00", after: "13800138000" }));
   const { _masked } = maskedEntry({ changes }, of, { clear: new Set(), revealed: new Set(["amount"]) });
   expect(_masked).toEqual(["contactPhone"]);
 });
 
-test("an export's filter is masked when it compares a field that is masked for the reader", () => {
+test("an export's filter is masked if it compares a field that is masked for the caller", () => {
   const filter = { field: "filter", before: null, after: "status[eq]:lead and contactPhone[eq]:13800138000" };
   expect(masked([filter], ["amount"])).toEqual([[[null, "****"]], ["filter"]]);
   expect(masked([filter], ["phone"])).toEqual([[[null, filter.after]], []]);
   expect(masked([{ ...filter, after: "status[eq]:lead" }], [])).toEqual([[[null, "status[eq]:lead"]], []]);
 });
 
-test("of an unknown resource everything is masked for all but who may read everything", () => {
+test("an entry of an unknown resource is masked completely unless the caller may read everything", () => {
   const change = { field: "nickname", before: "a", after: 7 };
   expect(maskedEntry({ changes: [change] }, undefined, clearing("phone", "email")).changes).toEqual([
     { ...change, before: "****", after: "****" },

@@ -8,8 +8,8 @@ interface Change {
 }
 
 /**
- * An entry with its sensitive changes masked, all but what the clearance shows, and named in `_masked`. Of a resource that is not known
- * any more every field counts as both personal and an amount.
+ * An entry with its sensitive changes masked, except those that `fieldAccess` shows, and listed in `_masked`. For a resource that no longer
+ * exists, every field counts as both personal data and an amount.
  */
 export function maskedEntry<Entry extends { changes: Change[] }>(
   entry: Entry,
@@ -19,7 +19,7 @@ export function maskedEntry<Entry extends { changes: Change[] }>(
   const names = new Set<string>();
   const changes = entry.changes.map((change) => {
     if (kindsIn(change, of).every((kind) => !isMasked(fieldAccess, change.field, kind))) return change;
-    // The form for amounts hides all of a value.
+    // The mask for amounts hides the whole value.
     const form = of?.sensitive[change.field] ?? "amount";
     const masked = { ...change, before: mask(form, change.before), after: mask(form, change.after) };
     if (masked.before !== change.before || masked.after !== change.after) names.add(change.field);
@@ -28,7 +28,7 @@ export function maskedEntry<Entry extends { changes: Change[] }>(
   return { ...entry, changes, _masked: [...names] };
 }
 
-/** What a change may tell: a field's own kind; in an export's filter, the kinds of the fields that it compares. */
+/** The sensitive kinds in a change: a field's own kind; in an export's filter, the kinds of the fields that it compares. */
 function kindsIn({ field, after }: Change, of: Pick<Resource, "sensitive"> | undefined): SensitiveKind[] {
   if (!of) return ["phone", "email", "amount"];
   const own = of.sensitive[field];

@@ -32,7 +32,7 @@ const columns = [
 
 const place = sql`(audit_logs.transaction_id, audit_logs.seq)`;
 
-/** The last seal that begins at or before the entry covers it, or none does. */
+/** The entry's seal is the last one that begins at or before it, if that one covers it. */
 const entries = () =>
   db
     .selectFrom("auditLogs")
@@ -61,7 +61,7 @@ export function find(tenant: TenantDb, id: string): Promise<AuditLog | undefined
   return tenant.first(byId, { id });
 }
 
-/** Lists and exports: newest first. */
+/** For lists and exports: newest first. */
 export const lists = new ListRunner<AuditLog>({
   resource: auditLog,
   select: entries,
@@ -71,7 +71,7 @@ export const lists = new ListRunner<AuditLog>({
   fields: { seq: { type: "integer", sort: true } },
 });
 
-/** The conditions of a query's own parameters; dates are days in this timezone (IANA). */
+/** The conditions for the query's own parameters; dates are days in this timezone (IANA). */
 export function conditions(query: AuditLogQuery, timezone: string): Condition[] {
   const { from, to, resourceType, resourceId, action, actorId, requestId } = query;
   const result = Object.entries({ resourceType, resourceId, action, actorId, requestId }).flatMap(([field, value]) =>

@@ -21,7 +21,7 @@ const listAuditLogs = endpoint({
   path: "/audit-logs",
   permission: "audit:read",
   tag,
-  summary: "List what was changed, newest first",
+  summary: "List audit entries, newest first",
   query: auditLogQuery,
   status: 200,
   response: listOf(auditLog, listResponse(auditLog)),
@@ -36,8 +36,8 @@ const verifyAuditLogs = endpoint({
   gateway: { slow: true, lane: "streams" },
   tag,
   summary: "Compare the audit trail with its seals",
-  description: `Finds the first entry or seal that was changed, deleted, inserted or moved since it was sealed, by whomever. The whole trail is
-read each time; callers at the same time share one run. An answer that takes longer than two seconds begins with white space, which JSON allows.`,
+  description: `Finds the first entry or seal that was changed, deleted, inserted or moved after it was sealed. Each run reads the whole trail;
+concurrent callers share one run. A response that takes longer than two seconds begins with white space, which JSON allows.`,
   status: 200,
   isPatient: true,
   isTenantWide: true,
@@ -57,13 +57,13 @@ const getAuditLog = endpoint({
 
 type ListContext = RequestContextOf<typeof listAuditLogs>;
 
-/** The audit trail's routes. */
+/** Routes of the audit trail. */
 export function auditLogRoutes(witness: SealWitness): (cell: Cell) => void {
   return (cell) => {
     cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (context, headers) => csvResponse(cell, context, headers) });
     cell.read(verifyAuditLogs, "Audit trail", (_, tenant) => verifyTrail(tenant, witness));
     cell.read(getAuditLog, "Audit entry", async (context, tenant) =>
-      // As in the list: the trail is the tenant's, and shows nothing to who works on its own records.
+      // As in the list: the trail belongs to the tenant, and callers limited to their own records see none of it.
       visibility(context) === null ? auditLogs.find(tenant, context.params.id) : undefined,
     );
   };

@@ -12,7 +12,7 @@ const auditLogSchema = z
   .object({
     id: z.uuid(),
     tenantId: z.string().meta({ examples: ["tenant-001"] }),
-    seq: z.int().meta({ description: "Its number; numbers of refused writes are left out" }),
+    seq: z.int().meta({ description: "Sequence number; failed writes leave gaps" }),
     occurredAt: z.iso.datetime(),
     actorId: z.string(),
     actorType: z.string().meta({ examples: ["user"] }),
@@ -22,7 +22,7 @@ const auditLogSchema = z
     resourceName: z
       .string()
       .nullable()
-      .meta({ description: "As it was then", examples: ["某某公司"] }),
+      .meta({ description: "The name at that time", examples: ["某某公司"] }),
     resourceVersion: z
       .int()
       .nullable()
@@ -44,7 +44,7 @@ export type AuditLog = Omit<z.infer<typeof auditLogSchema>, "tenantId" | "_maske
 
 const declared = resource("auditLog", auditLogSchema, { id: "id", label: "resourceName" });
 
-/** An audit entry; its changes are masked as the record that they speak of would be in the detail. */
+/** An audit entry; its changes are masked as in the detail response of their record. */
 export const auditLog: Resource<AuditLog> = {
   ...declared,
   present: (row, fieldAccess, tenantId) =>
@@ -75,23 +75,26 @@ export const auditLogQuery = listQuery.pick({ page: true, pageSize: true, cursor
   resourceType: resourceType.optional().meta({ description: "Only changes of this resource", examples: ["customer"] }),
   resourceId: recordId.optional().meta({ description: "Only changes of the record with this id" }),
   action: z.enum(auditActions).optional().meta({ description: "Only this action" }),
-  actorId: text(200, 1).optional().meta({ description: "Only what this user did" }),
-  requestId: text(200, 1).optional().meta({ description: "Only what the request with this id did" }),
+  actorId: text(200, 1).optional().meta({ description: "Only changes by this user" }),
+  requestId: text(200, 1).optional().meta({ description: "Only changes by the request with this id" }),
   from: moment("From then on; a date begins at midnight in the tenant's timezone"),
-  to: moment("Before then; a date includes its day"),
-  format: z.enum(["json", "csv"]).optional().meta({ description: "csv: all matches as a file, pages aside; it is itself audited" }),
+  to: moment("Before this time; a date includes its day"),
+  format: z
+    .enum(["json", "csv"])
+    .optional()
+    .meta({ description: "csv: all matches as one file, without paging; the export itself is audited" }),
 });
 export type AuditLogQuery = z.infer<typeof auditLogQuery>;
 
 const breakSchema = z
   .object({
-    seal: z.int().nullable().meta({ description: "The seal in whose range it is; null where the trail's tables are at fault" }),
+    seal: z.int().nullable().meta({ description: "The seal whose range contains it; null if the fault is in the trail's tables" }),
     entryId: z.uuid().nullable(),
     seq: z.int().nullable(),
     reason: z.enum(breakReasons).meta({
-      description: `tail_removed: seals are missing at the end that are known outside of the database. signature: no known key signed the seal.
-unsealed: an entry has waited for its seal for more than 60 seconds, or claims a time or a transaction that is yet to come. table_replaced,
-row_security_added, rule_added, trigger_added, default_changed: a table of the trail need not show what was written to it`,
+      description: `tail_removed: seals are missing at the end that were published outside the database. signature: no known key signed the seal.
+unsealed: an entry has waited for its seal for more than 60 seconds, or claims a time or a transaction of the future. table_replaced,
+row_security_added, rule_added, trigger_added, default_changed: a table of the trail may not show what was written to it`,
     }),
   })
   .meta({ id: "AuditBreak" });
@@ -100,13 +103,10 @@ export const verification = response(
   z
     .object({
       ok: z.boolean(),
-      checked: z.int().meta({ description: "Sealed entries found as they were sealed" }),
-      sealedUntil: z.iso
-        .datetime()
-        .nullable()
-        .meta({ description: "When the last seal was made; what was written since is not covered yet" }),
+      checked: z.int().meta({ description: "Sealed entries found unchanged" }),
+      sealedUntil: z.iso.datetime().nullable().meta({ description: "Time of the last seal; later entries are not covered yet" }),
       unsealed: z.int().meta({ description: "Entries that are not sealed yet" }),
-      oldestUnsealedAt: z.iso.datetime().nullable().meta({ description: "When the oldest of them was written" }),
+      oldestUnsealedAt: z.iso.datetime().nullable().meta({ description: "When the oldest unsealed entry was written" }),
       firstBroken: breakSchema.nullable(),
     })
     .meta({ id: "AuditVerification" }),

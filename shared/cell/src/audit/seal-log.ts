@@ -24,17 +24,20 @@ interface EndLine {
 
 type Line = SealLine | EndLine;
 
-/** What is known of the seals outside of the database: in this process, in the log and, where there is one, in a file of JSON lines. */
+/** Knows the seals outside the database: in this process, in the log and, if configured, in a file of JSON lines. */
 export class SealLog implements SealWitness {
   readonly publicKeys: SealWitness["publicKeys"];
   readonly #file: string | undefined;
   readonly #log: Logger;
   readonly #heads = new Map<string, SealHead>();
-  /** Up to where the file was read, and which one. */
+  /** The file, and how much of it has been read. */
   #read = { inode: 0n, bytes: 0 };
   #reading: Promise<void> = Promise.resolve();
 
-  /** `file` may be rotated or copied away at any time, and other processes may append to it: it is opened anew for each append and each look. */
+  /**
+   * `file` may be rotated or copied away at any time, and other processes may append to it: it is opened again for each append and each
+   * read.
+   */
   constructor(publicKeys: SealWitness["publicKeys"], file: string | undefined, log: Logger) {
     this.publicKeys = publicKeys;
     this.#file = file;
@@ -46,7 +49,7 @@ export class SealLog implements SealWitness {
     return this.#heads.get(tenantId);
   }
 
-  /** Hands seals out, oldest first; resolves when they are on disk. Rejects with the file's error; then they are known to this process alone. */
+  /** Publishes seals, oldest first; resolves when they are on disk. Rejects with the file's error; then only this process knows them. */
   async add(seals: readonly SealNotice[]): Promise<void> {
     await this.#catchUp();
     const lines = seals.map(lineOf);
@@ -57,7 +60,7 @@ export class SealLog implements SealWitness {
     await this.#append(lines);
   }
 
-  /** Hands out that a trail has ended, and forgets its seals; resolves when that is on disk. Rejects with the file's error. */
+  /** Publishes the end of a trail and forgets its seals; resolves when that is on disk. Rejects with the file's error. */
   async end({ signature, ...end }: TrailEnd): Promise<void> {
     const line: EndLine = { ...end, signature: signature.toString("hex") };
     this.#log.info(line, "a sealed trail has ended");
@@ -73,14 +76,14 @@ export class SealLog implements SealWitness {
       await file.datasync();
       const { ino: inode, size } = await file.stat({ bigint: true });
       const bytes = this.#read.bytes + bytesWritten;
-      // Nobody else has appended since: there is nothing to read.
+      // No other process has appended since: there is nothing to read.
       if (Number(size) === bytes) this.#read = { inode, bytes };
     } finally {
       await file.close();
     }
   }
 
-  /** Reads what has been appended since the last look, by whomever. */
+  /** Reads what any process has appended since the last read. */
   #catchUp(): Promise<void> {
     const before = this.#reading.catch(() => undefined);
     this.#reading = before.then(() => this.#readOn());
@@ -93,7 +96,7 @@ export class SealLog implements SealWitness {
     const end = Number(size);
     const start = inode === this.#read.inode && end >= this.#read.bytes ? this.#read.bytes : 0;
     if (start === end) return;
-    // A tenant's last seal alone is worth verifying: it stands on the ones before.
+    // Only a tenant's last seal is worth verifying: it includes the earlier ones.
     const last = new Map<string, SealLine>();
     const settle = (tenantId: string) => {
       const line = last.get(tenantId);
@@ -117,7 +120,7 @@ export class SealLog implements SealWitness {
     if (seal > (this.#heads.get(tenantId)?.seal ?? 0)) this.#heads.set(tenantId, { seal, root });
   }
 
-  /** Of the trail that is known, and no other: an old line put there again ends nothing. */
+  /** Only the end of the known trail counts: an old line that was inserted again has no effect. */
   #endBy(line: EndLine): void {
     const { tenantId, last, signature } = line;
     if (this.#heads.get(tenantId)?.root !== last.root) return;
@@ -143,7 +146,7 @@ function lineOf({ tenantId, seal, entries, root, keyId, signature, sealedAt }: S
   return { tenantId, seal, entries, root: root.toString("hex"), keyId, signature: signature.toString("hex"), sealedAt };
 }
 
-/** A line, or undefined for one that a crash cut off. */
+/** A line, or undefined for one that a crash truncated. */
 function parseLine(text: string): Line | undefined {
   try {
     return JSON.parse(text) as Line;

@@ -1,33 +1,33 @@
 import { createHash, createPrivateKey, createPublicKey, hash, type KeyObject, sign, verify } from "node:crypto";
 import { sql } from "kysely";
 
-/** The key that signs, and all that are known to have signed, by their ids. */
+/** The signing key, and the public keys that may have signed, by id. */
 export interface SealKeys {
   readonly keyId: string;
   readonly privateKey: KeyObject;
   readonly publicKeys: ReadonlyMap<string, KeyObject>;
 }
 
-/** Where an entry stands in the trail: entries are sealed by transaction, then by number. Both as decimal text. */
+/** A position in the trail, which is ordered by transaction, then by number. Both as decimal text. */
 export interface Position {
   transaction: string;
   seq: string;
 }
 
-/** What a seal says, but for its root and signature. */
+/** The content of a seal, without its root and signature. */
 export interface SealContent {
   tenantId: string;
   /** From 1, without gaps. */
   seal: number;
-  /** It covers the entries from here, where the seal before ends, */
+  /** It covers the entries from here, where the previous seal ends, */
   from: Position;
   /** up to here, exclusive. */
   to: Position;
-  /** Added to the transaction ids of this database server, so that they go on where those of an earlier one ended. */
+  /** Added to this database server's transaction ids, so that they continue those of an earlier server. */
   transactionOffset: string;
   /** The numbers of its entries, in order. */
   seqs: readonly string[];
-  /** Their leaves, of 32 bytes each, in the same order. */
+  /** Their leaves of 32 bytes each, in the same order. */
   hashes: Buffer;
   previousRoot: Buffer;
   keyId: string;
@@ -41,19 +41,19 @@ export interface Seal extends SealContent {
   signature: Buffer;
 }
 
-/** A seal as it is handed out of the database: enough to know it again. */
+/** A seal as it is published outside the database: enough to recognize it. */
 export type SealNotice = Pick<Seal, "tenantId" | "seal" | "root" | "keyId" | "signature" | "sealedAt"> & { entries: number };
 
-/** The last seal of a tenant as it is known outside of the database. */
+/** The last seal of a tenant as it is known outside the database. */
 export interface SealHead {
   seal: number;
   root: string;
 }
 
-/** The end of a trail whose tenant was dropped: what its id is used for next begins anew. */
+/** The end of the trail of a dropped tenant: a new tenant with its id begins a new trail. */
 export type TrailEnd = Pick<Seal, "tenantId" | "keyId" | "signature"> & { last: SealHead; endedAt: string };
 
-/** What can be said of a tenant's seals without its database. */
+/** What is known of a tenant's seals without its database. */
 export interface SealWitness {
   readonly publicKeys: ReadonlyMap<string, KeyObject>;
   head(tenantId: string): Promise<SealHead | undefined>;
@@ -63,8 +63,8 @@ export interface SealWitness {
 export type EntryText = readonly [seq: string, transaction: string, id: string, ...rest: (string | null)[]];
 
 /**
- * The expression for an entry's text: an EntryText as JSON, without white space between its elements and so without line breaks. Times as
- * seconds: their text would depend on the session.
+ * SQL expression for an EntryText as JSON, without white space between its elements and so without line breaks. Times are in seconds: their
+ * text would depend on the session.
  */
 export const entryJson = sql<string>`array_to_json(array[seq::text, transaction_id::text, id::text, extract(epoch from occurred_at)::text,
   actor_id, actor_type, action, resource_type, resource_id, resource_name, resource_version::text, changes::text, request_id, import_id::text,
@@ -78,18 +78,18 @@ export const origin: { seal: number; to: Position; root: Buffer } = {
   root: Buffer.alloc(leafBytes),
 };
 
-/** The key that signs, from PEM. Throws an Error that says what it must be. */
+/** The signing key from PEM. Throws an Error that says what it must be. */
 export function parseSealKey(privatePem: string): KeyObject {
   return ed25519(() => createPrivateKey(privatePem), "a private key");
 }
 
-/** The key that signs, and the public ones of earlier seals. */
+/** The signing key and the public keys of earlier seals. */
 export function sealKeysOf(privateKey: KeyObject, earlier: readonly KeyObject[]): SealKeys {
   const publicKey = createPublicKey(privateKey);
   return { keyId: keyIdOf(publicKey), privateKey, publicKeys: new Map([publicKey, ...earlier].map((key) => [keyIdOf(key), key])) };
 }
 
-/** Public keys in PEM, one after the other. Throws an Error that says what they must be. */
+/** Concatenated public keys in PEM. Throws an Error that says what they must be. */
 export function parsePublicKeys(pems: string): KeyObject[] {
   const blocks = pems.split(/(?=-----BEGIN )/).filter((pem) => pem.trim() !== "");
   return blocks.map((pem) => ed25519(() => createPublicKey(pem), "public keys"));
@@ -110,12 +110,12 @@ function keyIdOf(publicKey: KeyObject): string {
   return hash("sha256", publicKey.export({ type: "spki", format: "der" }), "hex").slice(0, 16);
 }
 
-/** The leaf of an entry, a byte a character, from its JSON text: every column counts, and none can pass for another. */
+/** The leaf of an entry as a binary string, from its JSON text: every column counts, and no two entries share a leaf. */
 export function leafOf(json: string | Uint8Array): string {
   return hash("sha256", json, "binary");
 }
 
-/** The root over a seal's content: its place, the root before it and all its leaves. */
+/** The root over a seal's content: its range, the previous root and all its leaves. */
 export function rootOf(content: SealContent): Buffer {
   const { tenantId, seal, from, to, transactionOffset, seqs, hashes, previousRoot, keyId, sealedAt } = content;
   const head = [
@@ -147,14 +147,14 @@ export function isSigned({ keyId, root, signature }: Signed, publicKeys: SealWit
   return key !== undefined && verify(null, root, key, signature);
 }
 
-/** The same, computed on another thread: for many seals. */
+/** The same on another thread, for many seals. */
 export function isSignedAsync({ keyId, root, signature }: Signed, publicKeys: SealWitness["publicKeys"]): Promise<boolean> {
   const key = publicKeys.get(keyId);
   if (!key) return Promise.resolve(false);
   return new Promise((resolve) => verify(null, root, key, signature, (error, isValid) => resolve(!error && isValid)));
 }
 
-/** Says of a trail that it ends with its last seal. */
+/** Signs that a trail ends with its last seal. */
 export function ended(tenantId: string, last: SealHead, { keyId, privateKey }: SealKeys): TrailEnd {
   const end = { tenantId, last, keyId, endedAt: new Date().toISOString() };
   return { ...end, signature: sign(null, endBytes(end), privateKey) };

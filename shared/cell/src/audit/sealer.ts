@@ -14,21 +14,21 @@ export interface SealerOptions {
 
 const everyMs = 1_000;
 const everyTenantMs = 60_000;
-/** What an earlier process left has waited already: the first requests to this one go first. */
+/** Entries of an earlier process have waited already: this process serves its first requests first. */
 const firstPollMs = 3_000;
-/** Entries that wait for longer than this are a fault. */
+/** Entries that wait longer than this are a fault. */
 const lateAfterMs = 60_000;
 
-/** A tenant that was written to since its last seal. */
+/** A tenant with writes since its last seal. */
 interface Waiting {
   sinceMs: number;
   /** Why its trail, or an entry of it, cannot be sealed; names no tenant. */
   fault?: string | undefined;
 }
 
-const beyond = "an entry claims a transaction that is yet to come";
+const beyond = "an entry claims a transaction of the future";
 
-/** Seals the audit trails: every second what the tenants' finished transactions have written. No writer waits for it. */
+/** Seals the audit trails: every second, the entries of the tenants' finished transactions. Writers do not wait for it. */
 export class Sealer {
   readonly #options: SealerOptions;
   readonly #waiting = new Map<string, Waiting>();
@@ -39,13 +39,13 @@ export class Sealer {
   });
   readonly #lag: Gauge = new Gauge({
     name: "cell_audit_seal_lag_seconds",
-    help: "For how long the longest waiting entry has not been sealed",
+    help: "Age of the oldest entry that is not sealed",
     registers: [],
     collect: (): void => this.#lag.set(this.#lagSeconds()),
   });
   readonly #lastSeal = new Gauge({
     name: "cell_audit_last_seal_timestamp_seconds",
-    help: "When this process last made a seal, in seconds from 1970 on; 0 before the first one",
+    help: "When this process last made a seal, in seconds since 1970; 0 before the first one",
     registers: [],
   });
   readonly #faulty: Gauge = new Gauge({
@@ -54,7 +54,7 @@ export class Sealer {
     registers: [],
     collect: (): void => this.#faulty.set([...this.#waiting.values()].filter(({ fault }) => fault !== undefined).length),
   });
-  /** How many entries each trail had ever got when this process looked last, by schema. */
+  /** Total number of entries ever inserted into each trail as of the last check, by schema. */
   #inserted: ReadonlyMap<string, string> | undefined;
   #worker: TenantWorker | undefined;
 
@@ -62,12 +62,12 @@ export class Sealer {
     this.#options = options;
   }
 
-  /** Shows how far it is behind among a process's metrics. */
+  /** Registers the sealing metrics. */
   register(metrics: Metrics): void {
     for (const metric of [this.#failures, this.#lag, this.#lastSeal, this.#faulty]) metrics.registerMetric<string>(metric);
   }
 
-  /** What keeps trails from being sealed in time, a sentence each, which names no tenant; none where all is well. */
+  /** What delays sealing, one sentence each without a tenant's name; empty if there is no problem. */
   problems(): string[] {
     const waiting = [...this.#waiting.values()];
     const faults = Map.groupBy(waiting, ({ fault }) => fault);
@@ -92,7 +92,7 @@ export class Sealer {
     if (!this.#waiting.has(tenantId)) this.#waiting.set(tenantId, { sinceMs: performance.now() });
   }
 
-  /** Begins to seal what has been announced, and what other processes left. */
+  /** Begins to seal the announced trails, and those that other processes left. */
   start(): void {
     const { registry, log } = this.#options;
     this.#worker = new TenantWorker({
@@ -114,20 +114,20 @@ export class Sealer {
     this.#worker.start();
   }
 
-  /** Seals what is left, as far as the database lets it, and ends. */
+  /** Seals the remaining entries, as far as possible, and ends. */
   async stop(): Promise<void> {
     await this.#worker?.stop();
   }
 
   /**
-   * Seals what a tenant's finished transactions have written. Resolves to whether nothing is left, which an older transaction that still
-   * runs may hold up. Rejects with the database's error, or when the trail is not the one that was sealed last.
+   * Seals the entries of a tenant's finished transactions. Resolves to whether nothing remains, which an older running transaction may
+   * prevent. Rejects with the database's error, or if the trail does not continue the last seal.
    */
   async seal(tenantId: string): Promise<boolean> {
     const { keys, registry, sealLog } = this.#options;
     const startedMs = performance.now();
     const waiting = this.#waiting.get(tenantId) ?? { sinceMs: startedMs };
-    // Taken out first: a write from here on wakes the sealer again.
+    // Removed first: a write from here on wakes the sealer again.
     this.#waiting.delete(tenantId);
     try {
       for (;;) {
@@ -154,7 +154,7 @@ export class Sealer {
     }
   }
 
-  /** Waits on for what is left, for as long as the oldest of it has been there. */
+  /** Keeps the tenant waiting for its remaining entries, since the oldest of them was written. */
   #keepWaiting(tenantId: string, before: Waiting, { oldestLeftAt, isBeyond }: Sealing): void {
     const agoMs = oldestLeftAt === undefined ? Number.NaN : Date.now() - Date.parse(oldestLeftAt);
     const sinceMs = Number.isNaN(agoMs) ? before.sinceMs : performance.now() - Math.max(0, agoMs);
@@ -167,15 +167,15 @@ export class Sealer {
   }
 
   /**
-   * Lets a trail go on that was copied here from another database server, which counted its transactions differently. Called once, before
-   * the tenant is written to. Rejects with the database's error, or when the copy is not the trail that was sealed last.
+   * Continues a trail that was copied here from another database server, whose transaction ids differ. Called once, before the tenant is
+   * written to. Rejects with the database's error, or if the copy does not continue the last seal.
    */
   async adopt(tenantId: string): Promise<void> {
     const { keys, registry, sealLog } = this.#options;
     await sealLog.add(await inTransaction(registry.owner, (client) => continueTrail(client, { keys, witness: sealLog }, tenantId)));
   }
 
-  /** Hands out that the trail of a tenant has ended, which was dropped: what its id is used for next is no trail that was tampered with. */
+  /** Publishes that the trail of a dropped tenant has ended: a new tenant with its id is then not taken for a tampered trail. */
   async end(tenantId: string): Promise<void> {
     const { keys, sealLog } = this.#options;
     const head = await sealLog.head(tenantId);
@@ -183,8 +183,8 @@ export class Sealer {
   }
 
   /**
-   * Finds what another process wrote, or one that died before it sealed. After the first time this reads the statistics alone: no tenant's
-   * tables are touched.
+   * Finds trails with entries of other processes, or of one that died before it sealed. After the first time it reads only statistics: no
+   * tenant's tables are touched.
    */
   async #findGrown(): Promise<string[]> {
     const { registry } = this.#options;

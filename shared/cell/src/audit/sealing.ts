@@ -16,57 +16,57 @@ import {
 } from "./seal.ts";
 
 const entriesPerSeal = 2_000;
-/** As few as keep others on this process from their turn for a millisecond. */
+/** So few that reading them blocks this process for less than a millisecond. */
 const entriesPerRead = 100;
 const sealsPerTransaction = 50;
 
-/** Who seals, and what is known of the seals made before. */
+/** The signing keys and the known earlier seals. */
 export interface SealedBy {
   keys: SealKeys;
   witness: SealWitness;
 }
 
-/** What one transaction came to. */
+/** Result of one transaction. */
 export interface Sealing {
-  /** Seals to hand out. */
+  /** Seals to publish. */
   notices: SealNotice[];
-  /** It ended because it was long enough: more can be sealed at once. */
+  /** It ended because it was long enough: more can be sealed immediately. */
   full: boolean;
-  /** Entries are there whose transactions, or others before them, still run. */
+  /** Some entries' transactions, or earlier ones, are still running. */
   left: boolean;
-  /** When the oldest of those was written that are left, where it was looked for. */
+  /** When the oldest of these remaining entries was written, if it was looked up. */
   oldestLeftAt?: string | undefined;
-  /** One that is left claims a transaction that is yet to come: it is never sealed. */
+  /** A remaining entry claims a transaction of the future: it is never sealed. */
   isBeyond?: boolean;
 }
 
-/** Why a trail cannot be sealed, which only a person can mend. The message names no tenant. */
+/** Why a trail cannot be sealed; it needs a person. The message names no tenant. */
 export class TrailFault extends Error {}
 
 const [entryJsonSql] = (entryJson.toOperationNode() as RawNode).sqlFragments;
 
-/** Whether a tenant's trail has entries behind its last seal. */
+/** Whether a tenant's trail has entries after its last seal. */
 export const isUnsealed = `exists (select from "$tenant".audit_logs where (transaction_id, seq) >= (
   coalesce((select to_transaction from "$tenant".audit_seals order by seal desc limit 1), 0),
   coalesce((select to_seq from "$tenant".audit_seals order by seal desc limit 1), 0)))`;
 
-/** The last seal, as far as the next one builds on it. */
+/** The part of the last seal that the next one needs. */
 type Last = Pick<Seal, "seal" | "to" | "transactionOffset" | "root">;
 
 /**
- * Seals what finished transactions have written, inside the owner's transaction that `client` is in. Rejects with the database's error,
- * or with an Error when the trail is not one to build on.
+ * Seals the entries of finished transactions, inside the owner's transaction of `client`. Rejects with the database's error, or with a
+ * TrailFault if the trail does not continue the last seal.
  */
 export async function sealFinished(client: PoolClient, by: SealedBy, tenantId: string): Promise<Sealing> {
   const schema = `"${schemaOf(tenantId)}"`;
   const { rows } = await client.query<{ locked: boolean }>(`select pg_try_advisory_xact_lock(${lockOf(schema)}) as locked`);
   if (!rows[0]?.locked) return { notices: [], full: false, left: true };
   const { last, notices } = await lastSeal(client, by.witness, tenantId, schema);
-  // Every transaction before this has ended, so no entry can appear there any more.
+  // Every transaction before this has ended, so that no earlier entry can appear any more.
   const to = await currentPosition(client, "pg_snapshot_xmin(pg_current_snapshot())", last);
   const sealed = { ...last.to, seq: "0" };
   if (isBefore(to, sealed)) {
-    // Right after an adoption an older transaction may still run; a count that has not come so far at all is another server's.
+    // Right after an adoption an older transaction may still run; a transaction id below the last seal's means another server.
     const next = await currentPosition(client, "pg_snapshot_xmax(pg_current_snapshot())", last);
     if (isBefore(next, sealed)) throw new TrailFault("the trail comes from another database server and was not adopted");
     return { notices, full: false, left: true };
@@ -76,7 +76,7 @@ export async function sealFinished(client: PoolClient, by: SealedBy, tenantId: s
   return { notices: [...notices, ...seals.map(noticeOf)], full, ...rest };
 }
 
-/** What is left behind the last seal, from the first entry and the last one in the order of the trail. */
+/** What remains after the last seal, by the first and the last entry in the trail's order. */
 async function leftBehind(
   client: PoolClient,
   schema: string,
@@ -96,8 +96,8 @@ async function leftBehind(
 }
 
 /**
- * Seals all that a copied trail holds, and makes this server's transactions count on from there. Inside the owner's transaction that
- * `client` is in; the tenant is not written to meanwhile.
+ * Seals the whole copied trail, and makes this server's transaction ids continue from there. Runs inside the owner's transaction of
+ * `client`; the tenant is not written to meanwhile.
  */
 export async function continueTrail(client: PoolClient, by: SealedBy, tenantId: string): Promise<SealNotice[]> {
   const schema = `"${schemaOf(tenantId)}"`;
@@ -116,7 +116,7 @@ export async function continueTrail(client: PoolClient, by: SealedBy, tenantId: 
   await client.query(`alter table ${schema}.audit_logs alter transaction_id set default (pg_current_xact_id()::text::bigint + ${offset})`);
   const adopted = { ...last, transactionOffset: offset.toString() };
   const { seals } = await sealRange(client, by, tenantId, schema, adopted, to, Number.POSITIVE_INFINITY);
-  // Also where all was sealed before: the new count is part of the chain.
+  // Also if everything was sealed before: the new offset is part of the chain.
   if (seals.length === 0) seals.push(await insertSeal(client, schema, nextSeal(by.keys, tenantId, adopted, to, emptyChunk())));
   return [...notices, ...seals.map(noticeOf)];
 }
@@ -159,7 +159,7 @@ async function sealRange(
   return { seals, full };
 }
 
-/** The entries of one seal, and the position behind them. */
+/** The entries of one seal, and the position after them. */
 interface Chunk {
   seqs: string[];
   leaves: string;
@@ -203,8 +203,8 @@ const sealColumns = `seal, cardinality(seqs) as entries, sealed_at as "sealedAt"
   transaction_offset::text as "transactionOffset", root, key_id as "keyId", signature`;
 
 /**
- * The seal to build on; a notice of it when it was not handed out yet. Throws an Error when it is not signed by a known key, or when the
- * trail is not the one that was sealed last: then a person has to look.
+ * The seal to build on, and a notice of it if it was not published yet. Throws a TrailFault if no known key signed it, or if it is not the
+ * seal that was published last: then a person has to look.
  */
 async function lastSeal(
   client: PoolClient,

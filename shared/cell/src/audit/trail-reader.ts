@@ -26,10 +26,10 @@ interface StoredSeal {
 }
 
 const tables = tenantTables<TrailTables>();
-/** No other read of the tenant waits behind one of the trail. */
+/** No other read of the tenant waits for one of the trail. */
 const long = { long: true };
 
-/** What one read takes at most: so many rows, and no further ones once there are so many bytes as they are stored, or leaves of seals. */
+/** Limits of one read: rows, and bytes of stored entries or of seals' leaves. */
 const entriesPerRead = 500;
 const storedBytesPerRead = 256 * 1024;
 const sealsPerRead = 64;
@@ -129,7 +129,7 @@ const unsealedFrom = statement(
         sql<string | null>`(array_agg(seq::text order by occurred_at desc, seq))[1]`.as("newestSeq"),
         sql<string | null>`(array_agg(seq::text order by transaction_id desc, seq desc))[1]`.as("lastSeq"),
         sql<string | null>`max(transaction_id)::text`.as("lastTransaction"),
-        // What any transaction that this statement can see has a number below.
+        // The ids of all transactions that this statement can see are below this.
         sql<string>`(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + ${p.transactionOffset}::bigint)::text`.as("horizon"),
       ])
       .select((eb) =>
@@ -141,7 +141,7 @@ const unsealedFrom = statement(
   long,
 );
 
-/** The last seal that a trail has, as far as it says what it covers. */
+/** The last seal of a trail, as far as needed to know what it covers. */
 export interface LastSeal {
   seal: number;
   sealedAt: string;
@@ -149,17 +149,17 @@ export interface LastSeal {
   transactionOffset: string;
 }
 
-/** What is not sealed yet. */
+/** The entries that are not sealed yet. */
 export interface Unsealed {
   count: number;
   oldestAt: string | null;
-  /** The number of the first entry that should have been sealed; null where there is none. */
+  /** The number of the first entry that is overdue for sealing; null if there is none. */
   overdueSeq: string | null;
-  /** The last seal as this was read. */
+  /** The last seal at the time of this read. */
   seal: number;
 }
 
-/** Reads a tenant's audit trail in steps that are short for the database and hold no connection between them. */
+/** Reads a tenant's audit trail in short steps that hold no connection between them. */
 export class TrailReader {
   readonly #tenant: TenantDb;
 
@@ -172,7 +172,7 @@ export class TrailReader {
     return found && { ...found, to: { transaction: found.transaction, seq: found.seq } };
   }
 
-  /** The next seals behind one, up to the last. */
+  /** The next seals after one, up to the last. */
   async seals(after: number, last: number): Promise<Seal[]> {
     const rows = await patiently(() => this.#tenant.query(nextSeals, { after, last }));
     return rows.map(({ fromTransaction, fromSeq, toTransaction, toSeq, ...rest }) => ({
@@ -183,7 +183,7 @@ export class TrailReader {
     }));
   }
 
-  /** The next entries behind a position and before another one, each as `entryJson`; none: there are no more. */
+  /** The next entries after one position and before another, each as `entryJson`; empty at the end. */
   async entries(behind: Position, before: Position): Promise<Buffer[]> {
     const values = { ...behind, endTransaction: before.transaction, endSeq: before.seq };
     const { raw } = await patiently(() => this.#tenant.rows(entriesBehind, values));
@@ -191,14 +191,14 @@ export class TrailReader {
     return bytes ? linesOf(bytes) : [];
   }
 
-  /** The id of the entry that has a number, wherever it stands. */
+  /** The id of the entry with this number, at any position. */
   async idOf(seq: string): Promise<string | undefined> {
     return (await patiently(() => this.#tenant.first(entryBySeq, { seq })))?.id;
   }
 
   /**
-   * What stands at a position and behind it. Overdue is what has been there for longer than `afterMs`, or claims to come from a time or a
-   * transaction that is yet to be.
+   * The unsealed entries from a position on. An entry is overdue if it is older than `afterMs`, or claims a time or a transaction of the
+   * future.
    */
   async unsealed(from: Position, transactionOffset: string, afterMs: number): Promise<Unsealed> {
     const result: Unsealed = { count: 0, oldestAt: null, overdueSeq: null, seal: 0 };
@@ -232,7 +232,7 @@ function overdueOf(
   if (lastTransaction !== null && BigInt(lastTransaction) >= BigInt(horizon)) return lastSeq;
   if (oldest === null || newest === null) return null;
   const now = Date.now();
-  // Negated, as neither infinity is a date.
+  // Negated, because infinity is not a date.
   if (!(Date.parse(oldest) >= now - afterMs)) return oldestSeq;
   return Date.parse(newest) <= now + afterMs ? null : newestSeq;
 }
@@ -241,7 +241,7 @@ function isDate(time: string | null): time is string {
   return time !== null && !Number.isNaN(Date.parse(time));
 }
 
-/** The sealed entries in their order, each as its JSON text; read as they are asked for. */
+/** The sealed entries in order, each as its JSON text; read on demand. */
 export class Entries {
   readonly #reader: TrailReader;
   readonly #before: Position;
@@ -250,19 +250,19 @@ export class Entries {
   #behind: Position;
   #ended = false;
 
-  /** Those behind a position and before another one. */
+  /** The entries after one position and before another. */
   constructor(reader: TrailReader, behind: Position, before: Position) {
     this.#reader = reader;
     this.#behind = behind;
     this.#before = before;
   }
 
-  /** The one that comes next, where it is there already: `read` brings it. */
+  /** The next entry if it has been read already; `read` fetches it. */
   get next(): Buffer | undefined {
     return this.#lines[this.#index];
   }
 
-  /** Resolves to the one that comes next; undefined at the end. */
+  /** Resolves to the next entry; undefined at the end. */
   async read(): Promise<Buffer | undefined> {
     if (this.next || this.#ended) return this.next;
     this.#lines = await this.#reader.entries(this.#behind, this.#before);
@@ -273,16 +273,16 @@ export class Entries {
     return this.next;
   }
 
-  /** Goes on behind the one that comes next. */
+  /** Moves on to the entry after it. */
   skip(): void {
     this.#index++;
   }
 }
 
-/** Where an entry stands, from the beginning of its JSON text. */
+/** The position of an entry, from the beginning of its JSON text. */
 export function positionOf(json: Buffer): Position {
   const [, seq, transaction] = /^\["(-?\d+)","(-?\d+)"/.exec(json.toString("latin1", 0, 50)) ?? [];
-  if (seq === undefined || transaction === undefined) throw new Error("an entry without its place");
+  if (seq === undefined || transaction === undefined) throw new Error("an entry without its position");
   return { transaction, seq };
 }
 
@@ -308,7 +308,7 @@ function linesOf(bytes: Buffer): Buffer[] {
 const attempts = 10;
 const restMs = 250;
 
-/** Repeats a read that fails by what passes: a run over a long trail must not come to nothing because its tenant is busy. Rejects as the read does. */
+/** Retries a read after transient errors: a long verification must not fail because the tenant is busy. Rejects as the read does. */
 export async function patiently<T>(read: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {

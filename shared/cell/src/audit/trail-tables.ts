@@ -2,21 +2,21 @@ import { type Parameters, statement, type TenantDb, tenantTables } from "@cell/p
 import { sql } from "kysely";
 import { patiently } from "./trail-reader.ts";
 
-/** Why what is read of the trail's tables need not be what was written to them. */
+/** Reasons why the trail's tables may return something other than what was written to them. */
 export const tableFaults = ["table_replaced", "row_security_added", "rule_added", "trigger_added", "default_changed"] as const;
 export type TableFault = (typeof tableFaults)[number];
 
 interface TrailTable {
-  /** An ordinary table that survives a crash and has no part in an inheritance; false too where there is none of its name. */
+  /** An ordinary, logged table outside any inheritance; false also if it does not exist. */
   isPlain: boolean;
   hasRowSecurity: boolean;
   hasRules: boolean;
   hasTriggers: boolean;
-  /** Expressions by `table.column`. */
+  /** Default expressions by `table.column`. */
   defaults: Readonly<Record<string, string>> | null;
 }
 
-/** What PostgreSQL's catalogue says of both tables: that can be read whatever stands in their place. */
+/** The catalogue's description of both tables: it is readable whatever replaced them. */
 const trailTables = statement((_: Parameters<object>) =>
   tenantTables<object>().selectNoFrom(
     sql<TrailTable[]>`(
@@ -34,12 +34,12 @@ const trailTables = statement((_: Parameters<object>) =>
   ),
 );
 
-/** The one default that there is: the writing transaction's number, on from where another database server has counted. */
+/** The only allowed default: the writing transaction's id, plus an offset that continues another database server's ids. */
 const transactionDefault = /^\(*pg_current_xact_id\(\)\)::text\)::bigint(?: \+ '?(-?\d+)'?(?:::bigint)?\))?$/;
 
 /**
- * The first thing by which the tables could show other than what is in them, or by which entries could be kept from their seals. `offsetOf`
- * reads from the seals what is added to the numbers of transactions. Rejects with the database's error.
+ * The first way in which the tables could hide what is in them, or keep entries from being sealed. `offsetOf` reads the transaction id
+ * offset from the seals. Rejects with the database's error.
  */
 export async function tableFaultOf(tenant: TenantDb, offsetOf: () => Promise<string>): Promise<TableFault | undefined> {
   const { tables = [] } = (await patiently(() => tenant.first(trailTables, {}))) ?? {};

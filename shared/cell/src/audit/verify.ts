@@ -17,9 +17,9 @@ export const breakReasons = [
   ...tableFaults,
 ] as const;
 
-/** The first place where a trail is not what was sealed, or why what is read of it proves nothing. */
+/** The first place where a trail differs from what was sealed, or why reading it proves nothing. */
 export interface Break {
-  /** Null where the tables themselves are at fault. */
+  /** Null if the fault is in the tables themselves. */
   seal: number | null;
   entryId: string | null;
   seq: number | null;
@@ -28,31 +28,31 @@ export interface Break {
 
 export interface Verification {
   ok: boolean;
-  /** Sealed entries that were found as they were sealed. */
+  /** Number of sealed entries found unchanged. */
   checked: number;
-  /** When the last seal was made; entries after it are not covered yet. */
+  /** Time of the last seal; later entries are not covered yet. */
   sealedUntil: string | null;
-  /** How many entries are not sealed yet. */
+  /** Number of entries that are not sealed yet. */
   unsealed: number;
   /** When the oldest of them was written. */
   oldestUnsealedAt: string | null;
   firstBroken: Break | null;
 }
 
-/** Entries that wait for their seal for longer than this may be changed without a trace: that is a fault. */
+/** An entry that waits longer than this for its seal could be changed without a trace: that is a fault. */
 export const unsealedAfterMs = 60_000;
-/** How many entries that are not what was sealed are kept at most, to find out what became of them. */
+/** Limit of unexpected entries held in memory to find out what happened to them. */
 const strangersAtMost = 1_000;
-/** Seals that are made during a run are verified by it, in so many rounds at most. */
+/** Seals made during a run are verified by it too, in at most this many rounds. */
 const roundsAtMost = 4;
 
 const underWay = new Map<string, Promise<Verification>>();
-/** Runs of all tenants together, as each keeps one processor of the database busy. */
+/** Limits runs over all tenants: each keeps one processor of the database busy. */
 const runs = new KeyedSemaphore(2);
 
 /**
- * Compares a tenant's trail with its seals from the beginning, in bounded memory and in steps between which others are served; calls at the
- * same time share one run. Rejects with the database's error.
+ * Compares a tenant's trail with its seals from the beginning, in bounded memory and in time slices; concurrent calls share one run.
+ * Rejects with the database's error.
  */
 export function verifyTrail(tenant: TenantDb, witness: SealWitness): Promise<Verification> {
   const { tenantId } = tenant;
@@ -73,7 +73,7 @@ async function verifyShared(tenant: TenantDb, witness: SealWitness): Promise<Ver
   }
 }
 
-/** One look at all of a trail. */
+/** One verification of a whole trail. */
 class Run {
   readonly #tenant: TenantDb;
   readonly #witness: SealWitness;
@@ -90,7 +90,7 @@ class Run {
   }
 
   async verify(): Promise<Verification> {
-    // Before the database's: one that was handed out is in there.
+    // Read before the database: a published seal is already in there.
     const head = await this.#witness.head(this.#tenant.tenantId);
     const fault = await this.#tableFault();
     if (fault) return this.#result({ seal: null, entryId: null, seq: null, reason: fault });
@@ -122,7 +122,7 @@ class Run {
     };
   }
 
-  /** What is wrong with the tables themselves; looked at again where a tenant that arrives may just have changed its count of transactions. */
+  /** What is wrong with the tables themselves; checked twice, because an arriving tenant's transaction id offset may just have changed. */
   async #tableFault(): Promise<TableFault | undefined> {
     for (let inspect = 1; ; inspect++) {
       const fault = await tableFaultOf(this.#tenant, async () => {
@@ -133,7 +133,7 @@ class Run {
     }
   }
 
-  /** Goes on to the last seal. Resolves to the first fault. */
+  /** Verifies up to the last seal. Resolves to the first fault. */
   async #readEntries(head: { seal: number; root: string } | undefined): Promise<Break | null> {
     const last = this.#last;
     if (!last) return null;
@@ -160,7 +160,7 @@ class Run {
     }
   }
 
-  /** Whether the entries that come next are all that was sealed, in the order in which it was. */
+  /** Whether the next entries are exactly those of the seal, in their order. */
   async #matches({ hashes, seqs, to }: Seal, entries: Entries): Promise<boolean> {
     for (let at = 0; at < seqs.length * leafBytes; at += leafBytes) {
       const json = entries.next ?? (await entries.read());
@@ -173,7 +173,7 @@ class Run {
     return !behind || !isEntryBefore(behind, to);
   }
 
-  /** The first entry of a seal's range that is not what was sealed, or is not there. */
+  /** The first entry in a seal's range that differs from what was sealed, or is missing. */
   async #compare(seal: Seal, entries: Entries): Promise<Break | null> {
     const missing = new Map(
       seal.seqs.map((seq, index) => [seq, seal.hashes.toString("latin1", index * leafBytes, (index + 1) * leafBytes)]),
@@ -202,12 +202,12 @@ class Run {
   }
 }
 
-/** The position right before one: what stands behind it is at that one or later. */
+/** The position just before one: the entries after it are at that one or later. */
 function before({ transaction, seq }: Seal["to"]): Seal["to"] {
   return { transaction, seq: (BigInt(seq) - 1n).toString() };
 }
 
-/** What is wrong with a seal itself but for its signature, if anything is. */
+/** What is wrong with a seal itself apart from its signature, if anything. */
 function faultOf(seal: Seal, previous: Pick<Seal, "seal" | "to" | "root">, known: string | undefined): Break["reason"] | undefined {
   if (seal.seal !== previous.seal + 1) return "seal_missing";
   const follows =
@@ -216,7 +216,7 @@ function faultOf(seal: Seal, previous: Pick<Seal, "seal" | "to" | "root">, known
   return !follows || !isWhole || (known !== undefined && seal.root.toString("hex") !== known) ? "seal_changed" : undefined;
 }
 
-/** Names an entry that stands in a seal's range and is not what was sealed at its place. */
+/** Describes an entry in a seal's range that differs from the sealed one. */
 function strange(seal: Seal, entry: EntryText, missing: ReadonlyMap<string, string>, strangers: readonly EntryText[]): Break {
   const [seq, transaction, entryId] = entry;
   const leaf = missing.get(seq);

@@ -13,7 +13,7 @@ interface StoredBuckets extends Omit<BucketRange<unknown>, "rows"> {
 const tables = tenantTables<{ keptParts: StoredBuckets }>();
 const columns = ["snapshot", "transactionOffset", "first", "last", "rows"] as const;
 
-/** Questions of one tenant; those that were kept first go first. */
+/** Limit of stored questions per tenant; the oldest ones are deleted first. */
 const mostQuestions = 100;
 
 const find = statement((p: Parameters<{ question: string }>) =>
@@ -43,13 +43,16 @@ const keep = statement((p: Parameters<StoredBuckets>) =>
     ),
 );
 
-/** What was kept of these parts; undefined where nothing was, or by a program whose rows are others. */
+/** The stored rows of these buckets; undefined if there are none, or a program with another query stored them. */
 export async function findBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>): Promise<BucketRange<Row> | undefined> {
   const found = await tenant.first(find, { question: nameOf(tenant, parts) });
   return found && { ...found, rows: JSON.parse(found.rows) as Row[] };
 }
 
-/** Keeps what is known of these parts for processes that start. A tenant that is being moved takes no writes: rejects then, as queries do. */
+/**
+ * Stores the rows of these buckets for processes that start. Rejects as queries do, also while the tenant is being moved, which takes no
+ * writes.
+ */
 export async function storeBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>, known: BucketRange<Row>): Promise<void> {
   const { snapshot, transactionOffset, first, last } = known;
   const rows = JSON.stringify(known.rows);
@@ -57,7 +60,7 @@ export async function storeBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>, k
   await tenant.query(keep, { question: nameOf(tenant, parts), snapshot, transactionOffset, first, last, rows, keptAt });
 }
 
-/** A migration may change what no audit entry tells of. */
+/** Includes the schema version: a migration may change data without an audit entry. */
 function nameOf<Row>(tenant: TenantDb, { type, question, queryVersion }: Buckets<Row>): string {
   return hash("sha256", JSON.stringify([tenant.version, type, question, queryVersion]), "base64url");
 }

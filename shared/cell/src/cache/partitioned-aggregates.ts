@@ -3,24 +3,24 @@ import { LRUCache } from "lru-cache";
 import { findBuckets, storeBuckets } from "./aggregate-store.ts";
 import { changedIdsSince, changesSince, type TrailChanges } from "./query-cache.ts";
 
-/** Sums over records of one type by the part that each is in, such as the day on which it was made. Parts are in the order of their names. */
+/** Aggregates over the records of one type by bucket, such as the day of creation. Buckets are ordered by name. */
 export interface Buckets<Row> {
-  /** The records' type, in the audit trail. */
+  /** The records' type in the audit trail. */
   type: string;
-  /** What the sums depend on beside the records. */
+  /** Everything besides the records that the aggregates depend on. */
   question: unknown;
-  /** Of what kind the rows are: the text of the statement that reads them. What an older program has kept is of another. */
+  /** Identifies the kind of rows: the text of the statement that reads them. Rows stored by another version of the program differ in it. */
   queryVersion: string;
   bucketOf(row: Row): string;
-  /** The rows of all parts from the first on, up to but without the last. */
+  /** The rows of all buckets from `first` up to and excluding `last`. */
   readRange(first: string, last: string): Promise<Row[]>;
-  /** The rows of these parts. */
+  /** The rows of these buckets. */
   readBuckets(parts: readonly string[]): Promise<Row[]>;
-  /** The parts that these records are in, or were in before they were changed; what is none of them is passed over. */
+  /** The current and former buckets of these records; ids of other types are ignored. */
   bucketsOf(ids: readonly string[]): Promise<string[]>;
 }
 
-/** What a process knows: all rows of the parts from `first` on, up to but without `last`, as they were at the snapshot. */
+/** The rows that a process knows: all buckets from `first` up to and excluding `last`, as of the snapshot. */
 export interface BucketRange<Row> extends Pick<TrailChanges, "snapshot" | "transactionOffset"> {
   first: string;
   last: string;
@@ -30,21 +30,21 @@ export interface BucketRange<Row> extends Pick<TrailChanges, "snapshot" | "trans
 interface CachedBuckets<Row> extends Omit<BucketRange<Row>, "rows"> {
   identity: object;
   rows: Map<string, Row[]>;
-  /** How many changes what is kept in the database does not have; infinite where it does not have all parts. */
+  /** Number of changes that the stored rows lack; infinite if they lack buckets. */
   unstored: number;
 }
 
-/** Small against `mostChanges`, beyond which what is kept would be of no use. */
+/** Small against `mostChanges`, beyond which stored rows are useless. */
 const storeAfterChanges = 500;
 
-/** Rows in all: some 50 MB of them. */
+/** Total number of rows, about 50 MB. */
 const mostRows = 200_000;
 const bucketCache = new LRUCache<string, Promise<CachedBuckets<unknown>>>({ maxSize: mostRows });
 
 /**
- * The rows of the parts from `first` on, up to but without `last`, as they are: never stale. What is in memory is read again for those
- * parts alone whose records were written since, and for parts that nobody has asked for yet. It is kept in the database too, for processes
- * that start: `later` is given the work of doing so. Rejects as the reads do.
+ * The current rows of the buckets from `first` up to and excluding `last`, never stale. Of the rows in memory, only buckets with records
+ * written since are read again, and buckets that are missing. The rows are also stored in the database for processes that start:
+ * `runInBackground` receives that work. Rejects as the reads do.
  */
 export async function cachedBuckets<Row>(
   tenant: TenantDb,
@@ -55,7 +55,7 @@ export async function cachedBuckets<Row>(
 ): Promise<Row[]> {
   const name = JSON.stringify([tenant.tenantId, parts.type, parts.question, parts.queryVersion]);
   const before = bucketCache.get(name) as Promise<CachedBuckets<Row>> | undefined;
-  // One after the other: each looks at what the one before has left.
+  // Serialized: each call builds on the result of the one before.
   const found = refreshBuckets(tenant, parts, first, last, before);
   bucketCache.set(name, found, { size: 1 });
   try {
@@ -81,7 +81,7 @@ async function refreshBuckets<Row>(
   before: Promise<CachedBuckets<Row>> | undefined,
 ): Promise<CachedBuckets<Row>> {
   const { identity } = tenant;
-  // What failed for the one before may succeed now.
+  // A call may succeed where the one before failed.
   const known = await before?.catch(() => undefined);
   const held = known?.identity === identity ? known : await loadStoredBuckets(tenant, parts);
   const { snapshot, transactionOffset, changes } = await changesSince(tenant, [parts.type], held?.snapshot ?? null);
@@ -123,7 +123,7 @@ async function refreshBuckets<Row>(
   };
 }
 
-/** What this or another process has kept in the database. */
+/** The rows that this or another process has stored in the database. */
 async function loadStoredBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>): Promise<CachedBuckets<Row> | undefined> {
   const found = await findBuckets<Row>(tenant, parts);
   return found && { ...found, identity: tenant.identity, rows: Map.groupBy(found.rows, parts.bucketOf), unstored: 0 };

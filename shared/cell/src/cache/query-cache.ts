@@ -8,7 +8,7 @@ const tables = tenantTables<{ auditLogs: { resourceType: string; resourceId: str
 
 interface CachedRows {
   identity: object;
-  /** What the database had committed when the rows were read, or before. */
+  /** The database's committed state when the rows were read, or before. */
   snapshot: string;
   transactionOffset: string;
   rows: Promise<readonly unknown[]>;
@@ -16,12 +16,12 @@ interface CachedRows {
 
 const cachedQueries = new LRUCache<string, CachedRows>({ max: 2_000 });
 
-/** More changes than these are not told apart. */
+/** With more changes, single records are not looked up. */
 const mostChanges = 2_000;
 
 type Since = { types: readonly string[]; snapshot: string | null };
 
-/** The entries about records of the types by transactions that a snapshot did not see, up to `mostChanges`. */
+/** The audit entries about records of the types by transactions that a snapshot did not include, up to `mostChanges`. */
 const entriesSince = (p: Parameters<Since>, offset: RawBuilder<unknown>) =>
   tables
     .selectFrom("auditLogs")
@@ -30,7 +30,7 @@ const entriesSince = (p: Parameters<Since>, offset: RawBuilder<unknown>) =>
     .where(sql<boolean>`not pg_visible_in_snapshot((transaction_id - ${offset})::text::xid8, ${p.snapshot}::pg_snapshot)`)
     .limit(sql.lit(mostChanges));
 
-/** How many records of the types were written by transactions that a snapshot did not see: each has written to the audit trail. */
+/** Number of records of the types written by transactions that a snapshot did not include: each write has an audit entry. */
 const changesQuery = statement((p: Parameters<Since>) =>
   tables
     .selectFrom(sql<{ transactionOffset: string }>`(select ${transactionOffset} as transaction_offset)`.as("counted"))
@@ -47,24 +47,21 @@ const changedIds = statement((p: Parameters<Since & { transactionOffset: string 
   entriesSince(p, sql`${p.transactionOffset}::bigint`).select("resourceId"),
 );
 
-/** What has been written so far, and how many records of some types since a snapshot: 0 where none is given. */
+/** The current snapshot, and the number of records of some types written since an earlier one: 0 without one. */
 export interface TrailChanges {
   snapshot: string;
   transactionOffset: string;
   changes: number;
 }
 
-/** Looks into the audit trail: whatever was committed before is in it. */
+/** Reads the changes from the audit trail, which contains every committed write. */
 export async function changesSince(tenant: TenantDb, types: readonly string[], snapshot: string | null): Promise<TrailChanges> {
   const now = await tenant.first(changesQuery, { types, snapshot });
   if (!now) throw new Error("a statement without a row");
   return { ...now, changes: now.changes ?? 0 };
 }
 
-/**
- * The ids of the records of some types that were written since `since`, others such as an export's among them; undefined where there are too
- * many of them to be told apart.
- */
+/** The ids of the records of some types written since `since`, possibly with ids of other types; undefined if there are too many. */
 export async function changedIdsSince(
   tenant: TenantDb,
   types: readonly string[],
@@ -75,9 +72,9 @@ export async function changedIdsSince(
 }
 
 /**
- * The rows that `read` finds about records of these types as they are, from this process's memory where none of them has been written
- * since: never stale, for one look into the audit trail by all who ask at the same time. `question` is all that they depend on beside those records. `bears`: how many
- * records of these types may be written without a change of what the rows say. Rejects as `read` does.
+ * Cached rows of `read` about records of these types. A hit needs one look into the audit trail, shared by concurrent callers, that finds
+ * at most `toleratedChanges` records of the types written since; so the rows are never stale. `question` is everything besides those
+ * records that the rows depend on. Rejects as `read` does.
  */
 export function cachedQuery<Row>(
   tenant: TenantDb,
@@ -103,7 +100,7 @@ async function recall<Row>(
   const { snapshot, transactionOffset, changes } = await changesSince(tenant, types, known?.snapshot ?? null);
   const isSame = known?.transactionOffset === transactionOffset;
   if (isSame && changes > 0 && changes < mostChanges) {
-    // What has changed goes on to count against the snapshot that did not see it.
+    // Keep the old snapshot, so that tolerated changes keep adding up.
     const rows = (await known.rows) as readonly Row[];
     if (changes <= toleratedChanges(rows)) return [...rows];
   }

@@ -1,6 +1,6 @@
 /**
- * The record after a change, with the next version; the same object when the change changes nothing. `hidden`: the fields of the patch that its
- * writer may not read (see `hiddenFields`); with one of them the version grows in any case.
+ * The record after a change, with the next version; the same object if nothing changes. `hidden`: the patch's fields that its author may
+ * not read (see `hiddenFields`); with any of them the version always grows.
  */
 export function applyPatch<Row extends { version: number; updatedAt: string }>(
   current: Row,

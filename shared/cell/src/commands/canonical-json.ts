@@ -1,4 +1,4 @@
-/** A JSON value with its keys in the order in which PostgreSQL's jsonb gives them back: the shorter first, then by their bytes. */
+/** A JSON value with its keys in the order of PostgreSQL's jsonb: shorter ones first, then by bytes. */
 export function inStoredOrder(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(inStoredOrder);
   if (typeof value !== "object" || value === null) return value;
@@ -7,7 +7,7 @@ export function inStoredOrder(value: unknown): unknown {
   return Object.fromEntries(keys.map(({ key }) => [key, inStoredOrder((value as Record<string, unknown>)[key])]));
 }
 
-/** JSON text in which equal values are equal: keys in order, no white space. */
+/** JSON text that is the same for equal values: sorted keys, no white space. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   if (typeof value === "object" && value !== null) {

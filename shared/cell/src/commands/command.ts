@@ -30,13 +30,13 @@ import {
 } from "./idempotency.ts";
 import { shareResponse, withSharedBody } from "./shared-responses.ts";
 
-/** What a command's work comes to: the changes, their audit entries and the answer, or the answer alone where nothing is to change. */
+/** Result of a command's work: changes with their audit entries and the response, or only the response if nothing changes. */
 export type Outcome<Row extends object> = {
   status?: 200 | 201 | 202;
   body: Row;
-  /** The record that the answer speaks of, for those who ask what a request id became. */
+  /** The id of the record in the response, for looking up what became of a request. */
   resourceId?: string;
-  /** What a violated unique constraint or foreign key means, by the constraint's name. */
+  /** Error per violated unique constraint or foreign key, by the constraint's name. */
   conflicts?: Readonly<Record<string, () => Promise<Problem>>>;
   /** Runs in this process after the commit. */
   committed?(): void;
@@ -48,33 +48,36 @@ export type Outcome<Row extends object> = {
 export type Work<Row extends object> = (tx: TenantTx) => Promise<Outcome<Row>>;
 
 export interface CommandOptions {
-  /** The caller's idempotency key; undefined runs without one. */
+  /** The caller's idempotency key; undefined: none. */
   key: string | undefined;
-  /** What the body was, where it is a file: its digest instead of its JSON. */
+  /** For a file: the body's digest instead of its JSON. */
   bodyDigest?: string;
-  /** Refuse a repeat instead of answering it again. */
+  /** Reject a repeated key instead of replaying the response. */
   rejectRepeats: boolean;
   status: 200 | 201 | 202;
-  /** Who sees the record, by now. */
+  /** Decides whether the caller may see the record at the time of a replay. */
   visibility: Endpoint["visibility"];
-  /** The record whose writers take turns, where the path names none. */
+  /** The record whose writers are serialized, if the path does not name it. */
   serialKey?: string | undefined;
-  /** Throws PAYLOAD_TOO_LARGE where the tenant may store no more; undefined where nothing limits it. */
+  /** Throws PAYLOAD_TOO_LARGE if the tenant's storage quota is used up; undefined: no quota. */
   assertRoom?: (() => Promise<void>) | undefined;
 }
 
 const waitMs = 2_000;
 const maxAttempts = 5;
-/** How long a command waits for those before it on its record, less than a gateway waits for us: behind one that hangs, a crowd is refused instead of piling up. */
+/**
+ * How long a command waits in its record's queue. It is shorter than the gateway's timeout: behind a command that hangs, the others fail
+ * instead of piling up.
+ */
 const queueTimeoutMs = 4_000;
-/** A lost connection is worth another try this long after the start; later, the caller's own repeat comes sooner than our answer would. */
+/** Retries after a lost connection begin within this time of the start; later, the caller's own retry would come sooner. */
 const retryWithinMs = 2_000;
 const tooManyText = "Too many writes to the same record at once; try again";
 
-/** Commands under way in this process by their key: a repeat waits for the first one here, holding no connection. */
+/** Commands in progress in this process by key: a retry waits for the first request here, without a connection. */
 const running = new Map<string, Promise<unknown>>();
 
-/** Commands on one record take turns within this process, so that writers on the same record do not make each other's reads stale. */
+/** Lock queue per record: serializes the commands on one record within this process, so that they do not make each other's reads stale. */
 const recordQueues = new WeakMap<RequestContext["tenant"], Map<string, Promise<unknown>>>();
 
 async function withRecordQueue<T>(context: RequestContext, options: CommandOptions, work: () => Promise<T>): Promise<T> {
@@ -85,7 +88,7 @@ async function withRecordQueue<T>(context: RequestContext, options: CommandOptio
   recordQueues.set(context.tenant, ofTenant);
   const before = ofTenant.get(record);
   const serialKey = before ? runAfter(before, work) : work();
-  // Who gives up waiting does not let the next one overtake.
+  // A waiter that times out keeps its place, so that later writers do not overtake.
   const ended = Promise.allSettled([before, serialKey]);
   ofTenant.set(record, ended);
   try {
@@ -101,8 +104,8 @@ async function runAfter<T>(before: Promise<unknown>, work: () => Promise<T>): Pr
 }
 
 /**
- * Carries out a write: one transaction holding the claim of the request id, the changes, their audit entries and the kept answer.
- * A repeat gets the kept answer; a stale read, a deadlock or a serialisation failure runs the work again.
+ * Carries out a write as one transaction with the claim of the request id, the changes, their audit entries and the stored response.
+ * A repeated key gets the stored response; after a stale read, a deadlock or a serialization failure the work is retried.
  * Throws IDEMPOTENT_CONFLICT, what `work` throws, and UNAVAILABLE.
  */
 export async function command<Row extends object>(
@@ -130,7 +133,7 @@ export async function command<Row extends object>(
     try {
       return await attempt;
     } catch (error) {
-      // Another request with this key holds it, here or in another process: look again until the time is up.
+      // Another request with this key is running, here or in another process: retry until the time is up.
       if (!(error instanceof RequestInProgress)) throw error;
     } finally {
       if (running.get(name) === attempt) running.delete(name);
@@ -140,10 +143,10 @@ export async function command<Row extends object>(
   }
 }
 
-/** Another request with this key is under way. */
+/** Another request with this key is running. */
 class RequestInProgress extends Error {}
 
-/** Thrown by the first read of a work whose answer is known already. */
+/** Thrown by the first read of a work whose response is stored already. */
 class AlreadyProcessed extends Error {
   readonly stored: StoredResponse;
   constructor(stored: StoredResponse) {
@@ -152,7 +155,7 @@ class AlreadyProcessed extends Error {
   }
 }
 
-/** Throws what is wrong with the body, be it looked at or not. */
+/** Forces body validation, even if the handler never reads the body. */
 function validate(context: RequestContext): unknown {
   return context.body;
 }
@@ -177,19 +180,19 @@ async function executeWithRetry<Row extends object>(
           cacheResponse(context, identity.key, stored);
           return replay<Row>(context, options, stored);
         }
-        // It has outlived its day, though the sweeper has not come yet.
+        // Past its retention, but not swept yet.
         await context.tenant.forgetStoredResponse(identity.key);
         continue;
       }
       const again = isRetryable(error) || failedExpectation(error) !== undefined;
       if (again && attempt < maxAttempts) {
-        // Those that collided would meet again if they came back together.
+        // Random back-off: commands that collided would otherwise collide again.
         if (isRetryable(error)) await sleep(Math.random() * 5 * 2 ** attempt);
         continue;
       }
       if (failedExpectation(error) !== undefined) throw unavailable(tooManyText);
       if (!isConnectionLoss(error)) throw databaseProblem(error);
-      // Whether the commit happened is unknown. With a key it is safe to look and, if not, to do it: once.
+      // The outcome of the commit is unknown. With a key it is safe to look it up and, if it failed, to retry once.
       if (!identity) throw unavailable("The connection was lost while writing; whether it was carried out is not known", 1, error);
       if (lost || performance.now() - startedMs > retryWithinMs) throw databaseProblem(error);
       lost = true;
@@ -242,14 +245,14 @@ async function executeOnce<Row extends object>(
   }
 }
 
-/** A violation of a constraint that the outcome foresaw, as the problem that it is for the caller. */
+/** Turns the violation of an expected constraint into the caller's error. */
 async function refusedByConstraint(error: unknown, conflicts: Outcome<object>["conflicts"] = {}): Promise<never> {
   const constraint = violatedConstraint(error);
   const name = constraint && Object.keys(conflicts).find((known) => constraint.startsWith(known));
   throw (name && (await conflicts[name]?.())) || error;
 }
 
-/** What a work under a key does beside its first read, or at the start of its transaction: it looks whether the answer is there already. */
+/** For work under a key: checks for a stored response beside the first read, or at the start of the transaction. */
 function guard(session: WriteSession, key: Buffer): (begun: boolean) => Promise<void> {
   return async (begun) => {
     if (begun && !(await session.lockKey(key))) throw new RequestInProgress();
@@ -265,7 +268,7 @@ function inProgress(): Problem {
   });
 }
 
-/** Whether a promise ended within the time, in whatever way. */
+/** Whether a promise settled within the time. */
 async function settleOutcome(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
   if (withinMs <= 0) return false;
   let timer: NodeJS.Timeout | undefined;

@@ -6,9 +6,9 @@ import { retentionMs } from "./idempotency.ts";
 const everyMs = 5 * 60_000;
 const keysPerStatement = 500;
 
-/** Removes kept answers that are older than a day, of all tenants, every few minutes. */
+/** Removes stored responses past their retention, of all tenants, every few minutes. */
 export function startSweeper(registry: Registry, log: Logger): Background {
-  return repeat(everyMs, () => sweep(registry, log), log, "sweeping kept answers");
+  return repeat(everyMs, () => sweep(registry, log), log, "sweeping stored responses");
 }
 
 async function sweep(registry: Registry, log: Logger): Promise<void> {
@@ -16,17 +16,17 @@ async function sweep(registry: Registry, log: Logger): Promise<void> {
     if (version !== registry.version || state !== "active") continue;
     try {
       const swept = await sweepTenant(registry, tenantId);
-      if (swept > 0) log.info({ tenantId, swept }, "kept answers swept");
+      if (swept > 0) log.info({ tenantId, swept }, "stored responses swept");
     } catch (err) {
-      log.error({ tenantId, err }, "kept answers could not be swept");
+      log.error({ tenantId, err }, "stored responses could not be swept");
     }
   }
 }
 
-/** Removes a tenant's kept answers that are older than a day, few at a time so that no writer waits. Resolves to how many. */
+/** Removes a tenant's stored responses past their retention, few at a time so that no writer waits. Resolves to their number. */
 export async function sweepTenant(registry: Registry, tenantId: string): Promise<number> {
   const swept = await sweepTable(registry, `"${schemaOf(tenantId)}".idempotency_keys`);
-  // Behind the references to them.
+  // After the references to them.
   return swept + (await sweepTable(registry, `"${schemaOf(tenantId)}".shared_answers`));
 }
 

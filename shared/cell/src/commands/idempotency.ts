@@ -6,56 +6,56 @@ import type { Endpoint, RequestContext } from "../http/endpoint.ts";
 import type { FieldAccess } from "../schema/masking.ts";
 import { canonicalJson } from "./canonical-json.ts";
 
-/** How long an answer is kept. */
+/** Retention of stored responses. */
 export const retentionMs = 24 * 60 * 60 * 1000;
 export const conflictText = "This X-Request-ID has already been processed";
 
-/** A command's answer: unmasked, as it was kept or would be. */
+/** A command's response, unmasked as it is stored. */
 export interface CommandResponse<Row extends object> {
   status: number;
   readonly body: Row;
   replayed: boolean;
-  /** Of a replay out of memory: how it was written last. */
+  /** For a replay from the cache: the serialized response, if it was written before. */
   written?: Written;
 }
 
-/** An answer as it was written for a clearance, for who writes it again. */
+/** A serialized response for one field access, for further replays. */
 export interface Written {
   fieldAccess?: FieldAccess;
   headers?: Readonly<Record<string, string>>;
-  /** In Latin-1, byte for byte. */
+  /** Latin-1, one character per byte. */
   text?: string;
 }
 
-/** By what a request is known again: its key in its scope, and what it asks. */
+/** Identifies a retry: the scoped idempotency key and a fingerprint of the request. */
 export interface IdempotencyIdentity {
   key: Buffer;
   fingerprint: Buffer;
 }
 
-/** An answer in memory. */
+/** A stored response in memory. */
 interface CachedResponse {
   tenant: Tenant;
   kept: StoredResponse;
-  /** The digest of the body's bytes, of a request without a query: the same ones need not be parsed to be known for the same. */
+  /** Digest of the body's bytes, of a request without a query: a retry with the same bytes need not be parsed. */
   sent: Buffer | undefined;
   written: Written;
 }
 
-/** Answers as they were kept, for repeats that come soon: what was committed under a key stays so for its day. Together some 32 MB at most. */
+/** Cache of stored responses for quick retries: a committed response stays valid for its retention. At most about 32 MB. */
 const cachedResponses = new LRUCache<string, CachedResponse>({
   maxSize: 16 * 1024 * 1024,
   maxEntrySize: 64 * 1024,
-  // The text, and the one that is written.
+  // The stored text and the serialized one.
   sizeCalculation: ({ kept: stored }) => 2 * stored.body.length + 768,
 });
 
-/** The caller's key in its scope: its tenant, whose table holds it, the caller, the method and the path. */
+/** The idempotency key in its scope: tenant (by the table), caller, method and path. */
 export function keyOf({ context: { req }, caller }: RequestContext, key: string): Buffer {
   return hash("sha256", [caller.userId, req.method, pathOf(req), key].join("\0"), "buffer");
 }
 
-/** What a request asks. Throws what is wrong with its body. */
+/** The fingerprint of a request. Throws the validation errors of its body. */
 export function fingerprintOf({ context: { req }, body }: RequestContext, bodyDigest: string | undefined): Buffer {
   const query = req.url.split("?")[1] ?? "";
   return hash("sha256", [req.method, pathOf(req), query, bodyDigest ?? canonicalJson(body ?? null)].join("\0"), "buffer");
@@ -69,14 +69,14 @@ function sentOf({ context: { env }, bytes }: RequestContext): Buffer | undefined
   return bytes && !env.incoming.url?.includes("?") ? hash("sha256", bytes, "buffer") : undefined;
 }
 
-/** A key's name in this process. */
+/** Cache key of an idempotency key in this process. */
 export function nameOf({ tenant }: RequestContext, key: Buffer): string {
   return `${tenant.tenantId} ${key.toString("latin1")}`;
 }
 
 /**
- * The answer to a repeat as it is in memory; undefined where there is none. A body of other bytes may ask the same: `identity` then tells.
- * Throws IDEMPOTENT_CONFLICT where it asks something else.
+ * The cached response for a retry; undefined if there is none. A body with other bytes may be equal: `identity` then decides. Throws
+ * IDEMPOTENT_CONFLICT if the request differs.
  */
 export function findHere(
   context: RequestContext,
@@ -89,17 +89,17 @@ export function findHere(
   return known;
 }
 
-/** Keeps an answer in memory too. */
+/** Adds a stored response to the cache. */
 export function cacheResponse(context: RequestContext, key: Buffer, stored: StoredResponse): void {
   cachedResponses.set(nameOf(context, key), { tenant: context.tenant, kept: stored, sent: sentOf(context), written: {} });
 }
 
-/** Whether the day of a kept answer lasts. */
+/** Whether a stored response is within its retention. */
 export function isRetained({ createdAt }: StoredResponse): boolean {
   return Date.now() - Date.parse(createdAt) < retentionMs;
 }
 
-/** Throws IDEMPOTENT_CONFLICT where a repeat asks something else than the request whose answer is kept. */
+/** Throws IDEMPOTENT_CONFLICT if a retry differs from the request whose response is stored. */
 export function assertSameRequest(stored: StoredResponse, identity: IdempotencyIdentity): void {
   if (identity.fingerprint.equals(stored.fingerprint)) return;
   throw new Problem("IDEMPOTENT_CONFLICT", `${conflictText} with another payload; a new request needs a new id`, {
@@ -108,8 +108,8 @@ export function assertSameRequest(stored: StoredResponse, identity: IdempotencyI
 }
 
 /**
- * The answer to a repeat, for a caller who may see less than when it sent the first one. Throws IDEMPOTENT_CONFLICT where repeats are
- * refused, and NOT_FOUND where the record is out of the caller's sight by now, as a read of it would.
+ * The response to a retry, masked for the caller's current permissions. Throws IDEMPOTENT_CONFLICT if repeats are rejected, and NOT_FOUND
+ * if the caller may no longer see the record, as a read would.
  */
 export async function replay<Row extends object>(
   context: RequestContext,

@@ -18,8 +18,8 @@ const changesSince = statement((p: Parameters<{ type: string; id: string; versio
 );
 
 /**
- * The record that a write is about, once it is known to exist and to be at the version that If-Match names.
- * Throws NOT_FOUND, and VERSION_CONFLICT with the current version and the fields of the request that others have changed since.
+ * The record that a write changes, after checking that it exists and has the version in If-Match.
+ * Throws NOT_FOUND, and VERSION_CONFLICT with the current version and the request's fields that others have changed since.
  */
 export async function requireVersion<Row extends { version: number }>(
   context: RequestContext,
@@ -33,7 +33,7 @@ export async function requireVersion<Row extends { version: number }>(
   const since = await tenant.query(changesSince, { type: resource.type, id, version: context.ifMatch });
   const changed = new Set(since.flatMap((entry) => entry.changes.map((change) => change.field)));
   const conflictingFields = Object.keys((context.body ?? {}) as object).filter((field) => changed.has(field));
-  throw new Problem("VERSION_CONFLICT", `The record is at version ${record.version} by now; read it again and repeat the change`, {
+  throw new Problem("VERSION_CONFLICT", `The record is at version ${record.version} now; read it again and repeat the change`, {
     details: { currentVersion: record.version, conflictingFields },
   });
 }

@@ -2,9 +2,9 @@ import { hash } from "node:crypto";
 import { type Change, type Parameters, type StoredResponse, statement, type Tenant, type TenantTx, tenantTables } from "@cell/postgres";
 import { retentionMs } from "./idempotency.ts";
 
-/** An answer up to this many characters is stored beside its request id even where nothing was changed: a reference is hardly shorter. */
+/** A response of at most this many characters is stored with its key even if nothing changed: a reference is hardly shorter. */
 const inlineCharacters = 512;
-/** No JSON begins like this. */
+/** No JSON begins with this character. */
 const referenceMark = "@";
 
 interface SharedTables {
@@ -25,16 +25,16 @@ const byDigest = statement((p: Parameters<{ digest: Buffer }>) =>
   db.selectFrom("sharedAnswers").select("body").where("digest", "=", p.digest),
 );
 
-/** How the answer of a request that changed nothing is stored: equal answers once, however many requests they answer. */
+/** A stored response of requests that changed nothing: equal ones are stored once, for any number of keys. */
 export interface SharedResponse {
-  /** What stands in the answer's place beside the request id. */
+  /** Stored with the key in place of the response. */
   reference: string;
   change: Change;
 }
 
 /**
- * Stores an answer for all requests of a period that have the same one; undefined for one that is stored beside its request id. It is dated
- * at the period's end: so it outlives each request that refers to it, and is never written again.
+ * Stores a response for all requests of a period that have the same one; undefined for one that is stored with its key. Its date is the
+ * period's end: it outlives every request that refers to it, and is never written again.
  */
 export function shareResponse(tx: TenantTx, body: string, now: string): SharedResponse | undefined {
   if (body.length <= inlineCharacters) return undefined;
@@ -43,11 +43,11 @@ export function shareResponse(tx: TenantTx, body: string, now: string): SharedRe
   return { reference: `${referenceMark}${digest.toString("base64url")}`, change: tx.change(insertShared, { digest, body, createdAt }) };
 }
 
-/** A stored answer with its body, wherever that is stored. */
+/** A stored response with its body, wherever the body is stored. */
 export async function withSharedBody(tenant: Tenant, stored: StoredResponse): Promise<StoredResponse> {
   if (!stored.body.startsWith(referenceMark)) return stored;
   const digest = Buffer.from(stored.body.slice(referenceMark.length), "base64url");
   const shared = await tenant.reader().first(byDigest, { digest });
-  if (!shared) throw new Error("a stored answer refers to one that is gone");
+  if (!shared) throw new Error("a stored response refers to one that is gone");
   return { ...stored, body: shared.body };
 }

@@ -2,23 +2,23 @@ import type { Registry, Tenant } from "@cell/postgres";
 import { Problem } from "@cell/problem";
 import type { RequestContext } from "../http/endpoint.ts";
 
-/** A measurement serves writes for so long, unless they come near the quota. */
+/** A measurement is valid for this time, unless writes since then come near the quota. */
 const measuredForMs = 60_000;
-/** Past its quota, or near it, a tenant is measured this often at most. */
+/** Minimum interval of measurements for a tenant near or past its quota. */
 const measuredAgainMs = 1_000;
-/** What a byte of a request becomes at most, as a rule: its row, index entries, trail and stored answer. */
+/** Estimated stored bytes per received byte: row, index entries, audit trail and stored response. */
 const storedPerReceived = 8;
-/** Of a request whose length is not known. */
+/** Assumed size of a request of unknown length. */
 const unknownBytes = 64 * 1024;
 
 interface Measurement {
   bytes: number;
   atMs: number;
-  /** What requests have brought since. */
+  /** Bytes received since the measurement. */
   received: number;
 }
 
-/** Holds tenants to the bytes that their tables and indexes may take. Measured now and then, not by each write: see docs/limits.md. */
+/** Enforces the storage quota of tenants' tables and indexes. It measures now and then instead of at each write: see docs/limits.md. */
 export class StorageQuota {
   readonly #registry: Pick<Registry, "storedBytes">;
   readonly #measured = new WeakMap<Tenant, Measurement>();
@@ -28,7 +28,7 @@ export class StorageQuota {
     this.#registry = registry;
   }
 
-  /** Throws PAYLOAD_TOO_LARGE where the tenant of a call takes more than its quota already. */
+  /** Throws PAYLOAD_TOO_LARGE if the tenant is past its quota. */
   async assertRoom({ tenant, caller, bytes, context }: RequestContext): Promise<void> {
     const { quotaBytes } = caller;
     if (quotaBytes === undefined) return;
@@ -37,7 +37,7 @@ export class StorageQuota {
     const isNear = known !== undefined && known.bytes + known.received * storedPerReceived > quotaBytes;
     const isStale = known === undefined || (isNear && ageMs > measuredAgainMs);
     const measurement = isStale ? await this.#measure(tenant) : known;
-    // Off the request's path: a failure leaves the older figure, and the next write tries again.
+    // In the background: after a failure the older figure stays, and the next write tries again.
     if (!isStale && ageMs > measuredForMs) this.#measure(tenant).catch(() => undefined);
     if (measurement.bytes > quotaBytes) throw full(measurement.bytes, quotaBytes);
     measurement.received += bytes?.length ?? (Number(context.env.incoming.headers["content-length"]) || unknownBytes);

@@ -41,7 +41,7 @@ const resource = { fields, sensitive, amounts: new Set(["amount"]) };
 const masked: FieldAccess = { clear: new Set(), revealed: new Set() };
 const revealed: FieldAccess = { ...masked, revealed: new Set(["amount"]) };
 
-/** A row as a list would have it. */
+/** A row as in a list response. */
 interface Row {
   id: string;
   name: string;
@@ -59,7 +59,7 @@ interface Row {
   notes: string | null;
 }
 
-/** All that cuts, quotes, escapes or begins a formula, in one byte and in more. */
+/** Everything that separates, quotes, escapes or begins a formula, in one byte and in several. */
 const sign = fc.constantFrom(..."',=+-@\t\r\n\"\\;|；{}*.0aZ华é😀\uFEFF ", "\\N", "\\.", "NULL", '""', "\r\n", "+86", "138");
 const hostile = fc.oneof(
   fc.array(sign, { maxLength: 12 }).map((signs) => signs.join("")),
@@ -98,7 +98,7 @@ const row: fc.Arbitrary<Row> = fc.record({
 });
 
 describe("a file out of what PostgreSQL copies", () => {
-  test("is byte for byte what csvLine writes of the same rows, masked or with amounts in the form of their currencies, wherever the chunks are cut", async () => {
+  test("the rewritten CSV equals csvLine's byte by byte, masked or with amounts by currency, however the chunks are split", async () => {
     const client = new pg.Client({ connectionString: inject("databaseUrl"), options: "-c timezone=UTC" });
     await client.connect();
     try {
@@ -124,7 +124,7 @@ describe("a file out of what PostgreSQL copies", () => {
     }
   });
 
-  test("holds cells that are longer than its buffers, and ones that grow", async () => {
+  test("the rewriter handles cells that are longer than its buffers, and cells that grow", async () => {
     const [long, address] = ["=,\"'\n华".repeat(40_000), `@${"z".repeat(100_000)}`];
     const only = { fields: ["id", "name", "email"], sensitive: { email: "email" as const }, amounts: new Set<string>() };
     const options = { resource: only, types, fieldAccess: masked, tenantId: "t", bom: true, ended: async () => undefined };
@@ -134,7 +134,7 @@ describe("a file out of what PostgreSQL copies", () => {
   });
 });
 
-/** What COPY writes of rows, and what a query tells of them. */
+/** COPY's output of rows, and a query's description of them. */
 async function copy(
   client: pg.Client,
   rows: Row[],
@@ -155,7 +155,7 @@ async function* readAll(copied: CopyOut): AsyncGenerator<Buffer> {
   for (let chunk = await copied.read(); chunk; chunk = await copied.read()) yield chunk;
 }
 
-/** The bytes in pieces of these lengths, in turn. */
+/** Splits bytes into chunks of these lengths, repeating. */
 async function* cut(bytes: Buffer, lengths: readonly number[]): AsyncGenerator<Buffer> {
   for (let at = 0, turn = 0; at < bytes.length; turn++) {
     const length = lengths[turn % lengths.length] ?? 1;
@@ -164,14 +164,14 @@ async function* cut(bytes: Buffer, lengths: readonly number[]): AsyncGenerator<B
   }
 }
 
-/** All pieces together: each is good only until the next one is asked for. */
+/** Concatenates all chunks; each is only valid until the next one. */
 async function wholeOf(pieces: AsyncIterable<string | Buffer>): Promise<Buffer> {
   const whole: Buffer[] = [];
   for await (const piece of pieces) whole.push(Buffer.from(piece));
   return Buffer.concat(whole);
 }
 
-/** The value of a field as a list shows it. */
+/** The value of a field in a list response. */
 function shown(field: string, row: Record<string, unknown>, tenantId: string, fieldAccess: FieldAccess): unknown {
   if (field === "tenantId") return tenantId;
   const kind = sensitive[field];

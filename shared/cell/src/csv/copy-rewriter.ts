@@ -2,36 +2,36 @@ const [comma, lineFeed, carriageReturn, quote, apostrophe] = [0x2c, 0x0a, 0x0d, 
 const [open, close, semicolon, dot, plus, zero] = [0x7b, 0x7d, 0x3b, 0x2e, 0x2b, 0x30] as const;
 const [letterT, letterZ] = [0x54, 0x5a] as const;
 
-/** What `guard` takes for the first sign of a formula. */
+/** The characters that `guard` takes for the beginning of a formula. */
 const formulaSigns = marks("=+-@\t\r");
-/** What makes a list more than words between commas. The last one begins a wide semicolon, and much else. */
+/** The characters that need more than replacing commas in a list. The last one is the first byte of a fullwidth semicolon, among others. */
 const listSigns = marks("\"\\;|'=+-@{}\r\n\xEF");
 
-/** More than a cell can grow by a guard, by times, or by what stands before it. */
+/** More than a cell can grow by a guard, a time or its prefix. */
 const slack = 64;
-/** Strings up to here are written sooner by hand than by a call. */
+/** Strings up to this length are faster to copy by a loop than by a call. */
 const shortLength = 40;
 
 /**
- * How a column's cells are written: as they are; with a guard where they begin like a formula; times in RFC 3339; lists separated by `;`;
- * or as a function says, given the value as text. The function's answer is the cell, quotes included; null is an empty cell always.
+ * How a column's cells are written: unchanged; guarded against formulas; times in RFC 3339; lists separated by `;`; or by a function of the
+ * value's text. The function returns the cell, quotes included; null is always an empty cell.
  */
 export type CellForm = "plain" | "text" | "time" | "texts" | ((value: string) => string);
 
 export interface RewrittenColumn {
   form: CellForm;
-  /** What a form besides `plain` and `text` falls back to for what it has no short way for. */
+  /** Fallback for values without a fast path, for forms other than `plain` and `text`. */
   otherwise?: (value: string) => string;
-  /** Stands between the cell before and this one, or at the line's beginning. */
+  /** Written between the previous cell and this one, or at the line's beginning. */
   before: string;
 }
 
 /**
- * Rewrites CSV as PostgreSQL's COPY writes it into CSV as it leaves, byte by byte and without a string for each row: for millions of them.
- * Chunks may be cut anywhere.
+ * Rewrites PostgreSQL's COPY CSV into the API's CSV byte by byte, without a string per row, for millions of rows. Chunks may be split
+ * anywhere.
  */
 export class CsvRewriter {
-  /** Rows rewritten so far. */
+  /** Number of rows rewritten so far. */
   rows = 0;
   readonly #columns: readonly { form: CellForm; otherwise: (value: string) => string; before: Buffer }[];
   readonly #after: Buffer;
@@ -40,7 +40,7 @@ export class CsvRewriter {
   #rest: Buffer | undefined;
   #out: Buffer = Buffer.alloc(0);
   #to = 0;
-  /** The chunk as a string, one character a byte: a part of it costs less than a string of its own. */
+  /** The chunk as a Latin-1 string: a substring costs less than decoding each cell. */
   #characters: string | undefined;
 
   /** `after` ends each line. */
@@ -54,10 +54,10 @@ export class CsvRewriter {
     this.#slack = slack + this.#after.length + Math.max(...columns.map(({ before }) => Buffer.byteLength(before)));
   }
 
-  /** What the chunk completes, good until the next call; its end waits for the next one. */
+  /** The complete lines so far, valid until the next call; an incomplete rest waits for the next chunk. */
   rewrite(chunk: Buffer): Buffer {
     const bytes = this.#rest ? Buffer.concat([this.#rest, chunk]) : chunk;
-    // A cell without quotes that begins before this ends before it too, so that nothing need look for the chunk's end.
+    // An unquoted cell that begins before this position also ends before it, so that the loops need no bounds check.
     const last = bytes.lastIndexOf(lineFeed);
     this.#to = 0;
     this.#characters = undefined;
@@ -84,7 +84,7 @@ export class CsvRewriter {
     return this.#out.subarray(0, this.#to);
   }
 
-  /** Writes a cell. Where it ends; -1 when the end is not there yet. */
+  /** Writes a cell. Returns its end, or -1 if the end has not arrived. */
   #cell(bytes: Buffer, from: number, index: number): number {
     const column = this.#columns[index];
     if (!column) throw new Error(`COPY sent more than ${this.#columns.length} columns`);
@@ -113,7 +113,7 @@ export class CsvRewriter {
     return this.#to;
   }
 
-  /** Copies a cell without quotes to where it shall stand. */
+  /** Copies an unquoted cell to its place in the output. */
   #copied(bytes: Buffer, from: number, place: number): number {
     const out = this.#out;
     let to = place;
@@ -123,7 +123,7 @@ export class CsvRewriter {
     return at;
   }
 
-  /** Copies a cell in quotes; they stay where it needs them. */
+  /** Copies a quoted cell; the quotes stay if it needs them. */
   #quoted(bytes: Buffer, from: number, guards: boolean): number {
     const out = this.#out;
     const start = this.#to;
@@ -146,7 +146,7 @@ export class CsvRewriter {
     return at;
   }
 
-  /** Writes `2026-11-21 08:00:00.5+00` as `2026-11-21T08:00:00.500Z`. -1 for whatever else the cell is. */
+  /** Writes `2026-11-21 08:00:00.5+00` as `2026-11-21T08:00:00.500Z`. Returns -1 for any other form. */
   #time(bytes: Buffer, from: number): number {
     const out = this.#out;
     let to = this.#to;
@@ -169,7 +169,7 @@ export class CsvRewriter {
     return at + 3;
   }
 
-  /** Writes `{plain,words}` as `plain;words`. -1 for whatever else the cell is. */
+  /** Writes `{plain,words}` as `plain;words`. Returns -1 for any other form. */
   #texts(bytes: Buffer, from: number): number {
     const out = this.#out;
     let to = this.#to;
@@ -186,7 +186,7 @@ export class CsvRewriter {
     return at;
   }
 
-  /** Writes a cell as a function of its value. */
+  /** Writes a cell by a function of its value. */
   #other(bytes: Buffer, from: number, write: (value: string) => string): number {
     let at = from;
     if (bytes[from] !== quote) {
@@ -234,7 +234,7 @@ export class CsvRewriter {
     this.#to = to;
   }
 
-  /** Makes room for so many bytes and what they may grow by until the next look. */
+  /** Ensures room for this many bytes and their growth. */
   #reserve(length: number): void {
     if (this.#out.length - this.#to >= length + this.#slack) return;
     const larger = Buffer.allocUnsafe(this.#to + length + (length >> 2) + 4 * this.#slack);

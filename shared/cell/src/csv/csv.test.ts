@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { csvText, guard, joinList, splitList, unguard } from "./csv.ts";
 
 describe("a cell", () => {
-  test("that is guarded comes back as it was, and begins like no formula", () => {
+  test("a guarded cell round-trips, and does not begin like a formula", () => {
     const text = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom("'", "=", "+", "-", "@", "\t", "\r", "a") }));
     fc.assert(
       fc.property(text, (value) => {
@@ -13,7 +13,7 @@ describe("a cell", () => {
     );
   });
 
-  test("is quoted where a reader would take it for more than one", () => {
+  test("a cell is quoted if it would otherwise be read as several", () => {
     expect(["plain", 'a"b', "a,b", "a\nb", "+86138", "'=x", "'x", ""].map(csvText)).toEqual([
       "plain",
       '"a""b"',
@@ -26,7 +26,7 @@ describe("a cell", () => {
     ]);
   });
 
-  test("takes a list that comes back as it was", () => {
+  test("a list in a cell round-trips", () => {
     const word = fc.string({ unit: fc.constantFrom("a", "华", ";", "|", "；", "\\", " "), minLength: 1 }).map((value) => value.trim());
     const words = fc.array(word.filter((value) => value !== ""));
     fc.assert(

@@ -1,41 +1,41 @@
-/** What a spreadsheet would take for a formula; also behind quotes that were put in front of one before. */
+/** What a spreadsheet would evaluate as a formula; also after quotes that an earlier guard added. */
 const formula = /^'*[=+\-@\t\r]/;
 
-/** A text that no spreadsheet takes for a formula; `unguard` is its inverse. */
+/** A text that no spreadsheet evaluates as a formula; `unguard` is its inverse. */
 export function guard(text: string): string {
   return formula.test(text) ? `'${text}` : text;
 }
 
-/** A cell's text without the quote that guards a formula. */
+/** A cell's text without the guarding quote. */
 export function unguard(cell: string): string {
   return cell.startsWith("'") && formula.test(cell) ? cell.slice(1) : cell;
 }
 
 const special = /[",\r\n]/;
 
-/** A cell as RFC 4180 writes it. */
+/** A cell as in RFC 4180. */
 export function quote(text: string): string {
   return special.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Texts in one cell, by `;`; `splitList` is its inverse. */
+/** Joins texts in one cell by `;`; `splitList` is its inverse. */
 export function joinList(texts: readonly string[]): string {
   if (texts.length === 0) return "";
   return texts.map((text) => text.replace(/[\\;|；]/g, "\\$&")).join(";");
 }
 
-/** The texts of a cell, separated by `;` or `|`; a backslash takes the next character as it is, and the last one stands for itself. Empty ones are dropped. */
+/** Splits a cell by `;` or `|`; a backslash escapes the next character, and a trailing one is literal. Drops empty texts. */
 export function splitList(cell: string): string[] {
   const parts = cell.match(/(?:\\[\s\S]|\\$|[^\\;|；])+/g) ?? [];
   return parts.map((part) => part.replace(/\\([\s\S])/g, "$1").trim()).filter((part) => part !== "");
 }
 
-/** One line of a CSV file: text guarded and quoted, lists and objects as one cell each, null as an empty one. */
+/** One line of a CSV file: texts are guarded and quoted, lists and objects take one cell each, null is empty. */
 export function csvLine(values: readonly unknown[]): string {
   return `${values.map(csvCell).join(",")}\r\n`;
 }
 
-/** What may need a guard or quotes; nearly no text does. */
+/** What may need a guard or quotes; few texts do. */
 const suspicious = /[",\r\n]|^['=+\-@\t]/;
 
 /** A text as a cell. */
@@ -52,7 +52,7 @@ export function csvCell(value: unknown): string {
   return String(value);
 }
 
-/** A value as the text of its cell, without the quotes around it. */
+/** A value as the text of its cell, without quotes. */
 export function plainCell(value: unknown): string {
   const cell = csvCell(value);
   return cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell;

@@ -8,23 +8,23 @@ import { type CellForm, CsvRewriter, type RewrittenColumn } from "./copy-rewrite
 import { csvCell, csvLine, csvText } from "./csv.ts";
 
 const byteOrderMark = "\uFEFF";
-/** A client is not kept waiting longer for the first sign of a file. */
+/** Time limit of the first byte of a file. */
 const headAfterMs = 10;
 
 type CopiedResource = Pick<Resource, "fields" | "sensitive" | "amounts">;
 
 export interface CopiedOptions {
   resource: CopiedResource;
-  /** The types of fields that are no text. */
+  /** The types of fields other than texts. */
   types: Readonly<Record<string, FieldType | "json">>;
   fieldAccess: FieldAccess;
   tenantId: string;
   bom: boolean;
-  /** After all rows were read, before the last of them leave; or, with `completed` false, after the client left. */
+  /** Called after all rows were read, before the last of them are sent; or with `completed` false after the client has left. */
   ended(rows: number, completed: boolean): Promise<void>;
 }
 
-/** What `copiedCsvFile` expects to be read, in this order: the fields that are columns, behind the currency where amounts are shown. */
+/** The fields that `copiedCsvFile` needs, in this order: those that are columns, then the currency if amounts are shown. */
 export function copiedFields(resource: CopiedResource, fieldAccess: FieldAccess): string[] {
   const columns = resource.fields.filter((field) => field !== "tenantId");
   return showsAmounts(resource, fieldAccess) ? ["currency", ...columns] : columns;
@@ -34,14 +34,14 @@ function showsAmounts({ sensitive, amounts }: CopiedResource, fieldAccess: Field
   return [...amounts].some((field) => !isMasked(fieldAccess, field, sensitive[field] ?? "amount"));
 }
 
-/** A CSV file in pieces, out of the `copiedFields` as `copy` reads them: for a million rows. Masked as their lists are. */
+/** A CSV file in pieces, from the `copiedFields` that `copy` reads: for a million rows. Masked like their lists. */
 export async function* copiedCsvFile(copied: AsyncGenerator<Buffer>, options: CopiedOptions): AsyncGenerator<string | Buffer> {
   const { resource, bom, ended } = options;
   const rewriter = rewriterOf(options);
   let completed = false;
   try {
     let next = ahead(copied);
-    // A refusal that comes at once is still told as one; rows that take longer follow the header.
+    // An immediate error is still sent as an error response; slower rows follow the header.
     await Promise.race([next, sleep(headAfterMs)]);
     yield (bom ? byteOrderMark : "") + csvLine(resource.fields);
     let held: Buffer | undefined;
@@ -59,18 +59,18 @@ export async function* copiedCsvFile(copied: AsyncGenerator<Buffer>, options: Co
   }
 }
 
-/** What comes next, asked for before it is needed: nobody may be left whom its failure concerns. */
+/** Requests the next chunk early. Its rejection is handled, because the consumer may have left. */
 function ahead<T>(copied: AsyncGenerator<T>): Promise<IteratorResult<T>> {
   const next = copied.next();
   next.catch(() => undefined);
   return next;
 }
 
-/** How rows are written: worked out once for the file. */
+/** How rows are written; computed once for the file. */
 function rewriterOf(options: CopiedOptions): CsvRewriter {
   const columns: RewrittenColumn[] = [];
   const currency = { ofRow: "" };
-  // The amounts of a row are written for its currency, which stands behind them: it is read first, and leaves no cell.
+  // The amounts of a row depend on its currency, which COPY sends first; it has no cell of its own.
   if (showsAmounts(options.resource, options.fieldAccess)) columns.push({ form: (code) => cacheStatement(currency, code), before: "" });
   let before = "";
   for (const field of options.resource.fields) {
@@ -119,7 +119,7 @@ function formOf(
   }
 }
 
-/** The texts of an array as PostgreSQL writes it: `{plain,"with, comma"}`. */
+/** Parses a PostgreSQL array literal: `{plain,"with, comma"}`. */
 function readTexts(literal: string): string[] {
   const texts = literal.slice(1, -1);
   if (!texts.includes('"')) return texts === "" ? [] : texts.split(",");

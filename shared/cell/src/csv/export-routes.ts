@@ -16,24 +16,21 @@ import { csvLine } from "./csv.ts";
 import { type CopiedOptions, copiedCsvFile, copiedFields } from "./export-file.ts";
 
 const exportQuery = listQuery.extend({
-  format: z
-    .enum(["json", "csv"])
-    .optional()
-    .meta({ description: "json (default): a page, as the list answers it; csv: all matches in one file" }),
+  format: z.enum(["json", "csv"]).optional().meta({ description: "json (default): a page like the list's; csv: all matches in one file" }),
   bom: booleanParam().optional().meta({ description: "`false` leaves out the byte order mark, which Excel needs" }),
 });
 type ExportContext = RequestContext<unknown, z.infer<typeof exportQuery>, unknown>;
 
-/** What belongs to a page, and so to no file. */
+/** Parameters of a page, which a file does not have. */
 const pageParameters = ["page", "pageSize", "cursor", "total"] as const;
 
-/** What a list takes besides the common parameters, and what it asks for. */
+/** A list's own query parameters, and their conditions. */
 export interface OwnParameters {
   shape: z.ZodRawShape;
   conditions(query: never, tenant: Tenant): Promise<Condition[]>;
 }
 
-/** The export of a resource: `GET <path>/export`. `fields`: the types of those that its list does not tell. */
+/** The export of a resource: `GET <path>/export`. `fields`: types of fields that its list does not have. */
 export function exportRoutes<Row extends object>(
   path: string,
   lists: ListRunner<Row>,
@@ -51,8 +48,8 @@ export function exportRoutes<Row extends object>(
     gateway: { slow: true, lane: "streams" },
     tag: "Exports",
     summary: `Export ${path.slice(1)}`,
-    description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, whatever is written
-meanwhile; a text that begins like a formula gets a quote in front, tags are separated by \`;\`. Every export is in the audit trail, once, with the fields that \`reveal\` names.`,
+    description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, so that
+concurrent writes do not change it. A text that begins like a formula gets a leading quote; tags are separated by \`;\`. Every export has one audit entry, with the fields that \`reveal\` names.`,
     query: own ? (exportQuery.extend(own.shape) as unknown as typeof exportQuery) : exportQuery,
     status: 200,
     response: listOf(resource, listResponse(resource as never)),
@@ -96,7 +93,7 @@ meanwhile; a text that begins like a formula gets a quote in front, tags are sep
   };
 }
 
-/** What an export recorded: who asked for what, and how many rows left. Phone numbers, e-mail addresses and amounts in the request are masked. */
+/** The audit entry of an export: its query and its number of rows; values of sensitive fields in the query are masked. */
 function draftOf<Row extends object>({ query }: ExportContext, lists: ListRunner<Row>, rows: number, completed: boolean): AuditDraft {
   const { resource, fields: filtered } = lists.definition;
   const { type, fields, sensitive } = resource;

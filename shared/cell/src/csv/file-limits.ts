@@ -3,29 +3,29 @@ import { KeyedSemaphore } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
 import type { RequestContext } from "../http/endpoint.ts";
 
-/** What files that are read from the database as they are sent may take: each holds a connection until its reader has all of it. */
+/** Limits of files that are read from the database while they are sent: each holds a connection until its client has all of it. */
 export interface FileLimits extends ReaderRate {
-  /** At once, of one tenant. */
+  /** Concurrent files of one tenant. */
   perTenant: number;
-  /** At once, of all tenants. */
+  /** Concurrent files of all tenants. */
   inAll: number;
 }
 
 export const fileLimits: FileLimits = { perTenant: 4, inAll: 60, bytesPerSecond: 16 * 1024, windowMs: 30_000 };
 
-/** A CSV file on its way. */
+/** A CSV file to send. */
 export interface CsvFile {
   name: string;
-  /** Its pieces; `signal` aborts when nobody takes them any more. */
+  /** Its pieces; `signal` aborts when the client has left. */
   pieces(signal: AbortSignal): AsyncIterable<string | Uint8Array>;
 }
 
-/** Gateways give an answer up whose head does not come; what goes wrong before is still told as a refusal. */
+/** Gateways time out without a response head; an error before it is still sent as an error response. */
 const headAfterMs = 2_000;
 const retryAfterSeconds = 10;
 const everyTenant = "";
 
-/** Sends files: few at once, and to readers that take them. */
+/** Sends files: limits their number, and cuts off slow clients. */
 export class Files {
   readonly #limits: FileLimits;
   readonly #ofTenant: KeyedSemaphore;
@@ -37,7 +37,7 @@ export class Files {
     this.#ofAll = new KeyedSemaphore(limits.inAll);
   }
 
-  /** Rejects with RATE_LIMITED where the tenant has as many on their way as it may, UNAVAILABLE where all tenants together have. */
+  /** Rejects with RATE_LIMITED if the tenant has too many files in progress, UNAVAILABLE if all tenants together have. */
   async send(context: RequestContext, headers: Record<string, string>, { name, pieces }: CsvFile): Promise<Response> {
     const release = this.#admit(context.tenant.tenantId);
     const { outgoing } = context.context.env;
@@ -58,13 +58,13 @@ export class Files {
   #admit(tenantId: string): () => void {
     const ofTenant = this.#ofTenant.tryAcquire(tenantId);
     if (!ofTenant) {
-      const message = `This tenant has ${this.#limits.perTenant} files on their way, which is as many as it may; try again when one has ended`;
+      const message = `This tenant has ${this.#limits.perTenant} files in progress, which is its limit; try again when one has ended`;
       throw new Problem("RATE_LIMITED", message, { headers: { "retry-after": String(retryAfterSeconds) } });
     }
     const ofAll = this.#ofAll.tryAcquire(everyTenant);
     if (!ofAll) {
       ofTenant();
-      throw unavailable("Too many files are on their way; try again", retryAfterSeconds);
+      throw unavailable("Too many files are in progress; try again", retryAfterSeconds);
     }
     return () => {
       ofTenant();

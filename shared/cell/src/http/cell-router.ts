@@ -2,8 +2,8 @@ import { METHOD_NAME_ALL, type Params, type Result, type Router, UnsupportedPath
 import { RegExpRouter } from "hono/router/reg-exp-router";
 
 /**
- * Hono's router of one regular expression a method, which refuses `/customers/export` beside `/customers/:id`: paths without parameters are
- * looked up before it, and so win over all others.
+ * Hono's RegExpRouter, which rejects `/customers/export` beside `/customers/:id`: paths without parameters are therefore looked up first,
+ * and win.
  */
 export class CellRouter<T> implements Router<T> {
   readonly name = "CellRouter";

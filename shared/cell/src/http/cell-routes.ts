@@ -17,14 +17,14 @@ import { settingsOf } from "../settings/stored.ts";
 import { withDeadline } from "./deadline.ts";
 import { type Endpoint, headerOf, type RequestContext } from "./endpoint.ts";
 
-/** Puts a route into the application and the document; `listing`: the list that it answers. */
+/** Adds a route to the application and the document; `listing`: the list that it serves. */
 export type Register = (
   endpoint: Endpoint,
   handle: (context: RequestContext, headers: Record<string, string>) => Promise<Response>,
   listing?: ListDefinition<never>,
 ) => void;
 
-/** The ways in which a slice can make routes, each with its policies. */
+/** The ways to create routes, each with its policies. */
 export function routesOf(
   { assertionKeys, committed, log, registry, files: limits, longResponseMs }: CellOptions,
   requests: () => number,
@@ -92,7 +92,7 @@ export function routesOf(
       );
     },
     command(endpoint, work) {
-      if (!endpoint.visibility) throw new Error(`${endpoint.method} ${endpoint.path} does not say who sees its record`);
+      if (!endpoint.visibility) throw new Error(`${endpoint.method} ${endpoint.path} does not declare who may see its record`);
       register(endpoint, async (context, headers) => {
         const result = await command<never>(
           context,
@@ -127,7 +127,7 @@ async function commandOptions(context: RequestContext, endpoint: Endpoint, quota
   const settings = await settingsOf(context.tenant);
   const key = idempotencyKey(context);
   if (key === undefined && settings.requireRequestId === true) {
-    throw badField("X-Request-ID", "REQUIRED", "is required by this tenant, so that no retry makes a thing twice");
+    throw badField("X-Request-ID", "REQUIRED", "is required by this tenant, so that no retry creates a record twice");
   }
   const mode = headerOf(context.context, "x-idempotency-mode");
   if (mode !== undefined && mode !== "reject" && mode !== "replay")
@@ -142,7 +142,7 @@ function serialKeyOf(context: RequestContext, { serialKey }: Endpoint): string |
   return serialKey === undefined ? undefined : (context.body as Record<string, string>)[serialKey];
 }
 
-/** The caller's key: `Idempotency-Key`, else its X-Request-ID. An id that the gateway made is none. */
+/** The idempotency key: `Idempotency-Key`, else the caller's X-Request-ID. An id that the gateway generated is not a key. */
 function idempotencyKey(context: RequestContext): string | undefined {
   return (
     readRequestId("Idempotency-Key", headerOf(context.context, "idempotency-key")) ??

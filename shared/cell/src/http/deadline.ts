@@ -1,11 +1,11 @@
 import { Problem } from "@cell/problem";
 
-/** Less than gateways wait for the beginning of an answer. */
+/** Less than gateways wait for the beginning of a response. */
 const longResponseMs = 4_500;
 
 /**
- * What `work` resolves to, which gets the deadline on the clock of `performance.now()`. Rejects as it does, or with TIMEOUT past the deadline;
- * the work is not stopped then.
+ * Runs `work`, which receives the deadline on the clock of `performance.now()`. Rejects as it does, or with TIMEOUT past the deadline; the
+ * work is not stopped then.
  */
 export async function withDeadline<T>(timeoutMs: number = longResponseMs, work: (deadlineAtMs: number) => Promise<T>): Promise<T> {
   const result = work(performance.now() + timeoutMs);
@@ -13,7 +13,7 @@ export async function withDeadline<T>(timeoutMs: number = longResponseMs, work: 
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      const message = "The answer takes longer than a request may; ask again in a moment, or narrow the question down";
+      const message = "The response takes longer than a request may; try again in a moment, or narrow the request down";
       reject(new Problem("TIMEOUT", message, { headers: { "retry-after": "2" } }));
     }, timeoutMs);
   });

@@ -6,10 +6,10 @@ import type { CellApp } from "../cell.ts";
 import type { CellEnv } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 
-/** The document at /openapi.json and its page at /docs, with nothing loaded from elsewhere. */
+/** Serves the document at /openapi.json and its page at /docs, with no external resources. */
 export function docsRoutes(app: CellApp, document: () => Promise<object>, title: string): void {
   let text: Promise<string> | undefined;
-  /** All but the servers, which depend on who asks; open at its end. */
+  /** The document without its servers, which depend on the request; its end is left open. */
   const unserved = async () => {
     const { servers: _, ...rest } = (await document()) as { servers?: unknown };
     return JSON.stringify(rest).slice(0, -1);

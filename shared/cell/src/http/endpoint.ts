@@ -22,19 +22,19 @@ export type Method = "get" | "post" | "patch" | "put" | "delete";
 type Schema = z.ZodType | undefined;
 type Output<S extends Schema> = S extends z.ZodType ? z.output<S> : undefined;
 
-/** The example of a route, where the examples of its fields make none or a poor one. */
+/** The example of a route, if its fields' examples give none or a poor one. */
 export interface EndpointExample {
   /** The whole body. */
   body?: unknown;
-  /** The fields of the answer that differ. */
+  /** The fields of the response that differ. */
   response?: unknown;
-  /** The answer as CSV. */
+  /** The response as CSV. */
   file?: string;
   /** The body as CSV. */
   upload?: string;
 }
 
-/** What a route takes and gives; the document, the checks and the types of its handler all come out of it. */
+/** The request and response of a route; the document, the validation and the handler's types are all derived from it. */
 export interface Endpoint<
   Params extends Schema = Schema,
   Query extends Schema = Schema,
@@ -44,7 +44,7 @@ export interface Endpoint<
   method: Method;
   /** With parameters in braces: `/customers/{id}`. */
   path: string;
-  /** Where the rule (`@cell/http/openapi/operation-ids`) would give no good one: `resource.verb`. */
+  /** `resource.verb`, if the rule in `@cell/http/openapi/operation-ids` gives no good one. */
   operationId?: string;
   /** Null for a route that is open to credentials without permissions, such as `public`. */
   permission: Permission | null;
@@ -56,54 +56,54 @@ export interface Endpoint<
   params?: Params;
   query?: Query;
   body?: Body;
-  /** A request without a body means one of no fields. */
+  /** A missing body counts as an empty object. */
   bodyOptional?: boolean;
   /** Media types of a body that is a file: the handler reads the stream itself. */
   files?: readonly string[];
-  /** Status of success and what it answers. */
+  /** Status and body of success. */
   status: 200 | 201 | 202;
   response: Presenter<Row>;
-  /** What 202 answers, where the work may go on after the answer. */
+  /** Body of 202, if the work may continue after the response. */
   accepted?: z.ZodType;
-  /** What the published example has instead of the examples of the fields; a function where it is large and only the document needs it. */
+  /** Replaces parts of the published example; a function if it is large and only the document needs it. */
   example?: EndpointExample | (() => Promise<EndpointExample>);
-  /** Media types besides JSON that the answer may have. */
+  /** Media types of the response besides JSON. */
   produces?: readonly string[];
-  /** Statuses of refusals beyond those that every route has. */
+  /** Error statuses beyond those of every route. */
   errorResponses?: readonly number[];
-  /** Takes callers who see the records of the whole tenant alone: what it shows or does has no owner. */
+  /** Only for callers that may see all records of the tenant: its data has no owner. */
   isTenantWide?: boolean;
-  /** Its queries may take long: past `CellOptions.longAnswerMs` it is refused with TIMEOUT. */
+  /** Its queries may take long: past `CellOptions.longResponseMs` it fails with TIMEOUT. */
   isLong?: boolean;
-  /** The answer may take long to make: its head then leaves before it, and white space until it is there. For GET alone. */
+  /** The response may take long: its head is then sent first, and white space until the body is ready. Only for GET. */
   isPatient?: boolean;
-  /** The field of the body that names the record whose writers take turns, where the path names none. */
+  /** The body's field that names the record whose writers are serialized, if the path does not name it. */
   serialKey?: string;
-  /** Of a command: who sees its record, and so the answer to a repeat; `everyone` where all who may write it see it. */
+  /** For a command: who may see its record, and so a replayed response; `everyone`: everybody who may write it. */
   visibility?: RecordVisibility | "everyone";
-  /** It takes place past the tenant's storage quota too, since it gives room back, as every DELETE. */
+  /** Allowed past the tenant's storage quota, because it frees space, as every DELETE. */
   frees?: boolean;
-  /** The record carries a version: ETag, If-Match, If-None-Match. */
+  /** The record has a version: ETag, If-Match, If-None-Match. */
   versioned?: boolean;
 }
 
-/** Who sees the records of one resource. */
+/** Who may see the records of one resource. */
 export interface RecordVisibility {
-  /** As people read it: "Customer". */
+  /** Title for people: "Customer". */
   title: string;
-  /** Whether a record, live or deleted, is in the caller's scope as it is now. */
+  /** Whether the caller may currently see a record, live or deleted. */
   covers(context: RequestContext, recordId: string): Promise<boolean>;
 }
 
-/** An event that the cell posts to endpoints of its tenants'. */
+/** An event that the cell posts to its tenants' endpoints. */
 export interface EventDefinition {
   type: string;
   summary: string;
-  /** What is posted. */
+  /** The posted body. */
   payload: z.ZodType;
 }
 
-/** What Hono is told of a cell's application. */
+/** Types of a cell's application, for Hono. */
 export interface CellEnv {
   Bindings: HttpBindings;
 }
@@ -112,26 +112,26 @@ export interface CellEnv {
 export interface RequestContext<Params = unknown, Query = unknown, Body = unknown> {
   params: Params;
   query: Query;
-  /** Parsed when it is first asked for: throws BAD_REQUEST then. */
+  /** Parsed at the first access, which may throw BAD_REQUEST. */
   readonly body: Body;
-  /** The JSON body as it came; undefined where there is none, or it is a file. */
+  /** The unparsed JSON body; undefined if there is none, or it is a file. */
   bytes: Buffer | undefined;
   caller: Principal;
   tenant: Tenant;
   requestId: string;
-  /** The id came from the client: it may serve as an idempotency key. */
+  /** The client sent the id: it may serve as an idempotency key. */
   requestIdIsKey: boolean;
-  /** When the request was taken up: RFC 3339, UTC, milliseconds. */
+  /** When the request arrived: RFC 3339, UTC, milliseconds. */
   now: string;
-  /** The version that If-Match names; undefined without one. */
+  /** The version in If-Match; undefined without one. */
   ifMatch: number | undefined;
   ip: string | null;
   userAgent: string | null;
-  /** For streams alone: everything else is above. */
+  /** Only for streams: everything else is above. */
   context: Context<CellEnv>;
 }
 
-/** A header of the request; lines of the same name are joined by commas, but for those that may come once. */
+/** A header of the request; repeated lines are joined by commas, except headers that may come only once. */
 export function headerOf({ env }: Context<CellEnv>, name: string): string | undefined {
   const value = env.incoming.headers[name];
   return Array.isArray(value) ? value.join(", ") : value;
@@ -148,7 +148,7 @@ export function endpoint<const Params extends Schema, const Query extends Schema
   return definition;
 }
 
-/** The id of a record in a path. One that is no UUID belongs to nothing: 404, like any other unknown one. */
+/** The id of a record in a path. An invalid UUID is a 404, like any unknown id. */
 export const idParams = z.object({
   id: id().meta({ description: "The record's id", examples: ["0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"] }),
 });
@@ -162,17 +162,17 @@ export function parseParams<S extends Schema>(schema: S, params: Record<string, 
 
 const noQuery = z.strictObject({});
 
-/** What a request without a query gives. */
+/** The query parameters of a request without a query. */
 const nothing: Record<string, string[]> = {};
 
-/** The parameters of a request's query, as often as each was given. */
+/** The query parameters of a request, with all values of each. */
 export function queryOf({ env }: Context<CellEnv>): Record<string, string[]> {
   const { url = "" } = env.incoming;
-  // Hono looks for the query behind a scheme.
+  // Hono looks for the query after a scheme.
   return url.includes("?") ? (getQueryParams(`http://-${url}`) as Record<string, string[]>) : nothing;
 }
 
-/** The query's parameters, each once, none unknown. */
+/** Validates the query parameters: each given once, none unknown. */
 export function parseQuery<S extends Schema>(schema: S, given: Record<string, string[]>): Output<S> {
   const single: Record<string, string> = Object.create(null);
   for (const [name, values] of Object.entries(given)) {
@@ -191,7 +191,7 @@ export function parseBody<S extends Schema>(schema: S, body: unknown): Output<S>
   return result.data as Output<S>;
 }
 
-/** If-Match as a version: `"3"`. `*` is no condition here, since an absent record is a 404 already. */
+/** If-Match as a version: `"3"`. `*` is no condition here, since a missing record is a 404 already. */
 export function parseIfMatch(header: string | undefined): number | undefined {
   if (header === undefined || header.trim() === "*") return undefined;
   const version = /^"(\d{1,9})"$/.exec(header.trim())?.[1];

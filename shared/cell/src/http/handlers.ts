@@ -30,10 +30,13 @@ import {
   requireScope,
 } from "./endpoint.ts";
 
-/** How many bytes a JSON body may have, where a route does not say otherwise. */
+/** Size limit of a JSON body in bytes, unless a route overrides it. */
 const mostBodyBytes = 1024 * 1024;
 
-/** What happens around every route's handler, in this order: request id, assertion, tenant, permission, validation; then the answer or the refusal. */
+/**
+ * The policies around every route's handler, in this order: request id, assertion, tenant, permission, validation; then the response or the
+ * error.
+ */
 export class Handlers {
   readonly #options: CellOptions;
   readonly #metrics: HttpMetrics;
@@ -65,7 +68,7 @@ export class Handlers {
     }
   }
 
-  /** The database refuses a tenant's login where it is being moved, before each process knows of it. */
+  /** The database denies the login of a tenant that is being moved, before each process knows of the move. */
   async #whyDenied({ tenantId }: Tenant, epoch: number, error: unknown): Promise<unknown> {
     try {
       const now = await this.#options.registry.refresh(tenantId);
@@ -76,7 +79,7 @@ export class Handlers {
     }
   }
 
-  /** The answer to a request that no route takes. */
+  /** The response to a request without a route. */
   refuse(c: Context<CellEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
     this.#metrics.started();
     return this.#refused(c, error, requestId, route, startedAt);
@@ -147,7 +150,7 @@ export class Handlers {
 
 const noFields = z.strictObject({});
 
-/** The bytes of a JSON body; undefined where there is none. Throws BAD_REQUEST for fields that a route without a body would pass over. */
+/** The bytes of a JSON body; undefined if there is none. Throws BAD_REQUEST for fields that a route without a body would ignore. */
 async function bodyBytes(
   { env: { incoming } }: Context<CellEnv>,
   { method, body, bodyOptional, files }: Endpoint,
@@ -164,7 +167,7 @@ function bodyOf({ body, bodyOptional }: Endpoint, bytes: Buffer | undefined): un
   return parseBody(body, parseJsonBytes(bytes));
 }
 
-/** No caller's id: the gateway always sends one, so an id is made only for who came round it. */
+/** The gateway always sends an id; one is only generated for requests that bypassed it. */
 const newRequestIdLater = "";
 
 function responseHeaders(requestId: string): Record<string, string> {
@@ -176,13 +179,13 @@ function responseHeaders(requestId: string): Record<string, string> {
   };
 }
 
-/** The caller's request id, or one of ours where it sent none or a malformed one. */
+/** The caller's request id, or a generated one if it is missing or malformed. */
 export function requestIdOf(c: Context<CellEnv>): string {
   const given = headerOf(c, "x-request-id");
   try {
     return readRequestId("X-Request-ID", given) ?? newRequestId();
   } catch {
-    // A malformed id is never echoed; what is wrong with the path is said under an id of ours.
+    // A malformed id is never echoed; errors in the path get a generated id.
     return newRequestId();
   }
 }

@@ -11,14 +11,14 @@ import { mask, type SensitiveKind } from "../schema/masking.ts";
 import { fileResponse } from "../schema/resource.ts";
 import type { Endpoint, EventDefinition } from "./endpoint.ts";
 
-/** A route with what its registration tells about its answers. */
+/** A route and what its registration adds to its responses. */
 export interface DescribedEndpoint {
   endpoint: Endpoint;
-  /** The list that it answers, which decides what can be filtered and sorted by. */
+  /** The list that it serves, which decides the filters and sort orders. */
   listing?: ListDefinition<never> | undefined;
 }
 
-/** What a cell's document says besides its routes. */
+/** The document's content besides routes. */
 export interface About extends Pick<Completion, "tags" | "exampleValues"> {
   title: string;
   version: string;
@@ -28,7 +28,7 @@ export interface About extends Pick<Completion, "tags" | "exampleValues"> {
 
 const answered: readonly ResponseHeader[] = ["X-Request-ID", "RateLimit", "RateLimit-Policy"];
 
-/** Puts a route into the document: its parameters, bodies and every status that it can answer. */
+/** Adds a route to the document: its parameters, bodies and every status of its responses. */
 async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoint): Promise<void> {
   const { method, path, body, files, params } = endpoint;
   const content: Record<string, { schema: z.ZodType }> = {};
@@ -85,7 +85,7 @@ function sharedParametersOf(endpoint: Endpoint): SharedParameter[] {
   return names;
 }
 
-/** A repeat is 404 where its record is out of the caller's sight by then. */
+/** A replay is 404 if the caller may no longer see the record. */
 function isOwned({ visibility }: Endpoint): boolean {
   return visibility !== undefined && visibility !== "everyone";
 }
@@ -95,7 +95,7 @@ function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["response
   const errorResponses = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.errorResponses ?? [])]);
   if (params || isOwned(endpoint)) errorResponses.add(404);
   if (isWrite(endpoint)) errorResponses.add(409);
-  // Large records, or a tenant whose storage quota is used up.
+  // Large records, or a tenant's used-up storage quota.
   if (isList || method === "post" || method === "patch") errorResponses.add(413);
   if (body || files) errorResponses.add(413).add(415);
   if (isConditional(endpoint)) errorResponses.add(412);
@@ -109,7 +109,7 @@ function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["response
   const responses: Record<string, object> = { [status]: { description: "Done", headers: headerRefs(...headers), content: success } };
   if (endpoint.accepted) {
     responses[202] = {
-      description: "Accepted; the work goes on",
+      description: "Accepted; the work continues in the background",
       headers: headerRefs(...answered, "Idempotency-Replayed"),
       content: { "application/json": { schema: endpoint.accepted } },
     };
@@ -126,12 +126,12 @@ const eventHeaders = z.object({
   "webhook-timestamp": z.string().meta({ description: "When it was sent, in seconds since 1970", examples: ["1769846400"] }),
   "webhook-signature": z.string().meta({
     description:
-      "`v1,` and the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}` in base64, by the webhook's secret; several by blanks",
+      "`v1,` and the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}` in base64, keyed by the webhook's secret; several are separated by spaces",
     examples: ["v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="],
   }),
 });
 
-/** Puts an event into the document, as its receiver sees it. */
+/** Adds an event to the document, as its receiver sees it. */
 function describeEvent(app: OpenAPIHono, { type, summary, payload }: EventDefinition): void {
   app.openAPIRegistry.registerWebhook({
     method: "post",
@@ -143,7 +143,7 @@ function describeEvent(app: OpenAPIHono, { type, summary, payload }: EventDefini
     security: [],
     request: { headers: eventHeaders, body: { required: true, content: { "application/json": { schema: payload } } } },
     responses: {
-      "2XX": { description: "The event is taken" },
+      "2XX": { description: "The event is accepted" },
       "410": { description: "The endpoint is gone: it is disabled" },
       default: { description: "The event is sent again later, up to a day" },
     },
@@ -152,7 +152,7 @@ function describeEvent(app: OpenAPIHono, { type, summary, payload }: EventDefini
 
 const checks: Record<string, Schema> = {
   database: { type: "string", enum: ["ok", "away"] },
-  draining: { type: "boolean", description: "The process stops" },
+  draining: { type: "boolean", description: "The process is stopping" },
   sealing: { type: "string", enum: ["failing"], description: "Only where it fails: see `problems`" },
 };
 const degraded: Record<string, Schema> = {
@@ -160,12 +160,12 @@ const degraded: Record<string, Schema> = {
   problems: { type: "array", items: { type: "string" }, description: "What is wrong, a sentence each", examples: [[]] },
 };
 
-/** What needs no token. */
+/** Paths that need no token. */
 const openPaths: Record<string, PathItem> = {
   "/health": healthPath,
   "/ready": readyPath(checks, degraded, {
     "503": {
-      description: "Not ready; Retry-After says when to ask again",
+      description: "Not ready; Retry-After says when to try again",
       headers: headerRefs("X-Request-ID", "Retry-After"),
       content: { "application/json": { schema: readySchema(checks, degraded) } },
     },

@@ -17,7 +17,10 @@ import { requirePermission } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 import { placementRoutes } from "./placement-routes.ts";
 
-/** The process's own figures, for whoever has the token and speaks for no tenant; a tenant's figures on the same path are a slice's. */
+/**
+ * The process's metrics, for a request with the metrics token and without a tenant; the tenant's figures on the same path belong to a
+ * slice.
+ */
 export function prometheusRoute(app: CellApp, metrics: HttpMetrics, token: string): void {
   app.get("/metrics", async (c, next) => {
     if (c.req.header("x-cell-assertion") !== undefined) return next();
@@ -26,13 +29,13 @@ export function prometheusRoute(app: CellApp, metrics: HttpMetrics, token: strin
   });
 }
 
-/** A database that does not answer within this time is away. */
+/** Time limit of the database check. */
 const readyWithinMs = 500;
 
 async function withinMs(promise: Promise<void>, ms: number): Promise<void> {
   const late = new AbortController();
   const timeout = sleep(ms, undefined, { signal: late.signal }).then(() => {
-    throw new Error(`no answer in ${ms} ms`);
+    throw new Error(`no response in ${ms} ms`);
   });
   try {
     await Promise.race([promise, timeout]);
@@ -52,7 +55,7 @@ export function operationalRoutes(app: CellApp, options: CellOptions, declaratio
     try {
       await withinMs(registry.check(), readyWithinMs);
     } catch (error) {
-      options.log.warn({ err: error }, "the database is away");
+      options.log.warn({ err: error }, "the database is not reachable");
       database = "away";
     }
     const ready = database === "ok" && !options.draining();
@@ -60,7 +63,7 @@ export function operationalRoutes(app: CellApp, options: CellOptions, declaratio
     const status = ready ? "ready" : "not ready";
     const openDoors = options.openDoors?.() ?? 0;
     const checks = { database, draining: options.draining(), ...(openDoors > 0 ? { openDoors } : {}) };
-    // Requests are served all the same: a balancer must not take the process out for it.
+    // The process still serves requests: a load balancer must not remove it.
     const recorded = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
     const body = JSON.stringify({ status, ...recorded });
     return new Response(body, {
@@ -82,7 +85,7 @@ export function operationalRoutes(app: CellApp, options: CellOptions, declaratio
   const operator = (c: Context): string => {
     const principal = requireGateway(c);
     const tenantId = c.req.param("tenantId") ?? "";
-    if (tenantId !== principal.tenantId) throw new Problem("TENANT_MISMATCH", "The assertion speaks of another tenant");
+    if (tenantId !== principal.tenantId) throw new Problem("TENANT_MISMATCH", "The assertion is for another tenant");
     return tenantId;
   };
   app.put("/internal/tenants/:tenantId", async (c) => {
@@ -93,7 +96,7 @@ export function operationalRoutes(app: CellApp, options: CellOptions, declaratio
   app.delete("/internal/tenants/:tenantId", async (c) => {
     const tenantId = operator(c);
     const { dropped } = await registry.drop(tenantId);
-    // Also where an earlier attempt ended between the two.
+    // Repeated on each call, in case an earlier attempt ended between the two steps.
     await options.endTrail(tenantId);
     return c.json({ tenantId, dropped });
   });

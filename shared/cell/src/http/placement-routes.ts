@@ -8,7 +8,7 @@ import type { CellApp, CellOptions } from "../cell.ts";
 
 type Step = (tenantId: string, epoch: number, c: Context) => Promise<unknown>;
 
-/** More than a part that the gateway sends, whose last row may be long. */
+/** More than the parts that the gateway sends, whose last row may be long. */
 const partAtMost = 64 * 1024 * 1024;
 
 const attachBody = z.strictObject({ version: z.int().min(0) });
@@ -17,8 +17,8 @@ const completeBody = z.strictObject({
 });
 
 /**
- * The steps by which a tenant comes to this partition or leaves it, for the gateway alone. Each names the move's number as `epoch`: one of an
- * earlier move is refused with CONFLICT. `operator` tells whose tenant the assertion speaks of, or throws.
+ * The steps of moving a tenant to or from this partition, for the gateway only. Each names the move's number as `epoch`: a step of an
+ * earlier move is rejected with CONFLICT. `operator` returns the assertion's tenant, or throws.
  */
 export function placementRoutes(app: CellApp, options: CellOptions, operator: (c: Context) => string): void {
   const { registry, log } = options;

@@ -4,18 +4,18 @@ import { casts, type ListField } from "./field-types.ts";
 import { foldedColumn, phoneColumn } from "./fold.ts";
 import { orderedColumn } from "./sort.ts";
 
-/** One condition of a list: its text depends on `cacheKey` alone, its values come separately. */
+/** One condition of a list: its text depends only on `cacheKey`; its values are separate. */
 export interface Condition {
   cacheKey: string;
   values: unknown[];
   sql(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
-  /** The same for records that are at hand: without what is there for an index alone. */
+  /** The same for given records, without the part that only serves an index. */
   matchesRow?(values: RawBuilder<unknown>[]): RawBuilder<boolean>;
-  /** Where the rows come from instead of the list's own select, with the same columns. */
+  /** Replaces the list's own select by another one with the same columns. */
   from?(): Compilable;
 }
 
-/** What a field is compared with. */
+/** A field, an operator and the values to compare. */
 export interface Comparison {
   field: string;
   operator: string;
@@ -30,12 +30,12 @@ export function equals(field: string, value: unknown): Condition {
   return { cacheKey: `${field}=`, values: [value], sql: ([given]) => sql<boolean>`${sql.ref(field)} = ${given}` };
 }
 
-/** A condition that another one does not hold. */
+/** Negates a condition. */
 export function not({ cacheKey, values, sql: condition }: Condition): Condition {
   return { cacheKey: `not ${cacheKey}`, values, sql: (given) => sql<boolean>`not ${condition(given)}` };
 }
 
-/** Several conditions as one: all of them hold, or one of them does. */
+/** Joins several conditions by `and` or `or`. */
 export function joined(kind: "and" | "or", conditions: Condition[]): Condition {
   const counts = conditions.map(({ values }) => values.length);
   const begins = counts.map((_, index) => counts.slice(0, index).reduce((sum, count) => sum + count, 0));
@@ -52,7 +52,7 @@ export function joined(kind: "and" | "or", conditions: Condition[]): Condition {
   };
 }
 
-/** The condition that a comparison stands for; dates of time fields are days in this timezone (IANA). */
+/** The condition of a comparison; dates of time fields are days in this timezone (IANA). */
 export function conditionOf(comparison: Comparison, field: ListField, timezone: string): Condition {
   const { field: name, operator, values } = comparison;
   const { type } = field;
@@ -82,19 +82,19 @@ export function conditionOf(comparison: Comparison, field: ListField, timezone: 
   return { cacheKey, values: [value], sql: ([given]) => sql<boolean>`${compared} ${symbols[operator] ?? sql`=`} ${given}::${cast}` };
 }
 
-/** A condition that another one does not hold, or that there is nothing to compare. */
+/** Negates a condition; also true for null. */
 function isNot({ cacheKey, values, sql: condition }: Condition): Condition {
   return { cacheKey: `not ${cacheKey}`, values, sql: (given) => sql<boolean>`(${condition(given)}) is not true` };
 }
 
-/** A condition on a column that holds several texts. */
+/** A condition on a column of text arrays. */
 function textsCondition(column: RawBuilder<unknown>, cacheKey: string, operator: string, values: readonly string[]): Condition {
   if (operator === "contains") return { cacheKey, values: [values], sql: ([given]) => sql<boolean>`${column} @> ${given}::text[]` };
   const overlaps: Condition = { cacheKey, values: [values], sql: ([given]) => sql<boolean>`${column} && ${given}::text[]` };
   return operator === "ne" ? not(overlaps) : overlaps;
 }
 
-/** A condition on a column of times: a date stands for the whole of the tenant's day. */
+/** A condition on a column of times: a date stands for the tenant's whole day. */
 function timeCondition(
   column: RawBuilder<unknown>,
   cacheKey: string,
@@ -107,7 +107,7 @@ function timeCondition(
   switch (operator) {
     case "gt":
     case "lte": {
-      // Up to the end of the day: its last instant is the one before the next day's first.
+      // A day ends with the instant before the next day's first.
       const symbol = to === undefined ? symbols[operator] : operator === "gt" ? sql`>=` : sql`<`;
       const isDay = to === undefined ? "" : " day";
       return {

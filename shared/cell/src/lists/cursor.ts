@@ -5,17 +5,17 @@ import { hasForm, type ListFields } from "./field-types.ts";
 import type { SortKey } from "./sort.ts";
 
 export interface Position {
-  /** What the cursor is good for. */
+  /** Identifies the tenant, list, filter and order of the cursor. */
   fingerprint: string;
   page: number;
-  /** The total as it was when the walk began. */
+  /** The total at the time of the first page. */
   total: number;
   totalIsLowerBound: boolean;
   /** The sort keys of the last row. */
   values: unknown[];
 }
 
-/** The order that a cursor belongs to. `isSensitive`: its keys are masked in the list, and so hidden in the cursor. */
+/** The order of a cursor. `isSensitive`: its keys are masked in the list, and so encrypted in the cursor. */
 export interface CursorOrder {
   sort: readonly SortKey[];
   fields: ListFields;
@@ -25,7 +25,9 @@ export interface CursorOrder {
 const algorithm = "aes-256-gcm";
 const [nonceBytes, tagBytes] = [12, 16] as const;
 
-/** Cursors, which every process of a cell reads. Those that hold sensitive values are encrypted: `<key id>.<nonce, text and tag>`. */
+/**
+ * Encodes cursors, which every process of a cell can decode. Those with sensitive values are encrypted: `<key id>.<nonce, text and tag>`.
+ */
 export class Cursors {
   readonly #keys: ReadonlyMap<string, Buffer>;
   readonly #first: string;
@@ -40,7 +42,7 @@ export class Cursors {
     return isSensitive ? this.#encrypt(text, fingerprint) : Buffer.from(text).toString("base64url");
   }
 
-  /** Throws BAD_REQUEST for a cursor that is none, or of another tenant, list, filter or order. */
+  /** Throws BAD_REQUEST for an invalid cursor, or one of another tenant, list, filter or order. */
   decode(cursor: string, fingerprint: string, { sort, fields, isSensitive }: CursorOrder): Position {
     const parsed = parsedJson(isSensitive ? this.#decrypt(cursor, fingerprint) : Buffer.from(cursor, "base64url").toString());
     if (!Array.isArray(parsed) || parsed.length !== 5) throw foreign();
@@ -82,10 +84,10 @@ function parsedJson(text: string): unknown {
   }
 }
 
-/** Whether a value can stand where the row's key stood. */
+/** Whether a value is valid as the row's sort key. */
 function isKey(value: unknown, key: SortKey | undefined, fields: ListFields): boolean {
   const { type } = fields[key?.field ?? ""] ?? { type: "uuid" };
-  // What is stored may be older than the form that a filter asks for.
+  // Stored values may be older than the form that a filter requires.
   if (type === "phone") return value === null || (typeof value === "string" && hasForm("text", value));
   return (
     value === null ||

@@ -2,29 +2,29 @@ import type { Tenant } from "@cell/postgres";
 import { badField } from "@cell/problem";
 import { type RawBuilder, sql } from "kysely";
 
-/** How a field's values are compared: the type decides what a filter's value must look like. */
+/** How a field's values are compared; it decides the form of a filter's values. */
 export type FieldType = "text" | "phone" | "email" | "time" | "date" | "number" | "integer" | "boolean" | "uuid" | "texts";
 
-/** Reads which values a tenant knows; reads again where one of `asked` is not among those that it has in memory. */
+/** Reads the values that a tenant knows; reads them again if one of `asked` is not among the cached ones. */
 export type KnownValues = (tenant: Tenant, asked: readonly string[]) => Promise<readonly string[]>;
 
 export interface ListField {
   type: FieldType;
-  /** It may be sorted by. */
+  /** Lists can be sorted by it. */
   sort?: boolean;
-  /** It may be null, which an order has to reckon with. */
+  /** It may be null, which sorting has to handle. */
   nullable?: boolean;
-  /** The only values that it can have: another one in a filter is refused. */
+  /** The only valid values: others in a filter are rejected. */
   values?: readonly string[] | KnownValues;
   /** Its text is part of what the list's keyword searches, which has an index. */
   searched?: boolean;
-  /** Of phone numbers: all forms without separators in which the same number may be stored by a tenant of a region. */
+  /** For phone numbers: all forms without separators in which a tenant of the region may have stored the number. */
   forms?(value: string, region: string): Promise<string[]>;
 }
 
 export type ListFields = Readonly<Record<string, ListField>>;
 
-/** What a value is cast to, to be compared with a column of the type. */
+/** Cast of a value for the comparison with a column of the type. */
 export const casts: Record<FieldType, RawBuilder<unknown>> = {
   text: sql`text`,
   phone: sql`text`,
@@ -54,32 +54,32 @@ const forms: Record<FieldType, { pattern: RegExp; says: string }> = {
   uuid: { pattern: /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i, says: "an id (UUID)" },
 };
 
-/** Whether values of the field are texts that people read, which are sorted as a dictionary sorts them. */
+/** Whether the field holds texts for people, which are sorted by a collation. */
 export function isCollated({ type, values }: ListField): boolean {
   return !values && (type === "text" || type === "phone" || type === "email");
 }
 
-/** What a value of the type looks like, for an error message. */
+/** The form of the type's values, for an error message. */
 export function formOf(type: FieldType): string {
   return forms[type].says;
 }
 
-/** Whether a text can be compared with a column of this type. */
+/** Whether a text is a valid value of the type. */
 export function hasForm(type: FieldType, value: string): boolean {
   const isDay = type === "time" || type === "date";
   return forms[type].pattern.test(value) && !value.includes("\0") && value.isWellFormed() && (!isDay || existingDay(value));
 }
 
-/** Whether the date that a text begins with exists: no 30 February. */
+/** Whether the date at the beginning of a text exists: no 30 February. */
 function existingDay(value: string): boolean {
   const [year, month, day] = [Number(value.slice(0, 4)), Number(value.slice(5, 7)), Number(value.slice(8, 10))];
-  // PostgreSQL knows no year 0, and Date.UTC takes the years up to 99 for those of another century; leap years repeat.
+  // PostgreSQL has no year 0, and Date.UTC maps the years up to 99 to 19xx; adding 2,000 years keeps leap years.
   return year > 0 && new Date(Date.UTC(year + 2_000, month - 1, day)).getUTCDate() === day && !Number.isNaN(Date.parse(value));
 }
 
 /**
- * Throws BAD_REQUEST at `path`, naming the known values, where one of `asked` is not among them. `field`: what they are values of, where the
- * path does not say it.
+ * Throws BAD_REQUEST at `path`, listing the known values, if one of `asked` is not among them. `field`: the field's name, if the path does
+ * not contain it.
  */
 export async function checkKnown(
   path: string,
@@ -95,7 +95,7 @@ export async function checkKnown(
   throw badField(
     path,
     "INVALID_ENUM",
-    `${field === undefined ? "" : `${field} `}knows no "${unknown.slice(0, 60)}"; it is one of ${named}`,
+    `${field === undefined ? "" : `${field} `}has no value "${unknown.slice(0, 60)}"; use one of ${named}`,
   );
 }
 

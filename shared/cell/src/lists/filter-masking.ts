@@ -2,13 +2,16 @@ import { looksPersonal, mask, type SensitiveKind } from "../schema/masking.ts";
 import type { ListFields } from "./field-types.ts";
 import { conditionsIn, parseFilterText } from "./filter-syntax.ts";
 
-/** What is filtered: the list's fields, and the kinds of the sensitive ones. */
+/** The list's fields, and the kinds of its sensitive ones. */
 interface FilteredFields {
   fields: ListFields;
   kinds: Readonly<Record<string, SensitiveKind>>;
 }
 
-/** A filter as the audit trail may keep it: values of sensitive fields are masked, and so are texts of the form of a phone number or an e-mail address. */
+/**
+ * A filter as the audit trail stores it: values of sensitive fields are masked, and texts that look like a phone number or an e-mail
+ * address.
+ */
 export function maskedFilter(filter: string, { fields, kinds }: FilteredFields): string {
   const parsed = parseFilterText(filter);
   let [result, at] = ["", 0];
@@ -24,7 +27,7 @@ export function maskedFilter(filter: string, { fields, kinds }: FilteredFields):
   return result + filter.slice(at);
 }
 
-/** A keyword as the audit trail may keep it: one that has the form of a phone number or an e-mail address is masked. */
+/** A keyword as the audit trail stores it: masked if it looks like a phone number or an e-mail address. */
 export function maskedKeyword(keyword: string): string {
   const kind = looksPersonal(keyword);
   return kind ? String(mask(kind, keyword)) : keyword;

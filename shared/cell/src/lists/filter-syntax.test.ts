@@ -54,14 +54,14 @@ test.each([
   ['a[eq]:"1"2', /"and" or "or"/],
   ['a[eq]:"1', /not closed/],
   ['a[eq]:"1\\"', /not closed/],
-  ["((((((a[eq]:1))))))", /5 deep/],
+  ["((((((a[eq]:1))))))", /5 levels deep/],
   [Array.from({ length: 51 }, () => "a[eq]:1").join(" or "), /50 conditions/],
   [`a[in]:${Array.from({ length: 201 }, () => "1").join(",")}`, /200 values/],
 ])("%j is refused", (text, says) => {
   expect(() => parseFilterText(text)).toThrow(says);
 });
 
-test("a value's place in the filter is told, so that it can be masked there", () => {
+test("a parsed value has its position in the filter, so that it can be masked there", () => {
   const text = '(a[eq]: "x y" or b[in]:1, 2 )and c[eq]:z';
   const places: string[] = [];
   const collect = (filter: ParsedFilter | undefined): void => {

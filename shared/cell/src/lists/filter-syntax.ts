@@ -5,14 +5,14 @@ export const filterLimits = { conditions: 50, depth: 5, values: 200 } as const;
 
 export const operators = ["eq", "ne", "in", "gt", "gte", "lt", "lte", "contains", "isNull"] as const;
 
-/** One condition as it was written: `field[operator]:value`. */
+/** One parsed condition: `field[operator]:value`. */
 export interface ParsedCondition {
   kind: "condition";
   field: string;
   operator: string;
   /** The value without its quotes; for `in`, each of its values. */
   values: string[];
-  /** Where the value begins and ends in the filter. */
+  /** Start and end of the value in the filter's text. */
   from: number;
   to: number;
 }
@@ -23,18 +23,18 @@ export type ParsedFilter = ParsedCondition | { kind: "and" | "or"; parts: Parsed
 const blank = /\s/;
 const fieldPattern = /([A-Za-z][A-Za-z0-9.]*)\[([A-Za-z]+)\]:/y;
 const operatorPattern = new RegExp(`\\[(?:${operators.join("|")})\\]:`);
-const quoting = 'a value that holds " and ", " or ", a parenthesis or a condition stands in double quotes';
+const quoting = 'a value that holds " and ", " or ", a parenthesis or a condition needs double quotes';
 
 /**
- * Reads `field[operator]:value` joined by `and`, `or` and parentheses; undefined for a blank text. A value ends at ` and `, ` or ` and at a
- * parenthesis, unless it stands in double quotes, in which `\"` and `\\` stand for themselves. Takes time in proportion to the text's length.
+ * Parses `field[operator]:value` joined by `and`, `or` and parentheses; undefined for a blank text. A value ends at ` and `, ` or ` or a
+ * parenthesis, unless it is in double quotes, where `\"` and `\\` escape. Takes linear time.
  * Throws BAD_REQUEST.
  */
 export function parseFilterText(text: string): ParsedFilter | undefined {
   return new Scanner(text).whole();
 }
 
-/** All conditions of a filter, in the order in which they were written. */
+/** All conditions of a filter, in the order of its text. */
 export function conditionsIn(filter: ParsedFilter): ParsedCondition[] {
   return filter.kind === "condition" ? [filter] : filter.parts.flatMap(conditionsIn);
 }
@@ -79,11 +79,12 @@ class Scanner {
     return parts.length === 1 ? first : { kind, parts };
   }
 
-  /** A condition, or a filter in parentheses. */
+  /** Parses a condition, or a filter in parentheses. */
   #factor(depth: number): ParsedFilter {
     this.#skipBlanks();
     if (this.#next() !== "(") return this.#condition();
-    if (depth === filterLimits.depth) throw badField("filter", "TOO_LONG", `may nest parentheses ${filterLimits.depth} deep at most`);
+    if (depth === filterLimits.depth)
+      throw badField("filter", "TOO_LONG", `may nest parentheses at most ${filterLimits.depth} levels deep`);
     this.#at++;
     const inner = this.#alternatives(depth + 1);
     if (this.#next() !== ")") throw this.#problem('needs a ")" before it');
@@ -105,7 +106,7 @@ class Scanner {
     for (;;) {
       const value = this.#value(isList);
       if (value === "")
-        throw badField("filter", "INVALID_FORMAT", `${field}[${operator}] needs a value; ${field}[isNull]:true finds what has none`);
+        throw badField("filter", "INVALID_FORMAT", `${field}[${operator}] needs a value; ${field}[isNull]:true finds records without one`);
       values.push(value);
       const to = this.#at;
       this.#skipBlanks();
@@ -116,7 +117,7 @@ class Scanner {
     }
   }
 
-  /** A value up to its last character; "" where there is none. */
+  /** Parses a value up to its last character; "" if there is none. */
   #value(isInList: boolean): string {
     const before = this.#at;
     this.#skipBlanks();
@@ -167,13 +168,13 @@ class Scanner {
     return false;
   }
 
-  /** What is complete ends the filter or its parentheses, or `and` or `or` follows. */
+  /** After a complete condition, requires the end of the filter or of its parentheses, or `and` or `or`. */
   #expectEnd(): void {
     this.#skipBlanks();
     if (!this.#isAtEnd && this.#next() !== ")" && !this.#wordAt(this.#at)) throw this.#problem('needs "and" or "or" before it');
   }
 
-  /** The word `and` or `or` at a place, in any case, and whole. */
+  /** The whole word `and` or `or` at a position, in any case. */
   #wordAt(at: number): "and" | "or" | undefined {
     for (const word of ["and", "or"] as const) {
       const end = at + word.length;

@@ -8,16 +8,16 @@ import { checkKnown, type FieldType, formOf, hasForm, type ListField, type ListF
 import { conditionsIn, operators, type ParsedCondition, type ParsedFilter, parseFilterText } from "./filter-syntax.ts";
 import { compactPhone, folded } from "./fold.ts";
 
-/** Whose list is filtered, by which fields, and which of them its caller may not read. */
+/** The tenant and the fields of a filter, and what its caller may not read. */
 export interface FilterScope {
   fields: ListFields;
   tenant: Tenant;
-  /** The condition that a folded keyword stands for, where the list has one. */
+  /** Makes the condition of a folded keyword, if the list has one. */
   keyword?: ((folded: string) => Condition) | undefined;
   maskedKind(field: string): SensitiveKind | undefined;
 }
 
-/** The conditions that a filter asks for: all have to hold. Throws BAD_REQUEST, and FIELD_MASKED by `maskedKind`. */
+/** The conditions of a filter, which must all hold. Throws BAD_REQUEST, and FIELD_MASKED by `maskedKind`. */
 export async function filterConditions(text: string | undefined, scope: FilterScope): Promise<Condition[]> {
   const filter = text === undefined ? undefined : parseFilterText(text);
   if (!filter) return [];
@@ -36,7 +36,7 @@ export async function filterConditions(text: string | undefined, scope: FilterSc
     const values = await comparedValues(condition, field, scope.tenant, conventions);
     const made = conditionOf({ ...condition, values }, field, conventions.timezone);
     const [value = ""] = values;
-    // An index finds what holds the text anywhere, so that few fields are folded.
+    // An index finds the records that contain the text in any field, so that few fields have to be folded.
     const isIndexed = field.searched && condition.operator === "contains" && scope.keyword;
     compared.set(condition, isIndexed ? joined("and", [isIndexed(value), made]) : made);
   }
@@ -51,7 +51,7 @@ function fieldOf({ fields }: Pick<FilterScope, "fields">, name: string): ListFie
   return field;
 }
 
-/** What is wrong with a condition whatever the tenant knows. */
+/** Checks a condition without the tenant's data. */
 function checkCondition({ field: name, operator, values }: ParsedCondition, scope: FilterScope): void {
   const { type } = fieldOf(scope, name);
   if (!operators.some((known) => known === operator))
@@ -62,23 +62,23 @@ function checkCondition({ field: name, operator, values }: ParsedCondition, scop
   }
   if (scope.maskedKind(name)) throw maskedField(name);
   if (operator === "contains" && !["text", "texts", "phone", "email"].includes(type))
-    throw badField("filter", "INVALID_FORMAT", `${name} is no text: contains does not apply`);
+    throw badField("filter", "INVALID_FORMAT", `${name} is not a text: contains does not apply`);
   if (type === "texts" && ["gt", "gte", "lt", "lte"].includes(operator))
     throw badField("filter", "INVALID_FORMAT", `${name} is a list: it takes eq, ne, in, contains and isNull`);
   if (!values.every((value) => hasForm(type, value)))
     throw badField("filter", "INVALID_FORMAT", `${name} is compared with ${formOf(type)}`);
 }
 
-/** A value as it is stored, if it is. Throws BAD_REQUEST for a text that cannot be. */
+/** A value in its stored form. Throws BAD_REQUEST for a text that cannot be stored. */
 function canonical(type: FieldType, value: string): string {
   if (type === "uuid") return value.toLowerCase();
   const stored = storable(value, value.length);
   if ("fault" in stored) throw badField("filter", "INVALID_FORMAT", stored.fault);
-  if (stored.text === "") throw badField("filter", "INVALID_FORMAT", "has a value that shows nothing");
+  if (stored.text === "") throw badField("filter", "INVALID_FORMAT", "has a value without visible characters");
   return stored.text;
 }
 
-/** Refuses what a field with known values does not know. */
+/** Rejects values that a field with known values does not have. */
 async function checkValues({ field: name, operator, values }: ParsedCondition, scope: FilterScope): Promise<void> {
   const { values: known } = fieldOf(scope, name);
   if (known && operator !== "isNull" && operator !== "contains") await checkKnown("filter", known, values, scope.tenant, name);
@@ -89,7 +89,7 @@ function dependsOnTenant({ field, operator }: ParsedCondition, scope: FilterScop
   return operator !== "isNull" && (type === "time" || type === "phone");
 }
 
-/** The values of a condition in the form in which they are compared: phone numbers in all their forms, what is searched in texts folded. */
+/** The values of a condition in the form in which they are compared: phone numbers in all their forms, searched texts folded. */
 async function comparedValues(
   { operator, values }: ParsedCondition,
   { type, forms }: ListField,

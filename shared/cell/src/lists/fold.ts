@@ -3,8 +3,8 @@ import { type RawBuilder, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 
 /**
- * The functions by which texts and phone numbers are compared, in `public`. A generated column or an index that uses them has to be made anew
- * when one of them changes.
+ * The functions that normalize texts and phone numbers for comparison, in `public`. A change of one requires to rebuild the generated
+ * columns and indexes that use it.
  */
 export function foldMigration(): SchemaMigration {
   return {
@@ -15,8 +15,8 @@ export function foldMigration(): SchemaMigration {
           raise exception 'This PostgreSQL was built without ICU, which lists need to sort by';
         end if;
       end $$`,
-      // Case, width and repeated blanks make no difference. Written out for what lower() leaves apart: the final sigma, the dotless i
-      // and the dot that a small i has lost or kept, the sharp s.
+      // Ignores case, width and repeated blanks. Handles explicitly what lower() does not unify: the final sigma, the dotless i, the dot
+      // that a small i has lost or kept, the sharp s.
       `create or replace function public.cell_fold(given text) returns text language plpgsql immutable strict parallel safe as $$
         begin
           if octet_length(given) = length(given) then
@@ -32,7 +32,7 @@ export function foldMigration(): SchemaMigration {
           end if;
           return given;
         end $$`,
-      // What people write between the digits of a phone number means nothing.
+      // Removes the separators of a phone number.
       `create or replace function public.cell_phone(given text) returns text language sql immutable parallel safe
         return translate(given, E'\\t\\n\\v\\f\\r ().-/' ||
           U&'\\00A0\\1680\\2000\\2001\\2002\\2003\\2004\\2005\\2006\\2007\\2008\\2009\\200A\\2028\\2029\\202F\\205F\\3000\\FEFF', '')`,
@@ -40,7 +40,7 @@ export function foldMigration(): SchemaMigration {
   };
 }
 
-/** A text column in the form in which texts are searched. */
+/** A text column in the form for searching. */
 export function foldedColumn(column: RawBuilder<unknown>): RawBuilder<string> {
   return sql<string>`public.cell_fold(${column})`;
 }
@@ -68,10 +68,7 @@ const foldAll = statement((p: Parameters<{ texts: readonly string[] }>) =>
 const known = new LRUCache<string, string>({ max: 10_000 });
 const ascii = /^[\x20-\x7e]*$/;
 
-/**
- * Texts in the form in which texts are searched: what PostgreSQL makes of them, as it does of the columns. Of plain ASCII that is known here,
- * and of what was asked for before.
- */
+/** Texts in the form for searching, as PostgreSQL folds them, like the columns. Plain ASCII is folded here, and results are cached. */
 export async function folded(tenant: TenantDb, texts: readonly string[]): Promise<string[]> {
   const unknown = texts.filter((text) => !ascii.test(text) && !known.has(text));
   if (unknown.length > 0) {

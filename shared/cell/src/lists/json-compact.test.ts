@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { compactJson } from "./json-compact.ts";
 
-/** What is written of a text; undefined where it has to be parsed. */
+/** The compact form of a text; undefined if it has to be parsed. */
 function compacted(text: string): string | undefined {
   const bytes = Buffer.from(`x${text}0000`);
   const out = Buffer.alloc(bytes.length);
@@ -10,7 +10,7 @@ function compacted(text: string): string | undefined {
   return end < 0 ? undefined : out.toString("utf8", 0, end);
 }
 
-test("JSON is written as JavaScript writes its value, or not at all", () => {
+test("compactJson writes exactly what JSON.stringify writes, or nothing", () => {
   const spaces = fc.constantFrom("", " ", "\n\t");
   fc.assert(
     fc.property(fc.json({ maxDepth: 4 }), spaces, (text, space) => {

@@ -1,13 +1,13 @@
 const [quote, comma, backslash, minus, dot, zero] = [0x22, 0x2c, 0x5c, 0x2d, 0x2e, 0x30] as const;
 const [nine, colon, closeBracket, closeBrace] = [0x39, 0x3a, 0x5d, 0x7d] as const;
-/** So many characters of a number are always exact in a double. */
+/** A number of at most this many characters is always exact in a double. */
 const exactLength = 15;
 /** The length of `0.000001`, the smallest power of ten that JavaScript writes without an exponent. */
 const shortFraction = 8;
 
 /**
- * Writes well-formed JSON to `out` as `JSON.stringify` would write its value: without white space. Returns where it ends there; -1 for what
- * JavaScript writes in another way, such as 1.50, 1e-7 or keys of digits, which it puts first.
+ * Writes well-formed JSON to `out` as `JSON.stringify` would write its value: without white space. Returns its end there; -1 for values
+ * that JavaScript writes in another form, such as 1.50, 1e-7 or objects with integer keys, which it puts first.
  */
 export function compactJson(bytes: Buffer, from: number, end: number, out: Buffer, start: number): number {
   let to = start;
@@ -33,7 +33,7 @@ export function compactJson(bytes: Buffer, from: number, end: number, out: Buffe
   return to;
 }
 
-/** Copies what is too short for a call of `Buffer.copy` to be worth it; returns where the copy ends. */
+/** Copies texts too short for `Buffer.copy` to pay off; returns the end of the copy. */
 export function copyBytes(bytes: Buffer, from: number, end: number, out: Buffer, start: number): number {
   let to = start;
   for (let at = from; at < end; at++) out[to++] = bytes[at] as number;
@@ -58,7 +58,10 @@ function endsNumber(byte: number): boolean {
   return byte === comma || byte === closeBrace || byte === closeBracket || isSpace(byte);
 }
 
-/** Whether JavaScript writes a number as it stands: a short one without an exponent, whose fraction neither ends in a zero nor begins with many. */
+/**
+ * Whether JavaScript writes a number in the same form: a short one without an exponent, whose fraction neither ends with a zero nor begins
+ * with many.
+ */
 function isWrittenSo(bytes: Buffer, from: number, end: number): boolean {
   if (end - from > exactLength || (bytes[from] === minus && bytes[from + 1] === zero && end - from === 2)) return false;
   let hasDot = false;
@@ -70,7 +73,7 @@ function isWrittenSo(bytes: Buffer, from: number, end: number): boolean {
   return !hasDot || (bytes[end - 1] !== zero && !isTiny(bytes, from, end));
 }
 
-/** Whether a fraction begins with as many zeros as JavaScript writes with an exponent. */
+/** Whether a fraction has so many leading zeros that JavaScript writes it with an exponent. */
 function isTiny(bytes: Buffer, from: number, end: number): boolean {
   const first = bytes[from] === minus ? from + 1 : from;
   for (let at = first; at < first + shortFraction; at++) {

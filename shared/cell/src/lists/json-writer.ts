@@ -4,17 +4,20 @@ const [quote, comma, backslash, plus, dot, zero] = [0x22, 0x2c, 0x5c, 0x2b, 0x2e
 const [openBrace, openBracket, closeBracket] = [0x7b, 0x5b, 0x5d] as const;
 const [letterN, letterT, letterZ, firstVisible, lastAscii] = [0x4e, 0x54, 0x5a, 0x20, 0x7e] as const;
 
-/** `2026-11-21 08:00:00`, as PostgreSQL writes a time up to its fraction. */
+/** Length of `2026-11-21 08:00:00`, PostgreSQL's time without its fraction. */
 const secondsLength = 19;
 const usualLength = 256 * 1024;
 
-/** How many bytes of JSON one byte of a value may become: a control character becomes six. */
+/** Maximum growth per byte: a control character becomes six bytes of JSON. */
 export const mostForOne = 6;
 
-/** How PostgreSQL's bytes become JSON: as they are, without white space, as a string, as an array of strings, as a time in RFC 3339, or by way of the value that their parser makes of them. */
+/**
+ * How PostgreSQL's bytes become JSON: unchanged, without white space, as a string, as an array of strings, as a time in RFC 3339, or by
+ * their parser's value.
+ */
 export type Form = "plain" | "json" | "text" | "texts" | "time" | "parsed";
 
-/** JSON in bytes. What is written has room by `reserve`, where nothing else is said. */
+/** Writes JSON as bytes. Callers `reserve` room first, unless a method says otherwise. */
 export class JsonWriter {
   #out = Buffer.allocUnsafeSlow(usualLength);
   #to = 0;
@@ -23,14 +26,14 @@ export class JsonWriter {
     this.#to = 0;
   }
 
-  /** What was written, as Latin-1. */
+  /** The written text, as Latin-1. */
   end(): string {
     const written = this.#out.toString("latin1", 0, this.#to);
     if (this.#out.length > usualLength) this.#out = Buffer.allocUnsafeSlow(usualLength);
     return written;
   }
 
-  /** Makes room for so many bytes more. */
+  /** Ensures room for this many more bytes. */
   reserve(length: number): void {
     if (this.#to + length <= this.#out.length) return;
     const grown = Buffer.allocUnsafeSlow(2 * (this.#to + length));
@@ -43,7 +46,7 @@ export class JsonWriter {
     this.#to += bytes.length;
   }
 
-  /** A text that is JSON already, of any length. */
+  /** Appends a JSON text of any length. */
   encoded(text: string): void {
     this.reserve(3 * text.length);
     this.#to += this.#out.write(text, this.#to);
@@ -65,7 +68,7 @@ export class JsonWriter {
     this.#to = to;
   }
 
-  /** A value in its form. False, with nothing written, where it has to be parsed. */
+  /** Writes a value in its form. False, with nothing written, if it has to be parsed. */
   value(form: Form, bytes: Buffer, from: number, length: number): boolean {
     switch (form) {
       case "plain":
@@ -91,7 +94,7 @@ export class JsonWriter {
     return true;
   }
 
-  /** A string without anything that JSON escapes. */
+  /** Writes a string if it has nothing that JSON escapes. */
   #text(bytes: Buffer, from: number, end: number): boolean {
     const out = this.#out;
     let to = this.#to;
@@ -106,7 +109,7 @@ export class JsonWriter {
     return true;
   }
 
-  /** An array of texts, `{vip,"a \\"b\\", c"}`: what PostgreSQL escapes in it, it escapes as JSON does. */
+  /** Writes an array of texts, `{vip,"a \\"b\\", c"}`: PostgreSQL's escapes in it are the same as JSON's. */
   #texts(bytes: Buffer, from: number, end: number): boolean {
     const out = this.#out;
     const last = end - 1;
@@ -117,7 +120,7 @@ export class JsonWriter {
       if (at > from + 1) out[to++] = comma;
       out[to++] = quote;
       const isQuoted = bytes[at] === quote;
-      // Without quotes, a brace begins an array within the array, and NULL is none of the texts.
+      // Without quotes, a brace begins a nested array, and NULL is not a text.
       if (bytes[at] === openBrace || bytes[at] === letterN) return false;
       if (isQuoted) at++;
       for (const closing = isQuoted ? quote : comma; at < last && bytes[at] !== closing; at++) {
@@ -134,7 +137,7 @@ export class JsonWriter {
     return true;
   }
 
-  /** A time of a session in UTC, `2026-11-21 08:00:00.5+00`, with milliseconds. */
+  /** Writes a time of a session in UTC, `2026-11-21 08:00:00.5+00`, with milliseconds. */
   #time(bytes: Buffer, from: number, end: number): boolean {
     const seconds = from + secondsLength;
     const zone = end - 3;

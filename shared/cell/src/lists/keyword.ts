@@ -3,8 +3,9 @@ import type { Condition } from "./conditions.ts";
 import { likePattern } from "./lists.ts";
 
 /**
- * Records whose `search` holds the term, folded as that column is. Trigrams know runs of three letters or digits; shorter terms, common in
- * Chinese, and those of spaces and signs are found by their pairs of characters, and compared in a way that no index of trigrams can be taken for.
+ * Records whose `search` column contains the term, folded like that column. Trigrams need runs of three letters or digits; shorter terms,
+ * common in Chinese, and terms of blanks and signs are found by pairs of characters, with a comparison that the planner cannot use a
+ * trigram index for.
  */
 export function keyword(folded: string): Condition {
   if (/[\p{L}\p{N}]{3}/u.test(folded))

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { FieldType, ListField } from "./field-types.ts";
 import type { ListDefinition } from "./lists.ts";
 
-/** A whole number in a query. */
+/** An integer parameter of a query. */
 export function intParam(min: number, max: number) {
   return z
     .string()
@@ -12,7 +12,7 @@ export function intParam(min: number, max: number) {
     .meta({ type: "integer", minimum: min, maximum: max });
 }
 
-/** True or false in a query. */
+/** A boolean parameter of a query. */
 export function booleanParam() {
   return z
     .enum(["true", "false"])
@@ -33,14 +33,14 @@ const typeNames: Record<FieldType, string> = {
   uuid: "UUID",
 };
 
-/** What a field takes, as it is published: its values where they are few and the same for every tenant. */
+/** The documented type of a field: its values if they are few and the same for every tenant. */
 function typeOf({ type, values }: ListField): string {
   return Array.isArray(values) && values.length <= mostNamed ? values.join(", ") : typeNames[type];
 }
 
 const mostNamed = 10;
 
-/** A list's query as it is published: the fields that its filter and its order take, without the parameters that it does not know. */
+/** A list's documented query: with the fields of its filter and its order, without parameters that it does not support. */
 export function documentedQuery<Query extends z.ZodObject>(query: Query, listing: ListDefinition<never>): z.ZodObject {
   const shape: Record<string, z.ZodType> = { ...query.shape };
   const { fields, keyword, owner, resource, defaultSort } = listing;

@@ -4,24 +4,24 @@ import type { Condition } from "./conditions.ts";
 import type { ListDefinition, ListRequest, Values } from "./lists.ts";
 import { keysetCondition, orderedColumn } from "./sort.ts";
 
-/** Past this many matches a total is a bound. */
+/** Past this many matches, the total is a lower bound. */
 export const countedAtMost = 10_000;
-/** How many more are counted: so many records may change before the bound is in doubt. */
+/** Matches counted beyond the bound: the number of changes after which the bound is in doubt. */
 export const countMargin = 1_000;
-/** A keyword is looked for in so many records of the page's beginning before an index is asked for all that hold it. */
+/** Records at the page's beginning that are scanned for a keyword before an index is used. */
 export const scanSample = 2_000;
 
 type Query = SelectQueryBuilder<never, never, object>;
 
-/** How a page's rows are found: as PostgreSQL likes, among the latest alone, or out of all that match. */
+/** How a page's rows are found: as PostgreSQL's planner chooses, among the latest records only, or from all matches. */
 export type KeywordStrategy = "any" | "latest" | "matches";
 
-/** Where a page begins: at the first match, past some, or after a cursor's position. */
+/** Where a page begins: at the first match, after an offset, or after a cursor's position. */
 export type Start = "first" | "offset" | "after";
 
 const records = tenantTables<object>();
 
-/** What the lists of one resource ask the database, for requests of every shape. */
+/** The database queries of one resource's lists, for requests of every shape. */
 export class ListQueries<Row extends object> {
   readonly #listing: ListDefinition<Row>;
 
@@ -29,7 +29,7 @@ export class ListQueries<Row extends object> {
     this.#listing = listing;
   }
 
-  /** The first rows from a page's beginning on. */
+  /** The first rows of a page. */
   page(request: ListRequest, p: Parameters<Values>, limit: number, start: Start, strategy: KeywordStrategy): Compilable<Row> {
     const { keyword } = request;
     let query = this.matching(request, p, strategy === "latest" ? keyword : undefined) as unknown as Query;
@@ -39,29 +39,29 @@ export class ListQueries<Row extends object> {
       query = this.#holding(latest.limit(sql.lit(scanSample) as never), request, keyword, p).select(this.#columns);
     } else if (strategy === "matches") query = from(query.offset(sql.lit(0) as never)).select(this.#columns);
     query = this.#order(query as never, request) as unknown as Query;
-    // A literal limit: as a parameter it would keep PostgreSQL from ever using a generic plan.
+    // A literal limit: with a parameter, PostgreSQL would never use a generic plan.
     query = query.limit(sql.lit(limit) as never);
     if (start === "offset") query = query.offset(sql`${p.offset}::bigint` as never);
     return query as unknown as Compilable<Row>;
   }
 
-  /** All matches in their order. */
+  /** All matches in order. */
   all(request: ListRequest, p: Parameters<Values>): Compilable<Row> {
     return this.#order(this.matching(request, p), request);
   }
 
-  /** How many records match: up to what a bound needs, or exactly. */
+  /** Number of matches: up to the bound and its margin, or exact. */
   count(request: ListRequest, p: Parameters<Values>, exact: boolean): Compilable<{ total: number }> {
     return countOf(this.matching(request, p), exact);
   }
 
-  /** How many of the first `scanned` records hold the keyword, counted in the records themselves. */
+  /** Number of records among the first `scanned` that contain the keyword, without an index. */
   countWithin(request: ListRequest, p: Parameters<Values>, keyword: Condition, scanned: number): Compilable<{ total: number }> {
     const first = (this.matching(request, p, keyword) as unknown as Query).clearSelect().limit(sql.lit(scanned) as never);
     return countOf(this.#holding(first, request, keyword, p) as never, false);
   }
 
-  /** Those of some records that hold the keyword. */
+  /** The records among these that contain the keyword. */
   #holding(records: Query, request: ListRequest, keyword: Condition, p: Parameters<Values>): Query {
     const values = this.#given(request, keyword, p);
     return from(records.select("search" as never)).where((keyword.matchesRow?.(values) ?? keyword.sql(values)) as never);
@@ -76,7 +76,7 @@ export class ListQueries<Row extends object> {
     return condition.values.map((_, at) => p[`c${index}_${at}`] as RawBuilder<unknown>);
   }
 
-  /** The select with all conditions, or all but one. */
+  /** The select with all conditions, or all except one. */
   matching(request: ListRequest, p: Parameters<Values>, without?: Condition): Compilable<Row> {
     const source = request.conditions.find((condition) => condition.from);
     let query = (source?.from?.() ?? this.#listing.select()) as unknown as Query;
@@ -94,22 +94,22 @@ export class ListQueries<Row extends object> {
   }
 }
 
-/** What the conditions of a request depend on, but for their values. */
+/** Identifies the conditions of a request, without their values. */
 export function conditionCacheKey(request: ListRequest): string {
   return request.conditions.map((condition) => condition.cacheKey).join("&");
 }
 
-/** The same of its conditions and its order. */
+/** Identifies the conditions and the order of a request. */
 export function cacheKeyOf(request: ListRequest): string {
   return `${conditionCacheKey(request)}|${request.sort.map((key) => `${key.descending ? "-" : ""}${key.field}`).join(",")}`;
 }
 
-/** A select out of another, whose limit or offset PostgreSQL's planner does not look behind: no plan takes another way. */
+/** A select from a subquery with a limit or an offset, which PostgreSQL's planner cannot flatten: it fixes the plan. */
 function from(rows: Query): Query {
   return records.selectFrom((rows as unknown as SelectQueryBuilder<object, never, object>).as("records")) as unknown as Query;
 }
 
-/** How many rows match, without their columns and their order. */
+/** Counts the matches, without their columns and their order. */
 function countOf(matching: Compilable, exact: boolean): Compilable<{ total: number }> {
   const bare = (matching as unknown as Query).clearSelect().select(sql`1`.as("one") as never);
   const limited = exact ? bare : bare.limit(sql.lit(countedAtMost + 1 + countMargin) as never);

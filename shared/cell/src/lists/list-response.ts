@@ -11,21 +11,21 @@ import type { ListQuery, ListRequest, ListRunner } from "./lists.ts";
 import { listJson } from "./rows-json.ts";
 
 export interface ListOptions<C, Row> {
-  /** Conditions out of parameters of the list's own. */
+  /** Conditions of the list's own parameters. */
   conditions?(call: C): Condition[] | Promise<Condition[]>;
-  /** The answer in another form where the query asks for one, such as a CSV file; undefined answers the page. */
+  /** Responds in another form if the query asks for one, such as a CSV file; undefined: responds with the page. */
   stream?(call: C, headers: Record<string, string>): Promise<Response | undefined>;
-  /** What the answer carries besides the page, such as totals over all that `request` matches. */
+  /** Further fields of the response, such as totals over all matches of `request`. */
   extra?(call: C, page: Rows<Row>, request: ListRequest): Promise<object>;
-  /** What is revealed stands in an entry of the answer's own, such as an export's, instead of one for each record. */
+  /** Revealed fields are audited by an entry of the response itself, such as an export's, instead of one per record. */
   auditsReveal?: boolean;
 }
 
-/** What a request shows of the fields that are masked otherwise. */
+/** The fields that a request reveals. */
 export interface Revealed {
-  /** All fields that `reveal` clears. */
+  /** All fields that `reveal` unmasks. */
   fields: ReadonlySet<string>;
-  /** Those of them that the trail has to name. */
+  /** Those that the audit trail has to name. */
   audited: readonly string[];
 }
 
@@ -34,8 +34,8 @@ const nothing: Revealed = { fields: new Set(), audited: [] };
 const everyAmount = "amount";
 
 /**
- * Reads `reveal`: names of sensitive fields by comma, `amount` for all amounts and what follows from them. Amounts need amount:read and no
- * entry, since each record shows them; all others need pii:reveal and an entry. Throws BAD_REQUEST and FORBIDDEN.
+ * Parses `reveal`: comma-separated names of sensitive fields; `amount` for all amounts and the figures derived from them. Amounts need
+ * amount:read and no audit entry, since each record shows them; all others need pii:reveal and an entry. Throws BAD_REQUEST and FORBIDDEN.
  */
 export function revealedBy(
   reveal: string | undefined,
@@ -58,14 +58,14 @@ export function revealedBy(
   return { fields, audited };
 }
 
-/** The entries of records whose fields are shown in the clear; none where no field is audited. */
+/** The audit entries of records with revealed fields; none if no field is audited. */
 export function revealDrafts<Row extends object>(resource: Resource<Row>, rows: readonly Row[], audited: readonly string[]): AuditDraft[] {
   if (audited.length === 0) return [];
   const changes = audited.map((field) => ({ field, before: null, after: null }));
   return rows.map((row) => ({ ...auditedRecord("reveal", resource, row, row), changes }));
 }
 
-/** A page of a list in JSON and Latin-1, as its caller may see it; what `?reveal=` clears is in the audit trail before it leaves. */
+/** A page of a list in JSON and Latin-1, masked for its caller; revealed fields are in the audit trail before it is sent. */
 export async function listPage<Row extends object>(
   context: RequestContext<unknown, ListQuery, unknown>,
   lists: ListRunner<Row>,

@@ -28,51 +28,51 @@ import {
 } from "./list-queries.ts";
 import { parseSort, type SortKey } from "./sort.ts";
 
-/** What a resource's list can do. */
+/** The definition of a resource's list. */
 export interface ListDefinition<Row extends object> {
   resource: Resource<Row>;
-  /** The select over the live records, with all the columns of the resource. */
+  /** The select over the live records, with all columns of the resource. */
   select(): Compilable<Row>;
   fields: ListFields;
   defaultSort: string;
   /** The id's field: breaks ties, so that the order is total. */
   id: string;
-  /** The condition that a keyword, folded, stands for: a substring, from an index. */
+  /** Makes the condition of a folded keyword: a substring search by an index. */
   keyword?: (folded: string) => Condition;
-  /** The types of the records that a count of matches depends on, each written with an audit entry: then counts are remembered. */
+  /** The types of the records that a count of matches depends on, each written with an audit entry: if set, counts are cached. */
   countsDependOn?: readonly string[];
-  /** How its records appear; "list" where nothing is said. */
+  /** Decides masking; default: "list". */
   responseKind?: ResponseKind;
   /** The field that `ownerId=` compares. */
   owner?: string;
-  /** What a caller of scope `own` may see; by default what its `owner` field says. */
+  /** What a caller of scope `own` may see; default: by the `owner` field. */
   visibleTo?: (userId: string) => Condition;
 }
 
-/** One request for a list, resolved: what the statement depends on, and its values. */
+/** One resolved request for a list: everything that its statement depends on, and its values. */
 export interface ListRequest {
   conditions: Condition[];
   sort: SortKey[];
   values: Record<string, unknown>;
-  /** Others ask alike: its statements are worth keeping. */
+  /** A common shape: its statements are worth caching. */
   isCommon: boolean;
-  /** The keyword's condition, where the list's own order is asked for: then an index gives the records in which it is looked for. */
+  /** The keyword's condition, if the list's default order is requested: the order's index can then give the records to scan. */
   keyword?: Condition | undefined;
 }
 
 const sizes = { fallback: 20, most: 200 };
-/** A page holds so many bytes of rows at most, but one row at least. */
+/** Size limit of a page's rows; one row always fits. */
 const pageBytes = 4 * 1024 * 1024;
-/** So many rows are read before it is known how large a tenant's rows are. */
+/** Rows of the first read, before the size of a tenant's rows is known. */
 const firstChunk = 25;
-/** A filter of more conditions, or with alternatives, is seldom asked again in the same shape. */
+/** A filter with more conditions, or with alternatives, seldom recurs in the same shape. */
 const commonConditions = 4;
-/** With at most so many matches a keyword's index is the shorter way. */
+/** Up to this many matches, the keyword's index is the faster strategy. */
 const rareThreshold = 1_000;
-/** A keyword that so many of `lookedAt` records hold is counted in the records themselves, in so many at most. */
+/** If at least `among` of `scanSample` records match, matches are counted by scanning, up to `scanned` records. */
 const frequentThreshold = { among: scanSample / 5, scanned: 80_000 };
 
-/** The query parameters that every list takes. */
+/** The query parameters of every list. */
 export const listQuery = z.strictObject({
   page: intParam(1, 1_000_000)
     .optional()
@@ -80,7 +80,7 @@ export const listQuery = z.strictObject({
   pageSize: intParam(1, sizes.most)
     .optional()
     .meta({
-      description: `${sizes.fallback} by default, ${sizes.most} at most. Of records larger than 4 MB together 413 names a size that fits`,
+      description: `${sizes.fallback} by default, at most ${sizes.most}. If the records exceed 4 MB together, 413 names a size that fits`,
       examples: [20],
     }),
   cursor: z.string().max(2_000).optional().meta({
@@ -96,9 +96,9 @@ export const listQuery = z.strictObject({
     .optional()
     .meta({
       description: `\`field[op]:value\`, joined by \`and\`, \`or\` and parentheses; \`and\` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-A value that holds " and ", " or " or a parenthesis stands in double quotes, in which \`\\"\` and \`\\\\\` stand for themselves; \`in\` takes values by comma.
-A date stands for the tenant's day: \`[eq]\` that day, \`[lte]\` with it, \`[gt]\` after it. A value that a field cannot have is 400 naming those that it
-can. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.depth} deep. What the caller may not read takes isNull alone`,
+A value with " and ", " or " or a parenthesis needs double quotes, in which \`\\"\` and \`\\\\\` are escapes; \`in\` takes comma-separated values.
+A date stands for the tenant's day: \`[eq]\` that day, \`[lte]\` up to its end, \`[gt]\` after it. A value that a field cannot have is a 400 that lists the
+valid ones. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.depth} levels deep. Fields that the caller may not read only take isNull`,
       examples: [
         "status[in]:lead,active and createdAt[gte]:2026-01-01",
         '(level[eq]:A or tags[eq]:vip) and name[contains]:"Black and White"',
@@ -109,7 +109,7 @@ can. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.d
     .meta({ description: "Substring search, any case", examples: ["公司"] }),
   ownerId: text(200, 1)
     .optional()
-    .meta({ description: "Only this owner's records; `me` for one's own", examples: ["me"] }),
+    .meta({ description: "Only this owner's records; `me` for the caller's own", examples: ["me"] }),
   total: z.enum(["exact"]).optional().meta({ description: "`exact` counts every match, however many" }),
   reveal: z
     .string()
@@ -117,21 +117,21 @@ can. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.d
     .optional()
     .meta({
       description:
-        "Masked fields to show, by comma; `amount` for every amount and what follows from it. Amounts need amount:read, all others pii:reveal, and are audited",
+        "Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited",
       examples: ["amount"],
     }),
 });
 export type ListQuery = z.infer<typeof listQuery>;
 
-/** The schema of a list's answer. */
+/** The schema of a list's response. */
 export function listResponse(resource: Resource, extra: z.ZodRawShape = {}) {
   return z.object({
     data: z.array(resource.responseSchema),
-    total: z.int().meta({ description: "Matches in all; a bound when totalIsLowerBound" }),
+    total: z.int().meta({ description: "Number of matches; a lower bound if totalIsLowerBound" }),
     totalIsLowerBound: z.literal(true).optional(),
     page: z.int(),
     pageSize: z.int(),
-    nextCursor: z.string().nullable().meta({ description: "Give it as `cursor` for the next page; null at the end" }),
+    nextCursor: z.string().nullable().meta({ description: "The `cursor` of the next page; null at the end" }),
     ...extra,
   });
 }
@@ -145,7 +145,7 @@ export interface Page<Row> {
   nextCursor: string | null;
 }
 
-/** A page that is asked for: its size, and where it begins. */
+/** The size and start of a requested page. */
 interface AskedPage {
   pageSize: number;
   start: Start;
@@ -153,7 +153,7 @@ interface AskedPage {
   values: Values;
 }
 
-/** Rows that are asked for at once. */
+/** The rows of one read. */
 interface AskedRows extends Pick<AskedPage, "start" | "values"> {
   strategy: KeywordStrategy;
   limit: number;
@@ -163,26 +163,26 @@ interface AskedRows extends Pick<AskedPage, "start" | "values"> {
 /** A statement's values by name. */
 export type Values = Record<string, unknown>;
 
-/** Runs the lists of one resource: their statements are compiled once for each shape of a request. */
+/** Runs the lists of one resource; their statements are compiled once per shape of a request. */
 export class ListRunner<Row extends object> {
   readonly definition: ListDefinition<Row>;
   readonly #queries: ListQueries<Row>;
   readonly #pages = new StatementCache<Values, Row>(200);
   readonly #counts: StatementCache<Values, { total: number }>;
   readonly #aggregates = new StatementCache<Values, unknown>(200);
-  /** How large a row of each tenant was in the page that was read last. */
+  /** Row size of each tenant on the last page. */
   readonly #rowBytes = new LRUCache<string, number>({ max: 10_000 });
-  /** Questions whose matches were few when they were asked last. */
+  /** Keywords with few matches at the last request. */
   readonly #rareKeywords = new LRUCache<string, true>({ max: 10_000 });
 
   constructor(definition: ListDefinition<Row>) {
     this.definition = definition;
     this.#queries = new ListQueries(definition);
-    // Counts that are remembered are planned for their values, each time: how common a keyword is decides which way is short.
+    // Cached counts run rarely and are planned for their values: how common a keyword is decides the best plan.
     this.#counts = new StatementCache(definition.countsDependOn ? 0 : 200);
   }
 
-  /** The conditions and the order that a query asks for, its visibility included. Throws BAD_REQUEST and FIELD_MASKED. */
+  /** The conditions and the order of a query, visibility included. Throws BAD_REQUEST and FIELD_MASKED. */
   async resolve(tenant: Tenant, query: ListQuery, caller: Principal, extra: readonly Condition[] = []): Promise<ListRequest> {
     const { definition } = this;
     const readable = readableKinds(caller);
@@ -194,13 +194,13 @@ export class ListRunner<Row extends object> {
     const conditions = [...extra, ...filter];
     const { owner } = definition;
     if (query.ownerId !== undefined) {
-      if (!owner) throw badField("ownerId", "UNKNOWN_FIELD", "is not known here");
+      if (!owner) throw badField("ownerId", "UNKNOWN_FIELD", "is an unknown field");
       conditions.push(equals(owner, query.ownerId === "me" ? caller.userId : query.ownerId));
     }
     if (caller.scope === "own") conditions.push(this.#visibleTo(caller.userId));
     const { keyword } = definition;
     const term = query.keyword;
-    if (term && !keyword) throw badField("keyword", "UNKNOWN_FIELD", "is not known here");
+    if (term && !keyword) throw badField("keyword", "UNKNOWN_FIELD", "is an unknown field");
     const [searched] = term ? await folded(tenant.reader(), [term]) : [];
     const sought = searched ? keyword?.(searched) : undefined;
     const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? definition.defaultSort) === definition.defaultSort;
@@ -218,8 +218,8 @@ export class ListRunner<Row extends object> {
   }
 
   /**
-   * One page, with the total of all matches. A walk by cursor gets fewer rows where they are large; a numbered page is refused with
-   * PAYLOAD_TOO_LARGE, since the next one would leave rows out. Without `cursors` there is no next page.
+   * One page, with the total of all matches. Keyset pagination by cursor gets fewer rows if they are large; a numbered page fails with
+   * PAYLOAD_TOO_LARGE, since the next one would skip rows. Without `cursors` there is no next page.
    */
   async page(tenant: TenantDb, request: ListRequest, query: ListQuery, cursors?: Cursors): Promise<Page<Row>> {
     const pageSize = query.pageSize ?? sizes.fallback;
@@ -248,7 +248,7 @@ export class ListRunner<Row extends object> {
     return { rows, total, totalIsLowerBound, page, pageSize, nextCursor };
   }
 
-  /** The rows of a page, and one more where there are more. */
+  /** The rows of a page, and one more if there are more. */
   async #find(tenant: TenantDb, request: ListRequest, asked: AskedPage): Promise<Rows<Row>> {
     const { pageSize, start, fingerprint } = asked;
     const wanted = pageSize + 1;
@@ -258,7 +258,7 @@ export class ListRunner<Row extends object> {
     return latest && (latest.length === wanted || latest.isCut) ? latest : read("matches");
   }
 
-  /** As many rows as are wanted, of a tenant's large ones in portions: what does not fit into a page is hardly read. */
+  /** Reads the wanted rows, large ones in chunks: rows that do not fit into the page are mostly not read. */
   async #inChunks(tenant: TenantDb, request: ListRequest, asked: AskedPage, wanted: number): Promise<Rows<Row>> {
     const { tenantId } = tenant;
     let rows: Rows<Row> | undefined;
@@ -268,7 +268,7 @@ export class ListRunner<Row extends object> {
       const rowBytes = rows && taken > 0 ? rows.size / taken : this.#rowBytes.get(tenantId);
       const fitting = chunkOf(rowBytes, wanted - taken, left);
       const limit = rows ? fitting : Math.max(1, fitting);
-      // Where not one row more fits, the next one is looked for and not taken.
+      // If no further row fits, the next one is only looked up.
       const next = await this.#read(tenant, request, { start, values, strategy: "any", limit: Math.max(limit, 1), maxBytes: left });
       if (rows && limit < 1) rows = next.length > 0 ? rows.cut() : rows;
       else rows = rows ? rows.followedBy(next) : next;
@@ -296,7 +296,7 @@ export class ListRunner<Row extends object> {
     return { sort, fields, isSensitive: sort.some(({ field }) => resource.sensitive[field] !== undefined) };
   }
 
-  /** The statement for all matches in their order, for exports. */
+  /** The statement for all matches in order, for exports. */
   all(request: ListRequest): { statement: Statement<Values, Row>; values: Values } {
     return {
       statement: this.#pages.get(`${cacheKeyOf(request)}|all`, (p) => this.#queries.all(request, p), request.isCommon),
@@ -304,7 +304,7 @@ export class ListRunner<Row extends object> {
     };
   }
 
-  /** What all matches come to, such as sums by currency: under the conditions of the page, so that both speak of the same rows. `name` tells one question from another. */
+  /** An aggregate over all matches, such as sums by currency, under the page's conditions. `name` identifies the aggregate. */
   aggregate<Result>(
     tenant: TenantDb,
     request: ListRequest,
@@ -319,7 +319,7 @@ export class ListRunner<Row extends object> {
     return tenant.query(statement as Statement<Values, Result>, request.values);
   }
 
-  /** Closed by default: a list that says nothing of owners shows nothing to who works on its own records. */
+  /** Closed by default: a list without an owner field shows nothing to callers limited to their own records. */
   #visibleTo(userId: string): Condition {
     const { owner, visibleTo } = this.definition;
     if (visibleTo) return visibleTo(userId);
@@ -338,7 +338,7 @@ export class ListRunner<Row extends object> {
     return { total: isBound ? countedAtMost : counted, totalIsLowerBound: isBound };
   }
 
-  /** Counts the matches. Which way is the shorter depends on how common a keyword is, which is tried out on a few records. */
+  /** Counts the matches. The best strategy depends on how common the keyword is, which a sample of records tells. */
   async #count(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number }[]> {
     const { keyword } = request;
     if (keyword && !exact) {
@@ -359,15 +359,15 @@ export class ListRunner<Row extends object> {
     return tenant.query(statement, request.values);
   }
 
-  /** How many records may change before a count no longer tells what it told. */
+  /** Number of changes a lower-bound count tolerates before it must be recounted. */
   #toleratedChanges(counted: number, exact: boolean): number {
     const { countsDependOn = [], resource } = this.definition;
-    // A record of another type may decide over many of this one.
+    // One change to a record of another type may decide about many of this one.
     const isAlone = countsDependOn.every((type) => type === resource.type);
     return isAlone && !exact ? Math.max(0, counted - countedAtMost - 1) : 0;
   }
 
-  /** What a cursor is good for: this tenant, this list, this question. */
+  /** Identifies the tenant, list and query of a cursor. */
   #fingerprint(tenant: TenantDb, query: ListQuery): string {
     const { page: _page, cursor: _cursor, pageSize: _size, total: _total, reveal: _reveal, ...question } = query;
     return hash("sha256", JSON.stringify([tenant.tenantId, this.definition.resource.type, question]), "base64url").slice(0, 16);
@@ -379,18 +379,18 @@ export function likePattern(folded: string): string {
   return `%${folded.replace(/[\\%_]/g, "\\$&")}%`;
 }
 
-/** How many rows are read at once: all that are wanted, unless they are so large that `left` bytes do not hold them, or of unknown size. */
+/** Number of rows of the next read: all wanted ones, unless they may exceed `left` bytes or their size is unknown. */
 function chunkOf(rowBytes: number | undefined, wanted: number, left: number): number {
   if (rowBytes === undefined) return Math.min(wanted, firstChunk);
   if (rowBytes * wanted <= left) return wanted;
-  // Powers of two, since each number makes a statement of its own; 0 where not one row fits.
+  // Powers of two, since each number compiles to its own statement; 0 if no row fits.
   return left < rowBytes ? 0 : 2 ** Math.floor(Math.log2(left / rowBytes));
 }
 
 function tooLarge(fitting: number): Problem {
   return new Problem(
     "PAYLOAD_TOO_LARGE",
-    `These records are so large that a page holds ${fitting} of them: ask for pageSize=${fitting} or less, or walk by cursor, which ends each page in time`,
+    `These records are so large that a page holds ${fitting} of them: use pageSize=${fitting} or less, or page by cursor, which shortens each page to fit`,
     { details: { pageSize: fitting } },
   );
 }

@@ -9,11 +9,11 @@ const nullBytes = Buffer.from("null");
 const beforeRows = Buffer.from('{"data":[');
 const betweenRows = Buffer.from(",");
 const afterRows = Buffer.from("],");
-/** What a value may have around it, or in its place, and what ends its row say of it. */
+/** Room per value for quotes, null and its share of the row's end. */
 const besideValues = 64;
 const writer = new JsonWriter();
 
-/** PostgreSQL's types by their OIDs (pg_type.dat); all others are parsed. */
+/** PostgreSQL's types by OID (pg_type.dat); all others are parsed. */
 const forms = new Map<number, Form>([
   [21, "plain"], // int2
   [23, "plain"], // int4
@@ -28,32 +28,32 @@ const forms = new Map<number, Form>([
 ]);
 
 interface Column extends Field {
-  /** What stands before the value. */
+  /** Written before the value. */
   before: Buffer;
-  /** Its own among the sensitive ones. */
+  /** Its bit among the sensitive fields. */
   bit: number;
-  /** Where the row has it; -1 for the tenant's id, which no row has. */
+  /** Its index in the row; -1 for the tenant's id, which no row has. */
   index: number;
   form: Form;
 }
 
-/** How the rows of one shape are written, for one presenter. */
+/** How rows with one description are written for one presenter. */
 interface Plan {
   columns: readonly Column[];
-  /** Where the row has the currency of its amounts. */
+  /** Index of the currency of the row's amounts. */
   currency: number;
-  /** How many bytes a row may have beside its values: names, nulls, quotes, what ends it. */
+  /** Bytes of a row besides its values: names, nulls, quotes, its end. */
   fixed: number;
-  /** What ends a row in which the fields of these bits are masked. */
+  /** The end of a row, by the bits of its masked fields. */
   endings: Map<number, Buffer>;
 }
 
 const plans = new WeakMap<readonly Field[], WeakMap<RowDescription, Plan>>();
 
 /**
- * A list's answer as JSON: `data`, which holds what `presenter` makes of each row, and what `rest` holds. The same as its `present` and
- * JSON.stringify would make, in a fraction of their time: out of the database's bytes, with no string or object for a row. Its UTF-8 comes
- * as Latin-1, byte for byte, which is how it is sent.
+ * A list's response as JSON: `data` with each row as `presenter` shows it, and the fields of `rest`. It equals `present` and JSON.stringify
+ * in a fraction of the time: it uses the database's bytes without a string or an object per row. Its UTF-8 is returned as Latin-1, byte for
+ * byte, as it is sent.
  */
 export function listJson<Row extends object>(
   presenter: Presenter<Row>,
@@ -77,7 +77,7 @@ export function listJson<Row extends object>(
   return writer.end();
 }
 
-/** The first of some rows as JSON, made and encoded as in `listJson`. */
+/** The first row as JSON, written and encoded as by `listJson`. */
 export function rowJson<Row extends object>(
   presenter: Presenter<Row>,
   rows: Rows<Row>,
@@ -102,7 +102,7 @@ function planOf(fields: readonly Field[], rowDescription: RowDescription): Plan 
 }
 
 function makePlan(fields: readonly Field[], rowDescription: RowDescription): Plan {
-  // A field that the rows do not have is left out, as JSON.stringify leaves out what is undefined.
+  // A field that the rows lack is left out, as JSON.stringify leaves out undefined.
   const there = fields.filter(({ name }) => name === "tenantId" || rowDescription.names.includes(name));
   const sensitive = there.filter(({ kind }) => kind);
   const columns = there.map((field, position) => {
@@ -116,7 +116,7 @@ function makePlan(fields: readonly Field[], rowDescription: RowDescription): Pla
   return { columns, currency: rowDescription.names.indexOf("currency"), fixed, endings };
 }
 
-/** The end of a row in which the fields of these bits are masked. */
+/** The end of a row with these masked fields. */
 function endingOf({ columns, endings }: Plan, masked: number): Buffer {
   let ending = endings.get(masked);
   if (!ending) {
@@ -127,7 +127,7 @@ function endingOf({ columns, endings }: Plan, masked: number): Buffer {
   return ending;
 }
 
-/** Where each field of the row at hand begins, and its length; -1 for null. */
+/** Start and length of each field of the current row; length -1 for null. */
 let starts = new Int32Array(64);
 let lengths = new Int32Array(64);
 
@@ -154,7 +154,7 @@ function writeRow(plan: Plan, rowDescription: RowDescription, { bytes, at }: Raw
   writer.bytes(endingOf(plan, masked));
 }
 
-/** Finds the fields of a row; returns where it ends. */
+/** Finds the fields of a row; returns its end. */
 function locate(bytes: Buffer, at: number, columns: number): number {
   if (columns > starts.length) [starts, lengths] = [new Int32Array(2 * columns), new Int32Array(2 * columns)];
   let from = at;
@@ -168,7 +168,7 @@ function locate(bytes: Buffer, at: number, columns: number): number {
   return from;
 }
 
-/** The value that the object of the row at hand would have. */
+/** The parsed value of a field of the current row. */
 function valueAt({ parsers }: RowDescription, bytes: Buffer, index: number): unknown {
   const from = starts[index] as number;
   return parsers[index]?.(bytes.toString("utf8", from, from + (lengths[index] as number)));

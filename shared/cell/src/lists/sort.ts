@@ -8,7 +8,9 @@ export interface SortKey {
   descending: boolean;
 }
 
-/** Reads `-createdAt,name`; the id is added last, so that no two rows are equal. Throws BAD_REQUEST for a field that cannot be sorted by. */
+/**
+ * Parses `-createdAt,name`; the id is added last, so that no two rows are equal. Throws BAD_REQUEST for a field that cannot be sorted by.
+ */
 export function parseSort(sort: string, fields: ListFields, id: string): SortKey[] {
   const keys = sort.split(",").map((part) => {
     const field = part.trim().replace(/^-/, "");
@@ -24,13 +26,16 @@ export function parseSort(sort: string, fields: ListFields, id: string): SortKey
   return keys;
 }
 
-/** A field as it is compared with others in an order: texts as ICU sorts them in Chinese, which is by pinyin, other letters as in a dictionary. */
+/** A field in its sort form: texts by ICU's Chinese collation, which is pinyin for Chinese and dictionary order for other letters. */
 export function orderedColumn(field: string, fields: ListFields): RawBuilder<unknown> {
   const known = fields[field];
   return known && isCollated(known) ? sql`${sql.ref(field)} collate "zh-x-icu"` : sql.ref(field);
 }
 
-/** The rows after the position k0, k1, …: as a row comparison where all keys go the same way and none can be null, so that an index serves it. */
+/**
+ * The rows after the position k0, k1, …: as a row comparison if all keys have the same direction and none is nullable, so that an index
+ * serves it.
+ */
 export function keysetCondition(sort: readonly SortKey[], fields: ListFields, p: Parameters<Record<string, unknown>>): RawBuilder<boolean> {
   const value = (index: number): RawBuilder<unknown> => {
     const type = fields[sort[index]?.field ?? ""]?.type ?? "uuid";
@@ -50,7 +55,7 @@ export function keysetCondition(sort: readonly SortKey[], fields: ListFields, p:
   return sql<boolean>`(${sql.join(cases, sql` or `)})`;
 }
 
-/** Behind `value` in one key's order; PostgreSQL puts nulls last when ascending and first when descending. */
+/** After `value` in one key's order; PostgreSQL puts nulls last when ascending and first when descending. */
 function after(column: RawBuilder<unknown>, { descending }: SortKey, value: RawBuilder<unknown>): RawBuilder<boolean> {
   return descending
     ? sql<boolean>`(${column} < ${value} or (${column} is not null and ${value} is null))`

@@ -2,10 +2,10 @@ import { nameKey, storable } from "@cell/http";
 import { z } from "zod";
 import { sensitive } from "./masking.ts";
 
-/** What a key may have in an index of PostgreSQL beside the id that it stands with. */
+/** Size limit of a PostgreSQL index key, beside the id in the same index. */
 const mostKeyBytes = 2_600;
 
-/** Text as it is stored: see `storable`. `max` counts characters. */
+/** Text in its stored form: see `storable`. `max` counts characters. */
 export function text(max: number, min = 0): z.ZodType<string, string> {
   return z
     .string()
@@ -25,7 +25,7 @@ export function text(max: number, min = 0): z.ZodType<string, string> {
     .max(max);
 }
 
-/** A text that is unique as names are compared. Its key fits into an index: some characters, such as ﷺ, unfold into many. */
+/** A text that is unique by its name key. The key must fit into an index: some characters, such as ﷺ, case-fold into many. */
 export function uniqueText(max: number, min = 0): z.ZodType<string, string> {
   return text(max, min).refine((value) => Buffer.byteLength(nameKey(value)) <= mostKeyBytes, {
     error: `is too long: it may have at most ${mostKeyBytes} bytes in the form in which it is compared`,
@@ -33,7 +33,7 @@ export function uniqueText(max: number, min = 0): z.ZodType<string, string> {
   });
 }
 
-/** A text that may be absent: null, which an empty one becomes. */
+/** An optional text: an empty one becomes null. */
 export function nullable(of: z.ZodType<string, string>): z.ZodType<string | null, string | null> {
   return of.nullable().overwrite((value) => (value === "" ? null : value));
 }
@@ -50,7 +50,7 @@ export function nameText(): z.ZodType<string, string> {
 
 const phonePattern = /^\+?[\d\s().\-/]{3,40}$/;
 
-/** A telephone number as people write it: 3 to 15 digits, with separators or without, optionally with "+" in front. Sensitive. */
+/** A phone number: 3 to 15 digits, with separators or without, optionally with a leading "+". Sensitive. */
 export function phone(): z.ZodType<string, string> {
   const digits = (value: string) => value.replace(/\D/g, "").length;
   return sensitive(
@@ -58,7 +58,7 @@ export function phone(): z.ZodType<string, string> {
     text(40).refine(
       (value) => value === "" || value.includes("**") || (phonePattern.test(value) && digits(value) >= 3 && digits(value) <= 15),
       {
-        error: "is no telephone number: 3 to 15 digits, separators and a leading + allowed",
+        error: "is not a valid phone number: 3 to 15 digits, separators and a leading + allowed",
         params: { code: "INVALID_FORMAT" },
       },
     ),
@@ -72,7 +72,7 @@ export function email(): z.ZodType<string, string> {
   return sensitive(
     "email",
     text(254).refine((value) => value === "" || value.includes("**") || emailPattern.test(value), {
-      error: "is no e-mail address",
+      error: "is not a valid e-mail address",
       params: { code: "INVALID_FORMAT" },
     }),
   );

@@ -16,7 +16,7 @@ describe("masks", () => {
     ["+441234567", "****"],
     ["123", "****"],
     ["", ""],
-  ])("the telephone number %s leaves as %s", (phone, masked) => {
+  ])("the phone number %s is masked as %s", (phone, masked) => {
     expect(mask("phone", phone)).toBe(masked);
   });
 
@@ -27,16 +27,16 @@ describe("masks", () => {
     ["a@example.com", "***@example.com"],
     ["nothing", "***"],
     ["", ""],
-  ])("the address %s leaves as %s", (email, masked) => {
+  ])("the e-mail address %s is masked as %s", (email, masked) => {
     expect(mask("email", email)).toBe(masked);
   });
 
-  test("null stays null, amounts have one length", () => {
+  test("a masked null stays null, and masked amounts have one length", () => {
     expect(mask("phone", null)).toBeNull();
     expect([mask("amount", "1.00"), mask("amount", "120000000.00")]).toEqual(["****", "****"]);
   });
 
-  test("no mask of a number tells more than seven of its digits, nor fewer than four are hidden", () => {
+  test("a masked phone number shows at most seven digits and hides at least four", () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[1-9]\d{2,14}$/), (phone) => {
         const shown = String(mask("phone", phone)).replace(/\D/g, "").length;
@@ -46,7 +46,7 @@ describe("masks", () => {
     );
   });
 
-  test("a record's own masks mean unchanged, whatever the record", () => {
+  test("a record's own masked values mean unchanged, whatever the record", () => {
     fc.assert(
       fc.property(fc.stringMatching(/^\+?\d{3,15}$/), fc.emailAddress(), (phone, email) => {
         const patch = { phone: mask("phone", phone), email: mask("email", email), level: "A" };

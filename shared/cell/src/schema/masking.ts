@@ -2,13 +2,16 @@ import type { Permission, Principal } from "@cell/http";
 import { badFields, type FieldProblem, Problem } from "@cell/problem";
 import { z } from "zod";
 
-/** What makes a field sensitive; each kind has its form of masking and its permission. */
+/** The kind of a sensitive field; each has its mask and its permission. */
 export type SensitiveKind = "phone" | "email" | "amount";
 
-/** The kinds of sensitive fields, by their schemas. A schema that is in here cannot leave unmasked (`crm.md`, section 5). */
+/** The sensitive kinds by schema. Values of a registered schema are masked in every response unless the caller may read them. */
 export const sensitiveFields = z.registry<{ kind: SensitiveKind; isMoney?: boolean }>();
 
-/** Declares a schema sensitive, for answers and for the document (`x-sensitive`). `isMoney`: an answer gives it with the decimals of its currency. */
+/**
+ * Declares a schema sensitive, for responses and for the document (`x-sensitive`). `isMoney`: responses give it with the decimals of its
+ * currency.
+ */
 export function sensitive<S extends z.ZodType>(kind: SensitiveKind, schema: S, { isMoney = false } = {}): S {
   const declared = schema.meta({ ...schema.meta(), "x-sensitive": kind }) as S;
   sensitiveFields.add(declared, isMoney ? { kind, isMoney } : { kind });
@@ -18,25 +21,25 @@ export function sensitive<S extends z.ZodType>(kind: SensitiveKind, schema: S, {
 const amountMask = "****";
 
 /**
- * A figure that follows from an amount and is no amount itself, such as a ratio or a flag: it is as sensitive as the amount, since it would
- * tell it. Its masked form is a text, whatever its own type.
+ * A figure derived from an amount that is not an amount itself, such as a ratio or a flag: it is as sensitive as the amount, because it
+ * would reveal it. Its masked form is a text, whatever its own type.
  */
 export function amountFigure<S extends z.ZodType>(figure: S): z.ZodType<z.output<S>> {
   const { description = "", ...meta } = figure.meta() ?? {};
-  const documented = { ...meta, description: `${description}${description && ". "}\`${amountMask}\` where it is masked` };
+  const documented = { ...meta, description: `${description}${description && ". "}\`${amountMask}\` when masked` };
   return sensitive("amount", z.union([figure, z.literal(amountMask)]).meta(documented)) as z.ZodType<z.output<S>>;
 }
 
-/** The permission to read a kind in the clear, in the detail. */
+/** The permission to read a kind unmasked, in the detail response. */
 export const readPermission: Record<SensitiveKind, Permission> = { phone: "pii:read", email: "pii:read", amount: "amount:read" };
 
-/** Where an answer appears: one record on its own, or a list, an export, the answer of a write. */
+/** The kind of response: one record on its own, or a list, an export, the response of a write. */
 export type ResponseKind = "detail" | "list";
 
-/** Which kinds and fields an answer shows in the clear. */
+/** The kinds and fields that a response shows unmasked. */
 export interface FieldAccess {
   readonly clear: ReadonlySet<SensitiveKind>;
-  /** Fields cleared by `?reveal=`. */
+  /** Fields unmasked by `?reveal=`. */
   readonly revealed: ReadonlySet<string>;
 }
 
@@ -44,7 +47,7 @@ const nothing: ReadonlySet<string> = new Set();
 const masked: FieldAccess = { clear: new Set(), revealed: nothing };
 const detailAccess = new WeakMap<Principal, FieldAccess>();
 
-/** What a caller sees: in lists nothing sensitive, in the detail what its permissions allow. */
+/** What a caller may read: in lists nothing sensitive, in the detail response by its permissions. */
 export function fieldAccess(principal: Principal, responseKind: ResponseKind, revealed: ReadonlySet<string> = nothing): FieldAccess {
   if (responseKind === "list") return revealed.size === 0 ? masked : { clear: masked.clear, revealed };
   let known = detailAccess.get(principal);
@@ -56,19 +59,19 @@ export function fieldAccess(principal: Principal, responseKind: ResponseKind, re
   return known;
 }
 
-/** Whether a sensitive field is masked under a clearance. */
+/** Whether a sensitive field is masked under a field access. */
 export function isMasked({ clear, revealed }: FieldAccess, field: string, kind: SensitiveKind): boolean {
   return !clear.has(kind) && !revealed.has(field);
 }
 
-/** The kinds that a caller may read at all; the others are masked for it everywhere. */
+/** The kinds that a caller may ever read; the others are always masked. */
 export function readableKinds(principal: Principal): ReadonlySet<SensitiveKind> {
   return fieldAccess(principal, "detail").clear;
 }
 
 /**
- * The fields of a change with values that its writer may not read. Nothing that the writer can see may depend on whether the record holds the
- * same values already: such a change is recorded in any case. Empty values are left out, since `isNull` may be asked for.
+ * The fields of a patch with values that its author may not read. What the author can see must not depend on whether the record already has
+ * these values: such a patch is always recorded as a change. Empty values are left out, since `isNull` filters are allowed.
  */
 export function hiddenFields(
   kinds: Readonly<Record<string, SensitiveKind>>,
@@ -97,12 +100,12 @@ function maskPhone(phone: string): string {
 function maskEmail(email: string): string {
   const at = email.lastIndexOf("@");
   if (at < 0) return "***";
-  // The first character, which may be two units long: half of it is none.
+  // The first character by code point: half a surrogate pair is not a character.
   const [first = ""] = email;
   return at <= 2 ? `***${email.slice(at)}` : `${first}***${email.slice(at)}`;
 }
 
-/** The masked form of a value (`crm.md`, section 5); null and "" stay. */
+/** The masked form of a value; null and "" stay. */
 export function mask(kind: SensitiveKind, value: unknown): unknown {
   if (value === null || value === undefined || value === "") return value;
   switch (kind) {
@@ -115,25 +118,28 @@ export function mask(kind: SensitiveKind, value: unknown): unknown {
   }
 }
 
-/** The kind of personal data that a text has the form of; undefined for any other text. */
+/** The kind of personal data that a text looks like; undefined for other texts. */
 export function looksPersonal(text: string): SensitiveKind | undefined {
   if (/^[^\s@]+@[^\s@]+$/.test(text.trim())) return "email";
   return /^\+?[\d\s().\-/]+$/.test(text.trim()) && text.replace(/\D/g, "").length >= 7 ? "phone" : undefined;
 }
 
-/** 403 for a question whose answer would tell a field that the caller may not read. */
+/** 403 for a query whose result would reveal a field that the caller may not read. */
 export function maskedField(field: string): Problem {
   return new Problem("FIELD_MASKED", `${field} is masked for you: it can be filtered by isNull alone, and not sorted by`, {
     details: { field },
   });
 }
 
-/** Whether a value that a caller sent has the look of a masked one. */
+/** Whether a value that a caller sent looks like a masked one. */
 export function isMaskedInput(value: unknown): boolean {
   return typeof value === "string" && value.includes("**");
 }
 
-/** The fields of a change without those that came back masked: they mean "unchanged". Throws BAD_REQUEST for a masked value that is not the record's. */
+/**
+ * The fields of a patch without those sent back masked, which mean "unchanged". Throws BAD_REQUEST for a masked value that is not the
+ * record's.
+ */
 export function withoutMasked<Patch extends object>(
   kinds: Readonly<Record<string, SensitiveKind>>,
   current: object | undefined,

@@ -3,15 +3,15 @@ import { z } from "zod";
 import { sensitive } from "./masking.ts";
 
 const decimalPattern = /^-?\d{1,15}(\.\d{1,4})?$/;
-/** What a caller sends, a masked amount that means "unchanged" included. */
+/** What a caller may send, including a masked amount, which means "unchanged". */
 const documentedPattern = {
   any: "^(?:\\d{1,15}(?:\\.\\d{1,4})?|\\*{4})$",
   positive: "^(?:(?!0+(?:\\.0+)?$)\\d{1,15}(?:\\.\\d{1,4})?|\\*{4})$",
 };
 
 /**
- * An amount of money. In: a decimal string or a number, up to 15 digits and 4 decimals. Out: a decimal string. Sensitive.
- * A number that JSON cannot carry exactly is refused.
+ * An amount of money. Input: a decimal string or a number, up to 15 digits and 4 decimals. Output: a decimal string. Sensitive.
+ * A number that JSON cannot carry exactly is rejected.
  */
 export function money(options: { positive?: boolean } = {}) {
   return sensitive(
@@ -22,7 +22,7 @@ export function money(options: { positive?: boolean } = {}) {
         z.number().meta(options.positive ? { exclusiveMinimum: 0 } : { minimum: 0 }),
       ])
       .refine((value) => isAmount(value) || isMasked(value), {
-        error: 'is no amount: send a decimal string such as "120000.00", of 15 digits and 4 decimals at most',
+        error: 'is not a valid amount: send a decimal string such as "120000.00", with at most 15 digits and 4 decimals',
         params: { code: "INVALID_FORMAT" },
       })
       .refine((value) => options.positive || isMasked(value) || !isAmount(value) || !new Big(value).lt(0), {
@@ -48,20 +48,20 @@ function isAmount(value: string | number): boolean {
   return decimalPattern.test(typeof value === "string" ? value.trim() : new Big(value).toFixed());
 }
 
-/** An amount as it leaves, but exact: with the decimals of the currency, and more where the amount has more. */
+/** An amount as in responses but exact: with the decimals of the currency, and more if the amount has more. */
 export function exactMoney(amount: string, currency: string): string {
   const exact = new Big(amount);
   return exact.toFixed(Math.max(minorUnit(currency), exact.toFixed().split(".")[1]?.length ?? 0));
 }
 
-/** An amount as it leaves, for the document: decimals of its currency, or masked. */
+/** Response schema of an amount: decimals of its currency, or masked. */
 export function moneyResponse() {
   return z.string().meta({ pattern: "^(?:-?\\d+(?:\\.\\d+)?|\\*{4})$", examples: ["120000.00"] });
 }
 
-const currencyFault = "must be a currency's code of ISO 4217 in three capitals, such as CNY, EUR or USD";
+const currencyFault = "must be a currency code of ISO 4217 in three capitals, such as CNY, EUR or USD";
 
-/** The code of a currency that ISO 4217 knows, in capitals. */
+/** A currency code of ISO 4217, in capitals. */
 export function currencyCode() {
   return z
     .string()
@@ -69,12 +69,12 @@ export function currencyCode() {
     .refine((code) => currencies.has(code), { error: currencyFault, params: { code: "INVALID_ENUM" } });
 }
 
-/** All that ISO 4217 knows. */
+/** All currencies of ISO 4217. */
 export const currencyCodes: readonly string[] = Intl.supportedValuesOf("currency");
 const currencies = new Set(currencyCodes);
 const decimals = new Map<string, number>();
 
-/** How many decimals a currency has: CNY 2, JPY 0, KWD 3. */
+/** Number of decimals of a currency: CNY 2, JPY 0, KWD 3. */
 export function minorUnit(currency: string): number {
   let known = decimals.get(currency);
   if (known === undefined) {
@@ -84,7 +84,7 @@ export function minorUnit(currency: string): number {
   return known;
 }
 
-/** An amount as it leaves: rounded half-up (away from zero) to the currency's minor unit. */
+/** Formats an amount for responses: rounded half-up (away from zero) to the currency's minor unit. */
 export function formatMoney(amount: string, currency: string): string {
   return new Big(amount).toFixed(minorUnit(currency), Big.roundHalfUp);
 }

@@ -2,44 +2,44 @@ import { z } from "zod";
 import { type FieldAccess, isMasked, mask, type SensitiveKind, sensitiveFields } from "./masking.ts";
 import { formatMoney, moneyResponse } from "./money.ts";
 
-/** One field of an answer. */
+/** One field of a response. */
 export interface Field {
   name: string;
   kind: SensitiveKind | undefined;
-  /** An amount that leaves with the decimals of the row's currency. */
+  /** An amount with the decimals of the row's currency. */
   isMoney: boolean;
 }
 
 /**
- * Turns a row into an answer: the declared fields, in their order, masked for the caller, amounts in the form of the row's `currency`.
- * A field `tenantId` is filled in here.
+ * Turns a row into a response: the declared fields in order, masked for the caller, amounts in the form of the row's `currency`.
+ * Fills in a field `tenantId`.
  */
 export interface Presenter<Row extends object = object> {
-  /** The schema of the answer as it leaves, for the document. */
+  /** The response schema, for the document. */
   readonly responseSchema: z.ZodType;
-  /** The answer for a caller with this clearance. */
+  /** The response for a caller with this field access. */
   present(row: Row, fieldAccess: FieldAccess, tenantId: string): object;
-  /** The declared fields of a row, unmasked: what is kept for a replay. */
+  /** The declared fields of a row, unmasked, as they are stored for replays. */
   pick(row: Row, tenantId: string): Row;
 }
 
 export interface ResourceOptions {
   /** The field that identifies a record. */
   id: string;
-  /** The field by which people know it, for the audit trail. */
+  /** The field with its name for people, for the audit trail. */
   label: string;
 }
 
-/** A resource: its name in the audit trail, its fields, which of them are sensitive. Everything else is derived from its schema. */
+/** A resource: its name in the audit trail, its fields, and which are sensitive. Everything else is derived from its schema. */
 export interface Resource<Row extends object = object> extends Presenter<Row> {
   readonly type: string;
-  /** As people read it: "Customer". */
+  /** Title for people: "Customer". */
   readonly title: string;
   readonly id: string;
   readonly label: string;
   /** The kinds of its sensitive fields, by name. */
   readonly sensitive: Readonly<Record<string, SensitiveKind>>;
-  /** Its amounts: those sensitive fields that leave with the decimals of the record's `currency`. */
+  /** Its amounts: the sensitive fields with the decimals of the record's `currency`. */
   readonly amounts: ReadonlySet<string>;
   /** All fields, in the order of the schema. */
   readonly fields: readonly string[];
@@ -47,7 +47,7 @@ export interface Resource<Row extends object = object> extends Presenter<Row> {
 
 const declared = new Map<string, Resource>();
 
-/** All resources that were declared, by their types: what the audit trail can speak of. */
+/** All declared resources by type: those that the audit trail knows. */
 export const resources: ReadonlyMap<string, Resource> = declared;
 
 /** Declares a resource by the schema of its record. */
@@ -73,7 +73,7 @@ export function resource<Shape extends z.ZodRawShape>(
   return made;
 }
 
-/** The answer of a list of records, for the document. */
+/** The response of a list of records, for the document. */
 export function listOf<Row extends object>(of: Resource<Row>, responseSchema: z.ZodType): Presenter<Row> {
   return { responseSchema: responseSchema, pick: (row) => row, present: () => unused(of.type) };
 }
@@ -82,16 +82,19 @@ function unused(type: string): never {
   throw new Error(`A list of ${type} presents its records one by one`);
 }
 
-/** An answer that is a file and nothing else: its route names the media type. */
+/** A response that is only a file: its route names the media type. */
 export const fileResponse: Presenter = { responseSchema: z.never(), pick: (row) => row, present: (row) => row };
 
-/** An answer that is no record: its declared fields leave, masked where they are sensitive. */
+/** A response that is not a record: its declared fields, masked if they are sensitive. */
 export function response<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
   const fields = declaredFields(schema);
   return presenterOf(fields, fields.some((field) => field.kind) ? withMasked(schema) : schema);
 }
 
-/** An answer of objects within objects, such as a report: each is masked by itself. Its amounts come as they leave, since currencies may mix. */
+/**
+ * A response of nested objects, such as a report: each is masked by itself. Its amounts must already be formatted, since currencies may
+ * mix.
+ */
 export function report<Shape extends z.ZodRawShape>(schema: z.ZodObject<Shape>): Presenter<z.infer<z.ZodObject<Shape>>> {
   return {
     responseSchema: withMaskedWithin(schema),
@@ -147,7 +150,7 @@ function withMasked(schema: z.ZodObject): z.ZodType {
   return id ? extended.meta({ ...meta, id: String(id) }) : extended;
 }
 
-/** An amount of an answer, which is a text always; a request takes numbers too. */
+/** Response schema of an amount, which is always a text; a request may have numbers too. */
 function documentedAmount(field: z.ZodType): z.ZodType {
   const { description, examples, "x-sensitive": kind } = field.meta() ?? {};
   const amount = moneyResponse();
@@ -167,7 +170,7 @@ function declaredFields(schema: z.ZodObject): Field[] {
   });
 }
 
-/** What makes a field sensitive, also behind `nullable` and its like. */
+/** The sensitivity of a field, also inside `nullable` and similar wrappers. */
 function sensitivityOf(field: z.ZodType): { kind: SensitiveKind; isMoney?: boolean } | undefined {
   const own = sensitiveFields.get(field);
   if (own) return own;
@@ -177,7 +180,7 @@ function sensitivityOf(field: z.ZodType): { kind: SensitiveKind; isMoney?: boole
 
 const presented = new WeakMap<Presenter["present"], readonly Field[]>();
 
-/** The fields of a presenter whose answers are its row's declared fields and no more; undefined where it makes something of its own. */
+/** The fields of a presenter whose responses are exactly its row's declared fields; undefined if it computes its own. */
 export function fieldsOf<Row extends object>(presenter: Presenter<Row>): readonly Field[] | undefined {
   return presented.get(presenter.present as Presenter["present"]);
 }

@@ -1,6 +1,6 @@
 import { type Parameters, statement, type Tenant, tenantTables } from "@cell/postgres";
 
-/** A tenant's settings as they are stored: names to values, those that were never set missing. */
+/** A tenant's stored settings: names to values, without those that were never set. */
 export type StoredSettings = Readonly<Record<string, unknown>>;
 
 interface SettingsTable {
@@ -23,16 +23,16 @@ export async function settingsOf(tenant: Tenant): Promise<StoredSettings> {
   return values;
 }
 
-/** Forgets what is cached, after a change. */
+/** Invalidates the cache after a change. */
 export function settingsChanged(tenant: Tenant): void {
   cache.delete(tenant);
 }
 
-/** What a tenant means by dates and phone numbers. */
+/** How a tenant's dates and phone numbers are read. */
 export interface Conventions {
   /** IANA. */
   timezone: string;
-  /** ISO 3166-1: where phone numbers without a country code belong. */
+  /** ISO 3166-1: the region of phone numbers without a country code. */
   region: string;
 }
 

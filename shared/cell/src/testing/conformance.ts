@@ -44,10 +44,13 @@ export function operationsOf(document: Document): Operation[] {
   });
 }
 
-/** Ids of records that exist, by the fields that refer to them. */
+/** Ids of existing records, by the fields that refer to them. */
 export type References = Readonly<Record<string, string>>;
 
-/** A body that fits a schema, out of its examples: the required fields, and with `references` all that have an example. Names are made unique. */
+/**
+ * A valid body of a schema, made of its examples: the required fields, and with `references` all that have an example. Names are made
+ * unique.
+ */
 export function sampleOf(document: Document, given: Schema, references?: References): unknown {
   const schema = resolved<Schema>(document, given);
   if (schema.properties) {
@@ -74,7 +77,7 @@ export function sampleOf(document: Document, given: Schema, references?: Referen
   return {};
 }
 
-/** A published example with names and numbers of its own, so that it can be sent again, and with references to records that exist. */
+/** A published example with new names and numbers, so that it can be sent again, and with references to existing records. */
 function asOwn(example: unknown, references: References): object {
   const fields = Object.entries(example as object).map(([name, value]) => {
     return [name, references[name] ?? (name === "name" || name === "number" ? `Sample ${randomUUID()}` : value)];
@@ -82,7 +85,7 @@ function asOwn(example: unknown, references: References): object {
   return Object.fromEntries(fields);
 }
 
-/** Reads every route from the cell's own document and holds it to what all routes promise. */
+/** Reads all routes from the cell's own document and tests the guarantees that every route gives. */
 export function describeConformance(
   document: Document,
   start: () => Promise<TestCell>,
@@ -117,13 +120,13 @@ export function describeConformance(
   });
 
   describe.each(operations.map((operation) => [`${operation.method} ${operation.path}`, operation] as const))("%s", (_, operation) => {
-    test("refuses who comes round the gateway", async () => {
+    test("the route rejects requests that bypass the gateway", async () => {
       const response = await fetch(cell.url + pathOf(operation), { method: operation.method, headers: { "x-tenant-id": tenantId } });
       expect(response.status).toBe(401);
       expect(Object.keys((await response.json()) as object)).toEqual(["code", "message", "requestId"]);
     });
 
-    test("refuses who lacks the permission, and who names another tenant", async () => {
+    test("the route rejects callers without the permission, and callers that name another tenant", async () => {
       const permissions = admin.principal.permissions.filter((permission) => permission !== operation.permission);
       const lacking = await cell.client(tenantId, { permissions }).send(operation.method, pathOf(operation), requestOf(operation));
       expect([lacking.status, lacking.body.code]).toEqual([403, "FORBIDDEN"]);
@@ -131,14 +134,14 @@ export function describeConformance(
       expect([foreign.status, foreign.body.code]).toEqual([403, "TENANT_MISMATCH"]);
     });
 
-    test("refuses a query parameter that it does not know, and one given twice", async () => {
+    test("the route rejects an unknown query parameter, and one given twice", async () => {
       for (const query of ["?nonsense=1", "?page=1&page=2"]) {
         const response = await admin.send(operation.method, pathOf(operation) + query, requestOf(operation));
         expect([response.status, response.body.code], response.text).toEqual([400, "BAD_REQUEST"]);
       }
     });
 
-    test("refuses numbers and truth values of the query in any other form than the documented one", async () => {
+    test("the route rejects numbers and booleans of the query in undocumented forms", async () => {
       for (const { name, schema = {} } of operation.query) {
         const wrong = { integer: ["1e3", "01", "1.0", "+1", "0x1", ""], boolean: ["1", "yes", "TRUE", ""] }[String(schema.type)] ?? [];
         for (const value of wrong) {
@@ -152,12 +155,12 @@ export function describeConformance(
       }
     });
 
-    test("echoes the caller's request id in the header and in the refusal", async () => {
+    test("the route echoes the caller's request id in the header and in the error", async () => {
       const response = await admin.send(operation.method, `${pathOf(operation)}?nonsense=1`, { ...requestOf(operation), key: "my-id" });
       expect([response.headers.get("x-request-id"), response.body.requestId]).toEqual(["my-id", "my-id"]);
     });
 
-    test("takes a trailing slash, and answers 405 with Allow to a method that it does not have", async () => {
+    test("the route allows a trailing slash, and responds with 405 and Allow to other methods", async () => {
       const slashed = await admin.send(operation.method, `${pathOf(operation)}/?nonsense=1`, requestOf(operation));
       expect(slashed.status).toBe(400);
       const response = await admin.send("PUT", pathOf(operation));
@@ -166,7 +169,7 @@ export function describeConformance(
     });
 
     if (operation.hasParams) {
-      test("answers 404 for a record that nobody has, and for an id that is none", async () => {
+      test("the route responds with 404 for an unknown record, and for an invalid id", async () => {
         for (const path of [pathOf(operation), operation.path.replace(/\{\w+\}/g, "none")]) {
           const response = await admin.send(operation.method, path, requestOf(operation));
           expect([response.status, response.body.code], response.text).toEqual([404, "NOT_FOUND"]);
@@ -175,7 +178,7 @@ export function describeConformance(
     }
 
     if (operation.content["application/json"]) {
-      test("refuses a body that is broken, too deep, too large, of another type or in another encoding", async () => {
+      test("the route rejects a body that is malformed, too deep, too large, of another type or in another encoding", async () => {
         const path = pathOf(operation);
         const json = { "content-type": "application/json" };
         expect((await admin.send(operation.method, path, { raw: '{"name":', headers: json })).status).toBe(400);
@@ -197,7 +200,7 @@ export function describeConformance(
     }
 
     if (operation.method === "POST" && !operation.hasParams && operation.content["application/json"]) {
-      test("takes the example that it publishes, and answers it again under the same id", async () => {
+      test("the route accepts its published example, and replays its response for the same key", async () => {
         const body = asOwn(operation.content["application/json"]?.example, await prepare(admin));
         const [first, again] = [
           await admin.post(operation.path, { body, key: `example ${operation.path}`.replace(/[^a-z]/g, "-") }),
@@ -219,7 +222,7 @@ export function describeConformance(
   });
 }
 
-/** Every object schema that a schema holds. */
+/** Every object schema within a schema. */
 function objectsIn(document: Document, given: Schema): Schema[] {
   const schema = resolved<Schema>(document, given);
   const inner = [...Object.values(schema.properties ?? {}), ...(schema.items ? [schema.items] : []), ...(schema.anyOf ?? [])];

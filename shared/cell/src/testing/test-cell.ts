@@ -7,21 +7,21 @@ import type { RunningCell } from "../cell.ts";
 
 export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
 
-/** What a cell of the tests shows its figures for. */
+/** The metrics token of test cells. */
 export const testMetricsToken = "metrics-token-for-the-tests-only";
 
 export interface TestResponse {
   status: number;
   headers: Headers;
   text: string;
-  /** The JSON of the answer; undefined for other media types. */
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers whose shape the checker has compared with the document.
+  /** The JSON of the response; undefined for other media types. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests read responses whose shape the checker has compared with the document.
   body: any;
 }
 
 export interface TestRequest {
   body?: unknown;
-  /** A body that is no JSON, with its content type in the headers. */
+  /** A body that is not JSON, with its content type in the headers. */
   raw?: string | Uint8Array;
   headers?: Record<string, string>;
   /** The caller's own request id, which makes a write idempotent. */
@@ -30,7 +30,7 @@ export interface TestRequest {
 
 export interface TestClient {
   readonly principal: Principal;
-  /** What the gateway would send beside a request, for other clients. */
+  /** The headers that the gateway would add to a request, for other clients. */
   headers(key?: string): Record<string, string>;
   get(path: string, request?: TestRequest): Promise<TestResponse>;
   post(path: string, request?: TestRequest): Promise<TestResponse>;
@@ -43,16 +43,16 @@ export interface TestCell {
   url: string;
   registry: Registry;
   document: Document;
-  /** A client as the gateway would speak for a user; by default with every permission. */
+  /** A client that sends what the gateway would send for a user; default: with every permission. */
   client(tenantId: string, principal?: Partial<Principal>): TestClient;
-  /** The process's own figures, as Prometheus reads them. */
+  /** The process's metrics in Prometheus's format. */
   metrics(): Promise<string>;
-  /** Provisions a tenant of this test's own. */
+  /** Provisions a new tenant. */
   tenant(): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Serves a cell on a free port, over real HTTP; every answer that its clients see is held to the OpenAPI document. */
+/** Serves a cell on a free port, over real HTTP; every response that its clients see is compared with the OpenAPI document. */
 export async function serveTestCell(name: string, cell: RunningCell, registry: Registry): Promise<TestCell> {
   const log = createLogger(name, "silent");
   const server = await serve({

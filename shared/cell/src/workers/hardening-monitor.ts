@@ -2,10 +2,10 @@ import { Gauge, type Logger, type Registry as Metrics } from "@cell/http";
 import type { Registry } from "@cell/postgres";
 import { type Background, repeat } from "./repeat.ts";
 
-/** A superuser may close them at any time. */
+/** A superuser may revoke them at any time. */
 const everyMs = 5 * 60_000;
 
-/** Looks now and then at what the database lets the tenants' logins do although it leads out of their bounds. */
+/** Checks periodically which dangerous functions the database lets the tenants' logins use. */
 export class HardeningMonitor {
   readonly #registry: Pick<Registry, "unrevokedFunctions">;
   readonly #log: Logger;
@@ -22,7 +22,7 @@ export class HardeningMonitor {
     this.#log = log;
   }
 
-  /** As of the last look. */
+  /** As of the last check. */
   get count(): number {
     return this.#count;
   }
@@ -37,7 +37,7 @@ export class HardeningMonitor {
   }
 
   start(): void {
-    this.#background = repeat(everyMs, () => this.inspect(), this.#log, "looking for open doors");
+    this.#background = repeat(everyMs, () => this.inspect(), this.#log, "checking for unrevoked functions");
   }
 
   async stop(): Promise<void> {

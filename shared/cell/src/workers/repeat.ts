@@ -1,11 +1,11 @@
 import type { Logger } from "@cell/http";
 
 export interface Background {
-  /** Ends the repetition; resolves when work under way has ended. */
+  /** Ends the repetition; resolves when running work has ended. */
   stop(): Promise<void>;
 }
 
-/** Does `work` at once and then every so often, never twice at the same time; what it rejects with is logged. Keeps no process alive. */
+/** Runs `work` immediately and then periodically, never concurrently; rejections are logged. Does not keep the process alive. */
 export function repeat(everyMs: number, work: () => Promise<void>, log: Logger, what: string): Background {
   let running: Promise<void> | undefined;
   const run = () => {

@@ -8,8 +8,8 @@ const flights = new Map<string, Flight>();
 const ignore = () => undefined;
 
 /**
- * Runs work that several ask for under one name once for all of them: at most one run at a time, and the next one for all who ask meanwhile,
- * so that none is answered with what was read before it asked. Rejects as the work does.
+ * Shares one run of the work among concurrent callers of the same name. At most one run at a time; callers that arrive during a run share
+ * the next one, so that no caller gets data read before its call. Rejects as the work does.
  */
 export function singleFlight<T>(name: string, work: () => Promise<T>): Promise<T> {
   const current = flights.get(name);

@@ -1,13 +1,13 @@
 import { setImmediate } from "node:timers/promises";
 
-/** For so long at most work keeps the event loop from others. */
+/** Longest time that work blocks the event loop. */
 const sliceMs = 2;
 
-/** Divides long work of this process into short turns, between which requests are served. */
+/** Divides long work into short time slices, between which requests are served. */
 export class TimeSlices {
   #sinceMs = performance.now();
 
-  /** Called between two pieces of the work: resolves when the next one may begin; undefined, without any delay, within a turn. */
+  /** Call between two pieces of the work: resolves when the next one may begin; undefined, without any delay, within a slice. */
   pause(): Promise<void> | undefined {
     return performance.now() - this.#sinceMs < sliceMs ? undefined : this.#next();
   }
