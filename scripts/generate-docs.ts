@@ -1,15 +1,18 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { configurationPage } from "./docs/configuration.ts";
+import { programSettings } from "./program-settings.ts";
 
 /**
- * Writes the files that follow from others: the introductions of the OpenAPI documents from their pages. `--check` compares them instead and
- * fails where one differs.
+ * Writes the files that follow from others: the page of settings, and the introductions of the OpenAPI documents from their pages. `--check`
+ * compares them instead and fails where one differs.
  */
 const root = join(import.meta.dirname, "..");
 
 /** Files by their paths, with what they must hold. */
 const generated: Readonly<Record<string, string>> = {
   "cells/crm/src/introduction.ts": introductionOf("docs/api/introduction.md"),
+  "docs/operations/configuration.md": configurationPage(programSettings),
 };
 
 const isCheck = process.argv.includes("--check");

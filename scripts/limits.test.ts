@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { programSettings } from "./program-settings.ts";
 import { readPages, root, rowsOf } from "./testing/pages.ts";
 
 const page = readPages().find(({ path }) => path === "docs/operations/limits.md");
@@ -91,14 +92,35 @@ function formsOf(name: string, value: number): string[] {
   return [text(value)];
 }
 
+/** Whether a cell of the table tells a value in one of its forms. */
+function tells(cell: string, forms: readonly string[]): boolean {
+  return forms.some((form) => new RegExp(`(?<![\\d.,])${form.replaceAll(/[.%]/g, "\\$&")}(?![\\d,]*\\d)`).test(cell));
+}
+
 test.each(Object.entries(constants))("the row “%s” tells the constants of the code", (row, files) => {
   const [what = "", limit = ""] = rows.find(([first = ""]) => first.startsWith(row)) ?? [];
   expect(what, `there is no row that begins with "${row}"`).not.toBe("");
   for (const [file, names] of Object.entries(files)) {
     for (const name of names) {
       const forms = formsOf(name, constantOf(file, name));
-      const isTold = forms.some((form) => new RegExp(`(?<![\\d.,])${form.replaceAll(/[.%]/g, "\\$&")}(?![\\d,]*\\d)`).test(limit));
-      expect(isTold, `${file}: ${name} is ${forms.join(" or ")}, and "${what}" says ${limit}`).toBe(true);
+      expect(tells(limit, forms), `${file}: ${name} is ${forms.join(" or ")}, and "${what}" says ${limit}`).toBe(true);
     }
   }
+});
+
+const defaults = new Map(
+  programSettings
+    .filter(({ program }) => program === "gateway" || program === "CRM cell")
+    .flatMap(({ settings }) => Object.values(settings))
+    .map((setting) => [setting.name, setting]),
+);
+const withVariables = rows.flatMap(([what = "", limit = "", variables = "", ...more]) =>
+  more.length === 0 ? [] : [...variables.matchAll(/`([A-Z][A-Z0-9_]+)`/g)].map(([, name = ""]) => ({ name, what, limit })),
+);
+
+test.each(withVariables)("the limits tell the default of $name", ({ name, what, limit }) => {
+  const setting = defaults.get(name);
+  const value = Number(setting?.default);
+  const forms = setting?.unit === "ms" ? formsOf("Ms", value) : setting?.unit === "%" ? [`${value} %`] : [value.toLocaleString("en-US")];
+  expect(tells(limit, forms), `${name} is ${forms.join(" or ")}, and "${what}" says ${limit}`).toBe(true);
 });
