@@ -34,7 +34,7 @@ export const customersList = <ThrowOnError extends boolean = false>(options: Opt
 /**
  * Create a customer
  *
- * Idempotent by X-Request-ID. A name that a live customer has is 409 DUPLICATE_NAME with `details.existingId`.
+ * Idempotent by X-Request-ID. The name of another live customer is a 409 DUPLICATE_NAME with `details.existingId`.
  *
  * Needs the permission `crm:write`.
  */
@@ -51,7 +51,7 @@ export const customersCreate = <ThrowOnError extends boolean = false>(options: O
 /**
  * Delete a customer
  *
- * It can be restored; its name is free at once.
+ * It can be restored; its name can be reused immediately.
  *
  * Needs the permission `crm:write`.
  */
@@ -77,7 +77,7 @@ export const customersGet = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Change a customer
  *
- * Fields that are left out stay. A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.
+ * Omitted fields stay unchanged. A masked value sent back means unchanged. A value of a field that the caller may not read always counts as a change.
  *
  * Needs the permission `crm:write`.
  */
@@ -92,9 +92,9 @@ export const customersUpdate = <ThrowOnError extends boolean = false>(options: O
 });
 
 /**
- * Bring a deleted customer back
+ * Restore a customer
  *
- * Bring a deleted customer back.
+ * Restore a customer.
  *
  * Needs the permission `crm:write`.
  */
@@ -107,7 +107,7 @@ export const customersRestore = <ThrowOnError extends boolean = false>(options: 
 /**
  * Merge other customers into this one
  *
- * This one's values win, its blanks are filled from the others, which are deleted.
+ * This customer's values win; its blank fields are filled from the others, which are deleted.
  *
  * Needs the permission `crm:write`.
  */
@@ -211,7 +211,7 @@ export const contactsGet = <ThrowOnError extends boolean = false>(options: Optio
 /**
  * Change a contact
  *
- * A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.
+ * A masked value sent back means unchanged. A value of a field that the caller may not read always counts as a change.
  *
  * Needs the permission `crm:write`.
  */
@@ -228,7 +228,7 @@ export const contactsUpdate = <ThrowOnError extends boolean = false>(options: Op
 /**
  * List opportunities
  *
- * Besides the fields of an opportunity, `filter` knows `lastStage`: its last stage other than lost.
+ * Besides the fields of an opportunity, `filter` takes `lastStage`: its last stage other than lost.
  *
  * Needs the permission `crm:read`.
  */
@@ -285,7 +285,7 @@ export const opportunitiesGet = <ThrowOnError extends boolean = false>(options: 
  * Change an opportunity, or move it to another stage
  *
  * A move takes the new stage's probability, unless the request gives one. Entering a won or lost stage sets `closedAt`, leaving it clears
- * that and `lostReason`. A value of a field that the caller may not read counts as a change, whatever is stored.
+ * `closedAt` and `lostReason`. A value of a field that the caller may not read always counts as a change.
  *
  * Needs the permission `crm:write`.
  */
@@ -302,7 +302,7 @@ export const opportunitiesUpdate = <ThrowOnError extends boolean = false>(option
 /**
  * List the stages that an opportunity was in
  *
- * Oldest first, with what it was worth on entering each. The list is only ever added to.
+ * Oldest first, with the amount on entering each stage. The history is append-only.
  *
  * Needs the permission `crm:read`.
  */
@@ -328,7 +328,7 @@ export const pipelinesList = <ThrowOnError extends boolean = false>(options: Opt
 /**
  * Create a pipeline
  *
- * Pipelines shape everybody's reports: only who has tenant:admin changes them.
+ * Pipelines shape everybody's reports: changing them needs tenant:admin.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -358,8 +358,8 @@ export const pipelinesGet = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Change a pipeline
  *
- * `stages` is the whole list in its order. A stage with opportunities on it cannot be removed nor change its type: 409 CONFLICT with
- * `details.stages`. A new probability holds for who enters the stage from then on. `isDefault: true` moves the default here; it is not taken away, only moved.
+ * `stages` is the whole list in its order. A stage with opportunities cannot be removed or change its type: 409 CONFLICT with
+ * `details.stages`. A new probability applies to opportunities that enter the stage later. `isDefault: true` makes this pipeline the default; there is always one.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -374,9 +374,9 @@ export const pipelinesUpdate = <ThrowOnError extends boolean = false>(options: O
 });
 
 /**
- * List contracts, with what they come to
+ * List contracts, with totals
  *
- * List contracts, with what they come to.
+ * List contracts, with totals.
  *
  * Needs the permission `crm:read`.
  */
@@ -389,7 +389,7 @@ export const contractsList = <ThrowOnError extends boolean = false>(options: Opt
 /**
  * Create a contract
  *
- * Idempotent by X-Request-ID. A number that a live contract has is 409 CONFLICT with `details.existingId`.
+ * Idempotent by X-Request-ID. The number of another live contract is a 409 CONFLICT with `details.existingId`.
  *
  * Needs the permission `crm:write`.
  */
@@ -406,7 +406,7 @@ export const contractsCreate = <ThrowOnError extends boolean = false>(options: O
 /**
  * Delete a contract without payments
  *
- * One with payments is 409 CONFLICT: it can be made void.
+ * A contract with payments is a 409 CONFLICT: set its status to void instead.
  *
  * Needs the permission `crm:write`.
  */
@@ -432,7 +432,7 @@ export const contractsGet = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Change a contract
  *
- * An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject. A value of a field that the caller may not read counts as a change, whatever is stored.
+ * An illegal change of status is a 409 CONFLICT that lists the legal ones. So is another currency after the first payment, and an amount below what was received if the tenant's `payments.overpay` is reject. A value of a field that the caller may not read always counts as a change.
  *
  * Needs the permission `crm:write`.
  */
@@ -447,9 +447,9 @@ export const contractsUpdate = <ThrowOnError extends boolean = false>(options: O
 });
 
 /**
- * List payments, with what they come to
+ * List payments, with totals
  *
- * List payments, with what they come to.
+ * List payments, with totals.
  *
  * Needs the permission `crm:read`.
  */
@@ -460,9 +460,9 @@ export const paymentsList = <ThrowOnError extends boolean = false>(options: Opti
 });
 
 /**
- * Register a payment or a refund
+ * Record a payment or a refund
  *
- * More than the contract's amount is flagged `overpaid`, or 409 CONFLICT where the tenant's `payments.overpay` is reject. So are a draft or void contract, a refund of more than was received, and a reference that the contract has, with `details.existingId`.
+ * A payment beyond the contract's amount is flagged `overpaid`, or a 409 CONFLICT if the tenant's `payments.overpay` is reject. A draft or void contract, a refund of more than was received, and a duplicate reference on the contract (with `details.existingId`) are a 409 CONFLICT too.
  *
  * Needs the permission `crm:write`.
  */
@@ -490,9 +490,9 @@ export const paymentsGet = <ThrowOnError extends boolean = false>(options: Optio
 });
 
 /**
- * Make a payment void
+ * Void a payment
  *
- * It stays, and no longer counts. A payment is not edited: void it and register it again. One that is void stays as it is.
+ * The payment stays and no longer counts. Payments cannot be edited: void the payment and record it again. A void payment stays unchanged.
  *
  * Needs the permission `crm:write`.
  */

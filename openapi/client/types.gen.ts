@@ -1288,7 +1288,7 @@ export type Customer = {
     source: string | null;
     status: 'lead' | 'active' | 'inactive';
     /**
-     * The user who is responsible; by default the caller
+     * The responsible user; default: the caller
      */
     ownerId: string;
     address: string | null;
@@ -1313,7 +1313,7 @@ export type Opportunity = {
     opportunityId: string;
     tenantId: string;
     /**
-     * The customer that may buy
+     * The prospective buyer
      */
     customerId: string;
     name: string;
@@ -1322,21 +1322,21 @@ export type Opportunity = {
      */
     amount: string;
     /**
-     * By default the tenant's
+     * Default: the tenant's
      */
     currency: string;
     /**
-     * By default the default pipeline; a new one without a `stage` begins at its first open stage
+     * Default: the default pipeline; a changed pipeline without a `stage` starts at its first open stage
      */
     pipelineId: string;
     /**
-     * By default the pipeline's first open one
+     * Default: the pipeline's first open stage
      */
     stage: string;
     probability: number;
     expectedCloseDate: string | null;
     /**
-     * The user who is responsible; by default the caller
+     * The responsible user; default: the caller
      */
     ownerId: string;
     /**
@@ -1348,7 +1348,7 @@ export type Opportunity = {
      */
     status: 'open' | 'won' | 'lost';
     /**
-     * The probability was given, not the stage's own
+     * The probability was given and is not the stage's
      */
     probabilityOverridden: boolean;
     stageEnteredAt: string;
@@ -1378,7 +1378,7 @@ export type CustomerInput = {
     source?: string | null;
     status?: 'lead' | 'active' | 'inactive';
     /**
-     * The user who is responsible; by default the caller
+     * The responsible user; default: the caller
      */
     ownerId?: string;
     address?: string | null;
@@ -1405,7 +1405,7 @@ export type CustomerPatch = {
     source?: string | null;
     status?: 'lead' | 'active' | 'inactive';
     /**
-     * The user who is responsible; by default the caller
+     * The responsible user; default: the caller
      */
     ownerId?: string;
     address?: string | null;
@@ -1426,7 +1426,7 @@ export type CustomerDeleted = {
 
 export type CustomerMerge = {
     /**
-     * The customers that end up in this one
+     * The customers to merge into this one
      */
     sourceIds: Array<string>;
 };
@@ -1601,7 +1601,7 @@ export type Contact = {
     contactId: string;
     tenantId: string;
     /**
-     * The customer where this person works
+     * The customer that this person works for
      */
     customerId: string;
     name: string;
@@ -1609,7 +1609,7 @@ export type Contact = {
     phone: string | null;
     email: string | null;
     /**
-     * The one to call first: making one primary ends that of another at the same customer
+     * The contact to call first; making one primary makes the customer's previous one non-primary
      */
     isPrimary: boolean;
     notes: string | null;
@@ -1626,21 +1626,21 @@ export type Contract = {
     contractId: string;
     tenantId: string;
     /**
-     * The customer that it was made with
+     * The customer who signed it
      */
     customerId: string;
     /**
-     * The opportunity that it came out of: one of the same customer's
+     * The opportunity that led to it; it must belong to the same customer
      */
     opportunityId: string | null;
     /**
-     * Unique among the live contracts, in any case; generated where it is left out
+     * Unique among the live contracts, in any case; generated if omitted
      */
     number: string;
     name: string;
     amount: string;
     /**
-     * The tenant's where it is left out; fixed from the first payment on
+     * Default: the tenant's; fixed from the first payment on
      */
     currency: string;
     /**
@@ -1654,15 +1654,15 @@ export type Contract = {
      */
     endDate: string | null;
     /**
-     * Its payments without the refunds; void ones aside
+     * Payments minus refunds, without void ones
      */
     receivedAmount: string;
     /**
-     * What is still to come: not below 0, and 0 for a draft or void contract
+     * Amount still owed: never below 0, and 0 for a draft or void contract
      */
     outstandingAmount: string;
     /**
-     * What was received, in percent of the amount. `****` when masked
+     * Received amount in percent of the amount. `****` when masked
      */
     paidRatio: number | '****';
     /**
@@ -1672,7 +1672,7 @@ export type Contract = {
     createdAt: string;
     updatedAt: string;
     /**
-     * Payments count it up too
+     * Payments increase it too
      */
     version: number;
     /**
@@ -1685,7 +1685,7 @@ export type Payment = {
     paymentId: string;
     tenantId: string;
     /**
-     * The contract that it is paid on
+     * The contract that it pays
      */
     contractId: string;
     /**
@@ -1694,13 +1694,13 @@ export type Payment = {
     customerId: string;
     amount: string;
     /**
-     * The contract's; another one is refused
+     * The contract's currency; another one is rejected
      */
     currency: string;
     paidAt: string;
     method: string | null;
     /**
-     * Unique on its contract, void ones aside, compared as names are
+     * Unique on its contract among payments that are not void, compared like names
      */
     reference: string | null;
     /**
@@ -1714,7 +1714,7 @@ export type Payment = {
      */
     overpaid: boolean | '****';
     /**
-     * Why it was made void, where that was told
+     * Why it was voided, if given
      */
     voidReason: string | null;
     createdAt: string;
@@ -1761,7 +1761,7 @@ export type TimelineItem = {
 
 export type ContactInput = {
     /**
-     * The customer where this person works
+     * The customer that this person works for
      */
     customerId: string;
     name: string;
@@ -1769,7 +1769,7 @@ export type ContactInput = {
     phone?: string | null;
     email?: string | null;
     /**
-     * The one to call first: making one primary ends that of another at the same customer
+     * The contact to call first; making one primary makes the customer's previous one non-primary
      */
     isPrimary?: boolean;
     notes?: string | null;
@@ -1781,7 +1781,7 @@ export type ContactPatch = {
     phone?: string | null;
     email?: string | null;
     /**
-     * The one to call first: making one primary ends that of another at the same customer
+     * The contact to call first; making one primary makes the customer's previous one non-primary
      */
     isPrimary?: boolean;
     notes?: string | null;
@@ -1816,7 +1816,7 @@ export type Pipeline = {
     tenantId: string;
     name: string;
     /**
-     * Taken where none is named; making one the default ends that of the other
+     * Used if a request names no pipeline; making one the default makes the previous one non-default
      */
     isDefault: boolean;
     stages: Array<PipelineStage>;
@@ -1832,11 +1832,11 @@ export type PipelineStage = {
     stage: string;
     name: string;
     /**
-     * What an opportunity in this stage is
+     * The status of opportunities in this stage
      */
     type: 'open' | 'won' | 'lost';
     /**
-     * Of winning, in percent; 100 for the won stage and 0 for the lost one always
+     * Probability of winning in percent; always 100 for the won stage and 0 for the lost one
      */
     probability: number;
 };
@@ -1844,11 +1844,11 @@ export type PipelineStage = {
 export type PipelineInput = {
     name: string;
     /**
-     * Taken where none is named; making one the default ends that of the other
+     * Used if a request names no pipeline; making one the default makes the previous one non-default
      */
     isDefault?: boolean;
     /**
-     * In their order: one or more open ones, exactly one won and one lost
+     * In order: one or more open ones, exactly one won and one lost
      */
     stages: Array<PipelineStageInput>;
 };
@@ -1860,11 +1860,11 @@ export type PipelineStageInput = {
     stage: string;
     name?: string;
     /**
-     * What an opportunity in this stage is
+     * The status of opportunities in this stage
      */
     type: 'open' | 'won' | 'lost';
     /**
-     * Of winning, in percent; 100 for the won stage and 0 for the lost one always
+     * Probability of winning in percent; always 100 for the won stage and 0 for the lost one
      */
     probability?: number;
 };
@@ -1872,11 +1872,11 @@ export type PipelineStageInput = {
 export type PipelinePatch = {
     name?: string;
     /**
-     * Taken where none is named; making one the default ends that of the other
+     * Used if a request names no pipeline; making one the default makes the previous one non-default
      */
     isDefault?: boolean;
     /**
-     * In their order: one or more open ones, exactly one won and one lost
+     * In order: one or more open ones, exactly one won and one lost
      */
     stages?: Array<PipelineStageInput>;
 };
@@ -2951,7 +2951,7 @@ export type Metrics = {
 
 export type OpportunityInput = {
     /**
-     * The customer that may buy
+     * The prospective buyer
      */
     customerId: string;
     name: string;
@@ -2960,24 +2960,24 @@ export type OpportunityInput = {
      */
     amount?: string | number;
     /**
-     * By default the tenant's
+     * Default: the tenant's
      */
     currency?: string;
     /**
-     * By default the default pipeline; a new one without a `stage` begins at its first open stage
+     * Default: the default pipeline; a changed pipeline without a `stage` starts at its first open stage
      */
     pipelineId?: string;
     /**
-     * By default the pipeline's first open one
+     * Default: the pipeline's first open stage
      */
     stage?: string;
     /**
-     * In percent; by default, and with null, the stage's. 100 when won and 0 when lost, always
+     * In percent; default, and with null: the stage's. Always 100 if won and 0 if lost
      */
     probability?: number | null;
     expectedCloseDate?: string | null;
     /**
-     * The user who is responsible; by default the caller
+     * The responsible user; default: the caller
      */
     ownerId?: string;
     /**
@@ -2988,7 +2988,7 @@ export type OpportunityInput = {
 
 export type OpportunityPatch = {
     /**
-     * The customer that may buy
+     * The prospective buyer
      */
     customerId?: string;
     name?: string;
@@ -2997,24 +2997,24 @@ export type OpportunityPatch = {
      */
     amount?: string | number;
     /**
-     * By default the tenant's
+     * Default: the tenant's
      */
     currency?: string;
     /**
-     * By default the default pipeline; a new one without a `stage` begins at its first open stage
+     * Default: the default pipeline; a changed pipeline without a `stage` starts at its first open stage
      */
     pipelineId?: string;
     /**
-     * By default the pipeline's first open one
+     * Default: the pipeline's first open stage
      */
     stage?: string;
     /**
-     * In percent; by default, and with null, the stage's. 100 when won and 0 when lost, always
+     * In percent; default, and with null: the stage's. Always 100 if won and 0 if lost
      */
     probability?: number | null;
     expectedCloseDate?: string | null;
     /**
-     * The user who is responsible; by default the caller
+     * The responsible user; default: the caller
      */
     ownerId?: string;
     /**
@@ -3032,13 +3032,13 @@ export type StageMove = {
     opportunityId: string;
     pipelineId: string;
     /**
-     * null at its creation
+     * null for its first stage
      */
     fromStage: string | null;
     toStage: string;
     enteredAt: string;
     /**
-     * null for the stage that it is in
+     * null for its current stage
      */
     leftAt: string | null;
     /**
@@ -3070,21 +3070,21 @@ export type ContractTotal = {
 
 export type ContractInput = {
     /**
-     * The customer that it was made with
+     * The customer who signed it
      */
     customerId: string;
     /**
-     * The opportunity that it came out of: one of the same customer's
+     * The opportunity that led to it; it must belong to the same customer
      */
     opportunityId?: string | null;
     /**
-     * Unique among the live contracts, in any case; generated where it is left out
+     * Unique among the live contracts, in any case; generated if omitted
      */
     number?: string;
     name: string;
     amount: string | number;
     /**
-     * The tenant's where it is left out; fixed from the first payment on
+     * Default: the tenant's; fixed from the first payment on
      */
     currency?: string;
     /**
@@ -3104,17 +3104,17 @@ export type ContractInput = {
 
 export type ContractPatch = {
     /**
-     * The opportunity that it came out of: one of the same customer's
+     * The opportunity that led to it; it must belong to the same customer
      */
     opportunityId?: string | null;
     /**
-     * Unique among the live contracts, in any case; generated where it is left out
+     * Unique among the live contracts, in any case; generated if omitted
      */
     number?: string;
     name?: string;
     amount?: string | number;
     /**
-     * The tenant's where it is left out; fixed from the first payment on
+     * Default: the tenant's; fixed from the first payment on
      */
     currency?: string;
     /**
@@ -3151,21 +3151,21 @@ export type PaymentTotal = {
 
 export type PaymentInput = {
     /**
-     * The contract that it is paid on
+     * The contract that it pays
      */
     contractId: string;
     amount: string | number;
     /**
-     * The contract's; another one is refused
+     * The contract's currency; another one is rejected
      */
     currency?: string;
     /**
-     * A time, or a date: its midnight in the tenant's timezone; at most a day ahead
+     * A time, or a date: its midnight in the tenant's timezone; at most a day in the future
      */
     paidAt: string | string;
     method?: string | null;
     /**
-     * Unique on its contract, void ones aside, compared as names are
+     * Unique on its contract among payments that are not void, compared like names
      */
     reference?: string | null;
     /**
@@ -3177,7 +3177,7 @@ export type PaymentInput = {
 
 export type PaymentVoid = {
     /**
-     * Why; it is kept with the payment
+     * The reason; it is stored with the payment
      */
     reason?: string | null;
 };
@@ -4606,7 +4606,7 @@ export type ContactsListData = {
          */
         reveal?: string;
         /**
-         * Only this customer's
+         * Only contacts of this customer
          */
         customerId?: string;
     };
@@ -5131,51 +5131,51 @@ export type OpportunitiesListData = {
          */
         reveal?: string;
         /**
-         * Only this customer's
+         * Only opportunities of this customer
          */
         customerId?: string;
         /**
-         * Only those in this pipeline
+         * Only opportunities in this pipeline
          */
         pipelineId?: string;
         /**
-         * Only those in this stage, or in one of several by comma. Example: `proposal,negotiation`
+         * Only opportunities in this stage, or in one of several comma-separated ones. Example: `proposal,negotiation`
          */
         stage?: string;
         /**
-         * Only open, won or lost ones, or several by comma. Example: `open`
+         * Only open, won or lost ones; several are comma-separated. Example: `open`
          */
         status?: string;
         /**
-         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names and who may see a record are today's. Example: `2026-03-01T00:00:00Z`
+         * The opportunities as of this time: filters and order refer to it too, and later moves are ignored. Names and visibility are the current ones. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
-         * Only those that came into this stage, or into one of several by comma
+         * Only opportunities that entered this stage, or one of several comma-separated ones
          */
         enteredStage?: string;
         /**
-         * That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline
+         * The pipeline of that arrival, and of `passedStages` and `notEnteredStage`
          */
         enteredPipelineId?: string;
         /**
-         * That arrival was then or later
+         * That arrival was at this time or later
          */
         enteredFrom?: string;
         /**
-         * That arrival was before then
+         * That arrival was before this time
          */
         enteredTo?: string;
         /**
-         * What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`
+         * What followed that arrival: one of these comma-separated stages, `STILL` in the stage, or another `PIPELINE`
          */
         leftTo?: string;
         /**
-         * Only those that have been in all of these stages, by comma
+         * Only opportunities that have been in all of these comma-separated stages
          */
         passedStages?: string;
         /**
-         * Only those that have been in none of these stages, by comma
+         * Only opportunities that have been in none of these comma-separated stages
          */
         notEnteredStage?: string;
     };
@@ -6234,15 +6234,15 @@ export type ContractsListData = {
          */
         reveal?: string;
         /**
-         * Only this customer's
+         * Only contracts of this customer
          */
         customerId?: string;
         /**
-         * Only those that came out of this opportunity
+         * Only contracts from this opportunity
          */
         opportunityId?: string;
         /**
-         * Only those of this status
+         * Only contracts in this status
          */
         status?: 'draft' | 'active' | 'completed' | 'void' | 'expired';
     };
@@ -6769,15 +6769,15 @@ export type PaymentsListData = {
          */
         reveal?: string;
         /**
-         * Only this customer's
+         * Only payments of this customer
          */
         customerId?: string;
         /**
-         * Only those on this contract
+         * Only payments on this contract
          */
         contractId?: string;
         /**
-         * Only those of this status
+         * Only payments in this status
          */
         status?: 'received' | 'void';
         /**
@@ -8378,51 +8378,51 @@ export type OpportunitiesExportData = {
          */
         bom?: boolean;
         /**
-         * Only this customer's
+         * Only opportunities of this customer
          */
         customerId?: string;
         /**
-         * Only those in this pipeline
+         * Only opportunities in this pipeline
          */
         pipelineId?: string;
         /**
-         * Only those in this stage, or in one of several by comma. Example: `proposal,negotiation`
+         * Only opportunities in this stage, or in one of several comma-separated ones. Example: `proposal,negotiation`
          */
         stage?: string;
         /**
-         * Only open, won or lost ones, or several by comma. Example: `open`
+         * Only open, won or lost ones; several are comma-separated. Example: `open`
          */
         status?: string;
         /**
-         * The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names and who may see a record are today's. Example: `2026-03-01T00:00:00Z`
+         * The opportunities as of this time: filters and order refer to it too, and later moves are ignored. Names and visibility are the current ones. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
-         * Only those that came into this stage, or into one of several by comma
+         * Only opportunities that entered this stage, or one of several comma-separated ones
          */
         enteredStage?: string;
         /**
-         * That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline
+         * The pipeline of that arrival, and of `passedStages` and `notEnteredStage`
          */
         enteredPipelineId?: string;
         /**
-         * That arrival was then or later
+         * That arrival was at this time or later
          */
         enteredFrom?: string;
         /**
-         * That arrival was before then
+         * That arrival was before this time
          */
         enteredTo?: string;
         /**
-         * What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`
+         * What followed that arrival: one of these comma-separated stages, `STILL` in the stage, or another `PIPELINE`
          */
         leftTo?: string;
         /**
-         * Only those that have been in all of these stages, by comma
+         * Only opportunities that have been in all of these comma-separated stages
          */
         passedStages?: string;
         /**
-         * Only those that have been in none of these stages, by comma
+         * Only opportunities that have been in none of these comma-separated stages
          */
         notEnteredStage?: string;
     };

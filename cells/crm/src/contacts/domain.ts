@@ -2,7 +2,7 @@ import type { Contact } from "./schema.ts";
 
 const blank = { title: null, phone: null, email: null, isPrimary: false, notes: null };
 
-/** A new contact out of what a caller gave. */
+/** A new contact from a caller's input. */
 export function newContact(
   input: Pick<Contact, "customerId" | "name"> & Partial<Contact>,
   { contactId, now }: { contactId: string; now: string },

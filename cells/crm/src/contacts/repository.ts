@@ -22,7 +22,7 @@ const columns = [
   "version",
 ] as const;
 
-/** What a change may change. */
+/** The columns that an update may change. */
 const changing = ["name", "title", "phone", "email", "isPrimary", "notes", "updatedAt", "version"] as const;
 
 const live = () => db.selectFrom("contacts").select(columns).$castTo<Contact>().where("deletedAt", "is", null);
@@ -78,7 +78,7 @@ const endPrimary = statement((p: Parameters<{ customerId: string; contactId: str
     .$castTo<Contact>(),
 );
 
-// A customer has one primary contact: those that come keep it only where there is none.
+// A customer has one primary contact: moved contacts stay primary only if the customer has none.
 const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
   db
     .updateTable("contacts")
@@ -97,22 +97,22 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
     .returning(["contactId", "name", "version"]),
 );
 
-/** Moves the contacts of one customer to another, now; resolves to them. Needs `tx.begin()`. */
+/** Moves the contacts of one customer to another immediately; resolves to them. Needs `tx.begin()`. */
 export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
   return tx.run(moveAll, { from, to, now });
 }
 
-/** A live contact, if the visibility covers its customer. */
+/** A live contact whose customer the visibility covers. */
 export function find(tenant: TenantDb, contactId: string, owner: Visibility): Promise<Contact | undefined> {
   return tenant.first(byId, { contactId, owner });
 }
 
-/** The same as its row came, none or one: for who passes it on. */
+/** The same as an unparsed row, for passing it on. */
 export function findRow(tenant: TenantDb, contactId: string, owner: Visibility): Promise<Rows<Contact>> {
   return tenant.rows(byId, { contactId, owner });
 }
 
-/** Those of these contacts that are at customers of someone's, deleted ones too. */
+/** Those of these contacts whose customer belongs to an owner; includes deleted contacts. */
 export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
   return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ contactId }) => contactId);
 }
@@ -121,17 +121,17 @@ export function insert(tx: TenantTx, row: Contact) {
   return tx.change(insertRow, row, "contact's customer lives");
 }
 
-/** Writes a contact that was read at version `read`. */
+/** Updates a contact that was read at version `read`. */
 export function update(tx: TenantTx, row: Contact, read: number) {
   return tx.change(updateRow, { ...row, read }, "contact changed");
 }
 
-/** Removes a contact that was read at version `read`. */
+/** Deletes a contact that was read at version `read`. */
 export function remove(tx: TenantTx, contactId: string, read: number, now: string) {
   return tx.change(deleteRow, { contactId, read, now }, "contact changed");
 }
 
-/** Ends the primacy of the customer's other contacts, now; resolves to those that had it. Needs `tx.begin()`. */
+/** Makes the customer's other contacts non-primary immediately; resolves to those that were primary. Needs `tx.begin()`. */
 export function endOthersPrimacy(tx: TenantTx, { customerId, contactId }: Contact, now: string): Promise<Contact[]> {
   return tx.run(endPrimary, { customerId, contactId, now });
 }

@@ -32,7 +32,7 @@ const listContacts = endpoint({
   permission: "crm:read",
   tag,
   summary: "List contacts",
-  query: listQuery.extend({ customerId: id().optional().meta({ description: "Only this customer's" }) }),
+  query: listQuery.extend({ customerId: id().optional().meta({ description: "Only contacts of this customer" }) }),
   status: 200,
   response: listOf(contact, listResponse(contact)),
 });
@@ -69,8 +69,7 @@ const changeContact = endpoint({
   permission: "crm:write",
   tag,
   summary: "Change a contact",
-  description:
-    "A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.",
+  description: "A masked value sent back means unchanged. A value of a field that the caller may not read always counts as a change.",
   params: idParams,
   body: contactPatch,
   example: { body: { title: "采购总监" }, response: { title: "采购总监", version: 2 } },
@@ -97,7 +96,7 @@ const conflicts = {
   contacts_primary: async () => new Problem("CONFLICT", "Another contact has just become the primary one; try again"),
 };
 
-/** The contacts' routes. */
+/** Routes of contacts. */
 export function contactRoutes(cell: Cell): void {
   cell.list(listContacts, contacts.lists, {
     conditions: ({ query }) => (query.customerId === undefined ? [] : [equals("customerId", query.customerId)]),
@@ -143,7 +142,7 @@ export function contactRoutes(cell: Cell): void {
   });
 }
 
-/** Ends the others' primacy and says so in the trail. */
+/** Makes the others non-primary, with audit entries. */
 async function demote(tx: Parameters<typeof contacts.endOthersPrimacy>[0], primary: Contact, now: string) {
   await tx.begin();
   const others = await contacts.endOthersPrimacy(tx, primary, now);

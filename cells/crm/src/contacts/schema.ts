@@ -6,10 +6,12 @@ const fields = {
   title: nullable(text(100)).meta({ examples: ["采购经理"] }),
   phone: nullable(phone()).meta({ examples: ["13800138000"] }),
   email: nullable(email()).meta({ examples: ["zhang@example.com"] }),
-  isPrimary: z.boolean().meta({ description: "The one to call first: making one primary ends that of another at the same customer" }),
+  isPrimary: z
+    .boolean()
+    .meta({ description: "The contact to call first; making one primary makes the customer's previous one non-primary" }),
   notes: nullable(text(10_000)),
 };
-const customerId = id().meta({ description: "The customer where this person works" });
+const customerId = id().meta({ description: "The customer that this person works for" });
 
 const contactSchema = z
   .object({

@@ -3,19 +3,19 @@ import { badField, Problem } from "@cell/problem";
 import Big from "big.js";
 import type { Contract, ContractInput, ContractPatch, ContractStatus } from "./schema.ts";
 
-/** What a tenant does with more than a contract's amount. */
+/** Handling of payments beyond a contract's amount. */
 export type Overpay = "accept" | "reject";
 
-/** What follows from a contract's amount and its payments. */
+/** The fields computed from a contract's amount and payments. */
 type Computed = Pick<Contract, "outstandingAmount" | "paidRatio" | "overpaid">;
 
-/** A contract as it is written: without what is computed. */
+/** A contract as it is stored: without computed fields. */
 export type WrittenContract = Omit<Contract, keyof Computed | "receivedAmount">;
 
-/** The statuses in which a contract owes nothing, whatever its amount: it is not agreed yet, or not any more. */
+/** Statuses in which nothing is owed, whatever the amount: the contract is not agreed yet, or no longer. */
 export const owingNothing: readonly ContractStatus[] = ["draft", "void"];
 
-/** A contract with what follows from its amount, its status and what was received. */
+/** A contract with the fields computed from its amount, status and payments. */
 export function settledContract<Row extends Pick<Contract, "amount" | "receivedAmount" | "status">>(row: Row): Row & Computed {
   const [amount, received] = [new Big(row.amount), new Big(row.receivedAmount)];
   const overpaid = received.gt(amount);
@@ -27,14 +27,14 @@ export function settledContract<Row extends Pick<Contract, "amount" | "receivedA
   };
 }
 
-/** A contract without what is computed, as the audit trail has it. */
+/** A contract without computed fields, as the audit trail stores it. */
 export function written({ receivedAmount, outstandingAmount, paidRatio, overpaid, ...rest }: Contract): WrittenContract {
   return rest;
 }
 
 const blank = { opportunityId: null, status: "draft" as const, signedAt: null, startDate: null, endDate: null };
 
-/** A new contract out of what a caller gave. Throws BAD_REQUEST for an end before the start. */
+/** A new contract from a caller's input. Throws BAD_REQUEST if it ends before it starts. */
 export function newContract(
   input: ContractInput,
   identity: { contractId: string; number: string; currency: string; timezone: string; now: string },
@@ -55,12 +55,12 @@ export function newContract(
   return settledContract(made);
 }
 
-/** A change with its dates as instants. */
+/** A patch with its dates as instants. */
 export function datedIn<Fields extends ContractPatch>(timezone: string, given: Fields): Fields {
   return given.signedAt ? { ...given, signedAt: instantOf(given.signedAt, timezone) } : given;
 }
 
-/** The statuses that each one may be followed by. */
+/** The statuses that may follow each status. */
 export const moves: Readonly<Record<ContractStatus, readonly ContractStatus[]>> = {
   draft: ["active", "void"],
   active: ["completed", "expired", "void"],
@@ -69,25 +69,25 @@ export const moves: Readonly<Record<ContractStatus, readonly ContractStatus[]>> 
   void: [],
 };
 
-/** Throws CONFLICT for a move that is not legal, BAD_REQUEST for an end before the start. */
+/** Throws CONFLICT for an illegal change of status, BAD_REQUEST for an end before the start. */
 export function checkChange(current: WrittenContract, next: WrittenContract): void {
   const legal = moves[current.status];
   if (next.status !== current.status && !legal.includes(next.status)) {
     const says = legal.length === 0 ? "stays so" : `can become ${legal.join(" or ")}`;
-    throw new Problem("CONFLICT", `A contract that is ${current.status} ${says}, not ${next.status}`, {
+    throw new Problem("CONFLICT", `A contract in status ${current.status} ${says}, not ${next.status}`, {
       details: { field: "status", status: current.status, legal },
     });
   }
   checkDates(next);
 }
 
-/** Throws CONFLICT for an amount made less than what was received, where the tenant rejects overpaying. */
+/** Throws CONFLICT if the amount becomes less than what was received, if the tenant rejects overpayment. */
 export function checkOverpaid(current: Contract, next: Contract, overpay: Overpay): void {
   const isLess = new Big(next.amount).lt(current.amount);
   if (overpay === "reject" && isLess && new Big(next.receivedAmount).gt(next.amount)) throw overpaidProblem("amount");
 }
 
-/** The refusal of a change by which a contract would have received more than its amount. It tells neither figure. */
+/** The error for a change by which a contract would have received more than its amount. It reveals neither figure. */
 export function overpaidProblem(field: string): Problem {
   return new Problem("CONFLICT", "The contract would have received more than its amount, which the tenant's settings reject", {
     details: { field, setting: "payments.overpay" },
@@ -99,7 +99,7 @@ function checkDates({ startDate, endDate }: Pick<Contract, "startDate" | "endDat
     throw badField("endDate", "OUT_OF_RANGE", "must not be before startDate");
 }
 
-/** The n-th number that is generated. */
+/** The n-th generated number. */
 export function generatedNumber(year: number, n: number): string {
   return `C-${year}-${String(n).padStart(6, "0")}`;
 }

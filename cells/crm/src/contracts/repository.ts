@@ -26,7 +26,7 @@ const columns = [
   "version",
 ] as const;
 
-/** The figures of `settled` are the database's own columns, so that lists can filter by them and add them up. */
+/** The fields of `settledContract` are computed columns, so that lists can filter by them and sum them. */
 const live = () =>
   db
     .selectFrom("contracts")
@@ -123,37 +123,37 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
 
 const keyed = (row: WrittenContract): Stored => ({ ...row, numberKey: nameKey(row.number) });
 
-/** A live contract, if the visibility covers its customer. */
+/** A live contract whose customer the visibility covers. */
 function find(tenant: TenantDb, contractId: string, owner: Visibility): Promise<Contract | undefined> {
   return tenant.first(byId, { contractId, owner });
 }
 
-/** The same as its row came, none or one: for who passes it on. */
+/** The same as an unparsed row, for passing it on. */
 export function findRow(tenant: TenantDb, contractId: string, owner: Visibility): Promise<Rows<Contract>> {
   return tenant.rows(byId, { contractId, owner });
 }
 
-/** A live contract that nobody else writes until the transaction ends. Needs `tx.begin()`. */
+/** A live contract, locked until the transaction ends. Needs `tx.begin()`. */
 export async function findLocked(tx: TenantTx, contractId: string, owner: Visibility): Promise<Contract | undefined> {
   await tx.run(lockRow, { contractId });
-  // A statement of its own: the one that waited for the lock does not see what was written meanwhile.
+  // A separate statement: the one that waited for the lock does not see what was written meanwhile.
   return find(tx, contractId, owner);
 }
 
-/** What a contract has received: payments less refunds, void ones aside. Needs its lock, to stay so. */
+/** What a contract has received: payments minus refunds, without void ones. Lock the contract first, so that it stays current. */
 export async function received(tx: TenantTx, contractId: string): Promise<string> {
   return (await tx.first(sumOfPayments, { contractId }))?.receivedAmount ?? "0";
 }
 
-/** The id of the live contract with this number, as numbers are compared. */
+/** The id of the live contract with this number, compared by its key. */
 export async function idOfNumber(tenant: TenantDb, number: string): Promise<string | undefined> {
   return (await tenant.first(byNumberKey, { numberKey: nameKey(number) }))?.contractId;
 }
 
-/** A number that was never given before; what asks for it need not be carried out. */
+/** A number that was never used before; a failed request leaves a gap. */
 export async function nextNumber(tx: TenantTx): Promise<number> {
   const [row] = await tx.query(nextOfSequence, {});
-  if (!row) throw new Error("a sequence gave nothing");
+  if (!row) throw new Error("a sequence returned nothing");
   return row.n;
 }
 
@@ -162,7 +162,7 @@ export async function hasPayments(tenant: TenantDb, contractId: string): Promise
   return (await tenant.first(anyPayment, { contractId })) !== undefined;
 }
 
-/** Those of these contracts that are at customers of someone's, deleted ones too. */
+/** Those of these contracts whose customer belongs to an owner; includes deleted contracts. */
 export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
   return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ contractId }) => contractId);
 }
@@ -171,22 +171,22 @@ export function insert(tx: TenantTx, row: WrittenContract) {
   return tx.change(insertRow, keyed(row), "contract's customer lives");
 }
 
-/** Writes a contract that was read at version `read`. */
+/** Updates a contract that was read at version `read`. */
 export function update(tx: TenantTx, row: WrittenContract, read: number) {
   return tx.change(updateRow, { ...keyed(row), read }, "contract changed");
 }
 
-/** Says what a contract has received now that a payment came or went; its figures and its version follow. Needs its lock. */
+/** Updates what a contract has received after a payment changed, and its version. Needs its lock. */
 export function receive(tx: TenantTx, contractId: string, receivedAmount: string, now: string) {
   return tx.change(setReceived, { contractId, receivedAmount, now });
 }
 
-/** Removes a contract that was read at version `read`. */
+/** Deletes a contract that was read at version `read`. */
 export function remove(tx: TenantTx, contractId: string, read: number, now: string) {
   return tx.change(deleteRow, { contractId, read, now }, "contract changed");
 }
 
-/** Moves the contracts of one customer to another, now; resolves to them. Needs `tx.begin()`; payments move after them. */
+/** Moves the contracts of one customer to another immediately; resolves to them. Needs `tx.begin()`; payments move after them. */
 export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
   return tx.run(moveAll, { from, to, now });
 }
@@ -220,14 +220,14 @@ export const lists = new ListRunner<Contract>({
   keyword,
 });
 
-/** The contracts that count for what a customer owes and is worth: neither drafts nor void ones. */
+/** Contracts that count for what a customer owes and is worth: neither drafts nor void ones. */
 export const agreed: Condition = {
   cacheKey: "agreed",
   values: [owingNothing],
   sql: ([statuses]) => sql<boolean>`status <> all(${statuses}::text[])`,
 };
 
-/** What the matches of a list come to, by currency. */
+/** Totals of a list's matches by currency. */
 export function totals(tenant: TenantDb, request: ListRequest) {
   return lists.aggregate(tenant, request, "by currency", (matches) =>
     db

@@ -41,11 +41,11 @@ const listContracts = endpoint({
   path: "/contracts",
   permission: "crm:read",
   tag,
-  summary: "List contracts, with what they come to",
+  summary: "List contracts, with totals",
   query: listQuery.extend({
-    customerId: id().optional().meta({ description: "Only this customer's" }),
-    opportunityId: id().optional().meta({ description: "Only those that came out of this opportunity" }),
-    status: z.enum(contractStatuses).optional().meta({ description: "Only those of this status" }),
+    customerId: id().optional().meta({ description: "Only contracts of this customer" }),
+    opportunityId: id().optional().meta({ description: "Only contracts from this opportunity" }),
+    status: z.enum(contractStatuses).optional().meta({ description: "Only contracts in this status" }),
   }),
   status: 200,
   response: listOf(contract, listResponse(contract, { totals: totalsResponse(contractTotal) })),
@@ -57,7 +57,7 @@ const createContract = endpoint({
   permission: "crm:write",
   tag,
   summary: "Create a contract",
-  description: "Idempotent by X-Request-ID. A number that a live contract has is 409 CONFLICT with `details.existingId`.",
+  description: "Idempotent by X-Request-ID. The number of another live contract is a 409 CONFLICT with `details.existingId`.",
   body: contractInput,
   status: 201,
   response: contract,
@@ -85,7 +85,7 @@ const changeContract = endpoint({
   tag,
   summary: "Change a contract",
   description:
-    "An illegal move of the status is 409 CONFLICT naming the legal ones. So is another currency once there are payments, and an amount below what was received where the tenant's `payments.overpay` is reject. A value of a field that the caller may not read counts as a change, whatever is stored.",
+    "An illegal change of status is a 409 CONFLICT that lists the legal ones. So is another currency after the first payment, and an amount below what was received if the tenant's `payments.overpay` is reject. A value of a field that the caller may not read always counts as a change.",
   params: idParams,
   body: contractPatch,
   example: { body: { status: "completed" }, response: { status: "completed" } },
@@ -101,7 +101,7 @@ const deleteContract = endpoint({
   permission: "crm:write",
   tag,
   summary: "Delete a contract without payments",
-  description: "One with payments is 409 CONFLICT: it can be made void.",
+  description: "A contract with payments is a 409 CONFLICT: set its status to void instead.",
   params: idParams,
   status: 200,
   response: contractDeleted,
@@ -109,7 +109,7 @@ const deleteContract = endpoint({
   visibility: readableBy,
 });
 
-/** The contracts' routes. */
+/** Routes of contracts. */
 export function contractRoutes(cell: Cell): void {
   cell.list(listContracts, contracts.lists, {
     conditions: ({ query: { customerId, opportunityId, status } }) =>
@@ -180,20 +180,20 @@ async function change(context: RequestContextOf<typeof changeContract>, tx: Tena
   };
 }
 
-/** The contract of the path, locked: each payment counts its version up, and a change must not lose to a stream of them. */
+/** The contract of the path, locked: each payment changes its version, and an update must not lose against a stream of payments. */
 async function lockedForChange(context: RequestContext<{ id: string }>, tx: TenantTx): Promise<Contract> {
   await tx.begin();
   return requireVersion(context, tx, contract, await contracts.findLocked(tx, context.params.id, visibility(context)));
 }
 
-/** Throws NOT_FOUND for an opportunity that the caller does not see, BAD_REQUEST for another customer's. */
+/** Throws NOT_FOUND for an opportunity that the caller may not see, BAD_REQUEST for another customer's. */
 async function checkOpportunity(tenant: TenantDb, opportunityId: string, customerId: string, owner: Visibility): Promise<void> {
   const opportunity = await opportunities.find(tenant, opportunityId, owner);
   if (!opportunity) throw notFound("Opportunity", { field: "opportunityId" });
   if (opportunity.customerId !== customerId) throw badField("opportunityId", "INVALID_FORMAT", "is an opportunity of another customer");
 }
 
-/** A number that no live contract has: people may have given one of the same form. */
+/** A generated number that no live contract has: people may have entered one of the same form. */
 async function freeNumber(tx: TenantTx, year: number): Promise<string> {
   for (;;) {
     const number = generatedNumber(year, await contracts.nextNumber(tx));
@@ -214,5 +214,5 @@ function numberConflict(context: RequestContext, number: string) {
 }
 
 const generatedConflict = {
-  contracts_number_key: async () => unavailable("Someone has just given the number that was to be generated; try again"),
+  contracts_number_key: async () => unavailable("The generated number has just been taken by another contract; try again"),
 };

@@ -4,18 +4,18 @@ import { z } from "zod";
 export const contractStatuses = ["draft", "active", "completed", "void", "expired"] as const;
 export type ContractStatus = (typeof contractStatuses)[number];
 
-const customerId = id().meta({ description: "The customer that it was made with" });
+const customerId = id().meta({ description: "The customer who signed it" });
 
-/** What a contract can be given by a caller. */
+/** The fields of a contract that a caller may set. */
 const fields = {
-  opportunityId: id().nullable().meta({ description: "The opportunity that it came out of: one of the same customer's" }),
+  opportunityId: id().nullable().meta({ description: "The opportunity that led to it; it must belong to the same customer" }),
   number: uniqueText(100, 1).meta({
-    description: "Unique among the live contracts, in any case; generated where it is left out",
+    description: "Unique among the live contracts, in any case; generated if omitted",
     examples: ["C-2026-000123"],
   }),
   name: nameText().meta({ examples: ["年度采购合同"] }),
   amount: money({ positive: true }),
-  currency: currencyCode().meta({ description: "The tenant's where it is left out; fixed from the first payment on", examples: ["CNY"] }),
+  currency: currencyCode().meta({ description: "Default: the tenant's; fixed from the first payment on", examples: ["CNY"] }),
   status: z.enum(contractStatuses).meta({
     description:
       "draft to active or void; active to completed, expired or void; expired to active or void; completed to active; void is final",
@@ -43,13 +43,13 @@ const contractSchema = z
       .datetime()
       .nullable()
       .meta({ examples: ["2026-01-15T00:00:00.000Z"] }),
-    receivedAmount: money().meta({ description: "Its payments without the refunds; void ones aside" }),
-    outstandingAmount: money().meta({ description: "What is still to come: not below 0, and 0 for a draft or void contract" }),
-    paidRatio: amountFigure(z.number().meta({ description: "What was received, in percent of the amount", examples: [33.33] })),
+    receivedAmount: money().meta({ description: "Payments minus refunds, without void ones" }),
+    outstandingAmount: money().meta({ description: "Amount still owed: never below 0, and 0 for a draft or void contract" }),
+    paidRatio: amountFigure(z.number().meta({ description: "Received amount in percent of the amount", examples: [33.33] })),
     overpaid: amountFigure(z.boolean().meta({ description: "More was received than the amount" })),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
-    version: z.int().meta({ description: "Payments count it up too" }),
+    version: z.int().meta({ description: "Payments increase it too" }),
   })
   .meta({ id: "Contract" });
 
@@ -68,7 +68,7 @@ export type ContractPatch = z.infer<typeof contractPatch>;
 
 export const contractDeleted = response(z.object({ contractId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContractDeleted" }));
 
-/** What contracts of one currency come to. */
+/** Totals of contracts in one currency. */
 export const contractTotal = response(
   z
     .object({ currency: z.string(), count: z.int(), amount: money(), received: money(), outstanding: money() })

@@ -7,8 +7,8 @@ const made = (name: string, fields: object = {}) =>
 
 test("who works on its own records can neither take nor give them", () => {
   const own = { userId: "user-002", ownOnly: true };
-  expect(() => newCustomer({ name: "A", ownerId: "user-001" }, own, { customerId: "x", now })).toThrow("only own your records");
-  expect(() => checkOwner("user-003", own)).toThrow("only own your records");
+  expect(() => newCustomer({ name: "A", ownerId: "user-001" }, own, { customerId: "x", now })).toThrow("only assign records to yourself");
+  expect(() => checkOwner("user-003", own)).toThrow("only assign records to yourself");
 });
 
 test("a merge keeps the survivor's values and loses no tag", () => {

@@ -3,10 +3,10 @@ import { Problem } from "@cell/problem";
 import { excessOf } from "../custom-fields.ts";
 import { type Customer, type CustomerInput, mostTags } from "./schema.ts";
 
-/** Who makes or changes a customer. */
+/** The user who creates or changes a customer. */
 export interface Actor {
   userId: string;
-  /** Works on its own records alone. */
+  /** Limited to its own records. */
   ownOnly: boolean;
 }
 
@@ -24,7 +24,7 @@ const blank = {
   customFields: {},
 };
 
-/** A new customer out of what a caller gave. Throws FORBIDDEN when the actor may not give it to that owner. */
+/** A new customer from a caller's input. Throws FORBIDDEN if the actor may not assign it to that owner. */
 export function newCustomer(input: CustomerInput, actor: Actor, identity: { customerId: string; now: string }): Customer {
   const { customerId, now } = identity;
   const created = { ...blank, ...input, ownerId: input.ownerId ?? actor.userId, customerId, createdAt: now, updatedAt: now, version: 1 };
@@ -32,25 +32,31 @@ export function newCustomer(input: CustomerInput, actor: Actor, identity: { cust
   return created;
 }
 
-/** Throws FORBIDDEN when the actor may not give a record to that owner. */
+/** Throws FORBIDDEN if the actor may not assign a record to that owner. */
 export function checkOwner(ownerId: string, { userId, ownOnly }: Actor): void {
   if (ownOnly && ownerId !== userId)
-    throw new Problem("FORBIDDEN", "You can only own your records yourself; a manager can give them to others");
+    throw new Problem("FORBIDDEN", "You can only assign records to yourself; a manager can assign them to others");
 }
 
-/** The custom fields of all; the survivor's win. Throws CONFLICT for more than one record may have: none of them is dropped unseen. */
+/**
+ * The custom fields of all customers; the survivor's values win. Throws CONFLICT for more than one record may have: none is dropped
+ * silently.
+ */
 function unitedFields(survivor: Customer, sources: readonly Customer[]): Customer["customFields"] {
   const united = Object.assign({}, ...sources.map((source) => source.customFields).reverse(), survivor.customFields);
   const adds = Object.keys(united).length > Object.keys(survivor.customFields).length;
   const excess = adds ? excessOf(united) : undefined;
   if (excess)
-    throw new Problem("CONFLICT", `The custom fields of these customers cannot be united: one customer's ${excess}; remove some first`, {
+    throw new Problem("CONFLICT", `The custom fields of these customers cannot be merged: one customer's ${excess}; remove some first`, {
       details: { field: "customFields" },
     });
   return inStoredOrder(united) as Customer["customFields"];
 }
 
-/** The tags of all, the survivor's first. Throws CONFLICT for more than one record may have: none of them is dropped unseen. */
+/**
+ * The survivor of a merge: its values win, blank ones are filled from the others in order, tags and custom fields are united. Throws
+ * CONFLICT.
+ */
 function unitedTags(survivor: Customer, sources: readonly Customer[]): string[] {
   const united = [...new Set([survivor, ...sources].flatMap(({ tags }) => tags))];
   if (united.length > mostTags && united.length > survivor.tags.length)
@@ -64,7 +70,10 @@ function unitedTags(survivor: Customer, sources: readonly Customer[]): string[] 
   return united;
 }
 
-/** The survivor of a merge: its own values win, blank ones are filled from the others in their order, tags and custom fields are united. Throws CONFLICT. */
+/**
+ * The survivor of a merge: its values win, blank ones are filled from the others in order, tags and custom fields are united. Throws
+ * CONFLICT.
+ */
 export function merged(survivor: Customer, sources: readonly Customer[], now: string): Customer {
   const result: Record<string, unknown> = { ...survivor };
   for (const source of sources) {

@@ -1,7 +1,7 @@
 import { type AuditDraft, audited, type Resource } from "@cell/cell";
 import type { TenantTx } from "@cell/postgres";
 
-/** One customer that is merged into another: from, to, and who does it when. */
+/** One customer that is merged into another, with the actor and the time. */
 export interface CustomerMove {
   from: string;
   to: string;
@@ -10,10 +10,10 @@ export interface CustomerMove {
   requestId: string;
 }
 
-/** Moves one kind of records that belong to customers, now, inside the merge's transaction; resolves to their audit entries. */
+/** Moves one kind of customers' records immediately, inside the merge's transaction; resolves to their audit entries. */
 export type ReassignOnMerge = (tx: TenantTx, move: CustomerMove) => Promise<AuditDraft[]>;
 
-/** A resource's part in a merge, out of its repository's move. */
+/** Makes a resource take part in merges by its repository's move function. */
 export function movesWithCustomer<Row extends object>(
   resource: Resource<Row>,
   move: (tx: TenantTx, move: CustomerMove) => Promise<Partial<Row>[]>,

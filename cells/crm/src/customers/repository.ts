@@ -31,20 +31,22 @@ const lockRow = statement((p: Parameters<{ customerId: string }>) =>
   db.selectFrom("customers").select("customerId").where("customerId", "=", p.customerId).forUpdate(),
 );
 
-/** True for a customer that lives and goes on to, until the transaction ends: what is added to it cannot be left behind by a merge. */
+/** True for a live customer, which it locks until the transaction ends: records added to it cannot be missed by a merge. */
 export const storedLive = (customerId: RawBuilder<string>) =>
   sql<boolean>`exists (${db.selectFrom("customers").select(sql`1`.as("one")).where("customerId", "=", customerId).where("deletedAt", "is", null).forKeyShare()})`;
 
-/** The key of a text after a change: one that stays keeps its key, which is not the text's alone where two records had the same before keys were unique. */
+/**
+ * The key of a text after an update. An unchanged text keeps its key, which may differ from the text's own: from before keys were unique.
+ */
 export const storedKey = (column: "name" | "number", text: RawBuilder<string>, key: RawBuilder<string>) =>
   sql<string>`case when ${sql.ref(column)} = ${text}::text then ${sql.ref(`${column}Key`)} else ${key}::text end`;
 
 type Stored = Customer & { nameKey: string };
 
-/** What is written of a customer. */
+/** The stored columns of a customer. */
 export const storedColumns = [...columns, "nameKey"] as const;
 
-/** What a change may change. */
+/** The columns that an update may change. */
 export const changing = storedColumns.filter((column) => column !== "customerId" && column !== "createdAt");
 
 const live = () => db.selectFrom("customers").select(columns).$castTo<Customer>().where("deletedAt", "is", null);
@@ -92,7 +94,7 @@ const deleteRow = statement((p: Parameters<{ customerId: string; read: number; n
     .where("deletedAt", "is", null),
 );
 
-/** A customer with the key of its name. */
+/** A customer with its name key. */
 export const stored = (row: Customer): Stored => ({ ...row, nameKey: nameKey(row.name) });
 
 /** A live customer, if the visibility covers it. */
@@ -100,17 +102,17 @@ export function find(tenant: TenantDb, customerId: string, owner: Visibility): P
   return tenant.first(byId, { customerId, owner });
 }
 
-/** The same as its row came, none or one: for who passes it on. */
+/** The same as an unparsed row, for passing it on. */
 export function findRow(tenant: TenantDb, customerId: string, owner: Visibility): Promise<Rows<Customer>> {
   return tenant.rows(byId, { customerId, owner });
 }
 
-/** A customer whether live or deleted. */
+/** A live or deleted customer. */
 export function findAny(tenant: TenantDb, customerId: string, owner: Visibility) {
   return tenant.first(deletedById, { customerId, owner });
 }
 
-/** The id of the live customer with this name, as names are compared. */
+/** The id of the live customer with this name, compared by its key. */
 export async function idOfName(tenant: TenantDb, name: string): Promise<string | undefined> {
   return (await tenant.first(byNameKey, { nameKey: nameKey(name) }))?.customerId;
 }
@@ -119,22 +121,22 @@ export function insert(tx: TenantTx, row: Customer) {
   return tx.change(insertRow, { ...stored(row), importId: null });
 }
 
-/** Writes a customer that was read at version `read`; a deleted one is live again. */
+/** Updates a customer that was read at version `read`; a deleted one becomes live again. */
 export function update(tx: TenantTx, row: Customer, read: number) {
   return tx.change(updateRow, { ...stored(row), read }, "customer changed");
 }
 
-/** Keeps others from adding anything to a customer until the transaction ends. Needs `tx.begin()`. */
+/** Keeps others from adding records to a customer until the transaction ends. Needs `tx.begin()`. */
 export async function lock(tx: TenantTx, customerId: string): Promise<void> {
   await tx.run(lockRow, { customerId });
 }
 
-/** Removes a live customer that was read at version `read`. */
+/** Deletes a live customer that was read at version `read`. */
 export function remove(tx: TenantTx, customerId: string, read: number, now: string, mergedInto: string | null = null) {
   return tx.change(deleteRow, { customerId, read, now, mergedInto }, "customer changed");
 }
 
-/** Lists, exports and their grammar. */
+/** For lists and exports. */
 export const lists = new ListRunner<Customer>({
   resource: customer,
   select: live,

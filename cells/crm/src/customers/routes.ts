@@ -46,7 +46,7 @@ const createCustomer = endpoint({
   permission: "crm:write",
   tag,
   summary: "Create a customer",
-  description: "Idempotent by X-Request-ID. A name that a live customer has is 409 DUPLICATE_NAME with `details.existingId`.",
+  description: "Idempotent by X-Request-ID. The name of another live customer is a 409 DUPLICATE_NAME with `details.existingId`.",
   body: customerInput,
   example: {
     body: {
@@ -83,7 +83,7 @@ const changeCustomer = endpoint({
   tag,
   summary: "Change a customer",
   description:
-    "Fields that are left out stay. A masked value sent back means unchanged. A value of a field that the caller may not read counts as a change, whatever is stored.",
+    "Omitted fields stay unchanged. A masked value sent back means unchanged. A value of a field that the caller may not read always counts as a change.",
   params: idParams,
   body: customerPatch,
   example: { body: { status: "active", tags: ["vip", "2026"] }, response: { status: "active", tags: ["vip", "2026"], version: 2 } },
@@ -99,7 +99,7 @@ const deleteCustomer = endpoint({
   permission: "crm:write",
   tag,
   summary: "Delete a customer",
-  description: "It can be restored; its name is free at once.",
+  description: "It can be restored; its name can be reused immediately.",
   params: idParams,
   status: 200,
   response: customerDeleted,
@@ -112,7 +112,7 @@ const restoreCustomer = endpoint({
   path: "/customers/{id}/restore",
   permission: "crm:write",
   tag,
-  summary: "Bring a deleted customer back",
+  summary: "Restore a customer",
   params: idParams,
   status: 200,
   response: customer,
@@ -126,7 +126,7 @@ const mergeCustomers = endpoint({
   permission: "crm:write",
   tag,
   summary: "Merge other customers into this one",
-  description: "This one's values win, its blanks are filled from the others, which are deleted.",
+  description: "This customer's values win; its blank fields are filled from the others, which are deleted.",
   params: idParams,
   body: mergeInput,
   example: { body: { sourceIds: ["0197c3a2-8d2f-7a4b-8c64-1e7c7b2a3d21"] }, response: { version: 2 } },
@@ -136,7 +136,7 @@ const mergeCustomers = endpoint({
   visibility: readableBy,
 });
 
-/** The customers' routes. `children`: what goes along when customers are merged. */
+/** Routes of customers. `children`: the records that a merge moves along. */
 export function customerRoutes(cell: Cell, children: readonly ReassignOnMerge[]): void {
   cell.list(listCustomers, customers.lists);
 
@@ -222,7 +222,7 @@ export function customerRoutes(cell: Cell, children: readonly ReassignOnMerge[])
   });
 }
 
-/** Moves all that belongs to the sources, one after the other, so that each move sees what the one before did. */
+/** Moves all records of the sources in sequence, so that each move sees the previous one's result. */
 async function moveChildren(
   context: RequestContextOf<typeof mergeCustomers>,
   tx: TenantTx,
@@ -252,7 +252,7 @@ function nameConflict(context: RequestContext, name: string) {
   };
 }
 
-/** 404, naming the survivor where the customer was merged away. */
+/** 404 that names the survivor if the customer was merged into another. */
 async function goneProblem(context: RequestContext<{ id: string }>, tenant: TenantDb): Promise<Problem> {
   const any = await customers.findAny(tenant, context.params.id, visibility(context));
   return notFound("Customer", any?.mergedInto ? await survivorOf(context, any) : undefined);

@@ -7,7 +7,7 @@ export const customerStatuses = ["lead", "active", "inactive"] as const;
 
 const optional = (max: number) => nullable(text(max));
 
-/** What a customer can be given by a caller. */
+/** The fields of a customer that a caller may set. */
 const fields = {
   name: uniqueText(255, 1).meta({ description: "Unique among the live customers", examples: ["某某公司"] }),
   contactName: optional(255).meta({ examples: ["张伟"] }),
@@ -17,7 +17,7 @@ const fields = {
   level: optional(50).meta({ examples: ["A"] }),
   source: optional(100).meta({ examples: ["website"] }),
   status: z.enum(customerStatuses).meta({ examples: ["lead"] }),
-  ownerId: text(128, 1).meta({ description: "The user who is responsible; by default the caller", examples: ["user-001"] }),
+  ownerId: text(128, 1).meta({ description: "The responsible user; default: the caller", examples: ["user-001"] }),
   address: optional(500),
   tags: z
     .array(text(64, 1))
@@ -49,7 +49,7 @@ export type CustomerPatch = z.infer<typeof customerPatch>;
 export const customerDeleted = response(z.object({ customerId: z.uuid(), deleted: z.literal(true) }).meta({ id: "CustomerDeleted" }));
 
 export const mergeInput = z
-  .strictObject({ sourceIds: z.array(id()).min(1).max(20).meta({ description: "The customers that end up in this one" }) })
+  .strictObject({ sourceIds: z.array(id()).min(1).max(20).meta({ description: "The customers to merge into this one" }) })
   .meta({ id: "CustomerMerge" });
 
 export type Customer = Omit<z.infer<typeof customerSchema>, "tenantId">;

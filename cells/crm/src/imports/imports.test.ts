@@ -322,7 +322,7 @@ describe("an import", () => {
     const { body } = await csv("name,notes,errors\nNew,x,\n Known , y ,old\n");
     expect(codes({ body } as TestResponse)).toEqual([[2, "name", "DUPLICATE_NAME"]]);
     const errors = await file(body.errorFileUrl);
-    expect(errors.text.split("\r\n")[1]).toBe(" Known , y ,name: DUPLICATE_NAME is the name of a customer that exists");
+    expect(errors.text.split("\r\n")[1]).toBe(" Known , y ,name: DUPLICATE_NAME is the name of an existing customer");
   });
 
   test("shows the first 100 errors, the rest in its file", async () => {

@@ -4,10 +4,10 @@ import { fixedProbabilityOf } from "../pipelines/domain.ts";
 import type { Pipeline, Stage } from "../pipelines/schema.ts";
 import type { Opportunity, OpportunityInput, OpportunityPatch } from "./schema.ts";
 
-/** An opportunity with the number of its last row of history. */
+/** An opportunity with the number of its last history row. */
 export type TrackedOpportunity = Opportunity & { historySeq: number };
 
-/** What an opportunity was from `at` on, in all that a report depends on. */
+/** What an opportunity was from `at` on, in every field that reports depend on. */
 export interface HistoryRow {
   opportunityId: string;
   seq: number;
@@ -32,10 +32,13 @@ export interface HistoryRow {
   requestId: string;
 }
 
-/** Changes of these are history; the stage's and the pipeline's make a move. */
+/** A change of these fields adds a history row; a change of stage or pipeline is a move. */
 const reported = ["customerId", "amount", "currency", "pipelineId", "stage", "probability", "expectedCloseDate", "ownerId"] as const;
 
-/** A new opportunity out of what a caller gave. Throws BAD_REQUEST for a stage that the pipeline has not, FORBIDDEN for an owner that the actor may not choose. */
+/**
+ * A new opportunity from a caller's input. Throws BAD_REQUEST for a stage that the pipeline lacks, FORBIDDEN for an owner that the actor
+ * may not choose.
+ */
 export function newOpportunity(
   input: OpportunityInput,
   pipeline: Pipeline,
@@ -47,7 +50,7 @@ export function newOpportunity(
   return { ...created, lostReason: lostReasonIn(stage, created.lostReason, true) };
 }
 
-/** An opportunity that came into a stage just now. */
+/** An opportunity that has just entered a stage. */
 function opportunityIn(
   stage: Stage,
   input: OpportunityInput,
@@ -80,8 +83,8 @@ function opportunityIn(
 }
 
 /**
- * The opportunity after a change, in the pipeline that it is in from then on; the same object when nothing changes.
- * Throws BAD_REQUEST for a stage that the pipeline has not and for a loss without a reason.
+ * The opportunity after a change, in the pipeline that it is in from then on; the same object if nothing changes.
+ * Throws BAD_REQUEST for a stage that the pipeline lacks and for a loss without a reason.
  */
 export function changedOpportunity(
   current: TrackedOpportunity,
@@ -89,7 +92,7 @@ export function changedOpportunity(
   pipeline: Pipeline,
   now: string,
 ): TrackedOpportunity {
-  // Clocks of several processes may differ by a little: history never goes back.
+  // Clocks of several processes may differ slightly: history never goes back.
   const at = now > current.updatedAt ? now : current.updatedAt;
   const stage = targetStage(current, patch, pipeline);
   const moved = stage.stage !== current.stage || pipeline.pipelineId !== current.pipelineId;
@@ -105,7 +108,7 @@ export function changedOpportunity(
     ...(moved || probability !== undefined
       ? probabilityIn(stage, probability ?? undefined)
       : { probability: current.probability, probabilityOverridden: current.probabilityOverridden }),
-    // An empty text that is stored is no reason either.
+    // A stored empty text is not a reason either.
     lostReason: reason === (current.lostReason || null) ? current.lostReason : reason,
     stageEnteredAt: moved ? at : current.stageEnteredAt,
     closedAt: stage.type === "open" ? null : entered ? at : current.closedAt,
@@ -115,19 +118,19 @@ export function changedOpportunity(
   return { ...fields, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + (isHistory ? 1 : 0) };
 }
 
-/** The opportunity after a change of which nobody is to learn whether it changed anything: with a version and a row of history in any case. */
+/** The opportunity after a change whose effect must stay hidden: always with a new version and a history row. */
 export function recordedAnyway(current: TrackedOpportunity, after: TrackedOpportunity, now: string): TrackedOpportunity {
   const at = now > current.updatedAt ? now : current.updatedAt;
   return { ...after, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + 1 };
 }
 
-/** A stage of an opportunity's past. */
+/** One stage of an imported history. */
 export interface ImportedStage {
   stage: Stage;
   enteredAt: string;
 }
 
-/** An opportunity that comes with its past, and its history; one that was lost elsewhere may lack the reason. Throws FORBIDDEN as for a new one. */
+/** An imported opportunity with its history; one that was lost elsewhere may lack the reason. Throws FORBIDDEN as for a new one. */
 export function importedOpportunity(
   input: OpportunityInput,
   imported: readonly [ImportedStage, ...ImportedStage[]],
@@ -157,18 +160,18 @@ export function importedOpportunity(
   return { row: { ...row, updatedAt: now }, history };
 }
 
-/** The opportunity as it ends when it is deleted. */
+/** The final state of a deleted opportunity. */
 export function deletedOpportunity(current: TrackedOpportunity, now: string): TrackedOpportunity {
   const at = now > current.updatedAt ? now : current.updatedAt;
   return { ...current, updatedAt: at, version: current.version + 1, historySeq: current.historySeq + 1 };
 }
 
-/** The opportunity with former values, as when an import is taken back; into its former stage it moves now. */
+/** The opportunity with former values, as when an import is reverted; it enters its former stage now. */
 export function restoredOpportunity(current: TrackedOpportunity, former: Partial<Opportunity>, now: string): TrackedOpportunity {
   const at = now > current.updatedAt ? now : current.updatedAt;
   const fields = { ...current, ...former };
   const moved = fields.stage !== current.stage || fields.pipelineId !== current.pipelineId;
-  // A field that the import named is recorded even where it was the same: see `recordedAnyway`.
+  // Fields that the import had are always recorded: see `recordedAnyway`.
   const isHistory = reported.some((field) => field in former);
   return {
     ...fields,
@@ -179,7 +182,7 @@ export function restoredOpportunity(current: TrackedOpportunity, former: Partial
   };
 }
 
-/** The row of history that a change comes to; undefined for one that no report depends on. */
+/** The history row of a change; undefined for one that no report depends on. */
 export function historyOf(
   before: TrackedOpportunity | undefined,
   after: TrackedOpportunity,
@@ -213,7 +216,7 @@ export function historyOf(
   };
 }
 
-/** The stage of a pipeline by its slug. Throws BAD_REQUEST, naming the known ones. */
+/** The stage of a pipeline by its slug. Throws BAD_REQUEST that lists the known ones. */
 function stageNamed({ stages }: Pick<Pipeline, "stages">, name: string): Stage {
   const found = stages.find(({ stage }) => stage === name);
   if (!found) throw badField("stage", "INVALID_ENUM", `must be one of ${stages.map(({ stage }) => stage).join(", ")}`);

@@ -6,7 +6,7 @@ import { db } from "../tables.ts";
 import { columns, probability } from "./repository.ts";
 import { type Opportunity, opportunity, type StageMove, stageMove } from "./schema.ts";
 
-/** The move that brought the opportunity `state` to the stage of its row of history. */
+/** The move that brought the opportunity `state` into the stage of its history row. */
 const lastMove = (seq: "state.seq" | "state.historySeq") =>
   db
     .selectFrom("opportunityHistory as move")
@@ -16,7 +16,7 @@ const lastMove = (seq: "state.seq" | "state.historySeq") =>
     .orderBy("move.seq", "desc")
     .limit(sql.lit(1));
 
-/** The stage in which the opportunity `state` was last but for being lost, in the pipeline that it is in; the first one where it was in none. */
+/** The last stage other than lost of the opportunity `state` in its current pipeline; the first one if it was in none. */
 const lastStage = (seq: "state.seq" | "state.historySeq") =>
   sql<string>`coalesce(${lastMove(seq)
     .select("move.stage")
@@ -44,7 +44,7 @@ const current = () =>
     .select(probability)
     .$castTo<Opportunity>();
 
-/** Every state that an opportunity was in, from `at` until `until`. */
+/** Every state of an opportunity, from `at` until `until`. */
 const opportunityStates = () =>
   db
     .selectFrom(
@@ -90,7 +90,7 @@ const opportunityStates = () =>
     .select(probability)
     .$castTo<Opportunity>();
 
-/** The opportunities as they were at a time: all other conditions, and the order, speak of then. */
+/** Selects the opportunities as of a time: all other conditions, and the order, refer to that time. */
 export function asOf(time: string): Condition {
   return {
     cacheKey: "asOf",
@@ -100,27 +100,27 @@ export function asOf(time: string): Condition {
   };
 }
 
-/** One of several values. */
+/** A condition that a field has one of several values. */
 export function oneOf(field: string, values: readonly string[]): Condition {
   return { cacheKey: `${field}[one of]`, values: [values], sql: ([given]) => sql<boolean>`${sql.ref(field)} = any(${given}::text[])` };
 }
 
-/** What became of an arrival: the stages that came next, or `STILL` there, or in another `PIPELINE`. */
+/** What followed an arrival: the next stages, `STILL` (in the stage), or `PIPELINE` (moved to another one). */
 export type StageExit = readonly string[] | "STILL" | "PIPELINE";
 
 export interface Arrivals {
   pipelineId?: string | undefined;
-  /** Into one of these stages; without, into any. */
+  /** Arrivals in these stages; default: in any. */
   stages?: readonly string[] | undefined;
   from?: string | undefined;
   /** Exclusive. */
   to?: string | undefined;
-  /** What came later than this is not known. */
+  /** Later moves are ignored. */
   asOf?: string | undefined;
   stageExit?: StageExit | undefined;
 }
 
-/** Opportunities with an arrival of this kind in their stage history. */
+/** Opportunities with such an arrival in their stage history. */
 export function arrived({ pipelineId, stages, from, to, asOf: latest, stageExit }: Arrivals): Condition {
   const left = typeof stageExit === "string" ? stageExit : stageExit && "stages";
   return {
@@ -162,13 +162,13 @@ function becameOf(left: "stages" | "STILL" | "PIPELINE" | undefined, next: RawBu
   return sql<boolean>`(next_pipeline_id = arrival.pipeline_id and next_stage = any(${next}::text[]))`;
 }
 
-/** Lists, exports and their grammar. */
+/** For lists and exports. */
 export const lists = new ListRunner<Opportunity>({
   resource: opportunity,
   select: current,
   id: "opportunityId",
   owner: "ownerId",
-  // Visibility is of the present, whatever time the list speaks of: a record that was given away is out of sight with its past.
+  // Visibility is always the current one, whatever time the list refers to: a record that was reassigned is invisible with its history.
   visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => sql<boolean>`present_owner_id = ${owner}` }),
   countsDependOn: ["opportunity", "pipeline"],
   defaultSort: "-createdAt",
@@ -232,7 +232,7 @@ const moves = () =>
     .select(["expectedCloseDate", "actorId", "requestId", probability])
     .$castTo<StageMove>();
 
-/** The moves of opportunities from stage to stage: whoever asks for those of one has to see it. */
+/** The moves of opportunities between stages; callers must check access to the opportunity. */
 export const stageMoveLists = new ListRunner<StageMove>({
   resource: stageMove,
   select: moves,

@@ -10,15 +10,16 @@ const slugs = z
   .max(2_000)
   .transform((list) => list.split(",").map((slug) => slug.trim()));
 
-/** The list's own parameters: besides what it shows, they are how reports name the opportunities behind a figure. */
+/** The list's own parameters: filters, and the parameters by which reports link to the opportunities behind a figure. */
 export const opportunityQuery = listQuery.extend({
-  customerId: id().optional().meta({ description: "Only this customer's" }),
-  pipelineId: id().optional().meta({ description: "Only those in this pipeline" }),
-  stage: slugs
-    .optional()
-    .meta({ description: "Only those in this stage, or in one of several by comma", examples: ["proposal,negotiation"] }),
+  customerId: id().optional().meta({ description: "Only opportunities of this customer" }),
+  pipelineId: id().optional().meta({ description: "Only opportunities in this pipeline" }),
+  stage: slugs.optional().meta({
+    description: "Only opportunities in this stage, or in one of several comma-separated ones",
+    examples: ["proposal,negotiation"],
+  }),
   status: slugs.optional().meta({
-    description: "Only open, won or lost ones, or several by comma",
+    description: "Only open, won or lost ones; several are comma-separated",
     pattern: "^(?:open|won|lost)(?:,(?:open|won|lost))*$",
     examples: ["open"],
   }),
@@ -26,28 +27,27 @@ export const opportunityQuery = listQuery.extend({
     .optional()
     .meta({
       description:
-        "The opportunities as they were then: filters and order speak of then, too; later moves are not known. Names and who may see a record are today's",
+        "The opportunities as of this time: filters and order refer to it too, and later moves are ignored. Names and visibility are the current ones",
       examples: ["2026-03-01T00:00:00Z"],
     }),
-  enteredStage: slugs.optional().meta({ description: "Only those that came into this stage, or into one of several by comma" }),
-  enteredPipelineId: z
-    .uuid()
+  enteredStage: slugs
     .optional()
-    .meta({ description: "That arrival, and those of `passedStages` and `notEnteredStage`, were in this pipeline" }),
-  enteredFrom: instant().optional().meta({ description: "That arrival was then or later" }),
-  enteredTo: instant().optional().meta({ description: "That arrival was before then" }),
+    .meta({ description: "Only opportunities that entered this stage, or one of several comma-separated ones" }),
+  enteredPipelineId: z.uuid().optional().meta({ description: "The pipeline of that arrival, and of `passedStages` and `notEnteredStage`" }),
+  enteredFrom: instant().optional().meta({ description: "That arrival was at this time or later" }),
+  enteredTo: instant().optional().meta({ description: "That arrival was before this time" }),
   leftTo: z
     .string()
     .max(2_000)
     .transform((to): StageExit => (to === "STILL" || to === "PIPELINE" ? to : to.split(",").map((slug) => slug.trim())))
     .optional()
-    .meta({ description: "What followed that arrival: one of these stages by comma, `STILL` there, or another `PIPELINE`" }),
-  passedStages: slugs.optional().meta({ description: "Only those that have been in all of these stages, by comma" }),
-  notEnteredStage: slugs.optional().meta({ description: "Only those that have been in none of these stages, by comma" }),
+    .meta({ description: "What followed that arrival: one of these comma-separated stages, `STILL` in the stage, or another `PIPELINE`" }),
+  passedStages: slugs.optional().meta({ description: "Only opportunities that have been in all of these comma-separated stages" }),
+  notEnteredStage: slugs.optional().meta({ description: "Only opportunities that have been in none of these comma-separated stages" }),
 });
 export type OpportunityQuery = z.infer<typeof opportunityQuery>;
 
-/** What the list's own parameters ask for. Throws BAD_REQUEST for a stage, status or pipeline that the tenant does not know. */
+/** The conditions of the list's own parameters. Throws BAD_REQUEST for a stage, status or pipeline that the tenant does not have. */
 export async function conditionsOf(query: OpportunityQuery, tenant: Tenant): Promise<Condition[]> {
   await checkParameters(query, tenant);
   const { customerId, pipelineId, stage, status, enteredStage, enteredFrom, enteredTo, leftTo } = query;
@@ -76,5 +76,5 @@ async function checkParameters(query: OpportunityQuery, tenant: Tenant): Promise
   for (const [path, asked] of Object.entries(stages)) if (asked) await checkKnown(path, knownStages, asked, tenant);
 }
 
-/** The same for whoever has the list's parameters among its own, such as the export. */
+/** The same for routes that include the list's parameters, such as the export. */
 export const opportunityParameters = { shape: opportunityQuery.shape, conditions: conditionsOf };

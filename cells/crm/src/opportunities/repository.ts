@@ -7,7 +7,7 @@ import { db } from "../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
 import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "./stage-progress.ts";
 
-/** The columns of an answer but for the probability, which leaves as a number. */
+/** The columns of a response without the probability, which is sent as a number. */
 export const columns = [
   "opportunityId",
   "customerId",
@@ -31,7 +31,7 @@ export const columns = [
 export const probability = sql<number>`probability::float8`.as("probability");
 
 export const stored = [...columns, "probability", "historySeq"] as const;
-/** What a change may change. */
+/** The columns that an update may change. */
 export const changing = stored.filter((column) => column !== "opportunityId" && column !== "createdAt");
 
 export const historyColumns = [
@@ -144,7 +144,7 @@ export function find(tenant: TenantDb, opportunityId: string, owner: Visibility)
   return tenant.first(byId, { opportunityId, owner });
 }
 
-/** The same as its row came, none or one: for who passes it on. */
+/** The same as an unparsed row, for passing it on. */
 export function findRow(tenant: TenantDb, opportunityId: string, owner: Visibility): Promise<Rows<TrackedOpportunity>> {
   return tenant.rows(byId, { opportunityId, owner });
 }
@@ -153,22 +153,22 @@ export function insert(tx: TenantTx, row: TrackedOpportunity) {
   return tx.change(insertRow, row, "opportunity's customer lives");
 }
 
-/** Writes an opportunity that was read at version `read`. */
+/** Updates an opportunity that was read at version `read`. */
 export function update(tx: TenantTx, row: TrackedOpportunity, read: number) {
   return tx.change(updateRow, { ...row, deletedAt: null, read }, "opportunity changed");
 }
 
-/** Removes an opportunity that was read at version `read`. */
+/** Deletes an opportunity that was read at version `read`. */
 export function remove(tx: TenantTx, row: TrackedOpportunity, read: number) {
   return tx.change(updateRow, { ...row, deletedAt: row.updatedAt, read }, "opportunity changed");
 }
 
-/** Adds to the history what a change came to. */
+/** Adds a change's row to the history. */
 export function track(tx: TenantTx, row: HistoryRow | undefined) {
   return row ? [tx.change(insertHistory, row)] : [];
 }
 
-/** Moves the opportunities of one customer to another, now, and says so in their history; resolves to them. Needs `tx.begin()`. */
+/** Moves the opportunities of one customer to another immediately, with history rows; resolves to them. Needs `tx.begin()`. */
 export async function moveToCustomer(tx: TenantTx, { from, to, now, actorId, requestId }: CustomerMove) {
   const moved = await tx.run(moveAll, { from, to, now });
   if (moved.length > 0) await tx.run(trackAll, { ids: moved.map(({ opportunityId }) => opportunityId), actorId, requestId });

@@ -39,7 +39,7 @@ const listOpportunities = endpoint({
   permission: "crm:read",
   tag,
   summary: "List opportunities",
-  description: "Besides the fields of an opportunity, `filter` knows `lastStage`: its last stage other than lost.",
+  description: "Besides the fields of an opportunity, `filter` takes `lastStage`: its last stage other than lost.",
   query: opportunityQuery,
   status: 200,
   response: listOf(opportunity, listResponse(opportunity)),
@@ -78,7 +78,7 @@ const changeOpportunity = endpoint({
   tag,
   summary: "Change an opportunity, or move it to another stage",
   description: `A move takes the new stage's probability, unless the request gives one. Entering a won or lost stage sets \`closedAt\`, leaving it clears
-that and \`lostReason\`. A value of a field that the caller may not read counts as a change, whatever is stored.`,
+\`closedAt\` and \`lostReason\`. A value of a field that the caller may not read always counts as a change.`,
   params: idParams,
   body: opportunityPatch,
   example: { body: { stage: "proposal" }, response: { stage: "proposal", probability: 50, version: 2 } },
@@ -107,7 +107,7 @@ const listMoves = endpoint({
   permission: "crm:read",
   tag,
   summary: "List the stages that an opportunity was in",
-  description: "Oldest first, with what it was worth on entering each. The list is only ever added to.",
+  description: "Oldest first, with the amount on entering each stage. The history is append-only.",
   params: idParams,
   query: listQuery,
   status: 200,
@@ -118,7 +118,7 @@ const conflicts = {
   opportunities_stage_key: async () => new Problem("CONFLICT", "The pipeline's stages have just changed; try again"),
 };
 
-/** The opportunities' routes. */
+/** Routes of opportunities. */
 export function opportunityRoutes(cell: Cell): void {
   cell.list(listOpportunities, lists, { conditions: ({ query, tenant }) => conditionsOf(query, tenant) });
 

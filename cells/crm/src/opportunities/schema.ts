@@ -3,23 +3,25 @@ import { z } from "zod";
 import { percentage, stageTypes } from "../pipelines/schema.ts";
 
 const exampleId = "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10";
-const currency = currencyCode().meta({ description: "By default the tenant's", examples: ["CNY"] });
+const currency = currencyCode().meta({ description: "Default: the tenant's", examples: ["CNY"] });
 
-/** What an opportunity can be given by a caller. */
+/** The fields of an opportunity that a caller may set. */
 const fields = {
-  customerId: id().meta({ description: "The customer that may buy", examples: [exampleId] }),
+  customerId: id().meta({ description: "The prospective buyer", examples: [exampleId] }),
   name: nameText().meta({ examples: ["年度采购"] }),
   amount: money().meta({ description: "By default 0" }),
   currency,
-  pipelineId: id().meta({ description: "By default the default pipeline; a new one without a `stage` begins at its first open stage" }),
-  stage: text(64, 1).meta({ description: "By default the pipeline's first open one", examples: ["prospecting"] }),
+  pipelineId: id().meta({
+    description: "Default: the default pipeline; a changed pipeline without a `stage` starts at its first open stage",
+  }),
+  stage: text(64, 1).meta({ description: "Default: the pipeline's first open stage", examples: ["prospecting"] }),
   probability: percentage()
     .nullable()
-    .meta({ description: "In percent; by default, and with null, the stage's. 100 when won and 0 when lost, always", examples: [10] }),
+    .meta({ description: "In percent; default, and with null: the stage's. Always 100 if won and 0 if lost", examples: [10] }),
   expectedCloseDate: day()
     .nullable()
     .meta({ examples: ["2026-03-31"] }),
-  ownerId: text(128, 1).meta({ description: "The user who is responsible; by default the caller", examples: ["user-001"] }),
+  ownerId: text(128, 1).meta({ description: "The responsible user; default: the caller", examples: ["user-001"] }),
   lostReason: nullable(text(1_000)).meta({
     description: "Required on entering a lost stage; null in all others",
     examples: ["price"],
@@ -35,7 +37,7 @@ const opportunitySchema = z
     ...fields,
     status: z.enum(stageTypes).meta({ description: "The stage's type", examples: ["open"] }),
     probability,
-    probabilityOverridden: z.boolean().meta({ description: "The probability was given, not the stage's own" }),
+    probabilityOverridden: z.boolean().meta({ description: "The probability was given and is not the stage's" }),
     stageEnteredAt: z.iso.datetime(),
     closedAt: z.iso.datetime().nullable().meta({ description: "When it was won or lost" }),
     createdAt: z.iso.datetime(),
@@ -68,10 +70,10 @@ const stageMoveSchema = z
     fromStage: z
       .string()
       .nullable()
-      .meta({ description: "null at its creation", examples: [null] }),
+      .meta({ description: "null for its first stage", examples: [null] }),
     toStage: z.string().meta({ examples: ["prospecting"] }),
     enteredAt: z.iso.datetime(),
-    leftAt: z.iso.datetime().nullable().meta({ description: "null for the stage that it is in" }),
+    leftAt: z.iso.datetime().nullable().meta({ description: "null for its current stage" }),
     amount: fields.amount,
     currency: z.string().meta({ examples: ["CNY"] }),
     probability,

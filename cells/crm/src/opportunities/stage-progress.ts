@@ -1,19 +1,19 @@
 import { type RawBuilder, sql } from "kysely";
 import { db } from "../tables.ts";
 
-/** What funnels count by: the stages that an opportunity has been in in its pipeline, and the last one of them that was no lost one. */
+/** What funnels count by: the stages that an opportunity has been in within its pipeline, and the last one that is not a lost stage. */
 export const progressColumns = ["entered", "lastStage"] as const;
 
 type StageProgress = Record<(typeof progressColumns)[number], RawBuilder<unknown>>;
 type Place = Record<"pipelineId" | "stage" | "status", RawBuilder<unknown>>;
 
-/** A stage's bit; a mask holds the first 63 that a pipeline ever had. */
+/** A stage's bit; a mask holds the first 63 stages that a pipeline ever had. */
 const bit = sql<string>`case when number < 63 then 1::bigint << number else 0 end`;
 
 const stagesIn = (pipelineId: RawBuilder<unknown>) =>
   db.selectFrom("pipelineStages").where(sql<boolean>`pipeline_id = ${pipelineId}::uuid`);
 
-/** The way of a new opportunity that has passed these stages; each is named once, the last one last. */
+/** Progress of a new opportunity that has passed these stages; each is named once, the current one last. */
 export function initialProgress(pipelineId: RawBuilder<unknown>, passed: RawBuilder<unknown>): StageProgress {
   const stages = () => stagesIn(pipelineId).where(sql<boolean>`stage = any(${passed})`);
   return {
@@ -26,7 +26,10 @@ export function initialProgress(pipelineId: RawBuilder<unknown>, passed: RawBuil
   };
 }
 
-/** The way of an opportunity that an update brings to a place, be it the one where it is. Out of its history where it comes to another pipeline. */
+/**
+ * Progress of an opportunity after an update to this stage, even if it was there already. Computed from its history if it enters another
+ * pipeline.
+ */
 export function progressAfter({ pipelineId, stage, status }: Place): StageProgress {
   const here = stagesIn(pipelineId).where(sql<boolean>`stage = ${stage}`);
   const before = db
@@ -48,7 +51,7 @@ export function progressAfter({ pipelineId, stage, status }: Place): StageProgre
   };
 }
 
-/** The same, as columns of a select. */
+/** The same as named columns of a select. */
 export function namedProgress(progress: StageProgress) {
   return progressColumns.map((name) => progress[name].as(name));
 }
@@ -56,8 +59,8 @@ export function namedProgress(progress: StageProgress) {
 type Arrival = Record<"opportunityId" | "seq" | "moved" | "pipelineId" | "stage" | "stageType", RawBuilder<unknown>>;
 
 /**
- * When an opportunity that arrives in an open stage was there last; null where it never was, and for what is no arrival. By the history that is
- * stored, unless `unstored` knows better: the same of rows that come in the same statement.
+ * When an opportunity that enters an open stage was there last; null if it never was, and for rows that are not arrivals. Uses the stored
+ * history and `unstored`, the rows of the same statement.
  */
 export function arrivedBefore(
   { opportunityId, seq, moved, pipelineId, stage, stageType }: Arrival,

@@ -10,27 +10,27 @@ type PaidContract = Pick<Contract, "contractId" | "customerId" | "amount" | "cur
 const blank = { method: null, reference: null, kind: "payment" as const, notes: null, voidReason: null };
 const dayMs = 24 * 60 * 60 * 1000;
 
-/** What a payment adds to what its contract has received. */
+/** The change of a contract's received amount by a payment. */
 export function effectOf({ kind, amount }: Pick<Payment, "kind" | "amount">): Big {
   return kind === "refund" ? new Big(0).minus(amount) : new Big(amount);
 }
 
-/** When it was paid. Throws BAD_REQUEST for more than a day ahead. */
+/** The time of payment. Throws BAD_REQUEST for more than a day in the future. */
 export function paidAtOf(moment: string, timezone: string, now: string): string {
   const paidAt = instantOf(moment, timezone);
-  if (Date.parse(paidAt) > Date.parse(now) + dayMs) throw badField("paidAt", "OUT_OF_RANGE", "must be at most a day ahead");
+  if (Date.parse(paidAt) > Date.parse(now) + dayMs) throw badField("paidAt", "OUT_OF_RANGE", "must be at most a day in the future");
   return paidAt;
 }
 
-/** A payment after a write, and what its contract has received then. */
+/** A payment after a write, and its contract's received amount. */
 export interface Booked {
   payment: Payment;
   receivedAmount: string;
 }
 
 /**
- * A new payment on a contract as it is now. Throws BAD_REQUEST for another currency; CONFLICT for a contract that takes none, a refund of
- * more than was received, and for too much where the tenant rejects that.
+ * A new payment on a contract. Throws BAD_REQUEST for another currency. Throws CONFLICT for a contract that accepts no payments, for a
+ * refund of more than was received, and for an overpayment that the tenant rejects.
  */
 export function newPayment(
   input: PaymentInput,
@@ -39,11 +39,11 @@ export function newPayment(
 ): Booked {
   const { contractId, customerId, currency, status } = contract;
   if (status === "draft" || status === "void")
-    throw new Problem("CONFLICT", `A contract that is ${status} takes no payments`, { details: { field: "contractId", status } });
+    throw new Problem("CONFLICT", `A contract in status ${status} takes no payments`, { details: { field: "contractId", status } });
   if (input.currency !== undefined && input.currency !== currency)
-    throw badField("currency", "INVALID_FORMAT", `must be the contract's: ${currency}`);
+    throw badField("currency", "INVALID_FORMAT", `must be the contract's currency, ${currency}`);
   const given = { ...blank, ...input };
-  const { receivedAmount, overpaid } = received(contract, effectOf(given), overpay, "A refund cannot be more than what was received");
+  const { receivedAmount, overpaid } = received(contract, effectOf(given), overpay, "A refund cannot exceed what was received");
   const payment: Payment = {
     ...given,
     paymentId,
@@ -60,18 +60,21 @@ export function newPayment(
   return { payment, receivedAmount };
 }
 
-/** A payment made void, for the reason if there is one. Throws CONFLICT where its contract would then have refunded more than it received, or, a refund gone, received too much. */
+/**
+ * A voided payment, with the reason if there is one. Throws CONFLICT if its contract would then have refunded more than it received, or
+ * would be overpaid without the voided refund.
+ */
 export function voided(
   payment: Payment,
   contract: PaidContract,
   { reason, now, overpay }: { reason: string | null; now: string; overpay: Overpay },
 ): Booked {
   const undone = new Big(0).minus(effectOf(payment));
-  const { receivedAmount } = received(contract, undone, overpay, "There are refunds that need this payment; make them void first");
+  const { receivedAmount } = received(contract, undone, overpay, "Refunds depend on this payment; void them first");
   return { payment: { ...payment, status: "void", voidReason: reason, updatedAt: now, version: payment.version + 1 }, receivedAmount };
 }
 
-/** What a contract has received after a change in it, and whether that is more than its amount. Throws CONFLICT for a change that cannot be. */
+/** A contract's received amount after a change, and whether it exceeds the amount. Throws CONFLICT for an invalid change. */
 function received({ amount, receivedAmount }: PaidContract, change: Big, overpay: Overpay, belowZero: string) {
   const after = change.plus(receivedAmount);
   if (after.lt(0)) throw new Problem("CONFLICT", belowZero);

@@ -71,22 +71,22 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
     .returning(["paymentId", "reference", "version"]),
 );
 
-/** A payment, if the visibility covers its customer. */
+/** A payment whose customer the visibility covers. */
 export function find(tenant: TenantDb, paymentId: string, owner: Visibility): Promise<Payment | undefined> {
   return tenant.first(byId, { paymentId, owner });
 }
 
-/** The same as its row came, none or one: for who passes it on. */
+/** The same as an unparsed row, for passing it on. */
 export function findRow(tenant: TenantDb, paymentId: string, owner: Visibility): Promise<Rows<Payment>> {
   return tenant.rows(byId, { paymentId, owner });
 }
 
-/** The id of the payment with this reference on a contract, as references are compared, void ones aside. */
+/** The id of the payment with this reference on a contract, compared by its key, without void ones. */
 export async function idOfReference(tenant: TenantDb, contractId: string, reference: string): Promise<string | undefined> {
   return (await tenant.first(byReference, { contractId, referenceKey: nameKey(reference) }))?.paymentId;
 }
 
-/** Those of these payments that are at customers of someone's. */
+/** Those of these payments whose customer belongs to an owner. */
 export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
   return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ paymentId }) => paymentId);
 }
@@ -95,12 +95,15 @@ export function insert(tx: TenantTx, row: Payment) {
   return tx.change(insertRow, { ...row, referenceKey: row.reference === null ? null : nameKey(row.reference) });
 }
 
-/** Makes a payment void that was read at the version before. */
+/** Voids a payment that was read at the previous version. */
 export function makeVoid(tx: TenantTx, { paymentId, voidReason, updatedAt, version }: Payment) {
   return tx.change(voidRow, { paymentId, voidReason, updatedAt, version, read: version - 1 }, "payment changed");
 }
 
-/** Moves the payments of one customer to another, now; resolves to them. Its contracts move before, which keeps further payments from being left behind. */
+/**
+ * Moves the payments of one customer to another immediately; resolves to them. Contracts move first, which keeps later payments from being
+ * missed.
+ */
 export function moveToCustomer(tx: TenantTx, { from, to, now }: CustomerMove) {
   return tx.run(moveAll, { from, to, now });
 }
@@ -130,7 +133,7 @@ export const lists = new ListRunner<Payment>({
   keyword,
 });
 
-/** What the matches of a list come to, by currency; void ones are counted, but add nothing. */
+/** Totals of a list's matches by currency; void ones are counted, but their amounts are not added. */
 export function totals(tenant: TenantDb, request: ListRequest) {
   const sumOf = (amount: ReturnType<typeof sql<string>>) => sql<string>`coalesce(sum(${amount}) filter (where status = 'received'), 0)`;
   return lists.aggregate(tenant, request, "by currency", (matches) =>

@@ -35,11 +35,11 @@ const listPayments = endpoint({
   path: "/payments",
   permission: "crm:read",
   tag,
-  summary: "List payments, with what they come to",
+  summary: "List payments, with totals",
   query: listQuery.extend({
-    customerId: id().optional().meta({ description: "Only this customer's" }),
-    contractId: id().optional().meta({ description: "Only those on this contract" }),
-    status: z.enum(paymentStatuses).optional().meta({ description: "Only those of this status" }),
+    customerId: id().optional().meta({ description: "Only payments of this customer" }),
+    contractId: id().optional().meta({ description: "Only payments on this contract" }),
+    status: z.enum(paymentStatuses).optional().meta({ description: "Only payments in this status" }),
     kind: z.enum(paymentKinds).optional().meta({ description: "Only payments, or only refunds" }),
   }),
   status: 200,
@@ -51,9 +51,9 @@ const registerPayment = endpoint({
   path: "/payments",
   permission: "crm:write",
   tag,
-  summary: "Register a payment or a refund",
+  summary: "Record a payment or a refund",
   description:
-    "More than the contract's amount is flagged `overpaid`, or 409 CONFLICT where the tenant's `payments.overpay` is reject. So are a draft or void contract, a refund of more than was received, and a reference that the contract has, with `details.existingId`.",
+    "A payment beyond the contract's amount is flagged `overpaid`, or a 409 CONFLICT if the tenant's `payments.overpay` is reject. A draft or void contract, a refund of more than was received, and a duplicate reference on the contract (with `details.existingId`) are a 409 CONFLICT too.",
   body: paymentInput,
   status: 201,
   response: payment,
@@ -80,8 +80,9 @@ const voidPayment = endpoint({
   path: "/payments/{id}/void",
   permission: "crm:write",
   tag,
-  summary: "Make a payment void",
-  description: "It stays, and no longer counts. A payment is not edited: void it and register it again. One that is void stays as it is.",
+  summary: "Void a payment",
+  description:
+    "The payment stays and no longer counts. Payments cannot be edited: void the payment and record it again. A void payment stays unchanged.",
   params: idParams,
   body: paymentVoid,
   bodyOptional: true,
@@ -91,7 +92,7 @@ const voidPayment = endpoint({
   visibility: readableBy,
 });
 
-/** The payments' routes. */
+/** Routes of payments. */
 export function paymentRoutes(cell: Cell): void {
   cell.list(listPayments, payments.lists, {
     conditions: ({ query: { customerId, contractId, status, kind } }) =>
@@ -137,7 +138,7 @@ async function register(context: RequestContextOf<typeof registerPayment>, tx: T
   };
 }
 
-/** The contract of a payment, locked, with what its payments come to now. Throws NOT_FOUND. */
+/** The contract of a payment, locked, with its current received amount. Throws NOT_FOUND. */
 async function lockedContract(context: RequestContext, tx: TenantTx, contractId: string) {
   const contract = await contracts.findLocked(tx, contractId, visibility(context));
   if (!contract) throw notFound("Contract", { field: "contractId" });
@@ -148,7 +149,7 @@ function referenceConflict(context: RequestContext, { contractId, reference }: P
   const holder = () => (reference === null ? undefined : payments.idOfReference(context.tenant.reader(), contractId, reference));
   return {
     payments_reference_key: async () =>
-      new Problem("CONFLICT", "A payment with this reference is registered on the contract", {
+      new Problem("CONFLICT", "The contract already has a payment with this reference", {
         details: { field: "reference", existingId: await namedId(context, payments.ownedBy, await holder()) },
       }),
   };

@@ -4,19 +4,19 @@ import { z } from "zod";
 export const paymentKinds = ["payment", "refund"] as const;
 export const paymentStatuses = ["received", "void"] as const;
 
-const contractId = id().meta({ description: "The contract that it is paid on" });
+const contractId = id().meta({ description: "The contract that it pays" });
 
-/** What a payment can be given by a caller. */
+/** The fields of a payment that a caller may set. */
 const fields = {
   amount: money({ positive: true }),
-  currency: currencyCode().meta({ description: "The contract's; another one is refused", examples: ["CNY"] }),
+  currency: currencyCode().meta({ description: "The contract's currency; another one is rejected", examples: ["CNY"] }),
   paidAt: moment().meta({
-    description: "A time, or a date: its midnight in the tenant's timezone; at most a day ahead",
+    description: "A time, or a date: its midnight in the tenant's timezone; at most a day in the future",
     examples: ["2026-01-31"],
   }),
   method: nullable(text(100)).meta({ examples: ["bank transfer"] }),
   reference: nullable(uniqueText(255)).meta({
-    description: "Unique on its contract, void ones aside, compared as names are",
+    description: "Unique on its contract among payments that are not void, compared like names",
     examples: ["TX-20260131-0001"],
   }),
   kind: z.enum(paymentKinds).meta({ description: "A refund goes back to the customer", examples: ["payment"] }),
@@ -36,7 +36,7 @@ const paymentSchema = z
     paidAt: z.iso.datetime().meta({ examples: ["2026-01-31T00:00:00.000Z"] }),
     status: z.enum(paymentStatuses).meta({ examples: ["received"] }),
     overpaid: amountFigure(z.boolean().meta({ description: "With it, more was received than the contract's amount" })),
-    voidReason: reason.meta({ description: "Why it was made void, where that was told" }),
+    voidReason: reason.meta({ description: "Why it was voided, if given" }),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
     version: z.int(),
@@ -55,11 +55,13 @@ export type PaymentInput = z.infer<typeof paymentInput>;
 
 export const paymentVoid = z
   .strictObject({
-    reason: reason.optional().meta({ description: "Why; it is kept with the payment", examples: ["Booked on the wrong contract"] }),
+    reason: reason
+      .optional()
+      .meta({ description: "The reason; it is stored with the payment", examples: ["Booked on the wrong contract"] }),
   })
   .meta({ id: "PaymentVoid" });
 
-/** What payments of one currency come to; void ones count, and add nothing. */
+/** Totals of payments in one currency; void ones are counted, but their amounts are not added. */
 export const paymentTotal = response(
   z.object({ currency: z.string(), count: z.int(), received: money(), refunded: money(), net: money() }).meta({ id: "PaymentTotal" }),
 );

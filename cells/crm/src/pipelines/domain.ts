@@ -3,17 +3,17 @@ import type { Stage, StageInput } from "./schema.ts";
 
 const fixedProbability = { won: 100, lost: 0 } as const;
 
-/** The probability that an opportunity of this type has whatever anyone says; undefined for an open one. */
+/** The fixed probability of opportunities of this type; undefined for open ones. */
 export function fixedProbabilityOf(type: Stage["type"]): number | undefined {
   return type === "open" ? undefined : fixedProbability[type];
 }
 
-/** The stages of a pipeline out of what a caller gave, in their order. Throws BAD_REQUEST for ones that make no funnel. */
+/** The stages of a pipeline from a caller's input, in order. Throws BAD_REQUEST if they do not make a funnel. */
 export function stagesOf(given: readonly StageInput[]): Stage[] {
   const wrong: FieldProblem[] = [];
   const seen = new Set<string>();
   const stages = given.map(({ stage, name = stage, type, probability }, index) => {
-    if (seen.has(stage)) wrong.push({ path: `stages.${index}.stage`, code: "INVALID_FORMAT", message: `"${stage}" is there twice` });
+    if (seen.has(stage)) wrong.push({ path: `stages.${index}.stage`, code: "INVALID_FORMAT", message: `"${stage}" occurs twice` });
     seen.add(stage);
     const known = fixedProbabilityOf(type) ?? probability;
     if (known === undefined) wrong.push({ path: `stages.${index}.probability`, code: "REQUIRED", message: "is required" });
@@ -29,7 +29,7 @@ export function stagesOf(given: readonly StageInput[]): Stage[] {
   return stages;
 }
 
-/** The stages that opportunities could not stay in after a change: they are gone, or of another type. */
+/** The stages that opportunities cannot stay in after a change: they were removed or changed their type. */
 export function endedStages(before: readonly Stage[], after: readonly Stage[]): string[] {
   const stored = new Set(after.map(({ stage, type }) => `${type} ${stage}`));
   return before.filter(({ stage, type }) => !stored.has(`${type} ${stage}`)).map(({ stage }) => stage);

@@ -3,19 +3,19 @@ import * as pipelines from "./repository.ts";
 
 interface Known {
   pipelineIds: readonly string[];
-  /** Removed ones too: opportunities have been in them. */
+  /** Includes removed ones: opportunities have been in them. */
   stages: readonly string[];
 }
 
-/** What each tenant is known to have. Neither pipelines nor stages are ever deleted, so that nothing in here becomes wrong. */
+/** What each tenant is known to have. Pipelines and stages are never deleted, so that the cache never becomes wrong. */
 const cache = new WeakMap<Tenant, Promise<Known>>();
 
-/** The ids of a tenant's pipelines; read again where one of `asked` is not among those in memory. */
+/** The ids of a tenant's pipelines; read again if one of `asked` is not cached. */
 export function knownPipelines(tenant: Tenant, asked: readonly string[]): Promise<readonly string[]> {
   return knownOf(tenant, "pipelineIds", asked);
 }
 
-/** The stages of all of a tenant's pipelines; read again where one of `asked` is not among those in memory. */
+/** The stages of all of a tenant's pipelines; read again if one of `asked` is not cached. */
 export function knownStages(tenant: Tenant, asked: readonly string[]): Promise<readonly string[]> {
   return knownOf(tenant, "stages", asked);
 }

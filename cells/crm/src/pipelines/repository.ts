@@ -67,7 +67,7 @@ const writeStages = statement((p: Parameters<{ pipelineId: string; stages: strin
         "probability",
         "position",
         sql<boolean>`true`.as("active"),
-        // Those that were there keep theirs: it is not among what a conflict sets.
+        // Existing stages keep their number: the conflict clause does not set it.
         sql<number>`(${stagesKnown(p).select(count)}) + (count(*) filter (where not (${isKnown(p)})) over (order by position)) - 1`.as(
           "number",
         ),
@@ -137,17 +137,17 @@ export function findAll(tenant: TenantDb): Promise<Pipeline[]> {
   return tenant.query(everyOne, {});
 }
 
-/** The ids of all pipelines, and the stages of all of them, removed ones included. */
+/** The ids of all pipelines, and all their stages, including removed ones. */
 export async function findKnown(tenant: TenantDb): Promise<{ pipelineIds: string[]; stages: string[] }> {
   const [row] = await tenant.query(known, {});
   if (!row) throw new Error("a statement without a row");
   return row;
 }
 
-/** The tenant's default pipeline. Throws an Error for a tenant without: its schema is damaged. */
+/** The tenant's default pipeline. Throws an Error if it is missing: the schema is damaged. */
 export async function findDefault(tenant: TenantDb): Promise<Pipeline> {
   const found = await tenant.first(theDefault, {});
-  if (!found) throw new Error(`the default pipeline of ${tenant.tenantId} is gone`);
+  if (!found) throw new Error(`the default pipeline of ${tenant.tenantId} is missing`);
   return found;
 }
 
@@ -155,7 +155,7 @@ export function insert(tx: TenantTx, row: Pipeline) {
   return [tx.change(insertRow, row), tx.change(writeStages, stageValues(row))] as const;
 }
 
-/** Writes a pipeline that was read at version `read`; a stage that is missing by now is removed. */
+/** Updates a pipeline that was read at version `read`; missing stages are removed. */
 export function update(tx: TenantTx, row: Pipeline, read: number) {
   const values = stageValues(row);
   return [
@@ -169,7 +169,7 @@ function stageValues({ pipelineId, stages: list }: Pipeline) {
   return { pipelineId, stages: JSON.stringify(list.map((stage, index) => ({ ...stage, position: index + 1 }))) };
 }
 
-/** Ends another pipeline's being the default, now; resolves to those that were. Needs `tx.begin()`. */
+/** Makes other pipelines non-default immediately; resolves to those that were default. Needs `tx.begin()`. */
 export function endOthersDefault(tx: TenantTx, { pipelineId }: Pipeline, now: string) {
   return tx.run(endDefault, { pipelineId, now });
 }

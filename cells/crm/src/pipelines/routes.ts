@@ -36,7 +36,7 @@ const createPipeline = endpoint({
   permission: "tenant:admin",
   tag,
   summary: "Create a pipeline",
-  description: "Pipelines shape everybody's reports: only who has tenant:admin changes them.",
+  description: "Pipelines shape everybody's reports: changing them needs tenant:admin.",
   body: pipelineInput,
   status: 201,
   response: pipeline,
@@ -62,8 +62,8 @@ const changePipeline = endpoint({
   permission: "tenant:admin",
   tag,
   summary: "Change a pipeline",
-  description: `\`stages\` is the whole list in its order. A stage with opportunities on it cannot be removed nor change its type: 409 CONFLICT with
-\`details.stages\`. A new probability holds for who enters the stage from then on. \`isDefault: true\` moves the default here; it is not taken away, only moved.`,
+  description: `\`stages\` is the whole list in its order. A stage with opportunities cannot be removed or change its type: 409 CONFLICT with
+\`details.stages\`. A new probability applies to opportunities that enter the stage later. \`isDefault: true\` makes this pipeline the default; there is always one.`,
   params: idParams,
   body: pipelinePatch,
   status: 200,
@@ -72,7 +72,7 @@ const changePipeline = endpoint({
   visibility: "everyone",
 });
 
-/** The pipelines' routes. */
+/** Routes of pipelines. */
 export function pipelineRoutes(cell: Cell): void {
   cell.list(listPipelines, pipelines.lists);
 
@@ -127,7 +127,7 @@ async function occupiedConflict({ tenant }: Pick<RequestContext, "tenant">, befo
   });
 }
 
-/** Ends the other's being the default and says so in the trail. */
+/** Makes the other one non-default, with an audit entry. */
 async function demote(tx: TenantTx, chosen: Pipeline, now: string) {
   await tx.begin();
   const others = await pipelines.endOthersDefault(tx, chosen, now);

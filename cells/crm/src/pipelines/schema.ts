@@ -3,7 +3,7 @@ import { z } from "zod";
 
 export const stageTypes = ["open", "won", "lost"] as const;
 
-/** A probability in percent, with two decimals at most. */
+/** A probability in percent, with at most two decimals. */
 export function percentage() {
   return z
     .number()
@@ -14,12 +14,12 @@ export function percentage() {
 
 const stageFields = {
   stage: text(64, 1)
-    .refine((value) => /^[a-z0-9]+([_-][a-z0-9]+)*$/.test(value), "is a slug: a-z, 0-9 and single hyphens or underscores between them")
+    .refine((value) => /^[a-z0-9]+([_-][a-z0-9]+)*$/.test(value), "must be a slug: a-z, 0-9 and single hyphens or underscores between them")
     .meta({ description: "Names the stage in its pipeline", examples: ["proposal"] }),
   name: text(100, 1).meta({ examples: ["Proposal"] }),
-  type: z.enum(stageTypes).meta({ description: "What an opportunity in this stage is" }),
+  type: z.enum(stageTypes).meta({ description: "The status of opportunities in this stage" }),
   probability: percentage().meta({
-    description: "Of winning, in percent; 100 for the won stage and 0 for the lost one always",
+    description: "Probability of winning in percent; always 100 for the won stage and 0 for the lost one",
     examples: [50],
   }),
 };
@@ -41,12 +41,14 @@ const exampleStages = [
 
 const fields = {
   name: nameText().meta({ examples: ["Partner sales"] }),
-  isDefault: z.boolean().meta({ description: "Taken where none is named; making one the default ends that of the other" }),
+  isDefault: z
+    .boolean()
+    .meta({ description: "Used if a request names no pipeline; making one the default makes the previous one non-default" }),
   stages: z
     .array(stageInput)
     .min(3)
     .max(50)
-    .meta({ description: "In their order: one or more open ones, exactly one won and one lost", examples: [exampleStages] }),
+    .meta({ description: "In order: one or more open ones, exactly one won and one lost", examples: [exampleStages] }),
 };
 
 const pipelineSchema = z

@@ -4,7 +4,7 @@ import { db } from "../../tables.ts";
 import { changing, columns, stored, storedColumns } from "../repository.ts";
 import type { Customer } from "../schema.ts";
 
-// Planned afresh at each run: a plan from when the table was small would read all of it.
+// Planned anew for each run: a plan from when the table was small would scan all of it.
 const unprepared = { keep: false };
 
 const liveOnes = statement(
@@ -60,18 +60,18 @@ const removeRows = statement(
   unprepared,
 );
 
-/** The live customers with one of these ids or names (as `nameKey` gives them). */
+/** The live customers with one of these ids or name keys. */
 export async function live(tenant: TenantDb, customerIds: readonly string[], nameKeys: readonly string[]): Promise<Customer[]> {
   if (customerIds.length === 0 && nameKeys.length === 0) return [];
   return tenant.query(liveOnes, { customerIds: [...customerIds], nameKeys: [...nameKeys] });
 }
 
-/** Those of these customers, deleted ones too, that someone owns. */
+/** Those of these customers that belong to an owner; includes deleted ones. */
 export async function ownedBy(tenant: TenantDb, customerIds: readonly string[], ownerId: string): Promise<string[]> {
   return (await tenant.query(owned, { customerIds: [...customerIds], ownerId })).map(({ customerId }) => customerId);
 }
 
-/** Inserts new customers: all, or none where one of their names is taken. Resolves to the ids of those that are in. */
+/** Inserts new customers: all, or none if one of their names is taken. Resolves to the inserted ids. */
 export async function insert(tx: TenantTx, rows: readonly Customer[], importId: string): Promise<Set<string>> {
   if (rows.length === 0) return new Set();
   const values = rows.map((row) => {
@@ -82,13 +82,13 @@ export async function insert(tx: TenantTx, rows: readonly Customer[], importId: 
   return new Set(inserted ? rows.map(({ customerId }) => customerId) : []);
 }
 
-/** Writes customers as they are at their new version. Resolves to the ids of those that were at the version before. */
+/** Writes customers at their new version. Resolves to the ids of those that had the previous version. */
 export async function update(tx: TenantTx, rows: readonly Customer[]): Promise<Set<string>> {
   if (rows.length === 0) return new Set();
   return ids(await tx.run(updateRows, { rows: recordsOf(rows.map(stored)) }));
 }
 
-/** Removes customers as they were read. Resolves to the ids of those that nobody had changed. */
+/** Deletes customers as they were read. Resolves to the ids of those that were unchanged. */
 export async function remove(tx: TenantTx, rows: readonly Customer[], now: string): Promise<Set<string>> {
   if (rows.length === 0) return new Set();
   return ids(await tx.run(removeRows, { rows: recordsOf(rows.map(({ customerId, version }) => ({ customerId, version }))), now }));

@@ -36,13 +36,13 @@ const columns = {
   errors: { ...ignored, aliases: ["错误"] },
 };
 
-/** The values of a row: what a change may carry, and the id by which it may be matched. */
+/** The values of a row: a patch, and the id by which it may be matched. */
 type CustomerRow = CustomerPatch & { customerId?: string };
 
 const customerIdField = id().optional();
 const inRow = (found: FieldProblem) => rowProblem(found, "TOO_LONG");
 
-/** How customers are imported. */
+/** Importer of customers. */
 export const customerImport: Importer<CustomerRow, Known, Plan> = {
   type: customer.type,
   path: "/customers",
@@ -63,7 +63,7 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
     const problems: RowProblem[] = [];
     const given = customerIdField.safeParse(item.customerId ?? undefined);
     const customerId = given.success ? given.data : null;
-    if (customerId === null) problems.push(problem("customerId", "INVALID_FORMAT", "is no id (UUID)"));
+    if (customerId === null) problems.push(problem("customerId", "INVALID_FORMAT", "is not an id (UUID)"));
     if (options.matchBy === "customerId" && options.mode === "update" && customerId === undefined) {
       problems.push(problem("customerId", "REQUIRED", "is required"));
     }
@@ -178,15 +178,15 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
   },
 };
 
-/** The live customers that rows may be about. */
+/** The live customers that rows may refer to. */
 interface Known {
   byId: ReadonlyMap<string, Customer>;
   byName: ReadonlyMap<string, Customer>;
-  /** Which row has updated a customer. */
+  /** The row that updated a customer, by customer id. */
   touchedBy: Map<string, number>;
 }
 
-/** What is to become of a row; `write` is what it takes. */
+/** The outcome planned for a row, and the write that it needs. */
 interface Plan {
   outcome: RowOutcome;
   write: { kind: "insert" | "update"; after: Customer } | undefined;
@@ -205,7 +205,7 @@ function planRow(row: Row<CustomerRow>, { byId, byName }: Known, context: Import
   if (same && options.mode === "create" && unchanged(same, values, context)) return skipped(row);
   if (options.mode === "update") {
     const field = options.matchBy ?? (customerId === undefined ? "name" : "customerId");
-    return failed(row, problem(field, "NOT_FOUND", "belongs to no customer of yours"));
+    return failed(row, problem(field, "NOT_FOUND", "is not the id of a customer that you may see"));
   }
   if (holder && options.onDuplicate === "skip") return skipped(row);
   if (named && options.onDuplicate === "update") return planUpdate(row, named, values, holder, context);
@@ -242,14 +242,14 @@ function planUpdate(
   };
 }
 
-/** Whether a row says of a customer what is so already, as far as its importer may know. */
+/** Whether a row would change nothing in a customer, as far as its importer may know. */
 function unchanged(current: Customer, values: CustomerPatch, { actor, now }: ImportContext): boolean {
   const patch = readable(current, values);
   if (Array.isArray(patch) || hiddenFields(customer.sensitive, patch, new Set(actor.readable)).length > 0) return false;
   return applyPatch(current, patch, now) === current;
 }
 
-/** The values without those that came back masked, or what is wrong with these. */
+/** The values without masked ones that were sent back, or the problems with these. */
 function readable(current: Customer | undefined, values: CustomerPatch): CustomerPatch | RowProblem[] {
   try {
     return withoutMasked(customer.sensitive, current, values);
@@ -260,7 +260,7 @@ function readable(current: Customer | undefined, values: CustomerPatch): Custome
 }
 
 function duplicateName(existing: Customer | undefined): RowProblem {
-  return problem("name", "DUPLICATE_NAME", "is the name of a customer that exists", existing?.customerId ?? null);
+  return problem("name", "DUPLICATE_NAME", "is the name of an existing customer", existing?.customerId ?? null);
 }
 
 function skipped({ row }: Row<CustomerRow>): Plan {
@@ -271,11 +271,11 @@ function failed({ row }: Row<CustomerRow>, ...problems: RowProblem[]): Plan {
   return { outcome: { row, outcome: "failed", problems }, write: undefined };
 }
 
-/** A name that someone took between the look and the write: all is to be done again. */
+/** Retries everything if a name was taken between the lookup and the write. */
 async function write<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw violatedConstraint(error) ? unavailable("Others write the same customers just now; try again", 1, error) : error;
+    throw violatedConstraint(error) ? unavailable("Other requests are writing the same customers; try again", 1, error) : error;
   }
 }

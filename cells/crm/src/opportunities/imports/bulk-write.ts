@@ -6,7 +6,7 @@ import type { HistoryRow, TrackedOpportunity } from "../domain.ts";
 import { changing, columns, historyColumns, probability, stored } from "../repository.ts";
 import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "../stage-progress.ts";
 
-// Planned afresh at each run: a plan from when the table was small would read all of it.
+// Planned anew for each run: a plan from when the table was small would scan all of it.
 const unprepared = { keep: false };
 
 const given = (rows: unknown) =>
@@ -95,12 +95,15 @@ export async function live(tenant: TenantDb, ids: readonly string[]): Promise<Tr
   return ids.length === 0 ? [] : tenant.query(byIds, { ids: [...ids] });
 }
 
-/** Those of these opportunities, deleted ones too, that someone owns. */
+/** Those of these opportunities whose customer belongs to an owner; includes deleted ones. */
 export async function ownedBy(tenant: TenantDb, ids: readonly string[], ownerId: string): Promise<string[]> {
   return (await tenant.query(owned, { ids: [...ids], ownerId })).map(({ opportunityId }) => opportunityId);
 }
 
-/** Inserts new opportunities, each with the stages that it has passed (`progress`, as `initialProgress` takes it). Resolves to the ids of those whose customer still lived. */
+/**
+ * Inserts new opportunities, each with the stages that it has passed (`progress`, as for `initialProgress`). Resolves to the ids of those
+ * whose customer was still live.
+ */
 export async function insert(
   tx: TenantTx,
   rows: readonly (TrackedOpportunity & { progress: string[] })[],
@@ -109,17 +112,17 @@ export async function insert(
   return rows.length === 0 ? new Set() : idsOf(await tx.run(insertRows, { rows: recordsOf(rows), importId }));
 }
 
-/** Writes opportunities as they are at their new version. Resolves to the ids of those that were at the version before. */
+/** Writes opportunities at their new version. Resolves to the ids of those that had the previous version. */
 export async function update(tx: TenantTx, rows: readonly TrackedOpportunity[]): Promise<Set<string>> {
   return write(tx, rows, null);
 }
 
-/** Removes opportunities, given as they end. Resolves to the ids of those that were at the version before. */
+/** Deletes opportunities, given in their final state. Resolves to the ids of those that had the previous version. */
 export async function remove(tx: TenantTx, rows: readonly TrackedOpportunity[], now: string): Promise<Set<string>> {
   return write(tx, rows, now);
 }
 
-/** Adds to the history of opportunities. */
+/** Adds rows to the history of opportunities. */
 export async function track(tx: TenantTx, rows: readonly HistoryRow[]): Promise<void> {
   if (rows.length > 0) await tx.run(insertHistory, { rows: recordsOf(rows) });
 }

@@ -3,7 +3,7 @@ import { badFields, type FieldProblem } from "@cell/problem";
 import type { Pipeline, Stage } from "../../pipelines/schema.ts";
 import type { ImportedStage } from "../domain.ts";
 
-/** What an import says of an opportunity's past; times are instants or days of the tenant's calendar. */
+/** What an import gives of an opportunity's history; times are instants or days of the tenant's calendar. */
 export interface HistoryInput {
   stage?: string | undefined;
   stageHistory?: readonly { stage: string; enteredAt: string }[] | undefined;
@@ -13,7 +13,7 @@ export interface HistoryInput {
 
 const isDay = (time: string) => time.length === 10;
 
-/** The more exact one of two times that mean the same, a day meaning any time of it; undefined where they differ. */
+/** The more precise of two times that agree, where a day agrees with any time of it; undefined if they differ. */
 export function sameTime(one: string, other: string, timezone: string): string | undefined {
   const [first, second] = [instantOf(one, timezone), instantOf(other, timezone)];
   if (isDay(one) === isDay(other)) return first === second ? first : undefined;
@@ -24,7 +24,7 @@ export function sameTime(one: string, other: string, timezone: string): string |
 
 type GivenTime = { stage: string; enteredAt: string }[];
 
-/** The stages that an opportunity without a stage history was in: the one that it is in, and before it is closed later than created, the first. */
+/** The stages of an opportunity without a stage history: its stage, preceded by the first stage if it was closed later than created. */
 function impliedBy({ stage, createdAt, closedAt }: HistoryInput, { stages }: Pipeline, now: string): GivenTime {
   const first = stages.find(({ type }) => type === "open")?.stage ?? "";
   const current = stage ?? first;
@@ -34,7 +34,7 @@ function impliedBy({ stage, createdAt, closedAt }: HistoryInput, { stages }: Pip
   return createdAt === undefined || createdAt === closedAt ? [closed] : [{ stage: first, enteredAt: createdAt }, closed];
 }
 
-/** The stages that an opportunity was in, oldest first, out of what an import says. Throws BAD_REQUEST with all that does not fit together. */
+/** The stages of an opportunity, oldest first, from an import's input. Throws BAD_REQUEST with everything that is inconsistent. */
 export function historyFrom(
   given: HistoryInput,
   pipeline: Pipeline,
@@ -58,19 +58,22 @@ export function historyFrom(
     refuse("stageHistory", `ends in ${last.stage.stage}, not in the stage ${given.stage}`);
   if (given.createdAt !== undefined) {
     const begun = sameTime(first.given, given.createdAt, timezone);
-    if (begun === undefined) refuse("createdAt", "is not when its first stage was entered");
+    if (begun === undefined) refuse("createdAt", "differs from the time when its first stage was entered");
     else first.enteredAt = begun;
   }
   if (given.closedAt) {
     const closed = last.stage.type === "open" ? undefined : sameTime(last.given, given.closedAt, timezone);
     if (closed === undefined)
-      refuse("closedAt", last.stage.type === "open" ? "is for won and lost ones alone" : "is not when its last stage was entered");
+      refuse(
+        "closedAt",
+        last.stage.type === "open" ? "is only for won and lost ones" : "differs from the time when its last stage was entered",
+      );
     else last.enteredAt = closed;
   }
   history.forEach(({ stage, enteredAt }, index) => {
     const before = history[index - 1];
     if (before && before.enteredAt > enteredAt)
-      refuse("stageHistory", `${stage.stage} is entered before ${before.stage.stage}, which it follows`);
+      refuse("stageHistory", `${stage.stage} is entered before ${before.stage.stage}, which precedes it`);
     if (before && before.stage === stage) refuse("stageHistory", `${stage.stage} follows itself`);
   });
   if (last.enteredAt > now) refuse(given.stageHistory ? "stageHistory" : "createdAt", "is in the future");

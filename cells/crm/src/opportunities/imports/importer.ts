@@ -40,7 +40,7 @@ const columns = {
   errors: { ...ignored, aliases: ["错误"] },
 };
 
-/** How opportunities are imported. */
+/** Importer of opportunities. */
 export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
   type: opportunity.type,
   path: "/opportunities",
@@ -59,7 +59,7 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
     if (percent) values.probability = percent.value;
     const parsed = rowSchema.safeParse(values, { reportInput: true });
     const problems: RowProblem[] = parsed.success ? [] : fieldProblems(parsed.error).map(inRow);
-    // What is stored may be so little: where the row names a record, that is compared first.
+    // Checked later for a row that names a record: the stored probability may be that small.
     const isAmbiguous = parsed.success && !percent?.isExact && isAmbiguousPercent(parsed.data);
     if (isAmbiguous && parsed.data.opportunityId === undefined) problems.push(ambiguousPercent);
     const required = (field: string) => problems.push(problem(field, "REQUIRED", "is required"));
@@ -121,17 +121,17 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
   },
 };
 
-/** The stages of a history, each where it was entered last. */
+/** The stages of a history, ordered by when each was entered last. */
 function passed(history: readonly HistoryRow[]): string[] {
   return [...new Set(history.map(({ stage }) => stage).reverse())].reverse();
 }
 
-/** What a revert does to one opportunity. */
+/** A revert's changes of one opportunity. */
 interface Taken {
   before: TrackedOpportunity;
   after: TrackedOpportunity;
   deleted: boolean;
-  /** Those that its entry names in any case. */
+  /** The fields that its audit entry names in any case. */
   named: readonly string[];
 }
 
@@ -156,11 +156,11 @@ async function takeBack(tx: TenantTx, taken: readonly Taken[], stored: { id: str
   return { audit, kept: stored };
 }
 
-/** A stage that was removed between the look and the write: all is to be done again. */
+/** Retries everything if a stage was removed between the lookup and the write. */
 async function retainedStages<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw violatedConstraint(error) ? unavailable("Others write the same opportunities just now; try again", 1, error) : error;
+    throw violatedConstraint(error) ? unavailable("Other requests are writing the same opportunities; try again", 1, error) : error;
   }
 }

@@ -42,10 +42,10 @@ export type OpportunityRow = z.infer<typeof rowSchema> & {
   isAmbiguous?: boolean;
 };
 
-/** What is wrong with a field, as what is wrong with its row. */
+/** Turns a field's problem into a row's problem. */
 export const inRow = (found: FieldProblem) => rowProblem(found, "INVALID_FORMAT");
 
-/** What rows may be about, as far as the actor sees it. */
+/** The records that rows may refer to, as far as the actor may see them. */
 export interface Known {
   opportunities: ReadonlyMap<string, TrackedOpportunity>;
   customersById: ReadonlyMap<string, Customer>;
@@ -55,7 +55,7 @@ export interface Known {
   currency: string;
 }
 
-/** Looks up all that the rows speak of, at once. */
+/** Looks up everything that the rows refer to, at once. */
 export async function knownTo(tx: TenantTx, rows: readonly Row<OpportunityRow>[], { userId, ownOnly }: ImportActor): Promise<Known> {
   const given = <T>(pick: (data: OpportunityRow) => T | undefined): T[] => rows.flatMap(({ data }) => pick(data) ?? []);
   const isVisible = ({ ownerId }: { ownerId: string }) => !ownOnly || ownerId === userId;
@@ -84,13 +84,13 @@ export async function knownTo(tx: TenantTx, rows: readonly Row<OpportunityRow>[]
   };
 }
 
-/** What is to become of a row; `write` is what it takes. */
+/** The outcome planned for a row, and the write that it needs. */
 export interface Plan {
   outcome: RowOutcome;
   write?: { kind: "insert" | "update"; after: TrackedOpportunity; history: HistoryRow[] };
 }
 
-/** A row's plan; what a rule refuses is what is wrong with the row. */
+/** A row's plan; a violated rule becomes a problem of the row. */
 export function planned(row: Row<OpportunityRow>, known: Known, context: ImportContext): Plan {
   try {
     return plan(row, known, context);
@@ -108,7 +108,7 @@ function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportC
   const { mode, onDuplicate } = context.options;
   const { opportunityId, customerName, probabilityOverridden, createdAt, closedAt, stageHistory, isAmbiguous, ...patch } = data;
   const imported: HistoryInput = { stage: patch.stage, createdAt, closedAt, stageHistory };
-  // A probability that comes beside the word that it is the stage's says nothing of its own.
+  // With `probabilityOverridden: false`, the probability is the stage's and adds nothing.
   if (probabilityOverridden === false) delete patch.probability;
   const failed = (field: string, code: string, message: string, duplicateOf: string | null = null): Plan => ({
     outcome: { row, outcome: "failed", problems: [problem(field, code, message, duplicateOf)] },
@@ -118,23 +118,23 @@ function plan({ row, data }: Row<OpportunityRow>, known: Known, context: ImportC
   const same = opportunityId === undefined ? undefined : known.opportunities.get(opportunityId);
   if (isAmbiguous && patch.probability !== same?.probability) return { outcome: { row, outcome: "failed", problems: [ambiguousPercent] } };
   const field = patch.customerId === undefined ? "customerName" : "customerId";
-  // The customer that it has already may be gone, or another's.
+  // Its current customer may be deleted, or invisible to the caller.
   const isSame = patch.customerId !== undefined && patch.customerId === same?.customerId;
-  if (!buyer && data[field] !== undefined && !isSame) return failed(field, "NOT_FOUND", "is no customer of yours");
+  if (!buyer && data[field] !== undefined && !isSame) return failed(field, "NOT_FOUND", "is not a customer that you may see");
   if (buyer) patch.customerId = buyer.customerId;
   const pipelineId = patch.pipelineId ?? same?.pipelineId;
   const pipeline = known.pipelines.find((one) => (pipelineId === undefined ? one.isDefault : one.pipelineId === pipelineId));
-  if (!pipeline) return failed("pipelineId", "NOT_FOUND", "is no pipeline");
+  if (!pipeline) return failed("pipelineId", "NOT_FOUND", "is not a pipeline");
 
   if (same) {
     if (mode === "create" && onDuplicate !== "update") {
       const isUnchanged = planUpdate(row, same, patch, imported, pipeline, known, context).outcome.outcome === "skipped";
       if (isUnchanged || onDuplicate === "skip") return { outcome: { row, outcome: "skipped" } };
-      return failed("opportunityId", "DUPLICATE_NAME", "is the id of an opportunity that exists", same.opportunityId);
+      return failed("opportunityId", "DUPLICATE_NAME", "is the id of an existing opportunity", same.opportunityId);
     }
     return planUpdate(row, same, patch, imported, pipeline, known, context);
   }
-  if (mode === "update") return failed("opportunityId", "NOT_FOUND", "is no opportunity of yours");
+  if (mode === "update") return failed("opportunityId", "NOT_FOUND", "is not an opportunity that you may see");
   const { name } = patch;
   if (name === undefined) return failed("name", "REQUIRED", "is required");
   if (!buyer) return failed("customerId", "REQUIRED", "is required");
@@ -165,7 +165,7 @@ function planUpdate(
 ): Plan {
   const problems: RowProblem[] = [];
   const refuse = (field: string) =>
-    problems.push(problem(field, "INVALID_FORMAT", "is the past of an opportunity that exists: it cannot be changed"));
+    problems.push(problem(field, "INVALID_FORMAT", "is the history of an existing opportunity, which cannot be changed"));
   if (history.stageHistory) refuse("stageHistory");
   if (history.createdAt !== undefined && sameTime(history.createdAt, current.createdAt, timezone) === undefined) refuse("createdAt");
   if (history.closedAt && (!current.closedAt || sameTime(history.closedAt, current.closedAt, timezone) === undefined)) refuse("closedAt");
