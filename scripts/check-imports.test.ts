@@ -45,7 +45,7 @@ const broken: [rule: string, file: string, text: string][] = [
   ["postgres-knows-no-http", "shared/postgres/src/index.ts", "import type { Context } from 'hono';\nexport type C = Context;\n"],
   ["shared-knows-no-program", "shared/cell/src/index.ts", using("../../../gateway/src/admin/app.ts")],
   ["shared-knows-no-program", "shared/cell/src/index.ts", using("../../../cells/crm/src/app.ts")],
-  ["gateway-knows-no-cell", "gateway/src/admin/app.ts", using("../../cells/crm/src/app.ts")],
+  ["gateway-knows-no-cell", "gateway/src/admin/app.ts", using("../../../cells/crm/src/app.ts")],
   ["gateway-knows-no-cell", "gateway/src/admin/app.ts", using("@cell/cell")],
   ["cells-speak-http", "cells/crm/src/app.ts", using("../../messaging/src/app.ts")],
   ["cells-speak-http", "cells/crm/src/app.ts", using("../../../gateway/src/admin/app.ts")],
@@ -88,6 +88,23 @@ describe("the import rules", () => {
       "gateway/src/a.ts": 'import type { B } from "./types.ts";\nexport type A = B | number;\n',
     });
     expect(found).toEqual([]);
+  });
+
+  it("casts-have-reasons is broken by a cast without a comment before it", async () => {
+    const found = await breaches({
+      "gateway/src/a.ts": "export const x = 1 as never;\n",
+      "gateway/src/b.ts": "export const x = {} as unknown as Date;\n",
+      "gateway/src/c.ts": "// Nothing reads it as never before.\nexport const x = 1 as never;\n",
+    });
+    expect(found).toEqual(["casts-have-reasons: gateway/src/a.ts", "casts-have-reasons: gateway/src/b.ts"]);
+  });
+
+  it("casts-are-few is broken by 20 casts, whatever their reasons", async () => {
+    const casts = (count: number) => ({
+      "cells/crm/src/a.ts": Array.from({ length: count }, (_, index) => `// Why.\nexport const x${index} = 1 as never;\n`).join(""),
+    });
+    expect(await breaches(casts(19))).toEqual([]);
+    expect(await breaches(casts(20))).toEqual(Array.from({ length: 20 }, () => "casts-are-few: cells/crm/src/a.ts"));
   });
 
   it("do not pass when the tool has read nothing", async () => {

@@ -78,6 +78,11 @@ const textRules: { name: string; files: RegExp; but?: RegExp; pattern: RegExp }[
   },
 ];
 
+/** Each switches off the type checker at its place. */
+const cast = /\bas never\b|\bas unknown as\b/;
+/** Fewer casts than these may stand in shared, gateway and cells, tests included. */
+const castLimit = 20;
+
 /**
  * Holds every file below `root` to the rules above. Rejects when the tool has seen fewer modules than there are files: with a TypeScript
  * that it cannot use it sees none, and finds nothing wrong.
@@ -107,7 +112,28 @@ export async function checkImports(root: string): Promise<{ files: number; breac
     file: from,
     what: cycle ? cycle.map(({ name }) => name).join(" → ") : to,
   }));
-  return { files: files.length, breaches: [...imports, ...files.flatMap((file) => checkText(root, file))] };
+  const texts = files.flatMap((file) => checkText(root, file));
+  return { files: files.length, breaches: [...imports, ...texts, ...checkCasts(root, files)] };
+}
+
+/** Every cast without a comment in the line before it, and all of them where there are too many. */
+function checkCasts(root: string, files: readonly string[]): Breach[] {
+  const casts = files
+    .filter((file) => /^(shared|gateway|cells)\//.test(file))
+    .flatMap((file) => {
+      const lines = readFileSync(join(root, file), "utf8").split("\n");
+      return lines.flatMap((line, index) =>
+        cast.test(line) && !isComment(line) ? { file, what: `line ${index + 1}`, isExplained: isComment(lines[index - 1] ?? "") } : [],
+      );
+    });
+  const unexplained = casts.filter(({ isExplained }) => !isExplained).map(({ file, what }) => ({ rule: "casts-have-reasons", file, what }));
+  return casts.length < castLimit
+    ? unexplained
+    : [...unexplained, ...casts.map(({ file, what }) => ({ rule: "casts-are-few", file, what }))];
+}
+
+function isComment(line: string): boolean {
+  return /^\s*(\/\/|\/?\*)/.test(line);
 }
 
 function checkText(root: string, file: string): Breach[] {

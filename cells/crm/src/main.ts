@@ -65,7 +65,7 @@ const { port: metricsPort, token } = config.metrics;
 const metricsServer =
   metricsPort === undefined ? undefined : await serveMetrics(metrics.registry, config.host, { port: metricsPort, token });
 server = await serve({
-  fetch: app.fetch as never,
+  fetch: app.fetch,
   host: config.host,
   port: config.port,
   log,

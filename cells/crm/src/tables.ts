@@ -1,4 +1,8 @@
 import { tenantTables } from "@cell/postgres";
+import type { ColumnType, Generated, GeneratedAlways } from "kysely";
+
+/** A decimal: read as a text, since a number would not hold it exactly. */
+export type Decimal = ColumnType<string, string | number, string | number>;
 
 /** The columns of the tenants' tables, in the names that they have on the wire (in SQL: snake_case). */
 export interface Tables {
@@ -42,7 +46,7 @@ export interface CustomersTable {
   deletedAt: string | null;
   version: number;
   /** Generated: what `keyword` searches, in lower case. */
-  search: string;
+  search: GeneratedAlways<string>;
 }
 
 export interface ContactsTable {
@@ -59,7 +63,7 @@ export interface ContactsTable {
   deletedAt: string | null;
   version: number;
   /** Generated: what `keyword` searches, in lower case. */
-  search: string;
+  search: GeneratedAlways<string>;
 }
 
 export interface LookupsTable {
@@ -86,7 +90,7 @@ export interface PipelineStagesTable {
   stage: string;
   name: string;
   type: StageType;
-  probability: string;
+  probability: Decimal;
   /** Its place in the order, from 1. */
   position: number;
   /** False for a stage that was removed: histories still speak of it. */
@@ -105,7 +109,7 @@ export interface OpportunitiesTable {
   stage: string;
   /** The stage's type. */
   status: StageType;
-  probability: string;
+  probability: Decimal;
   probabilityOverridden: boolean;
   expectedCloseDate: string | null;
   ownerId: string;
@@ -124,9 +128,9 @@ export interface OpportunitiesTable {
   deletedAt: string | null;
   version: number;
   /** Generated: true or null. Part of the key to the stage, which so holds live ones alone. */
-  live: true | null;
+  live: GeneratedAlways<true | null>;
   /** Generated: what `keyword` searches, in lower case. */
-  search: string;
+  search: GeneratedAlways<string>;
 }
 
 /** What an opportunity was from `at` on, in all that a report depends on. Rows are only ever added. */
@@ -148,7 +152,7 @@ export interface OpportunityHistoryTable {
   stageType: StageType;
   amount: string;
   currency: string;
-  probability: string;
+  probability: Decimal;
   expectedCloseDate: string | null;
   closedAt: string | null;
   ownerId: string;
@@ -174,17 +178,17 @@ export interface ContractsTable {
   startDate: string | null;
   endDate: string | null;
   /** The sum of its payments: written with each of them. */
-  receivedAmount: string;
+  receivedAmount: Generated<string>;
   /** Generated from the two amounts, as are the next two. */
-  outstandingAmount: string;
-  paidRatio: string;
-  overpaid: boolean;
+  outstandingAmount: GeneratedAlways<string>;
+  paidRatio: GeneratedAlways<string>;
+  overpaid: GeneratedAlways<boolean>;
   createdAt: string;
   updatedAt: string;
   deletedAt: string | null;
   version: number;
   /** Generated: what `keyword` searches, in lower case. */
-  search: string;
+  search: GeneratedAlways<string>;
 }
 
 export interface PaymentsTable {
@@ -209,7 +213,7 @@ export interface PaymentsTable {
   updatedAt: string;
   version: number;
   /** Generated: what `keyword` searches, in lower case. */
-  search: string;
+  search: GeneratedAlways<string>;
 }
 
 export interface ImportsTable {
@@ -224,27 +228,27 @@ export interface ImportsTable {
   /** Who asked for it, by which request: for the audit entries that come after the answer. */
   origin: unknown;
   /** The header of the upload. */
-  columns: unknown;
-  total: number;
-  done: number;
-  created: number;
-  updated: number;
-  skipped: number;
-  failed: number;
-  errors: unknown;
-  errorsTruncated: boolean;
+  columns: Generated<unknown>;
+  total: Generated<number>;
+  done: Generated<number>;
+  created: Generated<number>;
+  updated: Generated<number>;
+  skipped: Generated<number>;
+  failed: Generated<number>;
+  errors: Generated<unknown>;
+  errorsTruncated: Generated<boolean>;
   /** How much is kept of the rows that failed by what was stored. */
-  failedRowBytes: number;
+  failedRowBytes: Generated<number>;
   /** Some rows that failed are not kept. */
-  failedRowsTruncated: boolean;
-  reverted: number;
+  failedRowsTruncated: Generated<boolean>;
+  reverted: Generated<number>;
   /** Records that were left alone by the revert, with the reason. */
-  kept: unknown;
+  kept: Generated<unknown>;
   /** The audit entry up to which the revert has come. */
-  revertSeq: number;
+  revertSeq: Generated<number>;
   revertOrigin: unknown;
   /** Its rows are gone. */
-  swept: boolean;
+  swept: Generated<boolean>;
   createdAt: string;
   finishedAt: string | null;
 }

@@ -38,6 +38,6 @@ export function atCustomerOf(table: "contacts" | "contracts" | "payments", owner
   return sql<boolean>`exists (${db
     .selectFrom("customers")
     .select(sql`1`.as("one"))
-    .whereRef("customers.customerId", "=", `${table}.customerId` as never)
+    .whereRef("customers.customerId", "=", sql.ref(`${table}.customerId`))
     .where(sql<boolean>`owner_id = ${owner}`)})`;
 }

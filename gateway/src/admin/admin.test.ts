@@ -158,10 +158,10 @@ test("nobody grants, or obtains by rotation, what they do not hold", async () =>
   const other = await issueKey(gateway, { tenantId: "grant", userId: "u", role: "sales", permissions: ["crm:read"] });
   expect((await gateway.call(`/api/admin/keys/${other.keyId}/rotate`, { key: weak.key, json: {} })).status).toBe(403);
   expect((await gateway.call(`/api/admin/keys/${other.keyId}`, { method: "DELETE", key: weak.key })).status).toBe(403);
-  const seen = await gateway.call<{ data: { userId: string }[]; total: number }>("/api/admin/keys", { key: weak.key });
+  const seen = await gateway.call<{ data: { keyId: string; userId: string }[]; total: number }>("/api/admin/keys", { key: weak.key });
   expect([seen.body.total, new Set(seen.body.data.map(({ userId }) => userId))]).toEqual([2, new Set(["weak"])]);
-  const mine = seen.body.data[0] as unknown as IssuedKey;
-  expect((await gateway.call(`/api/admin/keys/${mine.keyId}`, { method: "DELETE", key: weak.key })).status).toBe(200);
+  const [mine] = seen.body.data;
+  expect((await gateway.call(`/api/admin/keys/${mine?.keyId}`, { method: "DELETE", key: weak.key })).status).toBe(200);
   expect(await refused({ userId: "u", role: "sales", permissions: ["cell:admin"] })).toBe(400);
   expect((await gateway.call(`/api/admin/keys/${strong.keyId}/rotate`, { key: weak.key, json: {} })).status).toBe(403);
   const admin = await gateway.call("/api/admin/keys", {

@@ -124,6 +124,7 @@ export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, chang
       if (cut) return cut;
       throw error;
     });
+    // The stream has been sent already: no schema describes its response.
     return (await sent) as never;
   });
 

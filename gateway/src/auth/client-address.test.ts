@@ -38,6 +38,7 @@ test("from a trusted proxy the cell is told the client's address, whatever the c
 describe("the client's address", () => {
   const from = (remoteAddress: string | undefined, forwarded?: string) =>
     clientAddress(
+      // All that it reads of a request.
       { socket: { remoteAddress }, headers: { "x-forwarded-for": forwarded } } as unknown as IncomingMessage,
       parseTrustedProxies("10.0.0.0/8,fd00::/8,192.0.2.7"),
     );

@@ -96,7 +96,9 @@ function sign(provider: TestIdentityProvider, { claims, header, key = provider.k
     ...claims,
   };
   const head = withoutGaps({ alg: key.algorithm, typ: "at+jwt", kid: key.kid, ...header });
-  return new SignJWT(withoutGaps(payload)).setProtectedHeader(head as unknown as JWTHeaderParameters).sign(key.pair.privateKey);
+  return new SignJWT(withoutGaps(payload))
+    .setProtectedHeader(head as Record<string, unknown> & JWTHeaderParameters)
+    .sign(key.pair.privateKey);
 }
 
 function withoutGaps(values: Record<string, unknown>): Record<string, unknown> {

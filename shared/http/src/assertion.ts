@@ -41,14 +41,15 @@ const lifetimeSeconds = 30;
 
 /** Parses `id:base64url[,id:base64url…]`; secrets have at least 32 bytes. Throws an Error that names the fault. */
 export function parseAssertionKeys(text: string): AssertionKeys {
-  const keys = text.split(",").map((part) => {
+  const [first, ...others] = text.split(",").map((part) => {
     const [id, secret] = part.trim().split(":");
     if (!id || !/^[A-Za-z0-9_-]{1,16}$/.test(id)) throw new Error("must be written id:base64url, by comma");
     const bytes = Buffer.from(secret ?? "", "base64url");
     if (bytes.length < 32) throw new Error(`must hold 32 bytes or more in base64url for the key "${id}"`);
     return assertionKey(id, bytes);
   });
-  return keys as unknown as AssertionKeys;
+  if (!first) throw new Error("there is no key");
+  return [first, ...others];
 }
 
 function assertionKey(id: string, secret: Buffer): AssertionKey {

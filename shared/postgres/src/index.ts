@@ -20,7 +20,16 @@ export {
   type TenantRow,
 } from "./registry.ts";
 export type { NewRows, TenantDb, TenantTx, WriteResult, WriteSession } from "./session.ts";
-export { type Parameters, type Statement, StatementCache, selectionOf, statement, tenantTables, valuesOf } from "./statement.ts";
+export {
+  nextVersion,
+  type Parameters,
+  type Statement,
+  StatementCache,
+  selectionOf,
+  statement,
+  tenantTables,
+  valuesOf,
+} from "./statement.ts";
 export { assertCurrent, assertServed, schemaOf, Tenant, type TenantState, tenantLogin } from "./tenants.ts";
 export { type Digest, differingTables } from "./transfer/digest.ts";
 export { type TransferEnd, type TransferHead, transferFormat } from "./transfer/export.ts";

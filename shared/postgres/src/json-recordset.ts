@@ -23,12 +23,12 @@ export function recordsOf(rows: readonly object[]): string {
   );
 }
 
-/** A field of such a row, which has the alias "row". */
-export function field(name: string): RawBuilder<string> {
-  return sql<string>`"row".${sql.id(name)}`;
+/** A field of such a row, which has the alias "row". It fits a column of any type: the record set declares the column's. */
+export function field(name: string): RawBuilder<never> {
+  return sql<never>`"row".${sql.id(name)}`;
 }
 
 /** These fields of such a row, as the values of an update. */
-export function fieldsOf(names: readonly string[]): Record<string, RawBuilder<string>> {
-  return Object.fromEntries(names.map((name) => [name, field(name)]));
+export function fieldsOf<Name extends string>(names: readonly Name[]): Record<Name, RawBuilder<never>> {
+  return Object.fromEntries(names.map((name) => [name, field(name)])) as Record<Name, RawBuilder<never>>;
 }

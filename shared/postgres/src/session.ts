@@ -105,7 +105,8 @@ export interface SessionTenant {
 }
 
 /** The implementation of TenantDb. */
-export class Session {
+export class Session implements TenantDb {
+  declare readonly [reading]: true;
   readonly tenantId: string;
   protected readonly tenant: SessionTenant;
   protected send: Send;
@@ -157,7 +158,8 @@ export class Session {
 }
 
 /** The session of a command. Slices see it as TenantTx; the rest is for the command only. */
-export class WriteSession extends Session {
+export class WriteSession extends Session implements TenantTx {
+  declare readonly [writing]: true;
   readonly #acquire: () => Promise<Lease>;
   #lease: Lease | undefined;
   #ended = false;
@@ -179,11 +181,11 @@ export class WriteSession extends Session {
 
   /** The same object, as slices may use it. */
   get tx(): TenantTx {
-    return this as unknown as TenantTx;
+    return this;
   }
 
   change<P extends object>(query: Statement<P, unknown>, values: P, expectation?: string): Change {
-    return { statement: query as unknown as Statement<never, unknown>, values, expectation };
+    return { statement: query, values, expectation };
   }
 
   async begin(): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { StatementCache, tenantTables } from "./statement.ts";
+import { nextVersion, type Parameters, StatementCache, statement, tenantTables, valuesOf } from "./statement.ts";
 
 const tables = tenantTables<{ things: { name: string } }>();
 const select = () => tables.selectFrom("things").select("name");
@@ -20,4 +20,18 @@ test("without room every statement is compiled for its one use", () => {
   const cache = new StatementCache<object, unknown>(0);
   const made = cache.get("any", select);
   expect([made.compiled.keep, cache.get("any", select) === made]).toEqual([false, false]);
+});
+
+test("an update names columns of its table by values of their types: anything else does not compile", () => {
+  const tables = tenantTables<{ things: { name: string; note: string | null; version: number } }>();
+  const update = (set: (p: Parameters<{ name: string; size: number }>) => ReturnType<typeof tables.updateTable<"things">>) =>
+    statement(set).compiled.text;
+  const sent = update((p) => tables.updateTable("things").set({ ...valuesOf(p, ["name"]), note: null, version: nextVersion }));
+  expect(sent).toBe('update "$tenant"."things" set "name" = $1, "note" = $2, "version" = version + 1');
+  // @ts-expect-error There is no column `nmae`.
+  update((p) => tables.updateTable("things").set({ nmae: p.name }));
+  // @ts-expect-error There is no parameter `nmae`.
+  update((p) => tables.updateTable("things").set(valuesOf(p, ["nmae"])));
+  // @ts-expect-error A number is no name.
+  update((p) => tables.updateTable("things").set({ name: p.size }));
 });

@@ -76,14 +76,17 @@ export function markers<P>(): Parameters<P> {
 }
 
 /** The parameters with these names, as the values of an insert or an update of the columns of the same names. */
-export function valuesOf<P>(parameters: Parameters<P>, names: readonly (keyof P)[]): never {
-  return Object.fromEntries(names.map((name) => [name, parameters[name]])) as never;
+export function valuesOf<P, Name extends keyof P>(parameters: Parameters<P>, names: readonly Name[]): Pick<Parameters<P>, Name> {
+  return Object.fromEntries(names.map((name) => [name, parameters[name]])) as Pick<Parameters<P>, Name>;
 }
 
 /** The parameters with these names as the columns of a select: for an insert with a condition. */
-export function selectionOf<P>(parameters: Parameters<P>, names: readonly (keyof P)[]): never {
-  return names.map((name) => (parameters[name] as RawBuilder<unknown>).as(String(name))) as never;
+export function selectionOf<P, Name extends keyof P & string>(parameters: Parameters<P>, names: readonly Name[]) {
+  return names.map((name) => parameters[name].as(name));
 }
+
+/** The next version of the record that an update changes. */
+export const nextVersion = sql<number>`version + 1`;
 
 /** Declares a statement; it is compiled at its first use. */
 export function statement<P, R>(build: (parameters: Parameters<P>) => Compilable<R>, options: StatementOptions = {}): Statement<P, R> {

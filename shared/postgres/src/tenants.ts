@@ -82,7 +82,7 @@ export class Tenant {
    * `performance.now()`.
    */
   reader(deadlineAtMs?: number): TenantDb {
-    return new Session(this, this.#reads, deadlineAtMs) as unknown as TenantDb;
+    return new Session(this, this.#reads, deadlineAtMs);
   }
 
   /** A session for one command; `end` it in any case. */

@@ -136,7 +136,7 @@ const buildAudit = (p: Parameters<{ entries: string }>) =>
     .expression(
       ledger
         .selectFrom(sql<AuditEntry>`json_to_recordset(${p.entries}::json)`.as<"entry">(auditRecord))
-        .select(auditNames.map((name) => `entry.${name}` as const) as never),
+        .select(auditNames.map((name) => `entry.${name}` as const)),
     );
 
 /** Parameters of the n-th part of a write, with a prefix. */
@@ -217,7 +217,7 @@ function writeNode(claimed: boolean, changes: readonly Change[], audited: boolea
     parts.push({ name, node: claimed ? gated(nodeOf(query)) : nodeOf(query), tail: " returning 1" });
   };
   changes.forEach((change, index) => {
-    write(`change_${index}`, change.statement.build(prefixed<never>(`${index}.`) as never));
+    write(`change_${index}`, change.statement.build(prefixed<never>(`${index}.`)));
   });
   if (audited) write("audit", buildAudit(prefixed("audit.")));
 

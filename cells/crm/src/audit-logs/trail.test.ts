@@ -21,7 +21,7 @@ const verify = async () => (await admin.get("/audit-logs/verify")).body;
 const seal = () => cell.sealAll(tenantId);
 
 /** Three seals of three entries each. */
-async function threeSeals(): Promise<{ id: string; seq: number }[]> {
+async function threeSeals(): Promise<{ id: string; seq: number; seal: number }[]> {
   for (const letter of ["a", "b", "c"]) {
     for (const index of [1, 2, 3]) await create(`${letter}${index}`);
     await seal();
@@ -34,7 +34,7 @@ describe("a trail that nobody touched", () => {
   test("verifies, entry by entry; each names its seal", async () => {
     const entries = await threeSeals();
     expect(await verify()).toMatchObject({ ok: true, checked: 9, firstBroken: null });
-    expect(entries.map((entry) => (entry as unknown as { seal: number }).seal)).toEqual([1, 1, 1, 2, 2, 2, 3, 3, 3]);
+    expect(entries.map(({ seal }) => seal)).toEqual([1, 1, 1, 2, 2, 2, 3, 3, 3]);
     const { sealedUntil } = await verify();
     expect(Date.now() - Date.parse(sealedUntil)).toBeLessThan(10_000);
   });

@@ -1,5 +1,5 @@
 import { keyword, ListRunner, type Visibility } from "@cell/cell";
-import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { nextVersion, type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
 import { storedLive } from "../customers/repository.ts";
@@ -60,7 +60,7 @@ const updateRow = statement((p: Parameters<Contact & { read: number }>) =>
 const deleteRow = statement((p: Parameters<{ contactId: string; read: number; now: string }>) =>
   db
     .updateTable("contacts")
-    .set({ deletedAt: p.now, updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ deletedAt: p.now, updatedAt: p.now, version: nextVersion })
     .where("contactId", "=", p.contactId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
@@ -69,7 +69,7 @@ const deleteRow = statement((p: Parameters<{ contactId: string; read: number; no
 const endPrimary = statement((p: Parameters<{ customerId: string; contactId: string; now: string }>) =>
   db
     .updateTable("contacts")
-    .set({ isPrimary: false, updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ isPrimary: false, updatedAt: p.now, version: nextVersion })
     .where("customerId", "=", p.customerId)
     .where("contactId", "!=", p.contactId)
     .where("isPrimary", "=", true)
@@ -90,8 +90,8 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
         .where("other.customerId", "=", p.to)
         .where(sql<boolean>`other.is_primary and other.deleted_at is null`)})`,
       updatedAt: p.now,
-      version: sql`version + 1`,
-    } as never)
+      version: nextVersion,
+    })
     .where("customerId", "=", p.from)
     .where("deletedAt", "is", null)
     .returning(["contactId", "name", "version"]),

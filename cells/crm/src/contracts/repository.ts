@@ -1,6 +1,6 @@
 import { type Condition, currencyCodes, keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
 import { nameKey } from "@cell/http";
-import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { nextVersion, type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
 import { storedKey, storedLive } from "../customers/repository.ts";
@@ -90,7 +90,7 @@ const insertRow = statement((p: Parameters<Stored>) =>
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("contracts")
-    .set({ ...(valuesOf(p, changeable) as object), numberKey: storedKey("number", p.number, p.numberKey) } as never)
+    .set({ ...valuesOf(p, changeable), numberKey: storedKey("number", p.number, p.numberKey) })
     .where("contractId", "=", p.contractId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
@@ -99,14 +99,14 @@ const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
 const setReceived = statement((p: Parameters<{ contractId: string; receivedAmount: string; now: string }>) =>
   db
     .updateTable("contracts")
-    .set({ receivedAmount: p.receivedAmount, updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ receivedAmount: p.receivedAmount, updatedAt: p.now, version: nextVersion })
     .where("contractId", "=", p.contractId),
 );
 
 const deleteRow = statement((p: Parameters<{ contractId: string; read: number; now: string }>) =>
   db
     .updateTable("contracts")
-    .set({ deletedAt: p.now, updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ deletedAt: p.now, updatedAt: p.now, version: nextVersion })
     .where("contractId", "=", p.contractId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
@@ -115,7 +115,7 @@ const deleteRow = statement((p: Parameters<{ contractId: string; read: number; n
 const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
   db
     .updateTable("contracts")
-    .set({ customerId: p.to, updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ customerId: p.to, updatedAt: p.now, version: nextVersion })
     .where("customerId", "=", p.from)
     .where("deletedAt", "is", null)
     .returning(["contractId", "number", "version"]),

@@ -110,6 +110,20 @@ const receipts = (customerId: RawBuilder<string>) =>
     .select([noText.as("requestId"), sql<string[]>`array[kind]`.as("details")])
     .where("customerId", "=", customerId);
 
+/** What an item of any kind is read with; a payment names neither who registered it nor by which request. */
+interface TimelineColumns {
+  at: string;
+  type: string;
+  id: string;
+  actorId: string | null;
+  resourceType: string;
+  resourceId: string;
+  resourceName: string | null;
+  action: string;
+  requestId: string | null;
+  details: string[] | null;
+}
+
 interface TimelineParameters {
   customerId: string;
   owner: Visibility;
@@ -124,8 +138,9 @@ const timelinePage = statement((p: Parameters<TimelineParameters>) =>
       trail
         .selectFrom(
           changes(p.customerId, p.owner)
-            .unionAll(moves(p.customerId, p.owner) as never)
-            .unionAll(receipts(p.customerId) as never)
+            .$castTo<TimelineColumns>()
+            .unionAll(moves(p.customerId, p.owner))
+            .unionAll(receipts(p.customerId))
             .as("item"),
         )
         .selectAll()

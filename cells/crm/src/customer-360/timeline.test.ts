@@ -95,10 +95,9 @@ test("where a request came from is shown to who reads the trail alone", async ()
   for (const item of (await timeline(manager)).items)
     expect(Object.keys(item)).not.toEqual(expect.arrayContaining([expect.stringMatching(/requestId|ip|userAgent/)]));
   const { items } = await timeline(caller("auditor", "tenant", "audit:read"));
-  const change = items.find(({ type }) => type === "change") as unknown as Record<string, unknown>;
+  const change: object = items.find(({ type }) => type === "change") ?? {};
   expect(Object.keys(change)).toEqual(expect.arrayContaining(names));
-  expect(change.requestId).toMatch(/^req-/);
-  expect(change.userAgent).toEqual(expect.any(String));
+  expect(change).toMatchObject({ requestId: expect.stringMatching(/^req-/), userAgent: expect.any(String) });
 });
 
 test("who works on its own records sees its own, and nothing of another's opportunities", async () => {

@@ -197,10 +197,10 @@ export class View {
   }
 
   /** Plain amounts and those by currency: sums are masked as in the detail. */
-  #sums<Row extends object>(of: Presenter<Row>, rows: readonly Sums[], names: readonly string[]): object {
+  #sums(of: Presenter, rows: readonly Sums[], names: readonly string[]): object {
     const basis = basisOf(rows, this.#converter);
     const amounts = { ...plainAmounts(rows, names, basis), currency: basis.currency, byCurrency: byCurrency(rows, names) };
-    return of.present(amounts as unknown as Row, fieldAccess(this.#context.caller, "detail"), this.#tenant.tenantId);
+    return of.present(amounts, fieldAccess(this.#context.caller, "detail"), this.#tenant.tenantId);
   }
 
   /** Records whose personal data are shown on request, beyond what the caller sees without it. */

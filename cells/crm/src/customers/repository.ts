@@ -1,7 +1,7 @@
 import type { Visibility } from "@cell/cell";
 import { keyword, ListRunner } from "@cell/cell";
 import { nameKey } from "@cell/http";
-import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { nextVersion, type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
@@ -76,11 +76,11 @@ const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("customers")
     .set({
-      ...(valuesOf(p, changing) as object),
+      ...valuesOf(p, changing),
       nameKey: storedKey("name", p.name, p.nameKey),
       deletedAt: null,
       mergedInto: null,
-    } as never)
+    })
     .where("customerId", "=", p.customerId)
     .where("version", "=", p.read),
 );
@@ -88,7 +88,7 @@ const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
 const deleteRow = statement((p: Parameters<{ customerId: string; read: number; now: string; mergedInto: string | null }>) =>
   db
     .updateTable("customers")
-    .set({ deletedAt: p.now, updatedAt: p.now, mergedInto: p.mergedInto, version: sql`version + 1` } as never)
+    .set({ deletedAt: p.now, updatedAt: p.now, mergedInto: p.mergedInto, version: nextVersion })
     .where("customerId", "=", p.customerId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),

@@ -63,6 +63,7 @@ async function* recordsOf(source: AsyncIterable<string | Buffer>): AsyncGenerato
     on_record(cells: string[], { lines }): never {
       // For each record of another length than its first one the parser would make an error, only to ignore it.
       (parser.info as { records: number }).records = 0;
+      // The parser passes on whatever this returns; its types know arrays of cells alone.
       return { line: lines, cells } satisfies CsvRecord as never;
     },
   });

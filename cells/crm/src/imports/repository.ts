@@ -1,12 +1,12 @@
 import type { AuditOrigin } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
-import { sql } from "kysely";
+import { type Selectable, sql } from "kysely";
 import { db, type ImportStatus, type ImportsTable } from "../tables.ts";
 import type { ReportedProblem } from "./domain.ts";
 import type { ImportActor, ImportedChange, ImportOptions } from "./importer.ts";
 
 /** An import as it is kept. */
-export interface Import extends Omit<ImportsTable, "options" | "origin" | "columns" | "errors" | "kept" | "revertOrigin"> {
+export interface Import extends Omit<Selectable<ImportsTable>, "options" | "origin" | "columns" | "errors" | "kept" | "revertOrigin"> {
   options: ImportOptions;
   origin: ImportOrigin;
   columns: string[];
@@ -32,7 +32,7 @@ const insertImport = statement(
       options: p.options,
       origin: p.origin,
       createdAt: p.createdAt,
-    } as never),
+    }),
 );
 
 const deleteImport = statement((p: Parameters<{ importId: string }>) => db.deleteFrom("imports").where("importId", "=", p.importId));
@@ -80,7 +80,7 @@ const unfinished = statement((_: Parameters<object>) =>
     .orderBy("createdAt"),
 );
 
-type Saved = Omit<ImportsTable, "resourceType" | "actorId" | "options" | "origin" | "createdAt">;
+type Saved = Omit<Selectable<ImportsTable>, "resourceType" | "actorId" | "options" | "origin" | "createdAt">;
 
 const update = statement((p: Parameters<Saved>) =>
   db
@@ -105,7 +105,7 @@ const update = statement((p: Parameters<Saved>) =>
       revertOrigin: p.revertOrigin,
       swept: p.swept,
       finishedAt: p.finishedAt,
-    } as never)
+    })
     .where("importId", "=", p.importId),
 );
 

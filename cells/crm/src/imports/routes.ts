@@ -52,7 +52,7 @@ const importRecords = ({ path, columns, examples }: Importer) =>
     body: importBody,
     files: ["text/csv", "multipart/form-data"],
     status: 200,
-    response: importReport as unknown as Presenter<ImportResponse>,
+    response: importReport as Presenter<ImportResponse>,
     accepted: importAccepted,
     example: {
       body: { items: examples, mode: "upsert" },
@@ -112,7 +112,7 @@ const revertImport = endpoint({
     "Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.",
   params: idParams,
   status: 200,
-  response: importRevert as unknown as Presenter<RevertResponse>,
+  response: importRevert as Presenter<RevertResponse>,
   accepted: importAccepted,
 });
 

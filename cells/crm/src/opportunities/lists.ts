@@ -10,8 +10,8 @@ import { type Opportunity, opportunity, type StageMove, stageMove } from "./sche
 const lastMove = (seq: "state.seq" | "state.historySeq") =>
   db
     .selectFrom("opportunityHistory as move")
-    .whereRef("move.opportunityId", "=", "state.opportunityId" as never)
-    .whereRef("move.seq", "<=", seq as never)
+    .whereRef("move.opportunityId", "=", sql.ref("state.opportunityId"))
+    .whereRef("move.seq", "<=", sql.ref(seq))
     .where(sql<boolean>`move.moved`)
     .orderBy("move.seq", "desc")
     .limit(sql.lit(1));
@@ -20,11 +20,11 @@ const lastMove = (seq: "state.seq" | "state.historySeq") =>
 const lastStage = (seq: "state.seq" | "state.historySeq") =>
   sql<string>`coalesce(${lastMove(seq)
     .select("move.stage")
-    .whereRef("move.pipelineId", "=", "state.pipelineId" as never)
+    .whereRef("move.pipelineId", "=", sql.ref("state.pipelineId"))
     .where("move.stageType", "<>", sql.lit("lost" as const))}, ${db
     .selectFrom("pipelineStages")
     .select("stage")
-    .whereRef("pipelineStages.pipelineId", "=", "state.pipelineId" as never)
+    .whereRef("pipelineStages.pipelineId", "=", sql.ref("state.pipelineId"))
     .orderBy("active", "desc")
     .orderBy("position")
     .limit(sql.lit(1))})`.as("lastStage");

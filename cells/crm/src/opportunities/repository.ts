@@ -1,5 +1,5 @@
 import type { Visibility } from "@cell/cell";
-import { type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { nextVersion, type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
 import { storedLive } from "../customers/repository.ts";
@@ -84,14 +84,14 @@ const insertRow = statement((p: Parameters<TrackedOpportunity>) =>
 const updateRow = statement((p: Parameters<TrackedOpportunity & { read: number; deletedAt: string | null }>) =>
   db
     .updateTable("opportunities")
-    .set({ ...(valuesOf(p, [...changing, "deletedAt"]) as object), ...progressAfter(p) } as never)
+    .set({ ...valuesOf(p, [...changing, "deletedAt"]), ...progressAfter(p) })
     .where("opportunityId", "=", p.opportunityId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
 );
 
 const insertHistory = statement((p: Parameters<HistoryRow>) =>
-  db.insertInto("opportunityHistory").values({ ...(valuesOf(p, historyColumns) as object), arrivedBeforeAt: arrivedBefore(p) } as never),
+  db.insertInto("opportunityHistory").values({ ...valuesOf(p, historyColumns), arrivedBeforeAt: arrivedBefore(p) }),
 );
 
 const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
@@ -100,9 +100,9 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
     .set({
       customerId: p.to,
       updatedAt: sql`greatest(updated_at, ${p.now}::timestamptz)`,
-      version: sql`version + 1`,
+      version: nextVersion,
       historySeq: sql`history_seq + 1`,
-    } as never)
+    })
     .where("customerId", "=", p.from)
     .where("deletedAt", "is", null)
     .returning(["opportunityId", "name", "version"]),
@@ -134,7 +134,7 @@ const trackAll = statement((p: Parameters<{ ids: string[]; actorId: string; requ
           "updatedAt",
           sql<string>`${p.actorId}::text`.as("actorId"),
           sql<string>`${p.requestId}::text`.as("requestId"),
-        ] as never)
+        ])
         .where(sql<boolean>`opportunity_id = any(${p.ids}::uuid[])`),
     ),
 );

@@ -4,7 +4,10 @@ import { db } from "../tables.ts";
 /** What funnels count by: the stages that an opportunity has been in within its pipeline, and the last one that is not a lost stage. */
 export const progressColumns = ["entered", "lastStage"] as const;
 
-type StageProgress = Record<(typeof progressColumns)[number], RawBuilder<unknown>>;
+interface StageProgress extends Record<(typeof progressColumns)[number], RawBuilder<unknown>> {
+  entered: RawBuilder<string>;
+  lastStage: RawBuilder<number | null>;
+}
 type Place = Record<"pipelineId" | "stage" | "status", RawBuilder<unknown>>;
 
 /** A stage's bit; a mask holds the first 63 stages that a pipeline ever had. */
@@ -53,7 +56,7 @@ export function progressAfter({ pipelineId, stage, status }: Place): StageProgre
 
 /** The same as named columns of a select. */
 export function namedProgress(progress: StageProgress) {
-  return progressColumns.map((name) => progress[name].as(name));
+  return [progress.entered.as("entered"), progress.lastStage.as("lastStage")] as const;
 }
 
 type Arrival = Record<"opportunityId" | "seq" | "moved" | "pipelineId" | "stage" | "stageType", RawBuilder<unknown>>;

@@ -1,6 +1,6 @@
 import { currencyCodes, keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
 import { nameKey } from "@cell/http";
-import { type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { nextVersion, type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
 import { db } from "../tables.ts";
@@ -58,7 +58,7 @@ const insertRow = statement((p: Parameters<Payment & { referenceKey: string | nu
 const voidRow = statement((p: Parameters<Pick<Payment, "paymentId" | "voidReason" | "updatedAt" | "version"> & { read: number }>) =>
   db
     .updateTable("payments")
-    .set({ status: sql.lit("void"), voidReason: p.voidReason, updatedAt: p.updatedAt, version: p.version } as never)
+    .set({ status: sql.lit("void"), voidReason: p.voidReason, updatedAt: p.updatedAt, version: p.version })
     .where("paymentId", "=", p.paymentId)
     .where("version", "=", p.read),
 );
@@ -66,7 +66,7 @@ const voidRow = statement((p: Parameters<Pick<Payment, "paymentId" | "voidReason
 const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
   db
     .updateTable("payments")
-    .set({ customerId: p.to, updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ customerId: p.to, updatedAt: p.now, version: nextVersion })
     .where("customerId", "=", p.from)
     .returning(["paymentId", "reference", "version"]),
 );

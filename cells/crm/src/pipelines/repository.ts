@@ -1,5 +1,5 @@
 import { ListRunner } from "@cell/cell";
-import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { nextVersion, type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../tables.ts";
 import { type Pipeline, pipeline, type Stage } from "./schema.ts";
@@ -16,7 +16,7 @@ const stages = () =>
         "stages",
       ),
     )
-    .whereRef("pipelineStages.pipelineId", "=", "pipelines.pipelineId" as never)
+    .whereRef("pipelineStages.pipelineId", "=", sql.ref("pipelines.pipelineId"))
     .where(sql<boolean>`active`);
 
 const all = () => db.selectFrom("pipelines").select(columns).select(stages().as("stages")).$castTo<Pipeline>();
@@ -71,7 +71,7 @@ const writeStages = statement((p: Parameters<{ pipelineId: string; stages: strin
         sql<number>`(${stagesKnown(p).select(count)}) + (count(*) filter (where not (${isKnown(p)})) over (order by position)) - 1`.as(
           "number",
         ),
-      ] as never),
+      ]),
     )
     .onConflict((conflict) =>
       conflict.columns(["pipelineId", "stage"]).doUpdateSet((eb) => ({
@@ -96,7 +96,7 @@ const removeOthers = statement((p: Parameters<{ pipelineId: string; stages: stri
 const endDefault = statement((p: Parameters<{ pipelineId: string; now: string }>) =>
   db
     .updateTable("pipelines")
-    .set({ isDefault: false, updatedAt: p.now, version: sql`version + 1` } as never)
+    .set({ isDefault: false, updatedAt: p.now, version: nextVersion })
     .where(sql<boolean>`is_default`)
     .where("pipelineId", "!=", p.pipelineId)
     .returning(["pipelineId", "name", "version"]),

@@ -100,9 +100,9 @@ type Amounts<Name extends string> = { [N in Name]: ReturnType<typeof amount> };
 
 /** Amounts in the answer's currency, and the same by currency. */
 function amounts<const Name extends string>(...names: Name[]) {
-  const fields = (make: () => z.ZodType) => Object.fromEntries(names.map((name) => [name, make()])) as unknown as Amounts<Name>;
-  const entry = z.object({ currency: z.string().meta({ examples: ["CNY"] }), count, ...fields(amount) });
-  return { ...fields(amount), byCurrency: z.array(entry).meta({ description: "Never added to each other" }) };
+  const fields = () => Object.fromEntries(names.map((name) => [name, amount()])) as Amounts<Name>;
+  const entry = z.object({ currency: z.string().meta({ examples: ["CNY"] }), count, ...fields() });
+  return { ...fields(), byCurrency: z.array(entry).meta({ description: "Never added to each other" }) };
 }
 
 const links = <const Name extends string>(...names: Name[]) =>

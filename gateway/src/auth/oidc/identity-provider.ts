@@ -108,7 +108,7 @@ export class IdentityProvider {
     if (!forms.includes(String(discovered.issuer))) throw new Error(`the discovery document is of another issuer than ${issuer}`);
     const { jwks_uri: url } = discovered;
     if (typeof url !== "string" || !isFetchable(url, allowLoopback)) throw new Error("jwks_uri is no address with https");
-    const keys = (await fetchJson(url, signal)) as unknown as JSONWebKeySet;
+    const keys = (await fetchJson(url, signal)) as Record<string, unknown> & JSONWebKeySet;
     const text = JSON.stringify(keys);
     // The same set keeps the keys that are already imported.
     if (text === this.#keys?.text) return;

@@ -27,6 +27,7 @@ const pageParameters = ["page", "pageSize", "cursor", "total"] as const;
 /** A list's own query parameters, and their conditions. */
 export interface OwnParameters {
   shape: z.ZodRawShape;
+  /** `query`: what `shape` makes of the parameters. */
   conditions(query: never, tenant: Tenant): Promise<Condition[]>;
 }
 
@@ -37,6 +38,7 @@ export function exportRoutes<Row extends object>(
   fields: CopiedOptions["types"],
   own?: OwnParameters,
 ): (cell: Cell) => void {
+  // The route below parses its query by this very shape.
   const conditions = ({ query, tenant }: ExportContext) => own?.conditions(query as never, tenant) ?? [];
   const { resource, responseKind } = lists.definition;
   const known = Object.entries(lists.definition.fields).map(([field, { type }]) => [field, type] as const);
@@ -50,9 +52,10 @@ export function exportRoutes<Row extends object>(
     summary: `Export ${path.slice(1)}`,
     description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, so that
 concurrent writes do not change it. A text that begins like a formula gets a leading quote; tags are separated by \`;\`. Every export has one audit entry, with the fields that \`reveal\` names.`,
+    // A list's own parameters concern its own conditions only: everything else sees the common ones.
     query: own ? (exportQuery.extend(own.shape) as unknown as typeof exportQuery) : exportQuery,
     status: 200,
-    response: listOf(resource, listResponse(resource as never)),
+    response: listOf(resource, listResponse(resource)),
     produces: ["text/csv"],
     example: { file: csvLine(resource.fields) },
   });

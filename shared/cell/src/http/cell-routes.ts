@@ -9,19 +9,20 @@ import type { CommandResponse } from "../commands/idempotency.ts";
 import { StorageQuota } from "../commands/storage-quota.ts";
 import { Files } from "../csv/file-limits.ts";
 import { Cursors } from "../lists/cursor.ts";
-import { type ListOptions, listPage } from "../lists/list-response.ts";
-import type { ListDefinition, ListQuery } from "../lists/lists.ts";
+import { listPage } from "../lists/list-response.ts";
+import type { ListDefinition } from "../lists/lists.ts";
 import { rowJson } from "../lists/rows-json.ts";
 import { fieldAccess } from "../schema/masking.ts";
+import type { Presenter } from "../schema/resource.ts";
 import { settingsOf } from "../settings/stored.ts";
 import { withDeadline } from "./deadline.ts";
-import { type Endpoint, headerOf, type RequestContext } from "./endpoint.ts";
+import { type Endpoint, headerOf, type RequestContext, type RequestContextOf, type RowOf } from "./endpoint.ts";
 
 /** Adds a route to the application and the document; `listing`: the list that it serves. */
 export type Register = (
   endpoint: Endpoint,
   handle: (context: RequestContext, headers: Record<string, string>) => Promise<Response>,
-  listing?: ListDefinition<never>,
+  listing?: ListDefinition<object>,
 ) => void;
 
 /** The ways to create routes, each with its policies. */
@@ -52,8 +53,8 @@ export function routesOf(
       const { response, status, versioned, isLong, isPatient } = endpoint;
       const found = async (context: RequestContext): Promise<object> => {
         const row: object | undefined = await (isLong
-          ? inTime(context, (tenant) => read(context as never, tenant))
-          : read(context as never, context.tenant.reader()));
+          ? inTime(context, (tenant) => read(contextOf(endpoint, context), tenant))
+          : read(contextOf(endpoint, context), context.tenant.reader()));
         if (!row || (row instanceof Rows && row.length === 0)) throw new Problem("NOT_FOUND", `${what} not found`);
         return row;
       };
@@ -62,7 +63,7 @@ export function routesOf(
         const { tenantId } = context.tenant;
         return row instanceof Rows
           ? rowJson(response, row, cleared, tenantId)
-          : latin1(JSON.stringify(response.present(row as never, cleared, tenantId)));
+          : latin1(JSON.stringify(response.present(row, cleared, tenantId)));
       };
       register(endpoint, async (context, headers) => {
         if (isPatient) {
@@ -82,44 +83,46 @@ export function routesOf(
       register(
         endpoint,
         async (context, headers) => {
-          const streamed = await listOptions.stream?.(context as never, headers);
+          const typed = contextOf(endpoint, context);
+          const streamed = await listOptions.stream?.(typed, headers);
           if (streamed) return streamed;
-          const options = listOptions as ListOptions<never, never>;
-          const body = await listPage(context as RequestContext<unknown, ListQuery, unknown>, lists, options, record, cursors);
+          const body = await listPage(typed, lists, listOptions, record, cursors);
           return sendWhole(outgoingOf(context), 200, headers, body);
         },
-        lists.definition as unknown as ListDefinition<never>,
+        lists.definition,
       );
     },
     command(endpoint, work) {
       if (!endpoint.visibility) throw new Error(`${endpoint.method} ${endpoint.path} does not declare who may see its record`);
       register(endpoint, async (context, headers) => {
-        const result = await command<never>(
-          context,
-          endpoint.response as never,
-          await commandOptions(context, endpoint, quota),
-          (tx) => work(context as never, tx) as never,
-        );
+        const options = await commandOptions(context, endpoint, quota);
+        const result = await command(context, presenterOf(endpoint), options, (tx) => work(contextOf(endpoint, context), tx));
         return respondToCommand(context, endpoint, result, headers, committed);
       });
     },
     stream(endpoint, response) {
-      register(endpoint, (context, headers) => response(context as never, headers));
+      register(endpoint, (context, headers) => response(contextOf(endpoint, context), headers));
     },
     upload(endpoint, receive) {
       register(endpoint, async (context, headers) => {
-        const result = await receive(context as never, async (bodyDigest, work) =>
-          command<never>(
-            context,
-            endpoint.response as never,
-            { ...(await commandOptions(context, endpoint, quota)), bodyDigest },
-            work as never,
-          ),
-        );
+        const result = await receive(contextOf(endpoint, context), async (bodyDigest, work) => {
+          const options = { ...(await commandOptions(context, endpoint, quota)), bodyDigest };
+          return command(context, presenterOf(endpoint), options, work);
+        });
         return respondToCommand(context, endpoint, result, headers, committed);
       });
     },
   };
+}
+
+/** The request as the endpoint's schemas have parsed it: `Handlers` does so before any handler runs. */
+function contextOf<E extends Endpoint>(_endpoint: E, context: RequestContext): RequestContextOf<E> {
+  return context as RequestContextOf<E>;
+}
+
+/** An endpoint's presenter, of the rows that its handler returns. */
+function presenterOf<E extends Endpoint>(endpoint: E): Presenter<RowOf<E>> {
+  return endpoint.response as Presenter<RowOf<E>>;
 }
 
 async function commandOptions(context: RequestContext, endpoint: Endpoint, quota: StorageQuota): Promise<CommandOptions> {

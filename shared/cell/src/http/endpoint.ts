@@ -137,9 +137,14 @@ export function headerOf({ env }: Context<CellEnv>, name: string): string | unde
   return Array.isArray(value) ? value.join(", ") : value;
 }
 
-export type RequestContextOf<E> =
-  E extends Endpoint<infer Params, infer Query, infer Body, object> ? RequestContext<Output<Params>, Output<Query>, Output<Body>> : never;
-export type RowOf<E> = E extends Endpoint<Schema, Schema, Schema, infer Row> ? Row : never;
+/** The request as the handler of an endpoint sees it, with what its schemas make of it. */
+export type RequestContextOf<E extends Endpoint> = RequestContext<
+  Output<Exclude<E["params"], undefined>>,
+  Output<Exclude<E["query"], undefined>>,
+  Output<Exclude<E["body"], undefined>>
+>;
+/** The record or report that an endpoint answers with. */
+export type RowOf<E extends Endpoint> = E["response"] extends Presenter<infer Row> ? Row : never;
 
 /** Declares a route. */
 export function endpoint<const Params extends Schema, const Query extends Schema, const Body extends Schema, Row extends object>(

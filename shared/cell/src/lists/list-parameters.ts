@@ -41,7 +41,7 @@ function typeOf({ type, values }: ListField): string {
 const mostNamed = 10;
 
 /** A list's documented query: with the fields of its filter and its order, without parameters that it does not support. */
-export function documentedQuery<Query extends z.ZodObject>(query: Query, listing: ListDefinition<never>): z.ZodObject {
+export function documentedQuery<Query extends z.ZodObject>(query: Query, listing: ListDefinition<object>): z.ZodObject {
   const shape: Record<string, z.ZodType> = { ...query.shape };
   const { fields, keyword, owner, resource, defaultSort } = listing;
   const describe = (name: string, more: string) => {

@@ -66,17 +66,18 @@ export function revealDrafts<Row extends object>(resource: Resource<Row>, rows: 
 }
 
 /** A page of a list in JSON and Latin-1, masked for its caller; revealed fields are in the audit trail before it is sent. */
-export async function listPage<Row extends object>(
-  context: RequestContext<unknown, ListQuery, unknown>,
+export async function listPage<C extends RequestContext, Row extends object>(
+  context: C,
   lists: ListRunner<Row>,
-  options: ListOptions<RequestContext<unknown, ListQuery, unknown>, Row>,
+  options: ListOptions<C, Row>,
   record: (context: RequestContext, drafts: AuditDraft[]) => Promise<void>,
   cursors: Cursors,
 ): Promise<string> {
   const { resource } = lists.definition;
-  const revealed = revealedBy(context.query.reveal, resource.sensitive, context.caller);
-  const request = await lists.resolve(context.tenant, context.query, context.caller, (await options.conditions?.(context)) ?? []);
-  const found = await lists.page(context.tenant.reader(), request, context.query, cursors);
+  const query = context.query as ListQuery;
+  const revealed = revealedBy(query.reveal, resource.sensitive, context.caller);
+  const request = await lists.resolve(context.tenant, query, context.caller, (await options.conditions?.(context)) ?? []);
+  const found = await lists.page(context.tenant.reader(), request, query, cursors);
   const { rows, total, totalIsLowerBound, page, pageSize, nextCursor } = found;
   const drafts = options.auditsReveal || revealed.audited.length === 0 ? [] : revealDrafts(resource, rows.objects(), revealed.audited);
   if (drafts.length > 0) await record(context, drafts);

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { Principal } from "@cell/http";
 import { type Parameters, type Rows, type Statement, StatementCache, type Tenant, type TenantDb } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
-import { type AliasedSelectQueryBuilder, type Compilable, type SelectQueryBuilder, sql } from "kysely";
+import { type AliasedSelectQueryBuilder, type Compilable, sql } from "kysely";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { cachedQuery } from "../cache/query-cache.ts";
@@ -311,10 +311,7 @@ export class ListRunner<Row extends object> {
     name: string,
     build: (matches: AliasedSelectQueryBuilder<Row, "matches">) => Compilable<Result>,
   ): Promise<Result[]> {
-    const sum = (p: Parameters<Values>) => {
-      const matching = this.#queries.matching(request, p) as unknown as SelectQueryBuilder<object, never, Row>;
-      return build(matching.as("matches"));
-    };
+    const sum = (p: Parameters<Values>) => build(this.#queries.matching(request, p).as("matches"));
     const statement = this.#aggregates.get(`${name}|${conditionCacheKey(request)}`, sum, request.isCommon);
     return tenant.query(statement as Statement<Values, Result>, request.values);
   }

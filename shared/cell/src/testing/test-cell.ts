@@ -56,7 +56,7 @@ export interface TestCell {
 export async function serveTestCell(name: string, cell: RunningCell, registry: Registry): Promise<TestCell> {
   const log = createLogger(name, "silent");
   const server = await serve({
-    fetch: cell.app.fetch as never,
+    fetch: cell.app.fetch,
     host: "127.0.0.1",
     port: 0,
     log,

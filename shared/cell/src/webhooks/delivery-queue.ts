@@ -69,10 +69,7 @@ const requeued = { status: "pending" as const, tries: 0, nextAttemptAt: sql<stri
 const insertAgain = statement(
   (p: Parameters<{ webhookId: string; rows: string }>) =>
     inserting(p).onConflict((conflict) =>
-      conflict
-        .columns(["webhookId", "eventId"])
-        .doUpdateSet(requeued as never)
-        .where(sql<boolean>`webhook_deliveries.status <> 'pending'`),
+      conflict.columns(["webhookId", "eventId"]).doUpdateSet(requeued).where(sql<boolean>`webhook_deliveries.status <> 'pending'`),
     ),
   once,
 );

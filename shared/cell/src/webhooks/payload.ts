@@ -98,5 +98,6 @@ export function eventDefinitions({ types, examples }: EventCatalogue): EventDefi
 /** The schema of what is posted to an endpoint. */
 export function payloadSchemaOf(definitions: readonly EventDefinition[]): z.ZodType<Payload> {
   const [first, ...others] = definitions.map(({ payload }) => payload as typeof pingSchema);
+  // Zod infers no union from schemas that are made in a loop.
   return z.discriminatedUnion("type", [first as typeof pingSchema, ...others]) as unknown as z.ZodType<Payload>;
 }

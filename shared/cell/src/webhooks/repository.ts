@@ -1,4 +1,4 @@
-import { type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
+import { nextVersion, type Parameters, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import { trailPosition } from "../audit/trail-position.ts";
 import { ListRunner } from "../lists/lists.ts";
@@ -48,21 +48,21 @@ const countLive = statement((_: Parameters<object>) =>
 
 const insertRow = statement((p: Parameters<StoredWebhook>) =>
   db.insertInto("webhooks").values({
-    ...(valuesOf(p, columns) as object),
+    ...valuesOf(p, columns),
     // What is written from here on is sent.
     positionTransaction: trailPosition("current"),
-    positionSeq: sql`0`,
-  } as never),
+    positionSeq: sql<string>`0`,
+  }),
 );
 
 const updateRow = statement((p: Parameters<StoredWebhook & { read: number; fromHere: boolean }>) =>
   db
     .updateTable("webhooks")
     .set({
-      ...(valuesOf(p, columns.slice(1)) as object),
-      positionTransaction: sql`case when ${p.fromHere}::boolean then ${trailPosition("current")} else position_transaction end`,
-      positionSeq: sql`case when ${p.fromHere}::boolean then 0 else position_seq end`,
-    } as never)
+      ...valuesOf(p, columns.slice(1)),
+      positionTransaction: sql<string>`case when ${p.fromHere}::boolean then ${trailPosition("current")} else position_transaction end`,
+      positionSeq: sql<string>`case when ${p.fromHere}::boolean then 0 else position_seq end`,
+    })
     .where("webhookId", "=", p.webhookId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
@@ -71,7 +71,7 @@ const updateRow = statement((p: Parameters<StoredWebhook & { read: number; fromH
 const deleteRow = statement((p: Parameters<{ webhookId: string; read: number; now: string }>) =>
   db
     .updateTable("webhooks")
-    .set({ deletedAt: p.now, updatedAt: p.now, enabled: sql`false`, version: sql`version + 1` } as never)
+    .set({ deletedAt: p.now, updatedAt: p.now, enabled: sql`false`, version: nextVersion })
     .where("webhookId", "=", p.webhookId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),
@@ -95,11 +95,7 @@ const enabledTarget = statement((p: Parameters<{ webhookId: string; failingForMs
 );
 
 const setFailing = statement((p: Parameters<{ webhookId: string }>) =>
-  db
-    .updateTable("webhooks")
-    .set({ failingSince: sql`now()` } as never)
-    .where("webhookId", "=", p.webhookId)
-    .where("failingSince", "is", null),
+  db.updateTable("webhooks").set({ failingSince: sql`now()` }).where("webhookId", "=", p.webhookId).where("failingSince", "is", null),
 );
 
 const setWorking = statement((p: Parameters<{ webhookId: string }>) =>

@@ -17,14 +17,15 @@ export interface SecretRef {
 
 /** Reads `id:base64url[,id:base64url…]`, 32 bytes at least each. Throws an Error that names the fault. */
 export function parseWebhookKeys(text: string): WebhookKeys {
-  const keys = text.split(",").map((part) => {
+  const [first, ...others] = text.split(",").map((part) => {
     const [id, key] = part.trim().split(":");
     if (!id || !/^[A-Za-z0-9_-]{1,16}$/.test(id)) throw new Error("must be written id:base64url, by comma");
     const bytes = Buffer.from(key ?? "", "base64url");
     if (bytes.length < 32) throw new Error(`must hold 32 bytes or more in base64url for the key "${id}"`);
     return { id, bytes };
   });
-  return keys as unknown as WebhookKeys;
+  if (!first) throw new Error("there is no key");
+  return [first, ...others];
 }
 
 /**

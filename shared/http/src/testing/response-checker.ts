@@ -65,7 +65,7 @@ export function responseChecker(document: Document): (method: string, path: stri
 /** Validates values against the schemas of a document, each given by its path in the document; returns what does not fit. */
 export function schemaValidator(document: Document): (pointer: readonly string[], value: unknown) => string | undefined {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
-  (formats as unknown as (ajv: Ajv2020) => void)(ajv);
+  formats.default(ajv);
   ajv.addSchema(document, "document");
   const validators = new Map<string, ValidateFunction>();
   return (pointer, value) => {

@@ -34,6 +34,7 @@ function recorded(pieces: readonly Buffer[]): unknown[] {
   const heard: unknown[] = [];
   stream.on("data", (bytes: Buffer) => heard.push(...bytes.toString("latin1")));
   connection.on("dataRow", ({ fields }: RawRow) => heard.push(fields));
+  // The reader uses the stream and the events alone; a whole connection of the driver would open a socket.
   readDataRows(connection as unknown as pg.Connection);
   for (const piece of pieces) stream.emit("data", piece);
   return heard;

@@ -34,7 +34,7 @@ export class PreparedStatements {
   readonly #leaving = new Set<string>();
 
   constructor(client: pg.Client, limit: number) {
-    this.#wire = (client as unknown as { connection: Wire }).connection;
+    this.#wire = (client as pg.Client & { connection: Wire }).connection;
     this.#stored = new LRUCache({
       max: limit,
       dispose: (_, name, reason) => {

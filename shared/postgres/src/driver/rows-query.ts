@@ -17,8 +17,9 @@ interface DriverConnection {
   execute(): void;
   sync(): void;
 }
+// The types declare the class without the members that a subclass overrides.
 const DriverQuery = pg.Query as unknown as new (text: string) => DriverQuery;
-const { prepareValue } = (pg as unknown as { utils: { prepareValue(value: unknown): unknown } }).utils;
+const { prepareValue } = (pg as typeof pg & { utils: { prepareValue(value: unknown): unknown } }).utils;
 
 const noColumns: RowDescription = { names: [], types: [], parsers: [] };
 
@@ -54,7 +55,7 @@ export class RowsQuery extends DriverQuery {
   override submit(connection: pg.Connection): Error | null {
     const { name, values } = this;
     if (name === undefined || !this.#statement.rowDescription) return super.submit(connection);
-    const driver = connection as unknown as DriverConnection;
+    const driver = connection as pg.Connection & DriverConnection;
     driver.bind({ statement: name, values, valueMapper: prepareValue });
     driver.execute();
     driver.sync();

@@ -8,6 +8,7 @@ import { createTestDatabase } from "../testing/server.ts";
 import { differingTables } from "./digest.ts";
 import { Placement } from "./placement.ts";
 import { readTransfer } from "./read.ts";
+import type { SequenceState } from "./tables.ts";
 
 const cell = `cell_${randomBytes(4).toString("hex")}`;
 const first: TenantMigration = {
@@ -90,11 +91,11 @@ type Since = { since?: string; tables?: string[] };
 
 /** Transfers rows in small pieces, as the gateway does. */
 async function carry(from: Partition, to: Partition, tenantId: string, epoch: number, { since, tables }: Since = {}) {
-  const seen = { snapshot: "", sequences: [] as never[] };
+  const seen = { snapshot: "", sequences: [] as SequenceState[] };
   const begun = new Set<string>();
   for await (const piece of readTransfer(from.placement.rows(tenantId, { since, tables, digest: false }), 1_000)) {
     if (piece.kind === "head") seen.snapshot = piece.head.snapshot;
-    else if (piece.kind === "end") seen.sequences = piece.end.sequences as never[];
+    else if (piece.kind === "end") seen.sequences = piece.end.sequences;
     else {
       const mode = since ? "merge" : tables && !begun.has(piece.table) ? "replace" : "copy";
       begun.add(piece.table);

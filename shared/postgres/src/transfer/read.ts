@@ -48,12 +48,12 @@ export async function* readTransfer(chunks: AsyncIterable<Uint8Array>, pieceByte
       if (!started) {
         if (line.format !== transferFormat) throw noTransfer();
         started = true;
-        yield { kind: "head", head: line as unknown as TransferHead };
+        yield { kind: "head", head: line as Record<string, unknown> & TransferHead };
       } else if (typeof line.table === "string") {
-        table = line as unknown as { table: string; columns: string[] };
+        table = line as { table: string; columns: string[] };
       } else {
         ended = true;
-        yield { kind: "end", end: line as unknown as TransferEnd };
+        yield { kind: "end", end: line as Record<string, unknown> & TransferEnd };
       }
     }
   }

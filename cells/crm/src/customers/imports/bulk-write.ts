@@ -41,7 +41,7 @@ const updateRows = statement(
       .set({
         ...fieldsOf(changing),
         nameKey: sql`case when customers.name = ${field("name")} then customers.name_key else ${field("name_key")} end`,
-      } as never)
+      })
       .where(
         sql<boolean>`customers.customer_id = "row".customer_id and customers.version = "row".version - 1 and customers.deleted_at is null`,
       )
@@ -54,7 +54,7 @@ const removeRows = statement(
     db
       .updateTable("customers")
       .from(given(p.rows))
-      .set({ deletedAt: p.now, updatedAt: p.now, version: sql`customers.version + 1` } as never)
+      .set({ deletedAt: p.now, updatedAt: p.now, version: sql`customers.version + 1` })
       .where(sql<boolean>`customers.customer_id = "row".customer_id and customers.version = "row".version and customers.deleted_at is null`)
       .returning(sql<string>`customers.customer_id`.as("customerId")),
   unprepared,

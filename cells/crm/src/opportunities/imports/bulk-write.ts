@@ -61,7 +61,7 @@ const updateRows = statement(
         ...fieldsOf(changing),
         ...progressAfter({ pipelineId: field("pipelineId"), stage: field("stage"), status: field("status") }),
         deletedAt: p.deletedAt,
-      } as never)
+      })
       .where(
         sql<boolean>`opportunities.opportunity_id = "row".opportunity_id and opportunities.version = "row".read
           and opportunities.deleted_at is null`,

@@ -78,5 +78,5 @@ export function historyFrom(
   });
   if (last.enteredAt > now) refuse(given.stageHistory ? "stageHistory" : "createdAt", "is in the future");
   if (wrong.length > 0) throw badFields(wrong);
-  return history as unknown as [ImportedStage, ...ImportedStage[]];
+  return [first, ...history.slice(1)];
 }

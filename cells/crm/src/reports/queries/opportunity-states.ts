@@ -1,6 +1,6 @@
 import type { Parameters } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { db } from "../../tables.ts";
+import { db, type StageType } from "../../tables.ts";
 
 /** What every report asks: the opportunities of a pipeline as they were at a moment. */
 export interface Question {
@@ -21,6 +21,26 @@ export type AsOf = "present" | "past";
 
 const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 
+/** An opportunity as it was at a moment. */
+interface OpportunityState {
+  opportunityId: string;
+  pipelineId: string;
+  stage: string;
+  stageType: StageType;
+  amount: string;
+  currency: string;
+  probability: string;
+  expectedCloseDate: string | null;
+  closedAt: string | null;
+  ownerId: string;
+  createdAt: string;
+  enteredAt: string;
+  /** The stages of its pipeline that it had been in: a mask of their numbers; null where it had been in none. */
+  entered: string | null;
+  lastStage: number | null;
+  presentOwnerId: string;
+}
+
 /** The opportunities as they are. */
 const current = () =>
   db
@@ -28,7 +48,8 @@ const current = () =>
     .select(["opportunityId", "pipelineId", "stage", "amount", "currency", "probability"])
     .select(["status as stageType", "expectedCloseDate", "closedAt", "ownerId", "createdAt"])
     .select(["stageEnteredAt as enteredAt", "entered", "lastStage", "ownerId as presentOwnerId"])
-    .where("deletedAt", "is", null);
+    .where("deletedAt", "is", null)
+    .$castTo<OpportunityState>();
 
 /** The rows of an opportunity's history up to the moment. */
 const historyOf = (p: Parameters<Question>) =>
@@ -85,10 +106,7 @@ const reconstructed = (p: Parameters<Question>) =>
 
 const ofAsOf: Record<AsOf, (p: Parameters<Question>) => ReturnType<typeof current>> = {
   present: current,
-  past: (p) =>
-    current()
-      .where(sql<boolean>`updated_at <= ${p.asOf}::timestamptz`)
-      .unionAll(reconstructed(p) as never),
+  past: (p) => current().where(sql<boolean>`updated_at <= ${p.asOf}::timestamptz`).unionAll(reconstructed(p)),
 };
 
 const matches = (given: RawBuilder<string | null>, column: RawBuilder<unknown>) =>
