@@ -101,18 +101,6 @@ test("the page of errors has every code with its status, and every code of a fie
   expect([...new Set([...written, ...ofImports])].filter((code) => !text.includes(`\`${code}\``))).toEqual([]);
 });
 
-test("the table of metrics names those of the programs, and no other", () => {
-  const sources = globSync("{shared,gateway,cells}/**/*.ts", {
-    cwd: root,
-    exclude: (path) => /node_modules|\.test\.ts$|testing/.test(path),
-  });
-  const names = sources.flatMap((file) =>
-    [...read(file).matchAll(/new (?:Counter|Gauge|Histogram)\(\{\s*name: "(\w+)"/g)].map(([, name]) => name),
-  );
-  expect(names.length).toBeGreaterThan(10);
-  expect(named("docs/operations/metrics.md", /^`([a-z]\w+_\w+)`$/).sort()).toEqual(names.sort());
-});
-
 test("the table of events names those that a webhook can receive", () => {
   const { webhooks } = JSON.parse(read("openapi/crm.json")) as { webhooks: Record<string, unknown> };
   const { text } = page("docs/api/webhooks.md");

@@ -11,7 +11,10 @@ const rows = page ? rowsOf(page) : [];
 const constants: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   "header lines": { "shared/http/src/head.ts": ["headLimits.lines", "headLimits.bytes"] },
   "path and query": { "shared/http/src/head.ts": ["headLimits.targetLength"] },
-  "body in JSON": { "shared/cell/src/http/handlers.ts": ["mostBodyBytes"], "gateway/src/proxy/forward.ts": ["bodyLimit"] },
+  "body in JSON": {
+    "shared/cell/src/http/handlers.ts": ["mostBodyBytes"],
+    "shared/http/src/declaration.ts": ["closedPolicy.bodyLimitBytes"],
+  },
   "body of the gateway": { "gateway/src/admin/app.ts": ["bodyLimitBytes"] },
   "JSON: levels": { "shared/http/src/json.ts": ["mostDepth", "mostKeys"] },
   "time to send the head": { "shared/http/src/serve.ts": ["connectionLimits.headersTimeoutMs"] },

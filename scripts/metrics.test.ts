@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { metricsToken } from "../gateway/src/testing/gateway.ts";
+import { readPages, rowsOf } from "./testing/pages.ts";
 import { startProduct, type TestProduct } from "./testing/product.ts";
 
 const hasPromtool = spawnSync("promtool", ["--version"]).status === 0;
@@ -30,6 +31,14 @@ test("what ends in _total is a counter, and every counter does", async () => {
     expect(types.length).toBeGreaterThan(10);
     for (const { name, type } of types) expect(name.endsWith("_total"), `${program}: ${name} is a ${type}`).toBe(type === "counter");
   }
+});
+
+test("the documentation names every metric of the programs, and no other; those of the Node process aside", async () => {
+  const names = (await metrics()).flatMap(({ text }) => [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = ""]) => name));
+  const page = readPages().find(({ path }) => path === "docs/operations/metrics.md");
+  const told = page ? rowsOf(page).flatMap(([first = ""]) => /^`(\w+_\w+)`$/.exec(first)?.[1] ?? []) : [];
+  const own = new Set(names.filter((name) => !/^(process|nodejs)_/.test(name)));
+  expect(told.sort()).toEqual([...own].sort());
 });
 
 test.skipIf(!hasPromtool)("promtool accepts the metrics of gateway and cell without a remark", async () => {
