@@ -7,6 +7,8 @@ import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
 /** Rows up to which the answer waits for the outcome. */
 export const synchronousRows = 5_000;
+/** The same of the database rows that they write: a row may bring a stage history of 200. */
+export const synchronousWrites = 20_000;
 export const mostRows = 1_000_000;
 export const mostColumns = 200;
 /** Problems that a report holds itself; the others are in its file. */

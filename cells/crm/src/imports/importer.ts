@@ -44,7 +44,15 @@ export interface ImportColumn {
 }
 
 /** A row as its values alone say. */
-export type ReadRow<Data> = { data: Data; nameKey: string | null; idKey: string | null } | { problems: RowProblem[] };
+export type ReadRow<Data> =
+  | {
+      data: Data;
+      nameKey: string | null;
+      idKey: string | null;
+      /** Number of database rows that it writes beside its record's own, such as a stage history. */
+      furtherWrites?: number;
+    }
+  | { problems: RowProblem[] };
 
 export interface Row<Data> {
   row: number;

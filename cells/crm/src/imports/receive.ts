@@ -6,7 +6,7 @@ import { fieldProblems } from "@cell/problem/schema-issues";
 import { v7 as uuidv7 } from "uuid";
 import { applyNext, batchSize, finish, nothing } from "./apply.ts";
 import { uploadOfFile } from "./csv-upload.ts";
-import { synchronousRows } from "./domain.ts";
+import { synchronousRows, synchronousWrites } from "./domain.ts";
 import type { Importer, ImportOptions } from "./importer.ts";
 import { uploadOfJson } from "./json-upload.ts";
 import { type ImportResponse, reportOf } from "./report.ts";
@@ -128,7 +128,7 @@ export async function receive(
       failedRowsTruncated: staged.isTruncated,
       status: "queued",
     };
-    const isPutOff = isAsync || job.total > synchronousRows;
+    const isPutOff = isAsync || job.total > synchronousRows || staged.writes > synchronousWrites;
     const result = await commit(upload.digest(), (tx) => (isPutOff ? putOff(tx, job) : carryOut(tx, importer, job, context)));
     taken = !result.replayed;
     if (taken && isPutOff) wake(tenant.tenantId);

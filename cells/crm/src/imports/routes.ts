@@ -64,7 +64,8 @@ const importRecords = ({ path, columns, examples }: Importer) =>
 const howToImport = `As JSON (up to 16 MB), or as a CSV file by itself or in the form field \`file\` (UTF-8, or GBK with charset=gbk; up to 64 MB and
 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
 skipped. A cell that is empty or of blanks leaves a field as it is, on creation empty; JSON null empties it. tags are separated by \`;\` or \`|\`, customFields
-is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells.`;
+is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows, which
+write up to 20,000 database rows with their stage histories, are answered with the report, more with 202: GET /imports/{id} then shows their status.`;
 
 function headingsOf(columns: Importer["columns"]): string {
   return Object.entries(columns)

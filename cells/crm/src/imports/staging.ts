@@ -16,6 +16,8 @@ const charactersAtOnce = 1024 * 1024;
 /** What was put aside of an upload. */
 export interface Staged {
   rows: number;
+  /** Number of database rows that they write. */
+  writes: number;
   /** Some that failed are not kept. */
   isTruncated: boolean;
 }
@@ -36,11 +38,13 @@ export async function putInStaging(
   const flush = async () => {
     await writing;
     const full = batch;
+    writes += full.writes;
     writing = tenant.write((session) => session.commit(undefined, batches.stage(session.tx, job.importId, full), []));
     // Told by the next flush, or at the end.
     writing.catch(() => undefined);
     batch = new StagedBatch(full.lastRow + 1);
   };
+  let writes = 0;
   try {
     for await (const uploaded of upload.rows) {
       if (batch.lastRow === mostRows) throw tooManyRows();
@@ -51,7 +55,7 @@ export async function putInStaging(
     }
     if (batch.lastRow >= batch.firstRow) await flush();
     await writing;
-    return { rows: batch.lastRow, isTruncated: staging.failedRows.isTruncated };
+    return { rows: batch.lastRow, writes, isTruncated: staging.failedRows.isTruncated };
   } finally {
     // Who discards the rows of a refused upload must find all of them.
     await writing.catch(() => undefined);
@@ -66,6 +70,8 @@ class StagedBatch implements batches.UploadedBatch {
   skipped = 0;
   failed = 0;
   readonly failedRows: string[] = [];
+  /** Number of database rows that its rows write. */
+  writes = 0;
   #characters = 0;
 
   constructor(firstRow: number) {
@@ -80,13 +86,14 @@ class StagedBatch implements batches.UploadedBatch {
   }
 
   /** Takes a row that is to be carried out. As JSON at once: for all rows together, others would wait for milliseconds. */
-  add(row: Row<unknown>, { line, source }: UploadedRow): void {
+  add(row: Row<unknown>, { line, source }: UploadedRow, furtherWrites: number): void {
+    this.writes += 1 + furtherWrites;
     this.rows.push(JSON.stringify(row));
     this.cells.push(`{"row":${row.row},"line":${line},"cells":${source()}}`);
   }
 
   get isFull(): boolean {
-    return this.lastRow - this.firstRow + 1 >= rowsAtOnce || this.#characters >= charactersAtOnce;
+    return this.lastRow - this.firstRow + 1 >= rowsAtOnce || this.writes >= rowsAtOnce || this.#characters >= charactersAtOnce;
   }
 }
 
@@ -116,7 +123,7 @@ class Staging {
       return;
     }
     const repeated = this.#repeated(row, read);
-    if (repeated.length === 0) batch.add({ row, data: read.data }, uploaded);
+    if (repeated.length === 0) batch.add({ row, data: read.data }, uploaded, read.furtherWrites ?? 0);
     else if (options.onDuplicate === "skip") batch.skipped++;
     else this.#fail(row, repeated, uploaded, batch);
   }

@@ -55,6 +55,8 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
   read(item, options, actor): ReadRow<OpportunityRow> {
     const isIgnored = (field: string) => Object.hasOwn(columns, field) && "ignored" in columns[field as keyof typeof columns];
     const values = Object.fromEntries(Object.entries(item).filter(([field]) => !isIgnored(field)));
+    // An id or a name that is null names no record, as an empty cell.
+    for (const field of ["opportunityId", "customerId", "customerName"]) if (values[field] === null) delete values[field];
     const percent = readPercent(item.probability);
     if (percent) values.probability = percent.value;
     const parsed = rowSchema.safeParse(values, { reportInput: true });
@@ -63,15 +65,15 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
     const isAmbiguous = parsed.success && !percent?.isExact && isAmbiguousPercent(parsed.data);
     if (isAmbiguous && parsed.data.opportunityId === undefined) problems.push(ambiguousPercent);
     const required = (field: string) => problems.push(problem(field, "REQUIRED", "is required"));
-    const isNew = options.mode === "create" || (options.mode === "upsert" && item.opportunityId === undefined);
-    if (isNew && item.name === undefined) required("name");
-    if (isNew && item.customerId === undefined && item.customerName === undefined) required("customerId");
-    if (options.mode === "update" && item.opportunityId === undefined) required("opportunityId");
+    const isNew = options.mode === "create" || (options.mode === "upsert" && values.opportunityId === undefined);
+    if (isNew && values.name === undefined) required("name");
+    if (isNew && values.customerId === undefined && values.customerName === undefined) required("customerId");
+    if (options.mode === "update" && values.opportunityId === undefined) required("opportunityId");
     if (actor.ownOnly && item.ownerId !== undefined && item.ownerId !== actor.userId)
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     if (problems.length > 0 || !parsed.success) return { problems };
     const data = isAmbiguous ? { ...parsed.data, isAmbiguous } : parsed.data;
-    return { data, nameKey: null, idKey: parsed.data.opportunityId ?? null };
+    return { data, nameKey: null, idKey: data.opportunityId ?? null, furtherWrites: data.stageHistory?.length ?? 0 };
   },
 
   lookUp: knownTo,
