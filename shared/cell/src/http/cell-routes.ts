@@ -74,7 +74,7 @@ export function routesOf(
         if (versioned) {
           const tag = etag(row instanceof Rows ? row.value(0, "version") : (row as { version?: number }).version);
           headers.etag = tag;
-          if (headerOf(context.context, "if-none-match") === tag) return new Response(null, { status: 304, headers });
+          if (isAmong(tag, headerOf(context.context, "if-none-match"))) return new Response(null, { status: 304, headers });
         }
         return sendWhole(outgoingOf(context), status, headers, bodyOf(context, row));
       });
@@ -171,6 +171,12 @@ function respondToCommand(
     written.text = latin1(JSON.stringify(endpoint.response.present(body, cleared, context.tenant.tenantId)));
   }
   return sendWhole(outgoingOf(context), result.status, { ...headers, ...written.headers }, written.text);
+}
+
+/** Whether `If-None-Match` names a tag: alone, in a list, or weak, as proxies that compress make it (RFC 9110, 13.1.2). */
+function isAmong(tag: string, header: string | undefined): boolean {
+  if (header === undefined || header === tag) return header !== undefined;
+  return header.split(",").some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === tag);
 }
 
 function etag(version: unknown): string {
