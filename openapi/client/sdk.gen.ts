@@ -577,7 +577,8 @@ export const metricsGet = <ThrowOnError extends boolean = false>(options: Option
  * As JSON (up to 16 MB), or as a CSV file by itself or in the form field `file` (UTF-8, or GBK with charset=gbk; up to 64 MB and
  * 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
  * skipped. A cell that is empty or of blanks leaves a field as it is, on creation empty; JSON null empties it. tags are separated by `;` or `|`, customFields
- * is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells. Columns: customerId (客户编号, 客户ID); name (客户名称, 名称, 公司名称, 客户); contactName (联系人, 联系人姓名); contactPhone (联系电话, 电话, 手机, 手机号); contactEmail (邮箱, 电子邮箱, 联系邮箱, 电子邮件); industry (行业); level (级别, 客户级别, 等级); source (来源, 客户来源); status (状态); ownerId (负责人, 负责人ID); address (地址); tags (标签); notes (备注); customFields (自定义字段); tenantId; createdAt (创建时间); updatedAt (更新时间); version; _masked; errors (错误).
+ * is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows, which
+ * write up to 20,000 database rows with their stage histories, are answered with the report, more with 202: GET /imports/{id} then shows their status. Columns: customerId (客户编号, 客户ID); name (客户名称, 名称, 公司名称, 客户); contactName (联系人, 联系人姓名); contactPhone (联系电话, 电话, 手机, 手机号); contactEmail (邮箱, 电子邮箱, 联系邮箱, 电子邮件); industry (行业); level (级别, 客户级别, 等级); source (来源, 客户来源); status (状态); ownerId (负责人, 负责人ID); address (地址); tags (标签); notes (备注); customFields (自定义字段); tenantId; createdAt (创建时间); updatedAt (更新时间); version; _masked; errors (错误).
  *
  * Needs the permission `crm:import`.
  */
@@ -597,7 +598,8 @@ export const customersImport = <ThrowOnError extends boolean = false>(options: O
  * As JSON (up to 16 MB), or as a CSV file by itself or in the form field `file` (UTF-8, or GBK with charset=gbk; up to 64 MB and
  * 1,000,000 rows). What an export has is taken back: ids, times and versions are not written, a masked value means unchanged, a row that changes nothing is
  * skipped. A cell that is empty or of blanks leaves a field as it is, on creation empty; JSON null empties it. tags are separated by `;` or `|`, customFields
- * is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows are answered with the report, more with 202, of which GET /imports/{id} then tells. Columns: opportunityId (商机编号, 商机ID); customerId (客户编号, 客户ID); customerName (客户名称, 客户); name (商机名称, 名称, 商机); amount (金额); currency (币种, 货币); pipelineId (管道编号, 管道ID); stage (阶段); probability (概率, 赢率); probabilityOverridden; expectedCloseDate (预计成交日期, 预计关闭日期); ownerId (负责人, 负责人ID); lostReason (丢单原因, 输单原因); createdAt (创建时间); closedAt (关闭时间, 成交时间); stageHistory (阶段历史); tenantId; status (状态); stageEnteredAt; updatedAt (更新时间); version; _masked; errors (错误).
+ * is JSON, a quote in front of = + - @ is taken off. A probability is in percent (50 or 50%); between 0 and 1 it needs the percent sign. Up to 5,000 rows, which
+ * write up to 20,000 database rows with their stage histories, are answered with the report, more with 202: GET /imports/{id} then shows their status. Columns: opportunityId (商机编号, 商机ID); customerId (客户编号, 客户ID); customerName (客户名称, 客户); name (商机名称, 名称, 商机); amount (金额); currency (币种, 货币); pipelineId (管道编号, 管道ID); stage (阶段); probability (概率, 赢率); probabilityOverridden; expectedCloseDate (预计成交日期, 预计关闭日期); ownerId (负责人, 负责人ID); lostReason (丢单原因, 输单原因); createdAt (创建时间); closedAt (关闭时间, 成交时间); stageHistory (阶段历史); tenantId; status (状态); stageEnteredAt; updatedAt (更新时间); version; _masked; errors (错误).
  *
  * Needs the permission `crm:import`.
  */

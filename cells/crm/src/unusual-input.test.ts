@@ -266,6 +266,52 @@ describe("what was answered can be sent back:", () => {
   });
 });
 
+test("a record that a cache holds is not sent again, whatever a proxy made of its tag", async () => {
+  const { customerId: id } = await made("/customers", { name: unique() });
+  const statusWith = async (tag: string) => (await admin.get(`/customers/${id}`, { headers: { "if-none-match": tag } })).status;
+  for (const tag of ['"1"', 'W/"1"', '"0", W/"1"', "*"]) expect(await statusWith(tag), tag).toBe(304);
+  for (const tag of ['"2"', "1", '"11"', ""]) expect(await statusWith(tag), tag).toBe(200);
+});
+
+describe("a row of an import", () => {
+  test("of opportunities may name no record by null, as one of customers", async () => {
+    const name = unique();
+    const items = [
+      { opportunityId: null, customerId, customerName: null, name },
+      { opportunityId: null, customerId: null, customerName: "Of unusual input", name },
+    ];
+    expect((await admin.post("/opportunities/import", { body: { items } })).body).toMatchObject({ created: 2, failed: 0 });
+    const nobody = await admin.post("/opportunities/import", {
+      body: { items: [{ customerId: null, name }, { opportunityId: null }], mode: "upsert" },
+    });
+    expect(nobody.body.errors.map(({ row, field, code }: Record<string, string>) => `${row} ${field} ${code}`)).toEqual([
+      "1 customerId REQUIRED",
+      "2 name REQUIRED",
+      "2 customerId REQUIRED",
+    ]);
+    expect((await admin.post("/customers/import", { body: { items: [{ customerId: null, name }] } })).body.created).toBe(1);
+  });
+
+  test("weighs as much as it writes: long histories are put off, and carried out in parts", async () => {
+    const stageHistory = Array.from(
+      { length: 200 },
+      (_, index) => `${index % 2 ? "qualification" : "prospecting"}@${new Date(Date.UTC(2025, 0, index + 1)).toISOString().slice(0, 10)}`,
+    );
+    const items = Array.from({ length: 110 }, (_, index) => ({ customerId, name: `H${index}`, stageHistory }));
+    const response = await admin.post("/opportunities/import?dryRun=true", { body: { items } });
+    expect(response.status, response.text).toBe(202);
+    const sizes = await inspect<{ rows: number }>(
+      tenantId,
+      "select last_row - first_row + 1 as rows from $tenant.import_batches where import_id = $1",
+      [response.body.importId],
+    );
+    expect(Math.max(...sizes.map(({ rows }) => rows))).toBeLessThan(10);
+    expect((await admin.post("/opportunities/import?dryRun=true", { body: { items: items.slice(0, 90) } })).body).toMatchObject({
+      created: 90,
+    });
+  });
+});
+
 describe("a number in custom fields is kept as it is, or refused:", () => {
   test("PostgreSQL would write one of six characters as one of three hundred", async () => {
     for (const value of [1e308, 1e-300, 1e21, { deep: [1e300] }]) {
