@@ -92,7 +92,16 @@ test("while the database is away the cell is alive and not ready", async () => {
   );
   expect((await fetch(`${away.url}/health`)).status).toBe(200);
   const ready = await fetch(`${away.url}/ready`);
-  expect([ready.status, await ready.json()]).toMatchObject([503, { status: "not ready", checks: { database: "away" } }]);
+  expect([ready.status, ready.headers.get("retry-after"), await ready.json()]).toEqual([
+    503,
+    "1",
+    {
+      code: "UNAVAILABLE",
+      message: "The database is away",
+      requestId: ready.headers.get("x-request-id"),
+      details: { checks: { database: "away", draining: false } },
+    },
+  ]);
   await away.stop();
 });
 

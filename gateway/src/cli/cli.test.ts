@@ -188,6 +188,13 @@ test("doctor fails for what a partition cannot do although it serves", async () 
   expect((await crm(["doctor"])).code).toBe(0);
 });
 
+test("doctor fails for a partition that is alive and says that it is not ready", async () => {
+  cell.ready = { status: 503, body: { code: "UNAVAILABLE", message: "The database is away", details: { checks: { database: "away" } } } };
+  const { code, stdout } = await crm(["doctor"]);
+  cell.ready = { status: 200, body: { status: "ready" } };
+  expect([code, stdout]).toEqual([1, expect.stringMatching(/^FAIL +crm-1: The database is away$/m)]);
+});
+
 test("doctor says how many doors a database leaves open, which is no failure", async () => {
   cell.ready = { status: 200, body: { status: "ready", checks: { openDoors: 87 } } };
   const { code, stdout } = await crm(["doctor"]);

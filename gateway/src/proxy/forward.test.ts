@@ -215,8 +215,11 @@ test("of several partitions the worst one answers for its cell, and one that is 
   };
   second.ready = { status: 200, body: { status: "ready", degraded: true } };
   expect((await ready()).body).toMatchObject({ degraded: true });
-  first.ready = { status: 503, body: { status: "not ready" } };
-  expect([(await ready()).status, (await ready()).body]).toEqual([503, { status: "not ready" }]);
+  const problem = { code: "UNAVAILABLE", message: "The database is away", details: { checks: { database: "away" } } };
+  first.ready = { status: 503, body: { ...problem, requestId: "of-the-cell" } };
+  const unready = await ready();
+  expect([unready.status, unready.body]).toEqual([503, { ...problem, requestId: unready.headers.get("x-request-id") }]);
+  expect(unready.headers.get("retry-after")).toBe("1");
   await second.close();
   const away = await ready();
   expect([away.status, away.body.code, away.headers.get("retry-after")]).toEqual([503, "UNAVAILABLE", "1"]);

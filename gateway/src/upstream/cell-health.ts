@@ -1,5 +1,5 @@
 import { text } from "node:stream/consumers";
-import { unavailable } from "@cell/problem";
+import { Problem, unavailable } from "@cell/problem";
 import type { CellConfig } from "../config.ts";
 import type { CellHttp } from "./cell-http.ts";
 
@@ -34,7 +34,7 @@ export class CellHealth {
     return path.length <= 8 && (method === "GET" || method === "HEAD") && openPaths.test(path);
   }
 
-  /** The answer of a cell; of several partitions the worst one. Rejects with UNAVAILABLE when one is not reached. */
+  /** The answer of a cell; of several partitions the worst one. Rejects with UNAVAILABLE when one is not reached or not ready. */
   read(cell: string, path: string): Promise<HealthResponse> {
     const asked = path.replace(/\/$/, "");
     const key = cell + asked;
@@ -48,6 +48,12 @@ export class CellHealth {
   }
 
   async #ask(url: string, path: string): Promise<HealthResponse> {
+    const response = await this.#received(url, path);
+    if (response.status !== 200) throw notReady(response);
+    return response;
+  }
+
+  async #received(url: string, path: string): Promise<HealthResponse> {
     try {
       const response = await this.#cellHttp.send(url, { path, silentMs: timeoutMs });
       const headers = passedHeaders.flatMap((name) => [response.headers[name]].flatMap((value) => (value ? [name, String(value)] : [])));
@@ -58,7 +64,29 @@ export class CellHealth {
   }
 }
 
+/** What a cell says that is not ready, as a problem: its body names the cell's request, and callers share it. */
+function notReady({ body }: HealthResponse): Problem {
+  const { message, headers } = unavailable("The service is not ready; try again");
+  const said = problemIn(body);
+  return new Problem("UNAVAILABLE", said.message ?? message, {
+    ...(said.details && { details: said.details }),
+    ...(headers && { headers }),
+  });
+}
+
+function problemIn(body: string): { message?: string; details?: Record<string, unknown> } {
+  try {
+    const { message, details } = JSON.parse(body) as Record<string, unknown>;
+    return {
+      ...(typeof message === "string" ? { message } : {}),
+      ...(typeof details === "object" && details ? { details: details as Record<string, unknown> } : {}),
+    };
+  } catch {
+    return {};
+  }
+}
+
 function worst(responses: HealthResponse[]): HealthResponse {
-  const badness = ({ status, body }: HealthResponse) => (status === 200 ? Number(/"degraded":\s*true/.test(body)) : 2);
+  const badness = ({ body }: HealthResponse) => Number(/"degraded":\s*true/.test(body));
   return responses.reduce((worse, response) => (badness(response) > badness(worse) ? response : worse));
 }

@@ -7,6 +7,12 @@ import { Bulkhead, type BulkheadOptions } from "./bulkhead.ts";
 import { CellHttp, SilenceError } from "./cell-http.ts";
 import { CircuitBreaker, type Health } from "./circuit-breaker.ts";
 
+/** What a cell's `/ready` tells beside its status. */
+interface ReadyState {
+  problems?: unknown;
+  checks?: { openDoors?: unknown };
+}
+
 /** A partition of a cell. Streams have a lane of their own, so that slow bodies and event streams do not hold up the rest. */
 export interface Upstream {
   readonly requests: Bulkhead;
@@ -61,9 +67,12 @@ export class Upstreams {
     try {
       const headers = { "x-request-id": newRequestId() };
       const response = await this.cellHttp.send(url, { path: "/ready", headers, silentMs: healthTimeoutMs });
-      const { problems, checks } = (await readJson(response)) as { problems?: unknown; checks?: { openDoors?: unknown } };
+      const { message, details, ...said } = (await readJson(response)) as { message?: unknown; details?: ReadyState } & ReadyState;
+      const { problems, checks } = details ?? said;
+      // A process that is alive and not ready says why in its error.
+      const reasons = [response.statusCode === 200 ? undefined : message, ...(Array.isArray(problems) ? problems : [])];
       return {
-        problems: Array.isArray(problems) ? problems.filter((problem) => typeof problem === "string") : [],
+        problems: reasons.filter((reason) => typeof reason === "string"),
         openDoors: Number.isInteger(checks?.openDoors) ? Number(checks?.openDoors) : 0,
       };
     } catch {

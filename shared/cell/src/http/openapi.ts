@@ -2,7 +2,7 @@ import { type Completion, completeDocument } from "@cell/http/openapi/complete";
 import { errorResponseRefs, headerRefs, parameterRef, type ResponseHeader, type SharedParameter } from "@cell/http/openapi/components";
 import type { Document, PathItem, Schema } from "@cell/http/openapi/document";
 import { camelCase } from "@cell/http/openapi/operation-ids";
-import { docsPath, documentPath, eventsTag, healthPath, readyPath, readySchema } from "@cell/http/openapi/operational";
+import { docsPath, documentPath, eventsTag, healthPath, readyPath } from "@cell/http/openapi/operational";
 import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import { documentedQuery } from "../lists/list-parameters.ts";
@@ -163,13 +163,7 @@ const degraded: Record<string, Schema> = {
 /** Paths that need no token. */
 const openPaths: Record<string, PathItem> = {
   "/health": healthPath,
-  "/ready": readyPath(checks, degraded, {
-    "503": {
-      description: "Not ready; Retry-After says when to try again",
-      headers: headerRefs("X-Request-ID", "Retry-After"),
-      content: { "application/json": { schema: readySchema(checks, degraded) } },
-    },
-  }),
+  "/ready": readyPath(checks, degraded, errorResponseRefs([503])),
   "/docs": docsPath,
   "/openapi.json": documentPath,
 };

@@ -5,6 +5,7 @@ import {
   declarationPath,
   type HttpMetrics,
   type Principal,
+  problemBody,
   readRequestId,
   requireMetricsToken,
   verifyAssertion,
@@ -58,18 +59,18 @@ export function operationalRoutes(app: CellApp, options: CellOptions, declaratio
       options.log.warn({ err: error }, "the database is not reachable");
       database = "away";
     }
-    const ready = database === "ok" && !options.draining();
+    const draining = options.draining();
     const problems = options.sealingProblems?.() ?? [];
-    const status = ready ? "ready" : "not ready";
     const openDoors = options.openDoors?.() ?? 0;
-    const checks = { database, draining: options.draining(), ...(openDoors > 0 ? { openDoors } : {}) };
+    const checks = { database, draining, ...(openDoors > 0 ? { openDoors } : {}) };
     // The process still serves requests: a load balancer must not remove it.
     const recorded = problems.length === 0 ? { checks } : { degraded: true, problems, checks: { ...checks, sealing: "failing" } };
-    const body = JSON.stringify({ status, ...recorded });
-    return new Response(body, {
-      status: ready ? 200 : 503,
-      headers: { ...headers, "x-request-id": requestIdOf(c), ...(ready ? {} : { "retry-after": "1" }) },
-    });
+    const requestId = requestIdOf(c);
+    const sent = { ...headers, "x-request-id": requestId };
+    if (database === "ok" && !draining) return new Response(JSON.stringify({ status: "ready", ...recorded }), { headers: sent });
+    const message = draining ? "The process is shutting down" : "The database is away";
+    const problem = new Problem("UNAVAILABLE", message, { details: recorded });
+    return new Response(problemBody(problem, requestId), { status: 503, headers: { ...sent, "retry-after": "1" } });
   });
 
   const requireGateway = (c: Context): Principal => {

@@ -60,16 +60,16 @@ export function readyPath(checks: Record<string, Schema>, more: Record<string, S
   return openPath({
     operationId: "ready.get",
     summary: "Readiness",
-    description: "503 while the process starts, stops, or cannot reach its database: a load balancer sends requests elsewhere.",
+    description:
+      "503 while the process starts, stops, or cannot reach its database, with `checks` in `details`: a load balancer sends requests elsewhere.",
     content: { "application/json": { schema: readySchema(checks, more) } },
     responses,
   });
 }
 
-/** The schema of a process's readiness. */
-export function readySchema(checks: Record<string, Schema>, more: Record<string, Schema>): Schema {
+function readySchema(checks: Record<string, Schema>, more: Record<string, Schema>): Schema {
   const properties: Record<string, Schema> = {
-    status: { type: "string", enum: ["ready", "not ready"], examples: ["ready"] },
+    status: { type: "string", enum: ["ready"] },
     ...more,
     checks: { type: "object", properties: checks },
   };
