@@ -925,7 +925,7 @@ export const healthGet = <ThrowOnError extends boolean = false>(options?: Option
 /**
  * Readiness
  *
- * 503 while the process starts, stops, or cannot reach its database: a load balancer sends requests elsewhere.
+ * 503 while the process starts, stops, or cannot reach its database, with `checks` in `details`: a load balancer sends requests elsewhere.
  */
 export const readyGet = <ThrowOnError extends boolean = false>(options?: Options<ReadyGetData, ThrowOnError>): RequestResult<ReadyGetResponses, ReadyGetErrors, ThrowOnError> => (options?.client ?? client).get<ReadyGetResponses, ReadyGetErrors, ThrowOnError>({ url: '/ready', ...options });
 

@@ -10146,30 +10146,9 @@ export type ReadyGetErrors = {
      */
     500: Problem;
     /**
-     * Not ready; Retry-After says when to try again
+     * A transient fault; Retry-After says when to try again
      */
-    503: {
-        status: 'ready' | 'not ready';
-        /**
-         * Requests are served, but something is wrong: see `problems`
-         */
-        degraded?: boolean;
-        /**
-         * What is wrong, a sentence each
-         */
-        problems?: Array<string>;
-        checks: {
-            database?: 'ok' | 'away';
-            /**
-             * The process is stopping
-             */
-            draining?: boolean;
-            /**
-             * Only where it fails: see `problems`
-             */
-            sealing?: 'failing';
-        };
-    };
+    503: Problem;
 };
 
 export type ReadyGetError = ReadyGetErrors[keyof ReadyGetErrors];
@@ -10179,7 +10158,7 @@ export type ReadyGetResponses = {
      * Done
      */
     200: {
-        status: 'ready' | 'not ready';
+        status: 'ready';
         /**
          * Requests are served, but something is wrong: see `problems`
          */

@@ -37,6 +37,8 @@ export async function backup(client: Client, tenantId: string | undefined, { cel
   await mkdir(folder, { recursive: true });
   const tenants = await allPages<Tenant>(client, "/api/admin/tenants", {});
   const placed = tenants.filter(({ placements }) => placements.some((place) => place.partition === partition));
+  // Without a file there would be nothing to tell a mistyped name from a backup.
+  if (placed.length === 0) throw new ApiError(`No tenant is on the partition ${partition}: nothing was backed up`);
   return eachOf(placed, (tenant) => backupTenant(client, tenant.tenantId, cell, join(folder, `${tenant.tenantId}${suffix}`)), backedUp);
 }
 

@@ -1,7 +1,10 @@
 import { execFile, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openPool } from "@cell/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { reply, startTestCell, type TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, issueKey, operatorKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
@@ -9,12 +12,14 @@ import { audience, startIdentityProvider } from "../testing/identity-provider.ts
 
 const folder = mkdtempSync(join(tmpdir(), "crm-cli-"));
 let cell: TestCell;
+let database: string;
 let gateway: TestGateway;
 let key: string;
 
 beforeAll(async () => {
   cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+  database = await createDatabase();
+  gateway = await startTestGateway(database, `crm=${cell.url}`);
   ({ key } = await createTenant(gateway, "tenant-001"));
   const demo = { gateway: gateway.url, operator: { key: operatorKey }, tenants: { "tenant-001": { admin: { userId: "user-001", key } } } };
   writeFileSync(join(folder, "demo.json"), JSON.stringify(demo));
@@ -193,6 +198,57 @@ test("doctor fails for a partition that is alive and says that it is not ready",
   const { code, stdout } = await crm(["doctor"]);
   cell.ready = { status: 200, body: { status: "ready" } };
   expect([code, stdout]).toEqual([1, expect.stringMatching(/^FAIL +crm-1: The database is away$/m)]);
+});
+
+test("a backup of a partition on which no tenant is, such as one that does not exist, is not carried out", async () => {
+  const { code, stdout, stderr } = await crm(["backup", "--partition", "crm-9", "--to", folder]);
+  expect([code, stdout, stderr.trim()]).toEqual([2, "", "No tenant is on the partition crm-9: nothing was backed up"]);
+});
+
+test("lists of keys and moves, and forgetting copies, fail for a name that is no tenant's", async () => {
+  for (const args of [
+    ["key", "list", "--tenant", "tenant-01"],
+    ["tenant", "moves", "tenant-01"],
+    ["tenant", "forget", "tenant-01"],
+  ])
+    expect(await crm(args)).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("Tenant not found") });
+  expect((await crm(["tenant", "forget", "tenant-001"])).code).toBe(0);
+});
+
+test("the list of keys shows what each key may do, which need not be what its role may", async () => {
+  const permissions = ["crm:read", "tenant:admin"];
+  const { keyId } = await issueKey(gateway, { tenantId: "tenant-001", userId: "odd", role: "sales", permissions });
+  expect((await crm(["key", "list", "--tenant", "tenant-001"])).stdout).toMatch(
+    new RegExp(`^${keyId} .* sales .* crm:read,tenant:admin$`, "m"),
+  );
+});
+
+test("a move after which the trail does not verify has exit code 1, and the doctor fails for it until the next move", async () => {
+  await createTenant(gateway, "tenant-moved");
+  const failure = "The audit trail does not verify on the new partition";
+  const move = { moveId: 1, tenantId: "tenant-moved", cell: "crm", from: "crm-1", to: "crm-2", state: "done", step: "done", rows: 5 };
+  const answering = createServer((_incoming, outgoing) =>
+    reply(outgoing, 202, { ...move, pauseMs: 1, startedAt: "2026-01-31T08:00:00Z", finishedAt: null, failure, leftover: "crm-1" }),
+  );
+  await new Promise<void>((resolve) => answering.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(answering.address() as AddressInfo).port}`;
+  const moved = await crm(["tenant", "move", "tenant-moved", "--to", "crm-2", "--gateway", url, "--key", operatorKey]);
+  answering.close();
+  expect([moved.code, moved.stderr, moved.stdout]).toEqual([1, "", expect.stringContaining(failure)]);
+  const pool = openPool({ url: database, applicationName: "test", max: 1 });
+  const insert = (failed: string | null) =>
+    pool.query(
+      `insert into gateway.moves (cell, tenant_id, from_partition, to_partition, state, step, runner, finished_at, failure)
+        values ('crm', 'tenant-moved', 'crm-1', 'crm-1', 'done', 'done', gen_random_uuid(), now(), $1)`,
+      [failed],
+    );
+  await insert(failure);
+  const failing = await crm(["doctor"]);
+  await insert(null);
+  await pool.end();
+  expect([failing.code, failing.stdout]).toEqual([1, expect.stringMatching(/^FAIL +tenant-moved was moved to crm-1: The audit trail/m)]);
+  expect((await crm(["doctor"])).code).toBe(0);
+  expect((await crm(["tenant", "drop", "tenant-moved", "--yes"])).code).toBe(0);
 });
 
 test("doctor says how many doors a database leaves open, which is no failure", async () => {

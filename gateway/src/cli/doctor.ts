@@ -2,6 +2,7 @@ import type { MoveResponse } from "../admin/moves/schema.ts";
 import { ApiError, Client } from "./client.ts";
 import type { Settings } from "./config.ts";
 import type { CommandResult } from "./output.ts";
+import { allPages } from "./tenants.ts";
 
 interface CellList {
   data: { cell: string; partitions: PartitionState[] }[];
@@ -91,7 +92,9 @@ async function examine({ gateway, operatorKey }: Settings, find: (state: Finding
         );
       }
     }
-    for (const sentence of await movesToKnow(new Client(gateway, operatorKey))) good(sentence);
+    const moves = await allPages<MoveResponse>(new Client(gateway, operatorKey), "/api/admin/moves", {});
+    for (const sentence of faultsOf(moves)) bad(sentence);
+    for (const sentence of movesToKnow(moves)) good(sentence);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.code === "FORBIDDEN") good("The key is valid; the state of the cells is the operator's to see.");
@@ -99,10 +102,18 @@ async function examine({ gateway, operatorKey }: Settings, find: (state: Finding
   }
 }
 
+/** What is wrong with tenants since their last move. `moves`: the newest first. */
+function faultsOf(moves: readonly MoveResponse[]): string[] {
+  const last = new Map<string, MoveResponse>();
+  for (const move of moves) if (!last.has(`${move.cell} ${move.tenantId}`)) last.set(`${move.cell} ${move.tenantId}`, move);
+  return [...last.values()].flatMap(({ tenantId, to, state, failure }) =>
+    state === "done" && failure ? [`${tenantId} was moved to ${to}: ${failure}.`] : [],
+  );
+}
+
 /** Moves that are under way, and copies that they have left. */
-async function movesToKnow(client: Client): Promise<string[]> {
-  const { data } = await client.json<{ data: MoveResponse[] }>({ path: "/api/admin/moves", query: { pageSize: "200" } });
-  return data.flatMap(({ tenantId, from, to, state, step, leftover }) => {
+function movesToKnow(moves: readonly MoveResponse[]): string[] {
+  return moves.flatMap(({ tenantId, from, to, state, step, leftover }) => {
     const ended = state === "done" || state === "failed";
     return [
       ...(ended ? [] : [`${tenantId} moves from ${from} to ${to}: ${step}.`]),

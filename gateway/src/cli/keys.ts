@@ -26,7 +26,7 @@ export async function listKeys(client: Client, options: { tenant?: string }): Pr
   const keys = await allPages<Key>(client, path, { tenantId: options.tenant });
   const show = () =>
     printTable(
-      ["KEY ID", "TENANT", "USER", "ROLE", "ACTS FOR", "PREFIX", "LAST USED", "ENDS"],
+      ["KEY ID", "TENANT", "USER", "ROLE", "ACTS FOR", "PREFIX", "LAST USED", "ENDS", "PERMISSIONS"],
       keys.map((key) => [
         key.keyId,
         key.tenantId,
@@ -36,6 +36,7 @@ export async function listKeys(client: Client, options: { tenant?: string }): Pr
         key.prefix,
         key.lastUsedAt,
         key.revokedAt ? "revoked" : key.expiresAt,
+        key.permissions.join(","),
       ]),
     );
   return { data: keys, show };

@@ -19,7 +19,7 @@ const program = new Command("crm")
   .option("--json", "print the result as one JSON document, and what went wrong as one on stderr")
   .addHelpText(
     "after",
-    "\nExit codes: 0; 1 when rows of an import failed or the doctor finds a fault; 2 when a command was not carried out.",
+    "\nExit codes: 0; 1 when rows of an import failed, a moved tenant has a fault or the doctor finds one; 2 when a command was not carried out.",
   )
   .exitOverride();
 

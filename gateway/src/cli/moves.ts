@@ -20,10 +20,11 @@ export async function moveTenant(client: Client, tenantId: string, options: Move
   const move = await follow(client, started);
   if (move.state === "failed") throw new ApiError(`${tenantId} has stayed on ${move.from}: ${move.failure ?? "no reason is known"}`);
   const show = lines(
+    ...(move.failure ? [`${move.failure}: the copy on ${move.from} is the one to look at.`] : []),
     `${tenantId} is on ${to}: ${move.rows} rows, its writes were paused for ${move.pauseMs ?? 0} ms.`,
     `The copy on ${move.from} is kept and not served: crm tenant forget ${tenantId} drops it.`,
   );
-  return { data: move, show };
+  return { data: move, show, exitCode: move.failure ? 1 : 0 };
 }
 
 export async function listMoves(client: Client, tenantId: string | undefined): Promise<CommandResult> {

@@ -107,6 +107,7 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permiss
   app.openapi(listKeys, async (c) => {
     const own = auditedTenant(c);
     const { page, pageSize, tenantId } = c.req.valid("query");
+    await tenants.requireTenant(db, tenantId);
     const of = { tenantId: targetTenant(own, tenantId), userId: ownUser(c.var.access.principal) };
     const { data, total } = await keys.list(db, of, page, pageSize);
     return c.json({ data: data.map((key) => published(key, permissions)), total, page, pageSize }, 200);

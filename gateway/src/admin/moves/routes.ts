@@ -5,6 +5,7 @@ import * as moves from "../../moves/repository.ts";
 import type { Services } from "../../services.ts";
 import { type GatewayEnv, requireOperator } from "../access.ts";
 import { integerParam, pageQuery, problems, response, security, tenantIdSchema } from "../openapi.ts";
+import * as tenants from "../tenants/repository.ts";
 import { copiesDroppedSchema, type MoveResponse, moveCreateSchema, moveListSchema, moveSchema } from "./schema.ts";
 
 const tags = ["Moves"];
@@ -30,7 +31,7 @@ const listMoves = createRoute({
   security,
   summary: "List the moves, newest first",
   request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
-  responses: { 200: response("A page of moves", moveListSchema), ...problems() },
+  responses: { 200: response("A page of moves", moveListSchema), ...problems(404) },
 });
 
 const getMove = createRoute({
@@ -50,7 +51,7 @@ const dropCopies = createRoute({
   security,
   summary: "Drop the copies that moves have left, which nobody is served from",
   request: { params },
-  responses: { 200: response("They are gone", copiesDroppedSchema), ...problems(409) },
+  responses: { 200: response("They are gone", copiesDroppedSchema), ...problems(404, 409) },
 });
 
 /** Moves of tenants between partitions: for the operator alone. */
@@ -65,6 +66,7 @@ export function registerMoves(app: OpenAPIHono<GatewayEnv>, { db, cells, mover }
   app.openapi(listMoves, async (c) => {
     requireOperator(c);
     const { page, pageSize, tenantId } = c.req.valid("query");
+    await tenants.requireTenant(db, tenantId);
     const { data, total } = await moves.list(db, tenantId, page, pageSize);
     return c.json({ data: data.map(responseOf), total, page, pageSize }, 200);
   });
@@ -79,6 +81,7 @@ export function registerMoves(app: OpenAPIHono<GatewayEnv>, { db, cells, mover }
   app.openapi(dropCopies, async (c) => {
     requireOperator(c);
     const { tenantId } = c.req.valid("param");
+    await tenants.requireTenant(db, tenantId);
     const epoch = await moves.nextEpoch(db);
     const copies = await moves.leftovers(db, tenantId);
     for (const partition of copies) {

@@ -1,3 +1,4 @@
+import { notFound } from "@cell/problem";
 import { sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
 import type { ControlDb, ControlTx } from "../../control-plane/tables.ts";
@@ -27,6 +28,11 @@ function select(db: ControlDb) {
 
 export function find(db: ControlDb, tenantId: string): Promise<Tenant | undefined> {
   return select(db).where("tenant.tenantId", "=", tenantId).executeTakeFirst();
+}
+
+/** Rejects with NOT_FOUND for a name that is no tenant's: an empty list would say that there is nothing. Nothing is asked without a name. */
+export async function requireTenant(db: ControlDb, tenantId: string | undefined): Promise<void> {
+  if (tenantId !== undefined && !(await find(db, tenantId))) throw notFound("Tenant");
 }
 
 export async function list(db: ControlDb, page: number, pageSize: number): Promise<{ data: Tenant[]; total: number }> {
