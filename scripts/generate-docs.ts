@@ -12,6 +12,7 @@ const root = join(import.meta.dirname, "..");
 /** Files by their paths, with what they must hold. */
 const generated: Readonly<Record<string, string>> = {
   "cells/crm/src/introduction.ts": introductionOf("docs/api/introduction.md"),
+  "gateway/src/admin/introduction.ts": introductionOf("docs/api/administration.md"),
   "docs/operations/configuration.md": configurationPage(programSettings),
 };
 
@@ -24,10 +25,11 @@ for (const [path, content] of Object.entries(generated)) {
   }
 }
 
-/** A module with a page's text, without its heading and its links, whose targets a document does not have. */
+/** A module with the text of a page up to its second heading, without its links, whose targets a document does not have. */
 function introductionOf(page: string): string {
   const text = readFileSync(join(root, page), "utf8")
     .replace(/^# .*\n+/, "")
+    .replace(/^## [\s\S]*/m, "")
     .trimEnd()
     .replaceAll(/\[([^\]]+)\]\([^)]+\)/g, "$1")
     .replaceAll(/[\\`]|\$(?=\{)/g, "\\$&");

@@ -5,6 +5,7 @@ import type { Document, PathItem, Schema, Tag } from "@cell/http/openapi/documen
 import { docsPath, documentContent, documentPath, healthPath, openPath, operationsTag, readyPath } from "@cell/http/openapi/operational";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { GatewayEnv } from "./access.ts";
+import { introduction } from "./introduction.ts";
 
 /** The gateway's own document: its server is put in when it is asked for. */
 export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
@@ -13,10 +14,7 @@ export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
     info: {
       title: "Cell CRM gateway",
       version,
-      description: `The control plane of Cell CRM: tenants, API keys, moves between partitions, backups.
-
-What tenants work with is in the documents of the cells, each at \`/openapi/{cell}.json\`; their paths are below \`/api/v1/{cell}\`.
-\`Authorization: Bearer\` takes the operator's key, or a key of a tenant where a path says so.`,
+      description: introduction,
     },
     servers: [{ url: "http://127.0.0.1:8080", description: "What npm start serves" }],
   });
