@@ -122,9 +122,9 @@ export const customersMerge = <ThrowOnError extends boolean = false>(options: Op
 });
 
 /**
- * Everything about a customer in one answer
+ * Everything about a customer in one response
  *
- * Everything about a customer in one answer.
+ * Everything about a customer in one response.
  *
  * Needs the permission `crm:read`.
  */
@@ -135,10 +135,10 @@ export const customersView360 = <ThrowOnError extends boolean = false>(options: 
 });
 
 /**
- * Find who has a phone number or an e-mail address
+ * Find records by a phone number or an e-mail address
  *
- * Compares in every form in which the same number or address may be written, and answers what the caller may see, 20 records at most.
- * For callers without pii:read it takes the place of a filter. 30 in 60 s for each user, then 429; those of a key that acts for others count for the key's own user. Each is in the audit trail, with its value masked.
+ * Compares every form in which the number or address may be written, and returns at most 20 records that the caller may see.
+ * It replaces filters for callers without pii:read. Each user has 30 lookups per 60 s, then 429; lookups of a key that acts for others count for the key's own user. Each lookup is in the audit trail, with its value masked.
  *
  * Needs the permission `pii:match`.
  */
@@ -614,9 +614,9 @@ export const opportunitiesImport = <ThrowOnError extends boolean = false>(option
 });
 
 /**
- * Read how far an import has come, and its report
+ * Read an import's progress and report
  *
- * Read how far an import has come, and its report.
+ * Read an import's progress and report.
  *
  * Needs the permission `crm:import`.
  */
@@ -627,7 +627,7 @@ export const importsGet = <ThrowOnError extends boolean = false>(options: Option
 });
 
 /**
- * The rows of an import that failed, with their errors, as CSV
+ * Download the failed rows of an import with their errors, as CSV
  *
  * With all their columns as they came, masked as far as the reader may not read them: to be corrected and imported again. Kept for a day.
  *
@@ -640,7 +640,7 @@ export const importsErrorsCsv = <ThrowOnError extends boolean = false>(options: 
 });
 
 /**
- * Take an import back
+ * Revert an import
  *
  * Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.
  *
@@ -736,7 +736,7 @@ export const settingsGet = <ThrowOnError extends boolean = false>(options: Optio
 /**
  * Change the tenant's settings
  *
- * What is left out stays; null goes back to the default. In force at once in this process, within 5 seconds in others.
+ * Omitted settings stay unchanged; null restores the default. Takes effect immediately in this process, within 5 seconds in others.
  *
  * Needs the permission `tenant:admin`.
  */

@@ -1224,13 +1224,13 @@ export type Import = {
         code: 'REQUIRED' | 'INVALID_FORMAT' | 'TOO_LONG' | 'INVALID_ENUM' | 'NOT_FOUND' | 'DUPLICATE_IN_FILE' | 'DUPLICATE_NAME' | 'MASKED_VALUE' | 'UNKNOWN_COLUMN';
         message: string;
         /**
-         * DUPLICATE_IN_FILE: the row that was first; DUPLICATE_NAME: the record's id
+         * DUPLICATE_IN_FILE: the first row; DUPLICATE_NAME: the record's id
          */
         duplicateOf: number | string | null;
     }>;
     errorsTruncated: boolean;
     /**
-     * The error file lacks rows: it holds the first ones, up to 1 MB and 8 bytes for each byte of the upload's rows, at most 16 MB, and none of more than 64 KB
+     * The error file lacks rows: it has the first ones, up to 1 MB and 8 bytes for each byte of the upload's rows, at most 16 MB, and none of more than 64 KB
      */
     errorFileTruncated: boolean;
     /**
@@ -1264,7 +1264,7 @@ export type ImportRevert = {
      */
     reverted: number;
     /**
-     * Records left alone; the first 1000
+     * Records that were not changed; the first 1000
      */
     skipped: Array<{
         customerId?: string;
@@ -1461,7 +1461,7 @@ export type Customer360 = {
         weightedAmount: string | null;
         wonAmount: string | null;
         /**
-         * Of the plain amounts; null where several meet and a rate is missing: then they are null too
+         * Currency of the plain amounts; null, like them, if there are several currencies and a rate is missing
          */
         currency: string | null;
         /**
@@ -1484,7 +1484,7 @@ export type Customer360 = {
         _masked: Array<string>;
     };
     /**
-     * Its amounts are those of the contracts that are neither drafts nor void
+     * Its amounts are of contracts that are neither drafts nor void
      */
     contracts?: {
         total: number;
@@ -1501,7 +1501,7 @@ export type Customer360 = {
         received: string | null;
         outstanding: string | null;
         /**
-         * Of the plain amounts; null where several meet and a rate is missing: then they are null too
+         * Currency of the plain amounts; null, like them, if there are several currencies and a rate is missing
          */
         currency: string | null;
         /**
@@ -1535,7 +1535,7 @@ export type Customer360 = {
         href: string;
     };
     /**
-     * Changes, stage moves, payments and messages of what the caller sees, newest first
+     * Changes, stage moves, payments and messages of records that the caller may see, newest first
      */
     timeline?: {
         items: Array<TimelineItem>;
@@ -1567,7 +1567,7 @@ export type Customer360 = {
     summary?: {
         lifetimeValue: string | null;
         /**
-         * Of the plain amounts; null where several meet and a rate is missing: then they are null too
+         * Currency of the plain amounts; null, like them, if there are several currencies and a rate is missing
          */
         currency: string | null;
         /**
@@ -1740,7 +1740,7 @@ export type TimelineItem = {
      */
     details: Array<string>;
     /**
-     * What a change changed, masked as in lists; `reveal=amount` clears amounts
+     * The changed fields, masked as in lists; `reveal=amount` clears amounts
      */
     changes: Array<{
         field: string;
@@ -1748,7 +1748,7 @@ export type TimelineItem = {
         after?: unknown;
     }>;
     /**
-     * Only for who has audit:read, as are the next two
+     * Only for callers with audit:read, like the next two fields
      */
     requestId?: string | null;
     ip?: string | null;
@@ -3261,7 +3261,7 @@ export type AuditBreak = {
 export type Settings = {
     tenantId: string;
     /**
-     * In which calendar dates are meant
+     * The timezone of calendar dates
      */
     timezone: string;
     /**
@@ -3273,7 +3273,7 @@ export type Settings = {
      */
     currency: string;
     /**
-     * What one unit of each currency is worth in the tenant's own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it
+     * The value of one unit of each currency in the tenant's own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it
      */
     rates: {
         [key: string]: string;
@@ -3289,11 +3289,11 @@ export type Settings = {
         overpay: 'accept' | 'reject';
     };
     /**
-     * Refuse writes without a request id of the caller's
+     * Reject writes without a request id from the caller
      */
     requireRequestId: boolean;
     /**
-     * What a repeated request id gets: the first answer again, or 409
+     * The response to a repeated request id: the stored response, or 409
      */
     idempotencyMode: 'replay' | 'reject';
     updatedAt: string;
@@ -3301,11 +3301,11 @@ export type Settings = {
 };
 
 /**
- * null goes back to the default
+ * null restores the default
  */
 export type SettingsPatch = {
     /**
-     * In which calendar dates are meant
+     * The timezone of calendar dates
      */
     timezone?: string | null;
     /**
@@ -3317,7 +3317,7 @@ export type SettingsPatch = {
      */
     currency?: string | null;
     /**
-     * What one unit of each currency is worth in the tenant's own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it
+     * The value of one unit of each currency in the tenant's own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it
      */
     rates?: {
         [key: string]: string;
@@ -3333,11 +3333,11 @@ export type SettingsPatch = {
         overpay: 'accept' | 'reject';
     } | null;
     /**
-     * Refuse writes without a request id of the caller's
+     * Reject writes without a request id from the caller
      */
     requireRequestId?: boolean | null;
     /**
-     * What a repeated request id gets: the first answer again, or 409
+     * The response to a repeated request id: the stored response, or 409
      */
     idempotencyMode?: 'replay' | 'reject' | null;
 };
@@ -4382,11 +4382,11 @@ export type CustomersView360Data = {
     };
     query?: {
         /**
-         * Only these sections, by comma: customer, contacts, opportunities, contracts, payments, timeline, conversations, summary. Example: `customer,summary`
+         * Only these comma-separated sections: customer, contacts, opportunities, contracts, payments, timeline, conversations, summary. Example: `customer,summary`
          */
         include?: string;
         /**
-         * Masked fields to show, by comma, as in lists: `amount` for every amount, or of contactPhone, contactEmail, phone, email, amount, receivedAmount, outstandingAmount, paidRatio, overpaid. Example: `amount`
+         * Masked fields to show, comma-separated as in lists: `amount` for every amount, or of contactPhone, contactEmail, phone, email, amount, receivedAmount, outstandingAmount, paidRatio, overpaid. Example: `amount`
          */
         reveal?: string;
         /**
@@ -6316,7 +6316,7 @@ export type ContractsListResponses = {
          */
         nextCursor: string | null;
         /**
-         * Over all matches, whatever the page
+         * Over all matches, not only the page
          */
         totals: {
             byCurrency: Array<ContractTotal>;
@@ -6855,7 +6855,7 @@ export type PaymentsListResponses = {
          */
         nextCursor: string | null;
         /**
-         * Over all matches, whatever the page
+         * Over all matches, not only the page
          */
         totals: {
             byCurrency: Array<PaymentTotal>;
@@ -7687,11 +7687,11 @@ export type CustomersImportData = {
          */
         mode?: 'create' | 'upsert' | 'update';
         /**
-         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name. Example: `customerId`
+         * The field that identifies existing records: the id field or, for customers, name; default: the id if a row has one, else the name. Example: `customerId`
          */
         matchBy?: string;
         /**
-         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
+         * Handling of a row whose name exists already (create) or that duplicates another row of the upload; default: error
          */
         onDuplicate?: 'error' | 'skip' | 'update';
         /**
@@ -7703,11 +7703,11 @@ export type CustomersImportData = {
          */
         atomic?: boolean;
         /**
-         * Answer at once with 202, whatever the size
+         * Respond immediately with 202, whatever the size
          */
         async?: boolean;
         /**
-         * Of a file whose media type does not tell: utf-8 (default) or gbk
+         * Encoding of a file whose media type has no charset: utf-8 (default) or gbk
          */
         charset?: string;
     };
@@ -7811,11 +7811,11 @@ export type OpportunitiesImportData = {
          */
         mode?: 'create' | 'upsert' | 'update';
         /**
-         * The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name. Example: `customerId`
+         * The field that identifies existing records: the id field or, for customers, name; default: the id if a row has one, else the name. Example: `customerId`
          */
         matchBy?: string;
         /**
-         * What becomes of a row whose name (create) or whose like in the same upload is there already; by default error
+         * Handling of a row whose name exists already (create) or that duplicates another row of the upload; default: error
          */
         onDuplicate?: 'error' | 'skip' | 'update';
         /**
@@ -7827,11 +7827,11 @@ export type OpportunitiesImportData = {
          */
         atomic?: boolean;
         /**
-         * Answer at once with 202, whatever the size
+         * Respond immediately with 202, whatever the size
          */
         async?: boolean;
         /**
-         * Of a file whose media type does not tell: utf-8 (default) or gbk
+         * Encoding of a file whose media type has no charset: utf-8 (default) or gbk
          */
         charset?: string;
     };

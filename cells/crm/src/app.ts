@@ -39,7 +39,7 @@ import { reportRoutes } from "./reports/routes.ts";
 import { settingsRoutes } from "./settings/routes.ts";
 import { webhooks } from "./webhooks/event-catalogue.ts";
 
-/** What goes along when customers are merged, in this order. */
+/** The records that a merge moves along with customers, in this order. */
 const customerChildren = [
   movesWithCustomer(contact, contacts.moveToCustomer),
   movesWithCustomer(opportunity, opportunities.moveToCustomer),
@@ -47,7 +47,7 @@ const customerChildren = [
   movesWithCustomer(payment, payments.moveToCustomer),
 ];
 
-/** What can be imported. */
+/** The resources that can be imported. */
 export const importers: readonly Importer[] = [customerImport, opportunityImport];
 
 export interface CrmOptions
@@ -67,11 +67,11 @@ export interface CrmOptions
     | "adoptTrail"
     | "endTrail"
   > {
-  /** Asks the messaging cell. */
+  /** Reads from the messaging cell. */
   readConversations: ReadConversations;
-  /** Has a tenant's imports carried out that were put off. */
+  /** Starts a tenant's deferred imports. */
   wakeImports(tenantId: string): void;
-  /** Where webhooks may lead, what signs them, and who sends them. */
+  /** Targets, signing keys and sender of webhooks. */
   webhooks: WebhookOptions;
 }
 
@@ -91,7 +91,6 @@ export function createCrm(options: CrmOptions): RunningCell {
       ...publication,
       version,
     },
-    // Their paths win over /customers/{id}.
     [
       importRoutes(importers, options.wakeImports),
       exportRoutes("/customers", customers.lists, { customFields: "json", version: "integer" }),
@@ -101,7 +100,6 @@ export function createCrm(options: CrmOptions): RunningCell {
       contactRoutes,
       lookupRoutes,
       pipelineRoutes,
-      // Its path below /opportunities wins over /opportunities/{id}.
       reportRoutes,
       opportunityRoutes,
       contractRoutes,

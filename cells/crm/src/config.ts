@@ -2,35 +2,35 @@ import { type CellConfig, cellSettings, parseWebhookKeys, readCellConfig, type W
 import { type Environment, integer, list, type Networks, parseNetworks, url, type Warn } from "@cell/http";
 
 export interface Config extends CellConfig {
-  /** Where the messaging cell is; undefined where there is none. */
+  /** Address of the messaging cell; undefined: there is none. */
   messagingUrl: string | undefined;
-  /** The secrets of webhooks follow from them. */
+  /** The keys from which webhooks' secrets are derived. */
   webhookKeys: WebhookKeys;
-  /** How long deliveries of webhooks are kept. */
+  /** Retention of webhook deliveries in days. */
   webhookLogDays: number;
-  /** Networks to which webhooks may lead though they are not public, by plain http too; undefined: none. */
+  /** Networks that webhooks may reach although they are not public, also by plain http; undefined: none. */
   outboundAllow: Networks | undefined;
 }
 
-/** Every environment variable that the CRM cell reads. */
+/** Every environment variable of the CRM cell. */
 export const crmSettings = {
   ...cellSettings({ port: 8001 }),
   webhookKeys: list("WEBHOOK_KEYS", {
     isRequired: true,
     isSecret: true,
     parse: parseWebhookKeys,
-    meaning: "Keys from which the webhooks' secrets follow, each written id:base64url; the first one is for new secrets.",
+    meaning: "Keys from which webhooks' secrets are derived, each written id:base64url; the first one is for new secrets.",
   }),
   webhookLogDays: integer("WEBHOOK_LOG_DAYS", {
     default: 30,
     max: 36_500,
     unit: "days",
-    meaning: "Time for which deliveries of webhooks are kept.",
+    meaning: "Retention of webhook deliveries.",
   }),
   outboundAllow: list("OUTBOUND_ALLOW", {
     parse: parseNetworks,
     whenUnset: "none",
-    meaning: "Networks, such as 10.1.0.0/16,192.0.2.7, that webhooks may reach though they are not public, by plain http too.",
+    meaning: "Networks, such as 10.1.0.0/16,192.0.2.7, that webhooks may reach although they are not public, also by plain http.",
   }),
   messagingUrl: url("MESSAGING_URL", {
     whenUnset: "the 360 view says that conversations are unavailable",
@@ -38,7 +38,7 @@ export const crmSettings = {
   }),
 };
 
-/** The CRM cell's configuration. Throws a StartRefused that names every variable that is missing or wrong. */
+/** The CRM cell's configuration. Throws a StartRefused that names every missing or invalid variable. */
 export function readConfig(env?: Environment, warn?: Warn): Config {
   const { values, ...config } = readCellConfig(crmSettings, env, warn);
   const { messagingUrl, webhookKeys, webhookLogDays, outboundAllow } = values;

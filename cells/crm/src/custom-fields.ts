@@ -3,20 +3,20 @@ import { storable } from "@cell/http";
 import { z } from "zod";
 
 export const mostCustomFields = 100;
-/** Of the JSON of all custom fields of a record. */
+/** Size limit of a record's custom fields as JSON. */
 export const mostCustomFieldBytes = 64 * 1024;
 const mostKeyCharacters = 64;
 
 type CustomFields = Record<string, unknown>;
 
-/** What of a record's own custom fields cannot be stored, and where. */
+/** A part of the custom fields that cannot be stored, and its path. */
 interface Fault {
   path: (string | number)[];
   code: string;
   message: string;
 }
 
-/** The custom fields of a record: whatever JSON they are, as much as may be stored. */
+/** The custom fields of a record: any JSON within the limits. */
 export function customFields() {
   return z
     .record(z.string(), z.unknown())
@@ -33,7 +33,7 @@ export function customFields() {
     });
 }
 
-/** Why so many custom fields, or so large ones, cannot be stored; undefined where they can. */
+/** Why custom fields exceed the limits; undefined if they do not. */
 export function excessOf(fields: CustomFields): string | undefined {
   if (Object.keys(fields).length > mostCustomFields) return `may have at most ${mostCustomFields} keys`;
   if (Buffer.byteLength(JSON.stringify(fields)) > mostCustomFieldBytes) return `may have at most ${mostCustomFieldBytes} bytes as JSON`;
@@ -63,7 +63,7 @@ function storedFields(given: CustomFields, faults: Fault[]): CustomFields {
   return inStoredOrder(Object.fromEntries(stored)) as CustomFields;
 }
 
-/** A value with its texts as they are stored. */
+/** A value with its texts in their stored form. */
 function storedValue(value: unknown, path: (string | number)[], faults: Fault[]): unknown {
   if (typeof value === "string") {
     const text = storable(value, mostCustomFieldBytes);
@@ -72,9 +72,9 @@ function storedValue(value: unknown, path: (string | number)[], faults: Fault[])
     return value;
   }
   if (Array.isArray(value)) return value.map((item, index) => storedValue(item, [...path, index], faults));
-  // PostgreSQL writes out what JSON abbreviates: 1e308 would be read back as 309 digits.
+  // PostgreSQL expands exponents: 1e308 would be read back as 309 digits.
   if (typeof value === "number" && String(value).includes("e"))
-    faults.push({ path, code: "INVALID_FORMAT", message: "is a number too large or too small to be kept as it is: send it as a string" });
+    faults.push({ path, code: "INVALID_FORMAT", message: "is a number too large or too small to be stored exactly: send it as a string" });
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, storedValue(item, [...path, key], faults)]));
 }

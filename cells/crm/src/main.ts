@@ -16,10 +16,10 @@ const registry = createRegistry({
   logins: config.logins,
   statementTimeoutMs: config.statementTimeoutMs,
 });
-// Asked while the rest is made. A database that is away for the moment does not keep the cell from starting.
+// Runs in parallel with the rest of the start. A database that is not reachable for a moment must not keep the cell from starting.
 const usable = requireUsable(registry).catch((error) => {
   if (error instanceof StartRefused) throw error;
-  log.warn({ err: error }, "the database does not answer");
+  log.warn({ err: error }, "the database does not respond");
 });
 const sealLog = new SealLog(config.sealKeys.publicKeys, config.sealLog, log);
 const sealer = new Sealer({ registry, keys: config.sealKeys, sealLog, log });

@@ -19,7 +19,7 @@ const open = await registry.unrevokedFunctions();
 if (open.length > 0)
   log.warn(
     { open },
-    "no superuser has run bootstrap.sql: the tenants' logins may use what leads out of their bounds; crm doctor says so too",
+    "no superuser has run bootstrap.sql: the tenants' logins may use functions that reach beyond their bounds; crm doctor reports it too",
   );
 const { migrated, failed } = await registry.migrate();
 for (const { tenantId, message } of failed) log.error({ tenantId }, message);

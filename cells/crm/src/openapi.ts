@@ -4,7 +4,7 @@ import type { Document } from "@cell/http/openapi/document";
 import { createCrm } from "./app.ts";
 import { createRegistry } from "./registry.ts";
 
-/** The cell's OpenAPI document, made without a database. */
+/** The cell's OpenAPI document, generated without a database. */
 export function crmDocument(): Promise<Document> {
   const registry = createRegistry({ databaseUrl: "postgres://unused", loginSecret: "", total: 1, perTenant: 1, statementTimeoutMs: 1 });
   const noKey = `none:${Buffer.alloc(32).toString("base64url")}`;

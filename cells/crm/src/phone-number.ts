@@ -5,25 +5,25 @@ type Library = typeof import("libphonenumber-js/min");
 
 let library: Promise<Library> | undefined;
 
-/** Loaded with the first phone number that is compared: a process that starts has no use for it. */
+/** Loaded with the first comparison of a phone number: it would slow the start down. */
 function load(): Promise<Library> {
   library ??= import("libphonenumber-js/min");
   return library;
 }
 
-/** What may stand before a national number within its country, and before a country code abroad. */
+/** Possible prefixes: of a national number within its country, and of a country code abroad. */
 const trunkPrefixes = ["", "0", "1", "8", "06"];
 const internationalPrefixes = ["+", "00", "011", "0011", "810"];
 
-/** Whether a code of ISO 3166-1 names a region whose numbering plan is known. */
+/** Whether an ISO 3166-1 code is a region with a known numbering plan. */
 export async function isRegion(code: string): Promise<boolean> {
   return (await load()).isSupportedCountry(code);
 }
 
 /**
- * All forms without separators in which the same number may be written in a region: in full (E.164), with the prefix for calls abroad, and as
- * people at home write it. What is no possible number there is itself alone. Stored numbers are compared with these forms, so that nothing
- * that is stored depends on the region.
+ * All forms without separators in which the same number may be written in a region: international (E.164), with the prefix for calls
+ * abroad, and national. An impossible number only has its own form. Stored numbers are compared with these forms, so that nothing stored
+ * depends on the region.
  */
 export async function phoneForms(value: string, region: string): Promise<string[]> {
   const phones = await load();
@@ -33,7 +33,7 @@ export async function phoneForms(value: string, region: string): Promise<string[
   return writtenForms(phones, number, region).filter((form) => numberOf(phones, form, region)?.number === number.number);
 }
 
-/** The number that a text stands for; undefined where it is none, or is written in no form that is looked for. */
+/** The parsed number of a text; undefined if it is invalid or in a form that is not searched. */
 function numberOf(phones: Library, compact: string, region: string): PhoneNumber | undefined {
   const number = phones.parsePhoneNumberFromString(compact, region as CountryCode);
   return number?.isPossible() && writtenForms(phones, number, region).includes(compact) ? number : undefined;

@@ -2,28 +2,28 @@ import type { Tag } from "@cell/http/openapi/document";
 import { eventsTag, operationsTag } from "@cell/http/openapi/operational";
 import { introduction } from "./introduction.ts";
 
-/** The tags of the routes, in the order of a day's work. */
+/** The tags of the routes, in the order of daily work. */
 const tags: readonly Tag[] = [
   {
     name: "Customers",
-    description: "Companies that buy, or may buy. A name is unique among the live ones; a deleted customer can be restored.",
+    description: "Companies that buy or may buy. A name is unique among the live ones; a deleted customer can be restored.",
   },
   { name: "Contacts", description: "People at a customer." },
-  { name: "Opportunities", description: "What a customer may buy, on its way through the stages of a pipeline." },
-  { name: "Pipelines", description: "The stages that opportunities pass through, in their order, with their probabilities." },
-  { name: "Contracts", description: "What was agreed, with what has been received for it and what is outstanding." },
-  { name: "Payments", description: "Money received on a contract. A payment is not edited: it is voided and registered again." },
+  { name: "Opportunities", description: "Possible sales to customers, which move through the stages of a pipeline." },
+  { name: "Pipelines", description: "The ordered stages of opportunities, with their probabilities." },
+  { name: "Contracts", description: "Agreed sales, with received and outstanding amounts." },
+  { name: "Payments", description: "Money received on a contract. Payments cannot be edited: void the payment and record it again." },
   { name: "Reports", description: "Pipeline summary, funnels, forecast and key figures. Each figure links to the records that it counts." },
   { name: "Imports", description: "Records from CSV or JSON, in one request or in the background; an import can be reverted." },
   { name: "Exports", description: "Records as CSV or JSON, with the filters, order and masking of their lists. Each export is audited." },
-  { name: "Audit", description: "Who changed what and when. The trail is sealed, so that a change to it is found." },
+  { name: "Audit", description: "All changes, with actor and time. The trail is sealed, so that tampering is detected." },
   { name: "Settings", description: "The tenant's timezone, currency, rates, thresholds and policies." },
   { name: "Webhooks", description: "Endpoints that receive events, with their deliveries." },
   eventsTag,
   operationsTag,
 ];
 
-/** Examples of fields whose schemas have none, by their names: those of one story throughout. */
+/** Examples of fields whose schemas have none, by name: all from one consistent story. */
 const exampleValues: Readonly<Record<string, unknown>> = {
   tenantId: "tenant-001",
   customerId: "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10",
@@ -52,7 +52,7 @@ const exampleValues: Readonly<Record<string, unknown>> = {
   updatedAt: "2026-01-31T08:00:00.000Z",
 };
 
-/** What the cell's published document says besides its routes. */
+/** The content of the cell's published document besides its routes. */
 export const publication = {
   title: "Cell CRM",
   description: introduction,

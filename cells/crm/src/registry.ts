@@ -8,10 +8,10 @@ export function createRegistry(options: {
   loginSecret: string;
   total: number;
   perTenant: number;
-  /** Own by default. */
+  /** Default: own. */
   logins?: TenantLogins;
   statementTimeoutMs: number;
-  /** 1 s by default. */
+  /** Default: 1 s. */
   lockTimeoutMs?: number | undefined;
 }): Registry {
   return new Registry({
@@ -34,7 +34,7 @@ export function createRegistry(options: {
   });
 }
 
-/** Rejects with a StartRefused when the database is not one on which the cell may run, and with the database's error when it cannot be asked. */
+/** Rejects with a StartRefused if the cell cannot run on the database, and with the database's error if it is not reachable. */
 export async function requireUsable(registry: Registry): Promise<void> {
   try {
     await registry.check();

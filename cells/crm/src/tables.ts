@@ -4,7 +4,7 @@ import type { ColumnType, Generated, GeneratedAlways } from "kysely";
 /** A decimal: read as a text, since a number would not hold it exactly. */
 export type Decimal = ColumnType<string, string | number, string | number>;
 
-/** The columns of the tenants' tables, in the names that they have on the wire (in SQL: snake_case). */
+/** The columns of the tenants' tables, by their API names (in SQL: snake_case). */
 export interface Tables {
   customers: CustomersTable;
   contacts: ContactsTable;
@@ -23,7 +23,7 @@ export interface Tables {
 export interface CustomersTable {
   customerId: string;
   name: string;
-  /** `nameKey(name)`: unique among the live ones. */
+  /** `nameKey(name)`: unique among live records. */
   nameKey: string;
   contactName: string | null;
   contactPhone: string | null;
@@ -37,7 +37,7 @@ export interface CustomersTable {
   tags: string[];
   notes: string | null;
   customFields: Record<string, unknown>;
-  /** The survivor, where this one was merged away. */
+  /** The survivor, if this one was merged. */
   mergedInto: string | null;
   /** The import that created it. */
   importId: string | null;
@@ -45,7 +45,7 @@ export interface CustomersTable {
   updatedAt: string;
   deletedAt: string | null;
   version: number;
-  /** Generated: what `keyword` searches, in lower case. */
+  /** Generated: the text that `keyword` searches, folded. */
   search: GeneratedAlways<string>;
 }
 
@@ -62,13 +62,13 @@ export interface ContactsTable {
   updatedAt: string;
   deletedAt: string | null;
   version: number;
-  /** Generated: what `keyword` searches, in lower case. */
+  /** Generated: the text that `keyword` searches, folded. */
   search: GeneratedAlways<string>;
 }
 
 export interface LookupsTable {
   userId: string;
-  /** When the user looked something up, of the last minute at least. */
+  /** Times of the user's lookups, at least of the last minute. */
   times: string[];
 }
 
@@ -91,11 +91,11 @@ export interface PipelineStagesTable {
   name: string;
   type: StageType;
   probability: Decimal;
-  /** Its place in the order, from 1. */
+  /** Position in the order, from 1. */
   position: number;
-  /** False for a stage that was removed: histories still speak of it. */
+  /** False for a removed stage, which histories still refer to. */
   active: boolean;
-  /** Its bit in a mask of stages, from 0: numbered in the pipeline for good. */
+  /** Its bit in a mask of stages, from 0; never reused in the pipeline. */
   number: number;
 }
 
@@ -116,36 +116,36 @@ export interface OpportunitiesTable {
   lostReason: string | null;
   closedAt: string | null;
   stageEnteredAt: string;
-  /** The number of its last row of history. */
+  /** The number of its last history row. */
   historySeq: number;
-  /** The stages of its pipeline that it has been in: a mask of their numbers. */
+  /** The stages of its pipeline that it has been in, as a mask of their numbers. */
   entered: string;
-  /** The number of the last one of them that was no lost one; null where it was in none. */
+  /** The number of the last one that is not a lost stage; null if there was none. */
   lastStage: number | null;
   importId: string | null;
   createdAt: string;
   updatedAt: string;
   deletedAt: string | null;
   version: number;
-  /** Generated: true or null. Part of the key to the stage, which so holds live ones alone. */
+  /** Generated: true or null. Part of the key to the stage, which therefore covers only live ones. */
   live: GeneratedAlways<true | null>;
-  /** Generated: what `keyword` searches, in lower case. */
+  /** Generated: the text that `keyword` searches, folded. */
   search: GeneratedAlways<string>;
 }
 
-/** What an opportunity was from `at` on, in all that a report depends on. Rows are only ever added. */
+/** What an opportunity was from `at` on, in every field that reports depend on. Append-only. */
 export interface OpportunityHistoryTable {
   opportunityId: string;
-  /** From 1, without gaps; `at` never decreases along it. */
+  /** From 1, without gaps; `at` never decreases with it. */
   seq: number;
-  /** It entered a stage here: these rows are its stage history. */
+  /** It entered a stage: these rows are its stage history. */
   moved: boolean;
   fromStage: string | null;
-  /** The rest of the stay that ended here; null for the first arrival. */
+  /** Describes the previous stage; null for the first arrival. */
   fromPipelineId: string | null;
   fromStageType: StageType | null;
   fromEnteredAt: string | null;
-  /** Its last arrival in this stage before, while that was an open one; null where there is none. */
+  /** Its last arrival in this stage before, if it is an open stage; null if there is none. */
   arrivedBeforeAt: string | null;
   pipelineId: string;
   stage: string;
@@ -168,7 +168,7 @@ export interface ContractsTable {
   customerId: string;
   opportunityId: string | null;
   number: string;
-  /** `nameKey(number)`: unique among the live ones. */
+  /** `nameKey(number)`: unique among live records. */
   numberKey: string;
   name: string;
   amount: string;
@@ -177,9 +177,9 @@ export interface ContractsTable {
   signedAt: string | null;
   startDate: string | null;
   endDate: string | null;
-  /** The sum of its payments: written with each of them. */
+  /** The sum of its payments, written with each of them. */
   receivedAmount: Generated<string>;
-  /** Generated from the two amounts, as are the next two. */
+  /** Generated from the two amounts, like the next two. */
   outstandingAmount: GeneratedAlways<string>;
   paidRatio: GeneratedAlways<string>;
   overpaid: GeneratedAlways<boolean>;
@@ -187,7 +187,7 @@ export interface ContractsTable {
   updatedAt: string;
   deletedAt: string | null;
   version: number;
-  /** Generated: what `keyword` searches, in lower case. */
+  /** Generated: the text that `keyword` searches, folded. */
   search: GeneratedAlways<string>;
 }
 
@@ -201,31 +201,31 @@ export interface PaymentsTable {
   paidAt: string;
   method: string | null;
   reference: string | null;
-  /** `nameKey(reference)`: unique on its contract among those that are not void. */
+  /** `nameKey(reference)`: unique on its contract among payments that are not void. */
   referenceKey: string | null;
   kind: string;
   status: string;
   overpaid: boolean;
   notes: string | null;
-  /** Why it was made void. */
+  /** Why it was voided. */
   voidReason: string | null;
   createdAt: string;
   updatedAt: string;
   version: number;
-  /** Generated: what `keyword` searches, in lower case. */
+  /** Generated: the text that `keyword` searches, folded. */
   search: GeneratedAlways<string>;
 }
 
 export interface ImportsTable {
   importId: string;
-  /** What it imports, as in the audit trail. */
+  /** The imported resource, as in the audit trail. */
   resourceType: string;
   status: ImportStatus;
-  /** What is being done: rows are only checked (atomic imports, first), applied, or taken back. */
+  /** The current work: rows are only checked (atomic imports, first), applied, or reverted. */
   phase: "check" | "apply" | "revert";
   actorId: string;
   options: unknown;
-  /** Who asked for it, by which request: for the audit entries that come after the answer. */
+  /** The user and request, for audit entries after the response. */
   origin: unknown;
   /** The header of the upload. */
   columns: Generated<unknown>;
@@ -237,17 +237,17 @@ export interface ImportsTable {
   failed: Generated<number>;
   errors: Generated<unknown>;
   errorsTruncated: Generated<boolean>;
-  /** How much is kept of the rows that failed by what was stored. */
+  /** Stored bytes of the rows that failed because of stored data. */
   failedRowBytes: Generated<number>;
-  /** Some rows that failed are not kept. */
+  /** Some failed rows are not stored. */
   failedRowsTruncated: Generated<boolean>;
   reverted: Generated<number>;
-  /** Records that were left alone by the revert, with the reason. */
+  /** Records that the revert did not change, with the reason. */
   kept: Generated<unknown>;
   /** The audit entry up to which the revert has come. */
   revertSeq: Generated<number>;
   revertOrigin: unknown;
-  /** Its rows are gone. */
+  /** Its rows were deleted. */
   swept: Generated<boolean>;
   createdAt: string;
   finishedAt: string | null;
@@ -255,29 +255,29 @@ export interface ImportsTable {
 
 export type ImportStatus = "receiving" | "queued" | "running" | "completed" | "failed" | "reverted";
 
-/** The rows of uploads that are to be carried out, in their order: until a day after the import. */
+/** The rows of uploads to carry out, in order; deleted a day after the import. */
 export interface ImportBatchesTable {
   importId: string;
   firstRow: number;
   lastRow: number;
-  /** Rows between these that are skipped, and that failed, whatever is stored already. */
+  /** Rows between these that are skipped, and that fail whatever is stored. */
   skipped: number;
   failed: number;
-  /** JSON: what the other rows say. */
+  /** JSON of the other rows. */
   rows: string;
-  /** JSON: the cells of these rows as they came. */
+  /** JSON of these rows' original cells. */
   cells: string;
 }
 
-/** The rows of uploads that failed: until a day after the import. */
+/** The failed rows of uploads; deleted a day after the import. */
 export interface ImportFailuresTable {
   importId: string;
   row: number;
   line: number | null;
-  /** The cells as they came, in the order of the header. */
+  /** The original cells, in the order of the header. */
   cells: unknown;
   errors: unknown;
-  /** Whether the upload alone tells that it fails, whatever is stored already. */
+  /** Whether it fails by itself, whatever is stored. */
   byItself: boolean;
 }
 

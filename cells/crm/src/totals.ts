@@ -1,12 +1,12 @@
 import { fieldAccess, type Presenter, type RequestContext } from "@cell/cell";
 import { z } from "zod";
 
-/** The schema of totals by currency: different ones are never added. */
+/** The schema of totals by currency: currencies are never added together. */
 export function totalsResponse(total: Presenter) {
-  return z.object({ byCurrency: z.array(total.responseSchema) }).meta({ description: "Over all matches, whatever the page" });
+  return z.object({ byCurrency: z.array(total.responseSchema) }).meta({ description: "Over all matches, not only the page" });
 }
 
-/** Totals as their caller may see them: sums tell less than a row does, so they are masked as in the detail. */
+/** Totals as their caller may see them: sums reveal less than rows, so they are masked as in the detail response. */
 export function presentTotals<Row extends object>(
   total: Presenter<Row>,
   rows: readonly (Row & { currency: string })[],

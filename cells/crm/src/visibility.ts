@@ -3,10 +3,10 @@ import type { TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "./tables.ts";
 
-/** Those of some records, deleted ones too, that someone owns by themselves or by their customer. */
+/** Those of some records that belong to an owner, directly or by their customer; includes deleted ones. */
 export type OwnedBy = (tenant: TenantDb, ids: readonly string[], ownerId: string) => Promise<string[]>;
 
-/** Those of some records that the caller may read, as far as they exist. */
+/** Those of some records that exist and that the caller may read. */
 export async function readableIds(
   { caller, tenant }: Pick<RequestContext, "caller" | "tenant">,
   ownedBy: OwnedBy,
@@ -16,7 +16,7 @@ export async function readableIds(
   return new Set(caller.scope === "own" ? await ownedBy(tenant.reader(), ids, caller.userId) : ids);
 }
 
-/** The id of another record as a refusal may name it: null for a record that the caller may not read. */
+/** The id of another record for an error's details: null for a record that the caller may not read. */
 export async function namedId(
   context: Pick<RequestContext, "caller" | "tenant">,
   ownedBy: OwnedBy,
@@ -25,7 +25,7 @@ export async function namedId(
   return id && (await readableIds(context, ownedBy, [id])).has(id) ? id : null;
 }
 
-/** Who sees the records of a resource, for the answers to repeats. */
+/** Decides who may see a resource's records, for replays. */
 export function recordVisibility({ title }: { title: string }, ownedBy: OwnedBy): RecordVisibility {
   return {
     title,
@@ -33,7 +33,7 @@ export function recordVisibility({ title }: { title: string }, ownedBy: OwnedBy)
   };
 }
 
-/** What hangs on a customer is seen by who sees the customer; a deleted one's too: it stays. */
+/** A customer's records are visible to everyone who may see the customer, even if it is deleted. */
 export function atCustomerOf(table: "contacts" | "contracts" | "payments", owner: unknown) {
   return sql<boolean>`exists (${db
     .selectFrom("customers")

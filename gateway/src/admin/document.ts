@@ -32,7 +32,7 @@ const tags: readonly Tag[] = [
 
 const text: Schema = { type: "string" };
 
-/** What needs no token. */
+/** Paths that need no token. */
 const openPaths: Record<string, PathItem> = {
   "/": openPath({
     operationId: "index.get",

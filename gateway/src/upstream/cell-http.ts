@@ -2,7 +2,7 @@ import { Agent, type IncomingMessage, request } from "node:http";
 
 export interface CellHttpRequest {
   method?: "GET" | "PUT" | "POST" | "DELETE";
-  /** With its query. */
+  /** Includes the query. */
   path: string;
   headers?: Record<string, string>;
   body?: string | Buffer;

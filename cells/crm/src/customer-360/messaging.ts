@@ -6,13 +6,16 @@ import { z } from "zod";
 const answered = z.object({ total: z.int(), data: z.array(z.record(z.string(), z.unknown())) });
 export type Conversations = z.infer<typeof answered>;
 
-/** The newest conversations of a customer; "forbidden" to this caller. Rejects when the messaging cell does not answer in time, or not as it should. */
+/**
+ * Reads the newest conversations of a customer; "forbidden" if the caller may not. Rejects if the messaging cell does not respond in time,
+ * or not correctly.
+ */
 export type ReadConversations = (context: RequestContext, customerId: string) => Promise<Conversations | "forbidden">;
 
-/** The whole view has 800 ms where this cell is away. */
+/** The whole view has 800 ms if this cell is not reachable. */
 const timeoutMs = 600;
 
-/** Reads conversations over HTTP, in the caller's name; without an address the messaging cell is away. */
+/** Reads conversations over HTTP, with the caller's assertion; without an address it always rejects. */
 export function readConversationsAt(url: string | undefined, keys: AssertionKeys): ReadConversations {
   return async (context, customerId) => {
     if (url === undefined) throw unavailable("There is no messaging cell");
@@ -23,7 +26,7 @@ export function readConversationsAt(url: string | undefined, keys: AssertionKeys
       signal: AbortSignal.timeout(timeoutMs),
     });
     if (response.status === 403) return "forbidden";
-    if (!response.ok) throw unavailable(`The messaging cell answered ${response.status}`);
+    if (!response.ok) throw unavailable(`The messaging cell responded with ${response.status}`);
     return answered.parse(await response.json());
   };
 }

@@ -22,15 +22,15 @@ interface TrailTables extends Tables {
 
 const trail = tenantTables<TrailTables>();
 
-/** Reading is no change, and no contact with the customer: its entries are the trail's alone. */
+/** Reading is neither a change nor contact with the customer: these entries are only in the audit trail. */
 const readings = ["reveal", "export"];
 
 const noText = sql<string | null>`null::text`;
 
-/** Opportunities have owners of their own; all else that belongs to a customer is seen by who sees the customer. */
+/** Opportunities have their own owners; a customer's other records are visible to everyone who may see the customer. */
 const ownedBy = (owner: RawBuilder<Visibility>) => sql<boolean>`(${owner}::text is null or owner_id = ${owner})`;
 
-/** The records that belong to a customer, as far as they are in sight, as the audit trail names them. */
+/** The visible records of a customer, by their names in the audit trail. */
 const ownRecords = (customerId: RawBuilder<string>, owner: RawBuilder<Visibility>) =>
   trail
     .selectNoFrom([sql<string>`${customerId}::text`.as("recordId")])
@@ -131,7 +131,7 @@ interface TimelineParameters {
   beforeId: string | null;
 }
 
-/** What an entry says is read for those on the page alone: a customer may have thousands. */
+/** Entries' contents are only read for the page: a customer may have thousands. */
 const timelinePage = statement((p: Parameters<TimelineParameters>) =>
   trail
     .selectFrom(
@@ -158,19 +158,19 @@ const timelinePage = statement((p: Parameters<TimelineParameters>) =>
     .$castTo<TimelineRow>(),
 );
 
-/** An item as it is read: a change names its details by its changes, all else has none. */
+/** An item as it is read: only changes have details, which their changes provide. */
 type TimelineRow = Omit<TimelineItem, "details" | "changes"> & {
   details: string[] | null;
   changes: TimelineItem["changes"] | null;
 };
 
-/** A place in the timeline. */
+/** A position in the timeline. */
 export interface TimelinePosition {
   at: string;
   id: string;
 }
 
-/** Eleven items of the timeline, newest first: one more than a page shows. */
+/** Eleven timeline items, newest first: one more than a page shows. */
 export async function timeline(
   tenant: TenantDb,
   customerId: string,

@@ -14,13 +14,13 @@ const query = z.strictObject({
     .string()
     .max(200)
     .optional()
-    .meta({ description: `Only these sections, by comma: ${sectionNames.join(", ")}`, examples: ["customer,summary"] }),
+    .meta({ description: `Only these comma-separated sections: ${sectionNames.join(", ")}`, examples: ["customer,summary"] }),
   reveal: z
     .string()
     .max(200)
     .optional()
     .meta({
-      description: `Masked fields to show, by comma, as in lists: \`amount\` for every amount, or of ${Object.keys(sensitive).join(", ")}`,
+      description: `Masked fields to show, comma-separated as in lists: \`amount\` for every amount, or of ${Object.keys(sensitive).join(", ")}`,
       examples: ["amount"],
     }),
   timelineCursor: z.string().max(500).optional().meta({ description: "Where the timeline's page before ended" }),
@@ -32,7 +32,7 @@ const getCustomer360 = endpoint({
   operationId: "customers.view360",
   permission: "crm:read",
   tag: "Customers",
-  summary: "Everything about a customer in one answer",
+  summary: "Everything about a customer in one response",
   params: idParams,
   query,
   status: 200,
@@ -41,7 +41,7 @@ const getCustomer360 = endpoint({
 
 export type ViewContext = RequestContext<{ id: string }, z.infer<typeof query>>;
 
-/** The route of the 360 view. */
+/** Route of the 360 view. */
 export function customer360Routes(cell: Cell, readConversations: ReadConversations): void {
   cell.read(getCustomer360, "Customer", async (context, tenant) => {
     const found = await customers.find(tenant, context.params.id, visibility(context));

@@ -28,7 +28,7 @@ const amount = () =>
   );
 const forbidden = z.strictObject({ forbidden: z.literal(true).meta({ description: "The caller may not read this section" }) });
 
-/** What a section's records come to, as plain amounts and by currency. */
+/** Totals of a section's records, in one currency and by currency. */
 function sums<Names extends string>(...names: Names[]) {
   const fields = Object.fromEntries(names.map((name) => [name, amount()])) as Record<Names, ReturnType<typeof amount>>;
   return report(
@@ -37,7 +37,7 @@ function sums<Names extends string>(...names: Names[]) {
       currency: z
         .string()
         .nullable()
-        .meta({ description: "Of the plain amounts; null where several meet and a rate is missing: then they are null too" }),
+        .meta({ description: "Currency of the plain amounts; null, like them, if there are several currencies and a rate is missing" }),
       byCurrency: z.array(z.object({ currency: z.string(), count: z.int(), ...fields })).meta({ description: "Never added to each other" }),
     }),
   );
@@ -82,10 +82,10 @@ const timelineItem = z
       .array(z.string())
       .meta({ description: "The fields that changed; the stages from and to; the kind of a payment", examples: [["status"]] }),
     changes: z.array(z.object({ field: z.string(), before: z.unknown(), after: z.unknown() })).meta({
-      description: "What a change changed, masked as in lists; `reveal=amount` clears amounts",
+      description: "The changed fields, masked as in lists; `reveal=amount` clears amounts",
       examples: [[{ field: "status", before: "lead", after: "active" }]],
     }),
-    requestId: z.string().nullable().optional().meta({ description: "Only for who has audit:read, as are the next two" }),
+    requestId: z.string().nullable().optional().meta({ description: "Only for callers with audit:read, like the next two fields" }),
     ip: z.string().nullable().optional(),
     userAgent: z.string().nullable().optional(),
     _masked: z.array(z.string()).meta({ description: "The fields whose changes are masked", examples: [["contactPhone"]] }),
@@ -106,12 +106,12 @@ export const customer360 = response(
       }).optional(),
       contracts: section(contract.responseSchema, { active: z.int(), ...shapeOf(contractSums) })
         .optional()
-        .meta({ description: "Its amounts are those of the contracts that are neither drafts nor void" }),
+        .meta({ description: "Its amounts are of contracts that are neither drafts nor void" }),
       payments: section(payment.responseSchema).optional(),
       timeline: z
         .object({ items: z.array(timelineItem), nextCursor: z.string().nullable() })
         .optional()
-        .meta({ description: "Changes, stage moves, payments and messages of what the caller sees, newest first" }),
+        .meta({ description: "Changes, stage moves, payments and messages of records that the caller may see, newest first" }),
       conversations: z
         .union([section(z.record(z.string(), z.unknown())), z.strictObject({ unavailable: z.literal(true) }), forbidden])
         .optional()

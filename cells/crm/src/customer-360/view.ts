@@ -41,7 +41,7 @@ export const sensitive: Readonly<Record<string, SensitiveKind>> = Object.assign(
   ...[customer, contact, opportunity, contract, payment].map((resource) => resource.sensitive),
 );
 
-/** The sections of one customer, as one caller may see them. */
+/** The sections of one customer, as the caller may see them. */
 export class View {
   readonly #context: ViewContext;
   readonly #tenant: TenantDb;
@@ -51,7 +51,7 @@ export class View {
   /** By record. */
   readonly #revealed = new Map<string, AuditDraft>();
 
-  /** What the customer's opportunities come to, by currency and status. */
+  /** Totals of the customer's opportunities by currency and status. */
   readonly #pipeline = memoized(async () =>
     opportunities.aggregate(this.#tenant, await this.#request(opportunities), "by currency and status", (matches) =>
       db
@@ -67,7 +67,7 @@ export class View {
         .groupBy(["currency", "status"]),
     ),
   );
-  /** The timeline's first page. */
+  /** The first page of the timeline. */
   readonly #newest = memoized(() => this.#timeline(undefined));
 
   constructor(context: ViewContext, tenant: TenantDb, converter: CurrencyConverter) {
@@ -77,7 +77,7 @@ export class View {
     this.#reveal = revealedBy(context.query.reveal, sensitive, context.caller);
   }
 
-  /** The entries of the records whose fields were shown in the clear on request: one for each. */
+  /** One audit entry for each record with revealed fields. */
   get revealed(): AuditDraft[] {
     return [...this.#revealed.values()];
   }
@@ -159,7 +159,7 @@ export class View {
       if (read === "forbidden") return { forbidden: true };
       return { total: read.total, items: read.data, href: `/api/v1/messaging/conversations?customerId=${id}` };
     } catch {
-      // The other cell's fault is not this one's: a warning names the missing section.
+      // A fault of the other cell must not fail this one: a warning names the missing section.
       this.warnings.push({ section: "conversations", code: "UNAVAILABLE" });
       return { unavailable: true };
     }
@@ -189,21 +189,21 @@ export class View {
     return repository.timeline(this.#tenant, this.#context.params.id, visibility(this.#context), before);
   }
 
-  /** An item as the caller may see it: its changes masked as in a list, where a request came from for who reads the trail. */
+  /** An item as the caller may see it: its changes masked as in a list, and the request's origin only for readers of the audit trail. */
   #item({ requestId, ip, userAgent, ...item }: TimelineItem) {
     this.#auditItem(item);
     const shown = maskedEntry(item, resources.get(item.resourceType), fieldAccess(this.#context.caller, "list", this.#reveal.fields));
     return this.#context.caller.permissions.includes("audit:read") ? { ...shown, requestId, ip, userAgent } : shown;
   }
 
-  /** Plain amounts and those by currency: sums are masked as in the detail. */
+  /** Totals in one currency and by currency: masked as in the detail response. */
   #sums(of: Presenter, rows: readonly Sums[], names: readonly string[]): object {
     const basis = basisOf(rows, this.#converter);
     const amounts = { ...plainAmounts(rows, names, basis), currency: basis.currency, byCurrency: byCurrency(rows, names) };
     return of.present(amounts, fieldAccess(this.#context.caller, "detail"), this.#tenant.tenantId);
   }
 
-  /** Records whose personal data are shown on request, beyond what the caller sees without it. */
+  /** Audits records whose personal data are revealed on request. */
   #audit<Row extends object>(resource: Resource<Row>, rows: readonly Row[], clear: ReadonlySet<SensitiveKind>): void {
     const fields = this.#reveal.audited.filter((field) => {
       const kind = resource.sensitive[field];
@@ -212,7 +212,7 @@ export class View {
     for (const draft of revealDrafts(resource, rows, fields)) this.#addRevealed(draft);
   }
 
-  /** Records whose earlier values an item of the timeline shows on request: without that, no caller sees them. */
+  /** Audits a record whose earlier values a timeline item reveals on request: they are masked otherwise. */
   #auditItem({
     resourceType,
     resourceId,
@@ -244,7 +244,7 @@ export class View {
   }
 }
 
-/** Reads when it is first asked, and once: two sections speak of the same figures. */
+/** Reads at the first call, and only once: two sections use the same figures. */
 function memoized<T>(read: () => Promise<T>): () => Promise<T> {
   let reading: Promise<T> | undefined;
   return () => {
@@ -257,7 +257,7 @@ function parsedCursor(cursor: string): unknown {
   try {
     return JSON.parse(Buffer.from(cursor, "base64url").toString());
   } catch {
-    // What is no JSON fits no timeline; the check that follows says so.
+    // Invalid JSON is not a cursor; the check that follows rejects it.
     return undefined;
   }
 }

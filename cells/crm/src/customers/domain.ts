@@ -53,10 +53,7 @@ function unitedFields(survivor: Customer, sources: readonly Customer[]): Custome
   return inStoredOrder(united) as Customer["customFields"];
 }
 
-/**
- * The survivor of a merge: its values win, blank ones are filled from the others in order, tags and custom fields are united. Throws
- * CONFLICT.
- */
+/** The tags of all customers, the survivor's first. Throws CONFLICT for more than one record may have: none is dropped silently. */
 function unitedTags(survivor: Customer, sources: readonly Customer[]): string[] {
   const united = [...new Set([survivor, ...sources].flatMap(({ tags }) => tags))];
   if (united.length > mostTags && united.length > survivor.tags.length)

@@ -8,35 +8,35 @@ import * as failedRows from "./failed-rows.ts";
 import type { ImportContext, Importer, Plan, Row, RowOutcome, RowProblem } from "./importer.ts";
 import type * as imports from "./repository.ts";
 
-/** What a step came to. */
+/** Result of a step. */
 export interface Step {
   counts: Counts;
-  /** How many rows have been seen, the earlier ones included. */
+  /** Number of rows done, those of earlier steps included. */
   done: number;
-  /** How much of the rows that failed by what is stored is kept, the earlier ones included. */
+  /** Stored bytes of rows that failed because of stored data, those of earlier steps included. */
   failedRowBytes: number;
-  /** Some that failed are not kept. */
+  /** Some failed rows are not stored. */
   failedRowsTruncated: boolean;
 }
 
-/** How much of an import is done at a time. */
+/** Size of an import's steps. */
 export interface BatchSize {
-  /** Batches of one step, which is one transaction. */
+  /** Batches per step, which is one transaction. */
   batches: number;
   /** Rows that are planned and written together. */
   rowsAtOnce: number;
 }
 
-/** While others ask, so little that they wait a millisecond or two for their turn, and for a record that is imported not longer than one batch takes. */
+/** `busy`: small enough that other requests wait only a millisecond or two, and for a record that is being imported at most one batch. */
 export const batchSize = {
   alone: { batches: 4, rowsAtOnce: 125 },
   besideOthers: { batches: 1, rowsAtOnce: 60 },
-  /** In the transaction of whoever waits for the answer. */
+  /** In the transaction of the request that waits for the result. */
   whole: { batches: Number.POSITIVE_INFINITY, rowsAtOnce: 60 },
 } satisfies Record<string, BatchSize>;
 const attempts = 5;
 
-/** Carries out the next rows of an import, behind those that are done; what fails is kept. `write` false: only to find out what would become of them. */
+/** Carries out the next rows of an import, after those that are done; stores what fails. `write` false: only determines the outcome. */
 export async function applyNext(
   tx: TenantTx,
   importer: Importer,
@@ -53,14 +53,14 @@ export async function applyNext(
     const counts = await rows.outcome();
     return { counts, done, failedRowBytes: rows.failedRows.usedBytes, failedRowsTruncated: rows.failedRows.isTruncated };
   } finally {
-    // Who ends the transaction must find nothing on its way.
+    // The transaction must not end while statements are running on it.
     await rows.outcome().catch(() => undefined);
   }
 }
 
 /**
- * Rows on their way: looked up, planned, written, and told to the audit trail. While the database writes some, the next ones are planned and
- * wait their turn, and the entries of the ones before are made.
+ * Pipeline for import rows: look up, plan, write, audit. While the database writes one batch, the next one is planned and the entries of
+ * the previous one are made.
  */
 class RowsToApply {
   readonly #tx: TenantTx;
@@ -70,7 +70,7 @@ class RowsToApply {
   readonly #write: boolean;
   readonly #counts = { ...nothing };
   readonly failedRows: failedRows.FailedRowBudget;
-  /** The batch that is taken next, read while the one before is written. */
+  /** The next batch, read while the previous one is written. */
   #coming: Promise<batches.Batch | undefined> | undefined;
   #writing: Promise<unknown> = Promise.resolve();
   #outcome: Promise<void> = Promise.resolve();
@@ -85,11 +85,13 @@ class RowsToApply {
     this.failedRows = new failedRows.FailedRowBudget({ usedBytes: job.failedRowBytes, isTruncated: job.failedRowsTruncated });
   }
 
-  /** Takes the batch behind a row; `isMore`: one more will be. Resolves to its last row, when the last ones have yet to be written. */
+  /**
+   * Takes the batch after row `done`; `isMore`: another one follows. Resolves to its last row, possibly before its last rows are written.
+   */
   async take(done: number, rowsAtOnce: number, isMore: boolean): Promise<number> {
     const batch = await (this.#coming ?? this.#batchAfter(done));
     this.#coming = undefined;
-    if (!batch) throw new Error(`Import ${this.#job.importId} has lost the rows behind ${done}`);
+    if (!batch) throw new Error(`Import ${this.#job.importId} has lost the rows after ${done}`);
     const { rows, skipped, failed, lastRow } = batch;
     const known = await this.#importer.lookUp(this.#tx, rows, this.#context.actor);
     const errors = new Map<number, RowProblem[]>();
@@ -111,7 +113,7 @@ class RowsToApply {
     return lastRow;
   }
 
-  /** Resolves to what has become of the rows that were taken. */
+  /** Resolves to the outcome of the rows taken so far. */
   async outcome(): Promise<Counts> {
     await this.#outcome;
     return this.#counts;
@@ -123,7 +125,7 @@ class RowsToApply {
     return batch;
   }
 
-  /** One after the other. What fails is told by `settled`, and must not end the process before. */
+  /** Runs work in sequence. A failure is reported by `outcome`, and must not be an unhandled rejection before. */
   #then(next: () => Promise<void>): void {
     this.#outcome = this.#outcome.then(next);
     for (const promise of [this.#outcome, this.#writing]) promise.catch(() => undefined);
@@ -144,11 +146,11 @@ class RowsToApply {
     await this.#record(outcomes);
   }
 
-  /** Rows that someone else wrote meanwhile: what is to become of them depends on what is there now. */
+  /** Rows that another request wrote meanwhile are planned again from what is stored now. */
   async #again(rows: readonly Row<unknown>[]): Promise<RowOutcome[]> {
     const outcomes: RowOutcome[] = [];
     for (let [attempt, pending] = [2, rows]; pending.length > 0; attempt++) {
-      if (attempt > attempts) throw unavailable("Others write the same records just now; try again");
+      if (attempt > attempts) throw unavailable("Other requests are writing the same records; try again");
       const plans = this.#importer.plan(pending, await this.#importer.lookUp(this.#tx, pending, this.#context.actor), this.#context);
       const missed = await this.#written(plans);
       outcomes.push(...outcomesOf(plans, missed));
@@ -179,7 +181,7 @@ export function add(a: Counts, b: Counts): Counts {
   return { created: a.created + b.created, updated: a.updated + b.updated, skipped: a.skipped + b.skipped, failed: a.failed + b.failed };
 }
 
-/** An import whose rows are done, and its audit entry; a dry run's too, since it asks what is stored. */
+/** Completes an import, with its audit entry; a dry run has one too, since it reads what is stored. */
 export async function finish(
   tx: TenantTx,
   job: imports.Import,
@@ -202,7 +204,7 @@ export async function finish(
   return { job: finished, audit: [entry] };
 }
 
-/** The entries of drafts in the name of who asked for the import. */
+/** The audit entries of drafts, by the user who requested the import. */
 export function entriesOf(drafts: readonly AuditDraft[], origin: imports.ImportOrigin, now: string): AuditEntry[] {
   return drafts.map((draft) => auditEntry({ ...origin, now }, draft));
 }

@@ -4,23 +4,23 @@ import { db } from "../tables.ts";
 import * as failedRows from "./failed-rows.ts";
 import type { Row, RowProblem } from "./importer.ts";
 
-/** Rows of an upload that are put aside together, and later carried out together. */
+/** Rows of an upload that are staged together, and later carried out together. */
 export interface UploadedBatch {
   firstRow: number;
   lastRow: number;
-  /** Those that are to be carried out, each a `Row` in JSON. */
+  /** The rows to carry out, each a `Row` in JSON. */
   rows: readonly string[];
-  /** What these were in the file, each a `SourceOfRow` in JSON. */
+  /** Their source in the file, each a `SourceOfRow` in JSON. */
   cells: readonly string[];
-  /** How many others are left out because their like came before them. */
+  /** Number of rows skipped as duplicates of earlier ones. */
   skipped: number;
-  /** How many fail whatever is stored already. */
+  /** Number of rows that fail whatever is stored. */
   failed: number;
-  /** Those of them that are kept, as `FailedRowBudget.take` gives them. */
+  /** Those of them that are stored, from `FailedRowBudget.take`. */
   failedRows: readonly string[];
 }
 
-/** What a row was in its file: its cells in the order of the header, or the item, and the line; null for JSON. */
+/** A row's source in its file: its cells in the order of the header, or the item, and the line; null for JSON. */
 interface SourceOfRow {
   row: number;
   line: number | null;
@@ -36,7 +36,7 @@ export interface Batch {
   rows: Row<unknown>[];
 }
 
-// Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
+// Planned anew for each run: rows arrive faster than the statistics for a cached plan.
 const unprepared = { keep: false };
 
 const insertBatch = statement(
@@ -97,7 +97,7 @@ const deleteBatches = statement(
   unprepared,
 );
 
-/** Puts rows of an upload aside. */
+/** Stages rows of an upload. */
 export function stage(tx: TenantTx, importId: string, batch: UploadedBatch) {
   const { firstRow, lastRow, rows, cells, skipped, failed } = batch;
   const changes = [
@@ -107,13 +107,13 @@ export function stage(tx: TenantTx, importId: string, batch: UploadedBatch) {
   return changes;
 }
 
-/** The batch behind a row; undefined behind the last one. */
+/** The batch after a row; undefined at the end. */
 export async function next(tx: TenantTx, importId: string, after: number): Promise<Batch | undefined> {
   const found = await tx.first(batchAfter, { importId, after });
   return found && { ...found, rows: JSON.parse(found.rows) as Row<unknown>[] };
 }
 
-/** Keeps the rows of a batch that failed, their number by what is wrong, as far as the budget allows. */
+/** Stores the failed rows of a batch, with their problems, within the budget. */
 export async function markFailed(
   tx: TenantTx,
   importId: string,
@@ -133,7 +133,7 @@ export async function markFailed(
 
 const removedAtOnce = 20;
 
-/** Removes some of an import's rows, now. Resolves to whether there may be more. */
+/** Deletes some of an import's rows immediately. Resolves to whether there may be more. */
 export async function removeSome(tx: TenantTx, importId: string): Promise<boolean> {
   const removed = await tx.run(deleteBatches, { importId, limit: removedAtOnce });
   const areMoreFailed = await failedRows.removeSome(tx, importId);

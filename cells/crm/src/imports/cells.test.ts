@@ -210,7 +210,7 @@ describe("a cell of another kind", () => {
     }
     const wrong = await csv("/opportunities/import", "name,customerName,probabilityOverridden\nX,Buyer,perhaps\n");
     expect(problems(wrong)).toEqual([
-      ["probabilityOverridden", "INVALID_FORMAT", "must be true or false; yes, no, 1, 0, 是 and 否 are read too"],
+      ["probabilityOverridden", "INVALID_FORMAT", "must be true or false; yes, no, 1, 0, 是 and 否 are also accepted"],
     ]);
   });
 

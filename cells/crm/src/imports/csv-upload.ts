@@ -9,14 +9,14 @@ import type { ImportColumn } from "./importer.ts";
 import { openFilePart } from "./multipart.ts";
 import { bytesOf, mostRowBytes, tooManyRows, type Upload, type UploadedRow, type UploadHead } from "./upload.ts";
 
-/** Empty ones included, which are no rows but cost their time. */
+/** Includes empty lines, which are not rows but take time. */
 const mostLines = 2 * mostRows;
 
-/** A CSV file as it comes in, in a form or by itself. */
+/** A streamed CSV file, in a form or as the whole body. */
 export async function uploadOfFile(incoming: Readable, head: UploadHead, columns: Readonly<Record<string, ImportColumn>>): Promise<Upload> {
   const bytes = bytesOf(incoming, false);
   const boundary = /^multipart\/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))/i.exec(head.contentType);
-  if (!boundary && /^multipart/i.test(head.contentType)) throw badField("Content-Type", "INVALID_FORMAT", "names no boundary");
+  if (!boundary && /^multipart/i.test(head.contentType)) throw badField("Content-Type", "INVALID_FORMAT", "has no boundary");
   const part = boundary ? await openFilePart(bytes, boundary[1] ?? boundary[2] ?? "") : { contentType: head.contentType, bytes };
   const encoding = encodingOf(part.contentType, head.charset);
   const digest = createHash("sha256");
@@ -26,7 +26,7 @@ export async function uploadOfFile(incoming: Readable, head: UploadHead, columns
       if (header) yield rowOf(record, header, columns);
       else header = readHeader(record.cells, columns);
     }
-    if (!header) throw badField("file", "REQUIRED", "is empty: its first line has to name the columns");
+    if (!header) throw badField("file", "REQUIRED", "is empty: its first line must be a header");
   }
   return { rows: rows(), headings: () => header?.headings ?? [], digest: () => digest.digest("hex"), close: () => undefined };
 }
@@ -37,7 +37,7 @@ function rowOf({ line, cells }: CsvRecord, header: Header, columns: Readonly<Rec
   return { line, characters, source: () => JSON.stringify(shownCells(cells, header.headings.length)), ...itemOf(cells, header, columns) };
 }
 
-/** The cells under the headings; one more tells that there were values behind them. */
+/** The cells under the headings; one more if there were values without a heading. */
 function shownCells(cells: readonly string[], columns: number): readonly string[] {
   if (cells.length <= columns) return cells;
   const behind = cells.slice(columns).find((cell) => !isInvisible(cell));
@@ -45,12 +45,12 @@ function shownCells(cells: readonly string[], columns: number): readonly string[
 }
 
 interface CsvRecord {
-  /** Where it begins. */
+  /** Line of its beginning. */
   line: number;
   cells: string[];
 }
 
-/** The records of a CSV file that hold anything. What holds nothing is passed over by the parser, for next to nothing. */
+/** The records of a CSV file that contain anything. The parser skips empty ones at almost no cost. */
 async function* recordsOf(source: AsyncIterable<string | Buffer>): AsyncGenerator<CsvRecord> {
   const parser: Parser = parse({
     bom: true,
@@ -61,13 +61,13 @@ async function* recordsOf(source: AsyncIterable<string | Buffer>): AsyncGenerato
     skip_empty_lines: true,
     skip_records_with_empty_values: true,
     on_record(cells: string[], { lines }): never {
-      // For each record of another length than its first one the parser would make an error, only to ignore it.
+      // The parser would create an error for each record with another length than the first, and then ignore it.
       (parser.info as { records: number }).records = 0;
       // The parser passes on whatever this returns; its types know arrays of cells alone.
       return { line: lines, cells } satisfies CsvRecord as never;
     },
   });
-  // What ends the source ends the parser, and so the iteration.
+  // An error of the source ends the parser, and so the iteration.
   pipeline(
     limited(source, () => parser.info.lines),
     parser,
@@ -75,7 +75,7 @@ async function* recordsOf(source: AsyncIterable<string | Buffer>): AsyncGenerato
   );
   /** The line in which the last record ended. */
   let last = 0;
-  /** Line ends of two characters within quotes, each of which the parser counts twice. */
+  /** Line ends of two characters within quotes: the parser counts each twice. */
   let twice = 0;
   try {
     for await (const { line, cells } of parser as AsyncIterable<CsvRecord>) {
@@ -95,10 +95,10 @@ async function* recordsOf(source: AsyncIterable<string | Buffer>): AsyncGenerato
   }
 }
 
-/** How much is parsed at once. */
+/** Number of bytes parsed at once. */
 const pieceLength = 16 * 1024;
 
-/** A source in pieces, as long as it has no more lines than a file may have. */
+/** Splits a source into pieces; throws for more lines than a file may have. */
 async function* limited(source: AsyncIterable<string | Buffer>, lines: () => number): AsyncGenerator<string | Buffer> {
   for await (const chunk of source) {
     for (let at = 0; at < chunk.length; at += pieceLength) {

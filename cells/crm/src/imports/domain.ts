@@ -5,17 +5,17 @@ import { badField, badFields, type FieldProblem, Problem } from "@cell/problem";
 import Big from "big.js";
 import type { ImportColumn, ImportOptions, RowProblem } from "./importer.ts";
 
-/** Rows up to which the answer waits for the outcome. */
+/** Imports up to this size respond with the outcome. */
 export const synchronousRows = 5_000;
 /** The same of the database rows that they write: a row may bring a stage history of 200. */
 export const synchronousWrites = 20_000;
 export const mostRows = 1_000_000;
 export const mostColumns = 200;
-/** Problems that a report holds itself; the others are in its file. */
+/** Number of problems in a report; its error file has the rest. */
 export const reportedProblems = 100;
-/** The most problems that a report lists for one row. */
+/** Limit of the reported problems of one row. */
 const problemsOfRow = 50;
-/** A heading that is longer than this is no field's. */
+/** Length limit of a heading: no field's name is longer. */
 export const mostHeading = 255;
 const mostMessage = 300;
 
@@ -26,11 +26,11 @@ export interface Counts {
   failed: number;
 }
 
-/** A problem as a report tells it. */
+/** A problem as in a report. */
 export interface ReportedProblem extends RowProblem {
-  /** Counted from 1, without the header. */
+  /** From 1, without the header. */
   row: number;
-  /** Where it begins in the file; null for JSON. */
+  /** Line of its beginning in the file; null for JSON. */
   line: number | null;
 }
 
@@ -39,13 +39,13 @@ const fold = (heading: string) => (heading.length > mostHeading ? "" : nameKey(h
 /** The columns of an upload. */
 export interface Header {
   headings: readonly string[];
-  /** The field of each; undefined for one without a heading, and for an unknown one. */
+  /** The field of each column; undefined without a heading, and for an unknown one. */
   fields: readonly (string | undefined)[];
-  /** What unknown headings do to every row. */
+  /** Problems of unknown headings, which apply to every row. */
   problems: readonly RowProblem[];
 }
 
-/** The field of each heading, by its name or an alias; undefined where there is none. */
+/** The field of each heading, by name or alias; undefined if there is none. */
 export function fieldsOf(headings: readonly string[], columns: Readonly<Record<string, ImportColumn>>): (string | undefined)[] {
   const known = new Map(
     Object.entries(columns).flatMap(([name, { aliases }]) => [name, ...aliases].map((heading) => [fold(heading), name] as const)),
@@ -53,7 +53,7 @@ export function fieldsOf(headings: readonly string[], columns: Readonly<Record<s
   return headings.map((heading) => known.get(fold(unguard(heading))));
 }
 
-/** Reads a header. Throws BAD_REQUEST for one that names a field twice, has too many columns or no known one. */
+/** Parses a header. Throws BAD_REQUEST if it names a field twice, has too many columns or no known one. */
 export function readHeader(headings: readonly string[], columns: Readonly<Record<string, ImportColumn>>): Header {
   if (headings.length > mostColumns) throw badField("file", "TOO_LONG", `may have at most ${mostColumns} columns`);
   if (headings.some((heading) => heading.length > mostHeading))
@@ -69,7 +69,7 @@ export function readHeader(headings: readonly string[], columns: Readonly<Record
   return { headings: headings.map(withoutNul), fields, problems: unknown.slice(0, problemsOfRow).map(unknownColumn) };
 }
 
-/** The item that the cells of a line stand for, a cell of blanks being no field, with the problems of the line's form. */
+/** The item of a line's cells, where blank cells are missing fields, with the problems of the line's form. */
 export function itemOf(
   cells: readonly string[],
   { headings, fields, problems: unknown }: Header,
@@ -83,9 +83,9 @@ export function itemOf(
     const field = fields[index];
     const column = field === undefined ? undefined : columns[field];
     if (!column || field === undefined) {
-      // A line of a million cells has no million problems.
+      // Limits the problems of a line with very many cells.
       if (!headings[index]?.trim() && problems.length < problemsOfRow)
-        problems.push(problem(null, "INVALID_FORMAT", "has a value under no heading: a comma in a value needs quotes around it"));
+        problems.push(problem(null, "INVALID_FORMAT", "has a value without a heading: a comma in a value needs quotes around it"));
       continue;
     }
     const parsed = column.ignored ? noValue : parseCell(cell, column.form);
@@ -95,7 +95,7 @@ export function itemOf(
   return { item, problems };
 }
 
-/** The value of a cell, or what is wrong with it. */
+/** The value of a cell, or its fault. */
 type ParsedCell = { value: unknown } | { fault: string };
 
 const noValue: ParsedCell = { value: undefined };
@@ -115,7 +115,7 @@ function parseCell(cell: string, form: ImportColumn["form"]): ParsedCell {
   }
 }
 
-/** The words for truth values that spreadsheets and people write, in lower case. */
+/** Booleans that spreadsheets and people write, in lower case. */
 const booleans = new Map(
   [
     ["true", "yes", "y", "1", "是", "真"],
@@ -125,7 +125,7 @@ const booleans = new Map(
 
 function parseBoolean(cell: string): ParsedCell {
   const value = booleans.get(cell.trim().toLowerCase());
-  return value === undefined ? { fault: "must be true or false; yes, no, 1, 0, 是 and 否 are read too" } : { value };
+  return value === undefined ? { fault: "must be true or false; yes, no, 1, 0, 是 and 否 are also accepted" } : { value };
 }
 
 function parseJsonCell(cell: string): ParsedCell {
@@ -147,7 +147,7 @@ export function problem(field: string | null, code: string, message: string, dup
   return { field, code, message, duplicateOf };
 }
 
-/** The problems of a row as they are kept and told: not more of them, and none longer, than anybody would read. */
+/** The problems of a row for storage and reports: limited in number and length. */
 export function bounded(problems: readonly RowProblem[]): RowProblem[] {
   const recorded = problems
     .slice(0, problemsOfRow)
@@ -160,29 +160,29 @@ function short(text: string, characters: number): string {
   return withoutNul(text.length > characters ? `${text.slice(0, characters)}…` : text);
 }
 
-/** PostgreSQL stores no NUL in JSON, and no half character. */
+/** Removes NUL and lone surrogates, which PostgreSQL cannot store in JSON. */
 export function withoutNul(text: string): string {
   return text.includes("\0") || !text.isWellFormed() ? text.replaceAll("\0", "\uFFFD").toWellFormed() : text;
 }
 
-/** A field's problem as a row's. A value out of its range is `outOfRange`: of lists that they are too long, of amounts that they are none. */
+/** Turns a field's problem into a row's. `outOfRange`: the code for values out of range: lists are too long, amounts are invalid. */
 export function rowProblem({ path, code, message }: FieldProblem, outOfRange: "TOO_LONG" | "INVALID_FORMAT"): RowProblem {
   if (code === "UNKNOWN_FIELD") return unknownColumn(path);
   return problem(path.split(".")[0] || null, code === "OUT_OF_RANGE" ? outOfRange : code, message);
 }
 
-/** The problem of a row whose like came before it in the same upload. */
+/** The problem of a duplicate of an earlier row in the same upload. */
 export function duplicateInFile(field: string, firstRow: number): RowProblem {
   return problem(field, "DUPLICATE_IN_FILE", `is the same as in row ${firstRow}`, firstRow);
 }
 
-/** What a report counts; an atomic import with a bad row has done nothing. */
+/** The counts of a report; an atomic import with an invalid row has changed nothing. */
 export function counted(counts: Counts, total: number, options: Pick<ImportOptions, "atomic">): Counts {
   if (!options.atomic || counts.failed === 0) return counts;
   return { created: 0, updated: 0, skipped: total - counts.failed, failed: counts.failed };
 }
 
-/** The problems that a report holds, out of the first failed rows. */
+/** The problems of a report, from the first failed rows. */
 export function reported(rows: readonly { row: number; line: number | null; errors: RowProblem[] }[]): {
   errors: ReportedProblem[];
   errorsTruncated: boolean;
@@ -191,7 +191,7 @@ export function reported(rows: readonly { row: number; line: number | null; erro
   return { errors: all.slice(0, reportedProblems), errorsTruncated: all.length > reportedProblems };
 }
 
-/** The values that a record had before changes, as it holds them: an empty text, which older entries may have, is null. */
+/** The values of a record before changes, as they would be stored: an empty text of an older entry becomes null. */
 export function formerValues({ amounts }: Pick<Resource, "amounts">, changes: readonly FieldChange[]): Record<string, unknown> {
   const held = (field: string, before: unknown) => {
     if (before === "") return null;

@@ -3,17 +3,17 @@ import { hash, randomBytes } from "node:crypto";
 const wordsPerSlot = 4;
 
 /**
- * Which row had a key first. Holds a million keys of whatever length in some 30 MB, by a digest of 96 bits each, outside of the heap: a map
- * of as many texts would keep the garbage collector busy.
+ * Finds the first row with a key. Holds a million keys of any length in some 30 MB, by a digest of 96 bits each, outside the heap: a Map of
+ * as many texts would keep the garbage collector busy.
  */
 export class DuplicateIndex {
-  /** Open addressing: the digest in three words, and the row; none is 0. */
+  /** Open addressing: the digest in three words, and the row number; 0 is an empty slot. */
   #slots = new Uint32Array(wordsPerSlot * 1_024);
   #count = 0;
-  /** Nobody can choose keys that all meet in one place. */
+  /** A salt, so that nobody can choose keys that collide. */
   readonly #salt = randomBytes(16).toString("base64url");
 
-  /** The row that had the key before; undefined when this one, from 1, is the first. */
+  /** The earlier row with this key; undefined if this row (from 1) is the first. */
   add(key: string, row: number): number | undefined {
     const digest = hash("sha256", this.#salt + key, "buffer");
     const found = this.#put(digest.readUInt32LE(0), digest.readUInt32LE(4), digest.readUInt32LE(8), row);

@@ -7,7 +7,7 @@ export type Encoding = "utf-8" | "gbk";
 const served = "A file can be in UTF-8, or in GBK (GB2312, GB18030) where charset=gbk says so; save one of any other encoding as UTF-8";
 const newline = 10;
 
-/** The encoding that a media type or, where it does not say, `otherwise` names. Throws UNSUPPORTED_MEDIA_TYPE for any other. */
+/** The encoding by the media type, or by `otherwise` if it has no charset. Throws UNSUPPORTED_MEDIA_TYPE for any other. */
 export function encodingOf(contentType: string, otherwise: string | undefined): Encoding {
   const given = (/;\s*charset="?([^\s;"]+)/i.exec(contentType)?.[1] ?? otherwise ?? "utf-8").toLowerCase();
   if (["utf-8", "utf8", "us-ascii"].includes(given)) return "utf-8";
@@ -15,7 +15,7 @@ export function encodingOf(contentType: string, otherwise: string | undefined): 
   throw new Problem("UNSUPPORTED_MEDIA_TYPE", served);
 }
 
-/** Bytes that are found to be in their encoding, as UTF-8 or as text. Throws BAD_REQUEST that names the first place that is not. */
+/** Validates the encoding of a byte stream; gives UTF-8 bytes or text. Throws BAD_REQUEST that names the first invalid place. */
 export async function* decoded(bytes: AsyncIterable<Buffer>, encoding: Encoding, digest: Hash): AsyncGenerator<string | Buffer> {
   const reader = encoding === "utf-8" ? new Utf8Check() : new GbkReader();
   for await (const chunk of bytes) {
@@ -25,7 +25,7 @@ export async function* decoded(bytes: AsyncIterable<Buffer>, encoding: Encoding,
   reader.end();
 }
 
-/** How far a file was read: for what is said of a byte that does not belong there. */
+/** Position in the file, for messages about an invalid byte. */
 class Place {
   bytes = 0;
   #lines = 0;
@@ -35,7 +35,7 @@ class Place {
     this.#lines += linesIn(chunk);
   }
 
-  /** The line of an offset in the chunk that is read now. */
+  /** The line of an offset in the current chunk. */
   lineAt(chunk: Buffer, offset: number): number {
     return this.#lines + linesIn(chunk.subarray(0, Math.max(offset, 0))) + 1;
   }
@@ -53,7 +53,7 @@ function linesIn(chunk: Buffer): number {
 
 class Utf8Check {
   readonly #place = new Place();
-  /** The beginning of a character whose end is to come. */
+  /** The incomplete character at the end of the last chunk. */
   #begun: Buffer = Buffer.alloc(0);
 
   take(chunk: Buffer): Buffer {
@@ -69,7 +69,7 @@ class Utf8Check {
     if (this.#begun.length > 0) throw this.#problem(this.#begun, 0);
   }
 
-  /** What is wrong at an offset of what is read now, `whole`: a chunk behind what was begun before it. */
+  /** The problem at an offset of `whole`, which is the incomplete character followed by the current chunk. */
   #problem(whole: Buffer, offset: number): Problem {
     const at = this.#place.bytes - this.#begun.length + offset;
     const byte = whole.toString("hex", offset, offset + 1).toUpperCase();
@@ -77,7 +77,7 @@ class Utf8Check {
   }
 }
 
-/** How much of the first `length` bytes is left without a character at their end whose further bytes are missing. */
+/** The first `length` bytes without an incomplete character at their end. */
 function completeLength(bytes: Buffer, length: number): number {
   for (let back = 1; back <= Math.min(3, length); back++) {
     const byte = bytes[length - back] ?? 0;
@@ -90,7 +90,7 @@ function completeLength(bytes: Buffer, length: number): number {
   return length;
 }
 
-/** Where the first character begins that is none, in bytes that are not all UTF-8. */
+/** Offset of the first invalid character, in bytes that are not valid UTF-8. */
 function firstWrongByte(bytes: Buffer): number {
   let good = 0;
   let bad = bytes.length + 1;
@@ -102,7 +102,7 @@ function firstWrongByte(bytes: Buffer): number {
   return completeLength(bytes, good);
 }
 
-/** GBK's user-defined characters, and control characters that no text has. */
+/** GBK's user-defined characters, and control characters that texts do not have. */
 const unassigned = /[\u0080-\u009F\uE000-\uF8FF]/;
 
 class GbkReader {
@@ -135,11 +135,11 @@ function decodedStrictly(decoder: TextDecoder, bytes: Buffer, stream: boolean): 
   }
 }
 
-/** Where the first line of a chunk begins that is not in GBK; the first one, where it is none of the others. */
+/** Start of the chunk's first line that is not valid GBK; the first line if none is found. */
 function firstWrongLine(chunk: Buffer): number {
   for (let start = chunk.indexOf(newline) + 1; start > 0; start = chunk.indexOf(newline, start) + 1) {
     const end = chunk.indexOf(newline, start);
-    // A character may go on in the next chunk.
+    // A character may continue in the next chunk.
     if (decodedStrictly(gbkDecoder(), chunk.subarray(start, end < 0 ? undefined : end), end < 0) === undefined) return start;
   }
   return 0;

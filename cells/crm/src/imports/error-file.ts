@@ -4,7 +4,7 @@ import { FailedRowView } from "./hidden.ts";
 import type { Importer } from "./importer.ts";
 import type * as imports from "./repository.ts";
 
-/** The failed rows of an import with their errors, as far as the caller may read them: a CSV file in pieces. */
+/** The failed rows of an import with their errors, as far as the caller may read them, as a CSV file in pieces. */
 export async function* errorFile(
   context: RequestContext,
   { columns, sensitive }: Importer,
@@ -26,7 +26,7 @@ export async function* errorFile(
   }
 }
 
-/** The cells of a failed row: an item has one for each heading. */
+/** The cells of a failed row; an item has one for each heading. */
 function cellsOf(stored: readonly string[] | Readonly<Record<string, unknown>>, headings: readonly string[]): readonly string[] {
   return Array.isArray(stored) ? stored : headings.map((heading) => plainCell((stored as Record<string, unknown>)[heading]));
 }

@@ -4,29 +4,29 @@ import { db } from "../tables.ts";
 import { withoutNul } from "./domain.ts";
 import type { RowProblem } from "./importer.ts";
 
-/** A row of an upload with what is wrong with it. */
+/** A row of an upload and its problems. */
 export interface FailedRow {
   row: number;
   line: number | null;
-  /** JSON: its cells in the order of the header, or the item that it was. */
+  /** JSON: its cells in the order of the header, or its item. */
   cells(): string;
   errors: readonly RowProblem[];
 }
 
-/** What a failed row was: its cells, the item, or false where that was too much to be kept. */
+/** The source of a failed row: its cells, its item, or false if it was too large to store. */
 export type FailedCells = readonly string[] | Readonly<Record<string, unknown>> | false;
 
-/** How many bytes of one failed row are kept. */
+/** Size limit of one stored failed row. */
 export const failedRowBytesAtMost = 64 * 1024;
-/** How many bytes are kept of the rows of one import that fail by themselves, and as many again of those that fail by what is stored. */
+/** Size limit of an import's stored rows that fail by themselves, and the same again for those that fail because of stored data. */
 export const failedBytesAtMost = 16 * 1024 * 1024;
 /** Of them an upload of few bytes has so many for itself, and so many for each byte of its rows: short rows have long errors. */
 export const failedBytesOfAny = 1024 * 1024;
 export const failedBytesPerByte = 8;
-/** What a row takes beside its cells and errors. */
+/** Stored bytes of a row besides its cells and errors. */
 const overheadBytes = 64;
 
-/** Decides which failed rows of an import are kept for its error file: the first ones, until there are too many. */
+/** Decides which failed rows of an import are stored for its error file: the first ones within the limit. */
 export class FailedRowBudget {
   #usedBytes: number;
   #isTruncated: boolean;
@@ -42,7 +42,7 @@ export class FailedRowBudget {
     return this.#usedBytes;
   }
 
-  /** Some row is not in the error file. */
+  /** Some rows are not in the error file. */
   get isTruncated(): boolean {
     return this.#isTruncated;
   }
@@ -69,10 +69,10 @@ export class FailedRowBudget {
     return false;
   }
 
-  /** The row as it is kept, in JSON; undefined where it is not. */
+  /** The row in its stored JSON form; undefined if it is not stored. */
   take({ row, line, cells, errors }: FailedRow): string | undefined {
     if (!this.hasRoom) return undefined;
-    // A part of a row would be imported for the whole.
+    // A truncated row could be imported as if it were complete.
     const whole = jsonWithoutNul(cells());
     const isStored = Buffer.byteLength(whole) <= failedRowBytesAtMost;
     if (!isStored) this.#isTruncated = true;
@@ -82,13 +82,13 @@ export class FailedRowBudget {
   }
 }
 
-/** JSON without the NUL that PostgreSQL does not store: a row may fail just for it. */
+/** JSON without NUL, which PostgreSQL cannot store: it may be the reason why a row failed. */
 function jsonWithoutNul(json: string): string {
   if (!json.includes("\\u0000")) return json;
   return JSON.stringify(JSON.parse(json, (_key, value) => (typeof value === "string" ? withoutNul(value) : value)));
 }
 
-// Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
+// Planned anew for each run: rows arrive faster than the statistics for a cached plan.
 const unprepared = { keep: false };
 
 const insertRows = statement((p: Parameters<{ importId: string; byItself: boolean; rows: string }>) =>
@@ -139,36 +139,36 @@ const deleteRows = statement(
   unprepared,
 );
 
-/** Keeps rows that fail whatever is stored, each as `FailedRowBudget.take` gives it, at the commit. */
+/** Stores rows that fail by themselves, as `FailedRowBudget.take` returns them, at the commit. */
 export function insert(tx: TenantTx, importId: string, rows: readonly string[]) {
   return tx.change(insertRows, { importId, byItself: true, rows: `[${rows.join(",")}]` });
 }
 
-/** Keeps rows that fail by what is stored, now. */
+/** Stores rows that fail because of stored data, immediately. */
 export async function insertNow(tx: TenantTx, importId: string, rows: readonly string[]): Promise<void> {
   if (rows.length > 0) await tx.run(insertRows, { importId, byItself: false, rows: `[${rows.join(",")}]` });
 }
 
-/** Forgets which rows failed by what was stored. */
+/** Deletes the rows that failed because of stored data. */
 export async function clear(tx: TenantTx, importId: string): Promise<void> {
   await tx.run(clearRows, { importId });
 }
 
-/** The first rows that failed. */
+/** The first failed rows. */
 export function first(tx: TenantDb, importId: string, limit: number) {
   return tx.query(firstRows, { importId, limit });
 }
 
 const rowsAtOnce = 100;
 
-/** All rows that were kept. */
+/** All stored failed rows. */
 export function stream(tenant: TenantDb, importId: string, signal: AbortSignal) {
   return tenant.stream(allRows, { importId }, rowsAtOnce, signal);
 }
 
 const removedAtOnce = 5_000;
 
-/** Removes some of an import's failed rows, now. Resolves to whether there may be more. */
+/** Deletes some of an import's failed rows immediately. Resolves to whether there may be more. */
 export async function removeSome(tx: TenantTx, importId: string): Promise<boolean> {
   return (await tx.run(deleteRows, { importId, limit: removedAtOnce })).length === removedAtOnce;
 }

@@ -6,16 +6,16 @@ import type { ImportColumn } from "./importer.ts";
 type Kinds = Readonly<Record<string, SensitiveKind>>;
 
 const hidden = "***";
-/** The forms that masked values have: they mean "unchanged" when they come back. */
+/** The forms of masked values, which mean "unchanged" when they are sent back. */
 const maskForms: Record<SensitiveKind, RegExp> = {
   phone: /^(?:\+\d{1,3})?\d{0,3}\*{4}\d{0,4}$/,
   email: /^.?\*{3}(?:@[^@]*)?$/u,
   amount: /^\*{4}$/,
 };
-/** What a heading is not, unless a row of values stands in its place. */
+/** A heading with this is probably a data row in place of the header. */
 const personal = /\d{6}|@/;
 
-/** A heading as a reader may see it who may read these kinds. */
+/** A heading as a caller with these readable kinds may see it. */
 export function shownHeading(heading: string, sensitive: Kinds, readable: ReadonlySet<SensitiveKind>): string {
   return !isAllReadable(sensitive, readable) && personal.test(heading) ? hidden : heading;
 }
@@ -30,10 +30,10 @@ export interface ErrorFileColumns {
   sensitive: Kinds;
 }
 
-/** Shows the failed rows of an import to a reader who may read these kinds: what else is sensitive is masked, and so is what may be. */
+/** Shows the failed rows of an import to a caller with these readable kinds: everything else that is or may be sensitive is masked. */
 export class FailedRowView {
   readonly #headings: readonly string[];
-  /** What each column holds: a kind of sensitive values, nothing of them, or values of which nothing is known. */
+  /** The content of each column: a sensitive kind, nothing sensitive, or unknown. */
   readonly #kinds: readonly (SensitiveKind | "open" | "unknown")[];
   readonly #sensitive: Kinds;
   readonly #readable: ReadonlySet<SensitiveKind>;
@@ -51,10 +51,10 @@ export class FailedRowView {
     return shownHeading(heading, this.#sensitive, this.#readable);
   }
 
-  /** The cells of a row, each without the quote that guards a formula. */
+  /** The cells of a row without guarding quotes. */
   cells(cells: readonly string[]): string[] {
     if (this.#isOpen) return cells.map(unguard);
-    // Values without a heading: those before them may be in the wrong column.
+    // Values without a heading: the cells before them may be in the wrong column.
     const isShifted = cells.some((cell, index) => !this.#headings[index]?.trim() && !isInvisible(cell));
     return cells.map((cell, index) => this.#cell(unguard(cell), isShifted ? "unknown" : (this.#kinds[index] ?? "unknown")));
   }

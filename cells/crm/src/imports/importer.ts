@@ -4,46 +4,46 @@ import type { TenantDb, TenantTx } from "@cell/postgres";
 export const importModes = ["create", "upsert", "update"] as const;
 export const duplicatePolicies = ["error", "skip", "update"] as const;
 
-/** How the rows of an import are to be taken. */
+/** Options of an import. */
 export interface ImportOptions {
   mode: (typeof importModes)[number];
-  /** The field by which existing records are found; undefined: the id where a row has one, else the name. */
+  /** The field that identifies existing records; undefined: the id if a row has one, else the name. */
   matchBy: string | undefined;
   onDuplicate: (typeof duplicatePolicies)[number];
   dryRun: boolean;
   atomic: boolean;
 }
 
-/** Who imports. */
+/** The user who imports. */
 export interface ImportActor {
   userId: string;
-  /** Works on its own records alone. */
+  /** Limited to its own records. */
   ownOnly: boolean;
-  /** The kinds of sensitive values that it may read; none where an import does not say. */
+  /** The sensitive kinds that it may read; default: none. */
   readable?: readonly SensitiveKind[];
 }
 
-/** What is wrong with a row. */
+/** A problem of a row. */
 export interface RowProblem {
-  /** The column; null where it is the row as a whole. */
+  /** The column; null for the whole row. */
   field: string | null;
   code: string;
   message: string;
-  /** The row of the same upload (its number), or the record (its id), that was there first. */
+  /** The earlier row of the same upload (by number), or the existing record (by id). */
   duplicateOf: number | string | null;
 }
 
 /** A column that an upload may have. */
 export interface ImportColumn {
-  /** Other headings that it is known by. */
+  /** Other headings of the same column. */
   aliases: readonly string[];
-  /** How a cell stands for a value: as it is, as texts separated by `;`, as a truth value, or as JSON. */
+  /** How a cell represents a value: unchanged, as texts separated by `;`, as a boolean, or as JSON. */
   form: "text" | "list" | "boolean" | "json";
-  /** Taken, since exports have it, but without a meaning here. */
+  /** Accepted because exports have it, but ignored. */
   ignored?: true;
 }
 
-/** A row as its values alone say. */
+/** A row, validated by itself. */
 export type ReadRow<Data> =
   | {
       data: Data;
@@ -73,7 +73,7 @@ export interface ImportContext {
   requestId: string;
 }
 
-/** What an import did to one record, as the audit trail tells. */
+/** An import's change of one record, from the audit trail. */
 export interface ImportedChange {
   seq: number;
   resourceId: string;
@@ -82,7 +82,7 @@ export interface ImportedChange {
   changes: FieldChange[];
 }
 
-/** Who takes an import back, by which request and when. */
+/** The user, request and time of a revert. */
 export interface RevertContext {
   now: string;
   actorId: string;
@@ -91,16 +91,16 @@ export interface RevertContext {
 
 export interface RevertOutcome {
   audit: AuditDraft[];
-  /** Records that were left alone. */
+  /** Records that were not changed. */
   kept: { id: string; reason: string }[];
 }
 
-/** What is to become of a row; an importer adds what that takes. */
+/** The planned outcome of a row; importers add what it needs. */
 export interface Plan {
   outcome: RowOutcome;
 }
 
-/** What the imports have to know of a resource. Known: what is stored that rows are about. */
+/** What imports need from a resource. Known: the stored records that rows refer to. */
 export interface Importer<Data = unknown, Known = unknown, Planned extends Plan = Plan> {
   /** As in the audit trail. */
   type: string;
@@ -109,20 +109,20 @@ export interface Importer<Data = unknown, Known = unknown, Planned extends Plan 
   columns: Readonly<Record<string, ImportColumn>>;
   /** The kinds of its sensitive fields. */
   sensitive: Readonly<Record<string, SensitiveKind>>;
-  /** Rows for the document, with the same columns each. */
+  /** Example rows for the document, all with the same columns. */
   examples: readonly Readonly<Record<string, string>>[];
-  /** The fields that must not occur twice in one upload. */
+  /** The fields that must be unique within one upload. */
   keys: { name: string; id: string };
-  /** Checks one row by itself; every problem is told. */
+  /** Validates one row by itself; returns all problems. */
   read(item: Readonly<Record<string, unknown>>, options: ImportOptions, actor: ImportActor): ReadRow<Data>;
-  /** Looks up all that rows are about. */
+  /** Looks up everything that rows refer to. */
   lookUp(tx: TenantTx, rows: readonly Row<Data>[], actor: ImportActor): Promise<Known>;
-  /** Finds out what is to become of rows that are valid by themselves: one plan for each. */
+  /** Plans the outcome of valid rows: one plan each. */
   plan(rows: readonly Row<Data>[], known: Known, context: ImportContext): Planned[];
-  /** Carries out plans. Resolves to the rows for which someone else was faster: those are to be looked up and planned again. */
+  /** Carries out plans. Resolves to the rows that another request changed first: these have to be looked up and planned again. */
   write(tx: TenantTx, plans: readonly Planned[], importId: string): Promise<ReadonlySet<number>>;
-  /** Those of these records, deleted ones too, that someone owns. */
+  /** Those of these records that belong to an owner; includes deleted ones. */
   ownedBy(tenant: TenantDb, ids: readonly string[], userId: string): Promise<string[]>;
-  /** Takes back what an import did, where nobody has touched it since. */
+  /** Reverts an import's changes in records that have not changed since. */
   revert(tx: TenantTx, changes: readonly ImportedChange[], by: RevertContext): Promise<RevertOutcome>;
 }

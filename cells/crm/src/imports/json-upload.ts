@@ -6,9 +6,9 @@ import { badField } from "@cell/problem";
 import { mostColumns, mostHeading, mostRows, problem } from "./domain.ts";
 import { bytesOf, mostRowBytes, tooManyRows, type Upload, type UploadedRow } from "./upload.ts";
 
-/** An import in JSON. */
+/** A JSON import. */
 export interface JsonUpload {
-  /** The body, its items left out. */
+  /** The body without its items. */
   body: unknown;
   upload: Upload;
 }
@@ -18,7 +18,7 @@ const hashedAtOnce = 4_096;
 
 const notAnObject = problem(null, "INVALID_FORMAT", "must be an object");
 
-/** The body of an import in JSON: when all of it is there, its items are parsed one by one. `closed` is called when they have been. */
+/** Parses the body of a JSON import: once it has arrived, its items are parsed one by one. `closed` is called after the last one. */
 export async function uploadOfJson(incoming: Readable, closed: () => void): Promise<JsonUpload> {
   let held: JsonElements | undefined = new JsonElements({
     field: "items",
@@ -58,7 +58,7 @@ export async function uploadOfJson(incoming: Readable, closed: () => void): Prom
   return { body, upload: { rows: rows(), headings: () => [...headings], digest: () => digest.digest("hex"), close } };
 }
 
-/** What stands before and behind the items in a body's canonical JSON. */
+/** The parts before and after the items in a body's canonical JSON. */
 function aroundItems(body: object): [before: string, after: string] {
   const entries = Object.entries(body).sort(([one], [other]) => (one < other ? -1 : 1));
   const place = entries.findIndex(([name]) => name === "items");
@@ -75,7 +75,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 function collectKeys(item: Record<string, unknown>, index: number, headings: Set<string>): void {
   for (const key of Object.keys(item)) {
     if (headings.has(key)) continue;
-    if (key.length > mostHeading) throw badField(`items.${index}`, "TOO_LONG", `has a field's name of more than ${mostHeading} characters`);
+    if (key.length > mostHeading) throw badField(`items.${index}`, "TOO_LONG", `has a field name of more than ${mostHeading} characters`);
     headings.add(key);
     if (headings.size > mostColumns) throw badField("items", "TOO_LONG", `may have at most ${mostColumns} different fields`);
   }

@@ -1,6 +1,6 @@
 import { badField } from "@cell/problem";
 
-/** The file of an upload as a form. */
+/** The file of a form upload. */
 export interface FilePart {
   contentType: string;
   bytes: AsyncIterable<Buffer>;
@@ -8,7 +8,7 @@ export interface FilePart {
 
 const mostHeadBytes = 16 * 1024;
 
-/** Reads a form (RFC 7578) that has one part, named `file`, as it comes in. Throws BAD_REQUEST for any other, at the latest at its end. */
+/** Reads a streamed form (RFC 7578) that has one part, named `file`. Throws BAD_REQUEST for any other, at its end at the latest. */
 export async function openFilePart(chunks: AsyncIterable<Buffer>, boundary: string): Promise<FilePart> {
   const iterator = chunks[Symbol.asyncIterator]();
   let buffer: Buffer = Buffer.alloc(0);
@@ -22,7 +22,7 @@ export async function openFilePart(chunks: AsyncIterable<Buffer>, boundary: stri
   while (buffer.length < opening.length) await more();
   if (!buffer.subarray(0, opening.length).equals(opening)) throw unreadable("does not begin with its boundary");
   while (buffer.indexOf("\r\n\r\n") < 0) {
-    if (buffer.length > mostHeadBytes) throw unreadable("has a part with too large a head");
+    if (buffer.length > mostHeadBytes) throw unreadable("has a part whose head is too large");
     await more();
   }
   const end = buffer.indexOf("\r\n\r\n");
@@ -35,7 +35,7 @@ export async function openFilePart(chunks: AsyncIterable<Buffer>, boundary: stri
   async function* bytes(): AsyncGenerator<Buffer> {
     let at = buffer.indexOf(closing);
     while (at < 0) {
-      // What may be the beginning of the boundary stays for the next look.
+      // The possible beginning of the boundary stays for the next chunk.
       const whole = buffer.length - closing.length + 1;
       if (whole > 0) {
         yield buffer.subarray(0, whole);

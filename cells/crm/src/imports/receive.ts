@@ -23,7 +23,7 @@ interface Uploaded {
   isAsync: boolean;
 }
 
-/** What a call uploads, and how it is to be taken. Throws what is wrong with the request as a whole. */
+/** Reads the upload and the options of a request. Throws the problems of the request as a whole. */
 export async function open(context: RequestContext<unknown, ImportQuery>, importer: Importer, jsonQueue: TenantQueue): Promise<Uploaded> {
   const { req, env } = context.context;
   const head: UploadHead = {
@@ -35,7 +35,7 @@ export async function open(context: RequestContext<unknown, ImportQuery>, import
   if (uploadType(head) !== "application/json") {
     return { upload: await uploadOfFile(env.incoming, head, importer.columns), ...optionsOf(context.query, importer) };
   }
-  // All of the body is in memory until its rows have been put aside.
+  // The whole body is in memory until its rows are staged.
   const release = await jsonQueue.take(context.tenant.tenantId);
   try {
     const { body, upload } = await uploadOfJson(env.incoming, release);
@@ -48,7 +48,7 @@ export async function open(context: RequestContext<unknown, ImportQuery>, import
   }
 }
 
-/** The options of the query and of the body as one. Throws BAD_REQUEST where they contradict each other: dryRun=true must not write. */
+/** Merges the options of the query and the body. Throws BAD_REQUEST if they contradict each other: dryRun=true must not write. */
 function agreed<Options extends object>(query: Options, body: Options): Options {
   const contradicted = Object.entries(query).filter(([name, value]) => {
     const other = (body as Record<string, unknown>)[name];
@@ -56,7 +56,7 @@ function agreed<Options extends object>(query: Options, body: Options): Options 
   });
   if (contradicted.length > 0)
     throw badFields(
-      contradicted.map(([path]) => ({ path, code: "INVALID_FORMAT", message: "is another value in the query than in the body" })),
+      contradicted.map(([path]) => ({ path, code: "INVALID_FORMAT", message: "has different values in the query and in the body" })),
     );
   return { ...query, ...body };
 }
@@ -69,7 +69,7 @@ function optionsOf(given: Omit<ImportQuery, "charset">, { keys }: Importer): { o
   return { options: { mode, matchBy, onDuplicate, dryRun, atomic }, isAsync: given.async ?? false };
 }
 
-/** Who asks for what goes on after the answer. */
+/** The origin of work that continues after the response. */
 export function originOf({ caller, requestId, ip, userAgent }: RequestContext): imports.ImportOrigin {
   const { userId, actorType, scope } = caller;
   const actor = { userId, ownOnly: scope === "own", readable: [...readableKinds(caller)] };
@@ -106,7 +106,7 @@ function newImport(context: RequestContext, importer: Importer, options: ImportO
 
 type Commit = (bodyDigest: string, work: (tx: TenantTx) => Promise<Outcome<ImportResponse>>) => Promise<CommandResponse<ImportResponse>>;
 
-/** Puts an upload aside, then commits what it comes to: the whole import, or that it is to be carried out. */
+/** Stages an upload, then commits the import's outcome, or that it is to be carried out later. */
 export async function receive(
   context: RequestContext,
   importer: Importer,
@@ -151,7 +151,7 @@ async function putOff(tx: TenantTx, job: imports.Import): Promise<Outcome<Import
   };
 }
 
-/** All rows at once, in the command's transaction. */
+/** Carries out all rows at once, in the command's transaction. */
 async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, context: RequestContext): Promise<Outcome<ImportResponse>> {
   await tx.begin();
   const { atomic, dryRun } = job.options;
@@ -161,7 +161,7 @@ async function carryOut(tx: TenantTx, importer: Importer, job: imports.Import, c
   if (atomic && !dryRun && counts.failed === 0) {
     ({ counts } = await apply(true));
     if (counts.failed > 0)
-      throw new Problem("UNAVAILABLE", "Others write the same records just now; try again", { headers: { "retry-after": "1" } });
+      throw new Problem("UNAVAILABLE", "Other requests are writing the same records; try again", { headers: { "retry-after": "1" } });
   }
   const finished = await finish(tx, { ...job, failedRowsTruncated: first.failedRowsTruncated }, counts, context.now);
   return { changes: [imports.save(tx, finished.job)], audit: finished.audit, body: reportOf(finished.job) };

@@ -1,12 +1,12 @@
 import type * as imports from "./repository.ts";
 import type { ImportReport, ImportRevert } from "./schema.ts";
 
-/** What an import is answered with while it is still to be carried out. */
+/** The response to an import that is not carried out yet. */
 export type Accepted = Pick<ImportReport, "importId" | "status">;
 export type ImportResponse = Accepted & Partial<ImportReport>;
 export type RevertResponse = Accepted & Partial<ImportRevert>;
 
-/** How far an import has come, and what it came to. */
+/** The progress and the outcome of an import. */
 export function reportOf(job: imports.Import): ImportReport {
   const { importId, status, total, done, created, updated, skipped, failed, errors, errorsTruncated, createdAt, finishedAt } = job;
   return {
@@ -28,12 +28,12 @@ export function reportOf(job: imports.Import): ImportReport {
   };
 }
 
-/** A problem with its members in their order, which the database does not keep. */
+/** A problem with its members in order, which the database does not keep. */
 function problemOf({ row, line, field, code, message, duplicateOf }: ImportReport["errors"][number]): ImportReport["errors"][number] {
   return { row, line, field, code, message, duplicateOf };
 }
 
-/** What taking an import back came to. */
+/** The outcome of a revert. */
 export function revertOf({ importId, resourceType, status, reverted, kept: stored }: imports.Import): RevertResponse {
   const skipped = stored.map(({ id, reason }) => ({ [`${resourceType}Id`]: id, reason })) as ImportRevert["skipped"];
   return { importId, status: status as ImportReport["status"], reverted, skipped };

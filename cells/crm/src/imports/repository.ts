@@ -5,7 +5,7 @@ import { db, type ImportStatus, type ImportsTable } from "../tables.ts";
 import type { ReportedProblem } from "./domain.ts";
 import type { ImportActor, ImportedChange, ImportOptions } from "./importer.ts";
 
-/** An import as it is kept. */
+/** A stored import. */
 export interface Import extends Omit<Selectable<ImportsTable>, "options" | "origin" | "columns" | "errors" | "kept" | "revertOrigin"> {
   options: ImportOptions;
   origin: ImportOrigin;
@@ -15,10 +15,10 @@ export interface Import extends Omit<Selectable<ImportsTable>, "options" | "orig
   revertOrigin: ImportOrigin | null;
 }
 
-/** Who asked for what goes on in the background, for the audit trail. */
+/** The origin of background work, for the audit trail. */
 export type ImportOrigin = Omit<AuditOrigin, "now"> & { actor: ImportActor };
 
-// Planned afresh at each run: rows appear faster than the statistics that a kept plan rests on.
+// Planned anew for each run: rows arrive faster than the statistics for a cached plan.
 const unprepared = { keep: false };
 
 const insertImport = statement(
@@ -68,7 +68,7 @@ const lockToRevert = statement((p: Parameters<{ importId: string; actorId: strin
     .forUpdate(),
 );
 
-/** Whether a tenant has imports to be carried out, or rows that are of no use any more. */
+/** Whether a tenant has imports to carry out, or expired rows. */
 export const needsRunner = `exists (select from "$tenant".imports where not swept and (status in ('queued', 'running') or created_at < now() - interval '1 day'))`;
 
 const unfinished = statement((_: Parameters<object>) =>
@@ -148,7 +148,7 @@ const importedAfter = statement(
   unprepared,
 );
 
-/** A new import, whose upload is on its way. */
+/** A new import whose upload is in progress. */
 export function insert(tx: TenantTx, { importId, resourceType, actorId, options, origin, createdAt }: Import) {
   return tx.change(insertImport, {
     importId,
@@ -164,32 +164,32 @@ export function remove(tx: TenantTx, importId: string) {
   return tx.change(deleteImport, { importId });
 }
 
-/** An import whose upload has been taken; `actorId` narrows to one's own. */
+/** An import whose upload is complete; `actorId` restricts to the caller's own. */
 export function find(tenant: TenantDb, importId: string, actorId: string | null): Promise<Import | undefined> {
   return tenant.first(byId, { importId, actorId });
 }
 
-/** Locks an unfinished import; undefined when another one works on it, or when it is finished. */
+/** Locks an unfinished import; undefined if another process has locked it, or it is finished. */
 export async function lock(tx: TenantTx, importId: string): Promise<Import | undefined> {
   return (await tx.run(lockById, { importId }))[0];
 }
 
-/** Locks an import of whatever status. */
+/** Locks an import of any status. */
 export async function lockAny(tx: TenantTx, importId: string, actorId: string | null): Promise<Import | undefined> {
   return (await tx.run(lockToRevert, { importId, actorId }))[0];
 }
 
-/** The imports that are still to be carried out, oldest first. */
+/** The imports that are not finished, oldest first. */
 export function listUnfinished(tenant: TenantDb): Promise<{ importId: string; resourceType: string }[]> {
   return tenant.query(unfinished, {});
 }
 
-/** How far an import has come, at the commit. */
+/** Saves the progress of an import at the commit. */
 export function save(tx: TenantTx, job: Import) {
   return tx.change(update, saved(job));
 }
 
-/** How far an import has come, now. */
+/** Saves the progress of an import immediately. */
 export async function saveNow(tx: TenantTx, job: Import): Promise<void> {
   await tx.run(update, saved(job));
 }
@@ -205,17 +205,17 @@ function saved(job: Import): Saved {
   };
 }
 
-/** Imports whose rows are of no use any more: a day old, or never received whole. */
+/** Imports whose rows have expired: a day old, or never uploaded completely. */
 export function listStale(tenant: TenantDb): Promise<{ importId: string; status: ImportStatus }[]> {
   return tenant.query(staleOnes, {});
 }
 
-/** An import whose rows are gone. */
+/** Marks an import's rows as deleted. */
 export function sweep(tx: TenantTx, importId: string) {
   return tx.change(setSwept, { importId });
 }
 
-/** What an import did, from an audit entry on. */
+/** An import's changes after an audit entry. */
 export function nextChanges(
   tx: TenantTx,
   job: Pick<Import, "importId" | "resourceType" | "revertSeq">,

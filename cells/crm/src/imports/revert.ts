@@ -4,11 +4,11 @@ import { importChanges } from "./domain.ts";
 import type { Importer } from "./importer.ts";
 import * as imports from "./repository.ts";
 
-/** Changes taken back in one step. */
+/** Changes reverted per step. */
 export const changesAtOnce = 1_000;
 const maxStored = 1_000;
 
-/** Takes back the next changes of an import; when there are none left, it is reverted. */
+/** Reverts the next changes of an import; when none are left, the import is reverted. */
 export async function revertNext(
   tx: TenantTx,
   importer: Importer,

@@ -25,7 +25,7 @@ import { visibleReport, visibleRevert, withVisibleBody } from "./visibility.ts";
 const tag = "Imports";
 const longTransfer = { slow: true, lane: "streams" } as const;
 
-/** One row of three is refused. */
+/** One of three rows is rejected. */
 const exampleReport = {
   status: "completed",
   total: 3,
@@ -78,7 +78,7 @@ const getImport = endpoint({
   path: "/imports/{id}",
   permission: "crm:import",
   tag,
-  summary: "Read how far an import has come, and its report",
+  summary: "Read an import's progress and report",
   params: idParams,
   status: 200,
   response: importReport,
@@ -91,7 +91,7 @@ const getErrors = endpoint({
   permission: "crm:import",
   gateway: longTransfer,
   tag,
-  summary: "The rows of an import that failed, with their errors, as CSV",
+  summary: "Download the failed rows of an import with their errors, as CSV",
   description:
     "With all their columns as they came, masked as far as the reader may not read them: to be corrected and imported again. Kept for a day.",
   params: idParams,
@@ -108,7 +108,7 @@ const revertImport = endpoint({
   gateway: longTransfer,
   tag,
   frees: true,
-  summary: "Take an import back",
+  summary: "Revert an import",
   description:
     "Deletes what it created and restores what it updated; a record that was changed since stays and is reported. More than 1,000 changes are answered with 202: a repeat of the call then tells.",
   params: idParams,
@@ -117,7 +117,7 @@ const revertImport = endpoint({
   accepted: importAccepted,
 });
 
-/** The routes of imports. `wake` has a tenant's imports carried out that were put off. */
+/** Routes of imports. `wake` starts a tenant's deferred imports. */
 export function importRoutes(importers: readonly Importer[], wake: (tenantId: string) => void) {
   const jsonQueue = new TenantQueue({ waitMs: 10_000, waiting: 8, what: "import in JSON" });
   return (cell: Cell): void => {
@@ -152,14 +152,14 @@ export function importRoutes(importers: readonly Importer[], wake: (tenantId: st
   };
 }
 
-/** Whoever imports the resource of an import. */
+/** The importer of an import's resource. */
 function importerOf(importers: readonly Importer[], { resourceType }: imports.Import): Importer {
   const importer = importers.find(({ type }) => type === resourceType);
-  if (!importer) throw new Error(`Nobody imports ${resourceType}`);
+  if (!importer) throw new Error(`There is no importer for ${resourceType}`);
   return importer;
 }
 
-/** Takes an import back, or has that done where it is much. */
+/** Reverts an import, or defers that if it is large. */
 async function revert(
   context: RequestContext<{ id: string }>,
   tx: TenantTx,
@@ -170,9 +170,9 @@ async function revert(
   if (!found) throw notFound("Import");
   const importer = importerOf(importers, found);
   const resourceId = found.importId;
-  if (found.options.dryRun) throw new Problem("CONFLICT", "A dry run has written nothing to take back");
+  if (found.options.dryRun) throw new Problem("CONFLICT", "A dry run has written nothing to revert");
   if (found.status === "reverted") return { changes: [], audit: [], body: revertOf(found), resourceId };
-  if (found.status !== "completed" && found.status !== "failed") throw new Problem("CONFLICT", "The import is still under way");
+  if (found.status !== "completed" && found.status !== "failed") throw new Problem("CONFLICT", "The import is still running");
   const job: imports.Import = { ...found, phase: "revert", revertOrigin: originOf(context) };
   if (job.created + job.updated > changesAtOnce) {
     await imports.saveNow(tx, { ...job, status: "queued", swept: false });
@@ -182,6 +182,6 @@ async function revert(
   const last = first.job.status === "reverted" ? undefined : await revertNext(tx, importer, first.job, context.now);
   const reverted = last?.job ?? first.job;
   const [entry, ...more] = [...first.audit, ...(last?.audit ?? [])];
-  if (!entry) throw new Error("A revert leaves its own entry");
+  if (!entry) throw new Error("a revert has an audit entry of its own");
   return { changes: [imports.save(tx, reverted)], audit: [entry, ...more], body: revertOf(reverted), resourceId };
 }

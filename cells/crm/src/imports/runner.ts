@@ -14,25 +14,25 @@ export interface RunnerOptions {
   registry: Registry;
   importers: readonly Importer[];
   log: Logger;
-  /** How many requests have come so far: they go first. */
+  /** Number of requests so far: imports yield to them. */
   requests(): number;
-  /** After each step has committed: the sealer is woken here. */
+  /** Called after each step's commit; wakes the sealer. */
   committed(tenantId: string): void;
 }
 
-/** Failures in a row after which an import is given up. */
+/** Consecutive failures after which an import is aborted. */
 const attempts = 5;
-/** Requests during a step that come from the import's own user, who polls its progress: at most this many are no load. */
+/** Up to this many requests during a step are taken for the import's own user polling its progress, and not for load. */
 const few = 10;
 
 /**
- * Carries out the imports that were too large to be answered at once, and large reverts: step by step, each step one transaction that also
- * moves the mark up to which the import is done. A crash loses at most the step under way; another process may take the next one.
+ * Carries out large imports and reverts in the background: step by step, each step one transaction that also saves the progress. A crash
+ * loses at most the current step; another process can take the next one.
  */
 export class ImportRunner {
   readonly #options: RunnerOptions;
   readonly #worker: TenantWorker;
-  /** Failures in a row, by import. */
+  /** Consecutive failures by import. */
   readonly #failures = new Map<string, number>();
 
   constructor(options: RunnerOptions) {
@@ -50,7 +50,7 @@ export class ImportRunner {
     });
   }
 
-  /** Begins to poll for what other processes left. */
+  /** Begins to poll for work that other processes left. */
   start(): void {
     this.#worker.start();
   }
@@ -60,7 +60,7 @@ export class ImportRunner {
     this.#worker.wake(tenantId);
   }
 
-  /** Resolves when the steps under way have ended; the next start, or another process, takes up what is left. */
+  /** Resolves when the current steps have ended; the next start, or another process, continues. */
   stop(): Promise<void> {
     return this.#worker.stop();
   }
@@ -74,7 +74,7 @@ export class ImportRunner {
       try {
         if (importer) await this.#import(tenant, importId, importer, context);
       } catch (error) {
-        // The tenant's other imports go on.
+        // The tenant's other imports continue.
         failure ??= error;
       }
     }
@@ -82,13 +82,13 @@ export class ImportRunner {
     return context.shouldYield() ? 0 : undefined;
   }
 
-  /** Step after step until the import is done here, or the run must end. Rejects when a step fails that will be tried again. */
+  /** Runs steps until the import is done, or the runner has to stop. Rejects if a step fails and should be retried. */
   async #import(tenant: Tenant, importId: string, importer: Importer, context: RunContext): Promise<void> {
     const throttle = new Throttle({ requests: this.#options.requests, chunkMs: 0, pieceMs: 500 });
     let failures = this.#failures.get(importId) ?? 0;
     try {
       do {
-        // A step that failed is tried again in small batches, so that everything before the fault is done.
+        // After a failure, small batches complete everything before the faulty row.
         const size = failures > 0 || throttle.recentRequests > few ? batchSize.besideOthers : batchSize.alone;
         const hasMore = await step(tenant, importId, importer, size);
         failures = 0;
@@ -102,17 +102,17 @@ export class ImportRunner {
         this.#failures.set(importId, failures);
         throw error;
       }
-      this.#options.log.warn({ tenantId: tenant.tenantId, importId, failures, err: error }, "an import was given up");
+      this.#options.log.warn({ tenantId: tenant.tenantId, importId, failures, err: error }, "an import was aborted");
       this.#failures.delete(importId);
       await giveUp(tenant, importId);
     }
   }
 }
 
-/** A row of an atomic import that was found to be good fails after all. */
+/** A checked row of an atomic import failed when it was applied. */
 class RecheckNeeded extends Error {}
 
-/** A step of an import, in its transaction. */
+/** One step of an import, in its transaction. */
 interface Work {
   session: WriteSession;
   importer: Importer;
@@ -121,7 +121,7 @@ interface Work {
   batchSize: BatchSize;
 }
 
-/** Carries out the next step of an import. Resolves to whether there is more to do here. */
+/** Carries out the next step of an import. Resolves to whether there are more. */
 export async function step(tenant: Tenant, importId: string, importer: Importer, part: BatchSize): Promise<boolean> {
   try {
     return await tenant.write(async (session) => {
@@ -162,7 +162,7 @@ async function applyStep({ session, importer, job, now, batchSize }: Work): Prom
   return false;
 }
 
-/** All rows of a checked import, in one transaction. */
+/** Carries out all rows of a checked import in one transaction. */
 async function applyWhole({ session, importer, job, now, batchSize }: Work): Promise<boolean> {
   const { tx } = session;
   const { counts } = await applyNext(tx, importer, job, 0, now, { ...batchSize, batches: Number.POSITIVE_INFINITY, write: true });
@@ -182,7 +182,7 @@ async function recheck(tenant: Tenant, importId: string): Promise<void> {
   });
 }
 
-/** Ends an import that cannot go on; what it has done stays, and can be reverted. */
+/** Ends an import that cannot continue; its changes stay, and can be reverted. */
 async function giveUp(tenant: Tenant, importId: string): Promise<void> {
   await tenant.write(async (session) => {
     await session.begin();
@@ -198,7 +198,7 @@ function isPassing(error: unknown): boolean {
   return problem instanceof Problem && (problem.code === "UNAVAILABLE" || problem.code === "TIMEOUT");
 }
 
-/** Removes the rows of an import, and with them the import itself where its upload came to nothing. */
+/** Deletes the rows of an import, and the import itself if its upload failed. */
 export async function discard(tenant: Tenant, importId: string, whole: boolean): Promise<void> {
   for (let left = true; left; ) {
     left = await tenant.write(async (session) => {

@@ -6,14 +6,14 @@ import { duplicatePolicies, importModes } from "./importer.ts";
 const described = {
   mode: "create new records only, update existing ones only, or both (upsert); by default create",
   matchBy:
-    "The field by which existing records are found: the id's or, for customers, name; by default the id where a row has one, else the name",
-  onDuplicate: "What becomes of a row whose name (create) or whose like in the same upload is there already; by default error",
+    "The field that identifies existing records: the id field or, for customers, name; default: the id if a row has one, else the name",
+  onDuplicate: "Handling of a row whose name exists already (create) or that duplicates another row of the upload; default: error",
   dryRun: "Report without writing anything",
   atomic: "All rows or none",
-  async: "Answer at once with 202, whatever the size",
+  async: "Respond immediately with 202, whatever the size",
 };
 
-/** The options in the query: for files, and for JSON too. */
+/** The options in the query: for files, and also for JSON. */
 export const importQuery = z.strictObject({
   mode: z.enum(importModes).optional().meta({ description: described.mode }),
   matchBy: z
@@ -25,11 +25,15 @@ export const importQuery = z.strictObject({
   dryRun: booleanParam().optional().meta({ description: described.dryRun }),
   atomic: booleanParam().optional().meta({ description: described.atomic }),
   async: booleanParam().optional().meta({ description: described.async }),
-  charset: z.string().max(40).optional().meta({ description: "Of a file whose media type does not tell: utf-8 (default) or gbk" }),
+  charset: z
+    .string()
+    .max(40)
+    .optional()
+    .meta({ description: "Encoding of a file whose media type has no charset: utf-8 (default) or gbk" }),
 });
 export type ImportQuery = z.infer<typeof importQuery>;
 
-/** The options and the rows as JSON; each row is checked by itself. */
+/** The options and the rows as JSON; each row is validated by itself. */
 export const importBody = z
   .strictObject({
     items: z.array(z.unknown()).meta({ examples: [[{ name: "某某公司", contactPhone: "13800138000" }]] }),
@@ -64,7 +68,7 @@ const rowError = z.object({
   duplicateOf: z
     .union([z.int(), z.string()])
     .nullable()
-    .meta({ description: "DUPLICATE_IN_FILE: the row that was first; DUPLICATE_NAME: the record's id" }),
+    .meta({ description: "DUPLICATE_IN_FILE: the first row; DUPLICATE_NAME: the record's id" }),
 });
 
 const statuses = ["queued", "running", "completed", "failed", "reverted"] as const;
@@ -83,7 +87,7 @@ const importSchema = z
     errors: z.array(rowError).meta({ description: "The first 100" }),
     errorsTruncated: z.boolean(),
     errorFileTruncated: z.boolean().meta({
-      description: `The error file lacks rows: it holds the first ones, up to ${failedBytesOfAny / 1024 / 1024} MB and ${failedBytesPerByte} bytes for each byte of the upload's rows, at most ${failedBytesAtMost / 1024 / 1024} MB, and none of more than ${failedRowBytesAtMost / 1024} KB`,
+      description: `The error file lacks rows: it has the first ones, up to ${failedBytesOfAny / 1024 / 1024} MB and ${failedBytesPerByte} bytes for each byte of the upload's rows, at most ${failedBytesAtMost / 1024 / 1024} MB, and none of more than ${failedRowBytesAtMost / 1024} KB`,
     }),
     errorFileUrl: z.string().nullable().meta({ description: "The failed rows with their errors as CSV, for a day; null without any" }),
     createdAt: z.iso.datetime(),
@@ -94,7 +98,7 @@ const importSchema = z
 export const importReport = resource("import", importSchema, { id: "importId", label: "importId" });
 export type ImportReport = z.infer<typeof importSchema>;
 
-/** What is answered while an import is still to be carried out. */
+/** The response to an import that is not carried out yet. */
 export const importAccepted = z.object({ importId: z.uuid(), status: z.enum(statuses) }).meta({ id: "ImportAccepted" });
 
 const revertSchema = z
@@ -110,7 +114,7 @@ const revertSchema = z
           reason: z.enum(["CHANGED_SINCE", "DELETED_SINCE", "DUPLICATE_NAME"]),
         }),
       )
-      .meta({ description: "Records left alone; the first 1000" }),
+      .meta({ description: "Records that were not changed; the first 1000" }),
   })
   .meta({ id: "ImportRevert" });
 export type ImportRevert = z.infer<typeof revertSchema>;

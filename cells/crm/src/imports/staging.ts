@@ -9,20 +9,20 @@ import type { Import } from "./repository.ts";
 import { Throttle } from "./throttle.ts";
 import { tooManyRows, type Upload, type UploadedRow } from "./upload.ts";
 
-/** Rows of one batch: as many as are carried out before others on this process and on the same records have waited long. */
+/** Rows per batch: other requests on this process and the same records must not wait long. */
 const rowsAtOnce = 1_000;
 const charactersAtOnce = 1024 * 1024;
 
-/** What was put aside of an upload. */
+/** The staged rows of an upload. */
 export interface Staged {
   rows: number;
   /** Number of database rows that they write. */
   writes: number;
-  /** Some that failed are not kept. */
+  /** Some failed rows are not stored. */
   isTruncated: boolean;
 }
 
-/** Checks the rows of an upload and puts them aside as they come; no connection is held meanwhile. */
+/** Validates and stages the rows of an upload as they arrive; holds no connection meanwhile. */
 export async function putInStaging(
   tenant: Tenant,
   job: Import,
@@ -34,13 +34,13 @@ export async function putInStaging(
   const throttle = new Throttle({ requests, chunkMs: 2, pieceMs: 5 });
   let batch = new StagedBatch(1);
   let writing: Promise<unknown> = Promise.resolve();
-  // One batch is written while the next one is read and checked.
+  // One batch is written while the next one is read and validated.
   const flush = async () => {
     await writing;
     const full = batch;
     writes += full.writes;
     writing = tenant.write((session) => session.commit(undefined, batches.stage(session.tx, job.importId, full), []));
-    // Told by the next flush, or at the end.
+    // The next flush, or the end, reports the error.
     writing.catch(() => undefined);
     batch = new StagedBatch(full.lastRow + 1);
   };
@@ -57,7 +57,7 @@ export async function putInStaging(
     await writing;
     return { rows: batch.lastRow, writes, isTruncated: staging.failedRows.isTruncated };
   } finally {
-    // Who discards the rows of a refused upload must find all of them.
+    // The caller discards the rows of a failed upload: none may be written after that.
     await writing.catch(() => undefined);
   }
 }
@@ -79,13 +79,13 @@ class StagedBatch implements batches.UploadedBatch {
     this.lastRow = firstRow - 1;
   }
 
-  /** The number of one more row. */
+  /** The number of the next row. */
   count({ characters }: UploadedRow): number {
     this.#characters += characters;
     return ++this.lastRow;
   }
 
-  /** Takes a row that is to be carried out. As JSON at once: for all rows together, others would wait for milliseconds. */
+  /** Adds a row to carry out. It is serialized immediately: serializing all rows together would block other requests for milliseconds. */
   add(row: Row<unknown>, { line, source }: UploadedRow, furtherWrites: number): void {
     this.writes += 1 + furtherWrites;
     this.rows.push(JSON.stringify(row));
@@ -97,7 +97,7 @@ class StagedBatch implements batches.UploadedBatch {
   }
 }
 
-/** Finds out of each row of one upload whether it is to be carried out. */
+/** Decides for each row of an upload whether it is carried out. */
 class Staging {
   readonly #job: Import;
   readonly #importer: Importer;
@@ -144,7 +144,7 @@ class Staging {
     if (stored !== undefined) batch.failedRows.push(stored);
   }
 
-  /** What is wrong with a row whose like came before it. */
+  /** The problem of a row that duplicates an earlier one. */
   #repeated(row: number, { nameKey, idKey }: { nameKey: string | null; idKey: string | null }): RowProblem[] {
     const { keys } = this.#importer;
     const sameName = nameKey === null ? undefined : this.#names.add(nameKey, row);

@@ -1,24 +1,24 @@
 import { Problem } from "@cell/problem";
 
 export interface TenantQueueOptions {
-  /** How long one waits for one's turn. */
+  /** How long a task waits for its turn. */
   waitMs: number;
-  /** How many of one tenant may wait. */
+  /** How many tasks of one tenant may wait. */
   waiting: number;
   what: string;
 }
 
-/** What one tenant does once at a time in this process: others of it wait their turn for a while. */
+/** Runs one task per tenant at a time in this process; further ones wait for a limited time. */
 export class TenantQueue {
   readonly #options: TenantQueueOptions;
-  /** Those who wait, by the tenants of which one has its turn. */
+  /** The waiting tasks by tenant, for tenants with a running task. */
   readonly #waiting = new Map<string, (() => void)[]>();
 
   constructor(options: TenantQueueOptions) {
     this.#options = options;
   }
 
-  /** Resolves to what ends the turn, which does no harm twice. Rejects with RATE_LIMITED where it does not come in time. */
+  /** Resolves to the release of the turn, which is idempotent. Rejects with RATE_LIMITED after the time limit. */
   async take(tenantId: string): Promise<() => void> {
     const waiting = this.#waiting.get(tenantId);
     if (!waiting) this.#waiting.set(tenantId, []);

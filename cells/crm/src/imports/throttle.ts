@@ -1,20 +1,20 @@
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 
-/** How long a rest is for each request that came: who asks now and then costs an import nothing, who fills the process gets his share. */
+/** Length of a pause per request during the work: occasional requests cost an import nothing, and heavy load gets its share. */
 const msPerRequest = 1;
-/** How much longer a rest is than the work before it at most: others keep more than half of a process that they can fill. */
+/** Limit of a pause as a multiple of the work before it: under load, requests keep more than half of the process. */
 const restsPerWork = 2;
 
 export interface PaceOptions {
-  /** How many requests have come so far. */
+  /** Number of requests so far. */
   requests(): number;
-  /** How long a portion of work is. */
+  /** Length of a chunk of work. */
   chunkMs: number;
-  /** How long one piece of it takes at most: what took longer has waited itself. */
+  /** Longest measured time of one piece: a longer one has waited itself. */
   pieceMs: number;
 }
 
-/** Portions of all work in this process that wait to begin: each in a turn of the event loop of its own. */
+/** Chunks of all work in this process that wait to begin, each in its own event loop turn. */
 let line: Promise<unknown> = Promise.resolve();
 
 function nextInLine(): Promise<unknown> {
@@ -22,11 +22,11 @@ function nextInLine(): Promise<unknown> {
   return line;
 }
 
-/** Work in portions that lets others go first: each portion is followed by a rest, the longer the more requests come. */
+/** Divides work into chunks and lets requests go first: each chunk is followed by a pause that grows with the number of requests. */
 export class Throttle {
   readonly #options: PaceOptions;
   #requests: number;
-  /** How many requests came from the rest before the last one to the last one. */
+  /** Number of requests between the last two pauses. */
   recentRequests = 0;
   #workedMs = 0;
   #sinceMs = performance.now();
@@ -36,7 +36,7 @@ export class Throttle {
     this.#requests = options.requests();
   }
 
-  /** Tells that one more piece is done. Resolves when the next one may begin; undefined, without any delay, within a portion. */
+  /** Reports that a piece is done. Resolves when the next one may begin; undefined, without any delay, within a chunk. */
   done(): Promise<void> | undefined {
     const nowMs = performance.now();
     this.#workedMs += Math.min(nowMs - this.#sinceMs, this.#options.pieceMs);
@@ -44,7 +44,7 @@ export class Throttle {
     return this.#workedMs < this.#options.chunkMs ? undefined : this.#rest();
   }
 
-  /** The event loop turns in any case. */
+  /** Always yields to the event loop. */
   async #rest(): Promise<void> {
     const requests = this.#options.requests();
     this.recentRequests = requests - this.#requests;

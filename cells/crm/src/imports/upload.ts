@@ -4,32 +4,32 @@ import { mostRows } from "./domain.ts";
 import type { RowProblem } from "./importer.ts";
 
 export const mostBytes = 64 * 1024 * 1024;
-/** JSON is kept in memory until its rows have been put aside: what comes behind the items says how they are to be taken. */
+/** JSON is in memory until its rows are staged: the options may come after the items. */
 export const mostJsonBytes = 16 * 1024 * 1024;
-/** Of one record of a CSV file, and of one item in JSON. */
+/** Size limit of one CSV record or JSON item. */
 export const mostRowBytes = 1024 * 1024;
 
-/** A row as it came. */
+/** An uploaded row. */
 export interface UploadedRow {
-  /** Where it begins in the file; null for JSON. */
+  /** Line of its beginning in the file; null for JSON. */
   line: number | null;
-  /** How long it is. */
+  /** Its length. */
   characters: number;
   /** JSON: its cells in the order of the header, or the item itself. */
   source(): string;
-  /** What it says; undefined where that is no item at all. */
+  /** Its fields; undefined if it is not an item. */
   item: Record<string, unknown> | undefined;
-  /** What is wrong with its form. */
+  /** Problems of its form. */
   problems: readonly RowProblem[];
 }
 
-/** A file that is coming in. Its header is known with its first row, its digest with its last. */
+/** A streamed upload. Its header is known with its first row, its digest after its last. */
 export interface Upload {
   rows: AsyncGenerator<UploadedRow>;
   headings(): readonly string[];
-  /** SHA-256 of the file, however it was wrapped. */
+  /** SHA-256 of the file, without its form. */
   digest(): string;
-  /** Lets go of what it holds: its rows have been read, or will not be. */
+  /** Releases resources, after the rows were read or will not be read. */
   close(): void;
 }
 
@@ -37,13 +37,13 @@ export interface UploadHead {
   contentType: string;
   contentEncoding: string | undefined;
   contentLength: number;
-  /** Of a file whose media type does not tell. */
+  /** The encoding of a file whose media type has no charset. */
   charset: string | undefined;
 }
 
 const types = ["application/json", "text/csv", "multipart/form-data"] as const;
 
-/** The media type of an upload. Throws UNSUPPORTED_MEDIA_TYPE and PAYLOAD_TOO_LARGE by what the head says. */
+/** The media type of an upload. Throws UNSUPPORTED_MEDIA_TYPE and PAYLOAD_TOO_LARGE by the request's head. */
 export function uploadType({ contentType, contentEncoding, contentLength }: UploadHead): (typeof types)[number] {
   const given = contentType.split(";")[0]?.trim().toLowerCase();
   const type = types.find((known) => known === given);
@@ -59,12 +59,12 @@ export function uploadType({ contentType, contentEncoding, contentLength }: Uplo
   return type;
 }
 
-/** The chunks of a request's body, of so many bytes at most. */
+/** The chunks of a request's body, up to the size limit. */
 export function bytesOf(incoming: Readable, isJson: boolean): AsyncGenerator<Buffer> {
   return isJson ? atMost(chunksOf(incoming), mostJsonBytes, jsonTooLarge) : atMost(chunksOf(incoming), mostBytes, tooLarge);
 }
 
-/** The answer still has to go the other way, so the connection stays when the reader stops. */
+/** The connection stays open when the reader stops: it still carries the response. */
 async function* chunksOf(incoming: Readable): AsyncGenerator<Buffer> {
   try {
     yield* incoming.iterator({ destroyOnReturn: false });

@@ -4,7 +4,7 @@ import { shownHeading } from "./hidden.ts";
 import type { Importer } from "./importer.ts";
 import type { ImportReport, ImportRevert } from "./schema.ts";
 
-/** An answer with its body as the caller may see it now: a repeat may come when it sees less than before. */
+/** A response with its body as the caller may see it now: a replay may come after its permissions were reduced. */
 export async function withVisibleBody<Body extends object>(
   response: CommandResponse<Body>,
   see: (body: Body) => Promise<Body>,
@@ -14,7 +14,7 @@ export async function withVisibleBody<Body extends object>(
   return seen === body ? response : { status, body: seen, replayed };
 }
 
-/** A report that names no record out of its reader's sight. */
+/** A report that names no record that its reader may not see. */
 export async function visibleReport<Report extends Partial<ImportReport>>(
   context: RequestContext,
   importer: Importer,
@@ -37,7 +37,7 @@ export async function visibleReport<Report extends Partial<ImportReport>>(
   return { ...report, errors: shown };
 }
 
-/** What became of a revert, without the ids of records out of its reader's sight. */
+/** The outcome of a revert, without the ids of records that its reader may not see. */
 export async function visibleRevert<Reverted extends Partial<ImportRevert>>(
   context: RequestContext,
   importers: readonly Importer[],

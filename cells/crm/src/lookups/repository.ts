@@ -5,7 +5,7 @@ import { db } from "../tables.ts";
 import { atCustomerOf } from "../visibility.ts";
 import type { LookupMatch } from "./schema.ts";
 
-/** How many lookups a user has in `windowSeconds`, and how many records one answers. */
+/** Lookups per user in `windowSeconds`, and matches per lookup. */
 export const lookupLimits = { lookups: 30, windowSeconds: 60, matches: 20 } as const;
 
 const { lookups: mostLookups, windowSeconds } = lookupLimits;
@@ -15,7 +15,7 @@ interface Sought {
   owner: Visibility;
 }
 
-/** The live customers and contacts whose phone number or e-mail address has one of these forms, the newest customers first. */
+/** The live customers and contacts whose phone number or e-mail address has one of these forms, newest customers first. */
 function matching(kind: "phone" | "email") {
   const compared = kind === "phone" ? phoneColumn : foldedColumn;
   return statement((p: Parameters<Sought>) =>
@@ -61,7 +61,7 @@ const statements = { phone: matching("phone"), email: matching("email") };
 
 const since = sql`now() - ${sql.lit(windowSeconds)} * interval '1 second'`;
 
-/** How many lookups a user had in the window, and in how many seconds the first of them leaves it. */
+/** Number of a user's lookups in the window, and the seconds until the first of them leaves it. */
 const recent = statement((p: Parameters<{ userId: string }>) =>
   db.selectNoFrom([
     sql<number>`(select count(*)::int from "$tenant".lookups, unnest(times) as one(at) where user_id = ${p.userId} and at > ${since})`.as(
@@ -72,7 +72,7 @@ const recent = statement((p: Parameters<{ userId: string }>) =>
   ]),
 );
 
-// The row's lock makes all processes count one after the other.
+// The row's lock serializes all processes.
 const count = statement((p: Parameters<{ userId: string }>) =>
   db
     .insertInto("lookups")
@@ -86,18 +86,18 @@ const count = statement((p: Parameters<{ userId: string }>) =>
     ),
 );
 
-/** The records with a phone number or an e-mail address in one of these forms that the visibility covers. */
+/** The visible records with a phone number or an e-mail address in one of these forms. */
 export function find(tenant: TenantDb, kind: "phone" | "email", forms: string[], owner: Visibility): Promise<LookupMatch[]> {
   return tenant.query(statements[kind], { forms, owner });
 }
 
-/** In how many seconds a user may look something up again; 0 for now. */
+/** Seconds until a user may look something up again; 0: now. */
 export async function secondsToWait(tenant: TenantDb, userId: string): Promise<number> {
   const row = await tenant.first(recent, { userId });
   return row && row.count >= mostLookups ? row.leavesInSeconds : 0;
 }
 
-/** Counts one more lookup of a user; a command that finds the limit reached begins again. */
+/** Counts a lookup of a user; if the limit is reached meanwhile, the command is retried. */
 export function countOne(tx: TenantTx, userId: string) {
   return tx.change(count, { userId }, "lookup within the limit");
 }

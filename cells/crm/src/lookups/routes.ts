@@ -20,7 +20,7 @@ import { type LookupMatch, lookup, lookupInput, lookupResponse } from "./schema.
 
 const { lookups: mostLookups, windowSeconds } = lookups.lookupLimits;
 
-/** A lookup is known by the records that it found: a repeat is answered while its caller may still read all of them. */
+/** A lookup is identified by the records that it found: its response is replayed while the caller may read all of them. */
 const readableBy: RecordVisibility = {
   title: "Lookup",
   async covers(context, found) {
@@ -40,9 +40,9 @@ const lookUp = endpoint({
   operationId: "lookup.find",
   permission: "pii:match",
   tag: "Customers",
-  summary: "Find who has a phone number or an e-mail address",
-  description: `Compares in every form in which the same number or address may be written, and answers what the caller may see, ${lookups.lookupLimits.matches} records at most.
-For callers without pii:read it takes the place of a filter. ${mostLookups} in ${windowSeconds} s for each user, then 429; those of a key that acts for others count for the key's own user. Each is in the audit trail, with its value masked.`,
+  summary: "Find records by a phone number or an e-mail address",
+  description: `Compares every form in which the number or address may be written, and returns at most ${lookups.lookupLimits.matches} records that the caller may see.
+It replaces filters for callers without pii:read. Each user has ${mostLookups} lookups per ${windowSeconds} s, then 429; lookups of a key that acts for others count for the key's own user. Each lookup is in the audit trail, with its value masked.`,
   body: lookupInput,
   status: 200,
   response: lookupResponse,
@@ -50,7 +50,7 @@ For callers without pii:read it takes the place of a filter. ${mostLookups} in $
   visibility: readableBy,
 });
 
-/** The route that finds people by what identifies them. */
+/** Route of lookups by phone number or e-mail address. */
 export function lookupRoutes(cell: Cell): void {
   cell.command(lookUp, async (context, tx) => {
     const { userId, tokenUserId = userId, permissions } = context.caller;

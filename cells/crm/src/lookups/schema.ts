@@ -1,9 +1,12 @@
 import { email, phone, resource, response } from "@cell/cell";
 import { z } from "zod";
 
-/** A value to be looked up: a whole one, since a masked one or none belongs to nobody. */
+/** A value to look up; it must not be empty or masked. */
 const whole = (schema: z.ZodType<string, string>) =>
-  schema.refine((value) => value !== "" && !value.includes("**"), { error: "must be given whole", params: { code: "INVALID_FORMAT" } });
+  schema.refine((value) => value !== "" && !value.includes("**"), {
+    error: "must be complete, not masked or empty",
+    params: { code: "INVALID_FORMAT" },
+  });
 
 export const lookupInput = z
   .strictObject({ phone: whole(phone()).meta({ examples: ["13800138000"] }), email: whole(email()) })
@@ -26,7 +29,7 @@ export type LookupMatch = z.infer<typeof found>;
 
 export const lookupResponse = response(z.object({ data: z.array(found).max(20) }).meta({ id: "LookupMatches" }));
 
-/** What the audit trail says of a lookup. */
+/** A lookup in the audit trail. */
 export const lookup = resource("lookup", z.object({ lookupId: z.uuid(), phone: phone(), email: email(), matches: z.int() }), {
   id: "lookupId",
   label: "lookupId",

@@ -9,7 +9,7 @@ export const pipelinesMigration: TenantMigration = {
     `create unique index pipelines_default on "$tenant".pipelines (is_default) where is_default`,
     `create index pipelines_created_at on "$tenant".pipelines (created_at, pipeline_id)`,
     `grant select, insert, update on "$tenant".pipelines to "$login"`,
-    // A stage that is removed stays, inactive, so that the history of opportunities still speaks of something.
+    // A removed stage stays as inactive, because the history of opportunities refers to it.
     `create table "$tenant".pipeline_stages (
       pipeline_id uuid not null references "$tenant".pipelines, stage text not null, name text not null,
       type text not null check (type in ('open', 'won', 'lost')), probability numeric(5,2) not null, position int not null,

@@ -3,7 +3,7 @@ import type { TenantMigration } from "@cell/postgres";
 export const opportunitiesMigration: TenantMigration = {
   name: "0006_opportunities",
   sql: [
-    // The key to the stage holds its type: the status follows it, and no stage with live opportunities is removed or changes its type.
+    // The foreign key to the stage includes its type: it keeps the status in step, and no stage with live opportunities can be removed or change its type.
     `create table "$tenant".opportunities (
       opportunity_id uuid primary key, customer_id uuid not null references "$tenant".customers, name text not null,
       amount numeric(19,4) not null, currency text not null, pipeline_id uuid not null, stage text not null, status text not null,
@@ -24,7 +24,7 @@ export const opportunitiesMigration: TenantMigration = {
     `create index opportunities_grams on "$tenant".opportunities using gin (public.crm_grams(search)) where deleted_at is null`,
     `create index opportunities_import on "$tenant".opportunities (import_id) where import_id is not null`,
     `grant select, insert, update on "$tenant".opportunities to "$login"`,
-    // One row for each state that a report can ask for; those with \`moved\` are the stage history.
+    // One row for each state that reports may need; those with \`moved\` are the stage history.
     `create table "$tenant".opportunity_history (
       opportunity_id uuid not null, seq int not null, moved boolean not null, from_stage text, pipeline_id uuid not null, stage text not null,
       stage_type text not null, amount numeric(19,4) not null, currency text not null, probability numeric(5,2) not null,

@@ -3,7 +3,7 @@ import type { TenantMigration } from "@cell/postgres";
 export const contractsPaymentsMigration: TenantMigration = {
   name: "0007_contracts_payments",
   sql: [
-    // received_amount is summed up from the payments by each write of one, under the contract's lock: so that lists need not.
+    // Each write of a payment updates received_amount under the contract's lock, so that lists need no sum.
     `create table "$tenant".contracts (
       contract_id uuid primary key, customer_id uuid not null references "$tenant".customers,
       opportunity_id uuid references "$tenant".opportunities, number text not null, number_key text not null, name text not null,
@@ -22,10 +22,10 @@ export const contractsPaymentsMigration: TenantMigration = {
     `create index contracts_search on "$tenant".contracts using gin (search public.gin_trgm_ops) where deleted_at is null`,
     `create index contracts_grams on "$tenant".contracts using gin (public.crm_grams(search)) where deleted_at is null`,
     `grant select, insert, update on "$tenant".contracts to "$login"`,
-    // A sequence never waits and never gives a number twice; a refused create leaves a gap.
+    // A sequence never waits and never repeats a number; a failed creation leaves a gap.
     `create sequence "$tenant".contract_numbers`,
     `grant usage on sequence "$tenant".contract_numbers to "$login"`,
-    // No foreign key to the customer: it is the contract's, and checking it would lock against a merge that waits for the contract.
+    // No foreign key to the customer, which is always the contract's: its check could deadlock with a merge that waits for the contract.
     `create table "$tenant".payments (
       payment_id uuid primary key, contract_id uuid not null references "$tenant".contracts,
       customer_id uuid not null, amount numeric(19,4) not null check (amount > 0), currency text not null,
@@ -33,7 +33,7 @@ export const contractsPaymentsMigration: TenantMigration = {
       status text not null check (status in ('received', 'void')), overpaid boolean not null, notes text,
       created_at timestamptz not null, updated_at timestamptz not null, version int not null,
       search text not null generated always as (lower(coalesce(reference, '') || E'\\n' || coalesce(method, '') || E'\\n' || coalesce(notes, ''))) stored)`,
-    // What a contract has received is read from the index alone.
+    // An index-only scan gives what a contract has received.
     `create index payments_received on "$tenant".payments (contract_id) include (kind, amount) where status = 'received'`,
     `create unique index payments_reference_key on "$tenant".payments (contract_id, reference) where status = 'received'`,
     `create index payments_contract on "$tenant".payments (contract_id, created_at, payment_id)`,

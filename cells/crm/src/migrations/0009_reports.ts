@@ -1,6 +1,6 @@
 import type { TenantMigration } from "@cell/postgres";
 
-/** Fills in, for every opportunity, what its history says of its way. */
+/** Fills in every opportunity's stage progress from its history. */
 export const progressOfHistory: readonly string[] = [
   `update "$tenant".opportunity_history as move set
       from_pipeline_id = earlier.pipeline_id, from_stage_type = earlier.stage_type, from_entered_at = earlier.at
@@ -17,11 +17,11 @@ export const progressOfHistory: readonly string[] = [
     where opportunity.opportunity_id = way.opportunity_id and opportunity.pipeline_id = way.pipeline_id`,
 ];
 
-/** What funnels count by stands on the opportunity itself, and each departure from a stage tells of its arrival: no report reads a whole history. */
+/** Stores what funnels count by in the opportunity, and the arrival with each exit from a stage: no report has to read a whole history. */
 export const reportsMigration: TenantMigration = {
   name: "0009_reports",
   sql: [
-    // Numbered for good, removed ones included: the number is the stage's bit in a mask.
+    // Numbers are never reused, even those of removed stages: they are bits in a mask.
     `alter table "$tenant".pipeline_stages add number smallint`,
     `update "$tenant".pipeline_stages as stage set number = numbered.number - 1
       from (select pipeline_id, stage, row_number() over (partition by pipeline_id order by active desc, position) as number

@@ -1,6 +1,6 @@
 import type { TenantMigration } from "@cell/postgres";
 
-/** Takes over the rows of imports that are under way, and what failed of the others. */
+/** Converts the rows of running imports, and the failed rows of the others. */
 export const rowsTakenOver: readonly string[] = [
   `with firsts as (
      select import_rows.*, options ->> 'onDuplicate' = 'skip' as skips, status in ('queued', 'running') as unfinished,
@@ -26,11 +26,11 @@ export const rowsTakenOver: readonly string[] = [
   `drop table "$tenant".import_rows`,
 ];
 
-/** Rows of an upload lie together by the thousand, and only those that failed one by one: most are written once and read once, in their order. */
+/** Stores uploaded rows in batches of a thousand, and only failed ones separately: most are written once and read once, in order. */
 export const importBatchesMigration: TenantMigration = {
   name: "0011_imports",
   sql: [
-    // Of `rows` and `cells`, JSON that nobody looks into, each is one value for all rows of a batch.
+    // `rows` and `cells` are opaque JSON, one value for all rows of a batch.
     `create table "$tenant".import_batches (
       import_id uuid not null, first_row int not null, last_row int not null, skipped int not null, failed int not null,
       rows text storage external not null, cells text storage external not null, primary key (import_id, first_row))`,
@@ -39,10 +39,10 @@ export const importBatchesMigration: TenantMigration = {
       import_id uuid not null, row int not null, line int, cells json not null, errors json not null, by_itself boolean not null,
       primary key (import_id, row))`,
     `grant select, insert, delete on "$tenant".import_failures to "$login"`,
-    // An upload that is being taken commits its rows before they are read here.
+    // A running upload commits its rows before they are read here.
     `lock table "$tenant".import_rows in access exclusive mode`,
     ...rowsTakenOver,
-    // In a hash index, all entries of one request hang in one chain, which each further one would walk to its end.
+    // In a hash index, all entries of one request form one chain, which each insert would follow to its end.
     `drop index "$tenant".audit_logs_request`,
     `create index audit_logs_request on "$tenant".audit_logs (request_id)`,
   ],

@@ -1,6 +1,6 @@
 import type { TenantMigration } from "@cell/postgres";
 
-/** Funnels are summed by the day of creation: how few days there are PostgreSQL has to be told. */
+/** Funnels aggregate by the day of creation: extended statistics tell the planner how few days there are. */
 export const cohortDaysMigration: TenantMigration = {
   name: "0012_cohort_days",
   sql: [

@@ -1,13 +1,13 @@
 import type { TenantMigration } from "@cell/postgres";
 
-/** Fills in, for every arrival in an open stage, the last one in the same stage before. */
+/** Fills in the previous arrival in the same stage for every arrival in an open stage. */
 export const reEntriesOfHistory = `update "$tenant".opportunity_history as arrival set arrived_before_at = earlier.at
   from (
     select opportunity_id, seq, lag(at) over (partition by opportunity_id, pipeline_id, stage order by seq) as at
     from "$tenant".opportunity_history where moved and stage_type = 'open') as earlier
   where arrival.opportunity_id = earlier.opportunity_id and arrival.seq = earlier.seq and earlier.at is not null`;
 
-/** What reports on stays in stages read stands in indexes, by stage and time; who was in a stage twice is known without a look at each. */
+/** Indexes for reports on stage durations, by stage and time; re-entries are found without reading each history. */
 export const stageDurationsMigration: TenantMigration = {
   name: "0013_stays",
   sql: [

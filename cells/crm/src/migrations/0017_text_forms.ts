@@ -1,43 +1,43 @@
 import { nameKey } from "@cell/http";
 import type { MigrationQuery, TenantMigration } from "@cell/postgres";
 
-// The inside of bracket expressions of PostgreSQL: Unicode 16's Default_Ignorable_Code_Point, controls and the empty Braille pattern.
+// The content of PostgreSQL's bracket expressions: Unicode 16's Default_Ignorable_Code_Point, controls and the empty Braille pattern.
 const controls = "\\u0001-\\u0008\\u000E-\\u001F\\u007F-\\u009F";
 const ignorable =
   "\\u00AD\\u034F\\u061C\\u115F\\u1160\\u17B4\\u17B5\\u180B-\\u180F\\u200B-\\u200F\\u202A-\\u202E\\u2060-\\u206F\\u3164\\uFE00-\\uFE0F\\uFEFF\\uFFA0\\uFFF0-\\uFFF8\\U0001BCA0-\\U0001BCA3\\U0001D173-\\U0001D17A\\U000E0000-\\U000E0FFF";
-/** What a key had in another form until now, or has no more. */
+/** Characters that keys had in another form before, or no longer have. */
 const rekeyed = `${controls}${ignorable}\\u2800`;
-/** What shows nothing by itself. */
+/** Characters that show nothing by themselves. */
 const invisible = `${rekeyed}\\u0009-\\u000D\\u0020\\u00A0\\u1680\\u2000-\\u200A\\u2028\\u2029\\u202F\\u205F\\u3000`;
 const rowsAtOnce = 1_000;
 
-/** Makes null of texts that show nothing. */
+/** Replaces texts that show nothing by null. */
 function emptied(table: string, columns: readonly string[]): string {
   const isEmpty = (column: string) => `${column} ~ '^[${invisible}]*$'`;
   const values = columns.map((column) => `${column} = case when ${isEmpty(column)} then null else ${column} end`);
   return `update "$tenant".${table} set ${values.join(", ")} where ${columns.map(isEmpty).join(" or ")}`;
 }
 
-/** A column that holds the keys of another one, unique among the live rows. */
+/** A column with the keys of another one, unique among live rows. */
 interface KeyColumn {
   table: string;
   id: string;
   text: string;
   key: string;
-  /** Rows that the index tells apart. */
+  /** The rows in the unique index. */
   isLive: string;
-  /** Within which keys are unique, besides the key. */
+  /** The columns of the unique index besides the key. */
   scope?: string;
 }
 
 /**
- * Gives rows their keys. Where another live row has the key already, or an older one gets it here, the row's own id follows the key: both
- * records stay, and the younger one is refused under that name only once it is renamed.
+ * Sets the keys of rows. If another live row has the key already, or an older one gets it here, the row's own id is appended: both records
+ * stay, and the younger one only conflicts once it is renamed.
  */
 async function assignKeys(query: MigrationQuery, column: KeyColumn, rows: readonly { id: string; text: string }[]): Promise<void> {
   const { table, id, key, isLive, scope } = column;
   const ids = rows.map((row) => row.id);
-  // First out of each other's way: an index is checked row by row.
+  // Removes conflicts first: a unique index is checked row by row.
   await query(`update "$tenant".${table} set ${key} = E'\\n' || ${id} where ${id} = any($1::uuid[])`, [ids]);
   const sameScope = scope ? `and other.${scope} = row.${scope}` : "";
   await query(
@@ -54,7 +54,7 @@ async function assignKeys(query: MigrationQuery, column: KeyColumn, rows: readon
   );
 }
 
-/** Gives the rows that fulfil a condition their keys, some at a time. */
+/** Sets the keys of the rows that match a condition, in batches. */
 async function rekey(query: MigrationQuery, column: KeyColumn, condition: string): Promise<void> {
   const { table, id, text } = column;
   for (let after = "00000000-0000-0000-0000-000000000000"; ; ) {
@@ -80,7 +80,7 @@ const references: KeyColumn = {
   scope: "contract_id",
 };
 
-/** One kind of empty text, and keys in which invisible characters make no difference; references of payments have keys too. */
+/** Unifies empty texts, makes keys ignore invisible characters, and adds keys for payment references. */
 export const textFormsMigration: TenantMigration = {
   name: "0017_text_forms",
   sql: [

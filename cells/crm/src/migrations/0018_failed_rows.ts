@@ -1,6 +1,6 @@
 import type { TenantMigration } from "@cell/postgres";
 
-/** How much is kept of an import's failed rows, and whether some are not. */
+/** Adds the stored size of an import's failed rows, and whether some are not stored. */
 export const failedRowsMigration: TenantMigration = {
   name: "0018_failed_rows",
   sql: [

@@ -2,7 +2,7 @@ import type { TenantMigration } from "@cell/postgres";
 
 const live = "where deleted_at is null";
 
-/** What each table's `search` holds, and of which of its rows the indexes know. */
+/** The content of each table's `search`, and the rows in its indexes. */
 const searches = [
   {
     table: "customers",
@@ -20,13 +20,13 @@ const searches = [
 ];
 
 /**
- * What is searched is folded by the function that folds the terms. Phone numbers and e-mail addresses are found whatever their form. How often
- * each user looked one up is counted.
+ * Folds searched texts by the same function as search terms. Phone numbers and e-mail addresses are found in any form. Lookups are counted
+ * per user.
  */
 export const foldedSearchMigration: TenantMigration = {
   name: "0019_folded_search",
   sql: [
-    // PostgreSQL 16 cannot change a generated column's expression: the column is made anew, and its indexes with it.
+    // PostgreSQL 16 cannot change a generated column's expression: the column and its indexes are dropped and added.
     ...searches.flatMap(({ table, text, rows }) => [
       `alter table "$tenant".${table} drop column search,
         add column search text not null generated always as (public.cell_fold(${text})) stored`,

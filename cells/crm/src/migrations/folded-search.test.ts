@@ -17,7 +17,7 @@ test("what was stored before is found by its own text, phone number and e-mail a
   const { customerId } = (await admin.post("/customers", { body })).body;
   await admin.post("/contacts", { body: { customerId, name: "ΑΦΟΙ ΠΑΠΑΔΟΠΟΥΛΟΣ" } });
   for (const statement of [
-    // As the version before had it.
+    // As in the previous version.
     "alter table $tenant.customers drop column search, add column search text not null generated always as (lower(name)) stored",
     "alter table $tenant.contacts drop column search, add column search text not null generated always as (lower(name)) stored",
     "drop index $tenant.customers_phone, $tenant.customers_email, $tenant.contacts_phone, $tenant.contacts_email",

@@ -10,7 +10,7 @@ export const cellMigrations: SchemaMigration[] = [
       // Immutable, unlike array_to_string: for generated columns.
       `create or replace function public.crm_join(words text[]) returns text language sql immutable parallel safe as
         $$ select coalesce(string_agg(word, E'\\n' order by position), '') from unnest(words) with ordinality as words(word, position) $$`,
-      // The one- and two-character terms, which trigrams do not reach: common in Chinese. Linear in the text's length, unlike substr().
+      // Terms of one or two characters, which have no trigrams and are common in Chinese. Linear in the text's length, unlike substr().
       `create or replace function public.crm_grams(searched text) returns text[] language plpgsql immutable parallel safe as $$
         declare
           letters text[] := string_to_array(translate(searched, E' \\n\\r\\t', ''), null);
@@ -24,7 +24,7 @@ export const cellMigrations: SchemaMigration[] = [
   {
     name: "grams_with_spaces",
     sql: [
-      // What stands next to each other in the text and nothing else: a term of two characters is in a text that has it among its grams.
+      // Only adjacent characters of the text: a term of two characters is in a text exactly if it is among its grams.
       `create or replace function public.crm_grams(searched text) returns text[] language plpgsql immutable parallel safe as $$
         declare
           letters text[] := string_to_array(searched, null);

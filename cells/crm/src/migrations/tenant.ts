@@ -16,7 +16,7 @@ import { textFormsMigration } from "./0017_text_forms.ts";
 import { failedRowsMigration } from "./0018_failed_rows.ts";
 import { foldedSearchMigration } from "./0019_folded_search.ts";
 
-/** The history of a tenant's schema: only ever added to, at the end. */
+/** The migrations of a tenant's schema, append-only. */
 export const tenantMigrations: readonly TenantMigration[] = [
   cellMigration,
   customersMigration,

@@ -17,7 +17,7 @@ afterAll(() => cell.stop());
 
 const made = async (path: string, body: object) => (await admin.post(path, { body })).body;
 
-/** Carries the migration out on data of the version before it. */
+/** Runs the migration on data of the previous version. */
 async function migrate(): Promise<void> {
   for (const text of [
     'drop index "$tenant".payments_reference_key',
@@ -42,7 +42,7 @@ test("what was stored before has one kind of empty, and keys in which invisible 
   const contact = await made("/contacts", { customerId: plain.customerId, name: "x", title: "t", phone: "123" });
   const opportunity = await made("/opportunities", { customerId: plain.customerId, name: "x", stage: "lost", lostReason: "r" });
   await admin.delete(`/customers/${gone.customerId}`);
-  // As the version before wrote them.
+  // As the previous version wrote them.
   const named = (id: string, name: string) =>
     inspect(tenantId, "update $tenant.customers set name = $2, name_key = $3 where customer_id = $1", [
       id,
@@ -96,7 +96,7 @@ test("what was stored before has one kind of empty, and keys in which invisible 
       ]),
     );
   const names = await keys("customers", "customer_id", "name_key");
-  // Who has the name keeps it, the oldest of others gets it; the rest stay beside it.
+  // The record with the name keeps it, else the oldest gets it; the others stay beside it.
   expect(names).toEqual({
     [plain.customerId]: "acme ltd",
     [hidden.customerId]: `acme ltd\n${hidden.customerId}`,
@@ -117,7 +117,7 @@ test("what was stored before has one kind of empty, and keys in which invisible 
     [payments[3].paymentId]: nameKey("Other"),
   });
 
-  // A record whose name collides can be changed; another one cannot take the name, nor can this one take it back.
+  // A record with a colliding name can be changed; another one cannot take the name, nor can this one take it back.
   const path = `/customers/${hidden.customerId}`;
   expect((await admin.patch(path, { body: { level: "B" } })).status).toBe(200);
   const items = [{ customerId: hidden.customerId, name: "Acme\u200b Ltd", level: "C" }];

@@ -12,14 +12,14 @@ const defaults: Settings = {
   idempotencyMode: "replay",
 };
 
-/** What is in force: the stored values, and the defaults of the others. */
+/** The settings in force: stored values, and defaults for the others. */
 export function effective(stored: StoredSettings): Settings {
   return { ...defaults, ...stored };
 }
 
 /**
- * What is stored after a change; the same object when nothing changes. Null takes a value away, and a new currency the rates that
- * were meant for the old one. Throws BAD_REQUEST for a rate of the tenant's own currency.
+ * The stored settings after a change; the same object if nothing changes. Null removes a value, and a new currency removes the rates of the
+ * old one. Throws BAD_REQUEST for a rate of the tenant's own currency.
  */
 export function patchedSettings(stored: StoredSettings, patch: SettingsPatch): StoredSettings {
   const next: Record<string, unknown> = { ...stored };
@@ -29,6 +29,6 @@ export function patchedSettings(stored: StoredSettings, patch: SettingsPatch): S
   }
   const { currency, rates } = effective(next);
   if (currency !== effective(stored).currency && !patch.rates) delete next.rates;
-  else if (currency in rates) throw badField(`rates.${currency}`, "INVALID_FORMAT", "is the tenant's own currency: it needs no rate");
+  else if (currency in rates) throw badField(`rates.${currency}`, "INVALID_FORMAT", "is the tenant's own currency, which needs no rate");
   return canonicalJson(effective(next)) === canonicalJson(effective(stored)) ? stored : next;
 }

@@ -5,7 +5,7 @@ interface SettingsTable {
   settings: { values: unknown; version: number; updatedAt: string };
 }
 
-/** The settings as they are stored: those alone that were set. */
+/** The stored settings: only those that were set. */
 export interface Stored {
   values: StoredSettings;
   version: number;
@@ -20,14 +20,14 @@ const write = statement((p: Parameters<{ values: string; version: number; update
   db.updateTable("settings").set({ values: p.values, version: p.version, updatedAt: p.updatedAt }).where("version", "=", p.read),
 );
 
-/** The tenant's settings. Throws an Error for a tenant without: its schema is damaged. */
+/** The tenant's settings. Throws an Error if they are missing: the schema is damaged. */
 export async function find(tenant: TenantDb): Promise<Stored> {
   const stored = await tenant.first(read, {});
-  if (!stored) throw new Error(`the settings of ${tenant.tenantId} are gone`);
+  if (!stored) throw new Error(`the settings of ${tenant.tenantId} are missing`);
   return stored;
 }
 
-/** Writes the settings that were read at the version before. */
+/** Updates settings that were read at the previous version. */
 export function update(tx: TenantTx, { values, version, updatedAt }: Stored) {
   return tx.change(write, { values: JSON.stringify(values), version, updatedAt, read: version - 1 }, "settings changed");
 }

@@ -25,7 +25,8 @@ const changeSettings = endpoint({
   permission: "tenant:admin",
   tag,
   summary: "Change the tenant's settings",
-  description: "What is left out stays; null goes back to the default. In force at once in this process, within 5 seconds in others.",
+  description:
+    "Omitted settings stay unchanged; null restores the default. Takes effect immediately in this process, within 5 seconds in others.",
   body: settingsPatch,
   example: { body: { timezone: "Asia/Shanghai", rates: { USD: "7.10" } }, response: { version: 2 } },
   status: 200,
@@ -34,7 +35,7 @@ const changeSettings = endpoint({
   visibility: "everyone",
 });
 
-/** The settings' routes. */
+/** Routes of settings. */
 export function settingsRoutes(cell: Cell): void {
   cell.read(getSettings, "Settings", async (_, tenant) => recordOf(tenant.tenantId, await repository.find(tenant)));
 

@@ -3,7 +3,7 @@ import { z } from "zod";
 
 const currency = currencyCode();
 
-/** The spelling of each timezone by its name in lower case: `Intl` takes any case. */
+/** The spelling of each timezone by its name in lower case: `Intl` accepts any case. */
 const timezones = new Map(["UTC", ...Intl.supportedValuesOf("timeZone")].map((name) => [name.toLowerCase(), name]));
 
 const timezone = z
@@ -12,7 +12,7 @@ const timezone = z
   .refine(isTimezone, "must be a timezone of the IANA database, such as Asia/Shanghai")
   .overwrite((name) => timezones.get(name.toLowerCase()) ?? name);
 
-/** Offsets such as +08:00, which Intl takes too, know no summer time: a place is asked for. */
+/** Rejects offsets such as +08:00, which Intl accepts too: they have no daylight saving time. */
 function isTimezone(name: string): boolean {
   if (!/^[A-Za-z]/.test(name)) return false;
   try {
@@ -28,22 +28,22 @@ const rate = z
   .regex(/^\d{1,12}(\.\d{1,10})?$/, 'must be a decimal string such as "7.1025"')
   .refine((value) => /[1-9]/.test(value), "must be more than 0");
 
-/** Values in the order in which they are read again. */
+/** Values in the order in which the database returns them. */
 function inOrder<Values extends z.ZodRecord>(values: Values): Values {
   return values.overwrite((given) => inStoredOrder(given) as typeof given);
 }
 
-/** What an administrator can set. */
+/** The settings that an administrator can change. */
 const fields = {
-  timezone: timezone.meta({ description: "In which calendar dates are meant", examples: ["Asia/Shanghai"] }),
+  timezone: timezone.meta({ description: "The timezone of calendar dates", examples: ["Asia/Shanghai"] }),
   region: z
     .string()
-    .regex(/^[A-Z]{2}$/, "must be a country's code of ISO 3166-1, such as CN")
+    .regex(/^[A-Z]{2}$/, "must be a country code of ISO 3166-1, such as CN")
     .meta({ description: "Where phone numbers without a country code belong, by which they are compared", examples: ["CN"] }),
   currency: currency.meta({ description: "The tenant's own currency", examples: ["CNY"] }),
   rates: inOrder(z.record(currency, rate)).meta({
     description:
-      'What one unit of each currency is worth in the tenant\'s own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it',
+      'The value of one unit of each currency in the tenant\'s own: with CNY, {"USD": "7.10"} makes 100 USD 710 CNY. A new `currency` empties it',
     examples: [{ USD: "7.10" }],
   }),
   stuckAfterDays: z
@@ -57,8 +57,8 @@ const fields = {
         "Whether more than a contract's amount may be paid. A refusal tells that what was sent is too much, to callers without amount:read too",
     }),
   }),
-  requireRequestId: z.boolean().meta({ description: "Refuse writes without a request id of the caller's" }),
-  idempotencyMode: z.enum(["replay", "reject"]).meta({ description: "What a repeated request id gets: the first answer again, or 409" }),
+  requireRequestId: z.boolean().meta({ description: "Reject writes without a request id from the caller" }),
+  idempotencyMode: z.enum(["replay", "reject"]).meta({ description: "The response to a repeated request id: the stored response, or 409" }),
 };
 
 const settingsSchema = z
@@ -71,10 +71,7 @@ const patchFields = Object.fromEntries(Object.entries(fields).map(([name, schema
   [Name in keyof typeof fields]: z.ZodNullable<(typeof fields)[Name]>;
 };
 
-export const settingsPatch = z
-  .strictObject(patchFields)
-  .partial()
-  .meta({ id: "SettingsPatch", description: "null goes back to the default" });
+export const settingsPatch = z.strictObject(patchFields).partial().meta({ id: "SettingsPatch", description: "null restores the default" });
 export type SettingsPatch = z.infer<typeof settingsPatch>;
 
 const settingsValues = z.object(fields);

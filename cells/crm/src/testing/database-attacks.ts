@@ -1,13 +1,13 @@
 /**
- * What a tenant's login might try in the database, and the SQLSTATE that answers it. `$mine` and `$theirs` stand for the schemas, which are the
- * logins' names too; `$owner` for the owner's, `$pid` for a connection of the other tenant's.
+ * An attack by a tenant's login, and the expected SQLSTATE. `$mine` and `$theirs` stand for the schemas, which are also the logins' names;
+ * `$owner` for the owner's schema, `$pid` for a connection of the other tenant.
  */
 export type Attack = readonly [sql: string, state: string];
 
 const denied = "42501";
 const refused = (...attempts: string[]): Attack[] => attempts.map((sql) => [sql, denied] as const);
 
-/** Attempts that a SELECT can hold, or a statement begun by WITH: what bending one of ours could lead to. */
+/** Attacks within a SELECT, or a statement that begins with WITH: possible results of an injection. */
 export const selectAttacks: readonly Attack[] = [
   ...refused(
     "select * from $theirs.customers",
@@ -87,12 +87,12 @@ export const selectAttacks: readonly Attack[] = [
     "with taken as (update pg_class set relname = relname returning 1) select * from taken",
   ),
   ["select * from dblink('dbname=postgres', 'select 1') as t(x int)", "42883"],
-  // Its rule is one that WITH does not take, whatever the rights.
+  // It fails by a rule that WITH does not allow, whatever the rights.
   ["with taken as (update pg_settings set setting = 'x' where name = 'role' returning 1) select * from taken", "0A000"],
   ["select 1; select * from $theirs.customers", "42601"],
 ];
 
-/** Attempts that are statements of their own: only who holds the login's password can send them. */
+/** Attacks by whole statements: they need the login's password. */
 export const statementAttacks: readonly Attack[] = [
   ...refused(
     "insert into $theirs.customers (customer_id) values (gen_random_uuid())",
@@ -173,6 +173,6 @@ export const statementAttacks: readonly Attack[] = [
     "load 'auto_explain'",
     "checkpoint",
   ),
-  // The extension may or may not lie on the server's disk.
+  // The extension may be missing on the server's disk.
   ["create extension dblink", "42501|0A000"],
 ];

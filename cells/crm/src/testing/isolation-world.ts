@@ -7,20 +7,20 @@ import { inspect } from "./test-crm.ts";
 
 export type Operation = ReturnType<typeof operationsOf>[number];
 
-/** What a tenant has, each id under the path below which it is asked for; all names and texts hold the mark. */
+/** The records of a tenant, each id by its collection's path; all names and texts contain the mark. */
 export interface IsolationFixture {
   mark: string;
-  /** A word of its texts to be searched for: unlike the mark, a searcher's own trail may hold it. */
+  /** A word to search for: unlike the mark, a searcher's own audit trail may contain it. */
   word: string;
   ids: Record<string, string>;
-  /** Answers in which other tenants must not find themselves, and cursors that must not lead here. */
+  /** Cursors of lists, which must not work for other tenants. */
   cursors: Record<string, string>;
-  /** A request id that was used, and by whom. */
+  /** A used request id and its caller. */
   requestId: string;
   ownerId: string;
 }
 
-/** The path below which a record is asked for, of a route with an id. */
+/** The collection's path of a route with an id. */
 export function collectionOf(path: string): string {
   return path.slice(0, path.indexOf("/{"));
 }
@@ -33,7 +33,7 @@ export function pipelineStages(mark: string): object[] {
   ];
 }
 
-/** Fills a tenant with one record of each kind, and a second one where a list is to have a cursor. */
+/** Creates one record of each kind, and a second one where a list needs a cursor. */
 export async function populate(client: TestClient, mark: string): Promise<IsolationFixture> {
   const made = async (path: string, body: object): Promise<TestResponse["body"]> => {
     const response = await client.post(path, { body, key: `${mark}-key` });
@@ -92,13 +92,13 @@ export async function populate(client: TestClient, mark: string): Promise<Isolat
   };
 }
 
-/** The id of the world that a field or parameter of this name refers to; undefined for one that refers to no record. */
+/** The id for a field or parameter of this name; undefined if it does not refer to a record. */
 export function referred(fixture: IsolationFixture, name: string): string | undefined {
   const kinds: Record<string, string> = { enteredPipelineId: "/pipelines", sourceIds: "/customers", resourceId: "/customers" };
   return fixture.ids[kinds[name] ?? `/${name.replace(/Id$/, "")}s`];
 }
 
-/** A number of rows and a checksum over all of them, by table of a tenant. */
+/** Number of rows and checksum by table of a tenant. */
 export async function fingerprint(tenantId: string): Promise<Record<string, string>> {
   const tables = await inspect<{ name: string }>(
     tenantId,
@@ -113,14 +113,14 @@ export async function fingerprint(tenantId: string): Promise<Record<string, stri
   return sums;
 }
 
-/** An answer without what differs from request to request: its request id, times, and what the caller itself named. */
+/** A response without what differs between requests: its request id, times, and the caller's own input. */
 export function comparable({ status, text }: TestResponse, ...named: string[]): unknown {
   let plain = text.replace(/"requestId":"[^"]*"/g, "").replace(/\d{4}-\d\d-\d\dT[\d:.%A]+Z/g, "time");
   for (const id of named) plain = plain.replaceAll(id, "named");
   return { status, text: plain };
 }
 
-/** Every text that this process sends to PostgreSQL from now on, with the login that it is sent by, until `stop`. */
+/** Records every statement that this process sends to PostgreSQL, with its login, until `stop`. */
 export function recordStatements(): { sent: { user: string | undefined; text: string; mode: unknown }[]; stop(): void } {
   const sent: { user: string | undefined; text: string; mode: unknown }[] = [];
   const { query } = pg.Client.prototype;
@@ -128,7 +128,7 @@ export function recordStatements(): { sent: { user: string | undefined; text: st
     const [config] = given as [string | { text: string; queryMode?: string; submit?: unknown }];
     if (typeof config === "string") sent.push({ user: this.user, text: config, mode: undefined });
     else if (typeof config?.text === "string")
-      // A cursor knows no other mode.
+      // Cursors always use the extended protocol.
       sent.push({ user: this.user, text: config.text, mode: config.submit ? "extended" : config.queryMode });
     return (query as (...all: unknown[]) => unknown).apply(this, given);
   } as typeof query;
@@ -140,7 +140,7 @@ export function recordStatements(): { sent: { user: string | undefined; text: st
   };
 }
 
-/** Resolves when this process has sent nothing for a while: what an import or another write has set going is over. */
+/** Resolves when this process has sent nothing for a while: background work of earlier requests has ended. */
 export async function quiet(): Promise<void> {
   const { sent, stop } = recordStatements();
   for (let looks = 0; looks < 50; looks++) {
@@ -151,5 +151,5 @@ export async function quiet(): Promise<void> {
   stop();
 }
 
-/** Ids that nobody has. */
+/** An id that no record has. */
 export const nobody = (): string => randomUUID();

@@ -28,46 +28,46 @@ import { webhooks } from "../webhooks/event-catalogue.ts";
 
 const sealPair = generateKeyPairSync("ed25519");
 const sealKeys = sealKeysOf(sealPair.privateKey, []);
-/** In PEM, of the key that seals in this test file. */
+/** The public key in PEM of this test file's seals. */
 export const sealPublicKey = sealPair.publicKey.export({ type: "spki", format: "pem" }).toString();
 
-/** What the secrets of webhooks follow from in tests. */
+/** The keys of webhook secrets in tests. */
 export const testWebhookKeys = parseWebhookKeys(`test:${Buffer.alloc(32, 5).toString("base64url")}`);
 
-/** What the tenants' database passwords follow from in tests. */
+/** The secret of the tenants' database passwords in tests. */
 export const testLoginSecret = "a secret for the tests alone, of some length";
 
 const tenantIds = new Set<string>();
 
 export interface TestCrm extends TestCell {
-  /** Not started: a test seals when it wants to. */
+  /** Not started: tests seal explicitly. */
   sealer: Sealer;
-  /** Seals all that a tenant has written. */
+  /** Seals everything that a tenant has written. */
   sealAll(tenantId: string): Promise<void>;
   /** Sends webhooks, to 127.0.0.1 too. */
   dispatcher: Dispatcher;
-  /** Another one, as a second process would have it. */
+  /** Another dispatcher, as in a second process. */
   newDispatcher(options?: Partial<DispatcherOptions>): Dispatcher;
 }
 
 export interface TestCrmOptions {
-  /** The file to which seals are handed. */
+  /** The file for seals. */
   sealLog?: string;
-  /** By default those of the test file. */
+  /** Default: those of the test file. */
   sealKeys?: SealKeys;
   messagingUrl?: string;
   webhooks?: Partial<DispatcherOptions>;
-  /** By default those of the test run. */
+  /** Default: those of the test run. */
   logins?: TenantLogins;
-  /** Another server than the test run's. */
+  /** A server other than the test run's. */
   databaseUrl?: string;
-  /** Database connections of one tenant. */
+  /** Database connections per tenant. */
   perTenant?: number;
-  /** What differs from the limits of files that follow from the connections. */
+  /** Overrides of the file limits. */
   files?: Partial<FileLimits>;
   statementTimeoutMs?: number;
   lockTimeoutMs?: number;
-  /** How long a report may take. */
+  /** Time limit of reports. */
   longResponseMs?: number;
 }
 
@@ -87,7 +87,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   const log = createLogger("crm", "error");
   const keys = options.sealKeys ?? sealKeys;
   const sealLog = new SealLog(keys.publicKeys, options.sealLog, log);
-  // Other test files have tenants on the same server, and keys of their own.
+  // Other test files have tenants on the same server, with other keys.
   const list = async () => (await registry.list()).filter(({ tenantId }) => tenantIds.has(tenantId));
   const sealer = new Sealer({
     registry: {
@@ -146,7 +146,7 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   sealer.register(cell.metrics.registry);
   hardening.register(cell.metrics.registry);
   const sealAll = async (tenantId: string) => {
-    // Transactions of other tests on the same server would hold some of it up.
+    // Transactions of other tests on the same server would delay some of it.
     while (!(await isFinished(tenantId))) await sleep(10);
     await sealer.seal(tenantId);
   };
@@ -164,13 +164,13 @@ export async function startCrm(options: TestCrmOptions = {}): Promise<TestCrm> {
   return { ...served, tenant, sealer, sealAll, dispatcher, newDispatcher, stop };
 }
 
-/** Whether no transaction runs that began before a tenant's last entry was written. */
+/** Whether every transaction has ended that began before a tenant's last entry was written. */
 export async function isFinished(tenantId: string): Promise<boolean> {
   const running = "select from $tenant.audit_logs where transaction_id >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint limit 1";
   return (await inspect(tenantId, running)).length === 0;
 }
 
-/** A look into a tenant's tables as a superuser. `$tenant` stands for the schema. */
+/** Queries a tenant's tables as a superuser. `$tenant` stands for the schema. */
 export async function inspect<Row extends object>(tenantId: string, sql: string, values: unknown[] = []): Promise<Row[]> {
   const client = new pg.Client({ connectionString: inject("superuserUrl") });
   await client.connect();
@@ -194,7 +194,7 @@ export function auditOf(tenantId: string, resourceId: string): Promise<StoredEnt
   return inspect(tenantId, "select * from $tenant.audit_logs where resource_id = $1 order by seq", [resourceId]);
 }
 
-/** How many rows of uploads are put aside, or kept as failed: a whole batch and its failures, or nothing of it. */
+/** Number of staged and failed rows: a whole batch with its failures, or none of it. */
 export async function stagedRows(tenantId: string): Promise<number> {
   const [row] = await inspect<{ staged: number; failed: number; kept: number }>(
     tenantId,
@@ -206,12 +206,12 @@ export async function stagedRows(tenantId: string): Promise<number> {
   return row?.staged ?? 0;
 }
 
-/** How many answers are kept. */
+/** Number of stored responses. */
 export async function storedResponses(tenantId: string): Promise<number> {
   return (await inspect<{ kept: number }>(tenantId, "select count(*)::int as kept from $tenant.idempotency_keys"))[0]?.kept ?? 0;
 }
 
-/** The totals of a list's answer by their currency. */
+/** The totals of a list response by currency. */
 export function byCurrency({ totals }: { totals: { byCurrency: { currency: string }[] } }) {
   return Object.fromEntries(totals.byCurrency.map(({ currency, ...total }) => [currency, total as Record<string, unknown>]));
 }

@@ -73,7 +73,7 @@ export class Dispatcher {
     this.#sender.register(metrics);
   }
 
-  /** Begins to poll for what other processes left. */
+  /** Begins to poll for work that other processes left. */
   start(): void {
     this.#worker.start();
   }

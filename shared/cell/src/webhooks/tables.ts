@@ -9,23 +9,23 @@ export interface WebhookTables {
 export interface WebhooksTable {
   webhookId: string;
   url: string;
-  /** Types of events; `*` stands for all. */
+  /** Types of events; `*` is all. */
   events: string[];
   description: string | null;
   enabled: boolean;
-  /** Why it was disabled by itself. */
+  /** Why it was disabled automatically. */
   disabledReason: "failing" | "gone" | null;
-  /** The key from which its secret follows, and the secret's number: no secret is stored. */
+  /** The key from which its secret is derived, and the secret's number: secrets are not stored. */
   secretKeyId: string;
   secretNumber: number;
-  /** The key of the secret before, which has the number before. */
+  /** The key of the previous secret, which has the previous number. */
   previousSecretKeyId: string | null;
-  /** Until then the secret before signs too. */
+  /** The previous secret also signs until this time. */
   previousSecretUntil: string | null;
-  /** The audit entry up to which its deliveries have been made. */
+  /** The audit entry up to which its deliveries exist. */
   positionTransaction: string;
   positionSeq: string;
-  /** When the first of the failures happened that no success has followed. */
+  /** Time of the first failure since the last success. */
   failingSince: string | null;
   createdAt: string;
   updatedAt: string;
@@ -41,15 +41,15 @@ export interface WebhookDeliveriesTable {
   /** The same for all endpoints, attempts and replays. */
   eventId: string;
   eventType: string;
-  /** The entry of the trail that it tells of; null for a test event. */
+  /** The audit entry of the event; null for a test event. */
   auditSeq: number | null;
   occurredAt: string;
   status: DeliveryStatus;
-  /** In all. */
+  /** Total number. */
   attempts: number;
-  /** Since it was made or last replayed. */
+  /** Since it was created or last replayed. */
   tries: number;
-  /** While an attempt is under way: when another process may take it over. */
+  /** During an attempt: when another process may take it over. */
   nextAttemptAt: string | null;
   createdAt: string;
   finishedAt: string | null;
