@@ -6,6 +6,7 @@ import * as batches from "./batches.ts";
 import { bounded, type Counts, counted, importChanges, reported, reportedProblems } from "./domain.ts";
 import * as failedRows from "./failed-rows.ts";
 import type { ImportContext, Importer, Plan, Row, RowOutcome, RowProblem } from "./importer.ts";
+import { Pipeline } from "./pipeline.ts";
 import type * as imports from "./repository.ts";
 
 /** Result of a step. */
@@ -47,20 +48,21 @@ export async function applyNext(
 ): Promise<Step> {
   const rows = new RowsToApply(tx, importer, job, now, write);
   try {
-    for (let left = most; left > 0 && done < job.total; left--) {
-      done = await rows.take(done, rowsAtOnce, left > 1);
-    }
-    const counts = await rows.outcome();
-    return { counts, done, failedRowBytes: rows.failedRows.usedBytes, failedRowsTruncated: rows.failedRows.isTruncated };
+    done = await rows.apply(done, { batches: most, rowsAtOnce });
   } finally {
-    // The transaction must not end while statements are running on it.
-    await rows.outcome().catch(() => undefined);
+    // The transaction must not end while statements are under way.
+    await rows.end();
   }
+  const { counts, failedRows } = rows;
+  return { counts, done, failedRowBytes: failedRows.usedBytes, failedRowsTruncated: failedRows.isTruncated };
 }
 
+/** Chunks of rows that are written at once: the next one is planned and sent while the database writes the one before. */
+const chunksUnderWay = 2;
+
 /**
- * Pipeline for import rows: look up, plan, write, audit. While the database writes one batch, the next one is planned and the entries of
- * the previous one are made.
+ * Takes rows through four stages: look up, plan, write, and record in the audit trail. The stages of successive chunks overlap, and the next
+ * batch is read while one is written.
  */
 class RowsToApply {
   readonly #tx: TenantTx;
@@ -68,12 +70,10 @@ class RowsToApply {
   readonly #job: imports.Import;
   readonly #context: ImportContext;
   readonly #write: boolean;
-  readonly #counts = { ...nothing };
+  readonly #pipeline = new Pipeline(chunksUnderWay);
+  /** Of the rows that are settled. */
+  readonly counts = { ...nothing };
   readonly failedRows: failedRows.FailedRowBudget;
-  /** The next batch, read while the previous one is written. */
-  #coming: Promise<batches.Batch | undefined> | undefined;
-  #writing: Promise<unknown> = Promise.resolve();
-  #outcome: Promise<void> = Promise.resolve();
 
   constructor(tx: TenantTx, importer: Importer, job: imports.Import, now: string, write: boolean) {
     const { importId, options, origin } = job;
@@ -85,50 +85,45 @@ class RowsToApply {
     this.failedRows = new failedRows.FailedRowBudget({ usedBytes: job.failedRowBytes, isTruncated: job.failedRowsTruncated });
   }
 
-  /**
-   * Takes the batch after row `done`; `isMore`: another one follows. Resolves to its last row, possibly before its last rows are written.
-   */
-  async take(done: number, rowsAtOnce: number, isMore: boolean): Promise<number> {
-    const batch = await (this.#coming ?? this.#batchAfter(done));
-    this.#coming = undefined;
-    if (!batch) throw new Error(`Import ${this.#job.importId} has lost the rows after ${done}`);
-    const { rows, skipped, failed, lastRow } = batch;
-    const known = await this.#importer.lookUp(this.#tx, rows, this.#context.actor);
-    const errors = new Map<number, RowProblem[]>();
-    for (let at = 0; at < rows.length; at += rowsAtOnce) {
-      const chunk = rows.slice(at, at + rowsAtOnce);
-      const plans = this.#importer.plan(chunk, known, this.#context);
-      await turn();
-      const before = this.#writing;
-      const writing = this.#written(plans);
-      this.#writing = writing;
-      this.#then(async () => this.#resolveOutcome(chunk, plans, await writing, errors));
-      if (isMore && lastRow < this.#job.total) this.#coming ??= this.#batchAfter(lastRow);
-      await turn();
-      await before;
+  /** Applies the batches after row `done`. Resolves to their last row, possibly before its last chunks are written: see `end`. */
+  async apply(done: number, { batches: most, rowsAtOnce }: BatchSize): Promise<number> {
+    let coming: Promise<batches.Batch | undefined> | undefined;
+    for (let left = most; left > 0 && done < this.#job.total; left--) {
+      const batch = await (coming ?? this.#read(done));
+      if (!batch) throw new Error(`Import ${this.#job.importId} has lost the rows after ${done}`);
+      const errors = new Map<number, RowProblem[]>();
+      const isLast = left === 1 || batch.lastRow >= this.#job.total;
+      coming = undefined;
+      const known = await this.#importer.lookUp(this.#tx, batch.rows, this.#context.actor);
+      for (let at = 0; at < batch.rows.length; at += rowsAtOnce) {
+        await this.#push(batch.rows.slice(at, at + rowsAtOnce), known, errors);
+        if (!isLast) coming ??= this.#read(batch.lastRow);
+        await turn();
+      }
+      this.counts.skipped += batch.skipped;
+      this.counts.failed += batch.failed;
+      this.#pipeline.settle(() => batches.markFailed(this.#tx, this.#job.importId, batch, errors, this.failedRows));
+      done = batch.lastRow;
     }
-    this.#counts.skipped += skipped;
-    this.#counts.failed += failed;
-    this.#then(() => batches.markFailed(this.#tx, this.#job.importId, batch, errors, this.failedRows));
-    return lastRow;
+    return done;
   }
 
-  /** Resolves to the outcome of the rows taken so far. */
-  async outcome(): Promise<Counts> {
-    await this.#outcome;
-    return this.#counts;
+  /** Resolves when every row that was applied is settled. Rejects with the first failure, when no statement is under way any more. */
+  end(): Promise<void> {
+    return this.#pipeline.end();
   }
 
-  #batchAfter(row: number): Promise<batches.Batch | undefined> {
-    const batch = batches.next(this.#tx, this.#job.importId, row);
-    batch.catch(() => undefined);
-    return batch;
+  #read(after: number): Promise<batches.Batch | undefined> {
+    return this.#pipeline.track(batches.next(this.#tx, this.#job.importId, after));
   }
 
-  /** Runs work in sequence. A failure is reported by `outcome`, and must not be an unhandled rejection before. */
-  #then(next: () => Promise<void>): void {
-    this.#outcome = this.#outcome.then(next);
-    for (const promise of [this.#outcome, this.#writing]) promise.catch(() => undefined);
+  async #push(rows: readonly Row<unknown>[], known: unknown, errors: Map<number, RowProblem[]>): Promise<void> {
+    const plans = this.#importer.plan(rows, known, this.#context);
+    await turn();
+    await this.#pipeline.push(
+      () => this.#written(plans),
+      (missed) => this.#resolveOutcome(rows, plans, missed, errors),
+    );
   }
 
   async #resolveOutcome(
@@ -140,7 +135,7 @@ class RowsToApply {
     await turn();
     const outcomes = [...outcomesOf(plans, missed), ...(await this.#again(rows.filter(({ row }) => missed.has(row))))];
     for (const outcome of outcomes) {
-      this.#counts[outcome.outcome]++;
+      this.counts[outcome.outcome]++;
       if (outcome.outcome === "failed") errors.set(outcome.row, bounded(outcome.problems));
     }
     await this.#record(outcomes);
