@@ -121,6 +121,38 @@ test("plain http is for an identity provider on this machine alone, and only whe
   expect(() => readConfig({ ...allowed, OIDC_ISSUER: "http://127.0.0.1.evil.example" })).toThrow("OIDC_ISSUER");
 });
 
+const prefixes = { ...good, CELLS: "crm=http://a:1,messaging=http://b:2" };
+
+test("further paths belong to the cells that they are given to", () => {
+  expect(readConfig(good).cellPrefixes).toEqual([]);
+  expect(readConfig({ ...prefixes, CELL_PREFIXES: "messaging=/api/crm, messaging=/ws/chat,crm=/api/v1/customers" }).cellPrefixes).toEqual([
+    { cell: "messaging", path: "/api/crm" },
+    { cell: "messaging", path: "/ws/chat" },
+    { cell: "crm", path: "/api/v1/customers" },
+  ]);
+});
+
+test.each([
+  "messaging",
+  "messaging=ws",
+  "messaging=/",
+  "messaging=/ws/",
+  "messaging=/w s",
+  "messaging=/ws/%63",
+  "unknown=/ws",
+  "messaging=/api/admin",
+  "messaging=/api/admin/chat",
+  "messaging=/api",
+  "messaging=/api/v1",
+  "messaging=/internal/x",
+  "messaging=/docs",
+  "messaging=/health",
+  "messaging=/api/v1/crm",
+  "messaging=/ws,crm=/ws",
+])("CELL_PREFIXES=%s refuses to start, naming the variable", (text) => {
+  expect(() => readConfig({ ...prefixes, CELL_PREFIXES: text })).toThrow("CELL_PREFIXES");
+});
+
 test("a cell named twice has two partitions", () => {
   expect(parseCells("crm=http://a:1, messaging=http://b:2,crm=http://c:3/")).toEqual([
     { name: "crm", urls: ["http://a:1", "http://c:3"] },

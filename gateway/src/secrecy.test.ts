@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { assertionKeys, startTestCell, type TestCell } from "./testing/cell.ts";
+import { assertionKeys, startTestCell, type TestCell, testDeclaration } from "./testing/cell.ts";
 import { createDatabase, createTenant, type IssuedKey, metricsToken, operatorKey, startTestGateway } from "./testing/gateway.ts";
 import { audience, startIdentityProvider, type TestIdentityProvider } from "./testing/identity-provider.ts";
 
@@ -14,6 +14,8 @@ let logged = "";
 
 beforeAll(async () => {
   cell = await startTestCell();
+  const events = { method: "GET", path: "/broken-events", policy: { lane: "events" } } as const;
+  cell.declaration = { ...testDeclaration, routes: [...testDeclaration.routes, events] };
   provider = await startIdentityProvider();
   databaseUrl = await createDatabase();
   process = spawn(globalThis.process.execPath, ["src/main.ts"], {
@@ -75,6 +77,7 @@ test("no token, accepted, refused or in trouble, is found in the log, the metric
   const texts: string[] = [];
   const statuses = new Set<number>();
   cell.on("/broken", (_incoming, outgoing) => outgoing.destroy());
+  cell.on("/broken-events", (_incoming, outgoing) => outgoing.destroy());
   for (const token of [...good, ...bad, ...bad, "crm_live_ZzYyXxWwVvUuTtSsRrQqPpOoNnMmLlKk"]) {
     for (const path of ["/api/v1/crm/customers", "/api/v1/crm/broken", "/api/admin/keys"]) {
       const response = await fetch(url + path, { headers: { authorization: `Bearer ${token}`, "x-tenant-id": "tenant-a" } });
@@ -82,6 +85,12 @@ test("no token, accepted, refused or in trouble, is found in the log, the metric
       texts.push(await response.text(), JSON.stringify([...response.headers]));
     }
   }
+  for (const token of [...good, ...bad]) {
+    // Where it may come in the query, it is cut off before anything else sees it.
+    const response = await fetch(`${url}/api/v1/crm/broken-events?a=1&token=${encodeURIComponent(token)}`);
+    texts.push(await response.text().catch(() => ""), JSON.stringify([...response.headers]));
+  }
+  for (const { url: seen } of cell.requests) texts.push(seen);
   expect([...statuses].sort()).toEqual([200, 401, 403, 429, 503]);
   const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${metricsToken}` } });
   expect(metrics.status).toBe(200);

@@ -16,7 +16,7 @@ export interface PublicRequest {
 }
 
 /** Finds the id of the tenant that a request without a credential is for; undefined when it does not say. */
-export type PublicTenant = (request: PublicRequest) => string | undefined;
+export type PublicTenant = (request: PublicRequest) => string | undefined | Promise<string | undefined>;
 
 const lifetimeMs = 60_000;
 const tenantLimit = 20_000;
@@ -40,14 +40,21 @@ export class TenantAccess {
    * with RATE_LIMITED after too many unknown ones from `address`, by which the caller is limited, too.
    */
   async ofPublic(headers: IncomingHttpHeaders, query: string, address: string): Promise<Access> {
-    const request = { headers, query: new URLSearchParams(query) };
-    const tenantId = this.#publicTenants.map((find) => find(request)).find((found) => found !== undefined);
-    if (tenantId === undefined) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that this is for");
     this.#attempts.check(address);
+    const tenantId = await this.#tenantOf({ headers, query: new URLSearchParams(query) });
+    if (tenantId === undefined) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that this is for");
     const access = await this.find("public", "public", tenantId);
     if (access) return { ...access, tokenId: `public:${networkOf(address)}` };
     this.#attempts.failed(address);
     throw notFound("Tenant");
+  }
+
+  async #tenantOf(request: PublicRequest): Promise<string | undefined> {
+    for (const find of this.#publicTenants) {
+      const tenantId = await find(request);
+      if (tenantId !== undefined) return tenantId;
+    }
+    return undefined;
   }
 
   /** The access to a tenant under a class and a name; undefined when there is no such tenant. Rejects with the database's error. */
