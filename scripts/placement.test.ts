@@ -142,7 +142,7 @@ test("while one partition's PostgreSQL is away, a move to it is taken back and t
   await testbed.second.halt();
   const refused = await ask(first, there, "there", "/customers", { body: { name: "Refused" }, requestId: "refused" });
   expect([refused.status, refused.body.code]).toEqual([503, "UNAVAILABLE"]);
-  expect(await moveTo(first, "here", "crm-2")).toMatchObject({ state: "failed", failure: expect.stringContaining("away") });
+  expect(await moveTo(first, "here", "crm-2")).toMatchObject({ state: "failed", failure: expect.stringContaining("not reachable") });
   await load.stop();
   expect([load.putOff, load.faults]).toEqual([0, []]);
   expect((await ask(first, here, "here", "/customers", { body: { name: "Goes on" } })).status).toBe(201);
