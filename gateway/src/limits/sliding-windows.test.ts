@@ -1,14 +1,15 @@
+import type { RateClass } from "@cell/http";
 import { Problem } from "@cell/problem";
 import { expect, test } from "vitest";
 import { createGatewayMetrics } from "../metrics.ts";
 import { SlidingWindows } from "./sliding-windows.ts";
 
-const hourly = { name: "reports", windowSeconds: 3_600, token: 10 };
+const hourly: RateClass = { name: "reports", windowSeconds: 3_600, token: 10 };
 const hourMs = 3_600_000;
 const of = (token: string, tenant = "a", address = "10.0.0.1") => ({ token, tenant, address });
 
 /** How many of so many requests at one time are let through. */
-function taken(windows: SlidingWindows, count: number, nowMs: number, rateClass = hourly, counted = of("t")): number {
+function taken(windows: SlidingWindows, count: number, nowMs: number, rateClass: RateClass = hourly, counted = of("t")): number {
   let through = 0;
   for (let request = 0; request < count; request++) {
     try {
@@ -49,9 +50,9 @@ test("a refused request counts nothing, and is told when the next one fits", () 
 test("token, tenant and address are counted apart, and the first that is used up refuses", () => {
   const windows = new SlidingWindows(createGatewayMetrics());
   const rateClass = { name: "open", windowSeconds: 60, tenant: 5, address: 3 };
-  expect(taken(windows, 9, 0, rateClass as never, of("t", "a", "10.0.0.1"))).toBe(3);
-  expect(taken(windows, 9, 0, rateClass as never, of("t", "a", "10.0.0.2"))).toBe(2);
-  expect(taken(windows, 9, 0, rateClass as never, of("t", "b", "10.0.0.2"))).toBe(1);
+  expect(taken(windows, 9, 0, rateClass, of("t", "a", "10.0.0.1"))).toBe(3);
+  expect(taken(windows, 9, 0, rateClass, of("t", "a", "10.0.0.2"))).toBe(2);
+  expect(taken(windows, 9, 0, rateClass, of("t", "b", "10.0.0.2"))).toBe(1);
 });
 
 test("windows that are over do not pile up", () => {
