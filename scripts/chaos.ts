@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { type Fault, faults } from "./chaos/faults.ts";
+import type { Fault } from "./chaos/fault.ts";
+import { faults } from "./chaos/faults.ts";
 import { randomOf } from "./chaos/history.ts";
 import { connections } from "./chaos/http.ts";
 import { head, line } from "./chaos/report.ts";

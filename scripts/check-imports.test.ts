@@ -74,6 +74,14 @@ describe("the import rules", () => {
     expect(found).toContain("no-circles: gateway/src/a.ts");
   });
 
+  it("no-circles is broken by two files that import each other's types alone", async () => {
+    const found = await breaches({
+      "gateway/src/types.ts": 'import type { A } from "./a.ts";\nexport type B = A;\n',
+      "gateway/src/a.ts": 'import type { B } from "./types.ts";\nexport type A = B | number;\n',
+    });
+    expect(found).toContain("no-circles: gateway/src/a.ts");
+  });
+
   it("allow what the architecture allows", async () => {
     const found = await breaches({
       "shared/http/src/render.ts": using("../../problem/src/index.ts"),
@@ -84,7 +92,7 @@ describe("the import rules", () => {
       "cells/crm/src/payments/repository.ts": using("../contracts/repository.ts"),
       "cells/crm/src/contracts/domain.ts": using("../../../../shared/problem/src/index.ts"),
       "shared/http/src/env.ts": "export const port = process.env.PORT;\n",
-      "gateway/src/types.ts": 'import type { A } from "./a.ts";\nexport type B = A;\n',
+      "gateway/src/types.ts": "export type B = number;\n",
       "gateway/src/a.ts": 'import type { B } from "./types.ts";\nexport type A = B | number;\n',
     });
     expect(found).toEqual([]);

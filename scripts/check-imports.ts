@@ -59,7 +59,7 @@ const importRules: IForbiddenRuleType[] = [
     from: { path: "^cells/([^/]+)/src/([^/]+)/" },
     to: { path: "^cells/$1/src/(?!$2/)[^/]+/routes\\.ts$" },
   },
-  { name: "no-circles", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
+  { name: "no-circles", from: { pathNot: "^openapi/" }, to: { circular: true } },
 ];
 
 const textRules: { name: string; files: RegExp; but?: RegExp; pattern: RegExp }[] = [

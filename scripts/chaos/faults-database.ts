@@ -2,7 +2,7 @@ import { closeSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import type { Fault } from "./faults.ts";
+import type { Fault } from "./fault.ts";
 import type { Testbed } from "./testbed.ts";
 
 /** What keeps a database that lives from serving. */

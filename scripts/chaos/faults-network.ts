@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Fault } from "./faults.ts";
+import type { Fault } from "./fault.ts";
 
 const minuteMs = 60_000;
 

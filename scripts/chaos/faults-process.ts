@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "@cell/postgres/embedded/postmaster";
 import { isAlive, sendSignal } from "@cell/postgres/embedded/process";
 import type { ServiceName } from "../start/system.ts";
-import type { Fault, Round } from "./faults.ts";
+import type { Fault, Round } from "./fault.ts";
 import { send } from "./http.ts";
 import type { Testbed } from "./testbed.ts";
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkHistory, type HistoryCheck } from "./check-history.ts";
 import { Clients } from "./clients.ts";
-import type { Fault } from "./faults.ts";
+import type { Fault } from "./fault.ts";
 import { type History, isFailure, randomOf, type Write } from "./history.ts";
 import { call } from "./http.ts";
 import type { TenantKeys, Testbed } from "./testbed.ts";

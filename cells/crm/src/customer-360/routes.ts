@@ -1,4 +1,4 @@
-import { type Cell, endpoint, idParams, type RequestContext, settingsOf, visibility } from "@cell/cell";
+import { type Cell, endpoint, idParams, settingsOf, visibility } from "@cell/cell";
 import { badField } from "@cell/problem";
 import { z } from "zod";
 import * as contacts from "../contacts/repository.ts";
@@ -38,8 +38,6 @@ const getCustomer360 = endpoint({
   status: 200,
   response: customer360,
 });
-
-export type ViewContext = RequestContext<{ id: string }, z.infer<typeof query>>;
 
 /** Route of the 360 view. */
 export function customer360Routes(cell: Cell, readConversations: ReadConversations): void {

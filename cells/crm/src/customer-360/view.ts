@@ -7,6 +7,7 @@ import {
   type ListRunner,
   maskedEntry,
   type Presenter,
+  type RequestContext,
   type Resource,
   type Revealed,
   resources,
@@ -32,7 +33,6 @@ import { basisOf, byCurrency, type CurrencyConverter, plainAmounts, type Sums } 
 import { db } from "../tables.ts";
 import type { ReadConversations } from "./messaging.ts";
 import * as repository from "./repository.ts";
-import type { ViewContext } from "./routes.ts";
 import { contractSums, lifetimeSums, opportunitySums, type SectionName, type TimelineItem } from "./schema.ts";
 
 /** The sensitive fields of all sections. */
@@ -40,6 +40,11 @@ export const sensitive: Readonly<Record<string, SensitiveKind>> = Object.assign(
   {},
   ...[customer, contact, opportunity, contract, payment].map((resource) => resource.sensitive),
 );
+
+export type ViewContext = RequestContext<
+  { id: string },
+  { include?: string | undefined; reveal?: string | undefined; timelineCursor?: string | undefined }
+>;
 
 /** The sections of one customer, as the caller may see them. */
 export class View {

@@ -1,31 +1,7 @@
 import type { TenantDb } from "@cell/postgres";
 import { LRUCache } from "lru-cache";
-import { findBuckets, storeBuckets } from "./aggregate-store.ts";
-import { changedIdsSince, changesSince, type TrailChanges } from "./query-cache.ts";
-
-/** Aggregates over the records of one type by bucket, such as the day of creation. Buckets are ordered by name. */
-export interface Buckets<Row> {
-  /** The records' type in the audit trail. */
-  type: string;
-  /** Everything besides the records that the aggregates depend on. */
-  question: unknown;
-  /** Identifies the kind of rows: the text of the statement that reads them. Rows stored by another version of the program differ in it. */
-  queryVersion: string;
-  bucketOf(row: Row): string;
-  /** The rows of all buckets from `first` up to and excluding `last`. */
-  readRange(first: string, last: string): Promise<Row[]>;
-  /** The rows of these buckets. */
-  readBuckets(parts: readonly string[]): Promise<Row[]>;
-  /** The current and former buckets of these records; ids of other types are ignored. */
-  bucketsOf(ids: readonly string[]): Promise<string[]>;
-}
-
-/** The rows that a process knows: all buckets from `first` up to and excluding `last`, as of the snapshot. */
-export interface BucketRange<Row> extends Pick<TrailChanges, "snapshot" | "transactionOffset"> {
-  first: string;
-  last: string;
-  rows: readonly Row[];
-}
+import { type BucketRange, type Buckets, findBuckets, storeBuckets } from "./aggregate-store.ts";
+import { changedIdsSince, changesSince } from "./query-cache.ts";
 
 interface CachedBuckets<Row> extends Omit<BucketRange<Row>, "rows"> {
   identity: object;

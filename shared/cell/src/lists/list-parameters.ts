@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { FieldType, ListField } from "./field-types.ts";
-import type { ListDefinition } from "./lists.ts";
+import type { ListDefinition } from "./list-types.ts";
 
 /** An integer parameter of a query. */
 export function intParam(min: number, max: number) {

@@ -1,7 +1,7 @@
 import { type Parameters, tenantTables } from "@cell/postgres";
 import { type Compilable, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import type { Condition } from "./conditions.ts";
-import type { ListDefinition, ListRequest, Values } from "./lists.ts";
+import type { ListDefinition, ListRequest, Values } from "./list-types.ts";
 import { keysetCondition, orderedColumn } from "./sort.ts";
 
 /** Past this many matches, the total is a lower bound. */

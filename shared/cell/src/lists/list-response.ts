@@ -7,7 +7,8 @@ import { fieldAccess, type SensitiveKind } from "../schema/masking.ts";
 import type { Resource } from "../schema/resource.ts";
 import type { Condition } from "./conditions.ts";
 import type { Cursors } from "./cursor.ts";
-import type { ListQuery, ListRequest, ListRunner } from "./lists.ts";
+import type { ListRequest } from "./list-types.ts";
+import type { ListQuery, ListRunner } from "./lists.ts";
 import { listJson } from "./rows-json.ts";
 
 export interface ListOptions<C, Row> {

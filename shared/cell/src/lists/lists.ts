@@ -7,11 +7,10 @@ import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { cachedQuery } from "../cache/query-cache.ts";
 import { text } from "../schema/fields.ts";
-import { maskedField, type ResponseKind, readableKinds } from "../schema/masking.ts";
+import { maskedField, readableKinds } from "../schema/masking.ts";
 import type { Resource } from "../schema/resource.ts";
 import { type Condition, equals } from "./conditions.ts";
 import type { CursorOrder, Cursors } from "./cursor.ts";
-import type { ListFields } from "./field-types.ts";
 import { filterConditions } from "./filter.ts";
 import { filterLimits } from "./filter-syntax.ts";
 import { folded } from "./fold.ts";
@@ -26,39 +25,8 @@ import {
   type Start,
   scanSample,
 } from "./list-queries.ts";
-import { parseSort, type SortKey } from "./sort.ts";
-
-/** The definition of a resource's list. */
-export interface ListDefinition<Row extends object> {
-  resource: Resource<Row>;
-  /** The select over the live records, with all columns of the resource. */
-  select(): Compilable<Row>;
-  fields: ListFields;
-  defaultSort: string;
-  /** The id's field: breaks ties, so that the order is total. */
-  id: string;
-  /** Makes the condition of a folded keyword: a substring search by an index. */
-  keyword?: (folded: string) => Condition;
-  /** The types of the records that a count of matches depends on, each written with an audit entry: if set, counts are cached. */
-  countsDependOn?: readonly string[];
-  /** Decides masking; default: "list". */
-  responseKind?: ResponseKind;
-  /** The field that `ownerId=` compares. */
-  owner?: string;
-  /** What a caller of scope `own` may see; default: by the `owner` field. */
-  visibleTo?: (userId: string) => Condition;
-}
-
-/** One resolved request for a list: everything that its statement depends on, and its values. */
-export interface ListRequest {
-  conditions: Condition[];
-  sort: SortKey[];
-  values: Record<string, unknown>;
-  /** A common shape: its statements are worth caching. */
-  isCommon: boolean;
-  /** The keyword's condition, if the list's default order is requested: the order's index can then give the records to scan. */
-  keyword?: Condition | undefined;
-}
+import type { ListDefinition, ListRequest, Values } from "./list-types.ts";
+import { parseSort } from "./sort.ts";
 
 const sizes = { fallback: 20, most: 200 };
 /** Size limit of a page's rows; one row always fits. */
@@ -159,9 +127,6 @@ interface AskedRows extends Pick<AskedPage, "start" | "values"> {
   limit: number;
   maxBytes: number;
 }
-
-/** A statement's values by name. */
-export type Values = Record<string, unknown>;
 
 /** Runs the lists of one resource; their statements are compiled once per shape of a request. */
 export class ListRunner<Row extends object> {

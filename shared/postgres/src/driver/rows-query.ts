@@ -1,6 +1,6 @@
 import pg from "pg";
 import type { RawRow } from "./message-reader.ts";
-import type { CachedStatement, Query } from "./prepared.ts";
+import type { CachedStatement, Query } from "./query.ts";
 import { type RowDescription, Rows, rowDescriptionOf } from "./rows.ts";
 
 /** Members of the driver's query that its types lack. */

@@ -1,7 +1,8 @@
 import pg from "pg";
 import { readDataRows } from "../driver/message-reader.ts";
 import { typeParsers } from "../driver/parsing.ts";
-import { PreparedStatements, type Query } from "../driver/prepared.ts";
+import { PreparedStatements } from "../driver/prepared.ts";
+import type { Query } from "../driver/query.ts";
 import type { Rows } from "../driver/rows.ts";
 import { isDenied, timeoutMessage } from "../problems.ts";
 

@@ -1,6 +1,6 @@
 import { Problem } from "@cell/problem";
 import type pg from "pg";
-import type { Query } from "../driver/prepared.ts";
+import type { Query } from "../driver/query.ts";
 import type { Rows } from "../driver/rows.ts";
 import { isConnectionLoss, isTimeout } from "../problems.ts";
 import { type Access, Connection, type ConnectionSettings, type Login } from "./connection.ts";
