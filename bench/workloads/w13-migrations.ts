@@ -4,7 +4,7 @@ import { schemaOf, tenantLogin } from "@cell/postgres/tenants";
 import pg from "pg";
 import { cellMigrations } from "../../cells/crm/src/migrations/registry.ts";
 import { tenantMigrations } from "../../cells/crm/src/migrations/tenant.ts";
-import { createRegistry } from "../../cells/crm/src/registry.ts";
+import { createRegistry } from "../../cells/crm/src/testing/registry.ts";
 import { rolePasswords } from "../../scripts/start/secrets.ts";
 import type { Bench, Workload } from "../harness/bench.ts";
 import { atMost, compare, type Line } from "../harness/report.ts";

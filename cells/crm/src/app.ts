@@ -1,29 +1,20 @@
-import {
-  auditLogRoutes,
-  type CellOptions,
-  createCell,
-  exportRoutes,
-  type RunningCell,
-  type WebhookOptions,
-  webhookRoutes,
-} from "@cell/cell";
-import { version } from "@cell/http";
+import { auditLogRoutes, type CellDefinition, exportRoutes, webhookRoutes } from "@cell/cell";
+import { crmSettings } from "./config.ts";
 import * as contacts from "./contacts/repository.ts";
 import { contactRoutes } from "./contacts/routes.ts";
 import { contact } from "./contacts/schema.ts";
 import * as contracts from "./contracts/repository.ts";
 import { contractRoutes } from "./contracts/routes.ts";
 import { contract } from "./contracts/schema.ts";
-import type { ReadConversations } from "./customer-360/messaging.ts";
 import { customer360Routes } from "./customer-360/routes.ts";
-import { customerImport } from "./customers/imports/importer.ts";
 import { movesWithCustomer } from "./customers/merge-participants.ts";
 import * as customers from "./customers/repository.ts";
 import { customerRoutes } from "./customers/routes.ts";
-import type { Importer } from "./imports/importer.ts";
+import { importers } from "./importers.ts";
 import { importRoutes } from "./imports/routes.ts";
 import { lookupRoutes } from "./lookups/routes.ts";
-import { opportunityImport } from "./opportunities/imports/importer.ts";
+import { cellMigrations } from "./migrations/registry.ts";
+import { tenantMigrations } from "./migrations/tenant.ts";
 import { lists as opportunityLists } from "./opportunities/lists.ts";
 import { opportunityParameters } from "./opportunities/query.ts";
 import * as opportunities from "./opportunities/repository.ts";
@@ -36,6 +27,7 @@ import { permissions, roles } from "./permissions.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { publication } from "./publication.ts";
 import { reportRoutes } from "./reports/routes.ts";
+import { type CrmServices, crmServices } from "./services.ts";
 import { settingsRoutes } from "./settings/routes.ts";
 import { webhooks } from "./webhooks/event-catalogue.ts";
 
@@ -47,66 +39,31 @@ const customerChildren = [
   movesWithCustomer(payment, payments.moveToCustomer),
 ];
 
-/** The resources that can be imported. */
-export const importers: readonly Importer[] = [customerImport, opportunityImport];
-
-export interface CrmOptions
-  extends Pick<
-    CellOptions,
-    | "registry"
-    | "assertionKeys"
-    | "log"
-    | "metricsToken"
-    | "draining"
-    | "sealingProblems"
-    | "files"
-    | "openDoors"
-    | "longResponseMs"
-    | "committed"
-    | "sealWitness"
-    | "adoptTrail"
-    | "endTrail"
-  > {
-  /** Reads from the messaging cell. */
-  readConversations: ReadConversations;
-  /** Starts a tenant's deferred imports. */
-  wakeImports(tenantId: string): void;
-  /** Targets, signing keys and sender of webhooks. */
-  webhooks: WebhookOptions;
-}
-
-/** The CRM cell's application. */
-export function createCrm(options: CrmOptions): RunningCell {
-  return createCell(
-    {
-      ...options,
-      resumed(tenantId) {
-        options.committed(tenantId);
-        options.wakeImports(tenantId);
-        options.webhooks.changed(tenantId);
-      },
-      name: "crm",
-      permissions,
-      roles,
-      ...publication,
-      version,
-    },
-    [
-      importRoutes(importers, options.wakeImports),
-      exportRoutes("/customers", customers.lists, { customFields: "json", version: "integer" }),
-      exportRoutes("/opportunities", opportunityLists, { version: "integer" }, opportunityParameters),
-      (cell) => customerRoutes(cell, customerChildren),
-      (cell) => customer360Routes(cell, options.readConversations),
-      contactRoutes,
-      lookupRoutes,
-      pipelineRoutes,
-      reportRoutes,
-      opportunityRoutes,
-      contractRoutes,
-      paymentRoutes,
-      auditLogRoutes(options.sealWitness),
-      settingsRoutes,
-      webhookRoutes(webhooks, options.webhooks),
-    ],
-  );
-}
+/** The CRM cell. */
+export const crm: CellDefinition<typeof crmSettings, CrmServices> = {
+  name: "crm",
+  permissions,
+  roles,
+  ...publication,
+  settings: crmSettings,
+  schemaMigrations: cellMigrations,
+  tenantMigrations,
+  services: (runtime) => crmServices(runtime),
+  slices: [
+    (cell, services) => importRoutes(importers, (tenantId) => services().wakeImports(tenantId))(cell),
+    exportRoutes("/customers", customers.lists, { customFields: "json", version: "integer" }),
+    exportRoutes("/opportunities", opportunityLists, { version: "integer" }, opportunityParameters),
+    (cell) => customerRoutes(cell, customerChildren),
+    (cell, services) => customer360Routes(cell, (context, customerId) => services().readConversations(context, customerId)),
+    contactRoutes,
+    lookupRoutes,
+    pipelineRoutes,
+    reportRoutes,
+    opportunityRoutes,
+    contractRoutes,
+    paymentRoutes,
+    auditLogRoutes,
+    settingsRoutes,
+    (cell, services) => webhookRoutes(webhooks, () => services().webhooks)(cell),
+  ],
+};

@@ -1,12 +1,10 @@
-import { createCell, endpoint, response, SealLog } from "@cell/cell";
-import { serveTestCell, type TestCell, testAssertionKeys } from "@cell/cell/testing/test-cell";
-import { createLogger } from "@cell/http";
-import { migrateSchema } from "@cell/postgres";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { cellSettings, endpoint, response } from "@cell/cell";
+import { startTestCell } from "@cell/cell/testing/start-test-cell";
+import type { TestCell } from "@cell/cell/testing/test-cell";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { cellMigrations } from "./migrations/registry.ts";
-import { createRegistry } from "./registry.ts";
-import { testLoginSecret } from "./testing/test-crm.ts";
+import { tenantMigrations } from "./migrations/tenant.ts";
 
 const careless = endpoint({
   method: "post",
@@ -23,32 +21,18 @@ const careless = endpoint({
 let cell: TestCell;
 
 beforeAll(async () => {
-  const databaseUrl = inject("databaseUrl");
-  await migrateSchema({ url: databaseUrl, schema: "crm", migrations: cellMigrations });
-  const registry = createRegistry({ databaseUrl, loginSecret: testLoginSecret, total: 10, perTenant: 4, statementTimeoutMs: 10_000 });
-  const log = createLogger("crm", "error");
-  const running = createCell(
-    {
-      name: "crm",
-      title: "A cell of one command",
-      description: "For this test.",
-      version: "1.0.0",
-      permissions: ["crm:write"],
-      roles: {},
-      tags: [careless.tag, "Operations"].map((name) => ({ name, description: "For this test." })),
-      registry,
-      assertionKeys: testAssertionKeys,
-      log,
-      draining: () => false,
-      committed() {},
-      sealWitness: new SealLog(new Map(), undefined, log),
-      adoptTrail: async () => undefined,
-      endTrail: async () => undefined,
-      resumed() {},
-    },
-    [(made) => made.command(careless, async () => ({ changes: [], audit: [], body: { done: true as const } }))],
-  );
-  cell = await serveTestCell("crm", running, registry);
+  cell = await startTestCell({
+    name: "crm",
+    title: "A cell of one command",
+    description: "For this test.",
+    permissions: ["crm:write"],
+    roles: {},
+    tags: [careless.tag, "Operations"].map((name) => ({ name, description: "For this test." })),
+    settings: cellSettings({ port: 0 }),
+    schemaMigrations: cellMigrations,
+    tenantMigrations,
+    slices: [(made) => made.command(careless, async () => ({ changes: [], audit: [], body: { done: true as const } }))],
+  });
 });
 afterAll(() => cell.stop());
 

@@ -1,6 +1,9 @@
 import { generateKeyPairSync } from "node:crypto";
+import { readCellConfig } from "@cell/cell";
 import { expect, test } from "vitest";
-import { readConfig } from "./config.ts";
+import { crmSettings } from "./config.ts";
+
+const readConfig = (env: Record<string, string>) => readCellConfig(crmSettings, env);
 
 const pemOf = (type: "ed25519" | "x25519") =>
   generateKeyPairSync(type as "ed25519", {

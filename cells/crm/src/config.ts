@@ -1,16 +1,5 @@
-import { type CellConfig, cellSettings, parseWebhookKeys, readCellConfig, type WebhookKeys } from "@cell/cell";
-import { type Environment, integer, list, type Networks, parseNetworks, url, type Warn } from "@cell/http";
-
-export interface Config extends CellConfig {
-  /** Address of the messaging cell; undefined: there is none. */
-  messagingUrl: string | undefined;
-  /** The keys from which webhooks' secrets are derived. */
-  webhookKeys: WebhookKeys;
-  /** Retention of webhook deliveries in days. */
-  webhookLogDays: number;
-  /** Networks that webhooks may reach although they are not public, also by plain http; undefined: none. */
-  outboundAllow: Networks | undefined;
-}
+import { cellSettings, parseWebhookKeys } from "@cell/cell";
+import { integer, list, parseNetworks, url } from "@cell/http";
 
 /** Every environment variable of the CRM cell. */
 export const crmSettings = {
@@ -37,10 +26,3 @@ export const crmSettings = {
     meaning: "Address of the messaging cell.",
   }),
 };
-
-/** The CRM cell's configuration. Throws a StartRefused that names every missing or invalid variable. */
-export function readConfig(env?: Environment, warn?: Warn): Config {
-  const { values, ...config } = readCellConfig(crmSettings, env, warn);
-  const { messagingUrl, webhookKeys, webhookLogDays, outboundAllow } = values;
-  return { ...config, messagingUrl, webhookKeys, webhookLogDays, outboundAllow };
-}

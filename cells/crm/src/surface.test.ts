@@ -1,12 +1,10 @@
 import { keyword } from "@cell/cell";
-import { serveTestCell, type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing/test-cell";
-import { createLogger, Outbound, version } from "@cell/http";
+import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
+import { version } from "@cell/http";
 import { tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { createCrm } from "./app.ts";
-import { createRegistry } from "./registry.ts";
-import { inspect, startCrm, testWebhookKeys } from "./testing/test-crm.ts";
+import { inspect, startCrm } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -69,27 +67,7 @@ test("Prometheus' metrics hold no tenant and no personal data", async () => {
 
 test("while the database is away the cell is alive and not ready", async () => {
   const databaseUrl = "postgres://nobody:nothing@127.0.0.1:1/away";
-  const loginSecret = "a secret for the tests alone, of some length";
-  const registry = createRegistry({ databaseUrl, loginSecret, total: 2, perTenant: 1, statementTimeoutMs: 1_000 });
-  const log = createLogger("crm", "silent");
-  const unused = async () => Promise.reject(new Error("not asked"));
-  const away = await serveTestCell(
-    "crm",
-    createCrm({
-      registry,
-      assertionKeys: testAssertionKeys,
-      log,
-      draining: () => false,
-      committed: () => undefined,
-      sealWitness: { publicKeys: new Map(), head: async () => undefined },
-      adoptTrail: unused,
-      endTrail: unused,
-      readConversations: unused,
-      wakeImports: () => undefined,
-      webhooks: { outbound: new Outbound({}), keys: testWebhookKeys, changed: () => undefined },
-    }),
-    registry,
-  );
+  const away = await startCrm({ databaseUrl, isAway: true });
   expect((await fetch(`${away.url}/health`)).status).toBe(200);
   const ready = await fetch(`${away.url}/ready`);
   expect([ready.status, ready.headers.get("retry-after"), await ready.json()]).toEqual([

@@ -1,4 +1,5 @@
 export { dateOrTime } from "@cell/http/openapi/document";
+export { type AssembledCell, assembleCell, type CellDefinition, type CellRuntime, type OwnServices } from "./assemble-cell.ts";
 export {
   type AuditAction,
   type AuditDraft,
@@ -17,7 +18,8 @@ export { SealLog } from "./audit/seal-log.ts";
 export { Sealer } from "./audit/sealer.ts";
 export { trailPosition } from "./audit/trail-position.ts";
 export { type Break, breakReasons, type Verification, verifyTrail } from "./audit/verify.ts";
-export { type Buckets, cachedBuckets } from "./cache/partitioned-aggregates.ts";
+export type { Buckets } from "./cache/aggregate-store.ts";
+export { cachedBuckets } from "./cache/partitioned-aggregates.ts";
 export { cachedQuery } from "./cache/query-cache.ts";
 export {
   addDays,
@@ -36,7 +38,6 @@ export {
   startOfPeriod,
   yearOf,
 } from "./calendar.ts";
-export { type Cell, type CellOptions, type CommitUpload, createCell, type RunningCell } from "./cell.ts";
 export {
   type CellConfig,
   type CellSettings,
@@ -45,6 +46,9 @@ export {
   readCellConfig,
   tenantLogins,
 } from "./cell-config.ts";
+export { cellDocument } from "./cell-document.ts";
+export { openRegistry, type RegistryOptions } from "./cell-registry.ts";
+export type { Cell, CellServices, CommitUpload, Slice } from "./cell-types.ts";
 export { applyPatch } from "./commands/apply-patch.ts";
 export { canonicalJson, inStoredOrder } from "./commands/canonical-json.ts";
 export type { Outcome } from "./commands/command.ts";
@@ -71,7 +75,8 @@ export { compactPhone, folded, foldedColumn, foldMigration, phoneColumn } from "
 export { keyword } from "./lists/keyword.ts";
 export { booleanParam, intParam } from "./lists/list-parameters.ts";
 export { type ListOptions, listPage, type Revealed, revealDrafts, revealedBy } from "./lists/list-response.ts";
-export { type ListDefinition, type ListQuery, type ListRequest, ListRunner, likePattern, listQuery, listResponse } from "./lists/lists.ts";
+export type { ListDefinition, ListRequest } from "./lists/list-types.ts";
+export { type ListQuery, ListRunner, likePattern, listQuery, listResponse } from "./lists/lists.ts";
 export { aggregateStoreMigration, cellMigration, sharedResponsesMigration, webhooksMigration } from "./migrations.ts";
 export { email, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
 export {

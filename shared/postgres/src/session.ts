@@ -1,5 +1,5 @@
 import { CopyIn, copyLine } from "./driver/copy.ts";
-import type { Query } from "./driver/prepared.ts";
+import type { Query } from "./driver/query.ts";
 import type { Rows } from "./driver/rows.ts";
 import type { Lease } from "./pool/tenant-pool.ts";
 import { isConnectionLoss, tooLong, violatedConstraint } from "./problems.ts";

@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import type pg from "pg";
 import Cursor from "pg-cursor";
 import { CopyOut, withLiterals } from "./driver/copy.ts";
-import type { Query } from "./driver/prepared.ts";
+import type { Query } from "./driver/query.ts";
 import { columnOf, readBatch, rowDescriptionOf, toObjects } from "./driver/rows.ts";
 import type { Access, Login } from "./pool/connection.ts";
 import type { TenantPool } from "./pool/tenant-pool.ts";

@@ -1,4 +1,4 @@
-import type { Cell } from "../cell.ts";
+import type { Cell, CellServices } from "../cell-types.ts";
 import { csvLine } from "../csv/csv.ts";
 import { endpoint, idParams, type RequestContextOf } from "../http/endpoint.ts";
 import type { Condition } from "../lists/conditions.ts";
@@ -11,7 +11,6 @@ import { csvFile, fields } from "./csv-file.ts";
 import type { AuditDraft } from "./entries.ts";
 import * as auditLogs from "./repository.ts";
 import { auditLog, auditLogQuery, verification } from "./schema.ts";
-import type { SealWitness } from "./seal.ts";
 import { verifyTrail } from "./verify.ts";
 
 const tag = "Audit";
@@ -58,15 +57,13 @@ const getAuditLog = endpoint({
 type ListContext = RequestContextOf<typeof listAuditLogs>;
 
 /** Routes of the audit trail. */
-export function auditLogRoutes(witness: SealWitness): (cell: Cell) => void {
-  return (cell) => {
-    cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (context, headers) => csvResponse(cell, context, headers) });
-    cell.read(verifyAuditLogs, "Audit trail", (_, tenant) => verifyTrail(tenant, witness));
-    cell.read(getAuditLog, "Audit entry", async (context, tenant) =>
-      // As in the list: the trail belongs to the tenant, and callers limited to their own records see none of it.
-      visibility(context) === null ? auditLogs.find(tenant, context.params.id) : undefined,
-    );
-  };
+export function auditLogRoutes(cell: Cell, services: () => CellServices): void {
+  cell.list(listAuditLogs, auditLogs.lists, { conditions, stream: (context, headers) => csvResponse(cell, context, headers) });
+  cell.read(verifyAuditLogs, "Audit trail", (_, tenant) => verifyTrail(tenant, services().sealWitness));
+  cell.read(getAuditLog, "Audit entry", async (context, tenant) =>
+    // As in the list: the trail belongs to the tenant, and callers limited to their own records see none of it.
+    visibility(context) === null ? auditLogs.find(tenant, context.params.id) : undefined,
+  );
 }
 
 async function conditions({ query, tenant }: ListContext): Promise<Condition[]> {

@@ -3,7 +3,7 @@ import { badFields } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import type { AuditDraft } from "../audit/entries.ts";
-import type { Cell } from "../cell.ts";
+import type { Cell } from "../cell-types.ts";
 import { endpoint, type RequestContext } from "../http/endpoint.ts";
 import type { Condition } from "../lists/conditions.ts";
 import { maskedFilter, maskedKeyword } from "../lists/filter-masking.ts";

@@ -3,14 +3,13 @@ import { latin1, readRequestId, sendWhenReady, sendWhole } from "@cell/http";
 import { Rows } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "../audit/entries.ts";
-import type { Cell, CellOptions } from "../cell.ts";
+import type { Cell, CellOptions } from "../cell-types.ts";
 import { type CommandOptions, command } from "../commands/command.ts";
 import type { CommandResponse } from "../commands/idempotency.ts";
 import { StorageQuota } from "../commands/storage-quota.ts";
 import { Files } from "../csv/file-limits.ts";
 import { Cursors } from "../lists/cursor.ts";
 import { listPage } from "../lists/list-response.ts";
-import type { ListDefinition } from "../lists/lists.ts";
 import { rowJson } from "../lists/rows-json.ts";
 import { fieldAccess } from "../schema/masking.ts";
 import type { Presenter } from "../schema/resource.ts";
@@ -18,11 +17,10 @@ import { settingsOf } from "../settings/stored.ts";
 import { withDeadline } from "./deadline.ts";
 import { type Endpoint, headerOf, type RequestContext, type RequestContextOf, type RowOf } from "./endpoint.ts";
 
-/** Adds a route to the application and the document; `listing`: the list that it serves. */
+/** Adds a route to the application. */
 export type Register = (
   endpoint: Endpoint,
   handle: (context: RequestContext, headers: Record<string, string>) => Promise<Response>,
-  listing?: ListDefinition<object>,
 ) => void;
 
 /** The ways to create routes, each with its policies. */
@@ -80,17 +78,13 @@ export function routesOf(
       });
     },
     list(endpoint, lists, listOptions = {}) {
-      register(
-        endpoint,
-        async (context, headers) => {
-          const typed = contextOf(endpoint, context);
-          const streamed = await listOptions.stream?.(typed, headers);
-          if (streamed) return streamed;
-          const body = await listPage(typed, lists, listOptions, record, cursors);
-          return sendWhole(outgoingOf(context), 200, headers, body);
-        },
-        lists.definition,
-      );
+      register(endpoint, async (context, headers) => {
+        const typed = contextOf(endpoint, context);
+        const streamed = await listOptions.stream?.(typed, headers);
+        if (streamed) return streamed;
+        const body = await listPage(typed, lists, listOptions, record, cursors);
+        return sendWhole(outgoingOf(context), 200, headers, body);
+      });
     },
     command(endpoint, work) {
       if (!endpoint.visibility) throw new Error(`${endpoint.method} ${endpoint.path} does not declare who may see its record`);

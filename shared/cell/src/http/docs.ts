@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
-import type { CellApp } from "../cell.ts";
+import type { CellApp } from "../cell-types.ts";
 import type { CellEnv } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 

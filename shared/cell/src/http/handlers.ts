@@ -14,7 +14,7 @@ import { assertCurrent, assertServed, databaseProblem, isDenied, type Tenant } f
 import { Problem, unavailable } from "@cell/problem";
 import type { Context } from "hono";
 import { z } from "zod";
-import type { CellOptions } from "../cell.ts";
+import type { CellOptions } from "../cell-types.ts";
 import {
   type CellEnv,
   type Endpoint,

@@ -6,7 +6,7 @@ import { docsPath, documentPath, eventsTag, healthPath, readyPath } from "@cell/
 import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import { documentedQuery } from "../lists/list-parameters.ts";
-import type { ListDefinition } from "../lists/lists.ts";
+import type { ListDefinition } from "../lists/list-types.ts";
 import { mask, type SensitiveKind } from "../schema/masking.ts";
 import { fileResponse } from "../schema/resource.ts";
 import type { Endpoint, EventDefinition } from "./endpoint.ts";

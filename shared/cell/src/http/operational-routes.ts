@@ -13,7 +13,7 @@ import {
 } from "@cell/http";
 import { Problem } from "@cell/problem";
 import type { Context } from "hono";
-import type { CellApp, CellOptions } from "../cell.ts";
+import type { CellApp, CellOptions } from "../cell-types.ts";
 import { requirePermission } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 import { placementRoutes } from "./placement-routes.ts";

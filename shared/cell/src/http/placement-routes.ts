@@ -4,7 +4,7 @@ import { badField } from "@cell/problem";
 import type { Context } from "hono";
 import { z } from "zod";
 import { verifyTrail } from "../audit/verify.ts";
-import type { CellApp, CellOptions } from "../cell.ts";
+import type { CellApp, CellOptions } from "../cell-types.ts";
 
 type Step = (tenantId: string, epoch: number, c: Context) => Promise<unknown>;
 

@@ -3,9 +3,10 @@ import { type AssertionKeys, createLogger, type Principal, parseAssertionKeys, s
 import type { Document } from "@cell/http/openapi/document";
 import { responseChecker, type SeenResponse } from "@cell/http/testing/response-checker";
 import type { Registry } from "@cell/postgres";
-import type { RunningCell } from "../cell.ts";
+import type { AssembledCell } from "../assemble-cell.ts";
 
-export const testAssertionKeys: AssertionKeys = parseAssertionKeys(`test:${Buffer.alloc(32, 7).toString("base64url")}`);
+export const testAssertionKeysText = `test:${Buffer.alloc(32, 7).toString("base64url")}`;
+export const testAssertionKeys: AssertionKeys = parseAssertionKeys(testAssertionKeysText);
 
 /** The metrics token of test cells. */
 export const testMetricsToken = "metrics-token-for-the-tests-only";
@@ -53,7 +54,11 @@ export interface TestCell {
 }
 
 /** Serves a cell on a free port, over real HTTP; every response that its clients see is compared with the OpenAPI document. */
-export async function serveTestCell(name: string, cell: RunningCell, registry: Registry): Promise<TestCell> {
+export async function serveTestCell(
+  name: string,
+  cell: Pick<AssembledCell<object>, "app" | "document" | "permissions" | "registry" | "stop">,
+): Promise<TestCell> {
+  const { registry } = cell;
   const log = createLogger(name, "silent");
   const server = await serve({
     fetch: cell.app.fetch,
@@ -63,7 +68,7 @@ export async function serveTestCell(name: string, cell: RunningCell, registry: R
     requestTimeoutMs: 60_000,
     drainDelayMs: 0,
     drainTimeoutMs: 5_000,
-    close: () => registry.close(),
+    close: () => cell.stop(),
   });
   const document = await cell.document();
   const check = responseChecker(document);

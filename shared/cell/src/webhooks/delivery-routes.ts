@@ -4,7 +4,7 @@ import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import type { AuditDraft } from "../audit/entries.ts";
 import { assertWindow, instantOf } from "../calendar.ts";
-import type { Cell } from "../cell.ts";
+import type { Cell } from "../cell-types.ts";
 import { endpoint, idParams } from "../http/endpoint.ts";
 import { equals } from "../lists/conditions.ts";
 import { checkKnown } from "../lists/field-types.ts";

@@ -2,7 +2,7 @@ import type { Outbound } from "@cell/http";
 import { badField, Problem } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
 import { audited } from "../audit/entries.ts";
-import type { Cell } from "../cell.ts";
+import type { Cell } from "../cell-types.ts";
 import { applyPatch } from "../commands/apply-patch.ts";
 import { requireVersion } from "../commands/optimistic-lock.ts";
 import { endpoint, idParams } from "../http/endpoint.ts";
@@ -41,9 +41,9 @@ const deleteWebhook = endpoint({
 });
 
 /** The endpoints whose schemas follow from the cell's events. */
-function webhookEndpoints(webhooks: Webhooks, keys: WebhookKeys) {
+function webhookEndpoints(webhooks: Webhooks, keys: () => WebhookKeys) {
   const { webhook, webhookInput, webhookPatch } = webhooks;
-  const responseWithSecret = webhooks.withSecret((tenantId, place) => secretOf(keys, tenantId, place));
+  const responseWithSecret = webhooks.withSecret((tenantId, place) => secretOf(keys(), tenantId, place));
   return {
     listWebhooks: endpoint({
       method: "get",
@@ -128,11 +128,12 @@ as do five days of nothing but failures.`;
 }
 
 /** The routes of a cell's webhooks, and those of their deliveries. */
-export function webhookRoutes(webhooks: Webhooks, { outbound, keys, changed: woken }: WebhookOptions): (cell: Cell) => void {
-  const { listWebhooks, getWebhook, createWebhook, changeWebhook, rotateSecret } = webhookEndpoints(webhooks, keys);
+export function webhookRoutes(webhooks: Webhooks, options: () => WebhookOptions): (cell: Cell) => void {
+  const { listWebhooks, getWebhook, createWebhook, changeWebhook, rotateSecret } = webhookEndpoints(webhooks, () => options().keys);
   const { webhook } = webhooks;
+  const woken = (tenantId: string) => options().changed(tenantId);
   const checkUrl = (url: string | undefined) => {
-    const problem = url === undefined ? undefined : outbound.problemOf(url);
+    const problem = url === undefined ? undefined : options().outbound.problemOf(url);
     if (problem) throw badField("url", "INVALID_FORMAT", problem);
   };
 
@@ -152,7 +153,7 @@ export function webhookRoutes(webhooks: Webhooks, { outbound, keys, changed: wok
         webhookId: uuidv7(),
         disabledReason: null,
         failingSince: null,
-        secretKeyId: keys[0].id,
+        secretKeyId: options().keys[0].id,
         secretNumber: 1,
         previousSecretKeyId: null,
         previousSecretUntil: null,
@@ -187,7 +188,11 @@ export function webhookRoutes(webhooks: Webhooks, { outbound, keys, changed: wok
     cell.command(rotateSecret, async (context, tx) => {
       const current = await requireVersion(context, tx, webhook, await endpoints.find(tx, context.params.id));
       const previousSecretUntil = new Date(Date.parse(context.now) + previousSignsForMs).toISOString();
-      const secret = { secretKeyId: keys[0].id, secretNumber: current.secretNumber + 1, previousSecretKeyId: current.secretKeyId };
+      const secret = {
+        secretKeyId: options().keys[0].id,
+        secretNumber: current.secretNumber + 1,
+        previousSecretKeyId: current.secretKeyId,
+      };
       const next = { ...current, ...secret, previousSecretUntil, updatedAt: context.now, version: current.version + 1 };
       return { changes: [endpoints.update(tx, next, current.version)], audit: [audited("update", webhook, current, next)], body: next };
     });

@@ -4,7 +4,7 @@ import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import type { TenantLogins } from "@cell/postgres";
 // The records' schemas come with it: without them everything in an event is masked.
 import "../../app.ts";
-import { createRegistry } from "../../registry.ts";
+import { createRegistry } from "../../testing/registry.ts";
 import { webhooks } from "../event-catalogue.ts";
 
 /** What it is told on its standard input. */

@@ -1,24 +1,27 @@
 import { StartRefused } from "@cell/http";
-import { Registry, type TenantLogins, UnusableDatabase } from "@cell/postgres";
-import { tenantMigrations } from "./migrations/tenant.ts";
+import { Registry, type TenantLogins, type TenantMigration, UnusableDatabase } from "@cell/postgres";
 
-/** The tenants of this cell. */
-export function createRegistry(options: {
+export interface RegistryOptions {
   databaseUrl: string;
   loginSecret: string;
+  /** Database connections of the cell. */
   total: number;
+  /** Database connections of one tenant. */
   perTenant: number;
   /** Default: own. */
   logins?: TenantLogins;
   statementTimeoutMs: number;
   /** Default: 1 s. */
   lockTimeoutMs?: number | undefined;
-}): Registry {
+}
+
+/** The tenants of a cell. Nothing is connected before it is used. */
+export function openRegistry(cell: { name: string; tenantMigrations: readonly TenantMigration[] }, options: RegistryOptions): Registry {
   return new Registry({
-    cell: "crm",
+    cell: cell.name,
     url: options.databaseUrl,
     loginSecret: options.loginSecret,
-    migrations: tenantMigrations,
+    migrations: cell.tenantMigrations,
     total: options.total,
     perTenant: options.perTenant,
     readersPerTenant: 3,
@@ -34,7 +37,7 @@ export function createRegistry(options: {
   });
 }
 
-/** Rejects with a StartRefused if the cell cannot run on the database, and with the database's error if it is not reachable. */
+/** Rejects with a StartRefused when the cell may not run on the database, and with the database's error when it does not answer. */
 export async function requireUsable(registry: Registry): Promise<void> {
   try {
     await registry.check();
