@@ -1,5 +1,6 @@
 import { inStoredOrder } from "@cell/cell";
 import { storable } from "@cell/http";
+import Big from "big.js";
 import { z } from "zod";
 
 export const mostCustomFields = 100;
@@ -36,8 +37,21 @@ export function customFields() {
 /** Why custom fields exceed the limits; undefined if they do not. */
 export function excessOf(fields: CustomFields): string | undefined {
   if (Object.keys(fields).length > mostCustomFields) return `may have at most ${mostCustomFields} keys`;
-  if (Buffer.byteLength(JSON.stringify(fields)) > mostCustomFieldBytes) return `may have at most ${mostCustomFieldBytes} bytes as JSON`;
+  if (Buffer.byteLength(JSON.stringify(fields)) + abbreviatedBytes(fields) > mostCustomFieldBytes)
+    return `may have at most ${mostCustomFieldBytes} bytes as JSON`;
   return undefined;
+}
+
+/** How many bytes longer PostgreSQL writes the numbers of a value than JSON does: 1e308 is read from it as 309 digits. */
+function abbreviatedBytes(value: unknown): number {
+  if (typeof value === "number") {
+    const text = String(value);
+    return text.includes("e") ? new Big(value).toFixed().length - text.length : 0;
+  }
+  if (typeof value !== "object" || value === null) return 0;
+  let bytes = 0;
+  for (const inner of Object.values(value)) bytes += abbreviatedBytes(inner);
+  return bytes;
 }
 
 function storedFields(given: CustomFields, faults: Fault[]): CustomFields {
@@ -72,9 +86,6 @@ function storedValue(value: unknown, path: (string | number)[], faults: Fault[])
     return value;
   }
   if (Array.isArray(value)) return value.map((item, index) => storedValue(item, [...path, index], faults));
-  // PostgreSQL expands exponents: 1e308 would be read back as 309 digits.
-  if (typeof value === "number" && String(value).includes("e"))
-    faults.push({ path, code: "INVALID_FORMAT", message: "is a number too large or too small to be stored exactly: send it as a string" });
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, storedValue(item, [...path, key], faults)]));
 }
