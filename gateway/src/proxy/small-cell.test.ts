@@ -2,11 +2,13 @@ import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { sendRaw } from "@cell/http/testing/raw";
+import { openKysely } from "@cell/postgres/control";
 import { Problem } from "@cell/problem";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Access } from "../auth/access.ts";
 import { AuthenticationError } from "../auth/authentication-error.ts";
 import type { CredentialVerifier } from "../auth/credentials.ts";
+import type { Tables } from "../control-plane/tables.ts";
 import type { GatewayExtensions } from "../extensions.ts";
 import { createDatabase, createTenant, issueKey, readMetric, startTestGateway, type TestGateway } from "../testing/gateway.ts";
 import { type SmallCell, startSmallCell } from "../testing/small-cell.ts";
@@ -333,6 +335,29 @@ test("a socket ends with its token", async () => {
   const socket = await openSocket("/small/socket?token=customer_brief-1");
   await closed(socket);
   await expect.poll(() => cell.open()).toBe(0);
+});
+
+test("a socket of a tenant that has moved is opened where the tenant is by now", async () => {
+  const [from, to] = [await startSmallCell(), await startSmallCell()];
+  const own = await createDatabase();
+  const local = await startTestGateway(own, `small=${from.url},small=${to.url}`, { CELL_PREFIXES: prefixes }, extensions);
+  const moved = await createTenant(local, "tenant-m");
+  const db = openKysely<Tables>({ url: own, applicationName: "test", max: 1 });
+  try {
+    await (await openSocket(`/small/socket?token=${moved.key}`, local.url)).close();
+    await expect.poll(() => from.requests.length).toBe(1);
+    from.onUpgrade = (_incoming, socket) => void socket.end("HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n");
+    // The gateway is not told: it still looks where the tenant was.
+    await db.updateTable("gateway.placements").set({ partition: "small-2" }).execute();
+    const socket = await openSocket(`/small/socket?token=${moved.key}`, local.url);
+    expect([from.requests.length, to.requests.length]).toEqual([2, 1]);
+    socket.close();
+    await closed(socket);
+  } finally {
+    await db.destroy();
+    await local.stop();
+    await Promise.all([from.close(), to.close()]);
+  }
 });
 
 const send = (body: string, signature: string) =>
