@@ -24,43 +24,43 @@ import type { Rates } from "./limits/rate-limits.ts";
 import { parseOrigins } from "./proxy/cors.ts";
 
 export interface Timeouts {
-  /** To open a connection to a cell. */
+  /** Time to connect to a cell. */
   connectMs: number;
-  /** Until a cell's answer begins. */
+  /** Time until a cell's response begins. */
   headersMs: number;
-  /** The same for routes that declare themselves slow. */
+  /** The same for routes that are declared slow. */
   slowHeadersMs: number;
-  /** Between two pieces of an answer. */
+  /** Time between two pieces of a response. */
   bodyIdleMs: number;
-  /** For a caller to send a whole request. */
+  /** Time for a caller to send a whole request. */
   requestMs: number;
-  /** Between SIGTERM and the listener's closing. */
+  /** Time between SIGTERM and closing the listener. */
   drainDelayMs: number;
-  /** For running requests to end after that. */
+  /** Time for running requests to finish after that. */
   drainMs: number;
 }
 
-/** How many requests may run at once to one partition. */
+/** Maximum of concurrent requests per partition. */
 export interface BulkheadSizes {
   requests: number;
-  /** Routes that declare the lane `streams`, and large or chunked bodies. */
+  /** Routes that declare the bulkhead `streams`, and large or chunked bodies. */
   streams: number;
-  /** What one tenant may have of each. */
+  /** A tenant's share of each. */
   tenantPercent: number;
-  /** How many requests of one tenant are with a partition at once while other tenants ask; streams have no turns. */
+  /** Concurrent requests of one tenant in a partition while other tenants send some; does not apply to streams. */
   tenantConcurrency: number;
 }
 
-/** A cell and where its partitions are, in the order in which they are named `<cell>-1`, `<cell>-2`, … */
+/** A cell and its partitions' addresses; the partitions are named `<cell>-1`, `<cell>-2`, … in this order. */
 export interface CellConfig {
   name: string;
   urls: string[];
 }
 
-/** A prefix of paths that belongs to a cell, besides `/api/v1/<cell>`. */
+/** A path prefix of a cell, besides `/api/v1/<cell>`. */
 export interface PathPrefix {
   cell: string;
-  /** Whole segments, without a slash at the end. */
+  /** Whole segments, without a trailing slash. */
   path: string;
 }
 
@@ -69,28 +69,28 @@ export interface Config {
   port: number;
   databaseUrl: string;
   assertionKeys: AssertionKeys;
-  /** The platform operator's bearer key; without one there is no operator. */
+  /** The platform operator's bearer key; undefined: there is no operator. */
   operatorKey: string | undefined;
-  /** Undefined: API keys alone are taken. */
+  /** Undefined: only API keys are accepted. */
   oidc: OidcConfig | undefined;
   failedAttempts: AttemptLimits;
   trustedProxies: TrustedProxies;
   rateLimits: Rates;
   bulkheads: BulkheadSizes;
   cells: CellConfig[];
-  /** The cells see these paths whole. */
+  /** Cells receive these paths unchanged. */
   cellPrefixes: readonly PathPrefix[];
   openStreams: OpenStreamLimits;
   metrics: MetricsAccess;
-  /** Whose pages may call the gateway from a browser. */
+  /** Origins whose pages may call the gateway from a browser. */
   corsOrigins: ReadonlySet<string>;
-  /** The middle part of the keys that are issued here: `crm_<keyEnvironment>_…`. */
+  /** The middle part of issued keys: `crm_<keyEnvironment>_…`. */
   keyEnvironment: string;
   logLevel: string;
   timeouts: Timeouts;
 }
 
-/** Every environment variable that the gateway reads. */
+/** Every environment variable of the gateway. */
 export const gatewaySettings = {
   ...serverSettings({ port: 8080, drainMs: 10_000 }),
   operatorKey: text("OPERATOR_KEY", {
@@ -102,12 +102,12 @@ export const gatewaySettings = {
   cells: list("CELLS", {
     isRequired: true,
     parse: parseCells,
-    meaning: "The cells and where they are, written name=http://host:port; a cell named twice has two partitions.",
+    meaning: "The cells and their addresses, written name=http://host:port; a cell named twice has two partitions.",
   }),
   cellPrefixes: list("CELL_PREFIXES", {
     parse: parsePrefixes,
     whenUnset: "none",
-    meaning: "Further paths of cells, written messaging=/ws/chat, which the cell sees whole; of several that match, the longest counts.",
+    meaning: "Further paths of cells, written messaging=/ws/chat, which the cell receives unchanged; the longest match wins.",
   }),
   keyEnvironment: text("KEY_ENVIRONMENT", {
     default: "live",
@@ -118,7 +118,7 @@ export const gatewaySettings = {
   trustedProxies: list("TRUSTED_PROXIES", {
     parse: parseTrustedProxies,
     whenUnset: "none",
-    meaning: "Networks, such as 10.0.0.0/8,fd00::/8, whose X-Forwarded-For is believed.",
+    meaning: "Networks, such as 10.0.0.0/8,fd00::/8, whose X-Forwarded-For is trusted.",
   }),
   corsOrigins: list("CORS_ORIGINS", {
     parse: parseOrigins,
@@ -129,61 +129,61 @@ export const gatewaySettings = {
     default: 100,
     min: 1,
     unit: "attempts",
-    meaning: "Failed authentication attempts of one address that are answered at once.",
+    meaning: "Failed authentication attempts per address that are allowed at once.",
   }),
   attemptsPerMinute: integer("FAILED_ATTEMPTS_PER_MINUTE", {
     default: 20,
     min: 1,
     unit: "attempts/min",
-    meaning: "Failed authentication attempts of one address that are answered after that.",
+    meaning: "Failed authentication attempts per address that are allowed after that.",
   }),
   rateLimitToken: integer("RATE_LIMIT_TOKEN", {
     default: 500,
     unit: "requests/s",
-    meaning: "Requests of one token, with twice that at once; 0 for no limit.",
+    meaning: "Requests per token, with bursts of twice as many; 0: no limit.",
   }),
   rateLimitTenant: integer("RATE_LIMIT_TENANT", {
     default: 2_000,
     unit: "requests/s",
-    meaning: "Requests of one tenant, with twice that at once; 0 for no limit.",
+    meaning: "Requests per tenant, with bursts of twice as many; 0: no limit.",
   }),
   upstreamRequests: integer("UPSTREAM_REQUESTS", {
     default: 512,
     min: 1,
     unit: "requests",
     formerName: "LANE_REQUESTS",
-    meaning: "Requests that run in one partition at once.",
+    meaning: "Concurrent requests per partition.",
   }),
   upstreamStreams: integer("UPSTREAM_STREAMS", {
     default: 256,
     min: 1,
     unit: "requests",
     formerName: "LANE_STREAMS",
-    meaning: "Imports, exports and large bodies that run in one partition at once.",
+    meaning: "Concurrent imports, exports and large bodies per partition.",
   }),
   upstreamTenantPercent: integer("UPSTREAM_TENANT_PERCENT", {
     default: 25,
     max: 100,
     unit: "%",
     formerName: "LANE_TENANT_PERCENT",
-    meaning: "Part of either number that one tenant may have.",
+    meaning: "A tenant's share of either number.",
   }),
   upstreamTenantConcurrency: integer("UPSTREAM_TENANT_CONCURRENCY", {
     default: 8,
     min: 1,
     unit: "requests",
     formerName: "LANE_TENANT_TURNS",
-    meaning: "Requests of one tenant that run in a partition at once while other tenants wait.",
+    meaning: "Concurrent requests of one tenant in a partition while other tenants wait.",
   }),
   openStreams: integer("OPEN_STREAMS", {
     default: 2_000,
     min: 1,
     unit: "streams",
-    meaning: "Event streams and WebSockets that are open at once in this process.",
+    meaning: "Open event streams and WebSockets in this process.",
   }),
-  openStreamsTenant: integer("OPEN_STREAMS_TENANT", { default: 1_000, min: 1, unit: "streams", meaning: "Of them, those of one tenant." }),
-  openStreamsToken: integer("OPEN_STREAMS_TOKEN", { default: 100, min: 1, unit: "streams", meaning: "Of them, those of one token." }),
-  connectMs: integer("CONNECT_TIMEOUT_MS", { default: 250, unit: "ms", meaning: "Time to open a connection to a cell." }),
+  openStreamsTenant: integer("OPEN_STREAMS_TENANT", { default: 1_000, min: 1, unit: "streams", meaning: "The same, per tenant." }),
+  openStreamsToken: integer("OPEN_STREAMS_TOKEN", { default: 100, min: 1, unit: "streams", meaning: "The same, per token." }),
+  connectMs: integer("CONNECT_TIMEOUT_MS", { default: 250, unit: "ms", meaning: "Time to connect to a cell." }),
   headersMs: integer("HEADERS_TIMEOUT_MS", { default: 5_000, unit: "ms", meaning: "Time until a cell's response begins." }),
   slowHeadersMs: integer("SLOW_HEADERS_TIMEOUT_MS", {
     default: 120_000,
@@ -196,7 +196,7 @@ export const gatewaySettings = {
 
 type Values = ValuesOf<typeof gatewaySettings>;
 
-/** The gateway's configuration. Throws a StartRefused that names every variable that is missing or wrong. */
+/** The gateway's configuration. Throws a StartRefused that names every missing or invalid variable. */
 export function readConfig(env: Environment = processEnvironment, warn?: Warn): Config {
   const values: Values = readEnv(gatewaySettings, env, {
     warn,
@@ -237,15 +237,17 @@ function timeoutsOf({ connectMs, headersMs, slowHeadersMs, bodyIdleMs, requestMs
   return { connectMs, headersMs, slowHeadersMs, bodyIdleMs, requestMs, drainDelayMs, drainMs };
 }
 
-/** What migrating the control plane needs. */
+/** The settings that migrating the control plane needs. */
 export const migrationSettings = { databaseUrl, logLevel };
 
-/** Throws a StartRefused that names every variable that is missing or wrong. */
+/** Throws a StartRefused that names every missing or invalid variable. */
 export function readMigrationConfig(env: Environment = processEnvironment, warn?: Warn): ValuesOf<typeof migrationSettings> {
   return readEnv(migrationSettings, env, { warn });
 }
 
-/** Reads `crm=http://host:port[,messaging=…]`; a cell named twice has two partitions. Throws an Error that continues the setting's name. */
+/**
+ * Parses `crm=http://host:port[,messaging=…]`; a cell named twice has two partitions. Throws an Error that continues the setting's name.
+ */
 export function parseCells(value: string): CellConfig[] {
   const cells = new Map<string, string[]>();
   for (const part of value.split(",")) {
@@ -258,14 +260,14 @@ export function parseCells(value: string): CellConfig[] {
   return [...cells].map(([name, urls]) => ({ name, urls }));
 }
 
-/** Paths that the gateway answers itself. */
+/** Paths that the gateway serves itself. */
 const ownPaths = /^\/(?:api$|api\/v1$|(?:health|ready|metrics|docs|openapi|internal|api\/admin)(?:\/|$))/;
 
 function parsePrefixes(value: string): PathPrefix[] {
   return value.split(",").map((part) => {
     const [, cell, path] = /^\s*([a-z][a-z0-9-]{0,29})=((?:\/[A-Za-z0-9._~-]+)+)\s*$/.exec(part) ?? [];
     if (!cell || !path) throw new Error(`must be written cell=/path, by comma, not "${part}"`);
-    if (ownPaths.test(path)) throw new Error(`must not have ${path}, which the gateway answers itself`);
+    if (ownPaths.test(path)) throw new Error(`must not have ${path}, which the gateway serves itself`);
     return { cell, path };
   });
 }

@@ -2,12 +2,15 @@ import type { CredentialVerifier } from "./auth/credentials.ts";
 import type { PublicTenant } from "./auth/tenant-access.ts";
 import type { WebhookVerifier } from "./proxy/webhooks.ts";
 
-/** What `startGateway` takes besides its settings: credentials that are not the platform's own. The forwarding code knows none of them. */
+/**
+ * Extensions of `startGateway` besides its settings: credentials other than the platform's own. The forwarding code does not depend on
+ * them.
+ */
 export interface GatewayExtensions {
-  /** Of session tokens and customer tokens; asked after API keys and access tokens. */
+  /** For session tokens and customer tokens; tried after API keys and access tokens. */
   verifiers?: readonly CredentialVerifier[];
-  /** Ways to find the tenant of a request without a credential; asked before `X-Tenant-Id`. */
+  /** Find the tenant of a request without a credential; tried before `X-Tenant-Id`. */
   publicTenants?: readonly PublicTenant[];
-  /** Of signed webhooks; routes name them in `webhook`. */
+  /** For signed webhooks; routes name them in `webhook`. */
   webhooks?: readonly WebhookVerifier[];
 }

@@ -26,15 +26,14 @@ import { createServices, type Services } from "./services.ts";
 
 type Fetch = ServeOptions["fetch"];
 
-/** A gateway that runs. */
+/** A running gateway. */
 export interface Gateway extends Server {
-  /** Where its metrics are. */
+  /** URL of its metrics. */
   metricsUrl: string;
 }
 
 /**
- * Starts a gateway. Resolves when it listens and has looked at its database for the first time; rejects when a port is taken, and with an
- * UnusableDatabase.
+ * Starts a gateway. Resolves when it listens and has checked its database once; rejects if a port is taken, and with an UnusableDatabase.
  */
 export async function startGateway(config: Config, log: Logger, extensions: GatewayExtensions = {}): Promise<Gateway> {
   const services = await createServices(config, log, extensions);
@@ -43,14 +42,14 @@ export async function startGateway(config: Config, log: Logger, extensions: Gate
   const health = createHealth(services, () => server.draining);
   const cors = config.corsOrigins.size > 0 ? new Cors(config.corsOrigins, metrics) : undefined;
   let app: Promise<{ fetch: Fetch }> | undefined;
-  /** What administration and documents need is loaded with their first request: no other waits for it. */
+  /** Administration and documents are loaded with their first request, so that no other waits for them. */
   const fetch: Fetch = async (request, env) => {
     if (isHealth(env.incoming.url ?? "")) return health.fetch(request, env);
     app ??= import("./admin/app.ts").then(({ createApp }) => createApp(services));
     return (await app).fetch(request, env);
   };
 
-  /** Requests to the cells are answered right here; what remains for `app` has its id on the answer. */
+  /** Requests to the cells are handled here; those for `app` already have their id on the response. */
   function intercept(incoming: IncomingMessage, outgoing: ServerResponse): boolean {
     let requestId: string | undefined;
     try {
@@ -76,7 +75,7 @@ export async function startGateway(config: Config, log: Logger, extensions: Gate
     metricsPort === undefined ? undefined : await serveMetrics(metrics.registry, config.host, { port: metricsPort, token });
   services.identityProvider?.start();
   const looked = controlPlane.start();
-  // Waited for below, when it may have failed already.
+  // Awaited below; it may reject earlier.
   looked.catch(() => undefined);
   const declared = declarations.start();
   const server = await serve({
@@ -102,7 +101,7 @@ export async function startGateway(config: Config, log: Logger, extensions: Gate
   return Object.assign(server, { metricsUrl: metricsServer?.url ?? `${server.url}/metrics` });
 }
 
-/** What passes requests on to the cells. */
+/** Creates the proxy to the cells. */
 function createProxy(services: Services) {
   const { config, authenticator, tenantAccess, rateLimits, upstreams, attempts, extensions } = services;
   const { trustedProxies, assertionKeys, timeouts } = config;
@@ -128,7 +127,7 @@ function createProxy(services: Services) {
   return { prefixes, forward: createForward(proxying), upgrades: new Upgrades(proxying) };
 }
 
-/** The form of an error about a request that could not be read as far as its route. */
+/** The error form of a request that failed before its route was known. */
 function errorFormOf({ declarations }: Services, prefixes: PrefixTable, { method = "", url = "" }: IncomingMessage): ErrorForm {
   try {
     const target = prefixes.find(url);

@@ -1,6 +1,6 @@
 import { Counter, createHttpMetrics, Gauge, type HttpMetrics } from "@cell/http";
 
-/** What the gateway counts besides its requests. No label names a tenant or a caller. */
+/** The gateway's metrics besides its requests. No label names a tenant or a caller. */
 export interface GatewayMetrics extends HttpMetrics {
   rateLimited: Counter<"limit">;
   refusedTokens: Counter;
@@ -21,55 +21,55 @@ export function createGatewayMetrics(): GatewayMetrics {
     ...http,
     rateLimited: new Counter({
       name: "gateway_rate_limited_total",
-      help: "Requests refused with 429, by the limit that they exceeded: token, tenant, class (of some routes), or attempts (failed ones of an address)",
+      help: "Requests rejected with 429, by the exceeded limit: token, tenant, class (of some routes), or attempts (failed ones of an address)",
       labelNames: ["limit"],
       registers,
     }),
-    refusedTokens: new Counter({ name: "gateway_refused_tokens_total", help: "Tokens refused with 401", registers }),
+    refusedTokens: new Counter({ name: "gateway_refused_tokens_total", help: "Tokens rejected with 401", registers }),
     keysReadAt: new Gauge({
       name: "gateway_identity_provider_keys_read_timestamp_seconds",
-      help: "When the identity provider's keys were last read; 0 when they never were, or when there is no provider",
+      help: "When the identity provider's keys were last read; 0 if they never were, or without a provider",
       registers,
     }),
     shed: new Counter({
       name: "gateway_shed_total",
-      help: "Requests refused with 503 unsent, by reason: circuit (it is open), partition (it has enough to do) or tenant (its share is used)",
+      help: "Requests rejected with 503 without being sent, by reason: circuit (it is open), partition (bulkhead full) or tenant (quota used up)",
       labelNames: ["partition", "reason"],
       registers,
     }),
     waited: new Counter({
       name: "gateway_waited_total",
-      help: "Requests that waited for their turn: their tenant had enough with the partition already while other tenants asked",
+      help: "Requests that waited because their tenant used its concurrency in the partition while other tenants sent requests",
       labelNames: ["partition"],
       registers,
     }),
     retried: new Counter({
       name: "gateway_retries_total",
-      help: "Requests sent to a partition for the second time",
+      help: "Requests retried at a partition",
       labelNames: ["partition"],
       registers,
     }),
     failed: new Counter({
       name: "gateway_upstream_failures_total",
-      help: "Attempts that a partition left unanswered, by kind: connect, connect_timeout, reset, timeout, malformed, or broken (amid the answer)",
+      help: "Attempts without a complete response of a partition, by kind: connect, connect_timeout, reset, timeout, malformed, or broken (within the response)",
       labelNames: ["partition", "kind"],
       registers,
     }),
     openStreams: new Gauge({
       name: "gateway_open_streams",
-      help: "Streams that are open, by kind: events (event streams) or socket (WebSockets)",
+      help: "Open streams, by kind: events (event streams) or socket (WebSockets)",
       labelNames: ["kind"],
       registers,
     }),
     refusedStreams: new Counter({
       name: "gateway_refused_streams_total",
-      help: "Event streams and WebSockets that were refused, by the limit that they exceeded: process, tenant or token",
+      help: "Event streams and WebSockets that were rejected, by the exceeded limit: process, tenant or token",
       labelNames: ["limit"],
       registers,
     }),
     circuitOpen: new Gauge({
       name: "gateway_circuit_open",
-      help: "1 while requests to a partition are refused because it does not answer",
+      help: "1 while the circuit breaker rejects requests to a partition",
       labelNames: ["partition"],
       registers,
     }),

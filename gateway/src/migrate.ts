@@ -8,7 +8,7 @@ import { tenantRateLimit } from "./migrations/0003_tenant_rate_limit.ts";
 import { tenantQuota } from "./migrations/0004_tenant_quota.ts";
 import { cellDeclarations } from "./migrations/0005_cell_declarations.ts";
 
-/** Brings the schema `gateway` up to date; resolves to how many steps were applied. */
+/** Migrates the schema `gateway`; resolves to the number of applied migrations. */
 export function migrateGateway(databaseUrl: string): Promise<{ applied: number }> {
   const migrations = [controlPlane, moves, tenantRateLimit, tenantQuota, cellDeclarations];
   return migrateSchema({ url: databaseUrl, schema: "gateway", migrations });

@@ -5,9 +5,9 @@ import { gatewayDocument } from "./admin/document.ts";
 import { readConfig } from "./config.ts";
 import { createServices } from "./services.ts";
 
-/** The gateway's own OpenAPI document, made without a database. */
+/** The gateway's own OpenAPI document, generated without a database. */
 export async function ownDocument(): Promise<Document> {
-  // The document depends on no setting; these only let the gateway be put together. It is not started.
+  // The document depends on no setting; these only allow to construct the gateway, which is not started.
   const config = readConfig({ DATABASE_URL: "postgres://none", ASSERTION_KEYS: `a:${"A".repeat(43)}`, CELLS: "crm=http://127.0.0.1:1" });
   const services = await createServices(config, createLogger("openapi", "silent"));
   const document = gatewayDocument(createApp(services));

@@ -19,21 +19,21 @@ import { CellClient } from "./upstream/cell-client.ts";
 import { CellDeclarations } from "./upstream/declarations.ts";
 import { Upstreams } from "./upstream/upstreams.ts";
 
-/** What the gateway is made of; nothing is connected before it is used. */
+/** The parts of the gateway; nothing connects before it is used. */
 export interface Services {
   config: Config;
   log: Logger;
   metrics: GatewayMetrics;
   db: ControlDb;
   authenticator: Authenticator;
-  /** Undefined where none is configured. */
+  /** Undefined if none is configured. */
   identityProvider: IdentityProvider | undefined;
   rateLimits: RateLimits;
   controlPlane: ControlPlane;
   upstreams: Upstreams;
   cells: CellClient;
   mover: Mover;
-  /** To be called after a change of the control plane: this process then need not wait for its next look. */
+  /** Call it after a change of the control plane: this process then notices immediately. */
   changed(): void;
   declarations: CellDeclarations;
   tenantAccess: TenantAccess;
@@ -111,7 +111,7 @@ export async function createServices(config: Config, log: Logger, extensions: Ga
   };
 }
 
-/** What verifies tokens is loaded only where an identity provider is configured. */
+/** The token library is only loaded if an identity provider is configured. */
 async function openOidc(
   config: OidcConfig,
   { db, permissions, metrics, log }: { db: ControlDb; permissions: RolePermissions; metrics: GatewayMetrics; log: Logger },

@@ -5,13 +5,13 @@ import { clientAddress } from "../auth/client-address.ts";
 import { readIdentity } from "../auth/request-identity.ts";
 import type { Services } from "../services.ts";
 
-/** What the gateway's own routes find in their context. */
+/** Context variables of the gateway's own routes. */
 export interface GatewayEnv {
   Bindings: HttpBindings;
   Variables: { requestId: string; access: Access };
 }
 
-/** Finds out who calls. The tenant and user headers may be left out here, but not contradict the token. */
+/** Authenticates the caller. The tenant and user headers may be omitted here, but must not contradict the token. */
 export function requireKey({ authenticator, rateLimits, config }: Services): MiddlewareHandler<GatewayEnv> {
   return async (c, next) => {
     const { incoming } = c.env;
@@ -27,17 +27,17 @@ export function requireKey({ authenticator, rateLimits, config }: Services): Mid
   };
 }
 
-/** The platform operator, or FORBIDDEN. */
+/** Returns for the platform operator, otherwise throws FORBIDDEN. */
 export function requireOperator(c: Context<GatewayEnv>): void {
   if (!c.var.access.operator) throw insufficientScope("Only the platform operator may do this");
 }
 
-/** The operator, or someone who administers a tenant; FORBIDDEN otherwise. Undefined stands for all tenants. */
+/** The tenant that the caller administers; undefined for the operator, who administers all. Throws FORBIDDEN. */
 export function administeredTenant(c: Context<GatewayEnv>): string | undefined {
   return tenantOf(c, ["tenant:admin"]);
 }
 
-/** The operator, or someone who administers or audits a tenant; FORBIDDEN otherwise. Undefined stands for all tenants. */
+/** The tenant that the caller administers or audits; undefined for the operator: all tenants. Throws FORBIDDEN. */
 export function auditedTenant(c: Context<GatewayEnv>): string | undefined {
   return tenantOf(c, ["tenant:admin", "audit:read"]);
 }
@@ -46,7 +46,7 @@ function tenantOf(c: Context<GatewayEnv>, anyOf: readonly Permission[]): string 
   const { operator, principal } = c.var.access;
   if (operator) return undefined;
   if (!anyOf.some((permission) => principal.permissions.includes(permission)))
-    throw insufficientScope(`This takes the permission ${anyOf.join(" or ")}`, anyOf.slice(0, 1));
+    throw insufficientScope(`This needs the permission ${anyOf.join(" or ")}`, anyOf.slice(0, 1));
   return principal.tenantId;
 }
 
@@ -58,11 +58,11 @@ export interface Grant {
   actAs: boolean;
 }
 
-/** Nobody hands out more than they hold: FORBIDDEN naming what is missing. */
+/** Throws FORBIDDEN that lists rights which the holder would grant without having them. */
 export function requireHeld(holder: Principal, { userId, permissions, scope, actAs }: Grant): void {
   const missing = permissions.filter((permission) => !holder.permissions.includes(permission));
   if (missing.length > 0) throw insufficientScope(`You cannot grant what you do not hold: ${missing.join(", ")}`, missing);
   if (holder.scope === "tenant") return;
   if (scope === "tenant" || userId !== holder.userId || actAs)
-    throw insufficientScope("You cannot grant more than your own records: a key for another user, or one that acts for others");
+    throw insufficientScope("You can only grant access to your own records: no key for another user, and none that acts for others");
 }

@@ -17,7 +17,7 @@ import { registerTenants } from "./tenants/routes.ts";
 
 const bodyLimitBytes = 64 * 1024;
 
-/** What the gateway answers itself for people and operators: administration and documents. */
+/** The routes that the gateway serves itself for people and operators: administration and documents. */
 export function createApp(services: Services): OpenAPIHono<GatewayEnv> {
   const app = new OpenAPIHono<GatewayEnv>({
     strict: false,
@@ -43,12 +43,12 @@ export function createApp(services: Services): OpenAPIHono<GatewayEnv> {
   return app;
 }
 
-/** Reads the body before Hono does, who takes a key given twice and bytes that are no UTF-8. */
+/** Parses the body before Hono does, which accepts duplicate keys and invalid UTF-8. */
 async function readBody(c: Context<GatewayEnv>, next: () => Promise<void>): Promise<void> {
   const bytes = await readOptionalJsonBytes(c.env.incoming, bodyLimitBytes);
   if (bytes) {
     const body = trimTexts(parseJsonBytes(bytes));
-    // No DELETE here takes a body: its fields would be passed over.
+    // No DELETE here takes a body: its fields would be ignored.
     if (c.req.method === "DELETE" && JSON.stringify(body) !== "{}") throw badField("", "UNKNOWN_FIELD", "must be left out of a DELETE");
     c.req.bodyCache.json = Promise.resolve(body);
   }

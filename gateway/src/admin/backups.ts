@@ -12,9 +12,9 @@ import * as tenants from "./tenants/repository.ts";
 
 const tags = ["Backups"];
 const params = z.object({ tenantId: tenantIdSchema });
-const epochSchema = integerParam(1, Number.MAX_SAFE_INTEGER).describe("What the restore's beginning has answered");
+const epochSchema = integerParam(1, Number.MAX_SAFE_INTEGER).describe("The response to the start of the restore");
 
-/** Where parts of a backup are sent: no JSON, and larger than other bodies. */
+/** Route of a backup's parts: not JSON, and larger than other bodies. */
 export const partPath = "/api/admin/tenants/:tenantId/restore/rows";
 export const partLimitBytes = 64 * 1024 * 1024;
 
@@ -25,7 +25,7 @@ const backup = createRoute({
   path: "/api/admin/tenants/{tenantId}/backup",
   tags,
   security,
-  summary: "A tenant's rows in one cell, all of one moment",
+  summary: "A tenant's rows in one cell, from one snapshot",
   description:
     "Lines: a head in JSON; for each table its name and columns in JSON, its rows as COPY writes them and `\\.`; an end in JSON with counts and checksums.",
   request: { params, query: z.strictObject({ cell: cellSchema }) },
@@ -53,18 +53,18 @@ const restoreRows = createRoute({
   path: "/api/admin/tenants/{tenantId}/restore/rows",
   tags,
   security,
-  summary: "Bring whole rows of one table, as they are in the backup",
+  summary: "Load whole rows of one table, as in the backup",
   request: {
     params,
     query: z.strictObject({
       cell: cellSchema,
       epoch: epochSchema,
-      table: z.string().max(63).describe("The table that they belong to"),
-      columns: z.string().max(4_000).describe("Their columns, by comma"),
+      table: z.string().max(63).describe("The table of the rows"),
+      columns: z.string().max(4_000).describe("Their columns, comma-separated"),
     }),
     body: { required: true, content: { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } } },
   },
-  responses: { 200: response("They are there", z.strictObject({})), ...problems(404, 409, 413) },
+  responses: { 200: response("The rows are loaded", z.strictObject({})), ...problems(404, 409, 413) },
 });
 
 const nameInDatabase = z.string().max(63);
@@ -100,12 +100,12 @@ const restoreFinish = createRoute({
   summary: "Compare what was restored with the backup's counts and checksums, verify the audit trail, and serve the tenant",
   request: { params, body: { required: true, content: { "application/json": { schema: endSchema } } } },
   responses: {
-    200: response("It is served", z.strictObject({ tenantId: tenantIdSchema, rows: z.int(), auditEntries: z.int() })),
+    200: response("The tenant is served", z.strictObject({ tenantId: tenantIdSchema, rows: z.int(), auditEntries: z.int() })),
     ...problems(404, 409),
   },
 });
 
-/** Backups of tenants: for the operator alone. */
+/** Backups of tenants: only for the operator. */
 export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, changed, log }: Services): void {
   async function placeOf(tenantId: string, cell: string, epoch = 0): Promise<Place> {
     const place = (await tenants.places(db, tenantId)).find((one) => one.cell === cell);
@@ -119,7 +119,7 @@ export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, chang
     const rows = await rowsOf(cells, await placeOf(tenantId, c.req.valid("query").cell), { digest: "true" });
     const { outgoing } = c.env;
     const sent = sendStream(outgoing, 200, { "content-type": "text/plain; charset=utf-8" }, rows).catch((error) => {
-      // Half a backup must not look whole.
+      // An incomplete backup must not look complete.
       const cut = abortSent(outgoing);
       if (cut) return cut;
       throw error;
@@ -159,13 +159,13 @@ export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, chang
     const place = await placeOf(tenantId, cell, epoch);
     await step(cells, place, "index");
     const differing = differingTables(expected as Digest, await digest(cells, place));
-    if (differing.length > 0) throw new Problem("CONFLICT", `What was restored is not what the backup holds: ${differing.join(", ")}`);
+    if (differing.length > 0) throw new Problem("CONFLICT", `The restored rows differ from the backup in: ${differing.join(", ")}`);
     await step(cells, place, "complete", { sequences });
     const trail = await verifyTrail(cells, place);
     if (!trail.ok) throw new Problem("CONFLICT", "The audit trail of the backup does not verify");
     await step(cells, place, "resume");
     await step(cells, place, "settle");
-    // A backup of an earlier version is brought up to date here.
+    // A backup of an earlier version is migrated here.
     await cells.provision(place.partition, tenantId);
     await change(db, (tx) => tenants.setProvisioned(tx, tenantId, true));
     changed();

@@ -14,12 +14,12 @@ const cellListSchema = z
           z.strictObject({
             partition: z.string().openapi({ example: "crm-1" }),
             url: z.string().openapi({ example: "http://127.0.0.1:8001" }),
-            tenants: z.int().describe("How many are placed here"),
+            tenants: z.int().describe("Number of tenants placed here"),
             healthy: z.boolean(),
-            problems: z.array(z.string()).describe("What it cannot do although it serves, a sentence each").openapi({ example: [] }),
+            problems: z.array(z.string()).describe("Problems while it serves, one sentence each").openapi({ example: [] }),
             openDoors: z
               .int()
-              .describe("How many functions and views the tenants' database logins may use although they lead out of their bounds")
+              .describe("Number of functions and views that the tenants' database logins may use although they reach beyond their bounds")
               .openapi({ example: 0 }),
           }),
         ),
@@ -35,7 +35,7 @@ const listCells = createRoute({
   path: "/api/admin/cells",
   tags,
   security,
-  summary: "The cells, their partitions and how they are",
+  summary: "List the cells, their partitions and their state",
   responses: { 200: response("All cells", cellListSchema), ...problems() },
 });
 

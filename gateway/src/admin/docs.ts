@@ -14,13 +14,13 @@ import { gatewayDocument } from "./document.ts";
 
 export interface DocumentSource {
   title: string;
-  /** Of the OpenAPI document, on this host. */
+  /** URL of the OpenAPI document, on this host. */
   url: string;
 }
 
 const scriptPath = "/docs/scalar.js";
 
-/** The page that shows OpenAPI documents. Its policy forbids the browser to load or send anything elsewhere. */
+/** A page that shows OpenAPI documents. Its policy keeps the browser from loading or sending anything elsewhere. */
 export async function docsPage(c: Context<GatewayEnv>, title: string, sources: DocumentSource[]): Promise<Response> {
   const { Scalar } = await import("@scalar/hono-api-reference");
   const nonce = randomBytes(16).toString("base64");

@@ -7,7 +7,7 @@ import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { GatewayEnv } from "./access.ts";
 import { introduction } from "./introduction.ts";
 
-/** The gateway's own document: its server is put in when it is asked for. */
+/** The gateway's own document, without its server, which depends on the request. */
 export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
   const raw = app.getOpenAPI31Document({
     openapi: "3.1.0",
@@ -16,7 +16,7 @@ export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
       version,
       description: introduction,
     },
-    servers: [{ url: "http://127.0.0.1:8080", description: "What npm start serves" }],
+    servers: [{ url: "http://127.0.0.1:8080", description: "npm start" }],
   });
   return completeDocument({ ...raw, paths: { ...raw.paths, ...openPaths } }, { tags, exampleValues });
 }
@@ -49,7 +49,7 @@ const openPaths: Record<string, PathItem> = {
     {
       database: { type: "string", enum: ["ok", "away"] },
       identityProvider: { type: "string", description: "The state of the OIDC issuer; none without one", examples: ["none"] },
-      draining: { type: "boolean", description: "The process stops" },
+      draining: { type: "boolean", description: "The process is stopping" },
     },
     {},
     errorResponseRefs([503]),
@@ -58,14 +58,14 @@ const openPaths: Record<string, PathItem> = {
     get: {
       ...openPath({
         operationId: "metrics.get",
-        summary: "The process's figures for Prometheus",
+        summary: "The process's metrics for Prometheus",
         description:
           "Where METRICS_PORT is set, or neither it nor METRICS_TOKEN, they are on that port (9090) and this path is 404. With METRICS_TOKEN alone they are here, for that token.",
         content: {
           "text/plain": {
             schema: text,
             example:
-              '# HELP http_requests_total Requests answered\n# TYPE http_requests_total counter\nhttp_requests_total{method="GET",route="/health",status="200"} 1\n',
+              '# HELP http_requests_total Requests by route and status\n# TYPE http_requests_total counter\nhttp_requests_total{method="GET",route="/health",status="200"} 1\n',
           },
         },
         responses: errorResponseRefs([401, 404]),
@@ -84,7 +84,7 @@ const openPaths: Record<string, PathItem> = {
   }),
 };
 
-/** Examples of fields whose schemas have none, by their names. */
+/** Examples of fields whose schemas have none, by name. */
 const exampleValues: Readonly<Record<string, unknown>> = {
   keyId: "0197c3a0-11d4-7b5c-8e3f-62a9d0c4e871",
   name: "Example Ltd",

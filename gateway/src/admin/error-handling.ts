@@ -7,7 +7,7 @@ import { routePath } from "hono/route";
 import type { Services } from "../services.ts";
 import type { GatewayEnv } from "./access.ts";
 
-/** What all has that the gateway answers itself: it is measured, failures are problems, and a wrong method is told the right ones. Before any route. */
+/** Metrics, error and 405 handling shared by all gateway-owned routes. Install it before any route. */
 export function installErrorHandling(app: Hono<GatewayEnv>, services: Services): void {
   app.use(measure(services));
   app.onError((error, c) => renderError(services, error, c));
@@ -16,7 +16,7 @@ export function installErrorHandling(app: Hono<GatewayEnv>, services: Services):
   });
 }
 
-/** Counts and times each request under its route's pattern. The server has put the request's id on the answer already. */
+/** Counts and times each request by its route's pattern. The server has already set the request's id. */
 function measure({ metrics }: Services) {
   return async (c: Context<GatewayEnv>, next: () => Promise<void>) => {
     const { outgoing } = c.env;
@@ -41,7 +41,7 @@ function renderError({ log }: Services, error: Error, c: Context<GatewayEnv>): R
   return problemResponse(problem, requestId);
 }
 
-/** The methods that some route takes at this path. */
+/** The methods of the routes at this path. */
 function allowedMethods(app: Hono<GatewayEnv>, path: string): string[] {
   const here = path.replace(/(?<=.)\/$/, "");
   const matching = app.routes.filter((route) => route.method !== "ALL" && patternOf(route.path).test(here));

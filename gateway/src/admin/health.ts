@@ -5,12 +5,15 @@ import type { Services } from "../services.ts";
 import type { GatewayEnv } from "./access.ts";
 import { installErrorHandling } from "./error-handling.ts";
 
-/** Whether a path is one of these. */
+/** Whether a path is a health route. */
 export function isHealth(url: string): boolean {
   return /^\/(?:health|ready|metrics)\/?(?:\?|$)/.test(url);
 }
 
-/** Health, readiness and, where they have no port of their own, metrics: what load balancers and Prometheus ask from the first moment on. `draining`: the server is about to stop. */
+/**
+ * Health, readiness and, unless they have a port of their own, metrics, for load balancers and Prometheus. `draining`: the server is about
+ * to stop.
+ */
 export function createHealth(services: Services, draining: () => boolean): Hono<GatewayEnv> {
   const { config, controlPlane, identityProvider, metrics } = services;
   const app = new Hono<GatewayEnv>({ strict: false });
@@ -19,12 +22,12 @@ export function createHealth(services: Services, draining: () => boolean): Hono<
   app.get("/ready", (c) => {
     const checks = {
       database: controlPlane.reachable ? "ok" : "away",
-      // Its absence makes nobody unready: keys are taken all the same.
+      // It does not affect readiness: API keys work without it.
       identityProvider: identityProvider?.state ?? "none",
       draining: draining(),
     };
     if (checks.database === "ok" && !checks.draining) return c.json({ status: "ready", checks });
-    const { code, message, headers } = unavailable(checks.draining ? "Shutting down" : "The control plane's database is away");
+    const { code, message, headers } = unavailable(checks.draining ? "Shutting down" : "The control plane's database is not reachable");
     throw new Problem(code, message, { details: { checks }, ...(headers ? { headers } : {}) });
   });
   const { port, token } = config.metrics;

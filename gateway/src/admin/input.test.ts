@@ -60,14 +60,14 @@ describe("a refusal has the codes and sentences that the cells' have:", () => {
     [`${tenants}/input`, patch({ quotaBytes: -5 }), "quotaBytes OUT_OF_RANGE must be at least 0"],
     [`${tenants}?bogus=1`, {}, "bogus UNKNOWN_FIELD is an unknown field"],
     [`${tenants}?pageSize=201`, {}, "pageSize OUT_OF_RANGE must be at most 200"],
-    [`${tenants}/input?confirm=other`, { method: "DELETE" }, "confirm INVALID_FORMAT must be the tenant's id once more"],
+    [`${tenants}/input?confirm=other`, { method: "DELETE" }, "confirm INVALID_FORMAT must repeat the tenant's id"],
     [`${tenants}/input`, { method: "DELETE" }, "confirm REQUIRED is required"],
     [keys, key({ role: "boss" }), "role INVALID_ENUM must be one of admin, manager, sales, auditor, integrator"],
     [keys, key({ userId: "a b" }), "userId INVALID_FORMAT must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ -"],
     [keys, key({ permissions: Array.from({ length: 99 }, () => "crm:read") }), "permissions OUT_OF_RANGE must have at most 11 entries"],
     [keys, key({ expiresAt: "2020-01-01T00:00:00Z" }), "expiresAt OUT_OF_RANGE must be in the future"],
     [keys, key({ expiresAt: "2030-01-01" }), "expiresAt INVALID_FORMAT must be a time with its offset, such as 2026-01-31T08:00:00Z"],
-    [keys, key({ tenantId: undefined }), "tenantId REQUIRED is required: say for which tenant"],
+    [keys, key({ tenantId: undefined }), "tenantId REQUIRED is required: the tenant of the key"],
     [`${keys}/none`, { method: "DELETE" }, "keyId INVALID_FORMAT must be a UUID such as 0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10"],
   ])("%s %j", async (path, init, expected) => {
     expect(await fault(path, init)).toBe(expected);

@@ -2,7 +2,7 @@ import { storable } from "@cell/http";
 import { errorResponseRefs, headerRefs } from "@cell/http/openapi/components";
 import { z } from "@hono/zod-openapi";
 
-/** The refusals that a route declares, besides those that any route can have. */
+/** The error responses of a route, besides those of every route. */
 export function problems(...statuses: number[]) {
   return errorResponseRefs([400, 401, 403, 405, 408, 413, 415, 429, 431, 500, 503, ...statuses]);
 }
@@ -18,7 +18,7 @@ export function textResponse<Type extends string>(description: string, type: Typ
   return { description, headers: headerRefs("X-Request-ID"), content };
 }
 
-/** A list's answer. */
+/** The response of a list. */
 export function page<T extends z.ZodType>(item: T) {
   return z.strictObject({
     data: z.array(item),
@@ -28,7 +28,7 @@ export function page<T extends z.ZodType>(item: T) {
   });
 }
 
-/** A whole number in a query or a path. */
+/** An integer in a query or a path. */
 export function integerParam(min: number, max: number) {
   return z
     .string()
@@ -41,7 +41,7 @@ export function integerParam(min: number, max: number) {
 /** The paging parameters of every list. */
 export const pageQuery = {
   page: integerParam(1, 1_000_000).default(1).describe("From 1"),
-  pageSize: integerParam(1, 200).default(20).describe("20 by default, 200 at most"),
+  pageSize: integerParam(1, 200).default(20).describe("Default 20, at most 200"),
 };
 
 export const tenantIdSchema = z
@@ -67,5 +67,5 @@ export const nameSchema = z
 
 export const timeSchema = z.string().openapi({ format: "date-time", example: "2026-11-21T08:00:00.000Z" });
 
-/** Every route under /api/admin takes a key. */
+/** Every route under /api/admin needs a key. */
 export const security = [{ bearer: [] }];

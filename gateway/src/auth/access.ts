@@ -2,27 +2,27 @@ import type { CredentialClass, Permission, Principal } from "@cell/http";
 import { badField, Problem } from "@cell/problem";
 import { type Identity, userIdPattern } from "./request-identity.ts";
 
-/** What a token gives. */
+/** The rights of a token. */
 export interface Access {
   operator: boolean;
   credential: CredentialClass;
-  /** Names the token without giving it away: a key's id, `oidc:<subject>`, or `operator`. */
+  /** Identifies the token without revealing it: a key's id, `oidc:<subject>`, or `operator`. */
   tokenId: string;
   principal: Principal;
   /** May act for other users of its tenant. */
   actAs: boolean;
   suspended: boolean;
-  /** The tenant's own limit in requests per second; null for the gateway's setting, 0 for none. */
+  /** The tenant's own limit in requests per second; null: the gateway's setting, 0: none. */
   rateLimit: number | null;
-  /** Where the tenant's data is: the partition's address by cell. */
+  /** The placement of the tenant's data: the partition's address by cell. */
   placements: ReadonlyMap<string, string>;
-  /** When the token ends by itself, in milliseconds since 1970; Infinity for never. */
+  /** When the token expires, in milliseconds since 1970; Infinity for never. */
   expiresAtMs: number;
   /** The principals of the users that it has acted for. */
   acting: Map<string, Principal>;
 }
 
-/** What is known of the tenant that a token belongs to: a row for each cell that it is placed in, or one without. */
+/** A token's tenant: one row for each cell that it is placed in, or a single one without a placement. */
 export interface PlacedTenant {
   status: "active" | "suspended";
   rateLimit: number | null;
@@ -33,7 +33,7 @@ export interface PlacedTenant {
 
 const actingLimit = 1_000;
 
-/** The part of an access that follows from the tenant. */
+/** The part of an access that depends on the tenant. */
 export function tenantPart(rows: readonly PlacedTenant[]): Pick<Access, "suspended" | "rateLimit" | "placements" | "acting"> {
   return {
     suspended: rows.some(({ status }) => status === "suspended"),
@@ -43,12 +43,12 @@ export function tenantPart(rows: readonly PlacedTenant[]): Pick<Access, "suspend
   };
 }
 
-/** What the assertion tells a cell about the tenant, beside the caller's rights. */
+/** The part of the assertion that depends on the tenant. */
 export function quotaPart([row]: readonly PlacedTenant[]): Pick<Principal, "quotaBytes"> {
   return row?.quotaBytes == null ? {} : { quotaBytes: row.quotaBytes };
 }
 
-/** What the platform operator's key gives. `permissions`: all that can be granted. */
+/** The rights of the platform operator's key. `permissions`: all that can be granted. */
 export function operatorAccess(permissions: readonly Permission[]): Access {
   return {
     operator: true,
@@ -62,8 +62,8 @@ export function operatorAccess(permissions: readonly Permission[]): Access {
 }
 
 /**
- * Who calls a cell. The headers may only agree with the token: BAD_REQUEST, TENANT_MISMATCH or FORBIDDEN otherwise. `isTenantOptional`: the
- * token alone may say which tenant it is.
+ * The caller of a request to a cell. The headers must agree with the token: otherwise throws BAD_REQUEST, TENANT_MISMATCH or FORBIDDEN.
+ * `isTenantOptional`: the tenant header may be omitted.
  */
 export function principalOf(access: Access, { tenantId, userId }: Identity, isTenantOptional = false): Principal {
   if (tenantId === undefined && !isTenantOptional) throw badField("X-Tenant-Id", "REQUIRED", "send the tenant that the token belongs to");

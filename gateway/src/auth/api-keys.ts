@@ -7,15 +7,15 @@ import { AuthenticationError } from "./authentication-error.ts";
 import type { CredentialVerifier } from "./credentials.ts";
 import { actsForOthers, type RolePermissions, roles } from "./roles.ts";
 
-/** The form of every key that is issued here; the middle part is `KEY_ENVIRONMENT`. */
+/** The form of every key issued here; the middle part is `KEY_ENVIRONMENT`. */
 const keyPattern = /^crm_[a-z0-9]{1,12}_[A-Za-z0-9_-]{32}$/;
 
-/** SHA-256 of a token: all that is stored of it. */
+/** SHA-256 of a token, which is all that is stored of it. */
 export function hashToken(token: string): Buffer {
   return hash("sha256", token, "buffer");
 }
 
-/** The API keys as the control plane knows them. */
+/** Verifies API keys by the control plane. */
 export class ApiKeys implements CredentialVerifier {
   readonly credential = "key";
   readonly #db: ControlDb;
@@ -32,7 +32,7 @@ export class ApiKeys implements CredentialVerifier {
     return keyPattern.test(token);
   }
 
-  /** What the key with this hash gives. Rejects with an AuthenticationError, or with the database's error. */
+  /** The rights of the key with this hash. Rejects with an AuthenticationError, or with the database's error. */
   async verify(_token: string, secretHash: Buffer): Promise<Access> {
     const rows = await this.#find(secretHash);
     const [key] = rows;
@@ -60,7 +60,7 @@ export class ApiKeys implements CredentialVerifier {
     };
   }
 
-  /** The key, once for each cell that its tenant is placed in. */
+  /** The key: one row for each cell that its tenant is placed in. */
   #find(secretHash: Buffer) {
     return this.#db
       .selectFrom("gateway.apiKeys as key")
@@ -77,7 +77,7 @@ export class ApiKeys implements CredentialVerifier {
       .execute();
   }
 
-  /** Notes the use of a key, off the request's path and at most once a minute. */
+  /** Records the use of a key in the background, at most once a minute. */
   #touch(keyId: string): void {
     this.#db
       .updateTable("gateway.apiKeys")
@@ -85,6 +85,6 @@ export class ApiKeys implements CredentialVerifier {
       .where("keyId", "=", keyId)
       .where((row) => row.or([row("lastUsedAt", "is", null), row("lastUsedAt", "<", sql<string>`now() - interval '1 minute'`)]))
       .execute()
-      .catch((error) => this.#log.warn({ err: error, keyId }, "the use of a key was not noted"));
+      .catch((error) => this.#log.warn({ err: error, keyId }, "the use of a key was not recorded"));
   }
 }

@@ -2,13 +2,13 @@ import { bearerChallenge } from "@cell/http";
 import { Problem } from "@cell/problem";
 
 export interface AuthenticationErrorOptions {
-  /** It will be refused again, as long as nothing changes in the control plane: the verdict may be kept for a moment. */
+  /** Holds until something in the control plane changes: the error may be cached for a moment. */
   cacheable: boolean;
-  /** False when the token was once a good one: whoever sends it is not trying tokens out. */
+  /** False if the token was valid once: its sender is not guessing tokens. */
   countsAsAttempt?: boolean;
 }
 
-/** 401 for a token, with what follows from it. Holds nothing of the token. */
+/** 401 for a token, and how to treat it. Contains nothing of the token. */
 export class AuthenticationError extends Problem {
   readonly cacheable: boolean;
   readonly countsAsAttempt: boolean;

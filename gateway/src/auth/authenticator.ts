@@ -10,23 +10,23 @@ import type { CredentialVerifier } from "./credentials.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
 import type { RolePermissions } from "./roles.ts";
 
-/** A verdict is as old as this at most, so that what no revision tells, such as an expiry set elsewhere, counts within a minute. */
+/** Maximum age of a cached access: changes without a new revision, such as an expiry that is set elsewhere, take effect within a minute. */
 const accessLifetimeMs = 60_000;
-/** A verdict in use is renewed at this age, off the request's path: when the control plane goes away, half its life is left. */
+/** An access in use is renewed in the background at this age: if the control plane fails, half of its lifetime is left. */
 const renewalAgeMs = 30_000;
 const renewalRetryMs = 1_000;
-/** Together the tokens of all verdicts have so many characters at most. */
+/** Limit on the total length of the cached tokens. */
 const keyCharacters = 16 * 1024 * 1024;
 const accessLimit = 20_000;
 const errorLifetimeMs = 10_000;
 const errorLimit = 20_000;
-/** With so many lookups running, a token that was never seen before would only wait. */
+/** With this many lookups in progress, a new token fails instead of waiting. */
 const lookupLimit = 1_000;
 
 export interface AuthenticatorOptions {
-  /** Asked in this order which of them a token is for. */
+  /** Each token goes to the first of them that recognizes it. */
   verifiers: readonly CredentialVerifier[];
-  /** The audience of access tokens; undefined where no identity provider is configured. */
+  /** The audience of access tokens; undefined without an identity provider. */
   audience: string | undefined;
   operatorKey: string | undefined;
   permissions: RolePermissions;
@@ -35,14 +35,14 @@ export interface AuthenticatorOptions {
   log: Logger;
 }
 
-/** Times are of the process's own clock: one that is set back makes no verdict last longer. */
+/** Times are of the monotonic clock: a clock that is set back extends no access. */
 interface CachedAccess {
   access: Access;
   validUntilMs: number;
   renewAtMs: number;
 }
 
-/** Knows tokens: from the control plane and the identity provider, and for up to a minute from memory. Every way of proving who one is goes through here. */
+/** Authenticates tokens by the control plane and the identity provider, with a cache of up to a minute. All credentials go through here. */
 export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #operatorHash: Buffer | undefined;
@@ -51,7 +51,7 @@ export class Authenticator {
     maxSize: keyCharacters,
     sizeCalculation: (_access, token) => token.length + 1,
   });
-  /** By the token's hash: what is refused may be of any length, and there may be many. */
+  /** By the token's hash: rejected tokens may be long and numerous. */
   readonly #cachedErrors = new LRUCache<string, AuthenticationError>({ max: errorLimit, ttl: errorLifetimeMs });
   readonly #lookups = new Map<string, Promise<Access>>();
   #generation = 0;
@@ -62,21 +62,21 @@ export class Authenticator {
   }
 
   /**
-   * The verdict on a token that came from `address`: at once when it is in memory. Throws or rejects with UNAUTHORIZED, with RATE_LIMITED
-   * after too many failures from there, or with UNAVAILABLE while the token cannot be checked.
+   * The access of a token sent from `address`; synchronous on a cache hit. Throws or rejects with UNAUTHORIZED, with RATE_LIMITED after too
+   * many failures from there, or with UNAVAILABLE while the token cannot be checked.
    */
   authenticate(token: string | undefined, address: string): Access | Promise<Access> {
     if (token === undefined) throw new Problem("UNAUTHORIZED", "Send a token: Authorization: Bearer <token>");
     const cached = this.#cachedAccess.get(token);
     if (cached === undefined) return this.#authenticateUncached(token, address);
     const now = performance.now();
-    // Whoever has proven this token before is not trying tokens out: no limit holds them up.
+    // A client with a token that was valid before is not guessing: the limit of failed attempts does not apply.
     if (cached.validUntilMs <= now) return this.#lookUp(token);
     if (cached.renewAtMs <= now) this.#renew(token, cached, now);
     return cached.access;
   }
 
-  /** Has every token looked up again: something in the control plane has changed. */
+  /** Invalidates all cached tokens: something in the control plane has changed. */
   forget(): void {
     this.#generation++;
     for (const cached of this.#cachedAccess.values()) cached.validUntilMs = 0;
@@ -84,12 +84,12 @@ export class Authenticator {
     this.#lookups.clear();
   }
 
-  /** Looks a token up again, whatever is cached and without counting a failure as an attempt. Rejects like `authenticate`. */
+  /** Looks a token up again, bypassing the cache and without counting a failure as an attempt. Rejects like `authenticate`. */
   reauthenticate(token: string): Promise<Access> {
     return this.#lookUp(token);
   }
 
-  /** The verdict on a token whose tenant is not where `stale` says: looked up once for all who have found that out. */
+  /** The access of a token whose tenant has moved since `stale`: concurrent callers share one lookup. */
   async refreshPlacement(token: string, stale: Access): Promise<Access> {
     const cached = this.#cachedAccess.get(token);
     return cached && cached.access !== stale ? cached.access : this.#lookUp(token);
@@ -114,7 +114,7 @@ export class Authenticator {
     const lookup = this.#verify(token)
       .then(
         (access) => {
-          // What was read before a change must not outlive it.
+          // A result from before a change must not be cached after it.
           if (generation === this.#generation) this.#keep(token, access);
           return access;
         },
@@ -143,7 +143,7 @@ export class Authenticator {
 
   #renew(token: string, cached: CachedAccess, now: number): void {
     cached.renewAtMs = now + renewalRetryMs;
-    this.#lookUp(token).catch((error) => this.#options.log.debug({ err: error }, "a verdict was not renewed"));
+    this.#lookUp(token).catch((error) => this.#options.log.debug({ err: error }, "an access was not renewed"));
   }
 
   async #verify(token: string): Promise<Access> {
@@ -171,13 +171,15 @@ export class Authenticator {
   }
 }
 
-/** Says why a token of a form that nothing takes is refused, and how to come by a right one. `audience`: that of access tokens, where they are taken. */
+/**
+ * Explains why a token of an unknown form is rejected, and how to get a valid one. `audience`: that of access tokens, if they are accepted.
+ */
 function whatIsExpected(token: string, audience: string | undefined): string {
-  if (token.startsWith("crm_")) return "This is not a whole API key: keys are written crm_<environment>_ and 32 characters";
+  if (token.startsWith("crm_")) return "This API key is incomplete: keys have the form crm_<environment>_ and 32 characters";
   if (audience === undefined)
     return "This is not an API key (crm_<environment>_ and 32 characters); no identity provider is configured here: send an API key";
   return (
-    "This token is neither an API key (crm_<environment>_ and 32 characters) nor a signed JWT: an opaque or encrypted token can be read by " +
-    `the identity provider alone. Ask it for an access token of the audience ${audience}, by its parameter audience or resource: that one is a JWT`
+    "This token is neither an API key (crm_<environment>_ and 32 characters) nor a signed JWT: an opaque or encrypted token can only be read by " +
+    `the identity provider. Request an access token for the audience ${audience}, by its parameter audience or resource: that one is a JWT`
   );
 }

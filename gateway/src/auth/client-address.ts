@@ -1,12 +1,12 @@
 import type { IncomingMessage } from "node:http";
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 
-/** The proxies whose `X-Forwarded-For` is believed; undefined for none. */
+/** The proxies whose `X-Forwarded-For` is trusted; undefined: none. */
 export type TrustedProxies = BlockList | undefined;
 
 /**
- * The address of the client behind a request: the connection's own, or, when that is a trusted proxy's, the last one of
- * `X-Forwarded-For` that is no trusted proxy. What stands further left was written by the client itself. "unknown" when the connection is gone.
+ * The address of a request's client: the connection's own or, if that is a trusted proxy, the last address in `X-Forwarded-For` that is not
+ * a trusted proxy. Addresses further left could be forged by the client. "unknown" if the connection is gone.
  */
 export function clientAddress({ socket, headers }: IncomingMessage, trusted: TrustedProxies): string {
   const peer = plain(socket.remoteAddress ?? "unknown");
@@ -23,8 +23,8 @@ export function clientAddress({ socket, headers }: IncomingMessage, trusted: Tru
 }
 
 /**
- * The origin under which a client asked, such as `https://crm.example.com`: its Host header, and the scheme that a trusted proxy names.
- * Undefined for a Host header that is none.
+ * The origin that a client requested, such as `https://crm.example.com`: its Host header with the scheme from a trusted proxy. Undefined
+ * for an invalid Host header.
  */
 export function originOf({ socket, headers }: IncomingMessage, trusted: TrustedProxies): string | undefined {
   if (!/^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(headers.host ?? "")) return undefined;
@@ -33,7 +33,7 @@ export function originOf({ socket, headers }: IncomingMessage, trusted: TrustedP
   return `${isSecure ? "https" : "http"}://${headers.host}`;
 }
 
-/** Reads `10.0.0.0/8, 192.0.2.7, fd00::/8`; empty for no proxy. Throws an Error that names the fault. */
+/** Parses `10.0.0.0/8, 192.0.2.7, fd00::/8`; empty: no proxy. Throws an Error that names the fault. */
 export function parseTrustedProxies(text: string): TrustedProxies {
   if (text.trim() === "") return undefined;
   const trusted = new BlockList();
@@ -47,7 +47,7 @@ export function parseTrustedProxies(text: string): TrustedProxies {
   return trusted;
 }
 
-/** A dual-stack listener shows IPv4 clients in IPv6 dress. */
+/** A dual-stack listener reports IPv4 clients as IPv4-mapped IPv6 addresses. */
 function plain(address: string): string {
   return address.startsWith("::ffff:") && isIPv4(address.slice(7)) ? address.slice(7) : address;
 }
@@ -65,7 +65,7 @@ function familyOf(address: string): "ipv4" | "ipv6" {
   return isIPv4(address) ? "ipv4" : "ipv6";
 }
 
-/** What limits by address go by: an IPv4 address, or the /64 network of an IPv6 one, as its owner has all addresses in it. */
+/** The key of limits by address: an IPv4 address, or the /64 network of an IPv6 address, since one client has all addresses in it. */
 export function networkOf(address: string): string {
   if (!isIPv6(address)) return address;
   const [head = "", tail] = address.split("::");

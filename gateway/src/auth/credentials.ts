@@ -1,14 +1,15 @@
 import type { CredentialClass } from "@cell/http";
 import type { Access } from "./access.ts";
 
-/** Verifies the tokens of one credential class. Further classes are registered with `startGateway`, and need nothing else. */
+/** Verifies the tokens of one credential class. Further classes only need to be registered with `startGateway`. */
 export interface CredentialVerifier {
   readonly credential: CredentialClass;
-  /** Whether a token is of this class, by its form alone: the first verifier that says so decides about it. */
+  /** Whether a token is of this class, by its form only; the first verifier that recognizes it decides. */
   recognises(token: string): boolean;
   /**
-   * What a token gives. `hash`: its SHA-256. Rejects with an AuthenticationError, or with any other error while the token cannot be checked.
-   * The result is cached for a minute at most.
+   * The rights of a token. `hash`: its SHA-256. Rejects with an AuthenticationError, or with any other error while the token cannot be
+   * checked.
+   * The result is cached for at most a minute.
    */
   verify(token: string, hash: Buffer): Promise<Access>;
 }

@@ -4,9 +4,9 @@ import type { GatewayMetrics } from "../metrics.ts";
 import { networkOf } from "./client-address.ts";
 
 export interface AttemptLimits {
-  /** How many failures an address may have at once. */
+  /** Failures that an address may have at once. */
   burst: number;
-  /** How many it may have in the long run. */
+  /** Failures per minute in the long run. */
   perMinute: number;
 }
 
@@ -17,7 +17,7 @@ interface Failures {
 
 const addressLimit = 50_000;
 
-/** Counts failed attempts by the network that they come from; they wear off with time. */
+/** Counts failed attempts by network; they decay over time. */
 export class FailedAttempts {
   readonly #limits: AttemptLimits;
   readonly #metrics: GatewayMetrics;
@@ -39,13 +39,13 @@ export class FailedAttempts {
     });
   }
 
-  /** Notes a failure. What arrives at once may exceed the burst, by as much again at most: then it is waited for longer. */
+  /** Records a failure. Concurrent failures may exceed the burst, by as much again at most, which extends the wait. */
   failed(address: string): void {
     const network = networkOf(address);
     this.#byNetwork.set(network, { count: Math.min(this.#remaining(network) + 1, 2 * this.#limits.burst), atMs: performance.now() });
   }
 
-  /** The failures that have not worn off yet. */
+  /** The failures that have not decayed yet. */
   #remaining(network: string): number {
     const failures = this.#byNetwork.get(network);
     if (failures === undefined) return 0;

@@ -1,7 +1,7 @@
 import type { ControlDb } from "../control-plane/tables.ts";
 import type { PlacedTenant } from "./access.ts";
 
-/** A tenant, once for each cell that it is placed in; no row when there is none. */
+/** A tenant: one row for each cell that it is placed in; no row if it does not exist. */
 export function findPlacedTenant(db: ControlDb, tenantId: string): Promise<PlacedTenant[]> {
   return db
     .selectFrom("gateway.tenants as tenant")

@@ -3,7 +3,7 @@ import { newRequestId, readRequestId } from "@cell/http";
 import { Problem } from "@cell/problem";
 import { AuthenticationError } from "./authentication-error.ts";
 
-/** What a caller says about itself in the headers; nothing of it is proven yet. */
+/** A caller's claims about itself in the headers, unverified. */
 export interface Identity {
   token: string | undefined;
   tenantId: string | undefined;
@@ -16,7 +16,7 @@ export interface RequestId {
   requestIdIsKey: boolean;
 }
 
-/** What a user's id may look like: it travels in a header. */
+/** The form of a user's id, which is sent in a header. */
 export const userIdPattern = /^[A-Za-z0-9._:@-]{1,128}$/;
 
 /** The caller's id, or a new one. Throws BAD_REQUEST for a malformed one. */
@@ -25,7 +25,7 @@ export function identifyRequest(incoming: IncomingMessage): RequestId {
   return given === undefined ? { requestId: newRequestId(), requestIdIsKey: false } : { requestId: given, requestIdIsKey: true };
 }
 
-/** Who the caller says it is. Throws UNAUTHORIZED when `Authorization` holds anything but a bearer token. */
+/** The caller's claimed identity. Throws UNAUTHORIZED if `Authorization` is anything but a bearer token. */
 export function readIdentity({ headers }: IncomingMessage): Identity {
   return {
     token: readToken(headers.authorization),
@@ -38,7 +38,7 @@ function readToken(authorization: string | undefined): string | undefined {
   if (authorization === undefined) return undefined;
   const token = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1];
   if (token !== undefined) return token;
-  const message = "Authorization is written: Bearer <token>";
+  const message = "Send the header as Authorization: Bearer <token>";
   if (/^Bearer\b/i.test(authorization)) throw new AuthenticationError(message, { cacheable: false });
   throw new Problem("UNAUTHORIZED", message);
 }

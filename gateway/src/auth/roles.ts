@@ -4,13 +4,13 @@ export const roleNames = ["admin", "manager", "sales", "auditor", "integrator"] 
 export type Role = (typeof roleNames)[number];
 
 interface RoleRights {
-  /** Of the framework's; what else a role may do each cell declares. */
+  /** Permissions of the framework; each cell declares further ones. */
   permissions: readonly (typeof frameworkPermissions)[number][];
   scope: Principal["scope"];
   actorType: Principal["actorType"];
 }
 
-/** What the platform gives each role in every cell. */
+/** The platform's rights of each role in every cell. */
 export const roles: Record<Role, RoleRights> = {
   admin: { permissions: frameworkPermissions, scope: "tenant", actorType: "user" },
   manager: { permissions: ["pii:read", "amount:read", "pii:reveal", "pii:match"], scope: "tenant", actorType: "user" },
@@ -19,12 +19,12 @@ export const roles: Record<Role, RoleRights> = {
   integrator: { permissions: ["pii:match"], scope: "tenant", actorType: "service" },
 };
 
-/** Whether a key of a role acts for other users: never one that sees its own user's records alone, whatever it was issued with. */
+/** Whether a key may act for other users: never with a role limited to its own user's records, whatever it was issued with. */
 export function actsForOthers({ role, actAs }: { role: Role; actAs: boolean }): boolean {
   return actAs && roles[role].scope === "tenant";
 }
 
-/** The permissions that exist, and which of them each role has: the framework's, and what the cells declare. */
+/** The existing permissions, and those of each role: the framework's and the cells' declared ones. */
 export class RolePermissions {
   #grantable: readonly Permission[] = frameworkPermissions;
   #byRole: ReadonlyMap<Role, readonly Permission[]> = new Map();
@@ -33,7 +33,7 @@ export class RolePermissions {
     this.update(new Map());
   }
 
-  /** Every permission that a key can be given. */
+  /** Every permission that a key can have. */
   get grantable(): readonly Permission[] {
     return this.#grantable;
   }
@@ -42,7 +42,7 @@ export class RolePermissions {
     return this.#byRole.get(role) ?? [];
   }
 
-  /** Takes what each cell declares. A permission belongs to the first cell that declares it: no other one can give it to a role. */
+  /** Applies each cell's declaration. A permission belongs to the first cell that declares it: other cells cannot give it to a role. */
   update(declarations: ReadonlyMap<string, CellDeclaration>): void {
     const owners = new Map<Permission, string>();
     for (const [cell, { permissions }] of declarations) {

@@ -8,20 +8,20 @@ import { networkOf } from "./client-address.ts";
 import type { FailedAttempts } from "./failed-attempts.ts";
 import { findPlacedTenant } from "./placed-tenant.ts";
 
-/** A request on a public route, as far as its tenant may follow from it. */
+/** The part of a public request that may identify its tenant. */
 export interface PublicRequest {
   headers: IncomingHttpHeaders;
   /** The query's parameters. */
   query: URLSearchParams;
 }
 
-/** Finds the id of the tenant that a request without a credential is for; undefined when it does not say. */
+/** The tenant's id of a request without a credential; undefined if the request does not name one. */
 export type PublicTenant = (request: PublicRequest) => string | undefined | Promise<string | undefined>;
 
 const lifetimeMs = 60_000;
 const tenantLimit = 20_000;
 
-/** The access of callers without a credential of a tenant's user: of public routes, and of senders of webhooks. It has no permission. */
+/** Access of callers without a user's credential: on public routes, and senders of webhooks. It has no permissions. */
 export class TenantAccess {
   readonly #db: ControlDb;
   readonly #attempts: FailedAttempts;
@@ -36,8 +36,8 @@ export class TenantAccess {
   }
 
   /**
-   * The access of a caller on a public route. Rejects with BAD_REQUEST when the request names no tenant, with NOT_FOUND for an unknown one, and
-   * with RATE_LIMITED after too many unknown ones from `address`, by which the caller is limited, too.
+   * The access of a caller on a public route. Rejects with BAD_REQUEST if the request names no tenant, with NOT_FOUND for an unknown one,
+   * and with RATE_LIMITED after too many unknown ones from `address`, which also identifies the caller for rate limits.
    */
   async ofPublic(headers: IncomingHttpHeaders, query: string, address: string): Promise<Access> {
     this.#attempts.check(address);
@@ -57,7 +57,7 @@ export class TenantAccess {
     return undefined;
   }
 
-  /** The access to a tenant under a class and a name; undefined when there is no such tenant. Rejects with the database's error. */
+  /** The access to a tenant for a credential class and a name; undefined if there is no such tenant. Rejects with the database's error. */
   async find(credential: CredentialClass, userId: string, tenantId: string): Promise<Access | undefined> {
     const key = `${userId} ${tenantId}`;
     const cached = this.#cache.get(key);
@@ -86,7 +86,7 @@ export class TenantAccess {
     return access;
   }
 
-  /** Has every tenant looked up again: something in the control plane has changed. */
+  /** Invalidates all cached tenants: something in the control plane has changed. */
   forget(): void {
     this.#generation++;
     this.#cache.clear();

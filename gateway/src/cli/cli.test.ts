@@ -225,7 +225,7 @@ test("the list of keys shows what each key may do, which need not be what its ro
 
 test("a move after which the trail does not verify has exit code 1, and the doctor fails for it until the next move", async () => {
   await createTenant(gateway, "tenant-moved");
-  const failure = "The audit trail does not verify on the new partition";
+  const failure = "The audit trail on the new partition does not verify";
   const move = { moveId: 1, tenantId: "tenant-moved", cell: "crm", from: "crm-1", to: "crm-2", state: "done", step: "done", rows: 5 };
   const answering = createServer((_incoming, outgoing) =>
     reply(outgoing, 202, { ...move, pauseMs: 1, startedAt: "2026-01-31T08:00:00Z", finishedAt: null, failure, leftover: "crm-1" }),

@@ -6,9 +6,9 @@ export interface TenantsTable {
   tenantId: string;
   name: string;
   status: Generated<"active" | "suspended">;
-  /** Requests per second; null for the gateway's setting, 0 for no limit. */
+  /** Requests per second; null: the gateway's setting, 0: no limit. */
   rateLimit: number | null;
-  /** Bytes that it may store in a cell; null for no limit. */
+  /** Storage quota in a cell in bytes; null: no limit. */
   quotaBytes: number | null;
   createdAt: Generated<string>;
 }
@@ -18,7 +18,7 @@ export interface ApiKeysTable {
   tenantId: string;
   userId: string;
   role: Role;
-  /** Instead of the role's. */
+  /** Replaces the role's permissions. */
   permissions: Permission[] | null;
   actAs: boolean;
   name: string | null;
@@ -36,7 +36,7 @@ export interface PlacementsTable {
   cell: string;
   tenantId: string;
   partition: string;
-  /** False while the cell may not have the tenant yet, or may have it no longer. */
+  /** False while the cell may not have the tenant yet, or no longer. */
   provisioned: Generated<boolean>;
 }
 
@@ -44,13 +44,13 @@ export const runningStates = ["copying", "paused", "flipped", "aborting"] as con
 
 export interface MovesTable {
   moveId: Generated<number>;
-  /** The number under which the cells are told its steps. */
+  /** The epoch, which numbers its steps in the cells. */
   epoch: Generated<number>;
   cell: string;
   tenantId: string;
   fromPartition: string;
   toPartition: string;
-  /** Up to `flipped` it can be taken back; from there on it is finished. */
+  /** Before `flipped` it can be reverted; from there on it will be finished. */
   state: Generated<(typeof runningStates)[number] | "done" | "failed">;
   step: Generated<string>;
   rows: Generated<number>;
@@ -62,7 +62,7 @@ export interface MovesTable {
   pauseMs: number | null;
   finishedAt: string | null;
   failure: string | null;
-  /** The partition that holds a copy which is not served. */
+  /** The partition with a remaining copy that is not served. */
   leftover: string | null;
 }
 
@@ -76,12 +76,12 @@ export interface Tables {
   "gateway.revision": { onlyRow: Generated<boolean>; revision: number };
 }
 
-/** A handle that reads the control plane. */
+/** A handle for reading the control plane. */
 export type ControlDb = Kysely<Tables>;
-/** A handle that writes it; `change` makes one. */
+/** A handle for writing it; created by `change`. */
 export type ControlTx = Transaction<Tables>;
 
-/** Runs `work` in one transaction and raises the revision, by which every gateway process learns of it. */
+/** Runs `work` in one transaction and increments the revision, by which every gateway process notices the change. */
 export function change<T>(db: ControlDb, work: (tx: ControlTx) => Promise<T>): Promise<T> {
   return db.transaction().execute(async (tx) => {
     const result = await work(tx);

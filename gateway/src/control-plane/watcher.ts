@@ -5,10 +5,10 @@ import type { CellConfig } from "../config.ts";
 import { type ControlDb, change } from "./tables.ts";
 
 const pollMs = 1_000;
-/** Without news from the database for this long, it counts as away. */
+/** Time without a response after which the database counts as unreachable. */
 const awayMs = 3_000;
 
-/** Watches the control plane's revision, so that every gateway process learns within seconds of what another one changed. */
+/** Watches the control plane's revision, so that every gateway process notices others' changes within seconds. */
 export class ControlPlane {
   readonly #db: ControlDb;
   readonly #cells: readonly CellConfig[];
@@ -21,7 +21,7 @@ export class ControlPlane {
   #seenAtMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
 
-  /** `changed` is called when anything in the control plane is not as it was. */
+  /** `changed` is called after any change in the control plane. */
   constructor(db: ControlDb, cells: readonly CellConfig[], changed: () => void, log: Logger) {
     this.#db = db;
     this.#cells = cells;
@@ -29,12 +29,14 @@ export class ControlPlane {
     this.#log = log;
   }
 
-  /** True while the database answers. */
+  /** True while the database responds. */
   get reachable(): boolean {
     return performance.now() - this.#seenAtMs < awayMs;
   }
 
-  /** Resolves after the first look, also when the database is away; from then on it looks every second. Rejects with an UnusableDatabase. */
+  /**
+   * Resolves after the first check, also if the database is not reachable; then it checks every second. Rejects with an UnusableDatabase.
+   */
   async start(): Promise<void> {
     await this.#look();
     if (this.#unusable) throw this.#unusable;
@@ -54,7 +56,7 @@ export class ControlPlane {
       await this.#compare();
     } catch (error) {
       if (error instanceof UnusableDatabase) this.#unusable = error;
-      else this.#log.warn({ err: error }, "the control plane's database does not answer");
+      else this.#log.warn({ err: error }, "the control plane's database does not respond");
     }
     if (!this.#stopped) this.#timer = setTimeout(() => this.#look(), pollMs).unref();
   }
@@ -67,7 +69,7 @@ export class ControlPlane {
     this.#changed();
   }
 
-  /** Writes down where the configured cells are; only what differs is a change. */
+  /** Saves the addresses of the configured cells; only differences count as a change. */
   async #register(): Promise<void> {
     const wanted = this.#cells.flatMap(({ name, urls }) =>
       urls.map((url, index) => ({ cell: name, partition: `${name}-${index + 1}`, url })),

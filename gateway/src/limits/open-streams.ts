@@ -4,7 +4,7 @@ import type { Access } from "../auth/access.ts";
 import { AuthenticationError } from "../auth/authentication-error.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 
-/** How many event streams and sockets may be open at once. */
+/** Maximum of open event streams and sockets. */
 export interface OpenStreamLimits {
   /** In this process. */
   process: number;
@@ -23,21 +23,21 @@ export interface OpenStream {
   cell: string;
   /** The partition's address. */
   url: string;
-  /** When its token ends, as far as is known now, in milliseconds since 1970. */
+  /** When its token expires, as far as known now, in milliseconds since 1970. */
   expiresAtMs: number;
-  /** Ends it towards its caller and its cell. */
+  /** Ends both sides of it. */
   end(): void;
 }
 
-/** What a token is checked with again. */
+/** Checks a token again. */
 export type Reauthenticate = (stream: OpenStream) => Promise<Access>;
 
 const checkEveryMs = 1_000;
-/** So many tokens are looked up at once after a change in the control plane. */
+/** Limit of concurrent lookups after a change in the control plane. */
 const lookupsAtOnce = 50;
 
 /**
- * The event streams and sockets of this process: counted and limited by process, tenant and token. One ends when its token ends or is revoked,
+ * The open event streams and sockets of this process, limited per process, tenant and token. One ends when its token expires or is revoked,
  * when its tenant is suspended or has moved to another partition, and when the process drains.
  */
 export class OpenStreams {
@@ -64,11 +64,13 @@ export class OpenStreams {
     return this.#open.size;
   }
 
-  /** Counts a stream; the function returned ends the count. Throws RATE_LIMITED or UNAVAILABLE at a limit, and UNAVAILABLE while draining. */
+  /**
+   * Counts a stream; call the returned function at its end. Throws RATE_LIMITED or UNAVAILABLE at a limit, and UNAVAILABLE while draining.
+   */
   enter(stream: OpenStream): () => void {
     const { tokenId, principal } = stream.access;
     const { tenantId } = principal;
-    if (this.#draining) throw unavailable("The gateway shuts down; open the stream again");
+    if (this.#draining) throw unavailable("The gateway is shutting down; open the stream again");
     if (this.#open.size >= this.#limits.process)
       throw this.#refuse("process", unavailable("There are too many open streams; try again", 5));
     if ((this.#byTenant.get(tenantId) ?? 0) >= this.#limits.tenant) throw this.#refuse("tenant", tooMany("tenant", this.#limits.tenant));
@@ -81,12 +83,12 @@ export class OpenStreams {
     return () => this.#leave(stream);
   }
 
-  /** Has the tokens of all streams checked again within a second: something in the control plane has changed. */
+  /** Checks the tokens of all streams again within a second: something in the control plane has changed. */
   recheck(): void {
     this.#isStale = true;
   }
 
-  /** Ends all streams, and refuses new ones. */
+  /** Ends all streams, and rejects new ones. */
   drain(): void {
     this.#draining = true;
     clearInterval(this.#timer);
@@ -139,7 +141,7 @@ export class OpenStreams {
 }
 
 function tooMany(whose: "tenant" | "token", limit: number): Problem {
-  return new Problem("RATE_LIMITED", `This ${whose} has ${limit} streams open already, which is its limit; close one first`, {
+  return new Problem("RATE_LIMITED", `This ${whose} already has ${limit} open streams, which is its limit; close one first`, {
     details: { limit: `streams-${whose}`, openStreams: limit },
     headers: { "retry-after": "5" },
   });

@@ -4,7 +4,7 @@ import type { Access } from "../auth/access.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { SlidingWindows } from "./sliding-windows.ts";
 
-/** Requests per second; 0 for no limit. */
+/** Requests per second; 0: no limit. */
 export interface Rates {
   token: number;
   tenant: number;
@@ -12,7 +12,7 @@ export interface Rates {
 
 type LimitName = keyof Rates;
 
-/** How much may come at once, in seconds' worth of the rate. An untouched bucket is full after as long. */
+/** Size of a bucket in seconds of its rate. An unused bucket is full after this time. */
 const burstSeconds = 2;
 const fewBuckets = 1_000;
 
@@ -20,12 +20,12 @@ interface Bucket {
   rate: number;
   /** Its `RateLimit-Policy`. */
   policy: string;
-  /** Requests that may come now. */
+  /** Requests that are allowed now. */
   tokens: number;
   refilledAtMs: number;
 }
 
-/** The buckets of one kind of limit. Full ones are dropped as they pile up: a new one is the same. */
+/** The buckets of one kind of limit. Full ones are dropped when there are many: a new one is equal. */
 class Buckets {
   readonly name: LimitName;
   readonly #byKey = new Map<string, Bucket>();
@@ -39,7 +39,7 @@ class Buckets {
     return this.#byKey.size;
   }
 
-  /** The bucket as full as it is by now; undefined when there is no limit. */
+  /** The bucket, refilled up to now; undefined without a limit. */
   refilled(key: string, rate: number, nowMs: number): Bucket | undefined {
     if (rate === 0) return undefined;
     const bucket = this.#byKey.get(key);
@@ -63,7 +63,7 @@ class Buckets {
   }
 }
 
-/** Token buckets per token and per tenant, in this process's memory: every gateway process counts for itself. */
+/** Token buckets per token and per tenant, in memory: each gateway process counts by itself. */
 export class RateLimits {
   readonly #rates: Rates;
   readonly #metrics: GatewayMetrics;
@@ -77,14 +77,14 @@ export class RateLimits {
     this.#classes = new SlidingWindows(metrics);
   }
 
-  /** How many buckets are held. */
+  /** Number of buckets in memory. */
   get size(): number {
     return this.#tokens.size + this.#tenants.size;
   }
 
   /**
-   * Counts a request of a token and its tenant, whose own rate, if it has one, replaces the default. Returns the answer's headers, names and
-   * values in turn (draft-ietf-httpapi-ratelimit-headers-10). Throws RATE_LIMITED, counting nothing, when either has none left.
+   * Counts a request for a token and its tenant; the tenant's own rate replaces the default. Returns the response's headers, names and
+   * values alternating (draft-ietf-httpapi-ratelimit-headers-10). Throws RATE_LIMITED, without counting, if either has no requests left.
    */
   take(tokenId: string, tenantId: string, tenantRate: number | null = null, nowMs = performance.now()): readonly string[] {
     const ofToken = this.#tokens.refilled(tokenId, this.#rates.token, nowMs);
@@ -99,7 +99,7 @@ export class RateLimits {
     return ofTenant ? headers(ofTenant.policy, state("tenant", ofTenant)) : [];
   }
 
-  /** The same for a request on a route of a rate class: its windows count besides the limits per second. */
+  /** The same for a route with a rate class: its windows count besides the limits per second. */
   takeWithClass(rateClass: RateClass, { tokenId, principal, rateLimit }: Access, address: string): readonly string[] {
     const { tenantId } = principal;
     const perSecond = this.take(tokenId, tenantId, rateLimit);
@@ -124,7 +124,7 @@ function headers(policy: string, remaining: string): readonly string[] {
   return ["ratelimit-policy", policy, "ratelimit", remaining];
 }
 
-/** What is left, and the seconds until all is there again. */
+/** Remaining requests, and the seconds until the bucket is full again. */
 function state(limit: LimitName, { rate, tokens }: Bucket): string {
   return `"${limit}";r=${Math.floor(tokens)};t=${Math.ceil(burstSeconds - tokens / rate)}`;
 }

@@ -2,7 +2,7 @@ import type { RateClass } from "@cell/http";
 import { Problem } from "@cell/problem";
 import type { GatewayMetrics } from "../metrics.ts";
 
-/** Whose requests a limit counts. */
+/** The subjects whose requests a limit counts. */
 export interface Counted {
   token: string;
   tenant: string;
@@ -13,7 +13,7 @@ interface Window {
   startMs: number;
   windowMs: number;
   count: number;
-  /** Of the window before. */
+  /** Count of the previous window. */
   before: number;
 }
 
@@ -21,8 +21,8 @@ const subjects = ["token", "tenant", "address"] as const;
 const fewWindows = 1_000;
 
 /**
- * Limits over sliding windows for rate classes, in this process's memory: every gateway process counts for itself. The window before counts
- * by the part of it that the sliding window still covers.
+ * Sliding-window limits of rate classes, in memory: each gateway process counts by itself. The previous window counts by its part that the
+ * sliding window still covers.
  */
 export class SlidingWindows {
   readonly #metrics: GatewayMetrics;
@@ -39,7 +39,7 @@ export class SlidingWindows {
 
   /**
    * Counts a request of a class. Returns `RateLimit-Policy` and `RateLimit` items (draft-ietf-httpapi-ratelimit-headers-10). Throws
-   * RATE_LIMITED, counting nothing, when any of its limits is used up.
+   * RATE_LIMITED, without counting, if any of its limits is used up.
    */
   take(rateClass: RateClass, counted: Counted, nowMs = performance.now()): { policy: string; state: string } {
     const limited = subjects.flatMap((subject) => {
@@ -110,7 +110,7 @@ function usedOf({ startMs, windowMs, count, before }: Window, nowMs: number): nu
   return count + before * (1 - (nowMs - startMs) / windowMs);
 }
 
-/** The time until one more request fits in. */
+/** The time until another request is allowed. */
 function waitMsOf({ startMs, windowMs, count, before }: Window, quota: number, nowMs: number): number {
   const elapsedMs = nowMs - startMs;
   const most = quota - 1;

@@ -3,7 +3,7 @@ import type { SchemaMigration } from "@cell/postgres";
 export const moves: SchemaMigration = {
   name: "0002_moves",
   sql: [
-    // Numbers the steps that cells are told: a step of an earlier number is refused there.
+    // Numbers the steps in the cells: a cell rejects steps with an earlier number.
     "create sequence gateway.epochs",
     `create table gateway.moves (
       move_id bigint generated always as identity primary key,

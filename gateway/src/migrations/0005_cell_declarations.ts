@@ -3,7 +3,7 @@ import type { SchemaMigration } from "@cell/postgres";
 export const cellDeclarations: SchemaMigration = {
   name: "0005_cell_declarations",
   sql: [
-    // What each partition has declared last, so that a gateway that starts while the cell is away knows it.
+    // The last declaration of each partition, for gateways that start while the cell is not reachable.
     `create table gateway.cell_declarations (
       cell text not null,
       partition text not null,

@@ -4,23 +4,23 @@ import type { BringMode, Digest, SequenceState } from "@cell/postgres";
 import { readTransfer } from "@cell/postgres/transfer/read";
 import type { CellClient, PartitionAddress } from "../upstream/cell-client.ts";
 
-/** A tenant on one partition, and the number under which its steps are told. */
+/** A tenant on one partition, and the epoch of its steps. */
 export interface Place {
   partition: PartitionAddress;
   tenantId: string;
   epoch: number;
 }
 
-/** What the audit trail is found to be. */
+/** Result of verifying the audit trail. */
 export interface TrailCheck {
   ok: boolean;
   checked: number;
 }
 
-/** A part of the rows is sent in one piece, so that neither side holds more. */
+/** Size of a part of the rows: neither side holds more in memory. */
 const partBytes = 4 * 1024 * 1024;
 
-/** Tells a cell one step; resolves to what it answers. Rejects with the cell's problem, or UNAVAILABLE. */
+/** Sends a step to a cell; resolves to its response. Rejects with the cell's problem, or UNAVAILABLE. */
 export async function step<T = unknown>(
   cells: CellClient,
   { partition, tenantId, epoch }: Place,
@@ -31,17 +31,17 @@ export async function step<T = unknown>(
   return (await readJson(response)) as T;
 }
 
-/** Counts and checksums; with `since` the checksums of what came since that snapshot. */
+/** Counts and checksums; with `since`, the checksums of rows written since that snapshot. */
 export function digest(cells: CellClient, place: Place, since?: string): Promise<Digest> {
   return inspect(cells, place, since === undefined ? "digest" : `digest?since=${since}`);
 }
 
-/** Which version the tenant's schema has. */
+/** Version of the tenant's schema. */
 export async function versionOf(cells: CellClient, place: Place): Promise<number> {
   return (await inspect<{ version: number }>(cells, place, "placement")).version;
 }
 
-/** Verifies the audit trail where it is. */
+/** Verifies the audit trail in its place. */
 export function verifyTrail(cells: CellClient, place: Place): Promise<TrailCheck> {
   return inspect(cells, place, "trail");
 }
@@ -50,7 +50,7 @@ async function inspect<T>(cells: CellClient, { partition, tenantId }: Place, pat
   return (await readJson(await cells.ask(partition, tenantId, { method: "GET", path }))) as T;
 }
 
-/** The tenant's rows as `readTransfer` reads them. */
+/** The tenant's rows, parsed by `readTransfer`. */
 export function rowsOf(
   cells: CellClient,
   { partition, tenantId }: Place,
@@ -59,7 +59,7 @@ export function rowsOf(
   return cells.ask(partition, tenantId, { method: "GET", path: `rows?${new URLSearchParams(query)}` });
 }
 
-/** Rows of one table to where the tenant arrives. */
+/** Loads rows of one table at the target. */
 export async function load(
   cells: CellClient,
   { partition, tenantId, epoch }: Place,
@@ -74,23 +74,23 @@ export interface Copied {
   /** Everything before this transaction is copied. */
   snapshot: string;
   sequences: SequenceState[];
-  /** Where it was asked for: what all rows come to, at the same moment. */
+  /** If requested: the digest of all rows at the same snapshot. */
   digest: Digest | null;
 }
 
 export interface CopyOptions {
-  /** Only what came since that snapshot; it replaces what is there. */
+  /** Only rows written since that snapshot, which replace existing ones. */
   since?: string;
-  /** These tables alone, instead of what is there of them. */
+  /** Only these tables, whose existing rows are replaced. */
   tables?: string[];
   digest?: boolean;
-  /** Told how many rows went over, some at a time. */
+  /** Called with the number of further copied rows. */
   copied(rows: number): void;
 }
 
 const newline = 0x0a;
 
-/** Copies a tenant's rows from one partition to another; what is read next waits in memory while the last piece is written. */
+/** Copies a tenant's rows between partitions; reads the next piece while the previous one is written. */
 export async function copyRows(cells: CellClient, from: Place, to: Place, options: CopyOptions): Promise<Copied> {
   const { since, tables, copied } = options;
   const result: Copied = { snapshot: "", sequences: [], digest: null };
@@ -107,7 +107,7 @@ export async function copyRows(cells: CellClient, from: Place, to: Place, option
         const mode: BringMode = since ? "merge" : tables && !begun.has(piece.table) ? "replace" : "copy";
         begun.add(piece.table);
         sending = load(cells, to, { ...piece, mode }).then(() => copied(countLines(piece.rows)));
-        // Awaited with the next piece; until then its failure is nobody's.
+        // Awaited with the next piece; a rejection before that must not be unhandled.
         sending.catch(() => undefined);
       }
     }

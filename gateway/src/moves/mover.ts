@@ -11,7 +11,7 @@ import * as moves from "./repository.ts";
 export interface MoverOptions {
   db: ControlDb;
   cells: CellClient;
-  /** After a change of the control plane. */
+  /** Called after a change of the control plane. */
   changed(): void;
   log: Logger;
 }
@@ -19,10 +19,10 @@ export interface MoverOptions {
 const beatMs = 2_000;
 const retryMs = 1_000;
 
-/** The process has lost a move to another one: whatever it was about to do is not its to do. */
+/** Another process has taken over the move: this process must not continue it. */
 class TakenOver extends Error {}
 
-/** A move as this process carries it out. */
+/** A move in progress in this process. */
 interface Course {
   move: moves.Move;
   from: Place;
@@ -31,8 +31,8 @@ interface Course {
 }
 
 /**
- * Moves tenants between partitions. All that is decided is in the control plane: a move whose process dies is taken up by another gateway,
- * which takes it back, or finishes it when the tenant has been handed over already.
+ * Moves tenants between partitions. All decisions are stored in the control plane: if the process of a move dies, another gateway takes the
+ * move over. It reverts the move, or finishes it if the tenant has been handed over already.
  */
 export class Mover {
   readonly #options: MoverOptions;
@@ -45,19 +45,19 @@ export class Mover {
     this.#options = options;
   }
 
-  /** From now on it takes up what processes leave that die. */
+  /** Begins to take over moves of dead processes. */
   start(): void {
     this.#looking = setInterval(() => this.#takeOver(), beatMs).unref();
   }
 
-  /** What runs is left for another process, or for this one's next start; resolves when it has been given back. */
+  /** Releases running moves to other processes, or to the next start of this one; resolves when they are released. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#looking);
     await Promise.all(this.#running);
   }
 
-  /** Begins to move a tenant; resolves when that is written down. Throws NOT_FOUND, and CONFLICT when it is there or on its way already. */
+  /** Begins to move a tenant; resolves when that is stored. Throws NOT_FOUND, and CONFLICT if it is already there or being moved. */
   async begin(tenantId: string, cell: string, to: string): Promise<moves.Move> {
     const { db } = this.#options;
     const target = await moves.partition(db, cell, to);
@@ -77,14 +77,14 @@ export class Mover {
     const { db, log } = this.#options;
     try {
       for (const move of await moves.takeOver(db, this.#runner)) {
-        log.warn({ moveId: move.moveId, tenantId: move.tenantId, state: move.state }, "a move was left by its process");
+        log.warn({ moveId: move.moveId, tenantId: move.tenantId, state: move.state }, "the process of a move has died");
         this.#carryOut(move, async (course) => {
           if (move.state === "flipped") await this.#finish(course);
           else await this.#takeBack(course, "The gateway that carried it out has stopped");
         });
       }
     } catch (error) {
-      log.warn({ err: error }, "looking for moves that were left has failed");
+      log.warn({ err: error }, "checking for moves of dead processes has failed");
     }
   }
 
@@ -95,15 +95,13 @@ export class Mover {
     this.#running.add(run);
   }
 
-  /** Says every now and then that the move goes on here. */
+  /** Sends a periodic heartbeat while the move runs here. */
   async #watched(move: moves.Move, work: (course: Course) => Promise<void>): Promise<void> {
     const { db, log } = this.#options;
     const course = await this.#course(move);
     const beat = setInterval(() => {
       if (this.#stopped) return;
-      moves
-        .beat(db, course.move, course.rows)
-        .catch((err) => log.warn({ err, moveId: move.moveId }, "a move could not say that it goes on"));
+      moves.beat(db, course.move, course.rows).catch((err) => log.warn({ err, moveId: move.moveId }, "the heartbeat of a move failed"));
     }, beatMs).unref();
     try {
       await work(course);
@@ -134,7 +132,7 @@ export class Mover {
     await this.#finish(course);
   }
 
-  /** Up to and with the moment from which on the tenant is elsewhere. */
+  /** Copies the tenant, up to the moment at which it is served at the target. */
   async #copy(course: Course): Promise<void> {
     const { cells, db } = this.#options;
     const { from, to } = course;
@@ -147,7 +145,7 @@ export class Mover {
     const bulk = await copyRows(cells, from, to, { copied });
     await this.#advance(course, ["copying"], { step: "indexing" });
     await step(cells, to, "index");
-    // What came meanwhile is copied while writing goes on, so that little is left for the pause.
+    // Copies the changes since the first copy while writing continues, so that little is left for the pause.
     await this.#advance(course, ["copying"], { step: "catching up and comparing" });
     const trail = await verifyTrail(cells, from);
     if (!trail.ok) throw new Problem("CONFLICT", "The audit trail does not verify: look at it before the move");
@@ -166,8 +164,8 @@ export class Mover {
   }
 
   /**
-   * Both sides hold the same rows, or CONFLICT. But for the tables `different` they did at two snapshots, so that what came since is enough
-   * to look at; where rows were deleted since, the table is copied once more and all is looked at.
+   * Requires that both sides have equal rows, else throws CONFLICT. Tables that were equal at two snapshots only need a check of later
+   * changes; tables with deleted rows are copied once more and compared completely.
    */
   async #compare({ from, to }: Course, different: string[], since: [string, string], copied: (rows: number) => void): Promise<void> {
     const { cells } = this.#options;
@@ -176,10 +174,10 @@ export class Mover {
     if (tables.length === 0) return;
     await copyRows(cells, from, to, { tables, copied });
     const left = differingTables(...(await digests()));
-    if (left.length > 0) throw new Problem("CONFLICT", `The copy is not the same: ${left.join(", ")}`);
+    if (left.length > 0) throw new Problem("CONFLICT", `The copy differs in: ${left.join(", ")}`);
   }
 
-  /** The tenant is handed over: nothing is taken back from here on. */
+  /** The tenant has been handed over: from here on nothing is reverted. */
   async #finish(course: Course): Promise<void> {
     const { cells, changed, db, log } = this.#options;
     changed();
@@ -194,17 +192,17 @@ export class Mover {
       if (left) throw left;
       await step(cells, to, "settle");
       const trail = await verifyTrail(cells, to);
-      const failure = trail.ok ? null : "The audit trail does not verify on the new partition";
+      const failure = trail.ok ? null : "The audit trail on the new partition does not verify";
       await this.#advance(course, ["flipped"], { state: "done", step: "done", failure, leftover: course.move.fromPartition });
     });
     const { moveId, tenantId, pauseMs, fromPartition, toPartition } = course.move;
     log.info({ moveId, tenantId, from: fromPartition, to: toPartition, rows: course.rows, pauseMs }, "a tenant was moved");
   }
 
-  /** The tenant goes on where it was. */
+  /** The tenant continues on the source partition. */
   async #takeBack(course: Course, failure: string, error?: unknown): Promise<void> {
     const { cells, db, log } = this.#options;
-    log.warn({ moveId: course.move.moveId, tenantId: course.move.tenantId, err: error }, "a move is taken back");
+    log.warn({ moveId: course.move.moveId, tenantId: course.move.tenantId, err: error }, "a move is reverted");
     await this.#insist(course, async () => {
       await this.#advance(course, ["copying", "paused", "aborting"], { state: "aborting", step: "taking back" });
       const { from, to } = course;
@@ -218,7 +216,7 @@ export class Mover {
     });
   }
 
-  /** Again and again until it is done, or this process stops: another one goes on then. */
+  /** Retries until it succeeds, or this process stops: another one continues then. */
   async #insist(course: Course, work: () => Promise<void>): Promise<void> {
     for (;;) {
       try {
@@ -233,7 +231,7 @@ export class Mover {
 
   async #advance(course: Course, from: readonly moves.Move["state"][], set: Parameters<typeof moves.advance>[3]): Promise<void> {
     const move = await moves.advance(this.#options.db, course.move, from, set);
-    if (!move) throw new TakenOver("the move is another process's by now");
+    if (!move) throw new TakenOver("another process has taken over the move");
     course.move = move;
     for (const place of [course.from, course.to]) place.epoch = move.epoch;
   }

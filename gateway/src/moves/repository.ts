@@ -5,12 +5,12 @@ import type { PartitionAddress } from "../upstream/cell-client.ts";
 export type Move = Selectable<MovesTable>;
 type State = Move["state"];
 
-/** A partition of a cell by its name. */
+/** A partition of a cell, by name. */
 export interface Partition extends PartitionAddress {
   partition: string;
 }
 
-/** A process that has not said for this long that it carries a move out has died. */
+/** A process without a heartbeat for this long counts as dead. */
 const abandonedAfter = sql<string>`now() - interval '10 seconds'`;
 
 export function partition(db: ControlDb, cell: string, name: string): Promise<Partition | undefined> {
@@ -22,7 +22,7 @@ export function partition(db: ControlDb, cell: string, name: string): Promise<Pa
     .executeTakeFirst();
 }
 
-/** Where a tenant is in a cell, for the transaction to decide on. */
+/** A tenant's placement in a cell, locked for the transaction. */
 export function lockPlacement(tx: ControlTx, tenantId: string, cell: string) {
   return tx
     .selectFrom("gateway.placements")
@@ -33,7 +33,7 @@ export function lockPlacement(tx: ControlTx, tenantId: string, cell: string) {
     .executeTakeFirst();
 }
 
-/** Writes a move down; undefined while another one of the tenant runs. */
+/** Stores a move; undefined if another one of the tenant is running. */
 export function insert(
   tx: ControlTx,
   move: Pick<Move, "cell" | "tenantId" | "fromPartition" | "toPartition" | "runner">,
@@ -68,7 +68,7 @@ export async function list(
   return { data, total };
 }
 
-/** Whether a move of the tenant is under way. */
+/** Whether a move of the tenant is running. */
 export async function isRunning(db: ControlDb, tenantId: string): Promise<boolean> {
   const found = await db
     .selectFrom("gateway.moves")
@@ -79,7 +79,7 @@ export async function isRunning(db: ControlDb, tenantId: string): Promise<boolea
   return found !== undefined;
 }
 
-/** Says that the process goes on with a move. False: another process has taken it over. */
+/** Stores a heartbeat. False: another process has taken over the move. */
 export async function beat(db: ControlDb, { moveId, runner }: Move, rows: number): Promise<boolean> {
   const { numUpdatedRows } = await db
     .updateTable("gateway.moves")
@@ -91,7 +91,7 @@ export async function beat(db: ControlDb, { moveId, runner }: Move, rows: number
   return numUpdatedRows > 0n;
 }
 
-/** Lets another process take a move up at once. */
+/** Lets another process take over a move immediately. */
 export async function release(db: ControlDb, { moveId, runner }: Move): Promise<void> {
   await db
     .updateTable("gateway.moves")
@@ -102,7 +102,7 @@ export async function release(db: ControlDb, { moveId, runner }: Move): Promise<
     .execute();
 }
 
-/** Moves whose process has died, given to `runner` under numbers that the dead one's steps do not have. */
+/** Assigns the moves of dead processes to `runner`, with new epochs. */
 export function takeOver(db: ControlDb, runner: string): Promise<Move[]> {
   return db
     .updateTable("gateway.moves")
@@ -113,7 +113,7 @@ export function takeOver(db: ControlDb, runner: string): Promise<Move[]> {
     .execute();
 }
 
-/** Notes where a move has come to. Undefined: it was not this process's, or not in one of these states. */
+/** Saves the progress of a move. Undefined: another process has it, or it is not in one of these states. */
 export function advance(
   db: ControlDb,
   { moveId, runner }: Move,
@@ -137,7 +137,7 @@ export function advance(
   );
 }
 
-/** Notes that writes are taken again. */
+/** Records that writes are allowed again. */
 export async function notePauseEnd(db: ControlDb, { moveId }: Move): Promise<void> {
   await db
     .updateTable("gateway.moves")
@@ -146,7 +146,7 @@ export async function notePauseEnd(db: ControlDb, { moveId }: Move): Promise<voi
     .execute();
 }
 
-/** From this moment on the tenant is on the other partition, for every gateway. Undefined: the move was taken over and is not to be flipped. */
+/** Hands the tenant over to the other partition, for every gateway. Undefined: the move was taken over and must not be flipped. */
 export function flip(db: ControlDb, move: Move): Promise<Move | undefined> {
   return change(db, async (tx) => {
     const flipped = await advance(tx, move, ["paused"], { state: "flipped", step: "handing over" });
@@ -159,7 +159,7 @@ export function flip(db: ControlDb, move: Move): Promise<Move | undefined> {
       .where("cell", "=", cell)
       .where("partition", "=", fromPartition)
       .execute();
-    // What lay there of earlier moves has been replaced.
+    // Copies of earlier moves there have been replaced.
     await tx
       .updateTable("gateway.moves")
       .set({ leftover: null })
@@ -171,7 +171,7 @@ export function flip(db: ControlDb, move: Move): Promise<Move | undefined> {
   });
 }
 
-/** Partitions that hold copies of a tenant which are not served. */
+/** Partitions with copies of a tenant that are not served. */
 export function leftovers(db: ControlDb, tenantId: string): Promise<Partition[]> {
   return db
     .selectFrom("gateway.moves as move")
@@ -184,7 +184,7 @@ export function leftovers(db: ControlDb, tenantId: string): Promise<Partition[]>
     .execute();
 }
 
-/** Notes that a partition holds no such copy any more. */
+/** Records that a partition has no such copy any more. */
 export async function forgetLeftover(db: ControlDb, tenantId: string, { cell, partition }: Partition): Promise<void> {
   await db
     .updateTable("gateway.moves")
@@ -195,7 +195,7 @@ export async function forgetLeftover(db: ControlDb, tenantId: string, { cell, pa
     .execute();
 }
 
-/** A number for steps that belong to no move. */
+/** An epoch for steps outside any move. */
 export async function nextEpoch(db: ControlDb): Promise<number> {
   const { epoch } = await db.selectNoFrom(sql<number>`nextval('gateway.epochs')`.as("epoch")).executeTakeFirstOrThrow();
   return epoch;

@@ -10,7 +10,7 @@ import type { RateLimits } from "../limits/rate-limits.ts";
 import { takeQueryToken } from "./query-token.ts";
 import type { Target } from "./route-target.ts";
 
-/** A request whose caller may send it: authenticated, within its limits, and of a class that the route takes. */
+/** An admitted request: authenticated, within its limits, and with a credential class that the route accepts. */
 export interface Admitted {
   access: Access;
   /** Undefined for a caller without one. */
@@ -18,9 +18,9 @@ export interface Admitted {
   caller: Caller;
   /** Of the client. */
   address: string;
-  /** As it goes to the cell. */
+  /** As it is sent to the cell. */
   query: string;
-  /** What the response says about the caller's rate limits: names and values in turn. */
+  /** The response's rate limit headers: names and values alternating. */
   limitHeaders: readonly string[];
 }
 
@@ -40,7 +40,7 @@ const credentialNames: Record<CredentialClass, string> = {
   webhook: "a signature",
 };
 
-/** Decides whether a request may go to a cell, the same way for plain requests and for upgrades. */
+/** Decides whether a request may be sent to a cell, the same way for plain requests and for upgrades. */
 export class Admission {
   readonly #options: AdmissionOptions;
 
@@ -48,7 +48,7 @@ export class Admission {
     this.#options = options;
   }
 
-  /** The admitted request: at once when its token is in memory. Throws or rejects with the problem that refuses it. */
+  /** The admitted request; synchronous if its token is cached. Throws or rejects with the error. */
   admit(incoming: IncomingMessage, target: Target, policy: RoutePolicy, id: RequestId): Admitted | Promise<Admitted> {
     const { authenticator, tenantAccess, trustedProxies } = this.#options;
     const identity = readIdentity(incoming);

@@ -25,10 +25,10 @@ const exposedHeaders = [
   "Retry-After",
   "X-Request-ID",
 ].join(", ");
-/** As long as browsers remember a preflight at most. */
+/** Browsers cache a preflight for no longer. */
 const maxAgeSeconds = "7200";
 
-/** Lets pages of some origins call the gateway from a browser (CORS). Tokens travel in a header, never as credentials of the browser. */
+/** Lets pages of some origins call the gateway from a browser (CORS). Tokens are sent in a header, never as the browser's credentials. */
 export class Cors {
   readonly #origins: ReadonlySet<string>;
   readonly #metrics: HttpMetrics;
@@ -38,7 +38,7 @@ export class Cors {
     this.#metrics = metrics;
   }
 
-  /** Puts on the answer, whatever it will be, what its browser asks for. A request without an origin is left alone: it is no page's. */
+  /** Sets the CORS headers of any response. Requests without an origin are not from a page and are ignored. */
   prepare = ({ headers }: IncomingMessage, outgoing: ServerResponse): void => {
     const { origin } = headers;
     if (origin === undefined) return;
@@ -48,7 +48,7 @@ export class Cors {
     outgoing.setHeader("access-control-expose-headers", exposedHeaders);
   };
 
-  /** Answers the question of a browser whether it may send a request; false for everything else. */
+  /** Responds to a CORS preflight; false for all other requests. */
   respondToPreflight({ method, headers }: IncomingMessage, outgoing: ServerResponse, requestId: string): boolean {
     const { origin, "access-control-request-method": wanted } = headers;
     if (method !== "OPTIONS" || wanted === undefined || origin === undefined || !this.#origins.has(origin)) return false;
@@ -66,7 +66,7 @@ export class Cors {
   }
 }
 
-/** Reads `https://app.example,…`. Throws an Error that names what is no origin. */
+/** Parses `https://app.example,…`. Throws an Error that names an invalid origin. */
 export function parseOrigins(text: string): ReadonlySet<string> {
   const parts = text.split(",").map((part) => part.trim());
   return new Set(parts.filter((part) => part !== "").map(originOf));

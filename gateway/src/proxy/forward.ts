@@ -29,12 +29,12 @@ export interface ForwardOptions {
   log: Logger;
 }
 
-/** A request to a cell: answers it, whatever happens. */
+/** Forwards a request to a cell; always responds. */
 export type Forward = (incoming: IncomingMessage, outgoing: ServerResponse, target: Target, id: RequestId) => void;
 
 const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/** Makes the function that authenticates a request, finds the partition of its tenant and passes it on. */
+/** Creates the function that authenticates a request, finds its tenant's partition and forwards it. */
 export function createForward(options: ForwardOptions): Forward {
   const { config, declarations, admission, openStreams, findPartition, upstreams, webhooks, metrics, log } = options;
   const { timeouts, assertionKeys } = config;
@@ -66,7 +66,7 @@ export function createForward(options: ForwardOptions): Forward {
     } else if (body instanceof Upload) {
       proxied.send(bulkhead, tenantId, { ...request, body, length: body.length });
     } else {
-      // Checked once more when the body is there; a body that is refused now is not worth reading.
+      // Checked again once the body has arrived; a body that is rejected now is not worth reading.
       const rejection = bulkhead.rejection(tenantId);
       if (rejection) throw rejection;
       readWhole(incoming, (bytes) => proxied.send(bulkhead, tenantId, { ...request, body: bytes }));
@@ -94,7 +94,7 @@ export function createForward(options: ForwardOptions): Forward {
         );
         return;
       }
-      if (!declared.isKnown) throw unavailable("The service is away for a moment; try again");
+      if (!declared.isKnown) throw unavailable("The service is not reachable for a moment; try again");
       if (policy.webhook !== undefined) {
         webhooks.receive(policy, incoming, target, id).then(
           (response) => proxied.response(response),
@@ -111,16 +111,16 @@ export function createForward(options: ForwardOptions): Forward {
   };
 }
 
-/** 503 for a tenant that is in no partition of the cell. */
+/** 503 for a tenant without a placement in the cell. */
 export function noPlace() {
-  return unavailable("This tenant has no place in this service yet", 60);
+  return unavailable("This tenant is not placed in this service yet", 60);
 }
 
 function ends({ expiresAtMs }: Admitted["access"], proxied: ProxiedRequest) {
   return { expiresAtMs, end: () => proxied.end() };
 }
 
-/** Answered as a plain request, a WebSocket client would not know why it has no socket; other upgrades are offers that may be passed over. */
+/** A plain response would not tell a WebSocket client why it has no socket; other upgrades are optional and may be ignored. */
 function refuseWebSocket(upgrade: string): void {
   if (/\bwebsocket\b/i.test(upgrade)) throw badField("Upgrade", "NOT_SUPPORTED", "there is no WebSocket here; leave this header out");
 }

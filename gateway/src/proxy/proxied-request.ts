@@ -14,28 +14,30 @@ export interface ProxiedRequestOptions {
   pattern: string;
   /** The form of the gateway's own errors on this route. */
   errorForm: ErrorForm;
-  /** Finds out where the tenant is by now, when the cell says that it is elsewhere. */
+  /** Finds the tenant's current partition, after the cell has responded that it is elsewhere. */
   relocate(route: ForwardedRoute): Promise<Bulkhead>;
   metrics: HttpMetrics;
   log: Logger;
 }
 
-/** Where a plain request was sent. */
+/** The route of a plain request. */
 export interface ForwardedRoute extends Route {
   lane: Lane;
 }
 
 const retriedFaults: ReadonlySet<string> = new Set<Fault>(["connect", "connect_timeout", "reset"]);
 
-/** How long a caller whose request was answered early may go on sending: cut off at once, it would not see the answer. */
+/**
+ * How long a caller that received an early response may continue to send: if it were cut off immediately, it would not read the response.
+ */
 const lingerMs = 2_000;
 
-/** Who goes on asking past a limit waits this long for each refusal: at full speed the refusals alone would cost the others their share. */
+/** Delays 429 responses, so that a client that ignores them cannot exhaust the gateway's CPU. */
 const lateRejectionMs = 250;
 
 const ownHeaders = Object.entries(securityHeaders).flat();
 
-/** What belongs to one connection and not to the message, and the request's id, which is ours to send. */
+/** Hop-by-hop headers, and the request's id, which the gateway sets. */
 const droppedHeaders = new Set([
   "connection",
   "keep-alive",
@@ -49,8 +51,9 @@ const droppedHeaders = new Set([
 ]);
 
 /**
- * One request on its way to a cell and its answer on the way back: streams, backpressure, the one retry, and the end of it.
- * A write that was sent is not sent again, idempotent or not: whether it was carried out only its caller can find out, by a repeat with its id.
+ * One request to a cell and its response: streaming, backpressure, the single retry, and its end.
+ * A write that was sent is never retried, idempotent or not: only its caller can find out whether it was carried out, by a retry with the
+ * same id.
  */
 export class ProxiedRequest implements ResponseHandler {
   readonly #options: ProxiedRequestOptions;
@@ -65,7 +68,7 @@ export class ProxiedRequest implements ResponseHandler {
   #sent = false;
   #retried = false;
   #misdirected = false;
-  /** How the request was routed; undefined once it was sent elsewhere. */
+  /** How the request was routed; undefined after it was redirected. */
   route: ForwardedRoute | undefined;
   #leaveOpenStreams: (() => void) | undefined;
 
@@ -76,22 +79,22 @@ export class ProxiedRequest implements ResponseHandler {
     options.outgoing.on("close", () => this.#closed());
   }
 
-  /** True when the caller has left; nothing needs to be done for it any more. */
+  /** True after the caller has left; nothing needs to be done for it any more. */
   get abandoned(): boolean {
     return this.#outgoing.destroyed;
   }
 
-  /** What the answer shall say of the caller's rate limits: names and values in turn. */
+  /** The response's rate limit headers: names and values alternating. */
   set limitHeaders(headers: readonly string[]) {
     this.#limitHeaders = headers;
   }
 
-  /** `leave` is called when the response has ended, however. */
+  /** `leave` is called at the end of the response in any case. */
   holdWhileOpen(leave: () => void): void {
     this.#leaveOpenStreams = leave;
   }
 
-  /** Ends a response that goes on, as if it were complete; one that has not begun becomes a failure. */
+  /** Ends a running response as if it were complete; one that has not begun becomes an error. */
   end(): void {
     if (!this.#outgoing.headersSent) {
       this.fail(unavailable("The stream was ended; open it again"));
@@ -102,7 +105,7 @@ export class ProxiedRequest implements ResponseHandler {
     this.#outgoing.end();
   }
 
-  /** Sends a tenant's request to a cell; its answer, or what went wrong, goes to the caller. */
+  /** Sends a tenant's request to a cell; the caller gets its response, or the error. */
   send(bulkhead: Bulkhead, tenantId: string, request: UpstreamRequest): void {
     if (this.abandoned) return;
     const rejection = bulkhead.rejection(tenantId);
@@ -119,7 +122,7 @@ export class ProxiedRequest implements ResponseHandler {
     });
   }
 
-  /** Answers with what the gateway has at hand. */
+  /** Responds with given content. */
   response({ status, headers, body }: { status: number; headers: readonly string[]; body: string }): void {
     if (this.abandoned) return;
     const length = ["content-length", String(Buffer.byteLength(body))];
@@ -127,7 +130,7 @@ export class ProxiedRequest implements ResponseHandler {
     this.#outgoing.end(body);
   }
 
-  /** Answers with a failure, or breaks the answer off when it has begun: half an answer must not look whole. */
+  /** Responds with an error, or cuts off a response that has begun, so that it does not look complete. */
   fail(error: unknown): void {
     const { log, requestId, pattern, errorForm } = this.#options;
     if (this.abandoned) return;
@@ -153,13 +156,13 @@ export class ProxiedRequest implements ResponseHandler {
     this.#misdirected = status === 421;
     if (this.#misdirected) return;
     this.#outgoing.writeHead(status, responseHeaders(headers, this.#options.requestId, this.#limitHeaders));
-    // A stream's first piece may be long in coming; a body of known length comes along with its head.
+    // The first piece of a stream may take long; a body of known length is sent together with its head.
     if (length === undefined) this.#outgoing.flushHeaders();
   }
 
   onResponseBody(body: string): void {
     this.#connection = undefined;
-    // As a string it leaves in one write together with its head.
+    // As a string, it is sent in one write together with its head.
     if (this.#misdirected) this.#redirect();
     else this.#outgoing.end(body, "latin1");
   }
@@ -167,7 +170,7 @@ export class ProxiedRequest implements ResponseHandler {
   onResponseData(piece: Buffer): void {
     const connection = this.#connection;
     const proceed = () => {
-      // By then it may be another request's.
+      // It may belong to another request by then.
       if (connection === this.#connection) connection?.resume();
     };
     if (this.#misdirected) proceed();
@@ -180,7 +183,9 @@ export class ProxiedRequest implements ResponseHandler {
     else this.#outgoing.end();
   }
 
-  /** What a cell refused because its tenant is elsewhere has had no effect: it is sent there, once, where its body is still at hand. */
+  /**
+   * A request that a cell rejected because its tenant is elsewhere had no effect: it is redirected once, if its body is still available.
+   */
   #redirect(): void {
     const { route } = this;
     const { relocate } = this.#options;
@@ -209,11 +214,11 @@ export class ProxiedRequest implements ResponseHandler {
     const fault = this.#outgoing.headersSent ? "broken" : error.fault;
     this.#bulkhead?.failed(fault);
     if (retriedFaults.has(fault) && this.#mayRetry()) this.#retry();
-    else if (fault === "timeout") this.fail(new Problem("TIMEOUT", "The service did not answer in time", { cause: error }));
-    else this.fail(unavailable("The service is away for a moment; try again", 1, error));
+    else if (fault === "timeout") this.fail(new Problem("TIMEOUT", "The service did not respond in time", { cause: error }));
+    else this.fail(unavailable("The service is not reachable for a moment; try again", 1, error));
   }
 
-  /** Once, only what was not sent or changes nothing, and within the lane's budget. */
+  /** One retry, only for requests that were not sent or change nothing, and within the retry budget. */
   #mayRetry(): boolean {
     const method = this.#request?.method;
     if (this.#retried || (this.#sent && method !== "GET" && method !== "HEAD")) return false;
@@ -231,7 +236,7 @@ export class ProxiedRequest implements ResponseHandler {
     const { incoming, metrics, pattern } = this.#options;
     const { writableFinished, statusCode } = this.#outgoing;
     if (!writableFinished) this.#connection?.destroy();
-    // 499: the caller left before the answer was out.
+    // 499: the caller left before the response was complete.
     metrics.finished(incoming.method ?? "", pattern, writableFinished ? statusCode : 499, (performance.now() - this.#startedAtMs) / 1000);
     if (!incoming.complete) this.#linger();
   }
@@ -250,7 +255,7 @@ export class ProxiedRequest implements ResponseHandler {
   }
 }
 
-/** The answer's headers, names and values in turn, without those of the one hop. */
+/** The response's headers, names and values alternating, without hop-by-hop ones. */
 export function responseHeaders(headers: readonly string[], requestId: string, limits: readonly string[]): string[] {
   const response = ["x-request-id", requestId, ...limits];
   let named: Set<string> | undefined;
@@ -263,7 +268,7 @@ export function responseHeaders(headers: readonly string[], requestId: string, l
   return response;
 }
 
-/** The names that a `Connection` header declares to be of one hop only; undefined when there are none, as is usual. */
+/** The hop-by-hop headers that a `Connection` header declares; undefined if there are none, as usual. */
 export function connectionHeaders(connection: string | undefined): Set<string> | undefined {
   if (connection === undefined || connection === "keep-alive" || connection === "close") return undefined;
   return new Set(connection.split(",").map((name) => name.trim().toLowerCase()));

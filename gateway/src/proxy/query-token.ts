@@ -1,8 +1,8 @@
 import { badField } from "@cell/problem";
 
 /**
- * Takes `token` out of a query, where browsers that cannot set headers send it: for event streams and sockets alone. What remains is byte for
- * byte as it was. Throws BAD_REQUEST for more than one.
+ * Removes `token` from a query. Browsers send it there for event streams and sockets, which cannot set headers. The rest stays unchanged
+ * byte for byte. Throws BAD_REQUEST for more than one.
  */
 export function takeQueryToken(query: string): { token: string | undefined; query: string } {
   if (!/tok|%/i.test(query)) return { token: undefined, query };

@@ -3,7 +3,7 @@ import type { Access } from "../auth/access.ts";
 import type { Authenticator } from "../auth/authenticator.ts";
 import type { TenantAccess } from "../auth/tenant-access.ts";
 
-/** On what grounds a request was sent to a partition. */
+/** Why a request was sent to a partition. */
 export interface Route {
   access: Access;
   /** Undefined for a caller without one. */
@@ -11,7 +11,7 @@ export interface Route {
   cell: string;
 }
 
-/** Finds the address of the partition that a tenant is in, when it is not where a route says. Rejects with UNAVAILABLE where it is nowhere else. */
+/** Finds the address of a tenant's current partition, if it differs from a route's. Rejects with UNAVAILABLE otherwise. */
 export type FindPartition = (route: Route) => Promise<string>;
 
 export function createFindPartition(authenticator: Authenticator, tenantAccess: TenantAccess): FindPartition {

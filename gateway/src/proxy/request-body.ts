@@ -1,10 +1,10 @@
 import type { IncomingMessage } from "node:http";
 import { badField, Problem } from "@cell/problem";
 
-/** Bodies up to this many bytes are read before a cell's connection is taken: a slow sender then holds none. */
+/** Bodies up to this size are read before a connection to the cell is taken: a slow sender then holds none. */
 const wholeBodyLimit = 64 * 1024;
 
-/** How a body reaches the cell: none, `whole` when it is small enough to read first, or a stream. Throws what refuses it unread. */
+/** How a body is sent to the cell: none, `whole` if it is small enough to read first, or a stream. Throws if it is rejected unread. */
 export function readBody(incoming: IncomingMessage, limitBytes: number): Upload | "whole" | undefined {
   const { headers } = incoming;
   const encoding = headers["transfer-encoding"];
@@ -18,18 +18,18 @@ export function readBody(incoming: IncomingMessage, limitBytes: number): Upload 
   return length !== undefined && length <= wholeBodyLimit ? "whole" : new Upload(incoming, limitBytes, length);
 }
 
-/** Hands a body over when all of it is there. */
+/** Passes a body on once it is complete. */
 export function readWhole(incoming: IncomingMessage, use: (bytes: Buffer) => void): void {
   const chunks: Buffer[] = [];
   incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
   incoming.on("end", () => use(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
 }
 
-/** A body that streams through: read as fast as the cell takes it, broken off when it exceeds the limit. */
+/** A streamed body: read as fast as the cell takes it, aborted if it exceeds the limit. */
 export class Upload implements AsyncIterable<Buffer> {
   readonly #incoming: IncomingMessage;
   readonly #limit: number;
-  /** In bytes, where the caller has said it. */
+  /** In bytes, if the caller sent it. */
   readonly length: number | undefined;
 
   constructor(incoming: IncomingMessage, limit: number, length: number | undefined) {
@@ -41,7 +41,7 @@ export class Upload implements AsyncIterable<Buffer> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
     let size = 0;
     try {
-      // The connection has to outlive the body: the answer goes out on it.
+      // The connection must outlive the body: it carries the response.
       for await (const chunk of this.#incoming.iterator({ destroyOnReturn: false })) {
         size += chunk.length;
         if (size > this.#limit) throw tooLarge(this.#limit);

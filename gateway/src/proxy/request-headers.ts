@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { connectionHeaders } from "./proxied-request.ts";
 
-/** The only headers of a caller that a cell sees, besides what the gateway itself says about the caller. */
+/** The only caller's headers that a cell receives, besides what the gateway itself adds. */
 const forwardedHeaders = [
   "accept",
   "accept-language",
@@ -15,7 +15,7 @@ const forwardedHeaders = [
   "last-event-id",
   "traceparent",
 ];
-/** What a cell sees of an upgrade besides: the handshake, and the page that asks. */
+/** Further headers of an upgrade: the handshake, and the page's origin. */
 const upgradeHeaders = [
   ...forwardedHeaders,
   "origin",
@@ -24,17 +24,17 @@ const upgradeHeaders = [
   "sec-websocket-protocol",
   "sec-websocket-extensions",
 ];
-/** `Connection` cannot take these from a request: they say whose it is. */
+/** `Connection` cannot remove these from a request: they identify its tenant. */
 const fixedHeaders = new Set(["x-tenant-id"]);
 
-/** What the gateway says about a caller. */
+/** What the gateway adds about a caller. */
 interface Said {
   address: string;
   requestId: string;
   assertion: string;
 }
 
-/** The headers of a request to a cell, names and values in turn. */
+/** The headers of a request to a cell, names and values alternating. */
 export function requestHeaders(incoming: IncomingMessage, { address, requestId, assertion }: Said, names = forwardedHeaders): string[] {
   const { headers } = incoming;
   const named = connectionHeaders(headers.connection);

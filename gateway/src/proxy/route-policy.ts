@@ -9,10 +9,12 @@ interface PatternPolicies {
 }
 
 const parameter = /\{\w+\}/;
-/** A public route takes every caller, so that a program may send its credential along. */
+/** A public route accepts every credential, since programs may send theirs anyway. */
 const openCredentials: readonly CredentialClass[] = ["key", "jwt", "session", "customer", "public"];
 
-/** The policies of a cell's routes, compiled for the request path: one look-up by the path, and one pattern for all paths with parameters. */
+/**
+ * The policies of a cell's routes, compiled for the request path: one lookup by the path, and one pattern for all paths with parameters.
+ */
 export class RoutePolicies {
   readonly #byPath = new Map<string, MethodPolicies>();
   readonly #anyPattern: RegExp | undefined;
@@ -31,7 +33,7 @@ export class RoutePolicies {
     }
     const paths = [...methodsByPath.keys()];
     const declaring = new Set(routes.filter(({ policy }) => policy !== undefined).map(({ path }) => path));
-    // A route without a policy counts where a pattern with one would match its paths; all others are closed without being looked up.
+    // A route without a policy only matters if a pattern with one would match its paths; all others are closed without a lookup.
     const relevant = paths.filter((path) => declaring.has(path) || [...declaring].some((other) => overlaps(path, other)));
     for (const path of relevant.filter((path) => !parameter.test(path))) {
       const methods = methodsByPath.get(path) as MethodPolicies;
@@ -47,7 +49,7 @@ export class RoutePolicies {
     this.#anyPattern = sources.length === 0 ? undefined : new RegExp(`^(?:${sources.join("|")})/?$`);
   }
 
-  /** The policy of a route; `closedPolicy` where the cell declares none. `path`: the cell's own, decoded. */
+  /** The policy of a route; `closedPolicy` if the cell declares none. `path`: the cell's own, decoded. */
   of(method: string, path: string): RoutePolicy {
     const methods = this.#byPath.get(path);
     if (methods) return methods.get(method) ?? closedPolicy;
@@ -62,7 +64,7 @@ function completePolicy(declared: Partial<RoutePolicy> | undefined): RoutePolicy
   return policy.credentials.includes("public") ? { ...policy, credentials: openCredentials } : policy;
 }
 
-/** Whether some path is matched by both. */
+/** Whether some path matches both. */
 function overlaps(one: string, other: string): boolean {
   const [segments, others] = [one.split("/"), other.split("/")];
   if (segments.length !== others.length) return false;
@@ -72,7 +74,7 @@ function overlaps(one: string, other: string): boolean {
   });
 }
 
-/** As routers choose: at the first segment that differs, a fixed one is before a parameter. */
+/** Like routers: at the first differing segment, a fixed one goes before a parameter. */
 function bySpecificity(one: string, other: string): number {
   const [segments, others] = [one.split("/"), other.split("/")];
   const differing = segments.findIndex((segment, index) => parameter.test(segment) !== parameter.test(others[index] ?? ""));

@@ -3,16 +3,16 @@ import type { PathPrefix } from "../config.ts";
 
 const apiPrefix = "/api/v1/";
 
-/** Where a request to a cell goes. */
+/** The target of a request to a cell. */
 export interface Target {
   cell: string;
   /** The prefix as a pattern, for the metrics. */
   pattern: string;
-  /** The cell's own path, percent-encoding as the caller sent it. */
+  /** The cell's own path, percent-encoded as the caller sent it. */
   path: string;
-  /** The same path decoded, by which its route is known. */
+  /** The same path decoded, which identifies its route. */
   decodedPath: string;
-  /** With its `?`, byte for byte as the caller sent it; empty when there is none. */
+  /** With its `?`, unchanged byte for byte; empty if there is none. */
   query: string;
 }
 
@@ -22,17 +22,17 @@ interface Entry {
   cut: boolean;
 }
 
-/** The length of the longest of them: most requests need no pattern. */
+/** Length of the longest of them: most requests need no pattern. */
 const documentLength = "/openapi.json/".length;
 const documents = /^\/(?:docs|openapi\.json)\/?$/;
 
-/** The cells by the prefixes of their paths: whole segments, and of several that match the longest. */
+/** The cells by path prefix: whole segments, longest match wins. */
 export class PrefixTable {
   readonly #entries = new Map<string, Entry>();
-  /** Whether there is a prefix of so many segments, by their number. */
+  /** Whether there is a prefix with this number of segments. */
   readonly #depths: readonly boolean[];
 
-  /** Each cell has `/api/v1/<cell>`, which is cut off; further prefixes are kept, so that the cell sees the whole path. */
+  /** Each cell has `/api/v1/<cell>`, which is removed; further prefixes stay, so that the cell receives the whole path. */
   constructor(cells: readonly string[], prefixes: readonly PathPrefix[] = []) {
     for (const cell of cells) this.#entries.set(apiPrefix + cell, { cell, pattern: `${apiPrefix}${cell}/*`, cut: true });
     for (const { cell, path } of prefixes) this.#entries.set(path, { cell, pattern: `${path}/*`, cut: false });
@@ -42,9 +42,9 @@ export class PrefixTable {
   }
 
   /**
-   * The cell and its path; undefined for paths of the gateway's own, and for a cell's documents, which the gateway shows itself. A path below
-   * `/api/v1` that belongs to no cell names one that does not exist. The target has passed `checkHead`. Throws NOT_FOUND for what a cell
-   * keeps to itself.
+   * The cell and its path; undefined for the gateway's own paths and for a cell's documents, which the gateway serves itself. A path below
+   * `/api/v1` that belongs to no cell names one that does not exist. The target has passed `checkHead`. Throws NOT_FOUND for a cell's
+   * internal paths.
    */
   find(url: string): Target | undefined {
     const mark = url.indexOf("?");
@@ -65,7 +65,7 @@ export class PrefixTable {
     const { cell, pattern, cut } = entry;
     const path = cut ? url.slice(prefixEnd, pathEnd) || "/" : url.slice(0, pathEnd);
     const decodedPath = path.includes("%") ? decodeURIComponent(path) : path;
-    if (/^\/internal(?:\/|$)/i.test(decodedPath)) throw new Problem("NOT_FOUND", "There is nothing at this path");
+    if (/^\/internal(?:\/|$)/i.test(decodedPath)) throw new Problem("NOT_FOUND", "Nothing is at this path");
     if (cut && path.length <= documentLength && documents.test(path)) return undefined;
     return { cell, pattern, path, decodedPath, query: url.slice(pathEnd) };
   }

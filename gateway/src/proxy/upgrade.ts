@@ -33,16 +33,16 @@ interface Handshake {
   incoming: IncomingMessage;
   /** The caller's connection. */
   socket: Duplex;
-  /** What the caller has sent after the head. */
+  /** Bytes that the caller sent after the head. */
   head: Buffer;
-  /** For an answer that is no upgrade. */
+  /** For a response that is not an upgrade. */
   outgoing: ServerResponse;
   target: Target;
   policy: RoutePolicy;
   id: RequestId;
 }
 
-/** Passes WebSockets on to the routes that declare them. All other upgrades stay plain requests. */
+/** Forwards WebSockets to the routes that declare them. All other upgrades stay plain requests. */
 export class Upgrades {
   readonly #options: UpgradeOptions;
 
@@ -50,19 +50,19 @@ export class Upgrades {
     this.#options = options;
   }
 
-  /** Whether a request is for a route that takes WebSockets. */
+  /** Whether a request is for a route that accepts WebSockets. */
   accepts = ({ method, url = "", headers }: IncomingMessage): boolean => {
     if (method !== "GET" || headers.upgrade?.toLowerCase() !== "websocket") return false;
     try {
       const target = this.#options.prefixes.find(url);
       return target !== undefined && this.#policyOf(target).upgrade;
     } catch {
-      // What cannot be read is refused as a plain request.
+      // An unreadable request is rejected as a plain one.
       return false;
     }
   };
 
-  /** Answers an accepted request, whatever happens. */
+  /** Handles an accepted request; always responds. */
   handle = (incoming: IncomingMessage, socket: Duplex, head: Buffer, outgoing: ServerResponse): void => {
     const { metrics } = this.#options;
     const target = this.#options.prefixes.find(incoming.url ?? "") as Target;
@@ -103,7 +103,7 @@ export class Upgrades {
     if (isElsewhere) await this.#connect(handshake, admitted, await findPartition({ access, token, cell: target.cell }));
   }
 
-  /** Opens the socket at a partition; resolves to true when that refuses it because the tenant is elsewhere. */
+  /** Opens the socket at a partition; resolves to true if the partition rejects it because the tenant is elsewhere. */
   async #connect(handshake: Handshake, admitted: Admitted, url: string): Promise<boolean> {
     const { openStreams, upstreams } = this.#options;
     const { socket, target } = handshake;
@@ -139,7 +139,7 @@ export class Upgrades {
     } catch (error) {
       leave();
       bulkhead.failed((error as NodeJS.ErrnoException).code === "ECONNREFUSED" ? "connect" : "reset");
-      throw unavailable("The service is away for a moment; try again", 1, error);
+      throw unavailable("The service is not reachable for a moment; try again", 1, error);
     }
   }
 
@@ -156,7 +156,7 @@ export class Upgrades {
       agent: false,
       timeout: timeouts.headersMs,
     });
-    request.on("timeout", () => request.destroy(new Error("no answer in time")));
+    request.on("timeout", () => request.destroy(new Error("the response timed out")));
     request.end();
     return request;
   }
@@ -176,9 +176,9 @@ const upgraded = new WeakSet<Duplex>();
 
 interface CellResponse {
   incoming: IncomingMessage;
-  /** The cell's end of the socket; undefined for an answer that is no upgrade. */
+  /** The cell's end of the socket; undefined for a response that is not an upgrade. */
   upstream: Socket | undefined;
-  /** What the cell has sent after the head. */
+  /** Bytes that the cell sent after the head. */
   head: Buffer;
 }
 
@@ -190,7 +190,7 @@ function responseOf(request: ClientRequest): Promise<CellResponse> {
   });
 }
 
-/** Joins the two ends: what one sends the other receives, and both end together. */
+/** Connects the two ends: each receives what the other sends, and both end together. */
 function join(
   { socket, head, outgoing, id }: Handshake,
   { limitHeaders }: Admitted,
@@ -207,7 +207,7 @@ function join(
   socket.write(`${text}\r\n`, "latin1");
   if (upstreamHead.length > 0) socket.write(upstreamHead);
   if (head.length > 0) upstream.write(head);
-  // A socket on which neither side says anything, not even a ping, is dead.
+  // A socket without any traffic in either direction, not even a ping, is dead.
   upstream.setTimeout(idleMs, () => upstream.destroy());
   (socket as Socket).setTimeout(0);
   for (const [one, other] of [
@@ -220,7 +220,7 @@ function join(
   }
 }
 
-/** Answers with what the cell answered instead of the upgrade. */
+/** Passes on the cell's response that is not an upgrade. */
 function passOn({ outgoing, id }: Handshake, { limitHeaders }: Admitted, response: IncomingMessage): void {
   outgoing.writeHead(Number(response.statusCode), responseHeaders(lowerCased(response.rawHeaders), id.requestId, limitHeaders));
   response.pipe(outgoing);

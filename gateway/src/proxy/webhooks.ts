@@ -12,7 +12,7 @@ import { readBody, readWhole, type Upload } from "./request-body.ts";
 import { requestHeaders } from "./request-headers.ts";
 import type { Target } from "./route-target.ts";
 
-/** A request of a sender of webhooks, its body byte for byte. */
+/** A request of a webhook sender, its body byte for byte. */
 export interface WebhookRequest {
   method: string;
   headers: IncomingHttpHeaders;
@@ -20,7 +20,7 @@ export interface WebhookRequest {
   body: Buffer;
 }
 
-/** The part of a webhook's body that is for one tenant. */
+/** The part of a webhook's body for one tenant. */
 export interface WebhookDelivery {
   tenantId: string;
   body: Buffer;
@@ -28,11 +28,11 @@ export interface WebhookDelivery {
 
 /** Verifies the signed webhooks of one sender. */
 export interface WebhookVerifier {
-  /** As routes name it in `webhook`. */
+  /** Its name in the routes' `webhook`. */
   readonly name: string;
-  /** Answers a GET by which the sender checks the address, as text. Throws UNAUTHORIZED. Absent: there is no such GET. */
+  /** Responds, as text, to a GET by which the sender verifies the address. Throws UNAUTHORIZED. Absent: there is no such GET. */
   challenge?(request: WebhookRequest): string;
-  /** What each tenant receives; nothing where no tenant is meant. Rejects with UNAUTHORIZED for a signature that does not fit. */
+  /** What each tenant receives; empty if no tenant is concerned. Rejects with UNAUTHORIZED for an invalid signature. */
   verify(request: WebhookRequest): Promise<readonly WebhookDelivery[]>;
 }
 
@@ -52,7 +52,7 @@ interface TextResponse {
   body: string;
 }
 
-/** Receives signed webhooks: verifies each over its raw bytes, and hands it to the cell for every tenant in it. */
+/** Receives signed webhooks: verifies each over its raw bytes, and passes it to the cell for every tenant in it. */
 export class Webhooks {
   readonly #options: WebhooksOptions;
   readonly #verifiers: ReadonlyMap<string, WebhookVerifier>;
@@ -63,8 +63,8 @@ export class Webhooks {
   }
 
   /**
-   * 200 when the cell has stored the webhook for every tenant. Rejects with UNAUTHORIZED before anything is stored, and with UNAVAILABLE when
-   * one tenant's part is not stored: its sender then sends all of it again.
+   * 200 after the cell has stored the webhook for every tenant. Rejects with UNAUTHORIZED before anything is stored, and with UNAVAILABLE
+   * if one tenant's part is not stored: the sender then sends the whole webhook again.
    */
   async receive(
     { webhook = "", bodyLimitBytes }: RoutePolicy,
@@ -104,7 +104,7 @@ export class Webhooks {
     const { tenantAccess, upstreams, assertionKeys, headersMs } = this.#options;
     const access = await tenantAccess.find("webhook", `webhook:${webhook}`, tenantId);
     const url = access?.placements.get(target.cell);
-    if (access === undefined || url === undefined) throw unavailable("A tenant of this webhook has no place in the service yet", 60);
+    if (access === undefined || url === undefined) throw unavailable("A tenant of this webhook is not placed in the service yet", 60);
     const principal: Principal = access.principal;
     const assertion = signAssertion(assertionKeys, target.cell, { principal, ...id }, Math.floor(Date.now() / 1000));
     const headers = requestHeaders(incoming, { address, requestId: id.requestId, assertion }, ["content-type", "user-agent"]);
@@ -117,7 +117,7 @@ export class Webhooks {
     };
     const status = await statusOf(upstreams.get(url).requests, tenantId, request);
     if (status === 421) await tenantAccess.refresh(access);
-    if (status >= 300) throw unavailable("The service did not take the webhook; send it again");
+    if (status >= 300) throw unavailable("The service did not accept the webhook; send it again");
   }
 }
 
@@ -156,7 +156,7 @@ function statusOf(bulkhead: Bulkhead, tenantId: string, request: UpstreamRequest
         onResponseEnd: finish,
         onResponseError(error) {
           bulkhead.release(permit, false);
-          reject(unavailable("The service is away for a moment; send the webhook again", 1, error));
+          reject(unavailable("The service is not reachable for a moment; send the webhook again", 1, error));
         },
       });
     });

@@ -41,7 +41,7 @@ test("a tenant's share and the whole are let in, one more is not, and each end m
   expect([admit("a"), admit("a")]).toEqual([undefined, undefined]);
   expect(admit("a")).toMatch(/tenant has 2 requests running/);
   expect([admit("b"), admit("c")]).toEqual([undefined, undefined]);
-  expect(admit("d")).toMatch(/more to do/);
+  expect(admit("d")).toMatch(/overloaded/);
   leave("a");
   expect(admit("d")).toBeUndefined();
   leave("b");

@@ -9,47 +9,47 @@ export interface BulkheadOptions {
   circuit: CircuitBreaker;
   /** The partition's name, for the metrics. */
   partition: string;
-  /** How many requests may run, each on a connection of its own: nothing waits for one. */
+  /** Maximum of concurrent requests, each on its own connection: none waits for one. */
   limit: number;
-  /** How many of them one tenant may have. */
+  /** Maximum of concurrent requests of one tenant. */
   tenantLimit: number;
-  /** How many of a tenant's are with the partition at once while other tenants ask; the others wait for their turn. */
+  /** Concurrent requests of one tenant at the partition while other tenants send some; further ones wait. */
   tenantConcurrency: number;
   metrics: GatewayMetrics;
 }
 
-/** What may be sent again at the same time: a fifth of what runs, or three. More would keep an upstream down that is about to come back. */
+/** Retry budget: a fifth of the running requests, or three. More would keep a recovering upstream down. */
 const retryShare = 0.2;
 const leastRetries = 3;
 
-/** Others ask as long as one of them came within this time. */
+/** Other tenants count as active for this time after a request. */
 const othersMs = 1_000;
-/** A turn comes after this time at the latest: what a tenant waits for may itself be slow. */
+/** Maximum wait: the tenant's own running requests may be slow. */
 const longestWaitMs = 1_000;
 
-/** A tenant's requests in a lane. */
+/** A tenant's requests in a bulkhead. */
 interface TenantQuota {
-  /** With those that wait. */
+  /** Includes waiting ones. */
   running: number;
   sent: number;
   readonly waiting: Set<Permit>;
 }
 
-/** A request in a lane, from its entry on. */
+/** A request in a bulkhead, from its entry on. */
 export interface Permit {
   readonly tenantId: string;
   readonly begin: () => void;
   timer: NodeJS.Timeout | undefined;
 }
 
-/** The requests of one kind to one partition: how many there are, whose, and what is let in. */
+/** The requests of one kind to one partition: limits their number in total and per tenant. */
 export class Bulkhead {
   readonly pool: ConnectionPool;
   readonly #options: BulkheadOptions;
   readonly #byTenant = new Map<string, TenantQuota>();
   #running = 0;
   #retrying = 0;
-  /** Whose request came last, when it came, and when the last one before came of any other tenant. */
+  /** Tenant and time of the last request, and the time of the last one from any other tenant. */
   #latest = { tenantId: "", atMs: Number.NEGATIVE_INFINITY, otherAtMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: BulkheadOptions) {
@@ -57,18 +57,18 @@ export class Bulkhead {
     this.#options = options;
   }
 
-  /** Why another request of a tenant is refused now, as UNAVAILABLE; undefined when it may be sent. */
+  /** Why another request of a tenant is rejected now, as UNAVAILABLE; undefined if it may be sent. */
   rejection(tenantId: string): Problem | undefined {
     const { circuit, limit, tenantLimit } = this.#options;
-    if (circuit.open) return this.#refuse("circuit", "The service is away for a moment; try again");
-    if (this.#running >= limit) return this.#refuse("partition", "The service has more to do than it can; try again");
+    if (circuit.open) return this.#refuse("circuit", "The service is not reachable for a moment; try again");
+    if (this.#running >= limit) return this.#refuse("partition", "The service is overloaded; try again");
     if ((this.#byTenant.get(tenantId)?.running ?? 0) < tenantLimit) return undefined;
-    return this.#refuse("tenant", `This tenant has ${tenantLimit} requests running already, which is its share; try again`);
+    return this.#refuse("tenant", `This tenant already has ${tenantLimit} running requests, which is its limit; try again`);
   }
 
   /**
-   * A request comes in; `begin` is called when it is its turn: at once, or when its tenant has enough with the partition already while others
-   * ask, as soon as one of those has left. `leave` ends it, begun or not.
+   * Admits a request. `begin` is called immediately or, if its tenant uses its concurrency while others are active, as soon as one of its
+   * requests has left. `leave` ends it, begun or not.
    */
   enter(tenantId: string, begin: () => void): Permit {
     let quota = this.#byTenant.get(tenantId);
@@ -115,7 +115,7 @@ export class Bulkhead {
     permit.begin();
   }
 
-  /** Notes a request of a tenant. Tells whether any other tenant's came lately. */
+  /** Records a request of a tenant. Returns whether any other tenant was active recently. */
   #othersAsk(tenantId: string): boolean {
     const latest = this.#latest;
     if (latest.tenantId !== tenantId) {
@@ -126,7 +126,7 @@ export class Bulkhead {
     return latest.atMs - latest.otherAtMs < othersMs;
   }
 
-  /** True when the budget allows one more request to be sent a second time; it then counts until it leaves. */
+  /** True if the budget allows another retry, which counts until it leaves. */
   tryRetry(): boolean {
     const { circuit, metrics, partition } = this.#options;
     if (circuit.open || this.#retrying >= Math.max(leastRetries, this.#running * retryShare)) return false;
@@ -135,12 +135,12 @@ export class Bulkhead {
     return true;
   }
 
-  /** An answer has begun. */
+  /** A response has begun. */
   answered(): void {
     this.#options.circuit.succeeded();
   }
 
-  /** An attempt came to nothing; `broken` ones had been answered in part. */
+  /** An attempt failed; `broken` ones failed within the response. */
   failed(kind: Fault | "broken"): void {
     const { circuit, metrics, partition } = this.#options;
     metrics.failed.inc({ partition, kind });

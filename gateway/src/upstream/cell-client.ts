@@ -5,7 +5,7 @@ import { Problem, type ProblemCode, statusOf, unavailable } from "@cell/problem"
 import type { Config } from "../config.ts";
 import type { CellHttp } from "./cell-http.ts";
 
-/** A partition of a cell, as far as speaking to it goes. */
+/** The address of a partition. */
 export interface PartitionAddress {
   cell: string;
   url: string;
@@ -20,11 +20,11 @@ export interface TenantRequest {
   body?: Buffer;
 }
 
-/** Copies, indexes and checks of large tenants take their time. */
+/** Copies, indexes and checks of large tenants take long. */
 const tenantRequestTimeoutMs = 30 * 60_000;
 const declarationTimeoutMs = 1_000;
 
-/** What the gateway itself asks of the cells. */
+/** The gateway's own requests to the cells. */
 export class CellClient {
   readonly #config: Config;
   readonly #cellHttp: CellHttp;
@@ -34,12 +34,12 @@ export class CellClient {
     this.#cellHttp = cellHttp;
   }
 
-  /** Makes a tenant's schema in a cell; nothing happens when it is there. Rejects with UNAVAILABLE. */
+  /** Creates a tenant's schema in a cell; idempotent. Rejects with UNAVAILABLE. */
   async provision(partition: PartitionAddress, tenantId: string): Promise<void> {
     await this.#administer(partition, tenantId, "PUT");
   }
 
-  /** Drops a tenant's data in a cell for good; nothing happens when there is none. Rejects with UNAVAILABLE. */
+  /** Drops a tenant's data in a cell for good; idempotent. Rejects with UNAVAILABLE. */
   async drop(partition: PartitionAddress, tenantId: string): Promise<void> {
     await this.#administer(partition, tenantId, "DELETE");
   }
@@ -51,22 +51,22 @@ export class CellClient {
     return JSON.parse(body) as Record<string, unknown>;
   }
 
-  /** What a partition declares, as JSON text; undefined where it serves no declaration. Rejects with UNAVAILABLE. */
+  /** A partition's declaration as JSON text; undefined if it has none. Rejects with UNAVAILABLE. */
   async declaration({ cell, url }: PartitionAddress): Promise<string | undefined> {
     const { status, body } = await this.#request(url, "GET", declarationPath, this.#operatorHeaders(cell, ""), declarationTimeoutMs);
     if (status === 200) return body;
     if (status === 404) return undefined;
-    throw unavailable(`The service ${cell} answered ${status} instead of its declaration`);
+    throw unavailable(`The service ${cell} responded with ${status} instead of its declaration`);
   }
 
-  /** The answer to a request about a tenant, its body still to be read. Rejects with the problem that the cell answers, or UNAVAILABLE. */
+  /** The response to a request about a tenant, its body unread. Rejects with the cell's problem, or UNAVAILABLE. */
   async ask({ cell, url }: PartitionAddress, tenantId: string, { method, path, json, body }: TenantRequest): Promise<IncomingMessage> {
     const headers = this.#operatorHeaders(cell, tenantId);
     headers["content-type"] = json ? "application/json" : "application/octet-stream";
     const sent = json ? JSON.stringify(json) : body;
     const request = { path: `/internal/tenants/${tenantId}/${path}`, method, headers, silentMs: tenantRequestTimeoutMs };
     const response = await this.#cellHttp.send(url, { ...request, ...(sent === undefined ? {} : { body: sent }) }).catch((error) => {
-      throw unavailable("A service is away for a moment; try again", 1, error);
+      throw unavailable("A service is not reachable for a moment; try again", 1, error);
     });
     if (Number(response.statusCode) < 300) return response;
     const { code, message } = (await readJson(response)) as { code: ProblemCode; message: string };
@@ -85,7 +85,7 @@ export class CellClient {
     const headers = this.#operatorHeaders(cell, tenantId);
     const { status } = await this.#request(url, method, `/internal/tenants/${tenantId}`, headers);
     const done = status < 300 || (method === "DELETE" && status === 404);
-    if (!done) throw unavailable(`The service ${cell} answered ${status}; send the request again to finish`);
+    if (!done) throw unavailable(`The service ${cell} responded with ${status}; send the request again to finish`);
   }
 
   async #request(url: string, method: "GET" | "PUT" | "DELETE", path: string, headers: Record<string, string>, silentMs = 30_000) {
@@ -93,7 +93,7 @@ export class CellClient {
       const response = await this.#cellHttp.send(url, { path, method, headers, silentMs });
       return { status: Number(response.statusCode), body: await text(response) };
     } catch (error) {
-      throw unavailable("A service is away for a moment; send the request again to finish", 1, error);
+      throw unavailable("A service is not reachable for a moment; send the request again to finish", 1, error);
     }
   }
 }

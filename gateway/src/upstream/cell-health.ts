@@ -3,10 +3,10 @@ import { Problem, unavailable } from "@cell/problem";
 import type { CellConfig } from "../config.ts";
 import type { CellHttp } from "./cell-http.ts";
 
-/** What a cell says of itself. */
+/** The health response of a cell. */
 export interface HealthResponse {
   status: number;
-  /** Names and values in turn. */
+  /** Names and values alternating. */
   headers: string[];
   body: string;
 }
@@ -14,10 +14,10 @@ export interface HealthResponse {
 const openPaths = /^\/(?:health|ready)\/?$/;
 const passedHeaders = ["content-type", "retry-after"];
 const timeoutMs = 1_000;
-/** Whoever asks without a token cannot make a cell answer more often than this. */
+/** Requests without a token cannot make a cell respond more often than this. */
 const sharedMs = 1_000;
 
-/** Health and readiness of the cells, for callers without a token: they belong to no tenant. */
+/** Health and readiness of the cells, for callers without a token; independent of tenants. */
 export class CellHealth {
   readonly #cellHttp: CellHttp;
   readonly #cells: ReadonlyMap<string, CellConfig>;
@@ -28,13 +28,13 @@ export class CellHealth {
     this.#cellHttp = cellHttp;
   }
 
-  /** Whether a request to a cell is one of these. */
+  /** Whether a request to a cell is a health request. */
   static isOpen(method: string | undefined, path: string): boolean {
     // No longer path is one: most requests need no pattern.
     return path.length <= 8 && (method === "GET" || method === "HEAD") && openPaths.test(path);
   }
 
-  /** The answer of a cell; of several partitions the worst one. Rejects with UNAVAILABLE when one is not reached or not ready. */
+  /** The health of a cell; the worst one of several partitions. Rejects with UNAVAILABLE if one is not reachable or not ready. */
   read(cell: string, path: string): Promise<HealthResponse> {
     const asked = path.replace(/\/$/, "");
     const key = cell + asked;
@@ -59,12 +59,12 @@ export class CellHealth {
       const headers = passedHeaders.flatMap((name) => [response.headers[name]].flatMap((value) => (value ? [name, String(value)] : [])));
       return { status: Number(response.statusCode), headers, body: await text(response) };
     } catch (error) {
-      throw unavailable("The service is away for a moment; try again", 1, error);
+      throw unavailable("The service is not reachable for a moment; try again", 1, error);
     }
   }
 }
 
-/** What a cell says that is not ready, as a problem: its body names the cell's request, and callers share it. */
+/** Turns a cell's unready response into a problem: its body names the cell's request, and callers share it. */
 function notReady({ body }: HealthResponse): Problem {
   const { message, headers } = unavailable("The service is not ready; try again");
   const said = problemIn(body);

@@ -6,14 +6,14 @@ export interface CellHttpRequest {
   path: string;
   headers?: Record<string, string>;
   body?: string | Buffer;
-  /** How long the cell may be silent, before its answer begins and within it. */
+  /** How long the cell may be silent before and within its response. */
   silentMs: number;
 }
 
-/** A cell has said nothing for too long. */
+/** A cell was silent for too long. */
 export class SilenceError extends Error {}
 
-/** What the gateway itself asks of the cells: seldom, so that each call has a connection of its own. */
+/** The gateway's own requests to the cells: they are rare, so that each has its own connection. */
 export class CellHttp {
   readonly #connectMs: number;
   readonly #agent = new Agent();
@@ -22,20 +22,20 @@ export class CellHttp {
     this.#connectMs = connectMs;
   }
 
-  /** The answer of the cell at `url`, its body still to be read. Rejects when none begins in time; a body that stops ends with an error. */
+  /** The response of the cell at `url`, its body unread. Rejects if none begins in time; a body that stalls ends with an error. */
   send(url: string, { path, body, silentMs, ...options }: CellHttpRequest): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const sent = request(url + path, { ...options, agent: this.#agent }, resolve);
       sent.on("error", reject);
       sent.on("socket", (socket) => {
-        socket.setTimeout(this.#connectMs, () => socket.destroy(new SilenceError("no answer in time")));
+        socket.setTimeout(this.#connectMs, () => socket.destroy(new SilenceError("no response in time")));
         socket.once("connect", () => socket.setTimeout(silentMs));
       });
       sent.end(body);
     });
   }
 
-  /** Cuts all connections. */
+  /** Destroys all connections. */
   close(): void {
     this.#agent.destroy();
   }

@@ -1,39 +1,41 @@
-/** What a probe finds: an answer, none in time, or a connection that is refused or cut off. */
+/** Result of a probe: a response, a timeout, or a connection that is refused or cut off. */
 export type Health = "alive" | "silent" | "away";
 
 export interface CircuitBreakerOptions {
-  /** Asks the upstream for a sign of life that no request of a tenant can hold up. Does not reject. */
+  /** Probes the upstream with a request of its own, which no tenant's request can delay. Does not reject. */
   probe(timeoutMs: number): Promise<Health>;
   changed(open: boolean): void;
-  /** How long the upstream may take to answer, in ms. */
+  /** Time limit of the upstream's responses, in ms. */
   responseMs: number;
 }
 
-/** Ten failures in a row open it, or half of at least twenty requests within ten seconds. */
+/** Ten consecutive failures open it, or half of at least twenty requests within ten seconds. */
 const failuresInRow = 10;
-/** So many requests in a row that were cut off are a reason to probe. */
+/** This many consecutive cut-off requests cause a probe. */
 const suspiciousInRow = 5;
-/** So many probes without an answer, of any kind, say the same as connections that are not made. */
+/** This many consecutive probes without a response, of any kind, count like failed connections. */
 const probesInVain = 2;
 const windowMs = 10_000;
 const windowRequests = 20;
 /**
- * The pause before each probe doubles up to the longest. No fault may be felt for more than five seconds after its end, so that it stays short;
- * a probe costs an upstream next to nothing.
+ * The back-off before each probe doubles up to the longest. It stays short, so that no fault is felt for more than five seconds after its
+ * end; a probe costs an upstream next to nothing.
  */
 const firstPauseMs = 250;
 const longestPauseMs = 1_000;
 const probeTimeoutMs = 1_000;
-/** An upstream that answers nothing is probed after this share of `answerMs`, and given up after the other: before the first caller is. */
+/**
+ * A silent upstream is probed after this share of `responseMs`, and the circuit opens after another one: before the first caller times out.
+ */
 const probeShare = 0.2;
 const giveUpShare = 0.8;
-/** Without a look for so long nothing is known of the time between: no request waited, or this process stood still. */
+/** After a gap this long between checks nothing is known of the time between: no request was waiting, or this process stood still. */
 const longestGapMs = 1_000;
 
 /**
- * Refuses requests to an upstream that does not answer, and asks it in the background whether it does again: no caller's request is the probe.
- * It opens by what no single request can cause: connections that fail, and silence in which probes are not answered either. That a request
- * takes too long, or is cut off, is a reason to probe and no more: one tenant's slow question must not close the door to the others.
+ * Circuit breaker of one upstream. While it is open, requests are rejected and background probes check the upstream: no caller's request is
+ * the probe. It opens by faults that no single request can cause: failing connections, and silence that probes confirm. A slow or cut-off
+ * request only causes a probe: one tenant's slow query must not block the others.
  */
 export class CircuitBreaker {
   readonly #options: CircuitBreakerOptions;
@@ -42,9 +44,9 @@ export class CircuitBreaker {
   #stopped = false;
   #responses = 0;
   #failuresInRow = 0;
-  /** Connections that were refused since the last one that was made. */
+  /** Refused connections since the last one that was made. */
   #refusedInRow = 0;
-  /** What probes have found since the last answer. */
+  /** Result of the probes since the last response. */
   #health: Health = "alive";
   #failedProbes = 0;
   #windowStartMs = Number.NEGATIVE_INFINITY;
@@ -63,12 +65,12 @@ export class CircuitBreaker {
     this.#probeMs = Math.min(probeTimeoutMs, options.responseMs * probeShare);
   }
 
-  /** True while nothing is to be sent. */
+  /** True while requests are rejected. */
   get open(): boolean {
     return this.#open;
   }
 
-  /** The upstream has answered, whatever it said. */
+  /** The upstream has responded, with any status. */
   succeeded(): void {
     this.#failuresInRow = 0;
     this.#refusedInRow = 0;
@@ -90,7 +92,7 @@ export class CircuitBreaker {
     if (this.#refusedInRow >= failuresInRow || halfFails || this.#isAway) this.#trip();
   }
 
-  /** No connection was made in time: the upstream is not reached, or this process was slow to see that it is. */
+  /** A connection timed out: the upstream is not reachable, or this process was too slow to notice. */
   unreached(nowMs = performance.now()): void {
     if (this.#open || this.#stopped) return;
     this.#failuresInRow++;
@@ -98,7 +100,9 @@ export class CircuitBreaker {
     else if (this.#failuresInRow >= suspiciousInRow) this.#probe(nowMs);
   }
 
-  /** A request that the upstream has received was cut off, or answered by what is not HTTP: its doing, or that of this request alone. */
+  /**
+   * A request that the upstream has received was cut off, or its response was not HTTP: a fault of the upstream, or of this request only.
+   */
   cutOff(nowMs = performance.now()): void {
     if (this.#open || this.#stopped) return;
     this.#cutOffs++;
@@ -108,7 +112,7 @@ export class CircuitBreaker {
     else if (this.#failuresInRow >= suspiciousInRow) this.#probe(nowMs);
   }
 
-  /** To be called every now and then while requests wait for their answers. */
+  /** Call it periodically while requests wait for their responses. */
   watch(nowMs: number): void {
     if (this.#open || this.#stopped) return;
     const isContinued = nowMs - this.#watchedAtMs <= longestGapMs;
@@ -123,18 +127,18 @@ export class CircuitBreaker {
     else if (silentMs >= this.#probeMs) this.#probe(nowMs);
   }
 
-  /** Probes no more. */
+  /** Stops probing. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
   }
 
-  /** Requests that the upstream has received. */
+  /** Number of requests that the upstream has received. */
   get #reached(): number {
     return this.#responses + this.#cutOffs;
   }
 
-  /** Requests fail, and so does what no request can make fail. */
+  /** Both requests and probes fail. */
   get #isAway(): boolean {
     return this.#health === "away" && this.#failuresInRow >= failuresInRow;
   }
@@ -145,7 +149,7 @@ export class CircuitBreaker {
     this.#windowFailures = 0;
   }
 
-  /** One at a time, and none right after another. */
+  /** Probes one at a time, with pauses. */
   #probe(nowMs: number): void {
     if (this.#isProbing || nowMs - this.#probedAtMs < this.#probeMs) return;
     this.#isProbing = true;

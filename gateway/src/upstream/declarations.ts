@@ -5,13 +5,13 @@ import type { ControlDb } from "../control-plane/tables.ts";
 import { RoutePolicies } from "../proxy/route-policy.ts";
 import type { CellClient } from "./cell-client.ts";
 
-/** How often a partition is asked whose declaration is known, and one whose is not. */
+/** Polling interval of partitions with a known declaration, and without. */
 const knownIntervalMs = 10_000;
 const unknownIntervalMs = 1_000;
 
-/** A cell, as far as the gateway knows what it declares. */
+/** What the gateway knows of a cell's declaration. */
 export interface DeclaredCell {
-  /** False while no partition was ever reached: its roles and routes are not known. */
+  /** False while no partition was ever reached: its roles and routes are unknown. */
   isKnown: boolean;
   policies: RoutePolicies;
 }
@@ -21,7 +21,7 @@ interface Partition {
   /** As in the control plane's table: `<cell>-<number>`. */
   name: string;
   url: string;
-  /** As it came; undefined while it is not known. */
+  /** As received; undefined while unknown. */
   text: string | undefined;
   declaration: CellDeclaration | undefined;
   askAtMs: number;
@@ -29,7 +29,7 @@ interface Partition {
   fault: string;
 }
 
-/** A cell that serves no declaration: all its routes are closed ones. */
+/** The declaration of a cell that serves none: all its routes are closed. */
 const emptyDeclaration: CellDeclaration = { permissions: [], roles: {}, routes: [] };
 
 export interface DeclarationsOptions {
@@ -37,14 +37,14 @@ export interface DeclarationsOptions {
   db: ControlDb;
   client: CellClient;
   log: Logger;
-  /** Called with what each cell declares, when any of it has changed. */
+  /** Called with every cell's declaration after any of them has changed. */
   changed(declarations: ReadonlyMap<string, CellDeclaration>): void;
 }
 
 /**
- * What the cells declare. Each partition is asked now and then; the control plane's database has the last answers, for a gateway that starts
- * while a cell is away. While versions run beside each other, a route counts as soon as one partition has it, and the first partition that
- * has it decides.
+ * The cells' declarations. Each partition is polled; the control plane's database stores the last ones, for a gateway that starts while a
+ * cell is not reachable. While several versions run, a route counts as soon as one partition has it, with the policy of the first such
+ * partition.
  */
 export class CellDeclarations {
   readonly #options: DeclarationsOptions;
@@ -74,7 +74,7 @@ export class CellDeclarations {
     return this.#cells.get(cell);
   }
 
-  /** Resolves when the stored declarations are read, and partitions without one were asked once; never rejects. */
+  /** Resolves when the stored declarations are read and partitions without one were asked once; never rejects. */
   async start(): Promise<void> {
     await this.#load();
     await this.#ask(this.#partitions.filter(({ declaration }) => declaration === undefined));
@@ -115,7 +115,7 @@ export class CellDeclarations {
     if (changes.some((change) => change)) this.#publish();
   }
 
-  /** Returns whether the partition declares something else now. */
+  /** Returns whether the partition's declaration has changed. */
   async #askOne(partition: Partition): Promise<boolean> {
     const { client, log } = this.#options;
     try {
@@ -141,7 +141,7 @@ export class CellDeclarations {
       return;
     }
     const { declaration, faults } = parseDeclaration(JSON.parse(text));
-    for (const fault of faults) this.#options.log.error({ partition: partition.name, fault }, "a part of a cell's declaration is refused");
+    for (const fault of faults) this.#options.log.error({ partition: partition.name, fault }, "a part of a cell's declaration is rejected");
     partition.text = text;
     partition.declaration = declaration;
     partition.fault = "";

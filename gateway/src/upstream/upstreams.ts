@@ -7,28 +7,28 @@ import { Bulkhead, type BulkheadOptions } from "./bulkhead.ts";
 import { CellHttp, SilenceError } from "./cell-http.ts";
 import { CircuitBreaker, type Health } from "./circuit-breaker.ts";
 
-/** What a cell's `/ready` tells beside its status. */
+/** The content of a cell's `/ready`. */
 interface ReadyState {
   problems?: unknown;
   checks?: { openDoors?: unknown };
 }
 
-/** A partition of a cell. Streams have a lane of their own, so that slow bodies and event streams do not hold up the rest. */
+/** A partition of a cell. Streams have their own bulkhead, so that slow bodies and event streams do not delay the rest. */
 export interface Upstream {
   readonly requests: Bulkhead;
   readonly streams: Bulkhead;
-  /** Event streams and sockets; `OpenStreams` limits how many there are. */
+  /** Event streams and sockets; `OpenStreams` limits their number. */
   readonly events: Bulkhead;
   readonly circuit: CircuitBreaker;
 }
 
-/** How long a partition may take to say that it is alive. */
+/** Time limit of a partition's health response. */
 const healthTimeoutMs = 1_000;
 const unlimited = Number.POSITIVE_INFINITY;
 
-/** The partitions by address; their connections are opened when first used. */
+/** The partitions by address; connections open at their first use. */
 export class Upstreams {
-  /** For what the gateway itself asks of the cells. */
+  /** For the gateway's own requests to the cells. */
   readonly cellHttp: CellHttp;
   readonly #byUrl = new Map<string, Upstream>();
   readonly #partitions: ReadonlyMap<string, string>;
@@ -51,7 +51,7 @@ export class Upstreams {
     return upstream;
   }
 
-  /** How a partition is; asked on a new connection, as those that are open may be what is broken. */
+  /** The health of a partition, probed on a new connection, since the open ones may be broken. */
   async healthOf(url: string, timeoutMs = healthTimeoutMs): Promise<Health> {
     try {
       const response = await this.cellHttp.send(url, { path: "/health", silentMs: timeoutMs });
@@ -62,14 +62,14 @@ export class Upstreams {
     }
   }
 
-  /** What a partition says of itself although it serves: what it cannot do, a sentence each, and open doors; neither where it does not answer. */
+  /** The problems that a partition reports while it serves, and its number of unrevoked functions; empty if it does not respond. */
   async stateOf(url: string): Promise<{ problems: string[]; openDoors: number }> {
     try {
       const headers = { "x-request-id": newRequestId() };
       const response = await this.cellHttp.send(url, { path: "/ready", headers, silentMs: healthTimeoutMs });
       const { message, details, ...said } = (await readJson(response)) as { message?: unknown; details?: ReadyState } & ReadyState;
       const { problems, checks } = details ?? said;
-      // A process that is alive and not ready says why in its error.
+      // A process that is alive and not ready gives the reason in its error.
       const reasons = [response.statusCode === 200 ? undefined : message, ...(Array.isArray(problems) ? problems : [])];
       return {
         problems: reasons.filter((reason) => typeof reason === "string"),
@@ -80,7 +80,7 @@ export class Upstreams {
     }
   }
 
-  /** Cuts all connections. */
+  /** Destroys all connections. */
   close(): void {
     this.cellHttp.close();
     for (const { circuit, ...lanes } of this.#byUrl.values()) {
@@ -99,7 +99,7 @@ export class Upstreams {
       responseMs: headersMs,
       changed: (open) => {
         this.#metrics.circuitOpen.set({ partition }, open ? 1 : 0);
-        // The longer time of slow routes is for a partition that works.
+        // The longer time limit of slow routes is only for a working partition.
         if (open) for (const bulkhead of [upstream.requests, upstream.streams, upstream.events]) bulkhead.pool.distrust(headersMs);
       },
     });

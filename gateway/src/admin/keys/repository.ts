@@ -1,7 +1,7 @@
 import { type Insertable, type Selectable, sql } from "kysely";
 import type { ApiKeysTable, ControlDb, ControlTx } from "../../control-plane/tables.ts";
 
-/** A key as it is stored, without the hash of the secret. */
+/** A stored key, without the hash of its secret. */
 export type StoredKey = Omit<Selectable<ApiKeysTable>, "secretHash">;
 
 const columns = [
@@ -21,7 +21,7 @@ const columns = [
   "rotatedFrom",
 ] as const;
 
-/** The newest first; of one tenant, or of all; with `userId`, of one user. */
+/** Newest first; of one tenant, or of all; with `userId`, of one user. */
 export async function list(
   db: ControlDb,
   { tenantId, userId }: { tenantId: string | undefined; userId: string | undefined },
@@ -41,19 +41,19 @@ export async function list(
   return { data, total };
 }
 
-/** Rejects with a foreign key violation when there is no such tenant. */
+/** Rejects with a foreign key violation if there is no such tenant. */
 export function insert(tx: ControlTx, key: Insertable<ApiKeysTable>): Promise<StoredKey> {
   return tx.insertInto("gateway.apiKeys").values(key).returning(columns).executeTakeFirstOrThrow();
 }
 
-/** The key, locked, if it belongs to the tenant; any tenant's when that is undefined. */
+/** The key, locked, if it belongs to the tenant; undefined: any tenant's. */
 export function lock(tx: ControlTx, keyId: string, tenantId: string | undefined): Promise<StoredKey | undefined> {
   let keys = tx.selectFrom("gateway.apiKeys").select(columns).where("keyId", "=", keyId).forUpdate();
   if (tenantId !== undefined) keys = keys.where("tenantId", "=", tenantId);
   return keys.executeTakeFirst();
 }
 
-/** The key ends at `at`, or when it would have ended before. */
+/** Makes the key expire at `at`, or at its own expiry if that is earlier. */
 export async function expire(tx: ControlTx, keyId: string, at: string): Promise<void> {
   await tx
     .updateTable("gateway.apiKeys")
@@ -62,7 +62,7 @@ export async function expire(tx: ControlTx, keyId: string, at: string): Promise<
     .execute();
 }
 
-/** Ends the key now; a revoked one stays as it is. */
+/** Revokes the key now; a revoked one stays unchanged. */
 export async function revoke(tx: ControlTx, keyId: string): Promise<void> {
   await tx.updateTable("gateway.apiKeys").set({ revokedAt: sql`coalesce(revoked_at, now())` }).where("keyId", "=", keyId).execute();
 }

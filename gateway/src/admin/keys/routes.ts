@@ -14,7 +14,7 @@ import * as keys from "./repository.ts";
 import { issuedKeySchema, type Key, keyCreateSchema, keyListSchema, keyRevokedSchema, keyRotateSchema } from "./schema.ts";
 
 const tags = ["Keys"];
-/** A later time has a year that RFC 3339 cannot write, in some timezone. */
+/** A later time would have a year that RFC 3339 cannot write, in some timezone. */
 const lastExpiryMs = Date.parse("9998-12-31T23:59:59.999Z");
 
 const params = z.object({ keyId: z.uuid().toLowerCase().describe("The key's id") });
@@ -26,8 +26,8 @@ const createKey = createRoute({
   security,
   summary: "Issue a key",
   description:
-    "The operator for any tenant; whoever holds tenant:admin for their own. Nobody can grant a permission that they do not hold. A key of " +
-    "a role that sees its own records alone (sales) cannot act for others, and grants keys of its own user alone.",
+    "For the operator in any tenant; for callers with tenant:admin in their own. Nobody can grant a permission that they do not hold. A key of  " +
+    "a role limited to its own records (sales) cannot act for others, and only grants keys of its own user.",
   request: { body: { required: true, content: { "application/json": { schema: keyCreateSchema } } } },
   responses: { 201: response("The key; its secret is shown this once", issuedKeySchema), ...problems(404) },
 });
@@ -39,10 +39,10 @@ const listKeys = createRoute({
   security,
   summary: "List the keys",
   description:
-    "The operator those of all tenants; whoever holds tenant:admin or audit:read those of their own. Secrets are never shown. " +
-    "A key of a role that sees its own records alone (sales) lists and revokes keys of its own user alone.",
+    "The operator sees the keys of all tenants; callers with tenant:admin or audit:read those of their own. Secrets are never shown.  " +
+    "A key of a role limited to its own records (sales) only lists and revokes keys of its own user.",
   request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
-  responses: { 200: response("A page of keys, the newest first", keyListSchema), ...problems(404) },
+  responses: { 200: response("A page of keys, newest first", keyListSchema), ...problems(404) },
 });
 
 const rotateKey = createRoute({
@@ -51,7 +51,7 @@ const rotateKey = createRoute({
   tags,
   security,
   summary: "Replace a key",
-  description: "The new key has the same rights and the same length of life; the old one ends after the grace.",
+  description: "The new key has the same rights and the same lifetime; the old one expires after the grace period.",
   request: { params, body: { required: false, content: { "application/json": { schema: keyRotateSchema } } } },
   responses: { 201: response("The new key; its secret is shown this once", issuedKeySchema), ...problems(404, 409) },
 });
@@ -63,18 +63,18 @@ const revokeKey = createRoute({
   tags,
   security,
   summary: "Revoke a key",
-  description: "Refused everywhere within 5 seconds.",
+  description: "Every gateway rejects the key within 5 seconds.",
   request: { params },
-  responses: { 200: response("It is revoked", keyRevokedSchema), ...problems(404) },
+  responses: { 200: response("The key is revoked", keyRevokedSchema), ...problems(404) },
 });
 
-/** The keys' life: for the operator, and for a tenant's administrators within their tenant. */
+/** The lifecycle of keys: for the operator, and for a tenant's administrators within their tenant. */
 export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permissions, changed }: Services): void {
   app.openapi(createKey, async (c) => {
     const own = administeredTenant(c);
     const body = c.req.valid("json");
     const tenantId = targetTenant(own, body.tenantId);
-    if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "is required: say for which tenant");
+    if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "is required: the tenant of the key");
     const expiresAt = body.expiresAt ?? null;
     if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "OUT_OF_RANGE", "must be in the future");
     if (expiresAt !== null && Date.parse(expiresAt) > lastExpiryMs)
@@ -85,7 +85,7 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permiss
       throw badField(
         "actAs",
         "NOT_SUPPORTED",
-        `must be false: a key of the role ${body.role} sees its own user's records alone and cannot act for others`,
+        `must be false: a key of the role ${body.role} is limited to its own user's records and cannot act for others`,
       );
     const secret = newSecret(config.keyEnvironment);
     const stored = await change(db, async (tx) => {
@@ -116,13 +116,13 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permiss
   app.openapi(rotateKey, async (c) => {
     const own = administeredTenant(c);
     const { keyId } = c.req.valid("param");
-    // A missing body asks for the default.
+    // A missing body means the default.
     const { graceSeconds } = keyRotateSchema.parse(c.req.valid("json") ?? {});
     const secret = newSecret(config.keyEnvironment);
     const stored = await change(db, async (tx) => {
       const old = await keys.lock(tx, keyId, own);
       if (!old) throw notFound("Key");
-      if (isEnded(old)) throw new Problem("CONFLICT", "This key has ended; issue a new one");
+      if (isEnded(old)) throw new Problem("CONFLICT", "This key has expired; issue a new one");
       requireHeld(c.var.access.principal, grantOf(old, permissions));
       await keys.expire(tx, keyId, new Date(Date.now() + graceSeconds * 1000).toISOString());
       const { tenantId, userId, role, name } = old;
@@ -159,18 +159,18 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permiss
   });
 }
 
-/** The only user whose keys a caller may see and revoke; undefined for those who see the whole tenant. */
+/** The only user whose keys a caller may see and revoke; undefined if it may see the whole tenant's. */
 function ownUser({ scope, userId }: Principal): string | undefined {
   return scope === "own" ? userId : undefined;
 }
 
-/** The tenant that is meant: one's own, for the operator any; another's does not exist as far as one can see. */
+/** The requested tenant: for the operator any, for others only their own; another's is a 404. */
 function targetTenant(own: string | undefined, wanted: string | undefined): string | undefined {
   if (own !== undefined && wanted !== undefined && wanted !== own) throw notFound("Tenant");
   return own ?? wanted;
 }
 
-/** Throws BAD_REQUEST for what no cell declares. */
+/** Throws BAD_REQUEST for permissions that no cell declares. */
 function knownPermissions(given: readonly string[], { grantable }: RolePermissions): Permission[] {
   const unknown = given.flatMap((permission, index) =>
     (grantable as readonly string[]).includes(permission)

@@ -25,11 +25,11 @@ export const keySchema = z
     permissions: z.array(permissionSchema).describe("What the key may do: the role's permissions, or those given instead"),
     actAs: z.boolean().describe("May act for other users of its tenant by X-User-Id"),
     name: z.string().nullable(),
-    prefix: z.string().openapi({ example: "crm_live_Zk3a9Q" }).describe("The key's beginning, to recognise it by"),
+    prefix: z.string().openapi({ example: "crm_live_Zk3a9Q" }).describe("The beginning of the key, to recognize it"),
     env: z.string().openapi({ example: "live" }),
     createdAt: timeSchema,
     expiresAt: timeSchema.nullable(),
-    lastUsedAt: timeSchema.nullable().describe("To the minute"),
+    lastUsedAt: timeSchema.nullable().describe("Accurate to the minute"),
     revokedAt: timeSchema.nullable(),
     rotatedFrom: z.uuid().nullable().describe("The key that this one replaced"),
   })
@@ -44,7 +44,7 @@ export const keyListSchema = page(keySchema).openapi("KeyList");
 
 export const keyCreateSchema = z
   .strictObject({
-    tenantId: tenantIdSchema.optional().describe("Required of the operator; otherwise the caller's own"),
+    tenantId: tenantIdSchema.optional().describe("Required for the operator; otherwise the caller's own tenant"),
     userId: userIdSchema,
     role: z.enum(roleNames),
     permissions: z.array(permissionSchema).max(200).optional().describe("Instead of the role's"),

@@ -18,10 +18,10 @@ const startMove = createRoute({
   security,
   summary: "Move a tenant to another partition of a cell",
   description:
-    "Its rows are copied while it goes on, then its writes are refused for seconds (503 with Retry-After) while the rest is copied and compared. " +
-    "When anything fails, it stays where it was.",
+    "Its rows are copied while it is served; then its writes fail for some seconds (503 with Retry-After) while the rest is copied and compared.  " +
+    "If anything fails, the tenant stays where it was.",
   request: { params, body: { required: true, content: { "application/json": { schema: moveCreateSchema } } } },
-  responses: { 202: response("The move, which has begun", moveSchema), ...problems(404, 409) },
+  responses: { 202: response("The move has begun", moveSchema), ...problems(404, 409) },
 });
 
 const listMoves = createRoute({
@@ -39,7 +39,7 @@ const getMove = createRoute({
   path: "/api/admin/moves/{moveId}",
   tags,
   security,
-  summary: "See how far a move is",
+  summary: "Read the progress of a move",
   request: { params: z.object({ moveId: integerParam(1, Number.MAX_SAFE_INTEGER).describe("The move's number") }) },
   responses: { 200: response("The move", moveSchema), ...problems(404) },
 });
@@ -51,10 +51,10 @@ const dropCopies = createRoute({
   security,
   summary: "Drop the copies that moves have left, which nobody is served from",
   request: { params },
-  responses: { 200: response("They are gone", copiesDroppedSchema), ...problems(404, 409) },
+  responses: { 200: response("The copies are deleted", copiesDroppedSchema), ...problems(404, 409) },
 });
 
-/** Moves of tenants between partitions: for the operator alone. */
+/** Moves of tenants between partitions: only for the operator. */
 export function registerMoves(app: OpenAPIHono<GatewayEnv>, { db, cells, mover }: Services): void {
   app.openapi(startMove, async (c) => {
     requireOperator(c);

@@ -10,14 +10,14 @@ export const moveSchema = z
     to: z.string().openapi({ example: "crm-2" }),
     state: z
       .enum(["copying", "paused", "flipped", "aborting", "done", "failed"])
-      .describe("Writes are refused while paused; from flipped on the tenant is on the new partition; failed: it has stayed where it was"),
-    step: z.string().describe("What is being done, in words").openapi({ example: "copying" }),
+      .describe("paused: writes fail; from flipped on: the tenant is on the new partition; failed: it stayed where it was"),
+    step: z.string().describe("The current step, in words").openapi({ example: "copying" }),
     rows: z.int().describe("Rows copied so far"),
-    pauseMs: z.int().nullable().describe("For how long writes were refused"),
+    pauseMs: z.int().nullable().describe("How long writes failed"),
     startedAt: timeSchema,
     finishedAt: timeSchema.nullable(),
-    failure: z.string().nullable().describe("Why it was taken back"),
-    leftover: z.string().nullable().describe("The partition that still holds a copy, which is not served: DELETE …/copies drops it"),
+    failure: z.string().nullable().describe("Why it was reverted"),
+    leftover: z.string().nullable().describe("The partition with a remaining copy, which is not served: DELETE …/copies drops it"),
   })
   .openapi("Move");
 export type MoveResponse = z.infer<typeof moveSchema>;
@@ -34,6 +34,6 @@ export const moveCreateSchema = z
 export const copiesDroppedSchema = z
   .strictObject({
     tenantId: tenantIdSchema,
-    dropped: z.array(z.string().openapi({ example: "crm-1" })).describe("The partitions that held one"),
+    dropped: z.array(z.string().openapi({ example: "crm-1" })).describe("The partitions that had a copy"),
   })
   .openapi("CopiesDropped");

@@ -4,7 +4,7 @@ import { jsonArrayFrom } from "kysely/helpers/postgres";
 import type { ControlDb, ControlTx } from "../../control-plane/tables.ts";
 import type { Tenant, TenantPatch } from "./schema.ts";
 
-/** A tenant's place in one cell. */
+/** A tenant's partition in one cell. */
 export interface Place {
   cell: string;
   /** The partition's address. */
@@ -30,7 +30,7 @@ export function find(db: ControlDb, tenantId: string): Promise<Tenant | undefine
   return select(db).where("tenant.tenantId", "=", tenantId).executeTakeFirst();
 }
 
-/** Rejects with NOT_FOUND for a name that is no tenant's: an empty list would say that there is nothing. Nothing is asked without a name. */
+/** Rejects with NOT_FOUND for an unknown tenant, since an empty list would be misleading. Does nothing without an id. */
 export async function requireTenant(db: ControlDb, tenantId: string | undefined): Promise<void> {
   if (tenantId !== undefined && !(await find(db, tenantId))) throw notFound("Tenant");
 }
@@ -45,7 +45,7 @@ export async function list(db: ControlDb, page: number, pageSize: number): Promi
   return { data, total };
 }
 
-/** Writes the tenant down, or its new name; other creations of the same tenant wait for the transaction's end. */
+/** Saves the tenant, or its new name; concurrent creations of the same tenant wait for the transaction's end. */
 export async function save(tx: ControlTx, tenant: { tenantId: string; name: string }): Promise<void> {
   await tx
     .insertInto("gateway.tenants")
@@ -54,7 +54,7 @@ export async function save(tx: ControlTx, tenant: { tenantId: string; name: stri
     .execute();
 }
 
-/** Gives the tenant a place in a cell, on the partition with the fewest tenants, unless it has one. */
+/** Places the tenant in a cell, on the partition with the fewest tenants, unless it is placed already. */
 export async function place(tx: ControlTx, tenantId: string, cell: string): Promise<void> {
   await tx
     .insertInto("gateway.placements")
@@ -88,18 +88,18 @@ export function places(db: ControlDb, tenantId: string): Promise<Place[]> {
     .execute();
 }
 
-/** Says whether the cells have the tenant: only then are requests sent there. */
+/** Marks whether the cells have the tenant: only then are requests sent there. */
 export async function setProvisioned(tx: ControlTx, tenantId: string, provisioned: boolean): Promise<void> {
   await tx.updateTable("gateway.placements").set({ provisioned }).where("tenantId", "=", tenantId).execute();
 }
 
-/** True when there was such a tenant. */
+/** Returns whether the tenant exists. */
 export async function update(tx: ControlTx, tenantId: string, patch: TenantPatch): Promise<boolean> {
   const { numUpdatedRows } = await tx.updateTable("gateway.tenants").set(patch).where("tenantId", "=", tenantId).executeTakeFirst();
   return numUpdatedRows > 0n;
 }
 
-/** Removes the tenant with its keys and places. */
+/** Deletes the tenant with its keys and placements. */
 export async function remove(tx: ControlTx, tenantId: string): Promise<void> {
   await tx.deleteFrom("gateway.apiKeys").where("tenantId", "=", tenantId).execute();
   await tx.deleteFrom("gateway.moves").where("tenantId", "=", tenantId).execute();

@@ -17,7 +17,7 @@ const createTenant = createRoute({
   tags,
   security,
   summary: "Create a tenant in every cell",
-  description: "When it fails midway, the same request again finishes it.",
+  description: "If it fails midway, repeat the same request to finish it.",
   request: { body: { required: true, content: { "application/json": { schema: tenantCreateSchema } } } },
   responses: { 201: response("The tenant", tenantSchema), ...problems(409) },
 });
@@ -58,12 +58,12 @@ const deleteTenant = createRoute({
   tags,
   security,
   summary: "Drop a tenant with all its data, for good",
-  description: "When it fails midway, the same request again finishes it.",
-  request: { params, query: z.strictObject({ confirm: z.string().max(40).describe("The tenant's id once more") }) },
-  responses: { 200: response("It is gone", tenantDeletedSchema), ...problems(404, 409) },
+  description: "If it fails midway, repeat the same request to finish it.",
+  request: { params, query: z.strictObject({ confirm: z.string().max(40).describe("The tenant's id, as confirmation") }) },
+  responses: { 200: response("The tenant is deleted", tenantDeletedSchema), ...problems(404, 409) },
 });
 
-/** The tenants' life: for the operator alone. */
+/** The lifecycle of tenants: only for the operator. */
 export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cells, changed }: Services): void {
   async function found(tenantId: string): Promise<Tenant> {
     const tenant = await tenants.find(db, tenantId);
@@ -80,7 +80,7 @@ export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cell
     const { tenantId } = body;
     await change(db, async (tx) => {
       const existing = await tenants.find(tx, tenantId);
-      if (existing && isComplete(existing)) throw new Problem("CONFLICT", "This tenant exists");
+      if (existing && isComplete(existing)) throw new Problem("CONFLICT", "This tenant exists already");
       await tenants.save(tx, body);
       for (const { name } of config.cells) await tenants.place(tx, tenantId, name);
     });
@@ -114,10 +114,10 @@ export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cell
   app.openapi(deleteTenant, async (c) => {
     requireOperator(c);
     const { tenantId } = c.req.valid("param");
-    if (c.req.valid("query").confirm !== tenantId) throw badField("confirm", "INVALID_FORMAT", "must be the tenant's id once more");
+    if (c.req.valid("query").confirm !== tenantId) throw badField("confirm", "INVALID_FORMAT", "must repeat the tenant's id");
     await found(tenantId);
-    if (await moves.isRunning(db, tenantId)) throw new Problem("CONFLICT", "This tenant is being moved; drop it when that has ended");
-    // First nobody is sent there any more, then the data goes, and last what says where it was.
+    if (await moves.isRunning(db, tenantId)) throw new Problem("CONFLICT", "This tenant is being moved; drop it after the move has ended");
+    // Stops requests first, then drops the data, and deletes the placement last.
     await change(db, (tx) => tenants.setProvisioned(tx, tenantId, false));
     changed();
     const places = [...(await tenants.places(db, tenantId)), ...(await moves.leftovers(db, tenantId))];

@@ -4,7 +4,7 @@ import { nameSchema, page, tenantIdSchema, timeSchema } from "../openapi.ts";
 const placementSchema = z.strictObject({
   cell: z.string().openapi({ example: "crm" }),
   partition: z.string().openapi({ example: "crm-1" }),
-  provisioned: z.boolean().describe("False while the cell may lack the tenant: repeat POST to finish its creation, or DELETE"),
+  provisioned: z.boolean().describe("False while the cell may lack the tenant: repeat POST or DELETE to finish"),
 });
 
 const rateLimitSchema = z
@@ -12,7 +12,7 @@ const rateLimitSchema = z
   .min(0)
   .max(1_000_000)
   .nullable()
-  .describe("Requests per second, twice as many at once; null: as the gateway is set, 0: no limit")
+  .describe("Requests per second, with bursts of twice as many; null: the gateway's setting, 0: no limit")
   .openapi({ example: null });
 
 const quotaSchema = z
@@ -21,7 +21,7 @@ const quotaSchema = z
   .max(Number.MAX_SAFE_INTEGER)
   .nullable()
   .describe(
-    "Bytes that the tenant may store in a cell, indexes included; past it writes that add are 413, `details.reason` QUOTA. null: no limit",
+    "Bytes that the tenant may store in a cell, indexes included; past it, writes that add data are 413 with `details.reason` QUOTA. null: no limit",
   )
   .openapi({ example: null });
 

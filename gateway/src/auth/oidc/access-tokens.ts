@@ -15,10 +15,10 @@ const toleranceSeconds = 30;
 const tokenLimit = 8_192;
 /** The form of a signed JWT: three parts in base64url. */
 const tokenPattern = /^[\w-]+\.[\w-]+\.[\w-]+$/;
-/** By these a token would say itself what it is to be verified with, or what a verifier has to know. */
+/** Headers by which a token would choose its own key or need special processing. */
 const forbiddenHeaders = ["crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"];
 
-/** The access tokens of one OIDC issuer (RFC 9068, RFC 8725). */
+/** Verifies the access tokens of one OIDC issuer (RFC 9068, RFC 8725). */
 export class AccessTokens implements CredentialVerifier {
   readonly credential = "jwt";
   readonly #config: OidcConfig;
@@ -37,12 +37,15 @@ export class AccessTokens implements CredentialVerifier {
     return tokenPattern.test(token);
   }
 
-  /** What the tokens have to be meant for. */
+  /** The audience that tokens must have. */
   get audience(): string {
     return this.#config.audience;
   }
 
-  /** What the token gives. Rejects with an AuthenticationError, with UNAVAILABLE while the issuer's keys were never read, or with the database's error. */
+  /**
+   * The rights of the token. Rejects with an AuthenticationError, with UNAVAILABLE while the issuer's keys were never read, or with the
+   * database's error.
+   */
   async verify(token: string): Promise<Access> {
     if (token.length > tokenLimit) throw refused(`it exceeds ${tokenLimit} characters`);
     this.#checkHeader(readHeader(token));
@@ -84,7 +87,7 @@ export class AccessTokens implements CredentialVerifier {
       if (Number(payload.iat) > Date.now() / 1000 + toleranceSeconds) throw refused("it was issued in the future", { cacheable: false });
       return payload;
     } catch (error) {
-      // What the library throws besides its own errors is about a published key that is none, or too short a one.
+      // The library throws other errors for a published key that is invalid or too short.
       if (error instanceof TypeError || error instanceof DOMException)
         throw refused("the issuer's key for it cannot be used", { cacheable: false });
       throw error instanceof errors.JOSEError ? authenticationErrorOf(error) : error;
@@ -101,15 +104,15 @@ function readHeader(token: string): ProtectedHeaderParameters {
   }
 }
 
-/** What the library found, in our words; its own error holds the payload and goes no further. */
+/** Maps the library's error to ours; the original contains the payload and must not be logged. */
 function authenticationErrorOf(error: errors.JOSEError): AuthenticationError {
   if (error instanceof errors.JWTExpired) return refused("it has expired", { cacheable: true, countsAsAttempt: false });
-  if (error instanceof errors.JWKSNoMatchingKey) return refused("its key is none of the issuer's", { cacheable: false });
-  if (!(error instanceof errors.JWTClaimValidationFailed)) return refused("its signature does not fit");
+  if (error instanceof errors.JWKSNoMatchingKey) return refused("its key is not one of the issuer's", { cacheable: false });
+  if (!(error instanceof errors.JWTClaimValidationFailed)) return refused("its signature is invalid");
   if (error.claim === "nbf") return refused("it is not valid yet", { cacheable: false, countsAsAttempt: false });
   return refused(`its claim ${error.claim} is missing or not the right one`);
 }
 
 function refused(why: string, options: { cacheable: boolean; countsAsAttempt?: boolean } = { cacheable: true }): AuthenticationError {
-  return new AuthenticationError(`This access token is refused: ${why}`, options);
+  return new AuthenticationError(`This access token is rejected: ${why}`, options);
 }

@@ -8,8 +8,8 @@ import type { OidcConfig } from "./config.ts";
 const tenantIdPattern = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
 
 /**
- * Who the claims of a verified token say the caller is. Of several roles each adds its permissions, and the widest scope counts; a role that
- * is none of ours adds nothing. A claim for permissions, where one is configured, only takes away. Throws an AuthenticationError naming the claim at fault.
+ * The caller by the claims of a verified token. Several roles add up their permissions, and the widest scope counts; unknown roles are
+ * ignored. A permissions claim, if configured, only narrows them. Throws an AuthenticationError that names the claim at fault.
  */
 export function rightsOf(
   payload: JWTPayload,
@@ -33,7 +33,7 @@ export function rightsOf(
   };
 }
 
-/** A claim by its name, or by the path to it, as in `realm_access.roles`; undefined when there is none. */
+/** A claim by name, or by path as in `realm_access.roles`; undefined if there is none. */
 function claim(payload: JWTPayload, name: string): unknown {
   if (Object.hasOwn(payload, name)) return payload[name];
   return name
@@ -45,14 +45,14 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** A list of names, written as a JSON array or, as OAuth writes scopes, in one string with spaces. */
+/** A list of names: a JSON array or, as OAuth writes scopes, one string with spaces. */
 function words(value: unknown): string[] {
   if (typeof value === "string") return value.split(" ");
   return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
 }
 
 function badClaim(name: string, wanted: string): AuthenticationError {
-  return new AuthenticationError(`This access token is refused: its claim ${name} must be ${wanted}`, {
+  return new AuthenticationError(`This access token is rejected: its claim ${name} must be ${wanted}`, {
     cacheable: true,
     countsAsAttempt: false,
   });

@@ -2,47 +2,47 @@ import { integer, list, text, toggle, url, type ValuesOf } from "@cell/http";
 import { type Role, roleNames } from "../roles.ts";
 import { isFetchable } from "./fetch-json.ts";
 
-/** Which identity provider's access tokens are accepted beside API keys, and how they are read. */
+/** The identity provider whose access tokens are accepted beside API keys, and how to read them. */
 export interface OidcConfig {
   issuer: string;
   audience: string;
   claims: {
     tenant: string;
     roles: string;
-    /** Undefined: the roles alone decide. */
+    /** Undefined: only the roles decide. */
     permissions: string | undefined;
   };
-  /** Our roles by the names that the issuer has for them. */
+  /** Our roles by the issuer's names for them. */
   roleNames: ReadonlyMap<string, Role>;
-  /** What `typ` may say, in lower case. */
+  /** Accepted values of `typ`, in lower case. */
   tokenTypes: readonly string[];
   /** For discovery and keys together. */
   timeoutMs: number;
-  /** How often the keys are read again. */
+  /** Interval of reading the keys again. */
   keysRefreshMs: number;
-  /** How soon an unknown key may have them read again. */
+  /** Minimum interval of reading the keys because of an unknown key. */
   keysCooldownMs: number;
-  /** Plain http on this machine, for development. */
+  /** Allows plain http on this machine, for development. */
   allowLoopback: boolean;
 }
 
 export const oidcSettings = {
   oidcIssuer: url("OIDC_ISSUER", {
     parse: String,
-    whenUnset: "API keys alone are accepted",
-    meaning: "Identity provider whose access tokens are accepted beside API keys, over https.",
+    whenUnset: "only API keys are accepted",
+    meaning: "Issuer of the access tokens that are accepted beside API keys, over https.",
   }),
-  oidcAudience: text("OIDC_AUDIENCE", { whenUnset: "required with OIDC_ISSUER", meaning: "Audience that a token must name." }),
+  oidcAudience: text("OIDC_AUDIENCE", { whenUnset: "required with OIDC_ISSUER", meaning: "Required audience of tokens." }),
   oidcTenantClaim: text("OIDC_TENANT_CLAIM", {
     default: "tenant",
-    meaning: "Claim that names the tenant, or the path to it, such as app.tenant.",
+    meaning: "Claim with the tenant, or the path to it, such as app.tenant.",
   }),
   oidcRolesClaim: text("OIDC_ROLES_CLAIM", {
     default: "roles",
-    meaning: "Claim that lists the roles, or the path to it, such as realm_access.roles.",
+    meaning: "Claim with the roles, or the path to it, such as realm_access.roles.",
   }),
   oidcPermissionsClaim: text("OIDC_PERMISSIONS_CLAIM", {
-    whenUnset: "the roles alone decide",
+    whenUnset: "only the roles decide",
     meaning: "Claim that narrows the permissions that the roles give.",
   }),
   oidcRoles: list("OIDC_ROLES", {
@@ -59,7 +59,7 @@ export const oidcSettings = {
     default: 3_000,
     min: 1,
     unit: "ms",
-    meaning: "Time for the provider's discovery document and keys together.",
+    meaning: "Time limit of the provider's discovery document and keys together.",
   }),
   oidcKeysRefreshMs: integer("OIDC_KEYS_REFRESH_MS", {
     default: 600_000,
@@ -70,17 +70,17 @@ export const oidcSettings = {
   oidcKeysCooldownMs: integer("OIDC_KEYS_COOLDOWN_MS", {
     default: 30_000,
     unit: "ms",
-    meaning: "Least time between two reads of the keys that tokens with an unknown key cause.",
+    meaning: "Minimum time between two reads of the keys because of tokens with an unknown key.",
   }),
   oidcAllowLoopback: toggle("OIDC_ALLOW_LOOPBACK", {
     default: "0",
-    meaning: "1 allows an issuer on this machine by plain http, for development.",
+    meaning: "1 allows an issuer by plain http on this machine, for development.",
   }),
 };
 
 type OidcValues = ValuesOf<typeof oidcSettings>;
 
-/** Reports what is wrong with the issuer, and an audience that is missing beside it. */
+/** Reports faults of the issuer, and a missing audience. */
 export function checkOidc(
   { oidcIssuer: issuer, oidcAudience, oidcAllowLoopback = false }: Partial<OidcValues>,
   report: (name: string, fault: string) => void,
@@ -108,7 +108,7 @@ export function oidcConfigOf(values: OidcValues): OidcConfig | undefined {
   };
 }
 
-/** Our roles under their own names, as tokens name them where nothing else is configured. */
+/** Our roles under their own names, the default for tokens. */
 const ownRoleNames: ReadonlyMap<string, Role> = new Map(roleNames.map((name) => [name, name]));
 
 function parseRoleNames(value: string): ReadonlyMap<string, Role> {

@@ -6,7 +6,9 @@ import type { OidcConfig } from "./config.ts";
 import { fetchJson, isFetchable } from "./fetch-json.ts";
 import { formsOf } from "./issuer.ts";
 
-/** `fresh`: the issuer's keys are as the last look found them; `kept`: that look failed, and earlier ones are used; `missing`: none was ever read. */
+/**
+ * `fresh`: the last read of the issuer's keys succeeded; `kept`: it failed, and earlier keys are in use; `missing`: no keys were ever read.
+ */
 export type KeyState = "fresh" | "kept" | "missing";
 
 interface KeySet {
@@ -14,10 +16,10 @@ interface KeySet {
   text: string;
 }
 
-/** Without any keys every token waits for them: then it is looked more often. */
+/** Without any keys every token waits for them: they are read more often. */
 const firstRetryMs = 1_000;
 
-/** The keys of an OIDC issuer: found by discovery, read again in the background, and kept while the issuer is away. */
+/** The keys of an OIDC issuer: found by discovery, refreshed in the background, and kept while the issuer is not reachable. */
 export class IdentityProvider {
   readonly #config: OidcConfig;
   readonly #metrics: GatewayMetrics;
@@ -40,7 +42,7 @@ export class IdentityProvider {
     return this.#isFresh ? "fresh" : "kept";
   }
 
-  /** Begins to read the keys, and goes on doing so. Does not wait for them: API keys need none. */
+  /** Begins to read the keys periodically. Does not wait for them: API keys need none. */
   start(): void {
     void this.#load();
   }
@@ -50,7 +52,7 @@ export class IdentityProvider {
     clearTimeout(this.#timer);
   }
 
-  /** The key that a token's header names. Rejects with jose's error when there is no such key, and with UNAVAILABLE before any were read. */
+  /** The key in a token's header. Rejects with jose's error for an unknown key, and with UNAVAILABLE before any were read. */
   async key(header: JWSHeaderParameters) {
     if (this.#keys === undefined) await this.#loading;
     const known = this.#keys;
@@ -65,13 +67,13 @@ export class IdentityProvider {
     }
   }
 
-  /** A key that nobody knows may be a new one. Whoever makes such ids up cannot make us ask for each. */
+  /** An unknown key may be a new one; the cooldown keeps invented key ids from causing a request each. */
   async #refetchKeys(): Promise<void> {
     if (this.#loading === undefined && performance.now() - this.#triedAtMs < this.#config.keysCooldownMs) return;
     await this.#load();
   }
 
-  /** Reads the keys; one reading at a time. Never rejects: what there was stays. */
+  /** Reads the keys, never concurrently. Never rejects: earlier keys stay. */
   #load(): Promise<void> {
     this.#loading ??= this.#read()
       .then(
@@ -105,12 +107,12 @@ export class IdentityProvider {
     const signal = AbortSignal.timeout(timeoutMs);
     const forms = formsOf(issuer);
     const discovered = await fetchJson(`${forms[0]}/.well-known/openid-configuration`, signal);
-    if (!forms.includes(String(discovered.issuer))) throw new Error(`the discovery document is of another issuer than ${issuer}`);
+    if (!forms.includes(String(discovered.issuer))) throw new Error(`the discovery document belongs to another issuer than ${issuer}`);
     const { jwks_uri: url } = discovered;
-    if (typeof url !== "string" || !isFetchable(url, allowLoopback)) throw new Error("jwks_uri is no address with https");
+    if (typeof url !== "string" || !isFetchable(url, allowLoopback)) throw new Error("jwks_uri is not an https address");
     const keys = (await fetchJson(url, signal)) as Record<string, unknown> & JSONWebKeySet;
     const text = JSON.stringify(keys);
-    // The same set keeps the keys that are already imported.
+    // The same set keeps the imported keys.
     if (text === this.#keys?.text) return;
     const find = createLocalJWKSet(keys);
     if (keys.keys.length === 0) throw new Error("the set of keys is empty");

@@ -1,4 +1,4 @@
-/** An issuer as providers write it: without a slash at the end, and with one. People copy it either way. */
+/** The two forms of an issuer's URL, without and with a trailing slash: people copy either. */
 export function formsOf(issuer: string): [string, string] {
   const bare = issuer.replace(/\/$/, "");
   return [bare, `${bare}/`];

@@ -4,16 +4,16 @@ import { Dechunker, type ResponseHead, readHead } from "./response-head.ts";
 export interface UpstreamRequest {
   method: string;
   path: string;
-  /** Names and values in turn, without those that frame the body. */
+  /** Names and values alternating, without framing headers. */
   headers: string[];
   body: Buffer | AsyncIterable<Buffer> | undefined;
-  /** The bytes of a body that streams, where they are known. */
+  /** Size of a streamed body in bytes, if known. */
   length?: number | undefined;
-  /** How long the answer's beginning may take, in ms. */
+  /** Time until the response begins, in ms. */
   headersMs: number;
 }
 
-/** Why an exchange has failed: a connection that was refused, that was not made in time or that ended, an answer that did not come in time, or one that is not HTTP. */
+/** Why a request failed: its connection was refused, timed out or ended, its response did not arrive in time, or was not HTTP. */
 export type Fault = "connect" | "connect_timeout" | "reset" | "timeout" | "malformed";
 
 export class TransportError extends Error {
@@ -24,14 +24,14 @@ export class TransportError extends Error {
   }
 }
 
-/** Takes an answer. After `onWhole`, `onEnd` or `onError` nothing more comes. */
+/** Receives a response. Nothing follows `onResponseBody`, `onResponseEnd` or `onResponseError`. */
 export interface ResponseHandler {
-  /** The request is on its way: from here on it may have been carried out. */
+  /** The request has been sent: from here on it may have been carried out. */
   onRequestSent(): void;
   onResponseStart(head: ResponseHead): void;
-  /** The whole body, as Latin-1: byte for byte. */
+  /** The whole body as Latin-1, byte for byte. */
   onResponseBody(body: string): void;
-  /** A piece of the body, the handler's until it calls `resume`: before that, no other one comes. */
+  /** A piece of the body, which the handler owns until it calls `resume`; the next one comes after that. */
   onResponseData(piece: Buffer): void;
   onResponseEnd(): void;
   onResponseError(error: Error): void;
@@ -40,22 +40,22 @@ export interface ResponseHandler {
 export interface ConnectionOptions {
   host: string;
   port: number;
-  /** What the requests' `Host` says. */
+  /** Value of the requests' `Host`. */
   authority: string;
-  /** To connect, in ms. */
+  /** Time to connect, in ms. */
   connectMs: number;
-  /** Between two pieces of an answer, in ms. */
+  /** Time between two pieces of a response, in ms. */
   bodyIdleMs: number;
-  /** The connection has nothing to do: it may be used again, or is closed. */
+  /** The connection is idle: it may be reused, or is closed. */
   released(connection: Connection): void;
 }
 
 const headLimit = 64 * 1024;
-/** Everything is read into this; what is not used up at once is copied. Node would make room anew for each read. */
+/** Shared read buffer: what is not consumed synchronously is copied. Node would allocate a buffer per read. */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
-/** Without a word from the cell about how long it keeps idle connections, this is safe. */
+/** A safe idle time for cells that do not announce how long they keep idle connections. */
 const defaultIdleMs = 4_000;
-/** A request that is sent in the last moment of a connection's life meets its end. */
+/** A request sent just before the cell closes an idle connection would fail. */
 const idleMarginMs = 1_000;
 const joinedBodyLimit = 64 * 1024;
 
@@ -72,7 +72,7 @@ export class Connection {
   #pending: Buffer | undefined;
   #left = 0;
   #dechunker: Dechunker | undefined;
-  /** Holds the piece of a body that the handler has. */
+  /** The piece that the handler owns. */
   #piece: Buffer | undefined;
   #sending = false;
   #deadlineMs = 0;
@@ -89,21 +89,21 @@ export class Connection {
     });
     this.#socket.on("close", () => this.#whenClosed());
     this.#socket.on("end", () => this.#socket.destroy());
-    // Only what flows tells of its end.
+    // A paused socket would not report its end.
     this.#socket.resume();
   }
 
-  /** Whether a request may still be sent on it. */
+  /** Whether another request may be sent on it. */
   isUsable(nowMs: number): boolean {
     return !this.#closed && nowMs < this.#idleUntilMs;
   }
 
-  /** The cell has all of a request that was sent so far, and nothing of its answer has come. */
+  /** Everything sent so far has left, and nothing of the response has arrived. */
   get awaitsResponse(): boolean {
     return this.#handler !== undefined && this.#connected && this.#head === undefined && Number.isFinite(this.#deadlineMs);
   }
 
-  /** Gives an answer that is awaited no more than this time since its request was sent. */
+  /** Reduces the time limit of a response that is awaited. */
   shorten(headersMs: number): void {
     if (this.awaitsResponse && this.#request) this.#deadlineMs += Math.min(0, headersMs - this.#request.headersMs);
   }
@@ -116,20 +116,20 @@ export class Connection {
     else this.#deadlineMs = performance.now() + this.#options.connectMs;
   }
 
-  /** Ends the exchange, and the connection with it, when its time is over. Called every now and then. */
+  /** Ends the request and the connection after its time limit. Called periodically. */
   check(nowMs: number): void {
     if (!this.#handler || nowMs < this.#deadlineMs || this.#socket.isPaused()) return;
-    if (!this.#connected) this.#fail(new TransportError("connect_timeout", "no connection in time"));
-    else this.#fail(new TransportError("timeout", this.#head ? "the answer has stopped" : "no answer in time"));
+    if (!this.#connected) this.#fail(new TransportError("connect_timeout", "the connection timed out"));
+    else this.#fail(new TransportError("timeout", this.#head ? "the response stalled" : "the response timed out"));
   }
 
-  /** Has the next piece come, once the handler has used up the last one. */
+  /** Requests the next piece, after the handler has consumed the last one. */
   resume(): void {
     this.#deadlineMs = performance.now() + this.#options.bodyIdleMs;
     this.#socket.resume();
   }
 
-  /** Ends the connection; a request that is under way hears no more. */
+  /** Destroys the connection; the handler of a running request is not called any more. */
   destroy(): void {
     this.#handler = undefined;
     this.#socket.destroy();
@@ -162,11 +162,11 @@ export class Connection {
     }
   }
 
-  /** Sends a body as fast as the cell takes it, and no further than its answer. */
+  /** Sends a body as fast as the cell reads it, and stops when the response arrives. */
   async #stream(body: AsyncIterable<Buffer>, length: number | undefined): Promise<void> {
     const handler = this.#handler;
     const headersMs = this.#request?.headersMs ?? 0;
-    // The cell's time does not run while the sender of the body is what is waited for.
+    // The cell's time limit does not run while the sender of the body is slow.
     const waitFor = (ms: number) => {
       if (!this.#head) this.#deadlineMs = performance.now() + ms;
     };
@@ -210,10 +210,10 @@ export class Connection {
     });
   }
 
-  /** Returns whether to go on reading. */
+  /** Returns whether to continue reading. */
   #read(piece: Buffer): boolean {
     const handler = this.#handler;
-    // What comes unasked belongs to no request.
+    // Unexpected bytes belong to no request.
     if (!handler || !this.#request) {
       this.#socket.destroy();
       return false;
@@ -238,7 +238,7 @@ export class Connection {
     this.#pending = undefined;
     const head = readHead(text.slice(0, end), this.#request?.method === "HEAD");
     const bodyAt = end + 4;
-    if (head.status === 101) throw new Error("an upgrade that nobody asked for");
+    if (head.status === 101) throw new Error("an upgrade that was not requested");
     if (head.status < 200) {
       if (piece.length > bodyAt) this.#readHead(piece.subarray(bodyAt), handler);
       return;
@@ -273,7 +273,7 @@ export class Connection {
       this.#left -= used;
       take(piece.subarray(0, used));
     }
-    if (used < piece.length) throw new Error("more than an answer");
+    if (used < piece.length) throw new Error("bytes after the response");
     if (length > 0) {
       this.#socket.pause();
       handler.onResponseData(own.subarray(0, length));
@@ -289,7 +289,7 @@ export class Connection {
     this.#handler = undefined;
     this.#head = undefined;
     this.#dechunker = undefined;
-    // The handler may still have it, and a connection that rests needs none.
+    // The handler may still use the buffer, and an idle connection needs none.
     this.#piece = undefined;
     if (isReusable) {
       this.#idleUntilMs = performance.now() + idleMs - idleMarginMs;

@@ -1,18 +1,18 @@
 import { Connection, type ResponseHandler, type UpstreamRequest } from "./connection.ts";
 
 export interface PoolOptions {
-  /** To connect, in ms. */
+  /** Time to connect, in ms. */
   connectMs: number;
-  /** Between two pieces of an answer, in ms. */
+  /** Time between two pieces of a response, in ms. */
   bodyIdleMs: number;
-  /** Called at each look at the connections while a cell owes an answer. */
+  /** Called at each check of the connections while a response is overdue. */
   unanswered?(nowMs: number): void;
 }
 
-/** How exactly times are kept, in ms: one look at all connections costs less than a timer for each request. */
+/** Granularity of time limits, in ms: one check of all connections costs less than a timer per request. */
 const tickMs = 50;
 
-/** Connections to one cell. As many as there are requests at once: how many that may be is decided before. */
+/** Connections to one cell, one per concurrent request; the bulkhead limits their number. */
 export class ConnectionPool {
   readonly #url: URL;
   readonly #options: PoolOptions;
@@ -26,7 +26,7 @@ export class ConnectionPool {
     this.#options = options;
   }
 
-  /** Sends a request on a free connection or a new one. Returns it: it can be paused, and be destroyed when the caller has left. */
+  /** Sends a request on a free connection or a new one. Returns the connection, to pause it, or to destroy it when the caller has left. */
   send(request: UpstreamRequest, handler: ResponseHandler): Connection {
     const connection = this.#takeFree() ?? this.#open();
     this.#busy.add(connection);
@@ -35,13 +35,13 @@ export class ConnectionPool {
     return connection;
   }
 
-  /** Connections may be dead without having ended: closes those that are free, and gives awaited answers no more than this time. */
+  /** Connections may be dead without having been closed: closes free ones, and reduces the time limit of awaited responses. */
   distrust(headersMs: number): void {
     for (const connection of this.#free.splice(0)) connection.destroy();
     for (const connection of this.#busy) connection.shorten(headersMs);
   }
 
-  /** Ends all connections. */
+  /** Destroys all connections. */
   destroy(): void {
     clearInterval(this.#ticker);
     for (const connection of [...this.#free, ...this.#busy]) connection.destroy();
@@ -50,7 +50,7 @@ export class ConnectionPool {
 
   #takeFree(): Connection | undefined {
     const nowMs = performance.now();
-    // The one used last: those that nobody needs grow old and go.
+    // The most recently used one, so that surplus connections become idle and close.
     for (let free = this.#free.pop(); free; free = this.#free.pop()) {
       if (free.isUsable(nowMs)) return free;
       free.destroy();

@@ -1,23 +1,23 @@
-/** The beginning of an answer: status, header names in lower case and values in turn, and how its body is framed. */
+/** The head of a response: status, header names in lower case and values alternating, and the framing of its body. */
 export interface ResponseHead {
   status: number;
   headers: string[];
-  /** The body's bytes; undefined for one in chunks. */
+  /** Size of the body in bytes; undefined for a chunked one. */
   length: number | undefined;
-  /** The connection ends with this answer. */
+  /** The connection ends with this response. */
   closes: boolean;
-  /** How long the cell keeps the connection open without a request, in ms; undefined where it does not say. */
+  /** How long the cell keeps the connection open without a request, in ms; undefined if it does not say. */
   idleMs: number | undefined;
 }
 
 const statusLine = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?$/;
 const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern looks for them
 const badValue = /[\x00-\x08\x0a-\x1f\x7f]/;
 
 /**
- * Reads the head of an answer, given without its closing empty line. `bodiless`: the request was a HEAD.
- * Throws an Error for anything that is not exactly what HTTP/1.1 says, and for a body without a length: a cell sends neither.
+ * Parses the head of a response, given without its closing empty line. `bodiless`: the request was a HEAD.
+ * Throws an Error for anything that is not strictly HTTP/1.1, and for a body without a length: our cells send neither.
  */
 export function readHead(text: string, bodiless: boolean): ResponseHead {
   let end = lineEnd(text, 0);
@@ -41,7 +41,7 @@ export function readHead(text: string, bodiless: boolean): ResponseHead {
       if (length !== undefined || !/^\d{1,15}$/.test(value)) throw new Error("not a Content-Length");
       length = value;
     } else if (name === "transfer-encoding") {
-      if (chunked || value.toLowerCase() !== "chunked") throw new Error("not a Transfer-Encoding that is known");
+      if (chunked || value.toLowerCase() !== "chunked") throw new Error("not a known Transfer-Encoding");
       chunked = true;
     } else if (name === "connection") {
       closes ||= /\bclose\b/i.test(value);
@@ -63,18 +63,18 @@ function lineEnd(text: string, from: number): number {
 
 type ChunkState = "size" | "data" | "dataEnd" | "trailer" | "end";
 
-/** Takes the frames off a body in chunks; trailers are dropped. */
+/** Decodes a chunked body; trailers are dropped. */
 export class Dechunker {
   #state: ChunkState = "size";
   #line = "";
   #left = 0;
 
-  /** True when the body has ended. */
+  /** True once the body has ended. */
   get ended(): boolean {
     return this.#state === "end";
   }
 
-  /** Hands the data in a piece of the body to `take`; returns how many bytes were the body's. Throws an Error for bad framing. */
+  /** Passes the data in a piece of the body to `take`; returns the number of consumed bytes. Throws an Error for bad framing. */
   read(piece: Buffer, take: (data: Buffer) => void): number {
     let at = 0;
     while (at < piece.length && this.#state !== "end") {
