@@ -1,6 +1,7 @@
 import type { TestClient, TestRequest } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { inspect, startCrm, type TestCrm } from "./testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "./testing/tenants.ts";
+import { inspect } from "./testing/test-crm.ts";
 
 const kilobyte = 1024;
 const megabyte = 1024 * kilobyte;
@@ -17,18 +18,14 @@ const budgets = {
   memoryFloorBytes: 96 * megabyte,
 };
 
-let cell: TestCrm;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ tenantId, admin } = given);
   ({ customerId } = (await admin.post("/customers", { body: { name: "Target" } })).body);
 });
-afterAll(() => cell.stop());
 
 interface Cost {
   cpuMs: number;

@@ -1,6 +1,7 @@
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { created } from "./testing/tenants.ts";
 import { inspect, startCrm } from "./testing/test-crm.ts";
 
 let cell: TestCell;
@@ -12,12 +13,6 @@ afterAll(() => cell.stop());
 
 async function newTenant(): Promise<TestClient> {
   return cell.client(await cell.tenant());
-}
-
-async function created(client: TestClient, path: string, body: object): Promise<Record<string, string>> {
-  const response = await client.post(path, { body });
-  expect(response.status, response.text).toBe(201);
-  return response.body;
 }
 
 const query = (parameters: Record<string, string>) => new URLSearchParams(parameters).toString();

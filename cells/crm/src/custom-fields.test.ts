@@ -1,19 +1,16 @@
 import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { mostCustomFieldBytes, mostCustomFields } from "./custom-fields.ts";
-import { auditOf, inspect, startCrm, type TestCrm } from "./testing/test-crm.ts";
+import { tenantPerFile } from "./testing/tenants.ts";
+import { auditOf, inspect } from "./testing/test-crm.ts";
 
-let cell: TestCrm;
 let tenantId: string;
 let admin: TestClient;
 let names = 0;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile((given) => {
+  ({ tenantId, admin } = given);
 });
-afterAll(() => cell.stop());
 
 async function create(customFields: object): Promise<string> {
   const response = await admin.post("/customers", { body: { name: `Customer ${names++}`, customFields } });

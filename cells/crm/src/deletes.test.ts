@@ -1,23 +1,20 @@
 import { operationsOf } from "@cell/cell/testing/conformance";
-import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import type { TestClient } from "@cell/cell/testing/test-cell";
+import { expect, test } from "vitest";
 import { crmDocument } from "./openapi.ts";
-import { auditOf, startCrm } from "./testing/test-crm.ts";
+import { newCustomer, tenantPerFile } from "./testing/tenants.ts";
+import { auditOf } from "./testing/test-crm.ts";
 
 const deletes = operationsOf(await crmDocument()).filter(({ method, permission }) => method === "DELETE" && permission !== "cell:admin");
 
-let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-  customerId = (await admin.post("/customers", { body: { name: "Of deletes" } })).body.customerId;
+tenantPerFile(async (given) => {
+  ({ tenantId, admin } = given);
+  customerId = await newCustomer(admin, "Of deletes");
 });
-afterAll(() => cell.stop());
 
 const samples: Record<string, () => object> = {
   "/customers/{id}": () => ({ name: "To be deleted" }),

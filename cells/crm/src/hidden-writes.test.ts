@@ -1,7 +1,8 @@
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import type { Permission } from "@cell/http";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { inspect, startCrm } from "./testing/test-crm.ts";
+import { expect, test } from "vitest";
+import { tenantPerFile } from "./testing/tenants.ts";
+import { inspect } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -10,10 +11,8 @@ let admin: TestClient;
 let blind: TestClient;
 const paths: Record<string, string> = {};
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   blind = cell.client(tenantId, { userId: "integrator", permissions: ["crm:read", "crm:write"] as Permission[] });
   const made = async (path: string, body: object) => (await admin.post(path, { body })).body;
   const { customerId } = await made("/customers", { name: "Buyer", contactPhone: "13800138000", contactEmail: "contact@example.com" });
@@ -27,7 +26,6 @@ beforeAll(async () => {
     contracts: `/contracts/${contractId}`,
   });
 });
-afterAll(() => cell.stop());
 
 /** What a caller can see of a PATCH, with times and ids left out. */
 async function tracesOf(path: string, body: object) {

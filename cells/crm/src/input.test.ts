@@ -1,24 +1,21 @@
 import { randomUUID } from "node:crypto";
 import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { inspect, startCrm, type TestCrm } from "./testing/test-crm.ts";
+import { describe, expect, test, vi } from "vitest";
+import { tenantPerFile } from "./testing/tenants.ts";
+import { inspect } from "./testing/test-crm.ts";
 
-let cell: TestCrm;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 let contractId: string;
 let pipelineId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ tenantId, admin } = given);
   customerId = (await made("/customers", { name: "Of inputs" })).customerId;
   contractId = (await made("/contracts", { customerId, name: "Contract", amount: "1000", status: "active" })).contractId;
   pipelineId = (await admin.get("/pipelines")).body.data[0].pipelineId;
 });
-afterAll(() => cell.stop());
 
 const unique = () => randomUUID().slice(0, 8);
 

@@ -1,6 +1,7 @@
 import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startCrm, type TestCrm } from "./testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "./testing/tenants.ts";
+import type { TestCrm } from "./testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;
@@ -8,13 +9,10 @@ let admin: TestClient;
 /** Who sees in the detail what others see in lists. */
 let blind: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile((given) => {
+  ({ cell, tenantId, admin } = given);
   blind = cell.client(tenantId, { permissions: ["crm:read", "crm:write", "crm:export", "report:read", "audit:read", "tenant:admin"] });
 });
-afterAll(() => cell.stop());
 
 const fields = {
   shopId: "1001",

@@ -1,7 +1,8 @@
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import type { Permission } from "@cell/http";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "./testing/test-crm.ts";
+import { beforeEach, describe, expect, test } from "vitest";
+import { tenantPerFile } from "./testing/tenants.ts";
+import { inspect } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -9,10 +10,8 @@ let admin: TestClient;
 let customerId: string;
 let opportunityId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   customerId = (await made("/customers", { name: "甲公司", contactPhone: "13800138000", contactEmail: "contact@example.com" })).customerId;
   await made("/contacts", { customerId, name: "王芳", phone: "13912345678" });
   for (const [amount, currency] of [
@@ -24,7 +23,6 @@ beforeAll(async () => {
   const { contractId } = await made("/contracts", { customerId, name: "合同", amount: "1000", status: "active" });
   await made("/payments", { contractId, amount: "400", paidAt: "2026-01-05" });
 });
-afterAll(() => cell.stop());
 
 async function made(path: string, body: object) {
   const response = await admin.post(path, { body });

@@ -3,19 +3,17 @@ import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { version } from "@cell/http";
 import { tenantTables } from "@cell/postgres";
 import { sql } from "kysely";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
+import { tenantPerFile } from "./testing/tenants.ts";
 import { inspect, startCrm } from "./testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-afterAll(() => cell.stop());
 
 const bare = (path: string, headers: Record<string, string> = {}) => fetch(cell.url + path, { headers });
 

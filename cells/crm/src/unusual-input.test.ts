@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { request } from "node:http";
 import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { inspect, startCrm, type TestCrm } from "./testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "./testing/tenants.ts";
+import { inspect, type TestCrm } from "./testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;
@@ -10,14 +11,11 @@ let admin: TestClient;
 let customerId: string;
 let contractId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   customerId = (await made("/customers", { name: "Of unusual input" })).customerId;
   contractId = (await made("/contracts", { customerId, name: "Contract", amount: "1000", status: "active" })).contractId;
 });
-afterAll(() => cell.stop());
 
 async function made(path: string, body: object) {
   const response = await admin.post(path, { body });

@@ -2,21 +2,17 @@ import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf, tenantLogin } from "@cell/postgres";
 import { parse } from "csv-parse/sync";
 import pg from "pg";
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { inspect, startCrm, type TestCrm, testLoginSecret } from "../testing/test-crm.ts";
+import { describe, expect, inject, test } from "vitest";
+import { tenantPerTest } from "../testing/tenants.ts";
+import { inspect, type TestCrm, testLoginSecret } from "../testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-});
-afterAll(() => cell.stop());
 
 interface Entry {
   id: string;

@@ -7,21 +7,17 @@ import type { TestClient } from "@cell/cell/testing/test-cell";
 import { schemaOf } from "@cell/postgres";
 import fc from "fast-check";
 import pg from "pg";
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { inspect, startCrm, type TestCrm } from "../testing/test-crm.ts";
+import { describe, expect, inject, test } from "vitest";
+import { tenantPerTest } from "../testing/tenants.ts";
+import { inspect, type TestCrm } from "../testing/test-crm.ts";
 
 let cell: TestCrm;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-});
-afterAll(() => cell.stop());
 
 const create = async (name: string) => (await admin.post("/customers", { body: { name } })).body.customerId as string;
 const asSuperuser = (sql: string) => inspect(tenantId, sql);

@@ -1,20 +1,18 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { auditOf, startCrm } from "../testing/test-crm.ts";
+import { expect, test } from "vitest";
+import { newCustomer, tenantPerFile } from "../testing/tenants.ts";
+import { auditOf } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-  customerId = (await admin.post("/customers", { body: { name: "Of contacts" } })).body.customerId;
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
+  customerId = await newCustomer(admin, "Of contacts");
 });
-afterAll(() => cell.stop());
 
 const create = async (fields: object = {}) => {
   const response = await admin.post("/contacts", { body: { customerId, name: "张伟", phone: "13800138000", ...fields } });

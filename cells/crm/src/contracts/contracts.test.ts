@@ -1,20 +1,18 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { auditOf } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   customerId = await customer("Of contracts");
 });
-afterAll(() => cell.stop());
 
 const customer = async (name: string, client = admin): Promise<string> =>
   (await client.post("/customers", { body: { name } })).body.customerId;

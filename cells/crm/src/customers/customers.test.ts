@@ -1,18 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, startCrm, storedResponses } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { auditOf, storedResponses } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-afterAll(() => cell.stop());
 
 const example = { name: "某某公司", contactPhone: "13800138000", contactEmail: "contact@example.com" };
 let made = 0;

@@ -1,6 +1,7 @@
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { auditOf } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -8,10 +9,8 @@ let admin: TestClient;
 
 const people = ["user-001", "user-002"];
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   for (let index = 0; index < 45; index++) {
     const body = {
       name: index % 3 === 0 ? `华兴贸易${index}号` : `Northwind ${index}`,
@@ -27,7 +26,6 @@ beforeAll(async () => {
     expect((await admin.post("/customers", { body })).status).toBe(201);
   }
 });
-afterAll(() => cell.stop());
 
 const names = (response: { body: { data: { name: string }[] } }) => response.body.data.map((row) => row.name);
 

@@ -1,17 +1,14 @@
-import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { startCrm, storedResponses } from "../testing/test-crm.ts";
+import type { TestClient } from "@cell/cell/testing/test-cell";
+import { expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { storedResponses } from "../testing/test-crm.ts";
 
-let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile((given) => {
+  ({ tenantId, admin } = given);
 });
-afterAll(() => cell.stop());
 
 const create = async (body: object) => {
   const response = await admin.post("/customers", { body });

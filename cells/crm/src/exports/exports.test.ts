@@ -1,17 +1,16 @@
 import { request } from "node:http";
 import { type TestCell, type TestClient, testAssertionKeys } from "@cell/cell/testing/test-cell";
 import { signAssertion } from "@cell/http";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { inspect } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   await admin.post("/customers/import", {
     body: {
       items: [
@@ -29,7 +28,6 @@ beforeAll(async () => {
     },
   });
 });
-afterAll(() => cell.stop());
 
 const header =
   "customerId,tenantId,name,contactName,contactPhone,contactEmail,industry,level,source,status,ownerId,address,tags,notes,customFields,createdAt,updatedAt,version";

@@ -1,8 +1,9 @@
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import type { TenantTx } from "@cell/postgres";
-import { afterAll, beforeAll, beforeEach, describe, expect, type MockInstance, test, vi } from "vitest";
+import { describe, expect, type MockInstance, test, vi } from "vitest";
 import { customerImport } from "../customers/imports/importer.ts";
-import { inspect, startCrm } from "../testing/test-crm.ts";
+import { tenantPerTest } from "../testing/tenants.ts";
+import { inspect } from "../testing/test-crm.ts";
 import { applyNext, batchSize, type Step } from "./apply.ts";
 import type { Importer } from "./importer.ts";
 import * as imports from "./repository.ts";
@@ -11,14 +12,9 @@ let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-});
-afterAll(() => cell.stop());
 
 /** An import of customers that is staged and not carried out, every hundredth row of which fails; its id. */
 async function staged(count: number): Promise<string> {

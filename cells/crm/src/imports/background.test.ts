@@ -1,9 +1,10 @@
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { customerImport } from "../customers/imports/importer.ts";
 import { importsMigration } from "../migrations/0003_imports.ts";
 import { rowsTakenOver } from "../migrations/0011_imports.ts";
-import { inspect, stagedRows, startCrm } from "../testing/test-crm.ts";
+import { tenantPerTest } from "../testing/tenants.ts";
+import { inspect, stagedRows } from "../testing/test-crm.ts";
 import { batchSize } from "./apply.ts";
 import { discard, step } from "./runner.ts";
 
@@ -11,14 +12,9 @@ let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-});
-afterAll(() => cell.stop());
 
 const rows = (count: number, prefix = "Row") =>
   `name,contactPhone\n${Array.from({ length: count }, (_, index) => `${prefix} ${index},${index % 100 === 7 ? "?" : ""}\n`).join("")}`;

@@ -2,8 +2,9 @@ import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerTest } from "../testing/tenants.ts";
+import { inspect } from "../testing/test-crm.ts";
 import { failedBytesAtMost, failedBytesOfAny, failedBytesPerByte, failedRowBytesAtMost } from "./failed-rows.ts";
 
 const kilobyte = 1024;
@@ -14,14 +15,9 @@ let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-});
-afterAll(() => cell.stop());
 
 const json = { "content-type": "application/json" };
 const csv = { "content-type": "text/csv" };

@@ -1,21 +1,16 @@
-import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { inspect, startCrm } from "../testing/test-crm.ts";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
+import { describe, expect, test } from "vitest";
+import { newCustomer, tenantPerTest } from "../testing/tenants.ts";
+import { inspect } from "../testing/test-crm.ts";
 
-let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest(async (given) => {
+  ({ tenantId, admin } = given);
+  customerId = await newCustomer(admin, "Buyer");
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-  customerId = (await admin.post("/customers", { body: { name: "Buyer" } })).body.customerId;
-});
-afterAll(() => cell.stop());
 
 const csv = (path: string, raw: string | Uint8Array, type = "text/csv"): Promise<TestResponse> =>
   admin.post(path, { raw, headers: { "content-type": type } });

@@ -5,8 +5,9 @@ import { gzipSync } from "node:zlib";
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { readFuzzSettings } from "@cell/http/testing/config";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { stagedRows, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { stagedRows } from "../testing/test-crm.ts";
 
 const { runs, seed } = readFuzzSettings();
 const megabyte = 1024 * 1024;
@@ -15,12 +16,9 @@ let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-afterAll(() => cell.stop());
 
 interface Given {
   status: number;

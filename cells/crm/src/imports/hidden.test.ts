@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { allPermissions } from "../permissions.ts";
-import { inspect, startCrm } from "../testing/test-crm.ts";
+import { tenantPerTest } from "../testing/tenants.ts";
+import { inspect } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
@@ -12,15 +13,10 @@ let blind: TestClient;
 
 const without = (...missing: string[]) => ({ permissions: allPermissions.filter((permission) => !missing.includes(permission)) });
 
-beforeAll(async () => {
-  cell = await startCrm();
-});
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerTest((given) => {
+  ({ cell, tenantId, admin } = given);
   blind = cell.client(tenantId, without("pii:read", "pii:reveal", "amount:read"));
 });
-afterAll(() => cell.stop());
 
 async function imported(client: TestClient, path: string, query: string, csv: string): Promise<TestResponse> {
   const response = await client.post(`${path}/import${query}`, { raw: csv, headers: { "content-type": "text/csv" } });

@@ -1,20 +1,16 @@
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, inspect, stagedRows, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerTest } from "../testing/tenants.ts";
+import { auditOf, inspect, stagedRows } from "../testing/test-crm.ts";
 import { mostJsonBytes } from "./upload.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest((given) => {
+  ({ cell, tenantId, admin } = given);
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-});
-afterAll(() => cell.stop());
 
 function csv(text: string | Uint8Array, query = "", client = admin, key?: string): Promise<TestResponse> {
   return client.post(`/customers/import${query}`, { raw: text, headers: { "content-type": "text/csv" }, ...(key ? { key } : {}) });

@@ -1,6 +1,7 @@
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import type { Permission } from "@cell/http";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
 import { inspect, startCrm } from "../testing/test-crm.ts";
 
 let cell: TestCell;
@@ -14,10 +15,8 @@ const lookUp = (client: TestClient, body: unknown, key?: string) => client.post(
 const entries = () =>
   inspect<{ changes: unknown; actor_id: string }>(tenantId, "select * from $tenant.audit_logs where action = 'lookup' order by seq");
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   for (const [name, ownerId] of [
     ["mine", "sales-1"],
     ["theirs", "sales-2"],
@@ -30,7 +29,6 @@ beforeAll(async () => {
   const gone = (await admin.post("/customers", { body: { name: "gone", contactPhone: "13800138001" } })).body.customerId;
   await admin.delete(`/customers/${gone}`);
 });
-afterAll(() => cell.stop());
 
 const namesOf = ({ body }: { body: { data: { name: string }[] } }) => body.data.map(({ name }) => name).sort();
 const everyone = ["mine", "mine person", "theirs", "theirs person"];

@@ -1,19 +1,16 @@
-import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
+import type { TestClient } from "@cell/cell/testing/test-cell";
 import { nameKey } from "@cell/http";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { auditOf, inspect, startCrm } from "../testing/test-crm.ts";
+import { expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { auditOf, inspect } from "../testing/test-crm.ts";
 import { textFormsMigration } from "./0017_text_forms.ts";
 
-let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile((given) => {
+  ({ tenantId, admin } = given);
 });
-afterAll(() => cell.stop());
 
 const made = async (path: string, body: object) => (await admin.post(path, { body })).body;
 

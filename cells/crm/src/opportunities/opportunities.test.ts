@@ -1,20 +1,18 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, inspect, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { tenantPerFile } from "../testing/tenants.ts";
+import { auditOf, inspect } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
   customerId = await newCustomer("Of opportunities");
 });
-afterAll(() => cell.stop());
 
 const newCustomer = async (name: string, client = admin): Promise<string> => {
   const response = await client.post("/customers", { body: { name } });

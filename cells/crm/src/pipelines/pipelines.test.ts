@@ -1,19 +1,17 @@
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { auditOf, startCrm } from "../testing/test-crm.ts";
+import { describe, expect, test } from "vitest";
+import { newCustomer, tenantPerFile } from "../testing/tenants.ts";
+import { auditOf } from "../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-  customerId = (await admin.post("/customers", { body: { name: "Of pipelines" } })).body.customerId;
+tenantPerFile(async (given) => {
+  ({ cell, tenantId, admin } = given);
+  customerId = await newCustomer(admin, "Of pipelines");
 });
-afterAll(() => cell.stop());
 
 const won = { stage: "won", name: "Won", type: "won", probability: 100 };
 const lost = { stage: "lost", name: "Lost", type: "lost", probability: 0 };

@@ -1,21 +1,17 @@
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { auditOf, inspect, startCrm } from "../../testing/test-crm.ts";
+import { beforeEach, describe, expect, test } from "vitest";
+import { newCustomer, tenantPerTest } from "../../testing/tenants.ts";
+import { auditOf, inspect } from "../../testing/test-crm.ts";
 
 let cell: TestCell;
 let tenantId: string;
 let admin: TestClient;
 let customerId: string;
 
-beforeAll(async () => {
-  cell = await startCrm();
+tenantPerTest(async (given) => {
+  ({ cell, tenantId, admin } = given);
+  customerId = await newCustomer(admin, "某某公司");
 });
-beforeEach(async () => {
-  tenantId = await cell.tenant();
-  admin = cell.client(tenantId);
-  customerId = (await admin.post("/customers", { body: { name: "某某公司" } })).body.customerId;
-});
-afterAll(() => cell.stop());
 
 const golden = `客户名称,商机名称,金额,预计成交日期,概率,丢单原因,阶段历史
 某某公司,O1,100000,2026-03-31,,,prospecting@2026-01-05;qualification@2026-01-10;proposal@2026-01-20;negotiation@2026-02-01;won@2026-02-10
