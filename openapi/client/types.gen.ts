@@ -5109,7 +5109,7 @@ export type OpportunitiesListData = {
          * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
          * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
-         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time), `lastStage` (text). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**
@@ -8348,7 +8348,7 @@ export type OpportunitiesExportData = {
          * A date stands for the tenant's day: `[eq]` that day, `[lte]` up to its end, `[gt]` after it. A value that a field cannot have is a 400 that lists the
          * valid ones. At most 50 conditions, parentheses 5 levels deep. Fields that the caller may not read only take isNull.
          *
-         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `lastStage` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
+         * Fields: `opportunityId` (UUID), `customerId` (UUID), `name` (text), `amount` (number), `currency` (text), `pipelineId` (UUID), `stage` (text), `status` (open, won, lost), `probability` (number), `probabilityOverridden` (boolean), `expectedCloseDate` (date), `ownerId` (text), `lostReason` (text), `stageEnteredAt` (time), `closedAt` (time), `createdAt` (time), `updatedAt` (time), `lastStage` (text). Example: `status[in]:lead,active and createdAt[gte]:2026-01-01`
          */
         filter?: string;
         /**

@@ -10,6 +10,7 @@ import { customer360Routes } from "./customer-360/routes.ts";
 import { movesWithCustomer } from "./customers/merge-participants.ts";
 import * as customers from "./customers/repository.ts";
 import { customerRoutes } from "./customers/routes.ts";
+import { customerColumns } from "./customers/table.ts";
 import { importers } from "./importers.ts";
 import { importRoutes } from "./imports/routes.ts";
 import { lookupRoutes } from "./lookups/routes.ts";
@@ -20,6 +21,7 @@ import { opportunityParameters } from "./opportunities/query.ts";
 import * as opportunities from "./opportunities/repository.ts";
 import { opportunityRoutes } from "./opportunities/routes.ts";
 import { opportunity } from "./opportunities/schema.ts";
+import { opportunityColumns } from "./opportunities/table.ts";
 import * as payments from "./payments/repository.ts";
 import { paymentRoutes } from "./payments/routes.ts";
 import { payment } from "./payments/schema.ts";
@@ -51,8 +53,8 @@ export const crm: CellDefinition<typeof crmSettings, CrmServices> = {
   services: (runtime) => crmServices(runtime),
   slices: [
     (cell, services) => importRoutes(importers, (tenantId) => services().wakeImports(tenantId))(cell),
-    exportRoutes("/customers", customers.lists, { customFields: "json", version: "integer" }),
-    exportRoutes("/opportunities", opportunityLists, { version: "integer" }, opportunityParameters),
+    exportRoutes("/customers", customers.lists, customerColumns.kinds),
+    exportRoutes("/opportunities", opportunityLists, opportunityColumns.kinds, opportunityParameters),
     (cell) => customerRoutes(cell, customerChildren),
     (cell, services) => customer360Routes(cell, (context, customerId) => services().readConversations(context, customerId)),
     contactRoutes,

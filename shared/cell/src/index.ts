@@ -78,6 +78,7 @@ export { type ListOptions, listPage, type Revealed, revealDrafts, revealedBy } f
 export type { ListDefinition, ListRequest } from "./lists/list-types.ts";
 export { type ListQuery, ListRunner, likePattern, listQuery, listResponse } from "./lists/lists.ts";
 export { aggregateStoreMigration, cellMigration, sharedResponsesMigration, webhooksMigration } from "./migrations.ts";
+export { type ColumnTypes, copyValue, nullFields, recordColumns, recordset } from "./schema/columns.ts";
 export { email, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
 export {
   amountFigure,

@@ -3,27 +3,12 @@ import { nextVersion, type Parameters, type Rows, selectionOf, statement, type T
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
 import { storedLive } from "../customers/repository.ts";
-import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf } from "../visibility.ts";
 import { type Contact, contact } from "./schema.ts";
+import { contactColumns } from "./table.ts";
 
-const columns = [
-  "contactId",
-  "customerId",
-  "name",
-  "title",
-  "phone",
-  "email",
-  "isPrimary",
-  "notes",
-  "createdAt",
-  "updatedAt",
-  "version",
-] as const;
-
-/** The columns that an update may change. */
-const changing = ["name", "title", "phone", "email", "isPrimary", "notes", "updatedAt", "version"] as const;
+const { all: columns, changing, fields } = contactColumns;
 
 const live = () => db.selectFrom("contacts").select(columns).$castTo<Contact>().where("deletedAt", "is", null);
 
@@ -143,16 +128,6 @@ export const lists = new ListRunner<Contact>({
   countsDependOn: ["contact", "customer"],
   defaultSort: "-createdAt",
   visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contacts", owner) }),
-  fields: {
-    contactId: { type: "uuid" },
-    customerId: { type: "uuid" },
-    name: { type: "text", sort: true, searched: true },
-    title: { type: "text", sort: true, nullable: true, searched: true },
-    phone: { type: "phone", sort: true, nullable: true, forms: phoneForms },
-    email: { type: "email", sort: true, nullable: true },
-    isPrimary: { type: "boolean" },
-    createdAt: { type: "time", sort: true },
-    updatedAt: { type: "time", sort: true },
-  },
+  fields,
   keyword,
 });

@@ -1,4 +1,4 @@
-import { email, id, nameText, nullable, phone, resource, response, text } from "@cell/cell";
+import { email, id, nameText, nullable, nullFields, phone, resource, response, text } from "@cell/cell";
 import { z } from "zod";
 
 const fields = {
@@ -11,6 +11,8 @@ const fields = {
     .meta({ description: "The contact to call first; making one primary makes the customer's previous one non-primary" }),
   notes: nullable(text(10_000)),
 };
+/** The values of fields that a caller leaves out. */
+export const blankContact = { ...nullFields(fields), isPrimary: false };
 const customerId = id().meta({ description: "The customer that this person works for" });
 
 const contactSchema = z

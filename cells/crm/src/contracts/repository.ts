@@ -1,4 +1,4 @@
-import { type Condition, currencyCodes, keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
+import { type Condition, keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { nextVersion, type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
@@ -7,30 +7,16 @@ import { storedKey, storedLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf } from "../visibility.ts";
 import { owingNothing, type WrittenContract } from "./domain.ts";
-import { type Contract, contract, contractStatuses } from "./schema.ts";
+import { type Contract, contract } from "./schema.ts";
+import { contractColumns } from "./table.ts";
 
-const columns = [
-  "contractId",
-  "customerId",
-  "opportunityId",
-  "number",
-  "name",
-  "amount",
-  "currency",
-  "status",
-  "signedAt",
-  "startDate",
-  "endDate",
-  "createdAt",
-  "updatedAt",
-  "version",
-] as const;
+const { written: columns, changing, fields } = contractColumns;
 
 /** The fields of `settledContract` are computed columns, so that lists can filter by them and sum them. */
 const live = () =>
   db
     .selectFrom("contracts")
-    .select([...columns, "receivedAmount", "outstandingAmount", "overpaid"])
+    .select(contractColumns.all.filter((name) => name !== "paidRatio"))
     .select(sql<number>`paid_ratio::float8`.as("paidRatio"))
     .$castTo<Contract>()
     .where("deletedAt", "is", null);
@@ -70,7 +56,7 @@ const anyPayment = statement((p: Parameters<{ contractId: string }>) =>
 
 type Stored = WrittenContract & { numberKey: string };
 const stored = [...columns, "numberKey"] as const;
-const changeable = stored.filter((column) => column !== "contractId" && column !== "customerId" && column !== "createdAt");
+const changeable = [...changing, "numberKey"] as const;
 
 const owned = statement((p: Parameters<{ ids: string[]; ownerId: string }>) =>
   db
@@ -198,25 +184,7 @@ export const lists = new ListRunner<Contract>({
   countsDependOn: ["contract", "customer"],
   defaultSort: "-createdAt",
   visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => atCustomerOf("contracts", owner) }),
-  fields: {
-    contractId: { type: "uuid" },
-    customerId: { type: "uuid" },
-    opportunityId: { type: "uuid" },
-    number: { type: "text", sort: true, searched: true },
-    name: { type: "text", sort: true, searched: true },
-    amount: { type: "number", sort: true },
-    currency: { type: "text", sort: true, values: currencyCodes },
-    status: { type: "text", sort: true, values: contractStatuses },
-    signedAt: { type: "time", sort: true, nullable: true },
-    startDate: { type: "date", sort: true, nullable: true },
-    endDate: { type: "date", sort: true, nullable: true },
-    receivedAmount: { type: "number", sort: true },
-    outstandingAmount: { type: "number", sort: true },
-    paidRatio: { type: "number", sort: true },
-    overpaid: { type: "boolean" },
-    createdAt: { type: "time", sort: true },
-    updatedAt: { type: "time", sort: true },
-  },
+  fields,
   keyword,
 });
 

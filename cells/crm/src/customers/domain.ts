@@ -1,7 +1,7 @@
 import { inStoredOrder } from "@cell/cell";
 import { Problem } from "@cell/problem";
 import { excessOf } from "../custom-fields.ts";
-import { type Customer, type CustomerInput, mostTags } from "./schema.ts";
+import { blankCustomer, type Customer, type CustomerInput, mostTags } from "./schema.ts";
 
 /** The user who creates or changes a customer. */
 export interface Actor {
@@ -10,24 +10,18 @@ export interface Actor {
   ownOnly: boolean;
 }
 
-const blank = {
-  contactName: null,
-  contactPhone: null,
-  contactEmail: null,
-  industry: null,
-  level: null,
-  source: null,
-  address: null,
-  notes: null,
-  status: "lead" as const,
-  tags: [] as string[],
-  customFields: {},
-};
-
 /** A new customer from a caller's input. Throws FORBIDDEN if the actor may not assign it to that owner. */
 export function newCustomer(input: CustomerInput, actor: Actor, identity: { customerId: string; now: string }): Customer {
   const { customerId, now } = identity;
-  const created = { ...blank, ...input, ownerId: input.ownerId ?? actor.userId, customerId, createdAt: now, updatedAt: now, version: 1 };
+  const created = {
+    ...blankCustomer,
+    ...input,
+    ownerId: input.ownerId ?? actor.userId,
+    customerId,
+    createdAt: now,
+    updatedAt: now,
+    version: 1,
+  };
   checkOwner(created.ownerId, actor);
   return created;
 }
@@ -75,7 +69,7 @@ export function merged(survivor: Customer, sources: readonly Customer[], now: st
   const result: Record<string, unknown> = { ...survivor };
   for (const source of sources) {
     for (const [field, value] of Object.entries(source)) {
-      if (field in blank && result[field] === null) result[field] = value;
+      if (field in blankCustomer && result[field] === null) result[field] = value;
     }
   }
   const customFields = unitedFields(survivor, sources);

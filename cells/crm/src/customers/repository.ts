@@ -3,29 +3,11 @@ import { keyword, ListRunner } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { nextVersion, type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { phoneForms } from "../phone-number.ts";
 import { db } from "../tables.ts";
-import { type Customer, customer, customerStatuses } from "./schema.ts";
+import { type Customer, customer } from "./schema.ts";
+import { customerColumns } from "./table.ts";
 
-export const columns = [
-  "customerId",
-  "name",
-  "contactName",
-  "contactPhone",
-  "contactEmail",
-  "industry",
-  "level",
-  "source",
-  "status",
-  "ownerId",
-  "address",
-  "tags",
-  "notes",
-  "customFields",
-  "createdAt",
-  "updatedAt",
-  "version",
-] as const;
+export const columns = customerColumns.all;
 
 const lockRow = statement((p: Parameters<{ customerId: string }>) =>
   db.selectFrom("customers").select("customerId").where("customerId", "=", p.customerId).forUpdate(),
@@ -47,7 +29,7 @@ type Stored = Customer & { nameKey: string };
 export const storedColumns = [...columns, "nameKey"] as const;
 
 /** The columns that an update may change. */
-export const changing = storedColumns.filter((column) => column !== "customerId" && column !== "createdAt");
+export const changing = [...customerColumns.changing, "nameKey"] as const;
 
 const live = () => db.selectFrom("customers").select(columns).$castTo<Customer>().where("deletedAt", "is", null);
 
@@ -144,21 +126,6 @@ export const lists = new ListRunner<Customer>({
   owner: "ownerId",
   countsDependOn: ["customer"],
   defaultSort: "-createdAt",
-  fields: {
-    customerId: { type: "uuid" },
-    name: { type: "text", sort: true, searched: true },
-    contactName: { type: "text", sort: true, nullable: true, searched: true },
-    contactPhone: { type: "phone", sort: true, nullable: true, forms: phoneForms },
-    contactEmail: { type: "email", sort: true, nullable: true },
-    industry: { type: "text", sort: true, nullable: true, searched: true },
-    level: { type: "text", sort: true, nullable: true },
-    source: { type: "text", sort: true, nullable: true },
-    status: { type: "text", sort: true, values: customerStatuses },
-    ownerId: { type: "text", sort: true },
-    address: { type: "text", nullable: true },
-    tags: { type: "texts" },
-    createdAt: { type: "time", sort: true },
-    updatedAt: { type: "time", sort: true },
-  },
+  fields: customerColumns.fields,
   keyword,
 });

@@ -1,4 +1,4 @@
-import { email, id, nullable, phone, resource, response, text, uniqueText } from "@cell/cell";
+import { email, id, nullable, nullFields, phone, resource, response, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
 import { customFields } from "../custom-fields.ts";
 
@@ -26,6 +26,9 @@ const fields = {
   notes: optional(10_000),
   customFields: customFields().meta({ examples: [{ region: "east" }] }),
 };
+
+/** The values of fields that a caller leaves out. */
+export const blankCustomer = { ...nullFields(fields), status: "lead" as const, tags: [] as string[], customFields: {} };
 
 const customerSchema = z
   .object({

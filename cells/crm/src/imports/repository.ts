@@ -1,9 +1,10 @@
 import type { AuditOrigin } from "@cell/cell";
 import { type Parameters, statement, type TenantDb, type TenantTx, tenantTables } from "@cell/postgres";
 import { type Selectable, sql } from "kysely";
-import { db, type ImportStatus, type ImportsTable } from "../tables.ts";
+import { db } from "../tables.ts";
 import type { ReportedProblem } from "./domain.ts";
 import type { ImportActor, ImportedChange, ImportOptions } from "./importer.ts";
+import type { ImportStatus, ImportsTable } from "./table.ts";
 
 /** A stored import. */
 export interface Import extends Omit<Selectable<ImportsTable>, "options" | "origin" | "columns" | "errors" | "kept" | "revertOrigin"> {

@@ -1,10 +1,10 @@
-import { type Condition, currencyCodes, keyword, ListRunner } from "@cell/cell";
+import { type Condition, keyword, ListRunner } from "@cell/cell";
 import { type RawBuilder, sql } from "kysely";
 import { knownPipelines, knownStages } from "../pipelines/known.ts";
-import { stageTypes } from "../pipelines/schema.ts";
 import { db } from "../tables.ts";
 import { columns, probability } from "./repository.ts";
 import { type Opportunity, opportunity, type StageMove, stageMove } from "./schema.ts";
+import { historyColumns, opportunityColumns } from "./table.ts";
 
 /** The move that brought the opportunity `state` into the stage of its history row. */
 const lastMove = (seq: "state.seq" | "state.historySeq") =>
@@ -44,6 +44,10 @@ const current = () =>
     .select(probability)
     .$castTo<Opportunity>();
 
+const reconstructed: readonly string[] = [...historyColumns.all, "status", "updatedAt", "stageEnteredAt"];
+/** The columns of which only the present value is known. */
+const columnsWithoutHistory = opportunityColumns.all.filter((name) => !reconstructed.includes(name));
+
 /** Every state of an opportunity, from `at` until `until`. */
 const opportunityStates = () =>
   db
@@ -54,25 +58,21 @@ const opportunityStates = () =>
         .select([
           "state.opportunityId",
           "state.customerId",
-          "kept.name",
           "state.amount",
           "state.currency",
           "state.pipelineId",
           "state.stage",
           "state.stageType as status",
           "state.probability",
-          "kept.probabilityOverridden",
           "state.expectedCloseDate",
           "state.ownerId",
-          "kept.lostReason",
           "state.closedAt",
-          "kept.createdAt",
           "state.at as updatedAt",
-          "kept.version",
           "kept.search",
           "kept.ownerId as presentOwnerId",
           "state.at",
         ])
+        .select(columnsWithoutHistory.map((name) => `kept.${name}` as const))
         .select((eb) => [
           eb
             .selectFrom("opportunityHistory as next")
@@ -173,24 +173,10 @@ export const lists = new ListRunner<Opportunity>({
   countsDependOn: ["opportunity", "pipeline"],
   defaultSort: "-createdAt",
   fields: {
-    opportunityId: { type: "uuid" },
-    customerId: { type: "uuid" },
-    name: { type: "text", sort: true, searched: true },
-    amount: { type: "number", sort: true },
-    currency: { type: "text", sort: true, values: currencyCodes },
-    pipelineId: { type: "uuid", values: knownPipelines },
-    stage: { type: "text", sort: true, values: knownStages },
-    status: { type: "text", sort: true, values: stageTypes },
-    probability: { type: "number", sort: true },
-    probabilityOverridden: { type: "boolean" },
-    expectedCloseDate: { type: "date", sort: true, nullable: true },
-    ownerId: { type: "text", sort: true },
-    lostReason: { type: "text", nullable: true, searched: true },
+    ...opportunityColumns.fields,
+    pipelineId: { ...opportunityColumns.fields.pipelineId, values: knownPipelines },
+    stage: { ...opportunityColumns.fields.stage, values: knownStages },
     lastStage: { type: "text", values: knownStages },
-    stageEnteredAt: { type: "time", sort: true },
-    closedAt: { type: "time", sort: true, nullable: true },
-    createdAt: { type: "time", sort: true },
-    updatedAt: { type: "time", sort: true },
   },
   keyword,
 });

@@ -6,57 +6,16 @@ import { storedLive } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
 import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "./stage-progress.ts";
+import { historyColumns, opportunityColumns } from "./table.ts";
 
 /** The columns of a response without the probability, which is sent as a number. */
-export const columns = [
-  "opportunityId",
-  "customerId",
-  "name",
-  "amount",
-  "currency",
-  "pipelineId",
-  "stage",
-  "status",
-  "probabilityOverridden",
-  "expectedCloseDate",
-  "ownerId",
-  "lostReason",
-  "stageEnteredAt",
-  "closedAt",
-  "createdAt",
-  "updatedAt",
-  "version",
-] as const;
+export const columns = opportunityColumns.all.filter((name) => name !== "probability");
 
 export const probability = sql<number>`probability::float8`.as("probability");
 
-export const stored = [...columns, "probability", "historySeq"] as const;
+export const stored = [...opportunityColumns.written, "historySeq"] as const;
 /** The columns that an update may change. */
-export const changing = stored.filter((column) => column !== "opportunityId" && column !== "createdAt");
-
-export const historyColumns = [
-  "opportunityId",
-  "seq",
-  "moved",
-  "fromStage",
-  "fromPipelineId",
-  "fromStageType",
-  "fromEnteredAt",
-  "pipelineId",
-  "stage",
-  "stageType",
-  "amount",
-  "currency",
-  "probability",
-  "expectedCloseDate",
-  "closedAt",
-  "ownerId",
-  "customerId",
-  "deleted",
-  "at",
-  "actorId",
-  "requestId",
-] as const;
+export const changing = [...opportunityColumns.changing, "historySeq"] as const;
 
 const byId = statement((p: Parameters<{ opportunityId: string; owner: Visibility }>) =>
   db
@@ -91,7 +50,7 @@ const updateRow = statement((p: Parameters<TrackedOpportunity & { read: number; 
 );
 
 const insertHistory = statement((p: Parameters<HistoryRow>) =>
-  db.insertInto("opportunityHistory").values({ ...valuesOf(p, historyColumns), arrivedBeforeAt: arrivedBefore(p) }),
+  db.insertInto("opportunityHistory").values({ ...valuesOf(p, historyColumns.all), arrivedBeforeAt: arrivedBefore(p) }),
 );
 
 const moveAll = statement((p: Parameters<{ from: string; to: string; now: string }>) =>
@@ -111,7 +70,7 @@ const moveAll = statement((p: Parameters<{ from: string; to: string; now: string
 const trackAll = statement((p: Parameters<{ ids: string[]; actorId: string; requestId: string }>) =>
   db
     .insertInto("opportunityHistory")
-    .columns(historyColumns)
+    .columns(historyColumns.all)
     .expression(
       db
         .selectFrom("opportunities")

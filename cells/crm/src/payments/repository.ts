@@ -1,30 +1,14 @@
-import { currencyCodes, keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
+import { keyword, type ListRequest, ListRunner, type Visibility } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import { nextVersion, type Parameters, type Rows, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf } from "../visibility.ts";
-import { type Payment, payment, paymentKinds, paymentStatuses } from "./schema.ts";
+import { type Payment, payment } from "./schema.ts";
+import { paymentColumns } from "./table.ts";
 
-const columns = [
-  "paymentId",
-  "contractId",
-  "customerId",
-  "amount",
-  "currency",
-  "paidAt",
-  "method",
-  "reference",
-  "kind",
-  "status",
-  "overpaid",
-  "notes",
-  "voidReason",
-  "createdAt",
-  "updatedAt",
-  "version",
-] as const;
+const { all: columns, fields } = paymentColumns;
 
 const all = () => db.selectFrom("payments").select(columns).$castTo<Payment>();
 
@@ -115,21 +99,7 @@ export const lists = new ListRunner<Payment>({
   countsDependOn: ["payment", "contract", "customer"],
   defaultSort: "-createdAt",
   visibleTo: (userId) => ({ cacheKey: "visible", values: [userId], sql: ([owner]) => atCustomerOf("payments", owner) }),
-  fields: {
-    paymentId: { type: "uuid" },
-    contractId: { type: "uuid" },
-    customerId: { type: "uuid" },
-    amount: { type: "number", sort: true },
-    currency: { type: "text", sort: true, values: currencyCodes },
-    paidAt: { type: "time", sort: true },
-    method: { type: "text", sort: true, nullable: true, searched: true },
-    reference: { type: "text", sort: true, nullable: true, searched: true },
-    kind: { type: "text", sort: true, values: paymentKinds },
-    status: { type: "text", sort: true, values: paymentStatuses },
-    overpaid: { type: "boolean" },
-    createdAt: { type: "time", sort: true },
-    updatedAt: { type: "time", sort: true },
-  },
+  fields,
   keyword,
 });
 

@@ -2,6 +2,7 @@ import { nameText, resource, text } from "@cell/cell";
 import { z } from "zod";
 
 export const stageTypes = ["open", "won", "lost"] as const;
+export type StageType = (typeof stageTypes)[number];
 
 /** A probability in percent, with at most two decimals. */
 export function percentage() {

@@ -1,8 +1,10 @@
-import { arrayText, columnOf, field, fieldsOf, type Parameters, recordsOf, statement, type TenantDb, type TenantTx } from "@cell/postgres";
-import { sql } from "kysely";
+import { copyValue, recordset } from "@cell/cell";
+import { columnOf, field, fieldsOf, type Parameters, recordsOf, statement, type TenantDb, type TenantTx } from "@cell/postgres";
+import { type RawBuilder, sql } from "kysely";
 import { db } from "../../tables.ts";
 import { changing, columns, stored, storedColumns } from "../repository.ts";
 import type { Customer } from "../schema.ts";
+import { customerColumns } from "../table.ts";
 
 // Planned anew for each run: a plan from when the table was small would scan all of it.
 const unprepared = { keep: false };
@@ -26,10 +28,7 @@ const owned = statement((p: Parameters<{ customerIds: string[]; ownerId: string 
     .where("ownerId", "=", p.ownerId),
 );
 
-const given = (rows: unknown) =>
-  sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(customer_id uuid, name text, name_key text, contact_name text,
-    contact_phone text, contact_email text, industry text, level text, source text, status text, owner_id text, address text,
-    tags text[], notes text, custom_fields jsonb, created_at timestamptz, updated_at timestamptz, version int)`);
+const given = (rows: RawBuilder<string>) => recordset(rows, { ...customerColumns.kinds, nameKey: "text" });
 
 const copiedColumns = [...storedColumns, "importId"].map(columnOf);
 
@@ -75,8 +74,8 @@ export async function ownedBy(tenant: TenantDb, customerIds: readonly string[], 
 export async function insert(tx: TenantTx, rows: readonly Customer[], importId: string): Promise<Set<string>> {
   if (rows.length === 0) return new Set();
   const values = rows.map((row) => {
-    const written = { ...stored(row), tags: arrayText(row.tags), customFields: JSON.stringify(row.customFields) };
-    return [...storedColumns.map((column) => written[column]), importId];
+    const written = stored(row);
+    return [...columns.map((column) => copyValue(customerColumns.kinds[column], written[column])), written.nameKey, importId];
   });
   const inserted = await tx.insertAll({ table: "customers", columns: copiedColumns, values, uniqueIndex: "customers_name_key" });
   return new Set(inserted ? rows.map(({ customerId }) => customerId) : []);

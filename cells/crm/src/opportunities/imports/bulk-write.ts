@@ -1,25 +1,20 @@
+import { recordset } from "@cell/cell";
 import { field, fieldsOf, type Parameters, recordsOf, statement, type TenantDb, type TenantTx } from "@cell/postgres";
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { storedLive } from "../../customers/repository.ts";
 import { db } from "../../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "../domain.ts";
-import { changing, columns, historyColumns, probability, stored } from "../repository.ts";
+import { changing, columns, probability, stored } from "../repository.ts";
 import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "../stage-progress.ts";
+import { historyColumns, opportunityColumns } from "../table.ts";
 
 // Planned anew for each run: a plan from when the table was small would scan all of it.
 const unprepared = { keep: false };
 
-const given = (rows: unknown) =>
-  sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, customer_id uuid, name text, amount numeric,
-    currency text, pipeline_id uuid, stage text, status text, probability numeric, probability_overridden boolean, expected_close_date date,
-    owner_id text, lost_reason text, stage_entered_at timestamptz, closed_at timestamptz, created_at timestamptz, updated_at timestamptz,
-    version int, history_seq int, progress text[], read int)`);
+const given = (rows: RawBuilder<string>) =>
+  recordset(rows, { ...opportunityColumns.kinds, historySeq: "integer", progress: "texts", read: "integer" });
 
-const givenHistory = (rows: unknown) =>
-  sql<object>`json_to_recordset(${rows}::json)`.as<"row">(sql<never>`"row"(opportunity_id uuid, seq int, moved boolean, from_stage text,
-    from_pipeline_id uuid, from_stage_type text, from_entered_at timestamptz,
-    pipeline_id uuid, stage text, stage_type text, amount numeric, currency text, probability numeric, expected_close_date date,
-    closed_at timestamptz, owner_id text, customer_id uuid, deleted boolean, at timestamptz, actor_id text, request_id text)`);
+const givenHistory = (rows: RawBuilder<string>) => recordset(rows, historyColumns.kinds);
 
 const byIds = statement(
   (p: Parameters<{ ids: string[] }>) =>
@@ -84,9 +79,9 @@ const arrivedInGiven = sql`max("row".at) filter (where "row".moved and "row".sta
 const insertHistory = statement((p: Parameters<{ rows: string }>) =>
   db
     .insertInto("opportunityHistory")
-    .columns([...historyColumns, "arrivedBeforeAt"])
+    .columns([...historyColumns.all, "arrivedBeforeAt"])
     .expression(
-      sql`select ${sql.join([...historyColumns.map(field), arrivedBefore(arrival, arrivedInGiven)])} from ${givenHistory(p.rows)}`,
+      sql`select ${sql.join([...historyColumns.all.map(field), arrivedBefore(arrival, arrivedInGiven)])} from ${givenHistory(p.rows)}`,
     ),
 );
 

@@ -1,6 +1,7 @@
 import type { Parameters } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { db, type StageType } from "../../tables.ts";
+import type { StageType } from "../../pipelines/schema.ts";
+import { db } from "../../tables.ts";
 
 /** What every report asks: the opportunities of a pipeline as they were at a moment. */
 export interface Question {

@@ -1,6 +1,7 @@
 import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
-import { db, type StageType } from "../../tables.ts";
+import type { StageType } from "../../pipelines/schema.ts";
+import { db } from "../../tables.ts";
 import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
 import { count, inEachAsOf, type RowsOf } from "./sql-expressions.ts";
 
