@@ -1,53 +1,50 @@
 import { isCellPermission, type Permission } from "./permissions.ts";
 
 /**
- * What can prove a caller's right to a route: an API key, an access token of the identity provider, a session token of a program that has
- * one for itself, a token of a tenant's customer, nothing at all, or the signature of a sender of webhooks over the body.
+ * Credential classes: API key, access token of the identity provider, session token, token of a tenant's customer, none (`public`), and the
+ * sender's signature over a webhook's body.
  */
-export const credentialClasses = ["key", "jwt", "session", "customer", "public", "webhook"] as const;
+const credentialClasses = ["key", "jwt", "session", "customer", "public", "webhook"] as const;
 export type CredentialClass = (typeof credentialClasses)[number];
 
-/** The fields that an error has besides `code`, `message`, `requestId` and `details`: `detail`, `success`, or `success` and `error`. */
-export const errorForms = ["problem", "detail", "success", "error"] as const;
+/** Forms of the gateway's own errors. `detail` and `success` add the field of their name, `error` adds `success` and `error`. */
+const errorForms = ["problem", "detail", "success", "error"] as const;
 export type ErrorForm = (typeof errorForms)[number];
 
-/**
- * The bulkhead of a route: `requests` for the usual ones, in which tenants take turns; `streams` for transfers of files and other work of
- * minutes; `events` for event streams and sockets, which stay open.
- */
-export const lanes = ["requests", "streams", "events"] as const;
+/** Bulkheads: `requests` is shared fairly among tenants, `streams` is for files and work of minutes, `events` for open streams and sockets. */
+const lanes = ["requests", "streams", "events"] as const;
 export type Lane = (typeof lanes)[number];
 
-/** A limit on requests in a sliding window, besides the gateway's limits per second. Routes with the same name count together. */
+/** A rate limit over a sliding window, in addition to the limits per second. Routes with the same name share it. */
 export interface RateClass {
   name: string;
   windowSeconds: number;
-  /** Requests of one token in the window. */
+  /** Requests per token and window. */
   token?: number;
-  /** Requests of one tenant in the window. */
+  /** Requests per tenant and window. */
   tenant?: number;
-  /** Requests of one client address in the window. */
+  /** Requests per client address and window. */
   address?: number;
 }
 
-/** What the gateway must know of a route before it forwards a request. */
+/** How the gateway treats requests to a route. */
 export interface RoutePolicy {
   bodyLimitBytes: number;
   /** The response may begin after `SLOW_HEADERS_TIMEOUT_MS` instead of `HEADERS_TIMEOUT_MS`. */
   slow: boolean;
   lane: Lane;
-  /** A GET with `Upgrade: websocket` is passed on as a socket. */
+  /** Whether the gateway passes on WebSocket upgrades. */
   upgrade: boolean;
   credentials: readonly CredentialClass[];
-  /** Whether `X-Tenant-Id` must name the tenant of the credential, or may be left out. */
+  /** Whether a request must have `X-Tenant-Id`. A header that is sent always has to agree with the credential. */
   tenantHeader: "required" | "optional";
   errorForm: ErrorForm;
   rateClass?: RateClass;
-  /** The name of the verifier at the gateway; for the credential class `webhook` alone. */
+  /** Name of the webhook verifier at the gateway; only for the credential class `webhook`. */
   webhook?: string;
 }
 
-/** What holds for a route that declares nothing. */
+/** The policy of a route that declares none. */
 export const closedPolicy: RoutePolicy = {
   bodyLimitBytes: 1024 * 1024,
   slow: false,
@@ -58,7 +55,7 @@ export const closedPolicy: RoutePolicy = {
   errorForm: "problem",
 };
 
-/** A route of a cell, with what differs from `closedPolicy`. */
+/** A route of a cell, with the fields of its policy that differ from `closedPolicy`. */
 export interface RouteDeclaration {
   /** In upper case. */
   method: string;
@@ -67,17 +64,17 @@ export interface RouteDeclaration {
   policy?: Partial<RoutePolicy>;
 }
 
-/** What a cell tells the gateway about itself, at `declarationPath`. */
+/** What a cell declares to the gateway. */
 export interface CellDeclaration {
   /** The cell's own permissions, besides the framework's. */
   permissions: readonly Permission[];
   /** Which of them each role has. */
   roles: Readonly<Record<string, readonly Permission[]>>;
-  /** All routes: one without a policy still hides what a pattern of another would match. */
+  /** All routes. A route without a policy is listed too, because a pattern of another route could match its path. */
   routes: readonly RouteDeclaration[];
 }
 
-/** Where a cell answers its declaration, to the gateway alone. */
+/** Path of a cell's declaration; only the gateway can read it. */
 export const declarationPath = "/internal/declaration";
 
 const pathPattern = /^(?:\/|(?:\/(?:[A-Za-z0-9._~-]+|\{\w+\}))+)$/;
@@ -85,8 +82,8 @@ const namePattern = /^[a-z][a-z0-9-]{0,40}$/;
 const largestBodyBytes = 1024 * 1024 * 1024;
 
 /**
- * Reads a declaration as it came over the wire. Fields that are not known are left out, since the cell may be newer; absent ones declare
- * nothing. A policy or a permission that cannot be read gives nothing, and `faults` says why. Throws an Error for what is no declaration.
+ * Parses a declaration. Unknown fields are ignored, because the cell may be newer; absent fields count as empty. An invalid policy or
+ * permission is left out and reported in `faults`. Throws an Error when the value has not the form of a declaration.
  */
 export function parseDeclaration(value: unknown): { declaration: CellDeclaration; faults: string[] } {
   const { permissions = [], roles = {}, routes = [] } = recordOf(value, "the declaration");
@@ -124,8 +121,8 @@ function parseRoute(value: unknown, faults: string[]): RouteDeclaration {
   }
 }
 
-/** Throws an Error that names the field at fault. */
-export function parsePolicy(given: Record<string, unknown>): Partial<RoutePolicy> {
+/** Throws an Error that names the invalid field. */
+function parsePolicy(given: Record<string, unknown>): Partial<RoutePolicy> {
   const { bodyLimitBytes, slow, lane, upgrade, credentials, tenantHeader, errorForm, rateClass, webhook } = given;
   const policy: Partial<RoutePolicy> = {};
   if (bodyLimitBytes !== undefined) policy.bodyLimitBytes = integerOf(bodyLimitBytes, "bodyLimitBytes", largestBodyBytes);

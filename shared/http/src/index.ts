@@ -14,12 +14,10 @@ export {
   type CellDeclaration,
   type CredentialClass,
   closedPolicy,
-  credentialClasses,
   declarationPath,
   type ErrorForm,
   type Lane,
   parseDeclaration,
-  parsePolicy,
   type RateClass,
   type RouteDeclaration,
   type RoutePolicy,
@@ -48,7 +46,7 @@ export { createLogger, type Logger } from "./log.ts";
 export { Counter, createHttpMetrics, Gauge, type HttpMetrics, Registry } from "./metrics.ts";
 export { type MetricsAccess, requireMetricsToken, serveMetrics } from "./metrics-access.ts";
 export { Outbound, OutboundError, type OutboundFailure, outboundFailures } from "./outbound.ts";
-export { cellAdmin, frameworkPermissions, isCellPermission, type Permission, permissionPattern } from "./permissions.ts";
+export { cellAdmin, frameworkPermissions, type Permission, permissionPattern } from "./permissions.ts";
 export { configure, startLog } from "./program.ts";
 export type { ReaderRate } from "./reader-watch.ts";
 export { methodNotAllowed, problemBody, problemResponse, securityHeaders, sendProblem, toProblem } from "./render.ts";

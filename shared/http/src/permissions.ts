@@ -1,13 +1,12 @@
-/** `<area>:<action>`. The framework has those below; each cell declares its own. */
+/** A permission, written `<area>:<action>`. */
 export type Permission = `${string}:${string}`;
 
-/** The permissions that the cell framework and the gateway check alike in every cell. */
+/** Permissions of the framework, with the same meaning in every cell. Each cell declares further ones. */
 export const frameworkPermissions = ["audit:read", "pii:read", "amount:read", "pii:reveal", "pii:match", "tenant:admin"] as const;
 
-/** Of the gateway's own calls to a cell: no role and no key has it. */
+/** The permission of the gateway's own calls to a cell; no role and no key has it. */
 export const cellAdmin = "cell:admin";
 
-/** The form of a permission. */
 export const permissionPattern = /^[a-z][a-z0-9-]{0,30}:[a-z][a-z0-9-]{0,30}$/;
 
 /** Whether a cell may declare a permission as its own. */
