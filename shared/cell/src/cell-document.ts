@@ -10,8 +10,8 @@ export async function cellDocument(
   slices: readonly Slice<never>[],
 ): Promise<Document> {
   const { endpoints, events } = declaredBy(slices);
-  const { documentOf } = await import("./http/openapi.ts");
-  return documentOf(endpoints, events, { title, version, description, tags, exampleValues, servers: [npmStart(name)] });
+  const { cellDocumentOf } = await import("./http/openapi.ts");
+  return cellDocumentOf(endpoints, events, { title, version, description, tags, exampleValues, servers: [npmStart(name)] });
 }
 
 function declaredBy(slices: readonly Slice<never>[]): { endpoints: DescribedEndpoint[]; events: EventDefinition[] } {

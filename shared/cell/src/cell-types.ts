@@ -1,4 +1,5 @@
 import type { AssertionKeys, Logger, Permission } from "@cell/http";
+import type { HttpEnv } from "@cell/http/endpoint/router";
 import type { Tag } from "@cell/http/openapi/document";
 import type { Registry, Rows, TenantDb } from "@cell/postgres";
 import type { Hono } from "hono";
@@ -7,7 +8,7 @@ import type { SealWitness } from "./audit/seal.ts";
 import type { Work } from "./commands/command.ts";
 import type { CommandResponse } from "./commands/idempotency.ts";
 import type { CsvFile, FileLimits } from "./csv/file-limits.ts";
-import type { CellEnv, Endpoint, EventDefinition, RequestContext, RequestContextOf, RowOf } from "./http/endpoint.ts";
+import type { Endpoint, EventDefinition, RequestContext, RequestContextOf, RowOf } from "./http/endpoint.ts";
 import type { ListOptions } from "./lists/list-response.ts";
 import type { ListRunner } from "./lists/lists.ts";
 
@@ -97,7 +98,7 @@ export interface Cell {
 /** Commits the result of an upload under the caller's idempotency key. */
 export type CommitUpload<Row extends object> = (bodyDigest: string, work: Work<Row>) => Promise<CommandResponse<Row>>;
 
-export type CellApp = Hono<CellEnv>;
+export type CellApp = Hono<HttpEnv>;
 
 /** What every cell's process has for its routes. */
 export interface CellServices {

@@ -1,16 +1,8 @@
-import {
-  type CellDeclaration,
-  createHttpMetrics,
-  frameworkPermissions,
-  type HttpMetrics,
-  methodNotAllowed,
-  type Permission,
-} from "@cell/http";
+import { type CellDeclaration, createHttpMetrics, frameworkPermissions, type HttpMetrics, type Permission } from "@cell/http";
+import { endpointApp, routePattern } from "@cell/http/endpoint/router";
 import type { Document } from "@cell/http/openapi/document";
-import { Hono } from "hono";
 import { cellDocument } from "./cell-document.ts";
 import type { Cell, CellApp, CellOptions, Slice } from "./cell-types.ts";
-import { CellRouter } from "./http/cell-router.ts";
 import { type Register, routesOf } from "./http/cell-routes.ts";
 import { docsRoutes } from "./http/docs.ts";
 import type { Endpoint } from "./http/endpoint.ts";
@@ -28,14 +20,13 @@ export interface RunningCell {
 
 /** A process's application: the slices' routes with all policies, health, metrics, documents and the gateway's own routes. */
 export function createCell<Services>(options: CellOptions, slices: readonly Slice<Services>[], services: () => Services): RunningCell {
-  const app: CellApp = new Hono({ strict: false, router: new CellRouter() });
   const metrics = createHttpMetrics();
   const handlers = new Handlers(options, metrics);
+  const app: CellApp = endpointApp((c, error) => handlers.refuse(c, error, requestIdOf(c), "unknown", performance.now()));
   const endpoints: Endpoint[] = [];
   const register: Register = (endpoint, handle) => {
     endpoints.push(endpoint);
-    const path = endpoint.path.replace(/\{(\w+)\}/g, ":$1");
-    app.on(endpoint.method.toUpperCase(), path, (c) => handlers.handle(c, endpoint, handle));
+    app.on(endpoint.method.toUpperCase(), routePattern(endpoint.path), (c) => handlers.handle(c, endpoint, handle));
   };
   if (options.metricsToken !== undefined) prometheusRoute(app, metrics, options.metricsToken);
   const cell: Cell = { ...routesOf(options, () => metrics.begun, register), events: () => undefined };
@@ -58,13 +49,5 @@ export function createCell<Services>(options: CellOptions, slices: readonly Slic
   const document = () => cellDocument(options, slices);
   docsRoutes(app, document, options.title);
   operationalRoutes(app, options, declaration);
-  app.notFound((c) => handlers.refuse(c, methodNotAllowed(allowedMethods(app, c.req.path)), requestIdOf(c), "unknown", performance.now()));
-  app.onError((error, c) => handlers.refuse(c, error, requestIdOf(c), "unknown", performance.now()));
   return { app, document, permissions, metrics };
-}
-
-const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-function allowedMethods(app: CellApp, path: string): string[] {
-  return methods.filter((method) => app.router.match(method, path)[0].length > 0);
 }

@@ -1,3 +1,4 @@
+export type { EndpointExample } from "@cell/http/endpoint/endpoint";
 export { dateOrTime } from "@cell/http/openapi/document";
 export { type AssembledCell, assembleCell, type CellDefinition, type CellRuntime, type OwnServices } from "./assemble-cell.ts";
 export {
@@ -60,7 +61,6 @@ export { exportRoutes } from "./csv/export-routes.ts";
 export { type CsvFile, type FileLimits, fileLimits } from "./csv/file-limits.ts";
 export {
   type Endpoint,
-  type EndpointExample,
   type EventDefinition,
   endpoint,
   idParams,

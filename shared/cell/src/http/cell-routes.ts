@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { latin1, readRequestId, sendWhenReady, sendWhole } from "@cell/http";
+import { headerOf } from "@cell/http/endpoint/input";
 import { Rows } from "@cell/postgres";
 import { badField, Problem } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "../audit/entries.ts";
@@ -15,7 +16,7 @@ import { fieldAccess } from "../schema/masking.ts";
 import type { Presenter } from "../schema/resource.ts";
 import { settingsOf } from "../settings/stored.ts";
 import { withDeadline } from "./deadline.ts";
-import { type Endpoint, headerOf, type RequestContext, type RequestContextOf, type RowOf } from "./endpoint.ts";
+import type { Endpoint, RequestContext, RequestContextOf, RowOf } from "./endpoint.ts";
 
 /** Adds a route to the application. */
 export type Register = (

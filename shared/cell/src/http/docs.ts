@@ -2,8 +2,8 @@ import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
+import type { HttpEnv } from "@cell/http/endpoint/router";
 import type { CellApp } from "../cell-types.ts";
-import type { CellEnv } from "./endpoint.ts";
 import { requestIdOf } from "./handlers.ts";
 
 /** Serves the document at /openapi.json and its page at /docs, with no external resources. */
@@ -33,7 +33,7 @@ export function docsRoutes(app: CellApp, document: () => Promise<object>, title:
     c.header("content-security-policy", policy);
     const { Scalar } = await import("@scalar/hono-api-reference");
     const page = { url: "openapi.json", cdn: "docs/scalar.js", pageTitle: title, favicon: "data:," };
-    return Scalar<CellEnv>({ ...page, withDefaultFonts: false, telemetry: false })(c, next);
+    return Scalar<HttpEnv>({ ...page, withDefaultFonts: false, telemetry: false })(c, next);
   });
 }
 

@@ -1,76 +1,30 @@
-import {
-  closedPolicy,
-  type HttpBindings,
-  insufficientScope,
-  type Permission,
-  type Principal,
-  type RoutePolicy,
-  trimmed,
-  trimTexts,
-} from "@cell/http";
+import { closedPolicy, insufficientScope, type Permission, type Principal, type RoutePolicy } from "@cell/http";
+import type { BodyOf, HttpEndpoint, Output, ParamsOf, QueryOf, Schema } from "@cell/http/endpoint/endpoint";
+import type { HttpEnv } from "@cell/http/endpoint/router";
 import type { Tenant } from "@cell/postgres";
-import { badFields, notFound } from "@cell/problem";
-import { fieldProblems } from "@cell/problem/schema-issues";
+import { badField, notFound } from "@cell/problem";
 import type { Context } from "hono";
-import { getQueryParams } from "hono/utils/url";
 import { z } from "zod";
 import { id } from "../schema/fields.ts";
 import type { Presenter } from "../schema/resource.ts";
 
-export type Method = "get" | "post" | "patch" | "put" | "delete";
-
-type Schema = z.ZodType | undefined;
-type Output<S extends Schema> = S extends z.ZodType ? z.output<S> : undefined;
-
-/** The example of a route, if its fields' examples give none or a poor one. */
-export interface EndpointExample {
-  /** The whole body. */
-  body?: unknown;
-  /** The fields of the response that differ. */
-  response?: unknown;
-  /** The response as CSV. */
-  file?: string;
-  /** The body as CSV. */
-  upload?: string;
-}
-
-/** The request and response of a route; the document, the validation and the handler's types are all derived from it. */
+/** A route of a cell, with its policies and its response. */
 export interface Endpoint<
   Params extends Schema = Schema,
   Query extends Schema = Schema,
   Body extends Schema = Schema,
   Row extends object = object,
-> {
-  method: Method;
-  /** With parameters in braces: `/customers/{id}`. */
-  path: string;
-  /** `resource.verb`, if the rule in `@cell/http/openapi/operation-ids` gives no good one. */
-  operationId?: string;
+> extends HttpEndpoint<Params, Query, Body> {
   /** Null for a route that is open to credentials without permissions, such as `public`. */
   permission: Permission | null;
   /** What differs from the gateway's `closedPolicy`; it is published as `x-gateway`. */
   gateway?: Partial<RoutePolicy>;
-  tag: string;
-  summary: string;
-  description?: string;
-  params?: Params;
-  query?: Query;
-  body?: Body;
-  /** A missing body counts as an empty object. */
-  bodyOptional?: boolean;
-  /** Media types of a body that is a file: the handler reads the stream itself. */
-  files?: readonly string[];
-  /** Status and body of success. */
-  status: 200 | 201 | 202;
+  /** Body of success. */
   response: Presenter<Row>;
   /** Body of 202, if the work may continue after the response. */
   accepted?: z.ZodType;
-  /** Replaces parts of the published example; a function if it is large and only the document needs it. */
-  example?: EndpointExample | (() => Promise<EndpointExample>);
   /** Media types of the response besides JSON. */
   produces?: readonly string[];
-  /** Error statuses beyond those of every route. */
-  errorResponses?: readonly number[];
   /** Only for callers that may see all records of the tenant: its data has no owner. */
   isTenantWide?: boolean;
   /** Its queries may take long: past `CellOptions.longResponseMs` it fails with TIMEOUT. */
@@ -103,11 +57,6 @@ export interface EventDefinition {
   payload: z.ZodType;
 }
 
-/** Types of a cell's application, for Hono. */
-export interface CellEnv {
-  Bindings: HttpBindings;
-}
-
 /** One request, as its handler sees it. */
 export interface RequestContext<Params = unknown, Query = unknown, Body = unknown> {
   params: Params;
@@ -128,21 +77,11 @@ export interface RequestContext<Params = unknown, Query = unknown, Body = unknow
   ip: string | null;
   userAgent: string | null;
   /** Only for streams: everything else is above. */
-  context: Context<CellEnv>;
-}
-
-/** A header of the request; repeated lines are joined by commas, except headers that may come only once. */
-export function headerOf({ env }: Context<CellEnv>, name: string): string | undefined {
-  const value = env.incoming.headers[name];
-  return Array.isArray(value) ? value.join(", ") : value;
+  context: Context<HttpEnv>;
 }
 
 /** The request as the handler of an endpoint sees it, with what its schemas make of it. */
-export type RequestContextOf<E extends Endpoint> = RequestContext<
-  Output<Exclude<E["params"], undefined>>,
-  Output<Exclude<E["query"], undefined>>,
-  Output<Exclude<E["body"], undefined>>
->;
+export type RequestContextOf<E extends Endpoint> = RequestContext<ParamsOf<E>, QueryOf<E>, BodyOf<E>>;
 /** The record or report that an endpoint answers with. */
 export type RowOf<E extends Endpoint> = E["response"] extends Presenter<infer Row> ? Row : never;
 
@@ -165,43 +104,11 @@ export function parseParams<S extends Schema>(schema: S, params: Record<string, 
   return result.data as Output<S>;
 }
 
-const noQuery = z.strictObject({});
-
-/** The query parameters of a request without a query. */
-const nothing: Record<string, string[]> = {};
-
-/** The query parameters of a request, with all values of each. */
-export function queryOf({ env }: Context<CellEnv>): Record<string, string[]> {
-  const { url = "" } = env.incoming;
-  // Hono looks for the query after a scheme.
-  return url.includes("?") ? (getQueryParams(`http://-${url}`) as Record<string, string[]>) : nothing;
-}
-
-/** Validates the query parameters: each given once, none unknown. */
-export function parseQuery<S extends Schema>(schema: S, given: Record<string, string[]>): Output<S> {
-  const single: Record<string, string> = Object.create(null);
-  for (const [name, values] of Object.entries(given)) {
-    if (values.length > 1) throw badFields([{ path: name, code: "INVALID_FORMAT", message: "is given more than once" }]);
-    single[name] = trimmed(values[0] ?? "");
-  }
-  const result = (schema ?? noQuery).safeParse(single, { reportInput: true });
-  if (!result.success) throw badFields(fieldProblems(result.error));
-  return result.data as Output<S>;
-}
-
-export function parseBody<S extends Schema>(schema: S, body: unknown): Output<S> {
-  if (!schema) return undefined as Output<S>;
-  const result = schema.safeParse(trimTexts(body), { reportInput: true });
-  if (!result.success) throw badFields(fieldProblems(result.error));
-  return result.data as Output<S>;
-}
-
 /** If-Match as a version: `"3"`. `*` is no condition here, since a missing record is a 404 already. */
 export function parseIfMatch(header: string | undefined): number | undefined {
   if (header === undefined || header.trim() === "*") return undefined;
   const version = /^"(\d{1,9})"$/.exec(header.trim())?.[1];
-  if (version === undefined)
-    throw badFields([{ path: "If-Match", code: "INVALID_FORMAT", message: 'must be an ETag that this API gave, such as "3"' }]);
+  if (version === undefined) throw badField("If-Match", "INVALID_FORMAT", 'must be an ETag that this API gave, such as "3"');
   return Number(version);
 }
 

@@ -1,29 +1,14 @@
-import {
-  abortSent,
-  type HttpMetrics,
-  newRequestId,
-  parseJsonBytes,
-  problemBody,
-  readJsonBytes,
-  readOptionalJsonBytes,
-  readRequestId,
-  toProblem,
-  verifyAssertion,
-} from "@cell/http";
+import { abortSent, type HttpMetrics, newRequestId, problemBody, readRequestId, toProblem, verifyAssertion } from "@cell/http";
+import { bodyOf, headerOf, parseQuery, queryOf, readBody } from "@cell/http/endpoint/input";
+import type { HttpEnv } from "@cell/http/endpoint/router";
 import { assertCurrent, assertServed, databaseProblem, isDenied, type Tenant } from "@cell/postgres";
 import { Problem, unavailable } from "@cell/problem";
 import type { Context } from "hono";
-import { z } from "zod";
 import type { CellOptions } from "../cell-types.ts";
 import {
-  type CellEnv,
   type Endpoint,
-  headerOf,
-  parseBody,
   parseIfMatch,
   parseParams,
-  parseQuery,
-  queryOf,
   type RequestContext,
   requireCredential,
   requirePermission,
@@ -47,7 +32,7 @@ export class Handlers {
   }
 
   async handle(
-    c: Context<CellEnv>,
+    c: Context<HttpEnv>,
     endpoint: Endpoint,
     handle: (context: RequestContext, headers: Record<string, string>) => Promise<Response>,
   ): Promise<Response> {
@@ -80,12 +65,12 @@ export class Handlers {
   }
 
   /** The response to a request without a route. */
-  refuse(c: Context<CellEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
+  refuse(c: Context<HttpEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
     this.#metrics.started();
     return this.#refused(c, error, requestId, route, startedAt);
   }
 
-  #refused(c: Context<CellEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
+  #refused(c: Context<HttpEnv>, error: unknown, requestId: string, route: string, startedAt: number): Response {
     const problem = toProblem(databaseProblem(error));
     if (problem.code === "INTERNAL") this.#options.log.error({ requestId, route, err: problem.cause ?? problem }, problem.message);
     else if (problem.status >= 500)
@@ -99,14 +84,14 @@ export class Handlers {
     });
   }
 
-  #finished(c: Context<CellEnv>, requestId: string, route: string, status: number, startedAt: number): void {
+  #finished(c: Context<HttpEnv>, requestId: string, route: string, status: number, startedAt: number): void {
     const ms = performance.now() - startedAt;
     this.#metrics.finished(c.req.method, route, status, ms / 1000);
     if (this.#options.log.isLevelEnabled("debug"))
       this.#options.log.debug({ requestId, method: c.req.method, route, status, ms }, "answered");
   }
 
-  async #context(c: Context<CellEnv>, endpoint: Endpoint, requestId: string): Promise<RequestContext> {
+  async #context(c: Context<HttpEnv>, endpoint: Endpoint, requestId: string): Promise<RequestContext> {
     const { assertionKeys, name, registry } = this.#options;
     const nowMs = Date.now();
     const { principal, requestIdIsKey } = verifyAssertion(
@@ -125,7 +110,7 @@ export class Handlers {
     const tenant = await registry.tenant(principal.tenantId);
     assertServed(tenant, endpoint.method !== "get");
     assertCurrent(tenant, registry.version);
-    const bytes = await bodyBytes(c, endpoint);
+    const bytes = await readBody(c.env.incoming, endpoint, mostBodyBytes);
     let body: { parsed: unknown } | undefined;
     return {
       caller: principal,
@@ -148,25 +133,6 @@ export class Handlers {
   }
 }
 
-const noFields = z.strictObject({});
-
-/** The bytes of a JSON body; undefined if there is none. Throws BAD_REQUEST for fields that a route without a body would ignore. */
-async function bodyBytes(
-  { env: { incoming } }: Context<CellEnv>,
-  { method, body, bodyOptional, files }: Endpoint,
-): Promise<Buffer | undefined> {
-  if (files || method === "get") return undefined;
-  if (body && !bodyOptional) return readJsonBytes(incoming, mostBodyBytes);
-  const bytes = await readOptionalJsonBytes(incoming, mostBodyBytes);
-  if (bytes && !body) parseBody(noFields, parseJsonBytes(bytes));
-  return body && bytes;
-}
-
-function bodyOf({ body, bodyOptional }: Endpoint, bytes: Buffer | undefined): unknown {
-  if (!bytes) return bodyOptional ? parseBody(body, {}) : undefined;
-  return parseBody(body, parseJsonBytes(bytes));
-}
-
 /** The gateway always sends an id; one is only generated for requests that bypassed it. */
 const newRequestIdLater = "";
 
@@ -180,7 +146,7 @@ function responseHeaders(requestId: string): Record<string, string> {
 }
 
 /** The caller's request id, or a generated one if it is missing or malformed. */
-export function requestIdOf(c: Context<CellEnv>): string {
+export function requestIdOf(c: Context<HttpEnv>): string {
   const given = headerOf(c, "x-request-id");
   try {
     return readRequestId("X-Request-ID", given) ?? newRequestId();

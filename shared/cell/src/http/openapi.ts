@@ -1,9 +1,9 @@
-import { type Completion, completeDocument } from "@cell/http/openapi/complete";
-import { errorResponseRefs, headerRefs, parameterRef, type ResponseHeader, type SharedParameter } from "@cell/http/openapi/components";
+import { documentOf, type EndpointDescription, type EventRoute, type Responses } from "@cell/http/endpoint/document";
+import type { Completion } from "@cell/http/openapi/complete";
+import { errorResponseRefs, headerRefs, type ResponseHeader, type SharedParameter } from "@cell/http/openapi/components";
 import type { Document, PathItem, Schema } from "@cell/http/openapi/document";
 import { camelCase } from "@cell/http/openapi/operation-ids";
 import { docsPath, documentPath, eventsTag, healthPath, readyPath } from "@cell/http/openapi/operational";
-import { createRoute, OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import { z } from "zod";
 import { documentedQuery } from "../lists/list-parameters.ts";
 import type { ListDefinition } from "../lists/list-types.ts";
@@ -28,45 +28,28 @@ export interface About extends Pick<Completion, "tags" | "exampleValues"> {
 
 const answered: readonly ResponseHeader[] = ["X-Request-ID", "RateLimit", "RateLimit-Policy"];
 
-/** Adds a route to the document: its parameters, bodies and every status of its responses. */
-async function describe(app: OpenAPIHono, { endpoint, listing }: DescribedEndpoint): Promise<void> {
-  const { method, path, body, files, params } = endpoint;
-  const content: Record<string, { schema: z.ZodType }> = {};
-  if (body) content["application/json"] = { schema: body };
-  for (const type of files ?? []) content[type] = { schema: type === "multipart/form-data" ? formWithFile : binary };
-  const query = listing ? documentedQuery(endpoint.query as z.ZodObject, listing) : endpoint.query;
+/** What the document says of a route: its parameters and every status of its responses. */
+function described({ endpoint, listing }: DescribedEndpoint): EndpointDescription {
+  const { method, permission, gateway } = endpoint;
   const isDetail = method === "get" && (listing === undefined || listing.responseKind === "detail");
-  const example = typeof endpoint.example === "function" ? await endpoint.example() : endpoint.example;
-  const config: RouteConfig = {
-    method,
-    path,
-    tags: [endpoint.tag],
-    summary: endpoint.summary,
-    ...(endpoint.operationId ? { operationId: endpoint.operationId } : {}),
-    ...documentedText(endpoint),
-    security: endpoint.gateway?.credentials?.includes("public") ? [] : [{ bearer: [] }],
-    ...(endpoint.permission === null ? {} : { "x-permission": endpoint.permission }),
-    ...(endpoint.gateway ? { "x-gateway": endpoint.gateway } : {}),
-    "x-masked": !isDetail,
-    ...(example ? { "x-example": { request: example.body, response: example.response, file: example.file, upload: example.upload } } : {}),
-    parameters: sharedParametersOf(endpoint).map(parameterRef),
-    request: {
-      ...(params ? { params: params as z.ZodObject } : {}),
-      ...(query ? { query: query as z.ZodObject } : {}),
-      ...(Object.keys(content).length > 0 ? { body: { required: !endpoint.bodyOptional, content } } : {}),
+  return {
+    endpoint,
+    query: listing && documentedQuery(endpoint.query as z.ZodObject, listing),
+    description: documentedText(endpoint),
+    parameters: sharedParametersOf(endpoint),
+    isPublic: gateway?.credentials?.includes("public") ?? false,
+    extensions: {
+      ...(permission === null ? {} : { "x-permission": permission }),
+      ...(gateway ? { "x-gateway": gateway } : {}),
+      "x-masked": !isDetail,
     },
     responses: responsesOf(endpoint, listing !== undefined),
   };
-  app.openAPIRegistry.registerPath(createRoute(config));
 }
 
-function documentedText({ description, isTenantWide }: Endpoint): { description?: string } {
-  const text = [description, isTenantWide && "Callers of scope own are refused."].filter(Boolean).join(" ");
-  return text === "" ? {} : { description: text };
+function documentedText({ description, isTenantWide }: Endpoint): string {
+  return [description, isTenantWide && "Callers of scope own are refused."].filter(Boolean).join(" ");
 }
-
-const binary = z.string().meta({ format: "binary" });
-const formWithFile = z.object({ file: binary.meta({ description: "The file, with its name" }) });
 
 function isWrite({ method }: Endpoint): boolean {
   return method !== "get";
@@ -90,7 +73,7 @@ function isOwned({ visibility }: Endpoint): boolean {
   return visibility !== undefined && visibility !== "everyone";
 }
 
-function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["responses"] {
+function responsesOf(endpoint: Endpoint, isList: boolean): Responses {
   const { method, params, body, files, versioned, status, response, produces = [] } = endpoint;
   const errorResponses = new Set([400, 401, 403, 405, 408, 429, 431, 500, 503, 504, ...(endpoint.errorResponses ?? [])]);
   if (params || isOwned(endpoint)) errorResponses.add(404);
@@ -116,7 +99,7 @@ function responsesOf(endpoint: Endpoint, isList: boolean): RouteConfig["response
   }
   if (versioned && method === "get")
     responses[304] = { description: "Unchanged since the version in If-None-Match", headers: headerRefs(...answered, "ETag") };
-  return { ...responses, ...errorResponseRefs(errorResponses) } as RouteConfig["responses"];
+  return { ...responses, ...errorResponseRefs(errorResponses) } as Responses;
 }
 
 const eventHeaders = z.object({
@@ -131,9 +114,9 @@ const eventHeaders = z.object({
   }),
 });
 
-/** Adds an event to the document, as its receiver sees it. */
-function describeEvent(app: OpenAPIHono, { type, summary, payload }: EventDefinition): void {
-  app.openAPIRegistry.registerWebhook({
+/** An event, as its receiver sees it. */
+function describedEvent({ type, summary, payload }: EventDefinition): EventRoute {
+  return {
     method: "post",
     path: type,
     operationId: `events.${camelCase(type)}`,
@@ -147,7 +130,7 @@ function describeEvent(app: OpenAPIHono, { type, summary, payload }: EventDefini
       "410": { description: "The endpoint is gone: it is disabled" },
       default: { description: "The event is sent again later, up to a day" },
     },
-  });
+  };
 }
 
 const checks: Record<string, Schema> = {
@@ -169,23 +152,17 @@ const openPaths: Record<string, PathItem> = {
 };
 
 /** The cell's OpenAPI 3.1 document. Throws an Error that says what a route lacks. */
-export async function documentOf(
+export function cellDocumentOf(
   endpoints: readonly DescribedEndpoint[],
   events: readonly EventDefinition[],
   about: About,
 ): Promise<Document> {
-  const app = new OpenAPIHono();
-  for (const endpoint of endpoints) await describe(app, endpoint);
-  for (const event of events) describeEvent(app, event);
-  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
-    type: "http",
-    scheme: "bearer",
-    description: "An API key or an access token",
+  return documentOf({
+    ...about,
+    bearer: "An API key or an access token",
+    endpoints: endpoints.map(described),
+    events: events.map(describedEvent),
+    openPaths,
+    mask: (kind, value) => mask(kind as SensitiveKind, value),
   });
-  const { servers, tags, exampleValues = {}, ...info } = about;
-  const raw = app.getOpenAPI31Document({ openapi: "3.1.0", info, servers });
-  return completeDocument(
-    { ...raw, paths: { ...raw.paths, ...openPaths } },
-    { tags, exampleValues, mask: (kind, value) => mask(kind as SensitiveKind, value) },
-  );
 }
