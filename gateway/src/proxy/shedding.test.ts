@@ -58,7 +58,10 @@ test("a tenant that floods gets its share and is told so; another one keeps gett
   const responses = await Promise.all(flooding);
   const refused = responses.filter(({ status }) => status === 503);
   expect([responses.filter(({ status }) => status === 200).length, refused.length]).toEqual([4, 36]);
-  expect(refused[0]?.body).toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("This tenant has 4 requests running") });
+  expect(refused[0]?.body).toMatchObject({
+    code: "UNAVAILABLE",
+    message: expect.stringContaining("This tenant already has 4 running requests"),
+  });
   expect(refused[0]?.headers.get("retry-after")).toBe("1");
   expect(await sheds("tenant")).toBe(before + 36);
   expect((await ask("tenant-a")).status).toBe(200);

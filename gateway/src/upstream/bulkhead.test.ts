@@ -39,7 +39,7 @@ test("a tenant's share and the whole are let in, one more is not, and each end m
   };
   const leave = (tenantId: string) => bulkhead.release(permits[tenantId] as Permit, false);
   expect([admit("a"), admit("a")]).toEqual([undefined, undefined]);
-  expect(admit("a")).toMatch(/tenant has 2 requests running/);
+  expect(admit("a")).toMatch(/tenant already has 2 running requests/);
   expect([admit("b"), admit("c")]).toEqual([undefined, undefined]);
   expect(admit("d")).toMatch(/overloaded/);
   leave("a");

@@ -36,7 +36,7 @@ test("a call carries its body and gets the answer's", async () => {
 
 test("a cell that says nothing is not waited for", async () => {
   const url = await startCell(() => undefined);
-  await expect(cellHttp.send(url, { path: "/", silentMs: 50 })).rejects.toThrow("no answer in time");
+  await expect(cellHttp.send(url, { path: "/", silentMs: 50 })).rejects.toThrow("no response in time");
 });
 
 test.each([

@@ -253,7 +253,7 @@ test.each([
   ["an encrypted token", `${"eyJhbGciOiJkaXIifQ"}..iv.text.tag`],
 ])("%s is told what is expected, and how to come by it", async (_name, token) => {
   const why =
-    /neither an API key .* nor a signed JWT.*access token of the audience https:\/\/crm\.test, by its parameter audience or resource/;
+    /neither an API key .* nor a signed JWT.*access token for the audience https:\/\/crm\.test, by its parameter audience or resource/;
   await expectRefused(token, why);
 });
 
