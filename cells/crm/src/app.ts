@@ -1,4 +1,4 @@
-import { auditLogRoutes, type CellDefinition, exportRoutes, webhookRoutes } from "@cell/cell";
+import { auditLogRoutes, type CellDefinition, exportRoutes, settingsRoutes, webhookRoutes } from "@cell/cell";
 import { crmSettings } from "./config.ts";
 import * as contacts from "./contacts/repository.ts";
 import { contactRoutes } from "./contacts/routes.ts";
@@ -30,7 +30,7 @@ import { pipelineRoutes } from "./pipelines/routes.ts";
 import { publication } from "./publication.ts";
 import { reportRoutes } from "./reports/routes.ts";
 import { type CrmServices, crmServices } from "./services.ts";
-import { settingsRoutes } from "./settings/routes.ts";
+import { tenantSettings } from "./settings/domain.ts";
 import { webhooks } from "./webhooks/event-catalogue.ts";
 
 /** The records that a merge moves along with customers, in this order. */
@@ -53,8 +53,19 @@ export const crm: CellDefinition<typeof crmSettings, CrmServices> = {
   services: (runtime) => crmServices(runtime),
   slices: [
     (cell, services) => importRoutes(importers, (tenantId) => services().wakeImports(tenantId))(cell),
-    exportRoutes("/customers", customers.lists, customerColumns.kinds),
-    exportRoutes("/opportunities", opportunityLists, opportunityColumns.kinds, opportunityParameters),
+    exportRoutes({
+      path: "/customers",
+      permission: "crm:export",
+      lists: customers.lists,
+      fields: customerColumns.kinds,
+    }),
+    exportRoutes({
+      path: "/opportunities",
+      permission: "crm:export",
+      lists: opportunityLists,
+      fields: opportunityColumns.kinds,
+      own: opportunityParameters,
+    }),
     (cell) => customerRoutes(cell, customerChildren),
     (cell, services) => customer360Routes(cell, (context, customerId) => services().readConversations(context, customerId)),
     contactRoutes,
@@ -65,7 +76,7 @@ export const crm: CellDefinition<typeof crmSettings, CrmServices> = {
     contractRoutes,
     paymentRoutes,
     auditLogRoutes,
-    settingsRoutes,
+    settingsRoutes(tenantSettings),
     (cell, services) => webhookRoutes(webhooks, () => services().webhooks)(cell),
   ],
 };

@@ -97,12 +97,13 @@ export { day, instant, isMoment, moment } from "./schema/moments.ts";
 export { currencyCode, currencyCodes, formatMoney, minorUnit, money } from "./schema/money.ts";
 export { fileResponse, listOf, type Presenter, type Resource, report, resource, resources, response } from "./schema/resource.ts";
 export { type Visibility, visibility } from "./schema/visibility.ts";
+export { defineSettings, type SettingsOf } from "./settings/define-settings.ts";
+export { settingsRoutes } from "./settings/routes.ts";
 export {
   type Conventions,
   conventionsOf,
-  defaultConventions,
+  findSettings,
   type StoredSettings,
-  settingsChanged,
   settingsOf,
 } from "./settings/stored.ts";
 export { Dispatcher, type DispatcherOptions, sweepDeliveries } from "./webhooks/dispatcher.ts";

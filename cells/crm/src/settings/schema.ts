@@ -1,27 +1,7 @@
-import { currencyCode, inStoredOrder, resource } from "@cell/cell";
+import { currencyCode, inStoredOrder } from "@cell/cell";
 import { z } from "zod";
 
 const currency = currencyCode();
-
-/** The spelling of each timezone by its name in lower case: `Intl` accepts any case. */
-const timezones = new Map(["UTC", ...Intl.supportedValuesOf("timeZone")].map((name) => [name.toLowerCase(), name]));
-
-const timezone = z
-  .string()
-  .max(64)
-  .refine(isTimezone, "must be a timezone of the IANA database, such as Asia/Shanghai")
-  .overwrite((name) => timezones.get(name.toLowerCase()) ?? name);
-
-/** Rejects offsets such as +08:00, which Intl accepts too: they have no daylight saving time. */
-function isTimezone(name: string): boolean {
-  if (!/^[A-Za-z]/.test(name)) return false;
-  try {
-    new Intl.DateTimeFormat("en", { timeZone: name });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 const rate = z
   .string()
@@ -33,9 +13,8 @@ function inOrder<Values extends z.ZodRecord>(values: Values): Values {
   return values.overwrite((given) => inStoredOrder(given) as typeof given);
 }
 
-/** The settings that an administrator can change. */
-const fields = {
-  timezone: timezone.meta({ description: "The timezone of calendar dates", examples: ["Asia/Shanghai"] }),
+/** The CRM's own settings that an administrator can change. */
+export const fields = {
   region: z
     .string()
     .regex(/^[A-Z]{2}$/, "must be a country code of ISO 3166-1, such as CN")
@@ -57,25 +36,4 @@ const fields = {
         "Whether more than a contract's amount may be paid. A refusal tells that what was sent is too much, to callers without amount:read too",
     }),
   }),
-  requireRequestId: z.boolean().meta({ description: "Reject writes without a request id from the caller" }),
-  idempotencyMode: z.enum(["replay", "reject"]).meta({ description: "The response to a repeated request id: the stored response, or 409" }),
 };
-
-const settingsSchema = z
-  .object({ tenantId: z.string().meta({ examples: ["tenant-001"] }), ...fields, updatedAt: z.iso.datetime(), version: z.int() })
-  .meta({ id: "Settings" });
-
-export const settings = resource("settings", settingsSchema, { id: "tenantId", label: "tenantId" });
-
-const patchFields = Object.fromEntries(Object.entries(fields).map(([name, schema]) => [name, schema.nullable()])) as {
-  [Name in keyof typeof fields]: z.ZodNullable<(typeof fields)[Name]>;
-};
-
-export const settingsPatch = z.strictObject(patchFields).partial().meta({ id: "SettingsPatch", description: "null restores the default" });
-export type SettingsPatch = z.infer<typeof settingsPatch>;
-
-const settingsValues = z.object(fields);
-/** The settings in force, defaults included. */
-export type Settings = z.infer<typeof settingsValues>;
-/** The record: the settings in force with their version. */
-export type SettingsRecord = Settings & { updatedAt: string; version: number };

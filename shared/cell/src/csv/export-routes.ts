@@ -1,3 +1,4 @@
+import type { Permission } from "@cell/http";
 import type { Tenant } from "@cell/postgres";
 import { badFields } from "@cell/problem";
 import { v7 as uuidv7 } from "uuid";
@@ -31,13 +32,18 @@ export interface OwnParameters {
   conditions(query: never, tenant: Tenant): Promise<Condition[]>;
 }
 
-/** The export of a resource: `GET <path>/export`. `fields`: types of fields that its list does not have. */
-export function exportRoutes<Row extends object>(
-  path: string,
-  lists: ListRunner<Row>,
-  fields: CopiedOptions["types"],
-  own?: OwnParameters,
-): (cell: Cell) => void {
+export interface ExportOptions<Row extends object> {
+  /** Of the list, such as `/customers`. */
+  path: string;
+  permission: Permission;
+  lists: ListRunner<Row>;
+  /** The types of fields that the list does not have; default: none. */
+  fields?: CopiedOptions["types"];
+  own?: OwnParameters;
+}
+
+/** The export of a resource: `GET <path>/export`. */
+export function exportRoutes<Row extends object>({ path, permission, lists, fields, own }: ExportOptions<Row>): (cell: Cell) => void {
   // The route below parses its query by this very shape.
   const conditions = ({ query, tenant }: ExportContext) => own?.conditions(query as never, tenant) ?? [];
   const { resource, responseKind } = lists.definition;
@@ -46,7 +52,7 @@ export function exportRoutes<Row extends object>(
   const exportRecords = endpoint({
     method: "get",
     path: `${path}/export`,
-    permission: "crm:export",
+    permission,
     gateway: { slow: true, lane: "streams" },
     tag: "Exports",
     summary: `Export ${path.slice(1)}`,

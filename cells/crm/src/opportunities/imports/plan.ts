@@ -1,4 +1,4 @@
-import { audited, hiddenFields, id, isMoment, moment, text, withoutMasked } from "@cell/cell";
+import { audited, findSettings, hiddenFields, id, isMoment, moment, text, withoutMasked } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { type FieldProblem, Problem } from "@cell/problem";
@@ -11,7 +11,6 @@ import type { ImportActor, ImportContext, Row, RowOutcome, RowProblem } from "..
 import * as pipelines from "../../pipelines/repository.ts";
 import type { Pipeline } from "../../pipelines/schema.ts";
 import { effective } from "../../settings/domain.ts";
-import * as settings from "../../settings/repository.ts";
 import { changedOpportunity, type HistoryRow, historyOf, importedOpportunity, recordedAnyway, type TrackedOpportunity } from "../domain.ts";
 import { ambiguousPercent } from "../percent.ts";
 import { type OpportunityPatch, opportunity, opportunityPatch } from "../schema.ts";
@@ -73,7 +72,7 @@ export async function knownTo(tx: TenantTx, rows: readonly Row<OpportunityRow>[]
       names,
     )
   ).filter(isVisible);
-  const { timezone, currency } = effective((await settings.find(tx)).values);
+  const { timezone, currency } = effective((await findSettings(tx)).values);
   return {
     opportunities: new Map(found.map((one) => [one.opportunityId, one])),
     customersById: new Map(buyers.map((one) => [one.customerId, one])),
