@@ -94,7 +94,7 @@ describe.each(["own", "shared"] as const)("with logins %s, a tenant's caller wit
     test("finds what an id finds that nobody has, by the same statements", async () => {
       const id = theirs.ids[collectionOf(operation.path)];
       const deliveryId = theirs.ids["{deliveryId}"] ?? "";
-      expect(id, "the kind of record must be in the world of isolation-testing.ts").toBeDefined();
+      expect(id, "populate() in testing/isolation-world.ts must create a record of this kind").toBeDefined();
       if (!id) return;
       const request = requestOf(operation);
       const unknown = [nobody(), nobody()] as const;
