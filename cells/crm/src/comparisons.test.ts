@@ -1,21 +1,11 @@
-import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
+import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { created } from "./testing/tenants.ts";
-import { inspect, startCrm } from "./testing/test-crm.ts";
+import { beforeAll, describe, expect, test } from "vitest";
+import { created, query } from "./testing/requests.ts";
+import { tenantsOnDemand } from "./testing/tenants.ts";
+import { inspect } from "./testing/test-crm.ts";
 
-let cell: TestCell;
-
-beforeAll(async () => {
-  cell = await startCrm();
-});
-afterAll(() => cell.stop());
-
-async function newTenant(): Promise<TestClient> {
-  return cell.client(await cell.tenant());
-}
-
-const query = (parameters: Record<string, string>) => new URLSearchParams(parameters).toString();
+const newTenant = tenantsOnDemand();
 
 async function names(client: TestClient, path: string, parameters: Record<string, string>): Promise<string[]> {
   const response = await client.get(`${path}?${query({ pageSize: "200", ...parameters })}`);

@@ -2,7 +2,8 @@ import { operationsOf } from "@cell/cell/testing/conformance";
 import type { TestClient } from "@cell/cell/testing/test-cell";
 import { expect, test } from "vitest";
 import { crmDocument } from "./openapi.ts";
-import { newCustomer, tenantPerFile } from "./testing/tenants.ts";
+import { newCustomer } from "./testing/requests.ts";
+import { tenantPerFile } from "./testing/tenants.ts";
 import { auditOf } from "./testing/test-crm.ts";
 
 const deletes = operationsOf(await crmDocument()).filter(({ method, permission }) => method === "DELETE" && permission !== "cell:admin");

@@ -1,20 +1,10 @@
-import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { created } from "./testing/tenants.ts";
+import type { TestClient } from "@cell/cell/testing/test-cell";
+import { beforeAll, describe, expect, test } from "vitest";
+import { created, query } from "./testing/requests.ts";
+import { tenantsOnDemand } from "./testing/tenants.ts";
 import { startCrm } from "./testing/test-crm.ts";
 
-let cell: TestCell;
-
-beforeAll(async () => {
-  cell = await startCrm();
-});
-afterAll(() => cell.stop());
-
-async function newTenant(): Promise<TestClient> {
-  return cell.client(await cell.tenant());
-}
-
-const query = (parameters: Record<string, string>) => new URLSearchParams(parameters).toString();
+const newTenant = tenantsOnDemand();
 
 describe("the grammar", () => {
   let admin: TestClient;

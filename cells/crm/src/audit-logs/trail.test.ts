@@ -1,20 +1,19 @@
 import type { TestClient } from "@cell/cell/testing/test-cell";
 import { describe, expect, test } from "vitest";
-import { tenantPerTest } from "../testing/tenants.ts";
+import { type TestTenant, tenantPerTest } from "../testing/tenants.ts";
 import { inspect, type TestCrm } from "../testing/test-crm.ts";
+import { trailOf } from "../testing/trail.ts";
 
+let given: TestTenant;
 let cell: TestCrm;
 let tenantId: string;
 let admin: TestClient;
 
-tenantPerTest((given) => {
-  ({ cell, tenantId, admin } = given);
+tenantPerTest((tenant) => {
+  given = tenant;
+  ({ cell, tenantId, admin } = tenant);
 });
-
-const create = async (name: string) => (await admin.post("/customers", { body: { name } })).body.customerId as string;
-const asSuperuser = (sql: string) => inspect(tenantId, sql);
-const verify = async () => (await admin.get("/audit-logs/verify")).body;
-const seal = () => cell.sealAll(tenantId);
+const { create, asSuperuser, verify, seal } = trailOf(() => given);
 
 /** Three seals of three entries each. */
 async function threeSeals(): Promise<{ id: string; seq: number; seal: number }[]> {

@@ -8,20 +8,21 @@ import { schemaOf } from "@cell/postgres";
 import fc from "fast-check";
 import pg from "pg";
 import { describe, expect, inject, test } from "vitest";
-import { tenantPerTest } from "../testing/tenants.ts";
+import { type TestTenant, tenantPerTest } from "../testing/tenants.ts";
 import { inspect, type TestCrm } from "../testing/test-crm.ts";
+import { trailOf } from "../testing/trail.ts";
 
+let given: TestTenant;
 let cell: TestCrm;
 let tenantId: string;
 let admin: TestClient;
 
-tenantPerTest((given) => {
-  ({ cell, tenantId, admin } = given);
+tenantPerTest((tenant) => {
+  given = tenant;
+  ({ cell, tenantId, admin } = tenant);
 });
+const { create, asSuperuser, verify } = trailOf(() => given);
 
-const create = async (name: string) => (await admin.post("/customers", { body: { name } })).body.customerId as string;
-const asSuperuser = (sql: string) => inspect(tenantId, sql);
-const verify = async () => (await admin.get("/audit-logs/verify")).body;
 const fill = (entries: number) =>
   asSuperuser(`insert into $tenant.audit_logs (id, occurred_at, actor_id, actor_type, action, resource_type, resource_id, changes, request_id)
     select gen_random_uuid(), now(), 'u', 'user', 'create', 'customer', n::text,

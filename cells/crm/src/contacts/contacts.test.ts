@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { expect, test } from "vitest";
-import { newCustomer, tenantPerFile } from "../testing/tenants.ts";
+import { newCustomer } from "../testing/requests.ts";
+import { tenantPerFile } from "../testing/tenants.ts";
 import { auditOf } from "../testing/test-crm.ts";
 
 let cell: TestCell;

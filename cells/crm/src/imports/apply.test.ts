@@ -2,6 +2,7 @@ import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import type { TenantTx } from "@cell/postgres";
 import { describe, expect, type MockInstance, test, vi } from "vitest";
 import { customerImport } from "../customers/imports/importer.ts";
+import { importCsv } from "../testing/requests.ts";
 import { tenantPerTest } from "../testing/tenants.ts";
 import { inspect } from "../testing/test-crm.ts";
 import { applyNext, batchSize, type Step } from "./apply.ts";
@@ -20,7 +21,7 @@ tenantPerTest((given) => {
 async function staged(count: number): Promise<string> {
   const rows = Array.from({ length: count }, (_, index) => `Row ${index},${index % 100 === 7 ? "?" : ""}\n`).join("");
   const raw = `name,contactPhone\n${rows}`;
-  const { body } = await admin.post("/customers/import?async=true&dryRun=true", { raw, headers: { "content-type": "text/csv" } });
+  const { body } = await importCsv(admin, "/customers/import?async=true&dryRun=true", raw);
   await expect.poll(async () => (await admin.get(`/imports/${body.importId}`)).body.status, { timeout: 20_000 }).toBe("completed");
   await inspect(tenantId, "update $tenant.imports set status = 'queued', done = 0, created = 0, failed = 0");
   return body.importId;

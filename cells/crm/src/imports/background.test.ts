@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { customerImport } from "../customers/imports/importer.ts";
 import { importsMigration } from "../migrations/0003_imports.ts";
 import { rowsTakenOver } from "../migrations/0011_imports.ts";
+import { importCsv } from "../testing/requests.ts";
 import { tenantPerTest } from "../testing/tenants.ts";
 import { inspect, stagedRows } from "../testing/test-crm.ts";
 import { batchSize } from "./apply.ts";
@@ -18,8 +19,7 @@ tenantPerTest((given) => {
 
 const rows = (count: number, prefix = "Row") =>
   `name,contactPhone\n${Array.from({ length: count }, (_, index) => `${prefix} ${index},${index % 100 === 7 ? "?" : ""}\n`).join("")}`;
-const upload = (text: string, query = "", key?: string): Promise<TestResponse> =>
-  admin.post(`/customers/import${query}`, { raw: text, headers: { "content-type": "text/csv" }, ...(key ? { key } : {}) });
+const upload = (text: string, query = "", key?: string): Promise<TestResponse> => importCsv(admin, `/customers/import${query}`, text, key);
 const count = async (sql: string) => (await inspect<{ n: number }>(tenantId, `select count(*)::int as n from ${sql}`))[0]?.n;
 
 async function finished(importId: string): Promise<TestResponse> {

@@ -3,6 +3,7 @@ import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { describe, expect, test } from "vitest";
+import { importCounts } from "../testing/requests.ts";
 import { tenantPerTest } from "../testing/tenants.ts";
 import { inspect } from "../testing/test-crm.ts";
 import { failedBytesAtMost, failedBytesOfAny, failedBytesPerByte, failedRowBytesAtMost } from "./failed-rows.ts";
@@ -21,7 +22,6 @@ tenantPerTest((given) => {
 
 const json = { "content-type": "application/json" };
 const csv = { "content-type": "text/csv" };
-const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
 
 interface Upload {
   /** What was sent so far. */
@@ -157,7 +157,7 @@ describe("imports in JSON are read one at a time of each tenant", () => {
     const responses = await Promise.all(others);
     expect(responses.filter(({ status }) => status === 200).length).toBeGreaterThan(0);
     expect(responses.filter(({ status }) => status === 429).length).toBeGreaterThanOrEqual(4);
-    for (const response of responses.filter(({ status }) => status === 200)) expect(counts(response)).toEqual([1, 1, 0, 0, 0]);
+    for (const response of responses.filter(({ status }) => status === 200)) expect(importCounts(response)).toEqual([1, 1, 0, 0, 0]);
   });
 
   test("one that is refused, or whose caller leaves, ends its turn", async () => {

@@ -1,6 +1,7 @@
 import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { describe, expect, test } from "vitest";
-import { newCustomer, tenantPerTest } from "../testing/tenants.ts";
+import { importCounts, newCustomer } from "../testing/requests.ts";
+import { tenantPerTest } from "../testing/tenants.ts";
 import { inspect } from "../testing/test-crm.ts";
 
 let tenantId: string;
@@ -20,7 +21,6 @@ const form = (path: string, raw: string): Promise<TestResponse> =>
     `--b\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: text/csv\r\n\r\n${raw}\r\n--b--\r\n`,
     "multipart/form-data; boundary=b",
   );
-const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
 const problems = ({ body }: TestResponse) =>
   body.errors.map((error: { field: string; code: string; message: string }) => [error.field, error.code, error.message]);
 const opportunities = (): Promise<Record<string, unknown>[]> =>
@@ -56,7 +56,7 @@ describe("a cell of blanks is an empty cell", () => {
       const line = ["Full", ...columns.map(() => `"${blank}"`)].join(",");
       for (const query of ["?mode=update", "?mode=upsert", "?mode=update&matchBy=name"]) {
         const response = await send(`/customers/import${query}`, `name,${columns.join(",")}\r\n${line}\r\n`);
-        expect(counts(response), response.text).toEqual([1, 0, 0, 1, 0]);
+        expect(importCounts(response), response.text).toEqual([1, 0, 0, 1, 0]);
       }
     }
     const after = (await admin.get(`/customers/${created.customerId}`)).body;
@@ -86,7 +86,7 @@ describe("a cell of blanks is an empty cell", () => {
     for (const blank of blanks) {
       const line = [opportunityId, ...columns.map(() => `"${blank}"`)].join(",");
       const response = await csv("/opportunities/import?mode=update", `opportunityId,${columns.join(",")}\n${line}\n`);
-      expect(counts(response), response.text).toEqual([1, 0, 0, 1, 0]);
+      expect(importCounts(response), response.text).toEqual([1, 0, 0, 1, 0]);
     }
     expect((await admin.get(`/opportunities/${opportunityId}`)).body).toMatchObject({ ...fields, amount: "5.00", pipelineId, version: 1 });
     const others = columns.filter((column) => column !== "customerName");
@@ -94,7 +94,7 @@ describe("a cell of blanks is an empty cell", () => {
       "/opportunities/import",
       `name,customerName,${others.join(",")}\nNew,Buyer,${others.map(() => " ").join(",")}\n`,
     );
-    expect(counts(made), made.text).toEqual([1, 1, 0, 0, 0]);
+    expect(importCounts(made), made.text).toEqual([1, 1, 0, 0, 0]);
     expect((await opportunities())[1]).toMatchObject({
       name: "New",
       amount: "0.0000",
@@ -107,30 +107,30 @@ describe("a cell of blanks is an empty cell", () => {
 
   test("also where only separators stand in a list; null in JSON empties a field", async () => {
     await admin.post("/customers", { body: { name: "Tagged", tags: ["a"], notes: "x" } });
-    expect(counts(await csv("/customers/import?mode=update", "name,tags\nTagged,;\nTagged, | ;\n"))).toEqual([2, 0, 0, 1, 1]);
+    expect(importCounts(await csv("/customers/import?mode=update", "name,tags\nTagged,;\nTagged, | ;\n"))).toEqual([2, 0, 0, 1, 1]);
     const emptied = await admin.post("/customers/import", { body: { mode: "update", items: [{ name: "Tagged", notes: null }] } });
-    expect(counts(emptied)).toEqual([1, 0, 1, 0, 0]);
+    expect(importCounts(emptied)).toEqual([1, 0, 1, 0, 0]);
     const [row] = await inspect<object>(tenantId, "select * from $tenant.customers where name = 'Tagged'");
     expect(row).toMatchObject({ tags: ["a"], notes: null });
   });
 
   test("in all cells: the line is none", async () => {
-    expect(counts(await csv("/customers/import", "name,notes\n \u200B,\u3000\nA,\n"))).toEqual([1, 1, 0, 0, 0]);
+    expect(importCounts(await csv("/customers/import", "name,notes\n \u200B,\u3000\nA,\n"))).toEqual([1, 1, 0, 0, 0]);
   });
 });
 
 describe("an empty lostReason", () => {
   test("that is stored hinders no edit, and one's own export changes nothing", async () => {
     const items = [{ customerId, name: "Lost", stage: "lost", lostReason: "" }];
-    expect(counts(await admin.post("/opportunities/import", { body: { items } }))).toEqual([1, 1, 0, 0, 0]);
+    expect(importCounts(await admin.post("/opportunities/import", { body: { items } }))).toEqual([1, 1, 0, 0, 0]);
     const [{ opportunity_id: id } = {}] = await opportunities();
     for (const stored of [null, ""]) {
       await inspect(tenantId, "update $tenant.opportunities set lost_reason = $1", [stored]);
       const exported = (await admin.get("/opportunities/export?format=csv")).text;
       const page = (await admin.get("/opportunities/export")).body.data;
       for (const mode of ["create", "upsert", "update"]) {
-        expect(counts(await csv(`/opportunities/import?mode=${mode}`, exported))).toEqual([1, 0, 0, 1, 0]);
-        expect(counts(await admin.post("/opportunities/import", { body: { mode, items: page } }))).toEqual([1, 0, 0, 1, 0]);
+        expect(importCounts(await csv(`/opportunities/import?mode=${mode}`, exported))).toEqual([1, 0, 0, 1, 0]);
+        expect(importCounts(await admin.post("/opportunities/import", { body: { mode, items: page } }))).toEqual([1, 0, 0, 1, 0]);
       }
       const edited = await admin.patch(`/opportunities/${id}`, { body: { name: `Lost ${stored === null}` } });
       expect(edited.status, edited.text).toBe(200);
@@ -154,7 +154,7 @@ describe("a probability in a file", () => {
     const read: Record<string, number> = { "50%": 50, "50 %": 50, "50％": 50, "0.4%": 0.4, "0": 0, "1": 1, "12.5": 12.5, "100%": 100 };
     for (const [probability, stored] of Object.entries(read)) {
       const response = await csv("/opportunities/import", row(probability));
-      expect(counts(response), response.text).toEqual([1, 1, 0, 0, 0]);
+      expect(importCounts(response), response.text).toEqual([1, 1, 0, 0, 0]);
       expect(Number((await opportunities())[0]?.probability), probability).toBe(stored);
       await inspect(tenantId, "delete from $tenant.opportunities");
     }
@@ -173,11 +173,11 @@ describe("a probability in a file", () => {
     const { opportunityId } = (await admin.post("/opportunities", { body })).body;
     const exported = (await admin.get("/opportunities/export?format=csv")).text;
     for (const mode of ["create", "upsert", "update"])
-      expect(counts(await csv(`/opportunities/import?mode=${mode}`, exported))).toEqual([1, 0, 0, 1, 0]);
+      expect(importCounts(await csv(`/opportunities/import?mode=${mode}`, exported))).toEqual([1, 0, 0, 1, 0]);
     const changed = await csv("/opportunities/import?mode=update", `opportunityId,probability\n${opportunityId},0.5\n`);
     expect(problems(changed)[0].slice(0, 2)).toEqual(["probability", "INVALID_FORMAT"]);
     const exact = await csv("/opportunities/import?mode=update", `opportunityId,probability\n${opportunityId},0.5%\n`);
-    expect(counts(exact), exact.text).toEqual([1, 0, 1, 0, 0]);
+    expect(importCounts(exact), exact.text).toEqual([1, 0, 1, 0, 0]);
   });
 });
 
@@ -200,7 +200,7 @@ describe("a cell of another kind", () => {
       expect(saved).not.toBe(exported);
       for (const mode of ["create", "update"]) {
         const response = await csv(`/opportunities/import?mode=${mode}`, saved);
-        expect(counts(response), response.text).toEqual([2, 0, 0, 2, 0]);
+        expect(importCounts(response), response.text).toEqual([2, 0, 0, 2, 0]);
       }
     }
     const wrong = await csv("/opportunities/import", "name,customerName,probabilityOverridden\nX,Buyer,perhaps\n");
@@ -236,10 +236,10 @@ describe("one's own export", () => {
     const before = await inspect(tenantId, "select * from $tenant.customers order by name");
     for (const mode of ["create", "upsert", "update"]) {
       const response = await csv(`/customers/import?mode=${mode}`, exported);
-      expect(counts(response), response.text).toEqual([6, 0, 0, 6, 0]);
-      expect(counts(await admin.post("/customers/import", { body: { mode, items: page } }))).toEqual([6, 0, 0, 6, 0]);
+      expect(importCounts(response), response.text).toEqual([6, 0, 0, 6, 0]);
+      expect(importCounts(await admin.post("/customers/import", { body: { mode, items: page } }))).toEqual([6, 0, 0, 6, 0]);
     }
-    expect(counts(await csv("/customers/import?mode=update", exported.replace("\uFEFF", "")))).toEqual([6, 0, 0, 6, 0]);
+    expect(importCounts(await csv("/customers/import?mode=update", exported.replace("\uFEFF", "")))).toEqual([6, 0, 0, 6, 0]);
     expect(await inspect(tenantId, "select * from $tenant.customers order by name")).toEqual(before);
   });
 });

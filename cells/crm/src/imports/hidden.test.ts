@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { describe, expect, test } from "vitest";
 import { allPermissions } from "../permissions.ts";
+import { importCounts, importCsv } from "../testing/requests.ts";
 import { tenantPerTest } from "../testing/tenants.ts";
 import { inspect } from "../testing/test-crm.ts";
 
@@ -19,7 +20,7 @@ tenantPerTest((given) => {
 });
 
 async function imported(client: TestClient, path: string, query: string, csv: string): Promise<TestResponse> {
-  const response = await client.post(`${path}/import${query}`, { raw: csv, headers: { "content-type": "text/csv" } });
+  const response = await importCsv(client, `${path}/import${query}`, csv);
   expect(response.status, response.text).toBeLessThan(300);
   if (response.status !== 202) return response;
   for (;;) {
@@ -28,7 +29,6 @@ async function imported(client: TestClient, path: string, query: string, csv: st
     await sleep(20);
   }
 }
-const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
 const file = (client: TestClient, { body }: TestResponse) => client.get(body.errorFileUrl.replace("/api/v1/crm", ""));
 
 describe("what becomes of a row does not tell its importer whether a record holds a value that it may not read", () => {
@@ -67,7 +67,7 @@ describe("what becomes of a row does not tell its importer whether a record hold
       const shape = (list: { action: string; changes: { field: string }[] }[]) =>
         list.map(({ action, changes }) => [action, changes.map((change) => change.field)]);
       return {
-        counts: counts(response),
+        counts: importCounts(response),
         errors: response.body.errors.map(({ code, field: at }: { code: string; field: string }) => [code, at]),
         version: after.version,
         isTouched: after.updatedAt !== before.updatedAt,
@@ -88,11 +88,15 @@ describe("what becomes of a row does not tell its importer whether a record hold
   test("a row without such a value, or with what its masked one is, is compared; so are the rows of who may read it", async () => {
     const { customerId } = (await admin.post("/customers", { body: { name: "A", contactPhone: "13800138000", industry: "x" } })).body;
     const head = "customerId,name,contactPhone,industry\n";
-    expect(counts(await imported(blind, "/customers", "?mode=update", `${head}${customerId},A,,x\n`))).toEqual([1, 0, 0, 1, 0]);
-    expect(counts(await imported(blind, "/customers", "?mode=update", `${head}${customerId},A,138****8000,x\n`))).toEqual([1, 0, 0, 1, 0]);
-    expect(counts(await imported(admin, "/customers", "?mode=update", `${head}${customerId},A,13800138000,x\n`))).toEqual([1, 0, 0, 1, 0]);
+    expect(importCounts(await imported(blind, "/customers", "?mode=update", `${head}${customerId},A,,x\n`))).toEqual([1, 0, 0, 1, 0]);
+    expect(importCounts(await imported(blind, "/customers", "?mode=update", `${head}${customerId},A,138****8000,x\n`))).toEqual([
+      1, 0, 0, 1, 0,
+    ]);
+    expect(importCounts(await imported(admin, "/customers", "?mode=update", `${head}${customerId},A,13800138000,x\n`))).toEqual([
+      1, 0, 0, 1, 0,
+    ]);
     const emptied = await blind.post("/customers/import", { body: { mode: "update", items: [{ customerId, contactEmail: null }] } });
-    expect(counts(emptied)).toEqual([1, 0, 0, 1, 0]);
+    expect(importCounts(emptied)).toEqual([1, 0, 0, 1, 0]);
   });
 
   test("what it may read of two kinds is compared, the other is not", async () => {
@@ -100,9 +104,9 @@ describe("what becomes of a row does not tell its importer whether a record hold
     const { customerId } = (await admin.post("/customers", { body: { name: "A", contactPhone: "13800138000" } })).body;
     const { opportunityId } = (await admin.post("/opportunities", { body: { name: "O", customerId, amount: "5" } })).body;
     const phone = `customerId,contactPhone\n${customerId},13800138000\n`;
-    expect(counts(await imported(half, "/customers", "?mode=update", phone))).toEqual([1, 0, 0, 1, 0]);
+    expect(importCounts(await imported(half, "/customers", "?mode=update", phone))).toEqual([1, 0, 0, 1, 0]);
     const amount = `opportunityId,amount\n${opportunityId},5\n`;
-    expect(counts(await imported(half, "/opportunities", "?mode=update", amount))).toEqual([1, 0, 1, 0, 0]);
+    expect(importCounts(await imported(half, "/opportunities", "?mode=update", amount))).toEqual([1, 0, 1, 0, 0]);
   });
 });
 

@@ -1,5 +1,6 @@
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { describe, expect, test } from "vitest";
+import { importCounts, importCsv } from "../testing/requests.ts";
 import { tenantPerTest } from "../testing/tenants.ts";
 import { auditOf, inspect, stagedRows } from "../testing/test-crm.ts";
 import { mostJsonBytes } from "./upload.ts";
@@ -13,10 +14,9 @@ tenantPerTest((given) => {
 });
 
 function csv(text: string | Uint8Array, query = "", client = admin, key?: string): Promise<TestResponse> {
-  return client.post(`/customers/import${query}`, { raw: text, headers: { "content-type": "text/csv" }, ...(key ? { key } : {}) });
+  return importCsv(client, `/customers/import${query}`, text, key);
 }
 const json = (body: object, client = admin): Promise<TestResponse> => client.post("/customers/import", { body });
-const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
 const codes = ({ body }: TestResponse) =>
   body.errors.map((error: { row: number; field: string; code: string }) => [error.row, error.field, error.code]);
 const file = (url: string, client = admin) => client.get(url.replace("/api/v1/crm", ""));
@@ -30,7 +30,7 @@ describe("a CSV file", () => {
       '\uFEFF客户名称,联系人,联系电话,邮箱,行业,级别,来源,状态,地址,标签,备注,自定义字段\r\n某某公司,张伟,13800138000,contact@example.com,制造业,A,官网,active,"深圳, 南山",vip|华南;老客户,"第一行\r\n第二行 ""引号""","{""region"":""east""}"\r\n\r\n,,,\r\n\'=1+1,\'@x,\'+8613800138000,,,,,,,,a"b,\r\n',
     );
     expect(response.status, response.text).toBe(200);
-    expect(counts(response)).toEqual([2, 2, 0, 0, 0]);
+    expect(importCounts(response)).toEqual([2, 2, 0, 0, 0]);
     const [formula, company] = await stored();
     expect(formula).toMatchObject({
       name: "=1+1",
@@ -62,13 +62,13 @@ describe("a CSV file", () => {
       Buffer.from([0xc9, 0xee, 0xdb, 0xda, 0x0a]),
     ]);
     const typed = await admin.post("/customers/import?dryRun=true", { raw: gbk, headers: { "content-type": "text/csv; charset=gbk" } });
-    expect(counts(typed)).toEqual([1, 1, 0, 0, 0]);
+    expect(importCounts(typed)).toEqual([1, 1, 0, 0, 0]);
     const form = new FormData();
     form.append("file", new Blob([gbk], { type: "text/csv" }), "customers.csv");
     const wrapped = new Response(form);
     const headers = { "content-type": wrapped.headers.get("content-type") ?? "" };
     const response = await admin.post("/customers/import?charset=gbk", { raw: new Uint8Array(await wrapped.arrayBuffer()), headers });
-    expect(counts(response), response.text).toEqual([1, 1, 0, 0, 0]);
+    expect(importCounts(response), response.text).toEqual([1, 1, 0, 0, 0]);
     expect((await stored()).map(({ name }) => name)).toEqual(["深圳"]);
     const wrong = await csv(gbk);
     expect([wrong.status, wrong.body.code]).toEqual([400, "BAD_REQUEST"]);
@@ -87,7 +87,7 @@ describe("a CSV file", () => {
     expect(other.status).toBe(415);
     expect(await count("$tenant.imports")).toBe(0);
     expect(await stagedRows(tenantId)).toBe(0);
-    expect(counts(await csv("name\n"))).toEqual([0, 0, 0, 0, 0]);
+    expect(importCounts(await csv("name\n"))).toEqual([0, 0, 0, 0, 0]);
   });
 
   test("reports every error of a row with its line; good rows stay", async () => {
@@ -97,7 +97,7 @@ describe("a CSV file", () => {
         "",
       ),
     );
-    expect(counts(response)).toEqual([4, 1, 0, 0, 3]);
+    expect(importCounts(response)).toEqual([4, 1, 0, 0, 3]);
     expect(response.body.errors.map(({ row, line, field, code }: Record<string, unknown>) => [row, line, field, code])).toEqual([
       [2, 4, "name", "REQUIRED"],
       [2, 4, "contactPhone", "INVALID_FORMAT"],
@@ -118,14 +118,14 @@ describe("a CSV file", () => {
 
   test("of which rows failed comes back as a file that can be corrected and imported again", async () => {
     const first = await csv('客户名称,联系电话,备注\n甲,bad,"=x, ""y"""\n乙,13800138000,\n乙,,second\n');
-    expect(counts(first)).toEqual([3, 1, 0, 0, 2]);
+    expect(importCounts(first)).toEqual([3, 1, 0, 0, 2]);
     const errors = await file(first.body.errorFileUrl);
     expect(errors.headers.get("content-type")).toBe("text/csv; charset=utf-8");
     expect(errors.text.split("\r\n")[0]).toBe("客户名称,联系电话,备注,errors");
     expect(errors.text).toContain(`"'=x, ""y"""`);
     expect(errors.text).toContain("DUPLICATE_IN_FILE");
     const again = await csv(errors.text.replace("bad", "010-12345678").replace("乙", "丙"));
-    expect(counts(again), again.text).toEqual([2, 2, 0, 0, 0]);
+    expect(importCounts(again), again.text).toEqual([2, 2, 0, 0, 0]);
     expect((await stored()).map(({ name, notes }) => [name, notes])).toEqual(expect.arrayContaining([["甲", '=x, "y"']]));
     expect(again.body.errorFileUrl).toBeNull();
   });
@@ -136,8 +136,8 @@ describe("rows", () => {
     const items = [{ name: "ACME" }, { name: "x", contactPhone: "?" }, { name: " ａｃｍｅ " }, { name: "x" }];
     const response = await json({ items, dryRun: true });
     expect(response.body.errors[1]).toMatchObject({ row: 3, field: "name", code: "DUPLICATE_IN_FILE", duplicateOf: 1 });
-    expect(counts(response)).toEqual([4, 2, 0, 0, 2]);
-    expect(counts(await json({ items, onDuplicate: "skip" }))).toEqual([4, 2, 0, 1, 1]);
+    expect(importCounts(response)).toEqual([4, 2, 0, 0, 2]);
+    expect(importCounts(await json({ items, onDuplicate: "skip" }))).toEqual([4, 2, 0, 1, 1]);
   });
 
   test("whose name exists fail with the record's id, are skipped, or update it", async () => {
@@ -145,8 +145,8 @@ describe("rows", () => {
     const items = [{ name: "STRASSE", notes: "new" }];
     const refused = await json({ items });
     expect(refused.body.errors).toMatchObject([{ row: 1, field: "name", code: "DUPLICATE_NAME", duplicateOf: existing.customerId }]);
-    expect(counts(await json({ items, onDuplicate: "skip" }))).toEqual([1, 0, 0, 1, 0]);
-    expect(counts(await json({ items, onDuplicate: "update" }))).toEqual([1, 0, 1, 0, 0]);
+    expect(importCounts(await json({ items, onDuplicate: "skip" }))).toEqual([1, 0, 0, 1, 0]);
+    expect(importCounts(await json({ items, onDuplicate: "update" }))).toEqual([1, 0, 1, 0, 0]);
     expect((await admin.get(`/customers/${existing.customerId}`)).body).toMatchObject({ name: "STRASSE", notes: "new", version: 2 });
   });
 
@@ -156,7 +156,7 @@ describe("rows", () => {
       mode: "upsert",
       items: [{ customerId: a.customerId, name: "A2" }, { name: "B" }, { customerId: "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10", name: "C" }],
     });
-    expect(counts(upserted), upserted.text).toEqual([3, 2, 1, 0, 0]);
+    expect(importCounts(upserted), upserted.text).toEqual([3, 2, 1, 0, 0]);
     const updated = await json({
       mode: "update",
       items: [
@@ -166,7 +166,7 @@ describe("rows", () => {
         { name: "C" },
       ],
     });
-    expect(counts(updated)).toEqual([4, 0, 1, 1, 2]);
+    expect(importCounts(updated)).toEqual([4, 0, 1, 1, 2]);
     expect(codes(updated)).toEqual([
       [2, "name", "NOT_FOUND"],
       [3, "contactPhone", "MASKED_VALUE"],
@@ -182,7 +182,7 @@ describe("rows", () => {
       [1, "name", "DUPLICATE_NAME"],
       [2, "customerId", "REQUIRED"],
     ]);
-    expect(counts(await csv(`customerId,name,industry\n${a.customerId},,\n`, "?mode=upsert"))).toEqual([1, 0, 0, 1, 0]);
+    expect(importCounts(await csv(`customerId,name,industry\n${a.customerId},,\n`, "?mode=upsert"))).toEqual([1, 0, 0, 1, 0]);
   });
 
   test("of an export of one's own change nothing, in any mode", async () => {
@@ -191,14 +191,14 @@ describe("rows", () => {
       { name: "'=quoted", contactPhone: "12345", address: "-x", customFields: { b: 1, a: [true, null] } },
       { name: 'Plain, "Ltd"', contactEmail: "contact@example.com", status: "inactive", level: "", ownerId: "user-007" },
     ];
-    expect(counts(await json({ items: people }))).toEqual([3, 3, 0, 0, 0]);
+    expect(importCounts(await json({ items: people }))).toEqual([3, 3, 0, 0, 0]);
     const before = await stored();
     const exported = await admin.get("/customers/export?format=csv");
     const page = await admin.get("/customers/export");
     for (const mode of ["create", "upsert", "update"]) {
       const response = await csv(exported.text, `?mode=${mode}`);
-      expect(counts(response), response.text).toEqual([3, 0, 0, 3, 0]);
-      expect(counts(await json({ mode, items: page.body.data }))).toEqual([3, 0, 0, 3, 0]);
+      expect(importCounts(response), response.text).toEqual([3, 0, 0, 3, 0]);
+      expect(importCounts(await json({ mode, items: page.body.data }))).toEqual([3, 0, 0, 3, 0]);
     }
     expect(await stored()).toEqual(before);
   });
@@ -212,7 +212,7 @@ describe("rows", () => {
       { customerId: foreign.customerId, name: "Foreign", notes: "x" },
     ];
     const response = await json({ mode: "upsert", items }, sales);
-    expect(counts(response)).toEqual([3, 1, 0, 0, 2]);
+    expect(importCounts(response)).toEqual([3, 1, 0, 0, 2]);
     expect(response.body.errors).toMatchObject([
       { row: 2, field: "ownerId", code: "INVALID_FORMAT" },
       { row: 3, field: "name", code: "DUPLICATE_NAME", duplicateOf: null },
@@ -244,9 +244,9 @@ describe("an import", () => {
 
   test("that is atomic does all or nothing", async () => {
     const refused = await csv(mixed, "?atomic=true");
-    expect(counts(refused)).toEqual([4, 0, 0, 2, 2]);
+    expect(importCounts(refused)).toEqual([4, 0, 0, 2, 2]);
     expect(await count("$tenant.customers")).toBe(0);
-    expect(counts(await csv("name\nA\nB\n", "?atomic=true"))).toEqual([2, 2, 0, 0, 0]);
+    expect(importCounts(await csv("name\nA\nB\n", "?atomic=true"))).toEqual([2, 2, 0, 0, 0]);
     expect(await count("$tenant.customers")).toBe(2);
   });
 
@@ -361,7 +361,7 @@ describe("reverting", () => {
         { name: "Gone" },
       ],
     });
-    expect(counts(imported)).toEqual([4, 3, 1, 0, 0]);
+    expect(importCounts(imported)).toEqual([4, 3, 1, 0, 0]);
     const list = (await admin.get("/customers")).body.data as { customerId: string; name: string }[];
     const idOf = (name: string) => list.find((one) => one.name === name)?.customerId ?? "";
     await admin.patch(`/customers/${idOf("Touched")}`, { body: { notes: "by hand" } });

@@ -1,6 +1,7 @@
 import type { TestCell, TestClient } from "@cell/cell/testing/test-cell";
 import { describe, expect, test } from "vitest";
-import { newCustomer, tenantPerFile } from "../testing/tenants.ts";
+import { newCustomer } from "../testing/requests.ts";
+import { tenantPerFile } from "../testing/tenants.ts";
 import { auditOf } from "../testing/test-crm.ts";
 
 let cell: TestCell;

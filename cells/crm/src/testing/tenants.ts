@@ -1,5 +1,5 @@
 import type { TestClient } from "@cell/cell/testing/test-cell";
-import { afterAll, beforeAll, beforeEach, expect } from "vitest";
+import { afterAll, beforeAll, beforeEach } from "vitest";
 import { startCrm, type TestCrm, type TestCrmOptions } from "./test-crm.ts";
 
 /** A cell, a tenant of it, and the tenant's client with every permission. */
@@ -36,15 +36,12 @@ async function newTenant(cell: TestCrm): Promise<TestTenant> {
   return { cell, tenantId, admin: cell.client(tenantId) };
 }
 
-/** Creates a record and resolves to it; fails the test where the response is not 201. */
-// biome-ignore lint/suspicious/noExplicitAny: the checker has compared the response with the document.
-export async function created(client: TestClient, path: string, body: object): Promise<any> {
-  const response = await client.post(path, { body });
-  expect(response.status, response.text).toBe(201);
-  return response.body;
-}
-
-/** Creates a customer and resolves to its id. */
-export async function newCustomer(client: TestClient, name: string): Promise<string> {
-  return (await created(client, "/customers", { name })).customerId;
+/** Serves a CRM cell to the tests of a file. Returns what makes a new tenant and its client with every permission. */
+export function tenantsOnDemand(options: TestCrmOptions = {}): () => Promise<TestClient> {
+  let cell: TestCrm;
+  beforeAll(async () => {
+    cell = await startCrm(options);
+  });
+  afterAll(() => cell.stop());
+  return async () => (await newTenant(cell)).admin;
 }

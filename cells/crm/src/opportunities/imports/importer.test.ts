@@ -1,6 +1,7 @@
 import type { TestCell, TestClient, TestResponse } from "@cell/cell/testing/test-cell";
 import { beforeEach, describe, expect, test } from "vitest";
-import { newCustomer, tenantPerTest } from "../../testing/tenants.ts";
+import { importCounts, importCsv, newCustomer } from "../../testing/requests.ts";
+import { tenantPerTest } from "../../testing/tenants.ts";
 import { auditOf, inspect } from "../../testing/test-crm.ts";
 
 let cell: TestCell;
@@ -22,10 +23,8 @@ const golden = `客户名称,商机名称,金额,预计成交日期,概率,丢�
 某某公司,O6,40000,2026-03-01,,,prospecting@2026-02-03;lost@2026-02-06
 `;
 
-const csv = (raw: string, query = "", client = admin): Promise<TestResponse> =>
-  client.post(`/opportunities/import${query}`, { raw, headers: { "content-type": "text/csv" } });
+const csv = (raw: string, query = "", client = admin): Promise<TestResponse> => importCsv(client, `/opportunities/import${query}`, raw);
 const json = (body: object, client = admin): Promise<TestResponse> => client.post("/opportunities/import", { body });
-const counts = ({ body }: TestResponse) => [body.total, body.created, body.updated, body.skipped, body.failed];
 const codes = ({ body }: TestResponse) =>
   body.errors.map((error: { row: number; field: string; code: string }) => [error.row, error.field, error.code]);
 const named = async (query: string): Promise<string[]> => {
@@ -41,7 +40,7 @@ const one = async (name: string) => {
 describe("the golden set", () => {
   beforeEach(async () => {
     const response = await csv(golden);
-    expect(counts(response), response.text).toEqual([6, 6, 0, 0, 0]);
+    expect(importCounts(response), response.text).toEqual([6, 6, 0, 0, 0]);
   });
 
   test("comes with its past: created, entered and closed then, with the stages' probabilities", async () => {
@@ -120,8 +119,8 @@ describe("the golden set", () => {
     const history = await inspect(tenantId, "select * from $tenant.opportunity_history");
     for (const mode of ["create", "upsert", "update"]) {
       const response = await csv(exported.text, `?mode=${mode}`);
-      expect(counts(response), response.text).toEqual([6, 0, 0, 6, 0]);
-      expect(counts(await json({ mode, items: page.body.data }))).toEqual([6, 0, 0, 6, 0]);
+      expect(importCounts(response), response.text).toEqual([6, 0, 0, 6, 0]);
+      expect(importCounts(await json({ mode, items: page.body.data }))).toEqual([6, 0, 0, 6, 0]);
     }
     expect(await inspect(tenantId, "select * from $tenant.opportunity_history")).toEqual(history);
   });
@@ -172,7 +171,7 @@ describe("a row", () => {
         history(["prospecting@2026-01-05", "won@2026-02-10"], { createdAt: "2026-01-05T09:00:00Z", closedAt: "2026-02-10T18:00:00+08:00" }),
       ],
     });
-    expect(counts(response)).toEqual([10, 1, 0, 0, 9]);
+    expect(importCounts(response)).toEqual([10, 1, 0, 0, 9]);
     expect(codes(response)).toEqual([
       [1, "stageHistory", "INVALID_FORMAT"],
       [2, "stageHistory", "INVALID_FORMAT"],
@@ -196,7 +195,7 @@ describe("a row", () => {
         { customerId, name: "Fresh" },
       ],
     });
-    expect(counts(response), response.text).toEqual([3, 3, 0, 0, 0]);
+    expect(importCounts(response), response.text).toEqual([3, 3, 0, 0, 0]);
     expect(await one("Open")).toMatchObject({ stage: "proposal", createdAt: "2026-01-04T16:00:00.000Z", probability: 50 });
     expect(await one("Closed")).toMatchObject({ createdAt: "2026-01-04T16:00:00.000Z", closedAt: "2026-02-09T16:00:00.000Z" });
     expect(await named("asOf=2026-01-10T00:00:00Z&status=open")).toEqual(["Closed", "Open"]);
@@ -242,7 +241,7 @@ describe("a row", () => {
         { opportunityId: "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10", name: "New", customerName: " 某某公司 " },
       ],
     });
-    expect(counts(response), response.text).toEqual([2, 1, 1, 0, 0]);
+    expect(importCounts(response), response.text).toEqual([2, 1, 1, 0, 0]);
     expect(await one("Known")).toMatchObject({ stage: "proposal", probability: 50, amount: "5.00", version: 2 });
     expect((await auditOf(tenantId, opportunityId)).map((entry) => entry.action)).toEqual(["create", "update"]);
     expect((await admin.get(`/opportunities/${opportunityId}/stage-history`)).body.total).toBe(2);
@@ -280,7 +279,7 @@ describe("a row", () => {
 
 test("a dry run reports the same and writes nothing; a revert takes back what nobody has touched since", async () => {
   const dry = await csv(golden, "?dryRun=true");
-  expect(counts(dry)).toEqual([6, 6, 0, 0, 0]);
+  expect(importCounts(dry)).toEqual([6, 6, 0, 0, 0]);
   expect(await named("")).toEqual([]);
   const { importId } = (await csv(golden)).body;
   const [first, second] = [await one("O3"), await one("O4")];
