@@ -3,7 +3,7 @@ import { parseCells, readConfig } from "./config.ts";
 
 const good = { DATABASE_URL: "postgres://x", ASSERTION_KEYS: `a:${"A".repeat(43)}`, CELLS: "crm=http://127.0.0.1:8001" };
 
-test("the least configuration gets the documented defaults", () => {
+test("the minimal gateway configuration gets the documented defaults", () => {
   expect(readConfig(good)).toMatchObject({ host: "127.0.0.1", port: 8080, operatorKey: undefined, logLevel: "info" });
   expect(readConfig(good).timeouts).toMatchObject({ connectMs: 250, headersMs: 5_000, slowHeadersMs: 120_000, bodyIdleMs: 60_000 });
   expect(readConfig(good)).toMatchObject({
@@ -49,7 +49,7 @@ test.each([
   expect(() => readConfig({ ...good, [name]: value })).toThrow(name);
 });
 
-test("every variable that is missing or wrong is named at once", () => {
+test("every missing or invalid variable is reported at once", () => {
   const env = { OPERATOR_KEY: "short", PORT: "9090", METRICS_PORT: "9090", OIDC_ISSUER: "https://id.example" };
   expect(() => readConfig(env)).toThrow(
     [
@@ -57,13 +57,13 @@ test("every variable that is missing or wrong is named at once", () => {
       "ASSERTION_KEYS is not set",
       "OPERATOR_KEY must be 24 characters or more, without spaces",
       "CELLS is not set",
-      "METRICS_PORT must differ from PORT; to have the metrics there, set METRICS_TOKEN alone",
+      "METRICS_PORT must differ from PORT; to serve the metrics on PORT, set only METRICS_TOKEN",
       "OIDC_AUDIENCE is not set",
     ].join("; "),
   );
 });
 
-test("the former names of the bulkheads' sizes are read, each with a warning", () => {
+test("the former names of the bulkhead settings are read, each with a warning", () => {
   const warnings: string[] = [];
   const former = { LANE_REQUESTS: "5", LANE_STREAMS: "4", LANE_TENANT_PERCENT: "50", LANE_TENANT_TURNS: "2" };
   const { bulkheads } = readConfig({ ...good, ...former }, (message) => warnings.push(message));
@@ -77,7 +77,7 @@ test("origins are compared as browsers write them, and there are none by default
   expect([...corsOrigins]).toEqual(["https://app.example", "http://localhost:5173", "https://b.example"]);
 });
 
-test("metrics are on a port of their own, or, with a token alone, on the main one", () => {
+test("metrics are on a separate port, or, with only a token, on the main one", () => {
   const token = "m".repeat(24);
   expect(readConfig(good).metrics).toEqual({ port: 9090, token: undefined });
   expect(readConfig({ ...good, METRICS_PORT: "", METRICS_TOKEN: "" }).metrics).toEqual({ port: 9090, token: undefined });
@@ -87,7 +87,7 @@ test("metrics are on a port of their own, or, with a token alone, on the main on
 
 const oidc = { ...good, OIDC_ISSUER: "https://id.example/realms/crm", OIDC_AUDIENCE: "crm" };
 
-test("the least configuration of an identity provider gets the documented defaults", () => {
+test("the minimal configuration of an identity provider gets the documented defaults", () => {
   expect(readConfig(good).oidc).toBeUndefined();
   expect(readConfig(oidc).oidc).toMatchObject({
     claims: { tenant: "tenant", roles: "roles", permissions: undefined },
@@ -115,7 +115,7 @@ test.each([
   expect(() => readConfig({ ...oidc, [name]: value })).toThrow(name);
 });
 
-test("plain http is for an identity provider on this machine alone, and only when it is allowed", () => {
+test("plain http is only for an identity provider on this machine, and only if allowed", () => {
   const allowed = { ...oidc, OIDC_ALLOW_LOOPBACK: "1" };
   expect(readConfig({ ...allowed, OIDC_ISSUER: "http://127.0.0.1:8080" }).oidc?.issuer).toBe("http://127.0.0.1:8080");
   expect(() => readConfig({ ...allowed, OIDC_ISSUER: "http://127.0.0.1.evil.example" })).toThrow("OIDC_ISSUER");
@@ -123,7 +123,7 @@ test("plain http is for an identity provider on this machine alone, and only whe
 
 const prefixes = { ...good, CELLS: "crm=http://a:1,messaging=http://b:2" };
 
-test("further paths belong to the cells that they are given to", () => {
+test("further path prefixes belong to their configured cells", () => {
   expect(readConfig(good).cellPrefixes).toEqual([]);
   expect(readConfig({ ...prefixes, CELL_PREFIXES: "messaging=/api/crm, messaging=/ws/chat,crm=/api/v1/customers" }).cellPrefixes).toEqual([
     { cell: "messaging", path: "/api/crm" },

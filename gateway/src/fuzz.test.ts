@@ -9,18 +9,18 @@ import { createDatabase, createTenant, operatorKey, startTestGateway, type TestG
 const { runs, seed } = readFuzzSettings();
 const known = new Known();
 const operations = fuzzOperations(document, known);
-/** Their records stay, whatever is sent to the others. */
+/** A tenant whose records must stay unchanged. */
 const bystander = "bystander";
 
 let cell: TestCell;
 let gateway: TestGateway;
 let keys: string[];
-/** The ids of the bystander and of its key: the operator may do what it wants with them, so it is not to name them. */
+/** The ids of the bystander and its key: requests must not name them, since the operator could change them. */
 let untouched: string[];
 
 beforeAll(async () => {
   cell = await startTestCell();
-  // Nothing here is about how much one may ask.
+  // Rate limits are not under test.
   const limits = { RATE_LIMIT_TOKEN: "1000000", RATE_LIMIT_TENANT: "1000000" };
   gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`, limits);
   const administrator = await createTenant(gateway, "tenant-a");
@@ -53,7 +53,7 @@ async function assertResponse(key: string, request: FuzzRequest): Promise<void> 
   if (response.status < 400) known.learn(answered);
 }
 
-describe(`whatever an administrator or the operator sends, the answer is one that the document declares (FUZZ_SEED=${seed} FUZZ_RUNS=${runs})`, () => {
+describe(`whatever an administrator or the operator sends, the response is one that the document declares (FUZZ_SEED=${seed} FUZZ_RUNS=${runs})`, () => {
   test.each(operations.map(({ name, requests }) => [name, requests] as const))(
     "%s",
     { timeout: 10_000 + runs * 500 },
@@ -72,7 +72,7 @@ describe(`whatever an administrator or the operator sends, the answer is one tha
   );
 });
 
-test("after all that the gateway is ready, and who was not meant is as before", async () => {
+test("after all requests the gateway is ready, and the bystander is unchanged", async () => {
   expect((await gateway.call("/ready")).status).toBe(200);
   expect((await gateway.call(`/api/admin/tenants/${bystander}`)).body).toMatchObject({ tenantId: bystander, name: bystander });
   expect((await gateway.call(`/api/admin/keys?tenantId=${bystander}`)).body.total).toBe(1);

@@ -13,7 +13,7 @@ beforeAll(async () => {
 
 afterAll(() => cell.close());
 
-/** Runs a gateway with these settings for as long as `look` looks at it. */
+/** Runs a gateway with these settings while `look` checks it. */
 async function withGateway(env: Record<string, string>, look: (url: string, metricsUrl: string) => Promise<void>): Promise<void> {
   const gateway = await startTestGateway(database, `crm=${cell.url}`, env);
   try {
@@ -25,7 +25,7 @@ async function withGateway(env: Record<string, string>, look: (url: string, metr
 
 const bearer = { authorization: `Bearer ${metricsToken}` };
 
-test("on the main port the metrics take their token, and no other", async () => {
+test("metrics on the main port only accept their own token", async () => {
   await withGateway({}, async (url, metricsUrl) => {
     expect(metricsUrl).toBe(`${url}/metrics`);
     const seen = await fetch(metricsUrl, { headers: bearer });
@@ -42,7 +42,7 @@ test("on the main port the metrics take their token, and no other", async () => 
   });
 });
 
-test("on a port of their own the metrics are there and nothing else is, and the main port has none", async () => {
+test("a separate metrics port serves only metrics, and the main port has none", async () => {
   await withGateway({ METRICS_PORT: "0", METRICS_TOKEN: "" }, async (url, metricsUrl) => {
     const { origin } = new URL(metricsUrl);
     expect(origin).not.toBe(url);
@@ -58,14 +58,14 @@ test("on a port of their own the metrics are there and nothing else is, and the 
   });
 });
 
-test("a port of their own asks for the token where one is set", async () => {
+test("a separate metrics port needs the token if one is set", async () => {
   await withGateway({ METRICS_PORT: "0" }, async (_url, metricsUrl) => {
     expect((await fetch(metricsUrl)).status).toBe(401);
     expect((await fetch(metricsUrl, { headers: bearer })).status).toBe(200);
   });
 });
 
-test("a metrics port that is taken keeps the gateway from starting, by its name", async () => {
+test("a taken metrics port keeps the gateway from starting, with the setting's name", async () => {
   const taken = createServer();
   await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
   const { port } = taken.address() as { port: number };

@@ -12,7 +12,7 @@ beforeAll(async () => {
   database = await createDatabase();
 });
 
-/** A cell that drains as those of the product do, and takes some milliseconds over each answer. */
+/** A cell that drains like the product's, and takes some milliseconds per response. */
 function startCell(name: string) {
   return serve({
     fetch: async () => {
@@ -29,7 +29,7 @@ function startCell(name: string) {
   });
 }
 
-/** Reads and writes by turns on connections that are kept, until `stopped`; what was answered, by status and body, with its count. */
+/** Alternates reads and writes on kept-alive connections until `stopped`; counts the responses by status and body. */
 function load(target: () => TestGateway, key: string) {
   const agents = new Map<TestGateway, Agent>();
   const outcomes = new Map<string, number>();
@@ -66,7 +66,7 @@ function load(target: () => TestGateway, key: string) {
   };
 }
 
-test("a cell is replaced by another one under load without a request lost, reads and writes alike", async () => {
+test("a cell is replaced under load without losing a request, reads and writes alike", async () => {
   const first = await startCell("first");
   const proxy = await TcpProxy.open({ targetPort: first.port });
   const gateway = await startTestGateway(database, `crm=http://127.0.0.1:${proxy.port}`);
@@ -84,9 +84,9 @@ test("a cell is replaced by another one under load without a request lost, reads
   await proxy.close();
 });
 
-test("a gateway is replaced by another one under load without a request lost", async () => {
+test("a gateway is replaced under load without losing a request", async () => {
   const cell = await startCell("cell");
-  // Long enough for the balancer below to notice on a busy machine.
+  // Long enough for the load balancer below to notice on a busy machine.
   const settings = { DRAIN_DELAY_MS: "3000" };
   const gateways = await Promise.all([1, 2].map(() => startTestGateway(database, `crm=${cell.url}`, settings)));
   const [old, replacement] = gateways as [TestGateway, TestGateway];
@@ -95,7 +95,7 @@ test("a gateway is replaced by another one under load without a request lost", a
   const running = load(() => current, key);
   await sleep(300);
   const stopped = old.stop();
-  // As a load balancer does: away from who is not ready.
+  // As a load balancer does: leaves instances that are not ready.
   while ((await old.call("/ready", { key: "" })).status === 200) await sleep(20);
   const draining = await old.call("/api/v1/crm/customers", { key, tenantId: "tenant-a" });
   expect([draining.status, draining.headers.get("connection")]).toEqual([200, "close"]);

@@ -54,13 +54,13 @@ afterAll(async () => {
   await cell.close();
 });
 
-/** Everything that a token may be recognised by: itself, and its parts that are not public. */
+/** Everything that identifies a token: itself, and its parts that are not public. */
 function traces(token: string): string[] {
   const parts = token.split(".");
   return parts.length === 3 ? parts.slice(1) : [token, token.slice(-16)];
 }
 
-test("no token, accepted, refused or in trouble, is found in the log, the metrics or an answer", async () => {
+test("no token, accepted, rejected or failing, appears in the log, the metrics or a response", async () => {
   const { key, revoked } = await makeKeys();
   const claims = { email: "ada@personal.test" };
   const good = [key, operatorKey, await provider.token({ claims })];
@@ -86,7 +86,7 @@ test("no token, accepted, refused or in trouble, is found in the log, the metric
     }
   }
   for (const token of [...good, ...bad]) {
-    // Where it may come in the query, it is cut off before anything else sees it.
+    // A token in the query is removed before anything else sees it.
     const response = await fetch(`${url}/api/v1/crm/broken-events?a=1&token=${encodeURIComponent(token)}`);
     texts.push(await response.text().catch(() => ""), JSON.stringify([...response.headers]));
   }
@@ -96,14 +96,14 @@ test("no token, accepted, refused or in trouble, is found in the log, the metric
   expect(metrics.status).toBe(200);
   texts.push(await metrics.text(), await (await fetch(`${url}/ready`)).text());
   for (const { headers } of cell.requests) texts.push(JSON.stringify(headers));
-  // What is logged last comes after what was logged before it.
+  // Log lines are in order: earlier ones have been written too.
   await expect.poll(() => logged).toContain("request failed");
   const secrets = [...good, ...bad, metricsToken].flatMap(traces);
   for (const secret of [...secrets, "ada@personal.test", "ada lovelace"]) {
     expect(logged.includes(secret), `the log holds ${secret}`).toBe(false);
     expect(
       texts.some((text) => text.includes(secret)),
-      `an answer holds ${secret}`,
+      `a response holds ${secret}`,
     ).toBe(false);
   }
 });

@@ -6,7 +6,7 @@ import { createDatabase, createTenant, type IssuedKey, issueKey, startTestGatewa
 let cell: TestCell;
 let database: string;
 let gateway: TestGateway;
-/** A second process's gateway, as far as the control plane can tell. */
+/** A second gateway process, as far as the control plane can tell. */
 let other: TestGateway;
 
 beforeAll(async () => {
@@ -24,14 +24,14 @@ afterAll(async () => {
 const statusAt = async (at: TestGateway, { key }: IssuedKey, tenantId: string) =>
   (await at.call("/api/v1/crm/customers", { key, tenantId })).status;
 
-/** Does what no route does. */
+/** Runs SQL that no route could cause. */
 async function inDatabase(work: (pool: ReturnType<typeof openPool>) => Promise<unknown>): Promise<void> {
   const pool = openPool({ url: database, applicationName: "test", max: 1 });
   await work(pool);
   await pool.end();
 }
 
-/** Resolves to how many milliseconds it took until the call's status was `status`. */
+/** Resolves to the milliseconds until the call's status was `status`. */
 async function until(status: number, call: () => Promise<number>): Promise<number> {
   const startedAt = Date.now();
   while ((await call()) !== status) {
@@ -70,7 +70,7 @@ test("a tenant is created in the cells, listed, renamed, suspended, resumed and 
   expect(await statusAt(gateway, key, "life")).toBe(401);
 });
 
-test("a creation or a drop that a cell failed is finished by the same request again", async () => {
+test("a tenant's creation or deletion that failed in a cell is finished by repeating the request", async () => {
   const create = () => gateway.call("/api/admin/tenants", { json: { tenantId: "half", name: "Half" } });
   cell.failing = true;
   expect((await create()).body.code).toBe("UNAVAILABLE");
@@ -88,7 +88,7 @@ test("a creation or a drop that a cell failed is finished by the same request ag
   expect((await drop()).status).toBe(404);
 });
 
-test("twenty creations of one tenant at once end in one tenant", async () => {
+test("twenty concurrent creations of one tenant create one tenant", async () => {
   const all = await Promise.all(
     Array.from({ length: 20 }, () => gateway.call("/api/admin/tenants", { json: { tenantId: "race", name: "Race" } })),
   );
@@ -96,7 +96,7 @@ test("twenty creations of one tenant at once end in one tenant", async () => {
   expect(all.some(({ status }) => status === 201)).toBe(true);
 });
 
-test("the key is shown once, and the list shows neither it nor its hash", async () => {
+test("an API key is shown once, and the list shows neither it nor its hash", async () => {
   const issued = await createTenant(gateway, "keys");
   const list = await gateway.call<{ data: { keyId: string; prefix: string }[] }>("/api/admin/keys?tenantId=keys");
   expect(list.body.data).toHaveLength(1);
@@ -106,7 +106,7 @@ test("the key is shown once, and the list shows neither it nor its hash", async 
   expect(issued.key.startsWith(list.body.data[0]?.prefix ?? "?")).toBe(true);
 });
 
-test("a revoked key is refused here at once and by every other gateway within 5 seconds", async () => {
+test("a revoked key is rejected immediately here, and by every other gateway within 5 seconds", async () => {
   const issued = await createTenant(gateway, "revoke");
   expect([await statusAt(gateway, issued, "revoke"), await statusAt(other, issued, "revoke")]).toEqual([200, 200]);
   const revoked = await gateway.call(`/api/admin/keys/${issued.keyId}`, { method: "DELETE" });
@@ -115,7 +115,7 @@ test("a revoked key is refused here at once and by every other gateway within 5 
   expect(await until(401, () => statusAt(other, issued, "revoke"))).toBeLessThan(5_000);
 });
 
-test("rotation gives a new key of the same rights; the old one ends after its grace", async () => {
+test("rotation issues a new key with the same rights; the old one expires after its grace period", async () => {
   const old = await createTenant(gateway, "rotate", { role: "sales", userId: "sales-1", name: "laptop" });
   const rotated = await gateway.call<IssuedKey>(`/api/admin/keys/${old.keyId}/rotate`, { json: { graceSeconds: 1 } });
   expect(rotated.status).toBe(201);
@@ -128,7 +128,7 @@ test("rotation gives a new key of the same rights; the old one ends after its gr
   expect(await statusAt(gateway, rotated.body, "rotate")).toBe(401);
 });
 
-test("a tenant's administrator manages the keys of the own tenant and sees no other", async () => {
+test("a tenant's administrator manages the keys of its own tenant and sees no others", async () => {
   const admin = await createTenant(gateway, "own", { userId: "boss" });
   const foreign = await createTenant(gateway, "foreign");
   const { key } = admin;
@@ -145,7 +145,7 @@ test("a tenant's administrator manages the keys of the own tenant and sees no ot
   expect((await gateway.call("/api/admin/keys", { key, tenantId: "foreign" })).body.code).toBe("TENANT_MISMATCH");
 });
 
-test("nobody grants, or obtains by rotation, what they do not hold", async () => {
+test("nobody can grant, or obtain by rotation, rights that they do not hold", async () => {
   const strong = await createTenant(gateway, "grant");
   const weak = await issueKey(gateway, { tenantId: "grant", userId: "weak", role: "sales", permissions: ["crm:read", "tenant:admin"] });
   const refused = async (json: Record<string, unknown>) => (await gateway.call("/api/admin/keys", { key: weak.key, json })).status;
@@ -170,7 +170,7 @@ test("nobody grants, or obtains by rotation, what they do not hold", async () =>
   expect(admin.status).toBe(400);
 });
 
-test("a key that sees its own user's records alone acts for nobody else: not issued so, not used so, not rotated so", async () => {
+test("a key limited to its own user's records cannot act for others, whether issued, used or rotated", async () => {
   const { key } = await createTenant(gateway, "acting");
   const issue = { userId: "sales-1", role: "sales", actAs: true };
   const refused = await gateway.call<{ details: { fields: unknown[] } }>("/api/admin/keys", { key, json: issue });
@@ -178,7 +178,7 @@ test("a key that sees its own user's records alone acts for nobody else: not iss
   expect((await gateway.call("/api/admin/keys", { json: { ...issue, tenantId: "acting" } })).status).toBe(400);
   expect((await gateway.call("/api/admin/keys", { key, json: { ...issue, role: "manager" } })).status).toBe(201);
 
-  // As one that was issued before.
+  // As it could be issued before.
   const old = await issueKey(gateway, { tenantId: "acting", userId: "sales-1", role: "sales" });
   await inDatabase((pool) => pool.query("update gateway.api_keys set act_as = true where key_id = $1", [old.keyId]));
   const headers = { "x-user-id": "sales-2" };
@@ -193,7 +193,7 @@ test("a key that sees its own user's records alone acts for nobody else: not iss
   expect(list.body.data.filter(({ actAs }) => actAs).map(({ role }) => role)).toEqual(["manager"]);
 });
 
-test("an auditor lists the keys of the own tenant, without secrets, and changes none", async () => {
+test("an auditor lists the keys of its own tenant, without secrets, and cannot change them", async () => {
   const admin = await createTenant(gateway, "audited");
   await createTenant(gateway, "not-audited");
   const { key } = await issueKey(gateway, { tenantId: "audited", userId: "auditor-1", role: "auditor" });
@@ -211,7 +211,7 @@ test("an auditor lists the keys of the own tenant, without secrets, and changes 
   expect((await gateway.call(`/api/admin/keys/${admin.keyId}`, { key, method: "DELETE" })).status).toBe(403);
 });
 
-test("everyone else is refused: no key 401, no right 403", async () => {
+test("administration rejects everyone else: 401 without a key, 403 without the right", async () => {
   const { key } = await createTenant(gateway, "plain", { role: "manager" });
   for (const path of ["/api/admin/tenants", "/api/admin/keys", "/api/admin/cells"]) {
     expect((await gateway.call(path, { key: "" })).status).toBe(401);
@@ -237,7 +237,7 @@ test.each([
   expect(response.body.details?.fields.length).toBeGreaterThan(0);
 });
 
-test("broken JSON, other media types and large bodies are refused", async () => {
+test("administration rejects malformed JSON, other media types and large bodies", async () => {
   const post = (body: string, type: string) =>
     fetch(`${gateway.url}/api/admin/tenants`, {
       method: "POST",
@@ -249,12 +249,12 @@ test("broken JSON, other media types and large bodies are refused", async () => 
   expect((await post(JSON.stringify({ name: "x".repeat(100_000) }), "application/json")).status).toBe(413);
 });
 
-test("the cells' state is the operator's to see", async () => {
+test("only the operator sees the cells' state", async () => {
   const { body } = await gateway.call<{ data: { cell: string; partitions: { healthy: boolean; url: string }[] }[] }>("/api/admin/cells");
   expect(body.data).toMatchObject([{ cell: "crm", partitions: [{ partition: "crm-1", url: cell.url, healthy: true }] }]);
 });
 
-test("a second partition takes the next tenants, and each tenant's requests go to its own", async () => {
+test("a second partition gets the next tenants, and each tenant's requests go to its own", async () => {
   const second = await startTestCell();
   const both = await startTestGateway(await createDatabase(), `crm=${cell.url},crm=${second.url}`);
   try {

@@ -16,7 +16,7 @@ afterAll(async () => {
   await cell.close();
 });
 
-test("the page of documents names nothing outside of this host, and its policy allows nothing else", async () => {
+test("the documentation page uses nothing from other hosts, and its policy forbids it", async () => {
   const { status, headers, text } = await gateway.call("/docs", { key: "" });
   expect(status).toBe(200);
   expect(text).not.toMatch(/\b(?:https?:)?\/\/[a-z]/i);
@@ -30,7 +30,7 @@ test("the page of documents names nothing outside of this host, and its policy a
   expect(text.match(/<script\b[^>]*>/g)?.every((tag) => tag.includes(`nonce="${nonce}"`))).toBe(true);
 });
 
-test("the page's script is served from here, compressed and cached", async () => {
+test("the documentation page's script is served from here, compressed and cached", async () => {
   const { headers } = await gateway.call("/docs/scalar.js", { key: "" });
   expect(headers.get("content-encoding")).toBe("gzip");
   expect(headers.get("cache-control")).toContain("max-age");
@@ -41,7 +41,7 @@ test("the page's script is served from here, compressed and cached", async () =>
   expect(plain.text).toContain("Scalar");
 });
 
-test("each document names as its server the absolute address under which it was asked for, to callers without a token", async () => {
+test("each OpenAPI document names the address of its request as its server, also for callers without a token", async () => {
   for (const path of ["/openapi/crm.json", "/api/v1/crm/openapi.json"]) {
     const { body } = await gateway.call(path, { key: "" });
     expect(body).toMatchObject({ openapi: "3.1.0", servers: [{ url: `${gateway.url}/api/v1/crm` }] });
@@ -55,7 +55,7 @@ test("each document names as its server the absolute address under which it was 
   expect((await gateway.call("/openapi/crm", { key: "" })).status).toBe(404);
 });
 
-test("behind a trusted proxy the server has the scheme that the proxy names, and no other client can name one", async () => {
+test("the document's server has the scheme from a trusted proxy, and from no other client", async () => {
   const proxied = await startTestGateway(await createDatabase(), `crm=${cell.url}`, { TRUSTED_PROXIES: "127.0.0.1" });
   const headers = { "x-forwarded-proto": "https" };
   expect((await proxied.call("/openapi.json", { key: "", headers })).body).toMatchObject({
@@ -93,7 +93,7 @@ test("the gateway's document describes every route of its own", async () => {
   ]);
 });
 
-test("a cell's page below /api/admin takes any valid key, and one is needed", async () => {
+test("a cell's page below /api/admin needs a valid key, of any kind", async () => {
   const { key } = await createTenant(gateway, "docs", { role: "auditor" });
   expect((await gateway.call("/api/admin/cells/crm/docs", { key: "" })).status).toBe(401);
   const page = await gateway.call("/api/admin/cells/crm/docs", { key });
@@ -102,7 +102,7 @@ test("a cell's page below /api/admin takes any valid key, and one is needed", as
   expect((await gateway.call("/api/admin/cells/none/docs", { key })).status).toBe(404);
 });
 
-test("health, readiness, metrics and the index say what they should and no more", async () => {
+test("health, readiness, metrics and the index reveal what they should and no more", async () => {
   const { key } = await createTenant(gateway, "quiet");
   await gateway.call("/api/v1/crm/customers/secret-id?keyword=secret", { key, tenantId: "quiet" });
   expect((await gateway.call("/health", { key: "" })).body).toEqual({ status: "ok", version });

@@ -31,7 +31,7 @@ interface Refused {
   details: { fields: { path: string; code: string; message: string }[] };
 }
 
-/** The first bad field of a refusal, as `path CODE message`. */
+/** The first invalid field of an error response, as `path CODE message`. */
 async function fault(path: string, init: object): Promise<string> {
   const { status, body, text } = await gateway.call<Refused>(path, init);
   expect(status, text).toBe(400);
@@ -42,7 +42,7 @@ async function fault(path: string, init: object): Promise<string> {
 const key = (more: object) => ({ json: { tenantId: "input", userId: "user-1", role: "sales", ...more } });
 const patch = (json: object) => ({ method: "PATCH", json });
 
-describe("a refusal has the codes and sentences that the cells' have:", () => {
+describe("administration errors have the same codes and messages as the cells':", () => {
   test.each([
     [tenants, { json: {} }, "tenantId REQUIRED is required"],
     [
@@ -78,7 +78,7 @@ describe("a refusal has the codes and sentences that the cells' have:", () => {
   });
 });
 
-test("blanks around a value are not part of it", async () => {
+test("administration trims values", async () => {
   expect((await gateway.call(tenants, { json: { tenantId: " blanks ", name: "\u3000Blanks " } })).body).toMatchObject({
     tenantId: "blanks",
     name: "Blanks",
@@ -88,32 +88,32 @@ test("blanks around a value are not part of it", async () => {
   expect(issued.body).toMatchObject({ userId: "user-1", role: "sales", expiresAt: "2030-01-01T00:00:00.000Z" });
 });
 
-describe("a key that ends in the last year of the calendar", () => {
-  test("can be replaced by one that ends in it too", async () => {
+describe("a key with a far expiry", () => {
+  test("a key that expires in the last year of the calendar can be rotated", async () => {
     const old = await issueKey(gateway, { tenantId: "input", expiresAt: "9998-12-31T23:59:59Z" });
     const rotated = await gateway.call<{ expiresAt: string }>(`${keys}/${old.keyId}/rotate`, { json: {} });
     expect([rotated.status, rotated.body.expiresAt]).toEqual([201, expect.stringMatching(/^9998-12-31T23:59:59/)]);
   });
 
-  test("is not issued for a year that a time cannot name", async () => {
+  test("a key with an expiry beyond year 9998 is rejected", async () => {
     for (const expiresAt of ["9999-12-31T23:59:59-14:00", "9999-06-01T00:00:00Z"])
       expect(await fault(keys, key({ expiresAt }))).toBe("expiresAt OUT_OF_RANGE must be before the year 9999");
   });
 });
 
-describe("a body", () => {
+describe("a request body", () => {
   let issued: IssuedKey;
   beforeAll(async () => {
     issued = await issueKey(gateway, { tenantId: "input" });
   });
 
-  test("of a DELETE is refused, never passed over", async () => {
+  test("the body of a DELETE is rejected, never ignored", async () => {
     expect(await fault(`${keys}/${issued.keyId}`, { method: "DELETE", json: { graceSeconds: 60 } })).toContain("UNKNOWN_FIELD");
     expect(await fault(`${tenants}/input?confirm=input`, { method: "DELETE", json: { dryRun: true } })).toContain("UNKNOWN_FIELD");
     expect((await gateway.call(`${tenants}/input`)).status).toBe(200);
   });
 
-  test("of no bytes is none, chunked too", async () => {
+  test("an empty body counts as none, also chunked", async () => {
     const { hostname, port } = new URL(gateway.url);
     const status = await new Promise<number>((resolve, reject) => {
       const headers = { authorization: `Bearer ${operatorKey}`, "transfer-encoding": "chunked" };

@@ -15,7 +15,7 @@ afterAll(async () => {
   await cell.close();
 });
 
-/** Each way in which a name comes in. */
+/** Each way in which a name is received. */
 const named: Record<string, (name: string) => ReturnType<TestGateway["call"]>> = {
   "a new tenant's": (name) => gateway.call("/api/admin/tenants", { json: { tenantId: "other", name } }),
   "a tenant's": (name) => gateway.call("/api/admin/tenants/names", { method: "PATCH", json: { name } }),
@@ -23,7 +23,7 @@ const named: Record<string, (name: string) => ReturnType<TestGateway["call"]>> =
   "a restored tenant's": (name) => gateway.call("/api/admin/tenants/names/restore", { json: { cell: "crm", name, version: 1 } }),
 };
 
-test.each(Object.entries(named))("%s name of any length is refused at the cost of a look at it", async (_, send) => {
+test.each(Object.entries(named))("%s name that is too long is rejected at low cost, whatever its length", async (_, send) => {
   const normalize = vi.spyOn(String.prototype, "normalize");
   try {
     for (const length of [40, 20_000]) {
@@ -36,7 +36,7 @@ test.each(Object.entries(named))("%s name of any length is refused at the cost o
   }
 });
 
-test.each(Object.entries(named))("%s name shows something, and is stored trimmed and composed", async (what, send) => {
+test.each(Object.entries(named))("%s name needs visible characters, and is stored trimmed and composed", async (what, send) => {
   for (const empty of ["", " \u0085", "\u200b\u00ad"]) expect((await send(empty)).status).toBe(400);
   if (what === "a restored tenant's") return;
   expect((await send("\u3000 Cafe\u0301\u0085")).body).toMatchObject({ name: "Caf\u00e9" });

@@ -18,7 +18,7 @@ afterAll(async () => {
 
 const patch = (quotaBytes: unknown) => gateway.call("/api/admin/tenants/held", { method: "PATCH", json: { quotaBytes } });
 
-test("a tenant has no storage quota until the operator sets one; null takes it away", async () => {
+test("a tenant has no storage quota until the operator sets one; null removes it", async () => {
   expect((await gateway.call("/api/admin/tenants/held")).body).toMatchObject({ quotaBytes: null });
   for (const quotaBytes of [0, 5_000_000_000, null]) {
     expect((await patch(quotaBytes)).body).toMatchObject({ quotaBytes });
@@ -32,7 +32,7 @@ test("a tenant's own administrator cannot change its quota", async () => {
   expect(response.status).toBe(403);
 });
 
-test("the cells are told of a quota with each request, at once after it was set", async () => {
+test("the cells receive a quota with each request, immediately after it was set", async () => {
   for (const quotaBytes of [1_000, null]) {
     await patch(quotaBytes);
     const { body } = await gateway.call<{ caller: { principal: { quotaBytes?: number } } }>("/api/v1/crm/customers", {

@@ -25,7 +25,7 @@ afterAll(async () => {
   await cell.close();
 });
 
-/** One that stays reachable for a moment while it stops, as behind a load balancer. */
+/** A gateway that stays reachable for a moment while it stops, as behind a load balancer. */
 const startGateway = (keys: string) =>
   startTestGateway(databaseUrl, `crm=${cell.url}`, {
     ASSERTION_KEYS: keys,
@@ -41,7 +41,7 @@ async function replaceGateway(keys: string): Promise<void> {
   await last.stop();
 }
 
-/** Clients that call without a pause until they are stopped; then it resolves to how often each status came. */
+/** Clients that send requests continuously until they are stopped, which resolves to the counts by status. */
 function startClients(count: number) {
   const statuses = new Map<number, number>();
   let isStopped = false;
@@ -59,13 +59,13 @@ function startClients(count: number) {
   };
 }
 
-/** Waits until the clients have made so many more requests. */
+/** Waits until the clients have made this many more requests. */
 const served = (count: number) => {
   const wanted = cell.requests.length + count;
   return expect.poll(() => cell.requests.length, { timeout: 10_000, interval: 5 }).toBeGreaterThan(wanted);
 };
 
-test("the assertion's key is replaced step by step under load, and no request is refused", async () => {
+test("the assertion key is rotated step by step under load, and no request fails", async () => {
   const stop = startClients(8);
   await served(100);
   cell.keys = parseAssertionKeys(`${oldKey},${newKey}`);
@@ -82,7 +82,7 @@ test("the assertion's key is replaced step by step under load, and no request is
   expect(signedBy).toEqual(new Set(["old", "new"]));
 });
 
-test("afterwards the old key opens nothing", async () => {
+test("after the rotation the old assertion key is rejected", async () => {
   await replaceGateway(oldKey);
   const response = await gateway.call("/api/v1/crm/customers", { key, tenantId: "tenant-a" });
   expect(response.status).toBe(401);

@@ -44,7 +44,7 @@ test("without a key, or with a wrong one, nothing is let in", async () => {
   expect(cell.requests.length).toBe(before);
 });
 
-test("a token whose permissions do not suffice is told so in the terms of RFC 6750, and which are missing", async () => {
+test("a token without the needed permissions gets an RFC 6750 challenge that lists the missing ones", async () => {
   const { key: auditor } = await issueKey(gateway, { tenantId: "tenant-a", userId: "auditor-1", role: "auditor" });
   const challengeOf = async (path: string, json?: object) =>
     (await gateway.call(path, { key: auditor, ...(json ? { json } : {}) })).headers.get("www-authenticate");
@@ -55,7 +55,7 @@ test("a token whose permissions do not suffice is told so in the terms of RFC 67
   expect([elsewhere.status, elsewhere.headers.get("www-authenticate")]).toEqual([403, null]);
 });
 
-test("the scheme's letter case does not matter", async () => {
+test("the case of the Bearer scheme does not matter", async () => {
   const response = await gateway.call("/api/v1/crm/customers", {
     key: "",
     tenantId: "tenant-a",
@@ -64,7 +64,7 @@ test("the scheme's letter case does not matter", async () => {
   expect(response.status).toBe(200);
 });
 
-test("X-Tenant-Id must be there and be the key's own; a foreign tenant looks like one that does not exist", async () => {
+test("X-Tenant-Id is required and must be the key's own tenant; a foreign tenant looks like an unknown one", async () => {
   expect((await get({ key })).body.code).toBe("BAD_REQUEST");
   const [foreign, unknown] = [await get({ key, tenantId: "tenant-b" }), await get({ key, tenantId: "tenant-nobody" })];
   expect([foreign.status, foreign.body.code]).toEqual([403, "TENANT_MISMATCH"]);
@@ -73,11 +73,11 @@ test("X-Tenant-Id must be there and be the key's own; a foreign tenant looks lik
   expect((await get({ key, tenantId: "TENANT-A" })).status).toBe(403);
 });
 
-test("the operator's key belongs to no tenant and reaches no tenant's data", async () => {
+test("the operator's key belongs to no tenant and cannot access any tenant's data", async () => {
   expect((await get({ tenantId: "tenant-a" })).body.code).toBe("TENANT_MISMATCH");
 });
 
-test("the assertion names tenant, user, rights and request, and the caller's id alone is a key", async () => {
+test("the assertion names tenant, user, rights and request, and only the caller's own request id is an idempotency key", async () => {
   const sent = await get({ key, tenantId: "tenant-a", headers: { "x-request-id": "req-uuid-001" } });
   expect(sent.headers.get("x-request-id")).toBe("req-uuid-001");
   expect(sent.body.caller).toMatchObject({ requestId: "req-uuid-001", requestIdIsKey: true });
@@ -88,12 +88,12 @@ test("the assertion names tenant, user, rights and request, and the caller's id 
   expect(made.body.caller).toMatchObject({ requestId: made.headers.get("x-request-id"), requestIdIsKey: false });
 });
 
-test("a malformed X-Request-ID is refused, not replaced", async () => {
+test("a malformed X-Request-ID is rejected, not replaced", async () => {
   const response = await get({ key, tenantId: "tenant-a", headers: { "x-request-id": "no spaces" } });
   expect([response.status, response.body.code]).toEqual([400, "BAD_REQUEST"]);
 });
 
-test("identity headers of the caller's own making do not reach the cell", async () => {
+test("forged identity headers do not reach the cell", async () => {
   const headers = { "x-cell-assertion": "forged", "x-forwarded-for": "9.9.9.9", cookie: "a=b", "x-other": "1", accept: "application/json" };
   await gateway.call("/api/v1/crm/forged", { key, tenantId: "tenant-a", headers });
   const seen = cell.requests.at(-1)?.headers;
@@ -106,7 +106,7 @@ test("identity headers of the caller's own making do not reach the cell", async 
 });
 
 test.each(["Authorization: Bearer x", "X-Tenant-Id: tenant-a", "X-Request-ID: r1", "X-User-Id: user-001", "Host: a"])(
-  "a second line %s is refused",
+  "a second header line %s is rejected",
   async (line) => {
     const head = `GET /api/v1/crm/customers HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\n`;
     const before = cell.requests.length;
@@ -135,14 +135,14 @@ test("X-User-Id must be the key's user, unless the key may act for others", asyn
   expect(bad.status).toBe(400);
 });
 
-test("roles and explicit permissions decide what the cell is told", async () => {
+test("roles and explicit permissions decide the assertion's permissions", async () => {
   const sales = await issueKey(gateway, { tenantId: "tenant-a", userId: "sales-1", role: "sales" });
   expect((await get({ key: sales.key, tenantId: "tenant-a" })).body.caller.principal).toMatchObject({ scope: "own", actorType: "user" });
   const narrow = await issueKey(gateway, { tenantId: "tenant-a", userId: "u", role: "manager", permissions: ["crm:read"] });
   expect((await get({ key: narrow.key, tenantId: "tenant-a" })).body.caller.principal.permissions).toEqual(["crm:read"]);
 });
 
-test("Connection cannot take the tenant away from a request", async () => {
+test("a Connection header cannot remove the tenant from a request", async () => {
   const head = `GET /api/v1/crm/named HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\nAccept-Language: zh\r\n`;
   const response = await sendRaw(gateway.url, `${head}Connection: close, x-tenant-id, authorization, accept-language\r\n\r\n`);
   expect(response).toMatch(/^HTTP\/1\.1 200 /);
@@ -150,7 +150,7 @@ test("Connection cannot take the tenant away from a request", async () => {
   expect(cell.requests.at(-1)?.headers).not.toHaveProperty("accept-language");
 });
 
-test("an expired key is refused", async () => {
+test("an expired API key is rejected", async () => {
   const brief = await issueKey(gateway, { tenantId: "tenant-a", expiresAt: new Date(Date.now() + 700).toISOString() });
   expect((await get({ key: brief.key, tenantId: "tenant-a" })).status).toBe(200);
   await new Promise((resolve) => setTimeout(resolve, 800));

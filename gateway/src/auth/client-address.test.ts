@@ -14,7 +14,7 @@ beforeAll(async () => {
 
 afterAll(() => cell.close());
 
-/** The address that a cell is told, which is the one in the audit trail. */
+/** The client address in the cell's request, which the audit trail stores. */
 async function forwardedAddress(trustedProxies: string, forwarded: string): Promise<unknown> {
   const gateway = await startTestGateway(databaseUrl, `crm=${cell.url}`, { TRUSTED_PROXIES: trustedProxies });
   try {
@@ -26,7 +26,7 @@ async function forwardedAddress(trustedProxies: string, forwarded: string): Prom
   }
 }
 
-test("a caller's own X-Forwarded-For counts for nothing", async () => {
+test("a caller's own X-Forwarded-For is ignored", async () => {
   expect(await forwardedAddress("", "203.0.113.9")).toBe("127.0.0.1");
   expect(await forwardedAddress("10.0.0.0/8", "203.0.113.9")).toBe("127.0.0.1");
 });
@@ -38,7 +38,7 @@ test("from a trusted proxy the cell is told the client's address, whatever the c
 describe("the client's address", () => {
   const from = (remoteAddress: string | undefined, forwarded?: string) =>
     clientAddress(
-      // All that it reads of a request.
+      // The only parts of a request that it reads.
       { socket: { remoteAddress }, headers: { "x-forwarded-for": forwarded } } as unknown as IncomingMessage,
       parseTrustedProxies("10.0.0.0/8,fd00::/8,192.0.2.7"),
     );
@@ -53,14 +53,14 @@ describe("the client's address", () => {
     ["is read from an empty header as the proxy's", "10.0.0.1", "", "10.0.0.1"],
     ["may come with a port", "10.0.0.1", "203.0.113.9:4711", "203.0.113.9"],
     ["may be an IPv6 one with a port", "fd00::1", "[2001:db8::1]:4711", "2001:db8::1"],
-    ["may be an IPv4 one in IPv6 dress", "10.0.0.1", "::ffff:203.0.113.9", "203.0.113.9"],
+    ["may be an IPv4-mapped IPv6 one", "10.0.0.1", "::ffff:203.0.113.9", "203.0.113.9"],
     ["is unknown when the connection is gone", undefined, "203.0.113.9", "unknown"],
   ])("%s", (_name, peer, forwarded, address) => {
     expect(from(peer, forwarded)).toBe(address);
   });
 });
 
-test("what limits go by is an IPv4 address or an IPv6 network of 64 bits", () => {
+test("limits by address use an IPv4 address or an IPv6 network of 64 bits", () => {
   const sameNetwork = ["2001:db8:0:1::1", "2001:db8::1:0:0:0:2", "2001:0db8:0000:0001:ffff:ffff:ffff:ffff", "2001:db8:0:1::"];
   expect(new Set(sameNetwork.map(networkOf))).toEqual(new Set(["2001:db8:0:1::/64"]));
   expect(networkOf("2001:db8:0:2::1")).not.toBe("2001:db8:0:1::/64");
@@ -69,6 +69,6 @@ test("what limits go by is an IPv4 address or an IPv6 network of 64 bits", () =>
   expect(networkOf("unknown")).toBe("unknown");
 });
 
-test.each(["10.0.0.0/33", "fd00::/129", "10.0.0", "proxy.example", "10.0.0.1,", "10.0.0.0/x"])("TRUSTED_PROXIES=%j is refused", (text) => {
+test.each(["10.0.0.0/33", "fd00::/129", "10.0.0", "proxy.example", "10.0.0.1,", "10.0.0.0/x"])("TRUSTED_PROXIES=%j is rejected", (text) => {
   expect(() => parseTrustedProxies(text)).toThrow("must hold networks written address or address/bits");
 });

@@ -35,7 +35,7 @@ afterAll(async () => {
   database.close();
 });
 
-/** Clients come from addresses of their own, as a trusted proxy tells them. */
+/** Clients have different addresses, as a trusted proxy reports them. */
 const newClient = () => `203.0.113.${nextClient++}`;
 const newKey = () => `crm_live_${randomBytes(24).toString("base64url")}`;
 
@@ -47,10 +47,10 @@ async function useUp(client: string): Promise<void> {
   for (let attempt = 0; attempt < burst; attempt++) expect((await get(newKey(), client)).status).toBe(401);
 }
 
-/** Waits until this gateway has seen the revision that the last change of the tests made. */
+/** Waits until this gateway has seen the revision of the tests' last change. */
 const settle = () => sleep(1_200);
 
-test("after too many failures an address is refused with a time to wait, on every path that takes a token", async () => {
+test("after too many failures an address is rejected with Retry-After, on every path that takes a token", async () => {
   const client = newClient();
   await useUp(client);
   const refused = await get(newKey(), client);
@@ -61,7 +61,7 @@ test("after too many failures an address is refused with a time to wait, on ever
   expect((await get(newKey(), newClient())).status).toBe(401);
 });
 
-test("failures wear off: after the time that was named, the next attempt is heard", async () => {
+test("failed attempts decay: after Retry-After, the next attempt is checked", async () => {
   const advance = takeClock();
   const client = newClient();
   await useUp(client);
@@ -71,7 +71,7 @@ test("failures wear off: after the time that was named, the next attempt is hear
   expect((await get(newKey(), client)).status).toBe(429);
 });
 
-test("whoever has proven a key goes on from an address that is refused, after a change of the control plane too", async () => {
+test("a key that was valid before still works from a blocked address, also after a change of the control plane", async () => {
   const client = newClient();
   const { key } = await createTenant(gateway, "tenant-a");
   const late = await issueKey(gateway, { tenantId: "tenant-a" });
@@ -86,19 +86,19 @@ test("whoever has proven a key goes on from an address that is refused, after a 
   expect((await get(late.key, newClient())).status).toBe(200);
 });
 
-test("a request without a token tries nothing out", async () => {
+test("a request without a token is not a failed attempt", async () => {
   const client = newClient();
   for (let attempt = 0; attempt < 2 * burst; attempt++) expect((await get("", client)).status).toBe(401);
   expect((await get(newKey(), client)).status).toBe(401);
 });
 
-test("attempts made at the same time are counted", async () => {
+test("concurrent failed attempts are all counted", async () => {
   const client = newClient();
   await Promise.all(Array.from({ length: 4 * burst }, () => get(newKey(), client)));
   expect((await get(newKey(), client)).status).toBe(429);
 });
 
-test("what was refused a moment ago, has no key's form, or comes from a refused address, asks no database", async () => {
+test("a recently rejected token, a malformed one, and one from a blocked address cause no database query", async () => {
   const [client, limited] = [newClient(), newClient()];
   const wrong = newKey();
   await settle();
@@ -113,7 +113,7 @@ test("what was refused a moment ago, has no key's form, or comes from a refused 
   expect((await get(newKey(), limited)).status).toBe(429);
 });
 
-test("a wait for the database is no failure of the caller's", async () => {
+test("a wait for the database is not a failed attempt", async () => {
   const client = newClient();
   database.cut();
   await sleep(100);
@@ -123,7 +123,7 @@ test("a wait for the database is no failure of the caller's", async () => {
   expect((await get(newKey(), client)).status).toBe(401);
 });
 
-test("the operator is known by a key of any form", async () => {
+test("the operator's key may have any form", async () => {
   const response = await gateway.call("/api/admin/tenants", { headers: { "x-forwarded-for": operator } });
   expect(response.status).toBe(200);
 });

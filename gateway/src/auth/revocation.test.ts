@@ -9,7 +9,7 @@ import { audience, startIdentityProvider, type TestIdentityProvider } from "../t
 let cell: TestCell;
 let provider: TestIdentityProvider;
 let database: DatabaseSwitch;
-/** Where things are changed, and another process as far as it knows. */
+/** The gateway where changes are made, and another process. */
 let here: TestGateway;
 let there: TestGateway;
 let key: IssuedKey;
@@ -41,12 +41,12 @@ async function statusOf(gateway: TestGateway, key: string): Promise<number> {
   return (await gateway.call("/api/v1/crm/customers", { key, tenantId: "tenant-a" })).status;
 }
 
-/** The other process has heard of a change within the five seconds that are promised. */
+/** Another process has to notice a change within five seconds. */
 const within5Seconds = { timeout: 5_000, interval: 50 };
 
 const suspend = (status: string) => here.call("/api/admin/tenants/tenant-a", { method: "PATCH", json: { status } });
 
-test("a key that one gateway revokes is refused by every other within 5 seconds; access tokens are not affected", async () => {
+test("a key revoked at one gateway is rejected by every other within 5 seconds; access tokens are not affected", async () => {
   const other = await issueKey(here, { tenantId: "tenant-a" });
   expect(await statusOf(there, other.key)).toBe(200);
   expect((await here.call(`/api/admin/keys/${key.keyId}`, { method: "DELETE" })).status).toBe(200);
@@ -56,7 +56,7 @@ test("a key that one gateway revokes is refused by every other within 5 seconds;
   expect(await statusOf(there, token)).toBe(200);
 });
 
-test("a suspended tenant's keys and access tokens are refused everywhere within 5 seconds, and taken again when it is resumed", async () => {
+test("a suspended tenant's keys and access tokens are rejected everywhere within 5 seconds, and accepted again when it is resumed", async () => {
   await suspend("suspended");
   for (const known of [key.key, token]) {
     expect(await statusOf(here, known)).toBe(403);
@@ -66,23 +66,23 @@ test("a suspended tenant's keys and access tokens are refused everywhere within 
   for (const known of [key.key, token]) await expect.poll(() => statusOf(there, known), within5Seconds).toBe(200);
 });
 
-test("a rotated key ends everywhere within 5 seconds after its grace, and the new one is taken at once", async () => {
+test("a rotated key expires everywhere within 5 seconds after its grace period, and the new one works immediately", async () => {
   const rotated = await here.call<IssuedKey>(`/api/admin/keys/${key.keyId}/rotate`, { json: { graceSeconds: 1 } });
   expect(await statusOf(there, rotated.body.key)).toBe(200);
   for (const gateway of [here, there]) await expect.poll(() => statusOf(gateway, key.key), within5Seconds).toBe(401);
   expect(await statusOf(there, rotated.body.key)).toBe(200);
 });
 
-test("while its database is away a gateway goes on with what it knows for at most a minute, and for half of one at least", async () => {
+test("without its database a gateway uses its cache for at most a minute, and at least for half of one", async () => {
   const advance = takeClock();
   const expectThere = async (status: number) => {
     for (const known of [key.key, token]) expect(await statusOf(there, known)).toBe(status);
   };
   try {
-    // The change that made the key is behind us.
+    // The change that created the key has been noticed.
     await sleep(1_200);
     await expectThere(200);
-    // A verdict of this age is used once more, and renewed meanwhile.
+    // A cached access of this age is used once more, and renewed meanwhile.
     advance(31_000);
     await expectThere(200);
     await sleep(300);

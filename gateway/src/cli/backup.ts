@@ -11,7 +11,7 @@ import { ApiError, type Client } from "./client.ts";
 import { type CommandResult, PartialFailure } from "./output.ts";
 import { allPages } from "./tenants.ts";
 
-/** Files are Zstandard over the lines that the gateway sends. */
+/** Files are the gateway's lines, compressed by Zstandard. */
 const suffix = ".tenant.zst";
 const partBytes = 4 * 1024 * 1024;
 const patienceMs = 30 * 60_000;
@@ -29,7 +29,7 @@ interface BackedUp {
   rows: number;
 }
 
-/** Writes one tenant to a file, or all of a partition to a folder; a file appears when it is whole. */
+/** Writes one tenant to a file, or all tenants of a partition to a folder; a file appears once it is complete. */
 export async function backup(client: Client, tenantId: string | undefined, { cell, to, partition }: BackupOptions): Promise<CommandResult> {
   if ((tenantId === undefined) === (partition === undefined)) throw new ApiError("Name a tenant, or --partition <name>");
   if (tenantId !== undefined) return backedUp([await backupTenant(client, tenantId, cell, to ?? `${tenantId}${suffix}`)]);
@@ -37,7 +37,7 @@ export async function backup(client: Client, tenantId: string | undefined, { cel
   await mkdir(folder, { recursive: true });
   const tenants = await allPages<Tenant>(client, "/api/admin/tenants", {});
   const placed = tenants.filter(({ placements }) => placements.some((place) => place.partition === partition));
-  // Without a file there would be nothing to tell a mistyped name from a backup.
+  // Without a file, a mistyped name would look like a backup.
   if (placed.length === 0) throw new ApiError(`No tenant is on the partition ${partition}: nothing was backed up`);
   return eachOf(placed, (tenant) => backupTenant(client, tenant.tenantId, cell, join(folder, `${tenant.tenantId}${suffix}`)), backedUp);
 }
@@ -49,7 +49,7 @@ function backedUp(done: readonly BackedUp[]): CommandResult {
   return { data: done, show };
 }
 
-/** Does something with one after the other. Rejects with a PartialFailure at the first that fails. */
+/** Processes the items in sequence. Rejects with a PartialFailure at the first failure. */
 async function eachOf<T, Done>(
   items: readonly T[],
   work: (item: T) => Promise<Done>,
@@ -77,11 +77,11 @@ async function backupTenant(client: Client, tenantId: string, cell: string, file
     return { tenantId, file, rows };
   } catch (error) {
     await rm(partial, { force: true });
-    throw new ApiError(`The backup of ${tenantId} broke off: ${(error as Error).message}`, { cause: error });
+    throw new ApiError(`The backup of ${tenantId} was interrupted: ${(error as Error).message}`, { cause: error });
   }
 }
 
-/** Reads a backup to its end, which says what must be in it. */
+/** Reads a backup to its end, which states what it must contain. */
 async function countRows(file: string): Promise<number> {
   for await (const piece of readTransfer(lines(file), partBytes)) {
     if (piece.kind === "end") return piece.end.digest?.tables.reduce((sum, { rows }) => sum + rows, 0) ?? 0;
@@ -91,14 +91,14 @@ async function countRows(file: string): Promise<number> {
 
 function lines(file: string): Readable {
   const decompress = createZstdDecompress();
-  // The reader of the lines is told of a file that cannot be read.
+  // The reader of the lines reports a file that cannot be read.
   createReadStream(file)
     .on("error", (error) => decompress.destroy(error))
     .pipe(decompress);
   return decompress;
 }
 
-/** A tenant that was restored. */
+/** A restored tenant. */
 interface Restored {
   tenantId: string;
   takenAt: string;
@@ -106,7 +106,7 @@ interface Restored {
   auditEntries: number;
 }
 
-/** Brings backups back into a cell that does not have their tenants. Rejects with a PartialFailure at the first that fails. */
+/** Restores backups into a cell that does not have their tenants. Rejects with a PartialFailure at the first failure. */
 export async function restore(client: Client, files: readonly string[], options: { as?: string }): Promise<CommandResult> {
   return eachOf(files, (file) => restoreFile(client, file, options.as), restored);
 }
@@ -115,7 +115,7 @@ function restored(done: readonly Restored[]): CommandResult {
   const show = () => {
     for (const { tenantId, takenAt, rows, auditEntries } of done) {
       console.log(`${tenantId}: ${rows} rows of ${takenAt} are restored; ${auditEntries} audit entries verify.`);
-      console.log("Its keys are not in a backup: crm key issue makes new ones where they are gone.");
+      console.log("Keys are not in a backup: issue new ones by crm key issue if they are gone.");
     }
   };
   return { data: done, show };
@@ -156,7 +156,7 @@ async function restoreFile(client: Client, file: string, as: string | undefined)
 
 function requireSame(tenantId: string, as: string | undefined): void {
   if (as !== undefined && as !== tenantId)
-    throw new ApiError(`The backup is of ${tenantId}, and its audit seals say so: it cannot be restored as ${as}`);
+    throw new ApiError(`The backup and its audit seals are of ${tenantId}: it cannot be restored as ${as}`);
 }
 
 function pathOf({ tenantId }: TransferHead): string {

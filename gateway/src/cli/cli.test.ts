@@ -46,14 +46,14 @@ function crm(args: string[], env: Record<string, string> = {}): Promise<Result> 
   });
 }
 
-test("a tenant's storage quota is set, listed and taken away", async () => {
+test("crm sets, lists and removes a tenant's storage quota", async () => {
   expect((await crm(["tenant", "quota", "tenant-001", "5000000"])).code).toBe(0);
   expect((await crm(["tenant", "list"])).stdout).toMatch(/^tenant-001 .* 5000000$/m);
   expect((await crm(["tenant", "quota", "tenant-001", "5 GB"])).code).toBe(2);
   expect((await crm(["tenant", "quota", "tenant-001", "none"])).stdout).toContain("no quota");
 });
 
-test("tenants are created, listed, suspended, resumed and dropped", async () => {
+test("crm creates, lists, suspends, resumes and drops tenants", async () => {
   const created = await crm(["tenant", "create", "cli", "--name", "From the CLI"]);
   expect(created).toMatchObject({ code: 0, stdout: expect.stringContaining("crm-1") });
   expect((await crm(["tenant", "list"])).stdout).toMatch(/^cli +From the CLI +active +crm-1/m);
@@ -65,7 +65,7 @@ test("tenants are created, listed, suspended, resumed and dropped", async () => 
   expect(cell.tenants).not.toContain("cli");
 });
 
-test("keys are issued, listed, rotated and revoked; the key alone is on stdout", async () => {
+test("crm issues, lists, rotates and revokes keys, and prints only the key to stdout", async () => {
   const issued = await crm([
     "key",
     "issue",
@@ -98,7 +98,7 @@ test("an auditor's own key lists the keys of its tenant", async () => {
   expect(listed.stdout).not.toContain(auditor);
 });
 
-test("an import streams the file, follows the job, reports and saves the failed rows", async () => {
+test("crm import streams the file, follows the job, reports, and saves the failed rows", async () => {
   const csv = `name\n${"Example Ltd\n".repeat(10_000)}`;
   const received: Buffer[] = [];
   const report = { importId: "imp-1", total: 10_000, created: 9_000, updated: 500, skipped: 498, failed: 2, errorsTruncated: false };
@@ -130,7 +130,7 @@ test("an import streams the file, follows the job, reports and saves the failed 
   expect(code).toBe(1);
 });
 
-test("a refused call is a sentence with the request's id and exit code 2, never a stack", async () => {
+test("a failed call gives a sentence with the request's id and exit code 2, never a stack trace", async () => {
   cell.on("/customers/import", (incoming, outgoing) => {
     incoming.resume();
     reply(outgoing, 400, { code: "BAD_REQUEST", message: "mode: create, upsert or update", requestId: incoming.headers["x-request-id"] });
@@ -147,12 +147,12 @@ test("a refused call is a sentence with the request's id and exit code 2, never 
   });
 });
 
-test("the keys of the system started here are not sent to another one", async () => {
+test("crm does not send the keys of the local system to another one", async () => {
   const { code, stderr } = await crm(["tenant", "list", "--gateway", "http://127.0.0.1:1"]);
   expect([code, stderr]).toEqual([2, expect.stringContaining("No key")]);
 });
 
-test("an export goes to stdout or to a file, whole or not at all", async () => {
+test("crm export writes to stdout or to a file, completely or not at all", async () => {
   cell.on("/customers/export", (incoming, outgoing) => {
     if (incoming.url?.includes("keyword=broken")) {
       outgoing.writeHead(200, { "content-length": "1000" });
@@ -172,7 +172,7 @@ test("an export goes to stdout or to a file, whole or not at all", async () => {
   expect(() => readFileSync(broken)).toThrow(/ENOENT/);
 });
 
-test("doctor says in sentences what is well and what is not", async () => {
+test("crm doctor reports in sentences what works and what does not", async () => {
   const well = await crm(["doctor"]);
   expect(well.code).toBe(0);
   expect(well.stdout).toContain("crm-1 at");
@@ -183,7 +183,7 @@ test("doctor says in sentences what is well and what is not", async () => {
   expect(away).toMatchObject({ code: 1, stdout: expect.stringContaining("cannot be reached") });
 });
 
-test("doctor fails for what a partition cannot do although it serves", async () => {
+test("crm doctor fails for problems of a partition that serves", async () => {
   const problem = "The audit trails of 2 tenants cannot be sealed: seal 7 is not signed by a known key.";
   cell.ready = { status: 200, body: { status: "ready", degraded: true, problems: [problem] } };
   const { code, stdout } = await crm(["doctor"]);
@@ -193,19 +193,19 @@ test("doctor fails for what a partition cannot do although it serves", async () 
   expect((await crm(["doctor"])).code).toBe(0);
 });
 
-test("doctor fails for a partition that is alive and says that it is not ready", async () => {
+test("crm doctor fails for a partition that is alive and not ready", async () => {
   cell.ready = { status: 503, body: { code: "UNAVAILABLE", message: "The database is away", details: { checks: { database: "away" } } } };
   const { code, stdout } = await crm(["doctor"]);
   cell.ready = { status: 200, body: { status: "ready" } };
   expect([code, stdout]).toEqual([1, expect.stringMatching(/^FAIL +crm-1: The database is away$/m)]);
 });
 
-test("a backup of a partition on which no tenant is, such as one that does not exist, is not carried out", async () => {
+test("crm backup fails for a partition without tenants, such as one that does not exist", async () => {
   const { code, stdout, stderr } = await crm(["backup", "--partition", "crm-9", "--to", folder]);
   expect([code, stdout, stderr.trim()]).toEqual([2, "", "No tenant is on the partition crm-9: nothing was backed up"]);
 });
 
-test("lists of keys and moves, and forgetting copies, fail for a name that is no tenant's", async () => {
+test("crm's lists of keys and moves, and forgetting copies, fail for an unknown tenant", async () => {
   for (const args of [
     ["key", "list", "--tenant", "tenant-01"],
     ["tenant", "moves", "tenant-01"],
@@ -215,7 +215,7 @@ test("lists of keys and moves, and forgetting copies, fail for a name that is no
   expect((await crm(["tenant", "forget", "tenant-001"])).code).toBe(0);
 });
 
-test("the list of keys shows what each key may do, which need not be what its role may", async () => {
+test("crm's list of keys shows each key's permissions, which may differ from its role's", async () => {
   const permissions = ["crm:read", "tenant:admin"];
   const { keyId } = await issueKey(gateway, { tenantId: "tenant-001", userId: "odd", role: "sales", permissions });
   expect((await crm(["key", "list", "--tenant", "tenant-001"])).stdout).toMatch(
@@ -223,7 +223,7 @@ test("the list of keys shows what each key may do, which need not be what its ro
   );
 });
 
-test("a move after which the trail does not verify has exit code 1, and the doctor fails for it until the next move", async () => {
+test("a move whose audit trail does not verify afterwards has exit code 1, and crm doctor fails until the next move", async () => {
   await createTenant(gateway, "tenant-moved");
   const failure = "The audit trail on the new partition does not verify";
   const move = { moveId: 1, tenantId: "tenant-moved", cell: "crm", from: "crm-1", to: "crm-2", state: "done", step: "done", rows: 5 };
@@ -251,7 +251,7 @@ test("a move after which the trail does not verify has exit code 1, and the doct
   expect((await crm(["tenant", "drop", "tenant-moved", "--yes"])).code).toBe(0);
 });
 
-test("doctor says how many doors a database leaves open, which is no failure", async () => {
+test("crm doctor reports unrevoked database functions without failing", async () => {
   cell.ready = { status: 200, body: { status: "ready", checks: { openDoors: 87 } } };
   const { code, stdout } = await crm(["doctor"]);
   expect(code).toBe(0);
@@ -260,18 +260,18 @@ test("doctor says how many doors a database leaves open, which is no failure", a
   expect((await crm(["doctor"])).stdout).not.toContain("bootstrap");
 });
 
-test("doctor says whether access tokens are taken, and whether their issuer can be reached", async () => {
-  expect((await crm(["doctor"])).stdout).toContain("API keys alone");
+test("crm doctor reports whether access tokens are accepted, and whether their issuer is reachable", async () => {
+  expect((await crm(["doctor"])).stdout).toContain("only accepts API keys");
   const provider = await startIdentityProvider();
   const env = { OIDC_ISSUER: provider.issuer, OIDC_AUDIENCE: audience, OIDC_ALLOW_LOOPBACK: "1", OIDC_KEYS_REFRESH_MS: "50" };
   const other = await startTestGateway(await createDatabase(), `crm=${cell.url}`, env);
   const consult = () => crm(["doctor", "--gateway", other.url, "--key", operatorKey]);
   try {
-    expect(await consult()).toMatchObject({ code: 0, stdout: expect.stringContaining("identity provider, which can be reached") });
+    expect(await consult()).toMatchObject({ code: 0, stdout: expect.stringContaining("identity provider, which is reachable") });
     provider.mode = "away";
     await expect
       .poll(consult, { timeout: 20_000 })
-      .toMatchObject({ code: 1, stdout: expect.stringContaining("the keys that it had last are in use") });
+      .toMatchObject({ code: 1, stdout: expect.stringContaining("its last known keys are in use") });
   } finally {
     await other.stop();
     await provider.close();
@@ -281,7 +281,7 @@ test("doctor says whether access tokens are taken, and whether their issuer can 
 const script = join(import.meta.dirname, "main.ts");
 const environment = { PATH: "", DATA_DIR: folder };
 
-test("bad arguments are exit code 2, help is 0; failed rows alone are 1", { timeout: 120_000 }, async () => {
+test("crm's exit codes: 2 for bad arguments, 0 for help, 1 only for failed rows", { timeout: 120_000 }, async () => {
   const bad = [
     [],
     ["nonsense"],
@@ -380,7 +380,7 @@ test("with --json an import prints its report, its progress aside, and an export
   expect([JSON.parse(saved.stdout), JSON.parse(readFileSync(out, "utf8"))]).toMatchObject([{ file: out }, [{}, {}, {}]]);
 });
 
-test("an import that is left by Ctrl-C says the whole command that follows it again", async () => {
+test("an import left by Ctrl-C prints the full command to follow it again", async () => {
   cell.on("/imports/imp-8", (_incoming, outgoing) => {
     reply(outgoing, 200, {
       importId: "imp-8",
@@ -408,7 +408,7 @@ test("an import that is left by Ctrl-C says the whole command that follows it ag
   }
 });
 
-test("output that nobody reads any more ends a command quietly", async () => {
+test("a closed output pipe ends a command quietly", async () => {
   cell.on("/customers/export", (_incoming, outgoing) => {
     outgoing.writeHead(200, { "content-type": "text/csv" });
     const more = () => {
@@ -427,7 +427,7 @@ test("output that nobody reads any more ends a command quietly", async () => {
     child.stderr.on("data", (chunk) => {
       said += chunk;
     });
-    // As `head` does: at the first bytes, or before any.
+    // Like `head`: at the first bytes, or before any.
     if (args[0] === "export") child.stdout.once("data", () => child.stdout.destroy());
     else child.stdout.destroy();
     const code = await new Promise((resolve) => child.on("close", resolve));

@@ -3,7 +3,7 @@ import { Agent, type Dispatcher, request } from "undici";
 import { createClient, type Client as TypedClient } from "../../../openapi/client/client/index.ts";
 import type { Problem } from "../../../openapi/client/index.ts";
 
-/** A call that did not succeed, in words for whoever typed the command. */
+/** A call that failed, with a message for the user. */
 export class ApiError extends Error {
   readonly code: string | undefined;
   readonly requestId: string | undefined;
@@ -18,16 +18,16 @@ export class ApiError extends Error {
 export interface ApiRequest {
   method?: Dispatcher.HttpMethod;
   path: string;
-  /** Parameters without a value are left out. */
+  /** Parameters without a value are omitted. */
   query?: Record<string, string | undefined>;
   headers?: Record<string, string>;
   json?: unknown;
   body?: Readable | Buffer;
-  /** How long the answer's head may take, instead of two minutes. */
+  /** Time limit of the response's head, instead of two minutes. */
   patienceMs?: number;
 }
 
-/** What every call through the typed client is given. */
+/** The options of every call through the typed client. */
 export interface TypedOptions {
   client: TypedClient;
   headers: { "X-Tenant-Id": string };
@@ -39,7 +39,7 @@ interface TypedResponse<T> {
   response?: Response | undefined;
 }
 
-// Imports and exports may be quiet for long.
+// Imports and exports may be silent for long.
 const dispatcher = new Agent({ headersTimeout: 130_000, bodyTimeout: 120_000 });
 
 /** Calls the gateway with one key. */
@@ -53,13 +53,13 @@ export class Client {
     this.#headers = { authorization: `Bearer ${key}`, ...(tenantId === undefined ? {} : { "X-Tenant-Id": tenantId }) };
   }
 
-  /** The JSON of a successful answer. Rejects with a CallError. */
+  /** The JSON of a successful response. Rejects with an ApiError. */
   async json<T>(request: ApiRequest): Promise<T> {
     const { body } = await this.stream(request);
     return (await body.json()) as T;
   }
 
-  /** The data of a call through the typed client of the CRM's document. Rejects with a CallError. */
+  /** The data of a call through the typed client of the CRM. Rejects with an ApiError. */
   async typed<T>(request: (options: TypedOptions) => Promise<TypedResponse<T>>): Promise<T> {
     const client = createClient({ baseUrl: `${this.#gateway}/api/v1/crm` });
     const { data, error, response } = await request({ client, headers: { "X-Tenant-Id": "", ...this.#headers } });
@@ -69,7 +69,7 @@ export class Client {
     throw new ApiError(message, { code, requestId: response.headers.get("x-request-id") ?? "" });
   }
 
-  /** A successful answer whose body is still to be read. Rejects with a CallError. */
+  /** A successful response, its body unread. Rejects with an ApiError. */
   async stream(call: ApiRequest): Promise<Dispatcher.ResponseData> {
     const url = new URL(this.#gateway + call.path);
     for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) url.searchParams.set(name, value);
@@ -97,6 +97,6 @@ async function errorFrom({ statusCode, headers, body }: Dispatcher.ResponseData)
     const { code, message } = JSON.parse(text) as { code: string; message: string };
     return new ApiError(message, { code, ...(requestId ? { requestId } : {}) });
   } catch (error) {
-    return new ApiError(`The answer was ${statusCode} without an explanation`, { cause: error, ...(requestId ? { requestId } : {}) });
+    return new ApiError(`The response was ${statusCode} without an explanation`, { cause: error, ...(requestId ? { requestId } : {}) });
   }
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Environment, processEnvironment, readEnv, text, url } from "@cell/http/env";
 
-/** The options that every command takes. */
+/** The options of every command. */
 export interface CommonOptions {
   gateway?: string;
   key?: string;
@@ -10,17 +10,17 @@ export interface CommonOptions {
   json?: boolean;
 }
 
-/** Whom the command line speaks to, and with which keys. */
+/** The target and keys of the command line. */
 export interface Settings {
-  /** The gateway's address, without a slash at the end. */
+  /** The gateway's address, without a trailing slash. */
   gateway: string;
-  /** The key for tenants, keys and cells; undefined when none is known. */
+  /** The key for tenants, keys and cells; undefined if none is known. */
   operatorKey: string | undefined;
-  /** The key for a tenant's data; undefined when none is known. */
+  /** The key for a tenant's data; undefined if none is known. */
   tenantKey(tenantId: string): string | undefined;
 }
 
-/** What `npm start` writes down about the system that it has started. */
+/** What `npm start` saves about the system that it started. */
 interface DemoFile {
   gateway: string;
   operator?: { key: string };
@@ -29,7 +29,7 @@ interface DemoFile {
 
 const root = resolve(import.meta.dirname, "../../..");
 
-/** Every environment variable that `crm` reads. */
+/** Every environment variable of `crm`. */
 export const cliSettings = {
   gateway: url("CRM_GATEWAY", {
     whenUnset: "the system that npm start has started, else http://127.0.0.1:8080",
@@ -46,14 +46,14 @@ export const cliSettings = {
   }),
 };
 
-/** Options win over the environment, and that over what `npm start` has written. Throws an Error that names what is unreadable. */
+/** Options override the environment, which overrides what `npm start` saved. Throws an Error that names an unreadable value. */
 export function readSettings(options: CommonOptions, env: Environment = processEnvironment): Settings {
   const settings = readEnv(cliSettings, env);
   const demo = readDemoFile(join(resolve(settings.dataDir), "demo.json"));
   const gateway = (options.gateway ?? settings.gateway ?? demo?.gateway ?? "http://127.0.0.1:8080").replace(/\/+$/, "");
   if (!URL.canParse(gateway)) throw new Error(`--gateway must be an address such as http://host:port, not "${gateway}"`);
   const given = options.key ?? settings.key;
-  // The keys of the system that was started here are for that system alone.
+  // The keys of the locally started system are only for that system.
   const own = demo?.gateway === gateway ? demo : undefined;
   return {
     gateway,

@@ -18,7 +18,7 @@ interface PartitionState {
 }
 
 interface Readiness {
-  /** When it is not ready. */
+  /** If it is not ready. */
   message?: string;
   details?: { checks?: Checks };
   checks?: Checks;
@@ -30,13 +30,13 @@ interface Checks {
 
 const clockToleranceMs = 5_000;
 
-/** What was looked at, and how it was found: `open` is no fault, but to be known. */
+/** Result of a check; `open` is not a fault, but worth knowing. */
 interface Finding {
   state: "ok" | "FAIL" | "open";
   message: string;
 }
 
-/** Looks whether all is well and says so in sentences. The exit code is 1 when something is not. */
+/** Checks the system and reports in sentences. The exit code is 1 if something is wrong. */
 export async function doctor(settings: Settings): Promise<CommandResult> {
   const findings: Finding[] = [];
   await examine(settings, (state, message) => findings.push({ state, message }));
@@ -60,35 +60,35 @@ async function examine({ gateway, operatorKey }: Settings, find: (state: Finding
 
   const ready = await fetch(`${gateway}/ready`);
   const readiness = (await ready.json()) as Readiness;
-  if (ready.ok) good("It is ready: its database answers.");
+  if (ready.ok) good("It is ready: its database responds.");
   else bad(`It is not ready: ${readiness.message}.`);
   const { identityProvider = "none" } = readiness.checks ?? readiness.details?.checks ?? {};
-  if (identityProvider === "none") good("It takes API keys alone: no identity provider is configured.");
-  else if (identityProvider === "fresh") good("It takes the access tokens of its identity provider, which can be reached.");
-  else if (identityProvider === "kept") bad("Its identity provider cannot be reached; the keys that it had last are in use.");
-  else bad("Its identity provider cannot be reached, and its keys were never read: access tokens are refused. Its log says why.");
+  if (identityProvider === "none") good("It only accepts API keys: no identity provider is configured.");
+  else if (identityProvider === "fresh") good("It accepts access tokens of its identity provider, which is reachable.");
+  else if (identityProvider === "kept") bad("Its identity provider is not reachable; its last known keys are in use.");
+  else bad("Its identity provider is not reachable, and its keys were never read: access tokens are rejected. Its log has the reason.");
 
   const skewMs = Math.abs(Date.parse(health.headers.get("date") ?? "") - Date.now());
   if (skewMs < clockToleranceMs) good("Its clock and ours agree.");
   else bad(`Its clock and ours differ by ${Math.round(skewMs / 1000)} seconds.`);
 
   if (operatorKey === undefined) {
-    bad("There is no key to look further with: give --key, or set CRM_KEY.");
+    bad("Further checks need a key: give --key, or set CRM_KEY.");
     return;
   }
   try {
     const { data } = await new Client(gateway, operatorKey).json<CellList>({ path: "/api/admin/cells" });
-    good("The key is valid, and it is the operator's.");
+    good("The key is valid; it is the operator's.");
     for (const { partition, url, healthy, problems = [], openDoors = 0, tenants } of data.flatMap(({ partitions }) => partitions)) {
       if (healthy) good(`${partition} at ${url} is healthy (${tenants} tenants).`);
       else bad(`${partition} at ${url} does not answer (${tenants} tenants are placed there).`);
       for (const problem of problems) bad(`${partition}: ${problem}`);
       if (openDoors > 0) {
-        // No fault: where nobody is a superuser, as with a managed database, nobody can close them.
+        // Not a fault: without a superuser, as with a managed database, nobody can revoke them.
         find(
           "open",
           `${partition}: the tenants' database logins may use ${openDoors} functions and views that lead out of their bounds; ` +
-            "a superuser closes them by deploy/postgres/bootstrap.sql.",
+            "a superuser revokes them by deploy/postgres/bootstrap.sql.",
         );
       }
     }
@@ -97,12 +97,12 @@ async function examine({ gateway, operatorKey }: Settings, find: (state: Finding
     for (const sentence of movesToKnow(moves)) good(sentence);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.code === "FORBIDDEN") good("The key is valid; the state of the cells is the operator's to see.");
+    if (error.code === "FORBIDDEN") good("The key is valid; only the operator can see the state of the cells.");
     else bad(`The key does not work: ${error.message} (request ${error.requestId ?? "unknown"}).`);
   }
 }
 
-/** What is wrong with tenants since their last move. `moves`: the newest first. */
+/** Faults of tenants since their last move. `moves`: newest first. */
 function faultsOf(moves: readonly MoveResponse[]): string[] {
   const last = new Map<string, MoveResponse>();
   for (const move of moves) if (!last.has(`${move.cell} ${move.tenantId}`)) last.set(`${move.cell} ${move.tenantId}`, move);
@@ -111,7 +111,7 @@ function faultsOf(moves: readonly MoveResponse[]): string[] {
   );
 }
 
-/** Moves that are under way, and copies that they have left. */
+/** Moves in progress, and copies that moves have left. */
 function movesToKnow(moves: readonly MoveResponse[]): string[] {
   return moves.flatMap(({ tenantId, from, to, state, step, leftover }) => {
     const ended = state === "done" || state === "failed";

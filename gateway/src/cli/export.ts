@@ -14,7 +14,7 @@ export interface ExportOptions {
 
 const path = "/api/v1/crm/customers/export";
 
-/** Streams the customers as CSV, or as a JSON array, to a file, which appears when it is whole, or to stdout. */
+/** Streams customers as CSV, or as a JSON array, to stdout or to a file, which appears once it is complete. */
 export async function exportCustomers(
   client: Client,
   { out, filter, keyword, sort }: ExportOptions,
@@ -28,7 +28,7 @@ export async function exportCustomers(
   } catch (error) {
     if (partial !== undefined) await rm(partial, { force: true });
     if (error instanceof ApiError) throw error;
-    throw new ApiError(`The export broke off: ${(error as Error).message}`, { cause: error });
+    throw new ApiError(`The export was interrupted: ${(error as Error).message}`, { cause: error });
   }
   if (partial === undefined || out === undefined) return undefined;
   await rename(partial, out);
@@ -41,7 +41,7 @@ async function csvFile(client: Client, query: Query): Promise<Readable> {
   return (await client.stream({ path, query: { format: "csv", ...query } })).body;
 }
 
-/** The records of all pages, one a line. */
+/** The records of all pages, one per line. */
 async function* jsonArray(client: Client, query: Query): AsyncGenerator<string> {
   let begin = "[\n";
   for (let cursor: string | null = ""; cursor !== null; ) {

@@ -18,20 +18,20 @@ export interface ImportOptions {
   errors?: string;
 }
 
-/** The answer to an import's start says less than its report. */
+/** The response to an import's start has less than its report. */
 type ImportReport = Pick<Import, "importId"> & Partial<Import>;
 
 const cell = "/api/v1/crm";
 const pollMs = 300;
 const shownErrors = 20;
 
-/** Imports a file and follows it to its end. The exit code is 1 when rows failed; `watch` is the command that follows it again. */
+/** Imports a file and follows the import to its end. The exit code is 1 if rows failed; `watch` is the command that follows it again. */
 export async function importCustomers(client: Client, file: string, options: ImportOptions, watch: WatchCommand): Promise<CommandResult> {
   const started = await client.json<ImportReport>(await importRequest(file, options));
   return finish(client, await follow(client, started, watch), options.errors);
 }
 
-/** Follows an import that has been started before. */
+/** Follows an import that was started before. */
 export async function watchImport(
   client: Client,
   importId: string,
@@ -86,7 +86,7 @@ function isRunning({ status }: ImportReport): boolean {
 async function follow(client: Client, started: ImportReport, watch: WatchCommand): Promise<ImportReport> {
   const { importId } = started;
   const onInterrupt = () => {
-    console.error(`\nThe import goes on without us. To look at it: ${watch(importId)}`);
+    console.error(`\nThe import continues in the background. To follow it: ${watch(importId)}`);
     process.exit(130);
   };
   process.once("SIGINT", onInterrupt);
@@ -106,7 +106,7 @@ async function follow(client: Client, started: ImportReport, watch: WatchCommand
   }
 }
 
-/** A bar on a terminal, a line each second elsewhere: on stderr, since stdout is for the result. */
+/** A progress bar on a terminal, a line per second elsewhere; on stderr, since stdout is for the result. */
 function showProgress(): { show(report: ImportReport): void; stop(): void } {
   if (process.stderr.isTTY) {
     const bar = new SingleBar({ format: "{bar} {percentage}% | {value} of {total} rows | {eta_formatted} left" });
@@ -136,12 +136,11 @@ async function finish(client: Client, report: ImportReport, errorFile: string | 
   if (isSaved) await saveErrors(client, String(errorFileUrl), errorFile);
   const show = () => {
     printReport(report);
-    if (isSaved) console.log(`The failed rows are in ${errorFile}, ready to be corrected and imported again.`);
-    if (report.errorFileTruncated)
-      console.log("The file of failed rows holds the first of them only: there were too many, or too large ones.");
+    if (isSaved) console.log(`The failed rows are in ${errorFile}: correct them and import them again.`);
+    if (report.errorFileTruncated) console.log("The file only has the first failed rows: there were too many, or too large ones.");
   };
   const result: CommandResult = { data: report, show, exitCode: failed > 0 ? 1 : 0 };
-  if (status === "failed") throw new PartialFailure(new ApiError("The import failed as a whole; what it says is above"), result);
+  if (status === "failed") throw new PartialFailure(new ApiError("The import failed as a whole; see above"), result);
   return result;
 }
 

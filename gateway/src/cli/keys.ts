@@ -49,10 +49,10 @@ export async function rotateKey(client: Client, keyId: string, options: { grace?
 
 export async function revokeKey(client: Client, keyId: string): Promise<CommandResult> {
   const data = await client.json({ method: "DELETE", path: `${path}/${encodeURIComponent(keyId)}` });
-  return { data, show: lines(`Key ${keyId} is revoked; within 5 seconds it is refused everywhere.`) };
+  return { data, show: lines(`Key ${keyId} is revoked; within 5 seconds it is rejected everywhere.`) };
 }
 
-/** The key alone is on stdout. */
+/** Only the key is on stdout. */
 function issued(data: IssuedKey): CommandResult {
   const { key, keyId, userId, role, tenantId } = data;
   const show = () => {

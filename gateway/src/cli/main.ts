@@ -14,12 +14,12 @@ import { createTenant, dropTenant, listTenants, setTenantQuota, setTenantStatus 
 const program = new Command("crm")
   .description("Operates Cell CRM through its gateway")
   .version(version)
-  .option("--gateway <url>", "the gateway's address (CRM_GATEWAY)")
-  .option("--key <key>", "the key to call it with (CRM_KEY)")
-  .option("--json", "print the result as one JSON document, and what went wrong as one on stderr")
+  .option("--gateway <url>", "address of the gateway (CRM_GATEWAY)")
+  .option("--key <key>", "key for the calls (CRM_KEY)")
+  .option("--json", "print the result as one JSON document, and errors as one on stderr")
   .addHelpText(
     "after",
-    "\nExit codes: 0; 1 when rows of an import failed, a moved tenant has a fault or the doctor finds one; 2 when a command was not carried out.",
+    "\nExit codes: 0; 1 if rows of an import failed, a moved tenant has a fault or the doctor finds one; 2 if a command was not carried out.",
   )
   .exitOverride();
 
@@ -36,14 +36,14 @@ function tenantClient(tenantId: string): Client {
   return new Client(gateway, tenantKey(tenantId), tenantId);
 }
 
-/** An action of a command: what it comes to is printed here alone. */
+/** The action of a command: its result is printed only here. */
 function action<Args extends unknown[]>(work: (...args: Args) => Promise<CommandResult | undefined>): (...args: Args) => Promise<void> {
   return async (...args) => {
     process.exitCode = await runCommand(async () => work(...args), isJson());
   };
 }
 
-/** The command that resumes following an import. */
+/** The command that follows an import again. */
 function watchCommand(tenantId: string): (importId: string) => string {
   const { gateway } = program.opts<CommonOptions>();
   return (importId) => `crm import watch ${importId} --tenant ${tenantId}${gateway === undefined ? "" : ` --gateway ${gateway}`}`;
@@ -62,20 +62,20 @@ function addTenantCommands(): void {
     .action(action(() => listTenants(operator())));
   tenant
     .command("suspend <id>")
-    .description("refuse a tenant's requests")
+    .description("reject a tenant's requests")
     .action(action((id: string) => setTenantStatus(operator(), id, "suspended")));
   tenant
     .command("resume <id>")
-    .description("take a tenant's requests again")
+    .description("accept a tenant's requests again")
     .action(action((id: string) => setTenantStatus(operator(), id, "active")));
   tenant
     .command("quota <id> <bytes>")
-    .description("limit what a tenant stores in each cell, indexes included; none takes the limit away")
+    .description("limit the bytes that a tenant stores in each cell, indexes included; none removes the limit")
     .action(action((id: string, bytes: string) => setTenantQuota(operator(), id, bytes)));
   tenant
     .command("drop <id>")
     .description("delete a tenant with all its data")
-    .option("--yes", "it is meant")
+    .option("--yes", "confirm the deletion")
     .action(action((id: string, options: { yes?: boolean }) => dropTenant(operator(), id, options)));
   addMoveCommands(tenant);
 }
@@ -83,9 +83,9 @@ function addTenantCommands(): void {
 function addMoveCommands(tenant: Command): void {
   tenant
     .command("move <id>")
-    .description("move a tenant to another partition while it goes on; says for how long its writes were paused")
+    .description("move a tenant to another partition while it is served; reports how long its writes were paused")
     .option("--to <partition>", "such as crm-2")
-    .option("--back", "to where it came from")
+    .option("--back", "back to the previous partition")
     .action(action((id: string, options: MoveOptions) => moveTenant(operator(), id, options)));
   tenant
     .command("moves [id]")
@@ -100,15 +100,15 @@ function addMoveCommands(tenant: Command): void {
 function addBackupCommands(): void {
   program
     .command("backup [tenant]")
-    .description("write a tenant's rows, all of one moment, to a file, or those of all tenants of a partition")
-    .option("--to <file>", "by default <tenant>.tenant.zst; with --partition a folder")
-    .option("--cell <name>", "of which cell", "crm")
-    .option("--partition <name>", "all tenants of it, such as crm-1")
+    .description("write a tenant's rows from one snapshot to a file, or those of all tenants of a partition")
+    .option("--to <file>", "default: <tenant>.tenant.zst; with --partition a folder")
+    .option("--cell <name>", "the cell", "crm")
+    .option("--partition <name>", "all tenants of this partition, such as crm-1")
     .action(action((tenantId: string | undefined, options: BackupOptions) => backup(operator(), tenantId, options)));
   program
     .command("restore <files...>")
-    .description("bring tenants back from their files, into a cell that does not have them")
-    .option("--as <tenant>", "refuse a file of any other tenant")
+    .description("restore tenants from their files into a cell that does not have them")
+    .option("--as <tenant>", "reject a file of any other tenant")
     .action(action((files: string[], options: { as?: string }) => restore(operator(), files, options)));
 }
 
@@ -117,7 +117,7 @@ function addKeyCommands(): void {
   key
     .command("issue")
     .description("issue a key; it is printed once, on stdout")
-    .option("--tenant <id>", "the operator has to say which")
+    .option("--tenant <id>", "required for the operator")
     .requiredOption("--user <id>")
     .requiredOption("--role <role>", "admin, manager, sales, auditor or integrator")
     .option("--permissions <list>", "instead of the role's, separated by commas")
@@ -127,30 +127,30 @@ function addKeyCommands(): void {
     .action(action((options: IssueOptions) => issueKey(operator(), options)));
   key
     .command("list")
-    .description("list the keys: the operator those of all tenants, an administrator or auditor those of their own")
+    .description("list the keys: of all tenants for the operator, of their own tenant for administrators and auditors")
     .option("--tenant <id>")
     .action(action((options: { tenant?: string }) => listKeys(operator(), options)));
   key
     .command("rotate <keyId>")
-    .description("replace a key by a new one of the same rights")
-    .option("--grace <seconds>", "how long the old one stays valid")
+    .description("replace a key by a new one with the same rights")
+    .option("--grace <seconds>", "how long the old key stays valid")
     .action(action((keyId: string, options: { grace?: string }) => rotateKey(operator(), keyId, options)));
   key
     .command("revoke <keyId>")
-    .description("refuse a key from now on")
+    .description("revoke a key")
     .action(action((keyId: string) => revokeKey(operator(), keyId)));
 }
 
 function addDataCommands(): void {
-  const imports = program.command("import").description("bring data in");
+  const imports = program.command("import").description("import data");
   imports
     .command("customers <file>")
-    .description("import a .csv or .json file; exit code 1 when rows failed")
+    .description("import a .csv or .json file; exit code 1 if rows failed")
     .requiredOption("--tenant <id>")
     .option("--mode <mode>", "create, upsert or update")
     .option("--match-by <field>")
     .option("--on-duplicate <what>", "error, skip or update")
-    .option("--dry-run", "report what would happen and write nothing")
+    .option("--dry-run", "report the result without writing anything")
     .option("--atomic", "all rows or none")
     .option("--errors <file>", "save the failed rows as CSV")
     .action(
@@ -160,7 +160,7 @@ function addDataCommands(): void {
     );
   imports
     .command("watch <importId>")
-    .description("follow an import that runs")
+    .description("follow a running import")
     .requiredOption("--tenant <id>")
     .option("--errors <file>", "save the failed rows as CSV")
     .action(
@@ -170,11 +170,11 @@ function addDataCommands(): void {
     );
   program
     .command("export")
-    .description("get data out")
+    .description("export data")
     .command("customers")
     .description("export customers as CSV")
     .requiredOption("--tenant <id>")
-    .option("--out <file>", "instead of stdout")
+    .option("--out <file>", "file instead of stdout")
     .option("--filter <filter>", "such as 'status[eq]:active and createdAt[gte]:2026-01-01'")
     .option("--keyword <text>")
     .option("--sort <fields>", "such as -createdAt,name")
@@ -187,14 +187,14 @@ addKeyCommands();
 addDataCommands();
 program
   .command("doctor")
-  .description("look whether all is well")
+  .description("check the system")
   .action(action(() => doctor(settings())));
 
 endWithReader();
 try {
   await program.parseAsync();
 } catch (error) {
-  // What is wrong with the arguments has been said; help is none of that.
+  // The error has already been reported; help is not an error.
   if (!(error instanceof CommanderError)) throw error;
   process.exitCode = error.exitCode === 0 ? 0 : 2;
 }

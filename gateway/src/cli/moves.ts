@@ -12,10 +12,10 @@ export interface MoveOptions {
   back?: boolean;
 }
 
-/** Moves a tenant and says how it goes. Rejects with a CallError when it has stayed where it was. */
+/** Moves a tenant and reports the progress. Rejects with an ApiError if the tenant stayed where it was. */
 export async function moveTenant(client: Client, tenantId: string, options: MoveOptions): Promise<CommandResult> {
   const to = options.back ? await lastOrigin(client, tenantId) : options.to;
-  if (to === undefined) throw new ApiError("Say where to: --to <partition>, or --back");
+  if (to === undefined) throw new ApiError("Give the target: --to <partition>, or --back");
   const started = await client.json<Move>({ path: `/api/admin/tenants/${encodeURIComponent(tenantId)}/move`, json: { to } });
   const move = await follow(client, started);
   if (move.state === "failed") throw new ApiError(`${tenantId} has stayed on ${move.from}: ${move.failure ?? "no reason is known"}`);
@@ -53,11 +53,11 @@ export async function forgetCopies(client: Client, tenantId: string): Promise<Co
   const tenant = encodeURIComponent(tenantId);
   const data = await client.json<{ dropped: string[] }>({ method: "DELETE", path: `/api/admin/tenants/${tenant}/copies` });
   const { dropped } = data;
-  const text = dropped.length > 0 ? `The copies on ${dropped.join(", ")} are gone.` : `${tenantId} has left no copy anywhere.`;
+  const text = dropped.length > 0 ? `The copies on ${dropped.join(", ")} are deleted.` : `${tenantId} has left no copy anywhere.`;
   return { data, show: lines(text) };
 }
 
-/** From where the tenant came last. */
+/** The partition from which the tenant came last. */
 async function lastOrigin(client: Client, tenantId: string): Promise<string | undefined> {
   const moves = await allPages<Move>(client, path, { tenantId });
   const last = moves.find(({ state }) => state === "done");

@@ -1,31 +1,31 @@
 import { ApiError } from "./client.ts";
 
-/** What a command came to. Each command gives both of its forms, so that none lacks one. */
+/** Result of a command, in both forms. */
 export interface CommandResult {
-  /** What `--json` prints. */
+  /** Printed by `--json`. */
   data: unknown;
   /** Prints it for people. */
   show(): void;
-  /** 1: it was carried out, and its result is not good, such as an import with failed rows. By default 0. */
+  /** 1: it was carried out with a bad result, such as an import with failed rows. Default 0. */
   exitCode?: 0 | 1;
 }
 
-/** A command that broke off, with what it had done by then. */
+/** A command that stopped midway, with what it had done by then. */
 export class PartialFailure extends Error {
   readonly done: CommandResult;
   override readonly cause: unknown;
 
   constructor(cause: unknown, done: CommandResult) {
-    super("The command broke off", { cause });
+    super("The command was interrupted", { cause });
     this.cause = cause;
     this.done = done;
   }
 }
 
-/** Exit codes: 0, 1 as above, and 2 for a command that could not be carried out, such as one with bad arguments. */
+/** Exit codes: 0, 1 as above, and 2 for a command that was not carried out, such as one with bad arguments. */
 const notCarriedOut = 2;
 
-/** Runs a command and prints what it comes to, or what kept it from that. Resolves to its exit code. */
+/** Runs a command and prints its result or its error. Resolves to the exit code. */
 export async function runCommand(work: () => Promise<CommandResult | undefined>, isJson: boolean): Promise<number> {
   const print = ({ data, show }: CommandResult) => (isJson ? console.log(JSON.stringify(data)) : show());
   try {
@@ -46,7 +46,7 @@ function printError(error: unknown, isJson: boolean): void {
   else console.error(requestId ? `${message} (request ${requestId})` : message);
 }
 
-/** Ends the process quietly when nobody reads its output any more, as behind `head`. */
+/** Ends the process quietly when its output pipe is closed, as by `head`. */
 export function endWithReader(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -56,14 +56,14 @@ export function endWithReader(): void {
   }
 }
 
-/** Lines for people, as what `show` prints. */
+/** Lines for people, as a `show` function. */
 export function lines(...texts: string[]): () => void {
   return () => {
     for (const text of texts) console.log(text);
   };
 }
 
-/** Prints rows under a head, the columns as wide as they need. */
+/** Prints rows under a header, with columns as wide as needed. */
 export function printTable(columns: string[], rows: (string | number | null)[][]): void {
   const cells = [columns, ...rows.map((row) => row.map((value) => (value === null ? "-" : String(value))))];
   const widths = columns.map((_, index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)));

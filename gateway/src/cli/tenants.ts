@@ -30,7 +30,7 @@ export async function setTenantStatus(client: Client, tenantId: string, status: 
   return { data, show: lines(status === "active" ? `Tenant ${tenantId} is active again.` : `Tenant ${tenantId} is suspended.`) };
 }
 
-/** Sets how many bytes a tenant may store in a cell. */
+/** Sets a tenant's storage quota in a cell. */
 export async function setTenantQuota(client: Client, tenantId: string, given: string): Promise<CommandResult> {
   const quotaBytes = given === "none" ? null : Number(given);
   if (quotaBytes !== null && !(given.trim() !== "" && Number.isSafeInteger(quotaBytes) && quotaBytes >= 0))
@@ -41,12 +41,12 @@ export async function setTenantQuota(client: Client, tenantId: string, given: st
 }
 
 export async function dropTenant(client: Client, tenantId: string, options: { yes?: boolean }): Promise<CommandResult> {
-  if (!options.yes) throw new ApiError(`This deletes all data of ${tenantId} for good; add --yes if that is meant`);
+  if (!options.yes) throw new ApiError(`This deletes all data of ${tenantId} for good; add --yes to confirm`);
   const data = await client.json({ method: "DELETE", path: `${path}/${encodeURIComponent(tenantId)}`, query: { confirm: tenantId } });
-  return { data, show: lines(`Tenant ${tenantId} is gone.`) };
+  return { data, show: lines(`Tenant ${tenantId} is deleted.`) };
 }
 
-/** The rows of every page of a list. */
+/** The rows of all pages of a list. */
 export async function allPages<T>(client: Client, list: string, query: Record<string, string | undefined>): Promise<T[]> {
   const rows: T[] = [];
   for (let page = 1; ; page++) {

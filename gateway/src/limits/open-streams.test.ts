@@ -16,7 +16,7 @@ function accessOf(tokenId: string, tenantId: string): Access {
 function make(reauthenticate: (stream: OpenStream) => Promise<Access> = async ({ access }) => access) {
   const streams = new OpenStreams(limits, reauthenticate, createGatewayMetrics(), createLogger("test", "silent"));
   const ended: string[] = [];
-  /** Opens a stream; the function returned closes it. */
+  /** Opens a stream; returns a function that closes it. */
   const open = (tokenId: string, tenantId: string, expiresAtMs = Number.POSITIVE_INFINITY) => {
     const end = () => {
       ended.push(tokenId);
@@ -44,7 +44,7 @@ function make(reauthenticate: (stream: OpenStream) => Promise<Access> = async ({
   return { streams, ended, open, refusal };
 }
 
-test("a token, a tenant and the process have so many streams, each end makes room for one, and leaving twice makes no more", () => {
+test("open streams are limited by token, tenant and process; each end frees one place, and only once", () => {
   const { streams, open, refusal } = make();
   const first = open("a1", "a");
   open("a1", "a");
@@ -62,7 +62,7 @@ test("a token, a tenant and the process have so many streams, each end makes roo
   expect(refusal("c1", "c")).toEqual(["UNAVAILABLE", undefined]);
 });
 
-test("a stream ends when its token does, and when a change shows that its token, its tenant or its place is no more", async () => {
+test("a stream ends when its token expires, and when its token, its tenant or its placement is gone", async () => {
   const changed: Record<string, () => Promise<Access>> = {
     gone: () => Promise.reject(new Problem("UNAUTHORIZED", "This token is not known")),
     suspended: async () => ({ ...accessOf("suspended", "a"), suspended: true }),

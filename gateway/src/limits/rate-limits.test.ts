@@ -24,7 +24,7 @@ afterAll(async () => {
 const ask = (key: string, tenantId: string, on = gateway, init: Parameters<TestGateway["call"]>[1] = {}) =>
   on.call("/api/v1/crm/customers", { key, tenantId, ...init });
 
-/** Sends until a request is refused: how many were answered, and the refusal. */
+/** Sends until a request is rejected: the number of successes, and the error. */
 async function exhaust(send: () => ReturnType<typeof ask>) {
   for (let answered = 0; answered < 100; answered++) {
     const response = await send();
@@ -33,7 +33,7 @@ async function exhaust(send: () => ReturnType<typeof ask>) {
   throw new Error("no limit");
 }
 
-test("every forwarded answer says what is allowed and what is left, for the token and for the tenant", async () => {
+test("every forwarded response has the limit and the remaining requests, for the token and for the tenant", async () => {
   const { key } = await createTenant(gateway, "tenant-told");
   const first = await ask(key, "tenant-told");
   expect(first.status).toBe(200);
@@ -43,7 +43,7 @@ test("every forwarded answer says what is allowed and what is left, for the toke
   expect(missing.headers.get("ratelimit")).toMatch(/^"token";r=[01];t=[12], "tenant";r=[45];t=1$/);
 });
 
-test("a token that asks too much is 429 with what it takes to go on, does not reach the cell, and goes on when it has waited", async () => {
+test("a token past its rate gets 429 with Retry-After, does not reach the cell, and continues after the wait", async () => {
   const { key } = await createTenant(gateway, "tenant-hasty");
   const { key: other } = await issueKey(gateway, { tenantId: "tenant-hasty" });
   const write = () => ask(key, "tenant-hasty", gateway, { method: "POST", json: {}, headers: { "x-request-id": "hasty-1" } });
@@ -64,7 +64,7 @@ test("a token that asks too much is 429 with what it takes to go on, does not re
   expect(cell.requests.at(-1)?.caller).toMatchObject({ requestId: "hasty-1", requestIdIsKey: true });
 });
 
-test("the tokens of one tenant share its limit, and other tenants do not feel it", async () => {
+test("the tokens of one tenant share its rate limit, which does not affect other tenants", async () => {
   await createTenant(gateway, "tenant-crowd");
   const keys: string[] = [];
   for (let index = 0; index < 6; index++) keys.push((await issueKey(gateway, { tenantId: "tenant-crowd" })).key);
@@ -76,7 +76,7 @@ test("the tokens of one tenant share its limit, and other tenants do not feel it
   expect((await ask(key, "tenant-quiet")).status).toBe(200);
 });
 
-test("an operator gives one tenant another limit, or none, without a restart", async () => {
+test("an operator sets a tenant's rate limit, or none, without a restart", async () => {
   const generous = await startTestGateway(database, `crm=${cell.url}`, { RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "1" });
   try {
     const { key } = await createTenant(generous, "tenant-paying");
@@ -94,7 +94,7 @@ test("an operator gives one tenant another limit, or none, without a restart", a
   }
 });
 
-test("a bucket fills at its rate up to its burst, and what was refused counts nothing", () => {
+test("a token bucket fills at its rate up to its burst, and rejected requests do not count", () => {
   const limits = new RateLimits({ token: 10, tenant: 0 }, createGatewayMetrics());
   const take = (nowMs: number) => {
     try {
@@ -109,7 +109,7 @@ test("a bucket fills at its rate up to its burst, and what was refused counts no
   expect(take(3_600_000)).toBe('"token";r=19;t=1');
 });
 
-test("buckets that are full again are dropped: a million callers who came once leave nothing behind", () => {
+test("full token buckets are dropped: a million one-time callers leave nothing behind", () => {
   const limits = new RateLimits({ token: 10, tenant: 10 }, createGatewayMetrics());
   for (let caller = 0; caller < 1_000_000; caller++) limits.take(`key-${caller}`, `tenant-${caller % 100}`, null, caller * 10);
   expect(limits.size).toBeLessThan(5_000);

@@ -8,7 +8,7 @@ const hourly: RateClass = { name: "reports", windowSeconds: 3_600, token: 10 };
 const hourMs = 3_600_000;
 const of = (token: string, tenant = "a", address = "10.0.0.1") => ({ token, tenant, address });
 
-/** How many of so many requests at one time are let through. */
+/** Number of concurrent requests that are let through. */
 function taken(windows: SlidingWindows, count: number, nowMs: number, rateClass: RateClass = hourly, counted = of("t")): number {
   let through = 0;
   for (let request = 0; request < count; request++) {
@@ -22,7 +22,7 @@ function taken(windows: SlidingWindows, count: number, nowMs: number, rateClass:
   return through;
 }
 
-test("a window slides: what was used within the last hour counts, what lies before it does not", () => {
+test("a sliding window counts requests of the last hour, and not earlier ones", () => {
   const windows = new SlidingWindows(createGatewayMetrics());
   expect(taken(windows, 15, 0)).toBe(10);
   expect(taken(windows, 5, hourMs - 1)).toBe(0);
@@ -30,7 +30,7 @@ test("a window slides: what was used within the last hour counts, what lies befo
   expect(taken(windows, 20, hourMs * 4)).toBe(10);
 });
 
-test("a refused request counts nothing, and is told when the next one fits", () => {
+test("a request rejected by a sliding window does not count, and gets the time of the next one", () => {
   const windows = new SlidingWindows(createGatewayMetrics());
   taken(windows, 10, 0);
   taken(windows, 100, hourMs / 2);
@@ -47,7 +47,7 @@ test("a refused request counts nothing, and is told when the next one fits", () 
   expect(taken(windows, 3, hourMs / 2 + waitSeconds * 1000)).toBe(1);
 });
 
-test("token, tenant and address are counted apart, and the first that is used up refuses", () => {
+test("sliding windows count token, tenant and address separately, and the first used-up one rejects", () => {
   const windows = new SlidingWindows(createGatewayMetrics());
   const rateClass = { name: "open", windowSeconds: 60, tenant: 5, address: 3 };
   expect(taken(windows, 9, 0, rateClass, of("t", "a", "10.0.0.1"))).toBe(3);
@@ -55,7 +55,7 @@ test("token, tenant and address are counted apart, and the first that is used up
   expect(taken(windows, 9, 0, rateClass, of("t", "b", "10.0.0.2"))).toBe(1);
 });
 
-test("windows that are over do not pile up", () => {
+test("expired sliding windows are dropped", () => {
   const windows = new SlidingWindows(createGatewayMetrics());
   for (let token = 0; token < 5_000; token++) windows.take(hourly, of(String(token)), token * hourMs);
   expect(windows.size).toBeLessThan(1_010);

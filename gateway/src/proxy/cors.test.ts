@@ -29,7 +29,7 @@ const path = "/api/v1/crm/customers";
 const ask = (headers: Record<string, string>, given = key, asked = path, method = "GET") =>
   gateway.call(asked, { key: given, tenantId: "tenant-a", headers, method });
 
-/** The names of the headers that tell a browser something about origins, with their values. */
+/** The response's CORS headers, with their values. */
 function corsOf(headers: Headers): Record<string, string> {
   return Object.fromEntries([...headers].filter(([name]) => name === "vary" || name.startsWith("access-control-")));
 }
@@ -42,7 +42,7 @@ const simple = {
   ),
 };
 
-test("a preflight of an allowed origin is answered without a token, for every path, and never allows credentials", async () => {
+test("a preflight of an allowed origin succeeds without a token, for every path, and never allows credentials", async () => {
   const before = cell.requests.length;
   const asked = { origin, "access-control-request-method": "PATCH", "access-control-request-headers": "authorization,if-match" };
   for (const wanted of [path, "/api/admin/keys", "/health", "/nothing"]) {
@@ -60,7 +60,7 @@ test("a preflight of an allowed origin is answered without a token, for every pa
   expect(cell.requests.length).toBe(before);
 });
 
-test("what a page of an allowed origin asks for is answered to it, failures too, with the headers that it needs", async () => {
+test("a page of an allowed origin can read its responses, errors too, with the headers that it needs", async () => {
   const found = await ask({ origin });
   expect([found.status, found.headers.get("etag"), corsOf(found.headers)]).toEqual([200, '"3"', simple]);
   const failures = [
@@ -79,7 +79,7 @@ test("what a page of an allowed origin asks for is answered to it, failures too,
     expect(corsOf((await ask({ origin }, key, asked)).headers), asked).toEqual(simple);
 });
 
-test("a page of another origin is told nothing, and a caller that is no page has none of these headers", async () => {
+test("a page of another origin can read nothing, and other callers get no CORS headers", async () => {
   for (const other of ["https://evil.example", "null", "http://app.example", `${origin}:8443`, `${origin}.evil.example`]) {
     expect(corsOf((await ask({ origin: other })).headers)).toEqual({ vary: "Origin" });
     const preflight = await ask({ origin: other, "access-control-request-method": "PATCH" }, "", path, "OPTIONS");

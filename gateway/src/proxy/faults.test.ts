@@ -18,7 +18,7 @@ beforeAll(async () => {
   cell = await startTestCell();
   proxy = await TcpProxy.open({ targetPort: Number(new URL(cell.url).port) });
   gateway = await startTestGateway(await createDatabase(), `crm=http://127.0.0.1:${proxy.port}`, {
-    // All of it runs in one process: where that is slow, a connection is not made late.
+    // Everything runs in one process: on a slow machine a connection must not count as late.
     CONNECT_TIMEOUT_MS: "1000",
     HEADERS_TIMEOUT_MS: "900",
     BODY_IDLE_TIMEOUT_MS: "900",
@@ -37,7 +37,7 @@ const failures = (kind: string) => readMetric(gateway, `gateway_upstream_failure
 const circuitOpen = () => readMetric(gateway, 'gateway_circuit_open{partition="crm-1"}');
 const circuitSheds = () => readMetric(gateway, 'gateway_shed_total{partition="crm-1",reason="circuit"}');
 
-/** Asks until the cell is reached again. */
+/** Sends requests until the cell is reachable again. */
 async function recover(): Promise<void> {
   for (let attempt = 0; attempt < 100; attempt++) {
     if ((await ask("/customers")).status === 200) return;
@@ -46,7 +46,7 @@ async function recover(): Promise<void> {
   throw new Error("the cell is not reached again");
 }
 
-/** What a cell may do to a connection instead of answering. */
+/** What a cell may do to a connection instead of responding. */
 const unanswered: [what: string, path: string, act: Parameters<TestCell["on"]>[1], kind: string, code: string][] = [
   ["resets the connection", "/reset", ({ socket }) => socket.resetAndDestroy(), "reset", "UNAVAILABLE"],
   ["ends the connection without a word", "/silent", ({ socket }) => socket.end(), "reset", "UNAVAILABLE"],
@@ -64,7 +64,7 @@ function dribble(socket: Socket): void {
 }
 
 test.each(unanswered)(
-  "a cell that %s: the documented error, counted, a write is not sent again, and the next request works",
+  "a cell that %s: the caller gets the documented error, it is counted, a write is not retried, and the next request works",
   async (...given) => {
     const [, path, act, kind, code] = given;
     cell.on(path, act);
@@ -89,7 +89,7 @@ const broken: [what: string, path: string, act: Parameters<TestCell["on"]>[1]][]
 ];
 
 test.each(broken)(
-  "a cell that %s amid its answer: the answer is broken off, never made whole, and the next request works",
+  "a cell that %s within its response: the response is cut off, never completed, and the next request works",
   async (...given) => {
     const [, path, act] = given;
     cell.on(path, act);
@@ -100,7 +100,7 @@ test.each(broken)(
   },
 );
 
-test("a caller who sends slowly is not taken for a cell that answers slowly", async () => {
+test("a slow caller is not taken for a slow cell", async () => {
   const before = await failures("timeout");
   const headers = { authorization: `Bearer ${key}`, "x-tenant-id": "tenant-a", "transfer-encoding": "chunked" };
   const sending = request(`${gateway.url}/api/v1/crm/customers`, { method: "POST", headers });
@@ -116,7 +116,7 @@ test("a caller who sends slowly is not taken for a cell that answers slowly", as
   expect(await failures("timeout")).toBe(before);
 });
 
-test("ten failures in a row open the circuit: requests are refused unsent, until the cell is there again", async () => {
+test("ten consecutive failures open the circuit breaker: requests are rejected unsent, until the cell is back", async () => {
   proxy.refusing = true;
   proxy.cut();
   for (let attempt = 0; attempt < 10; attempt++) expect((await ask("/customers", "POST")).status).toBe(503);
@@ -134,20 +134,20 @@ test("ten failures in a row open the circuit: requests are refused unsent, until
   expect(await circuitOpen()).toBe(0);
 });
 
-test("a cell that hangs is given up after the first timeouts, and back as soon as it moves", async () => {
+test("the circuit breaker opens for a hanging cell after the first timeouts, and closes as soon as it responds", async () => {
   proxy.stall();
   const first = await Promise.all(Array.from({ length: 12 }, () => ask("/customers")));
   expect(new Set(first.map(({ status }) => status))).toEqual(new Set([504]));
   expect(await circuitOpen()).toBe(1);
   expect((await ask("/customers")).status).toBe(503);
-  // A probe that hangs, too, is given up and leaves the circuit open.
+  // A probe that hangs too leaves the circuit open.
   await sleep(1_600);
   expect(await circuitOpen()).toBe(1);
   proxy.mend();
   await recover();
 });
 
-test("a cell that says nothing at all is given up before a slow route's time is over, and with it what it was asked", async () => {
+test("the circuit breaker opens for a silent cell before a slow route's timeout, and ends its requests", async () => {
   cell.on("/customers/export", () => undefined);
   const waiting = ask("/customers/export");
   proxy.stall();
@@ -162,7 +162,7 @@ test("a cell that says nothing at all is given up before a slow route's time is 
 });
 
 test.each(unanswered.filter(([, path]) => ["/stuck", "/reset", "/garbage"].includes(path)))(
-  "twelve callers of one tenant who keep asking for what a cell %s: no other tenant is kept from its answers",
+  "twelve callers of one tenant that repeat a request for which a cell %s: other tenants still get their responses",
   async (...given) => {
     const [, path, act] = given;
     cell.on(path, act);
@@ -175,7 +175,7 @@ test.each(unanswered.filter(([, path]) => ["/stuck", "/reset", "/garbage"].inclu
     const asked = Array.from({ length: 12 }, async () => {
       for (; !isOver; await sleep(5)) failed.push((await ask(path, "POST")).status);
     });
-    // Until then nobody else is there to tell that the cell answers.
+    // Before that, no other request shows that the cell responds.
     while (failed.length < 12) await sleep(1);
     const responses: number[] = [];
     for (let count = 0; count < 20; count++) {
@@ -191,20 +191,20 @@ test.each(unanswered.filter(([, path]) => ["/stuck", "/reset", "/garbage"].inclu
   },
 );
 
-test("whatever a cell answers, it answers: its errors open no circuit", async () => {
+test("error responses of a cell do not open the circuit breaker", async () => {
   cell.on("/away", ({ headers }, outgoing) => sendProblem(outgoing, unavailable("The database is away"), String(headers["x-request-id"])));
   for (let attempt = 0; attempt < 30; attempt++) expect((await ask("/away")).status).toBe(503);
   expect(await circuitOpen()).toBe(0);
   expect((await ask("/customers")).status).toBe(200);
 });
 
-test("one partition's circuit is its own: the tenants of another one do not notice", async () => {
+test("each partition has its own circuit breaker: tenants of others are not affected", async () => {
   const deaf = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve) => deaf.listen(0, "127.0.0.1", resolve));
   const other = await startTestCell();
   const address = deaf.address();
   if (address === null || typeof address === "string") throw new Error("no port");
-  // Each tenant goes to the partition with the fewest; their creation needs both alive.
+  // Each tenant is placed on the partition with the fewest tenants; creation needs both partitions.
   const relay = await TcpProxy.open({ targetPort: Number(new URL(cell.url).port) });
   const local = await startTestGateway(await createDatabase(), `crm=http://127.0.0.1:${relay.port},crm=${other.url}`);
   try {

@@ -30,7 +30,7 @@ afterAll(async () => {
 const call = (path: string, init: Parameters<TestGateway["call"]>[1] = {}) =>
   gateway.call(`/api/v1/crm${path}`, { key, tenantId: "tenant-a", ...init });
 
-/** Sends a request whose body the caller writes; the promise is its answer's head. */
+/** Sends a request whose body the caller writes; resolves to the response's head. */
 function start(path: string, method: string, headers: Record<string, string> = {}) {
   const request = httpRequest(`${gateway.url}/api/v1/crm${path}`, {
     method,
@@ -47,7 +47,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-test("path and query reach the cell byte for byte below the prefix", async () => {
+test("path and query reach the cell unchanged, without the prefix", async () => {
   const tricky = "/customers/caf%C3%A9?keyword=%E5%BC%A0&x=a+b&&y=%2F..%2f&q='()\"<>";
   await sendRaw(
     gateway.url,
@@ -58,7 +58,7 @@ test("path and query reach the cell byte for byte below the prefix", async () =>
   expect(cell.requests.at(-1)?.url).toBe("/?a=1");
 });
 
-test("status, headers and body come back as the cell sent them, but for those of the connection", async () => {
+test("status, headers and body of a response pass unchanged, except hop-by-hop headers", async () => {
   cell.on("/answer", (_incoming, outgoing) => {
     outgoing.writeHead(201, [
       ["content-type", "text/plain"],
@@ -79,7 +79,7 @@ test("status, headers and body come back as the cell sent them, but for those of
   expect(response.headers.get("x-request-id")).toBe("r-1");
 });
 
-test.each([0, 1, 1000, 65_536, 65_537, megabyte])("a body of %i bytes arrives whole, sized or chunked", async (size) => {
+test.each([0, 1, 1000, 65_536, 65_537, megabyte])("a request body of %i bytes arrives completely, sized or chunked", async (size) => {
   cell.on("/upload", async (incoming, outgoing) => {
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk);
@@ -98,7 +98,7 @@ test.each([0, 1, 1000, 65_536, 65_537, megabyte])("a body of %i bytes arrives wh
   }
 });
 
-/** A figure once it has stood still for 200 ms: on a busy machine buffers take a while to fill. */
+/** A figure once it has not changed for 200 ms: on a busy machine buffers take a while to fill. */
 async function settled(figure: () => number): Promise<number> {
   for (let turn = 0; turn < 50; turn++) {
     const before = figure();
@@ -130,7 +130,7 @@ test("an import flows only as fast as the cell reads it", async () => {
   expect((await response).statusCode).toBe(200);
 });
 
-test("an answer flows only as fast as the caller reads it", async () => {
+test("a response flows only as fast as the caller reads it", async () => {
   let written = 0;
   const total = 64 * megabyte;
   cell.on("/customers/export", async (_incoming, outgoing) => {
@@ -151,7 +151,7 @@ test("an answer flows only as fast as the caller reads it", async () => {
   expect(read).toBe(total);
 });
 
-test("events arrive one by one, head first, and their end reaches the cell when the caller leaves", async () => {
+test("events arrive one by one, after the head, and the cell notices when the caller leaves", async () => {
   const closed = Promise.withResolvers<void>();
   let send: (text: string) => void = () => undefined;
   cell.on("/events", (_incoming, outgoing) => {
@@ -173,7 +173,7 @@ test("events arrive one by one, head first, and their end reaches the cell when 
   await closed.promise;
 });
 
-test("a caller who leaves before the answer aborts the cell's work", async () => {
+test("a caller that leaves before the response aborts the cell's work", async () => {
   const started = Promise.withResolvers<void>();
   const aborted = Promise.withResolvers<void>();
   cell.on("/slow", (_incoming, outgoing) => {
@@ -188,7 +188,7 @@ test("a caller who leaves before the answer aborts the cell's work", async () =>
   await aborted.promise;
 });
 
-test("a cell's health and readiness are told without a token or a tenant, and nothing else is", async () => {
+test("a cell's health and readiness need no token or tenant, and everything else does", async () => {
   const open = async (path: string, init = {}) => gateway.call(`/api/v1/crm${path}`, { key: "", ...init });
   for (const path of ["/health", "/ready", "/health/", "/ready?x=1"]) {
     const response = await open(path);
@@ -202,11 +202,11 @@ test("a cell's health and readiness are told without a token or a tenant, and no
   expect((await open("/health", { method: "POST" })).status).toBe(401);
 });
 
-test("of several partitions the worst one answers for its cell, and one that is away is 503", async () => {
+test("the health of a cell is that of its worst partition, and an unreachable one is 503", async () => {
   const [first, second] = [await startTestCell(), await startTestCell()];
   const own = await createDatabase();
   const ready = async () => {
-    // A gateway shares what it has heard for a second.
+    // A gateway caches the health for a second.
     const local = await startTestGateway(own, `crm=${first.url},crm=${second.url}`);
     const response = await fetch(`${local.url}/api/v1/crm/ready`);
     const body = (await response.json()) as Record<string, unknown>;
@@ -226,7 +226,7 @@ test("of several partitions the worst one answers for its cell, and one that is 
   await first.close();
 });
 
-test("a cell that does not answer in time is 504, and imports may take longer", async () => {
+test("a cell that does not respond in time is 504, and imports may take longer", async () => {
   cell.on("/late", (_incoming, outgoing) => setTimeout(() => reply(outgoing, 200, {}), 2_500));
   cell.on("/late/import", (_incoming, outgoing) => setTimeout(() => reply(outgoing, 200, {}), 2_500));
   const [late, slow] = await Promise.all([call("/late"), call("/late/import", { json: {} })]);
@@ -234,7 +234,7 @@ test("a cell that does not answer in time is 504, and imports may take longer", 
   expect(slow.status).toBe(200);
 });
 
-test("an answer that stalls is broken off, not completed", async () => {
+test("a response that stalls is cut off, not completed", async () => {
   cell.on("/stall", (_incoming, outgoing) => {
     outgoing.writeHead(200, { "content-length": "100" });
     outgoing.write("half");
@@ -244,7 +244,7 @@ test("an answer that stalls is broken off, not completed", async () => {
   await expect(response.then(textOf)).rejects.toThrow(/aborted|hang up/);
 });
 
-test("a body over the limit is 413: declared ones before anything is forwarded, streamed ones when they exceed it", async () => {
+test("a body over the limit is 413: a sized one before anything is forwarded, a chunked one when it exceeds the limit", async () => {
   const before = cell.requests.length;
   const declared = start("/customers", "POST", { "content-length": String(megabyte + 1) });
   declared.request.write("x");
@@ -268,7 +268,7 @@ test("a body over the limit is 413: declared ones before anything is forwarded, 
   streamed.request.destroy();
 });
 
-test("a cell's early refusal reaches a caller who is still sending", async () => {
+test("a cell's early error response reaches a caller that is still sending", async () => {
   cell.on("/early/import", (_incoming, outgoing) => reply(outgoing, 403, { code: "FORBIDDEN" }));
   const { request, answer: received } = start("/early/import", "POST", { "transfer-encoding": "chunked" });
   request.on("error", () => undefined);
@@ -279,12 +279,12 @@ test("a cell's early refusal reaches a caller who is still sending", async () =>
   request.destroy();
 });
 
-test("encodings that the cell would not understand are refused", async () => {
+test("request encodings that the cell does not support are rejected", async () => {
   const gzip = await call("/customers", { json: {}, headers: { "content-encoding": "gzip" } });
   expect([gzip.status, gzip.body.code]).toEqual([415, "UNSUPPORTED_MEDIA_TYPE"]);
 });
 
-test("a cell that is away is 503 with Retry-After, at once", async () => {
+test("an unreachable cell is 503 with Retry-After, immediately", async () => {
   const away = await startTestCell();
   const local = await startTestGateway(await createDatabase(), `crm=${away.url}`);
   try {
@@ -301,7 +301,7 @@ test("a cell that is away is 503 with Retry-After, at once", async () => {
   }
 });
 
-test("a connection lost before the first byte is retried once for reads, never for writes", async () => {
+test("a request whose connection is lost before the first byte is retried once for reads, never for writes", async () => {
   const seen: string[] = [];
   const flaky = createServer((incoming, outgoing) => {
     if (incoming.url?.startsWith("/internal")) return reply(outgoing, 200, {});
@@ -331,7 +331,7 @@ test("a connection lost before the first byte is retried once for reads, never f
   }
 });
 
-test("a caller of many requests on one connection gets the answers in order", async () => {
+test("a caller with pipelined requests on one connection gets the responses in order", async () => {
   const { hostname, port } = new URL(gateway.url);
   const socket = connect(Number(port), hostname);
   const head = (path: string) =>
@@ -345,7 +345,7 @@ test("a caller of many requests on one connection gets the answers in order", as
   expect([...received.matchAll(/"url":"(\/p\d)"/g)].map(([, path]) => path)).toEqual(["/p1", "/p2", "/p3"]);
 });
 
-test("on SIGTERM's way out, what runs is finished and the connection is closed", async () => {
+test("after SIGTERM, running requests finish and the connection is closed", async () => {
   const local = await startTestGateway(database, `crm=${cell.url}`);
   cell.on("/running", (_incoming, outgoing) => setTimeout(() => reply(outgoing, 200, { done: true }), 400));
   const running = local.call("/api/v1/crm/running", { key, tenantId: "tenant-a" });

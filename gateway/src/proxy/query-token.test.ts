@@ -14,7 +14,7 @@ test.each([
 });
 
 test.each(["?token=a&token=b", "?token=a&%74oken=a", "?token=", "?token", "?token=a%20b", "?token=%E5%BC%A0"])(
-  "the query %s is refused",
+  "a token in the query %s is rejected",
   (query) => {
     expect(() => takeQueryToken(query)).toThrow(/token/);
   },

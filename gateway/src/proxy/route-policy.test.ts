@@ -47,7 +47,7 @@ test.each([
   "GET /nothing/of/this",
   "GET /",
   "PURGE /open",
-])("%s declares nothing, and is closed", (line) => {
+])("the route %s declares nothing, and is closed", (line) => {
   const { method, path } = route(line);
   expect(policies.of(method, path)).toBe(closedPolicy);
 });
@@ -57,7 +57,7 @@ test("a route of the same form that declares nothing is not opened by a pattern 
   expect(policies.of("GET", "/other/a/private")).toBe(closedPolicy);
 });
 
-test("a public route takes every caller, with or without a credential; no other one does", () => {
+test("only a public route accepts every caller, with or without a credential", () => {
   expect(policies.of("POST", "/open").credentials).toEqual(expect.arrayContaining(["public", "key", "jwt", "session", "customer"]));
   expect(closedPolicy.credentials).toEqual(["key", "jwt", "session"]);
 });

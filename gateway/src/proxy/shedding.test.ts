@@ -42,7 +42,7 @@ afterAll(async () => {
 const ask = (tenantId: TenantId, path = "/customers") => gateway.call(`/api/v1/crm${path}`, { key: keys[tenantId], tenantId });
 const sheds = (reason: string) => readMetric(gateway, `gateway_shed_total{partition="crm-1",reason="${reason}"}`);
 
-/** Has so many requests held by the cell, and as many more as are refused at once. */
+/** Makes the cell hold `taken` requests, and sends further ones that are rejected immediately. */
 async function flood(tenantId: TenantId, count: number, taken: number, path = "/slow") {
   const before = held;
   const responses = Array.from({ length: count }, () => ask(tenantId, path));
@@ -50,7 +50,7 @@ async function flood(tenantId: TenantId, count: number, taken: number, path = "/
   return responses;
 }
 
-test("a tenant that floods gets its share and is told so; another one keeps getting its answers", async () => {
+test("a tenant that floods is limited to its quota with an explanation; another one still gets its responses", async () => {
   const before = await sheds("tenant");
   const flooding = await flood("tenant-a", 40, 4);
   for (let round = 0; round < 20; round++) expect((await ask("tenant-b")).status).toBe(200);
@@ -67,7 +67,7 @@ test("a tenant that floods gets its share and is told so; another one keeps gett
   expect((await ask("tenant-a")).status).toBe(200);
 });
 
-test("exports have a share of their own: a tenant that has used it up still reads, and others still export", async () => {
+test("exports have their own bulkhead: a tenant that has used its quota can still read, and others still export", async () => {
   const exports = await flood("tenant-a", 5, 2, "/customers/export");
   expect((await ask("tenant-a")).status).toBe(200);
   const other = await flood("tenant-b", 1, 1, "/customers/export");
@@ -76,7 +76,7 @@ test("exports have a share of their own: a tenant that has used it up still read
   expect((await Promise.all(other)).map(({ status }) => status)).toEqual([200]);
 });
 
-test("a partition with enough to do refuses the rest unread, health and administration aside, and serves all as soon as it can", async () => {
+test("a full bulkhead rejects requests unread, except health and administration, and admits them as soon as it can", async () => {
   const before = await sheds("partition");
   const floods = await Promise.all(tenants.slice(0, 4).map((tenantId) => flood(tenantId, 4, 1)));
   while (held < 16) await sleep(5);
@@ -98,7 +98,7 @@ test("a partition with enough to do refuses the rest unread, health and administ
   expect(new Set(afterwards.map(({ status }) => status))).toEqual(new Set([200]));
 });
 
-test("callers who leave take their place with them", async () => {
+test("callers that leave free their place in the bulkhead", async () => {
   for (let round = 0; round < 10; round++) {
     const leaving = new AbortController();
     const headers = { authorization: `Bearer ${keys["tenant-a"]}`, "x-tenant-id": "tenant-a" };
@@ -114,7 +114,7 @@ test("callers who leave take their place with them", async () => {
   release.resolve();
 });
 
-test("while another tenant asks, one that floods has two requests with the cell at a time; the others come in turn, but for who has left", async () => {
+test("while another tenant is active, one that floods has two concurrent requests; the others follow in order, except those whose caller has left", async () => {
   const fair = await startTestGateway(database, `crm=${cell.url}`, { UPSTREAM_TENANT_CONCURRENCY: "2" });
   try {
     const call = (tenantId: TenantId, path: string) => fair.call(`/api/v1/crm${path}`, { key: keys[tenantId], tenantId });

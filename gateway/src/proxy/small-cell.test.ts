@@ -22,7 +22,7 @@ let key: string;
 const secret = "the sender's secret";
 const prefixes = "small=/small,small=/deep/small";
 
-/** A verifier of tokens `<class>_<tenant>`, as a cell that keeps its own would bring one along. */
+/** A verifier of tokens `<class>_<tenant>`, as a cell with its own tokens would add one. */
 function verifierOf(credential: "session" | "customer"): CredentialVerifier {
   return {
     credential,
@@ -82,7 +82,7 @@ afterAll(async () => {
 const call = (path: string, init: Parameters<TestGateway["call"]>[1] = {}) => gateway.call(path, { key, tenantId: "tenant-a", ...init });
 const lastCaller = () => cell.requests.at(-1)?.caller.principal;
 
-test("a cell of its own prefix is reached below it with the path whole, and below /api/v1 without the prefix", async () => {
+test("a cell with its own prefix receives the whole path below it, and below /api/v1 the path without the prefix", async () => {
   expect((await call("/small/notes?x=1")).status).toBe(200);
   expect(cell.requests.at(-1)?.url).toBe("/small/notes?x=1");
   await call("/api/v1/small/notes");
@@ -92,7 +92,7 @@ test("a cell of its own prefix is reached below it with the path whole, and belo
   for (const path of ["/smaller/notes", "/deep/notes", "/Small/notes", "/%73mall/notes"]) expect((await call(path)).status).toBe(404);
 });
 
-test("roles have the permissions that the cell declares, and a key can be given no other ones", async () => {
+test("roles have the permissions that the cell declares, and keys can have no others", async () => {
   await call("/small/notes");
   expect(lastCaller()?.permissions).toContain("note:read");
   const { key: sales } = await issueKey(gateway, { tenantId: "tenant-a", userId: "sales-1", role: "sales" });
@@ -105,7 +105,7 @@ test("roles have the permissions that the cell declares, and a key can be given 
   expect([refused.status, refused.body.details]).toMatchObject([400, { fields: [{ path: "permissions.1" }, { path: "permissions.2" }] }]);
 });
 
-test("a public route takes a caller without a credential, for the tenant that the request names, and gives it no permission", async () => {
+test("a public route accepts a caller without a credential, for the request's tenant and without permissions", async () => {
   const open = (path: string, headers: Record<string, string> = {}) => gateway.call(path, { key: "", headers });
   expect((await open("/small/open", { "x-tenant-id": "tenant-a", "x-user-id": "admin" })).status).toBe(200);
   expect(lastCaller()).toMatchObject({ tenantId: "tenant-a", userId: "public", permissions: [], scope: "own", credential: "public" });
@@ -121,7 +121,7 @@ test("a public route takes a caller without a credential, for the tenant that th
   expect(wrong.status).toBe(401);
 });
 
-test("a route that declares nothing is closed to every caller without a key, an access token or a session token", async () => {
+test("a route without a declaration only accepts API keys, access tokens and session tokens", async () => {
   const before = cell.requests.length;
   expect((await gateway.call("/small/else", { key: "", headers: { "x-tenant-id": "tenant-a" } })).status).toBe(401);
   expect((await call("/small/else", { key: "customer_tenant-a" })).status).toBe(403);
@@ -129,7 +129,7 @@ test("a route that declares nothing is closed to every caller without a key, an 
   expect((await call("/small/else", { key: "session_tenant-a" })).status).toBe(200);
 });
 
-test("a credential of a class that a route does not take is refused before the cell, and the assertion names the class of the others", async () => {
+test("a credential of a class that a route does not accept is rejected before the cell, and the assertion names the class of others", async () => {
   expect((await call("/small/mine", { key: "customer_tenant-a", tenantId: "" })).status).toBe(200);
   expect(lastCaller()).toMatchObject({ tenantId: "tenant-a", userId: "customer-1", credential: "customer" });
   const refused = await call("/small/mine");
@@ -143,7 +143,7 @@ test("a credential of a class that a route does not take is refused before the c
   expect((await call("/small/mine", { key: "customer_tenant-a", tenantId: "tenant-b" })).body.code).toBe("TENANT_MISMATCH");
 });
 
-test("the gateway's own errors have the form that the route declares, and everywhere the fields that all errors have", async () => {
+test("the gateway's own errors have the route's declared form, and always the common fields", async () => {
   const refused = async (path: string, init = {}) => (await gateway.call(path, { key: "", tenantId: "tenant-a", ...init })).body;
   const fields = { code: "UNAUTHORIZED", message: expect.any(String), requestId: expect.any(String) };
   const detail = await refused("/small/notes");
@@ -157,7 +157,7 @@ test("the gateway's own errors have the form that the route declares, and everyw
   expect((await call("/small/notes", { method: "PURGE" })).body.detail).toBeUndefined();
 });
 
-test("a rate class limits its routes over a sliding window, by token and by tenant, besides the limits per second", async () => {
+test("a rate class limits its routes by a sliding window, per token and tenant, besides the limits per second", async () => {
   const { key: one } = await createTenant(gateway, "limited");
   const { key: other } = await issueKey(gateway, { tenantId: "limited", userId: "u2" });
   const ask = (token: string) => gateway.call("/small/limited", { key: token, tenantId: "limited" });
@@ -176,7 +176,7 @@ test("a rate class limits its routes over a sliding window, by token and by tena
   expect((await gateway.call("/small/notes", { key: one, tenantId: "limited" })).status).toBe(200);
 });
 
-test("a body limit is the route's own", async () => {
+test("each route can have its own body limit", async () => {
   const size = 1_500_000;
   const send = async (path: string) => {
     const request = httpRequest(gateway.url + path, {
@@ -193,7 +193,7 @@ test("a body limit is the route's own", async () => {
   expect(await send("/small/notes")).toBe(413);
 });
 
-/** Opens an event stream; what it sends is collected until it ends. */
+/** Opens an event stream and collects its data until it ends. */
 async function openEvents(path: string, headers: Record<string, string> = {}) {
   const request = httpRequest(gateway.url + path, { headers });
   request.on("error", () => undefined);
@@ -209,7 +209,7 @@ async function openEvents(path: string, headers: Record<string, string> = {}) {
 const withKey = (token = key) => ({ authorization: `Bearer ${token}`, "x-tenant-id": "tenant-a" });
 const openCount = (kind: string) => readMetric(gateway, `gateway_open_streams{kind="${kind}"}`);
 
-test("an event stream is passed on piece by piece whatever Accept says, is counted, and ends at the cell when its reader leaves", async () => {
+test("an event stream is forwarded piece by piece whatever Accept says, is counted, and ends at the cell when its reader leaves", async () => {
   const stream = await openEvents("/small/events", { ...withKey(), accept: "*/*" });
   expect(stream.response.headers["content-type"]).toBe("text/event-stream");
   await expect.poll(() => cell.open()).toBe(1);
@@ -223,7 +223,7 @@ test("an event stream is passed on piece by piece whatever Accept says, is count
   await expect.poll(() => openCount("events")).toBe(0);
 });
 
-test("?token= is taken on event streams and sockets alone, names the tenant, and does not reach the cell", async () => {
+test("?token= is only accepted for event streams and WebSockets, names the tenant, and does not reach the cell", async () => {
   const stream = await openEvents(`/small/events?after=5&token=${key}&x=%20`);
   expect(stream.response.statusCode).toBe(200);
   expect(cell.requests.at(-1)?.url).toBe("/small/events?after=5&x=%20");
@@ -237,7 +237,7 @@ test("?token= is taken on event streams and sockets alone, names the tenant, and
   await expect.poll(() => cell.open()).toBe(0);
 });
 
-test("streams are limited by token, and one that has ended makes room", async () => {
+test("event streams are limited per token, and one that has ended makes room", async () => {
   const before = await readMetric(gateway, 'gateway_refused_streams_total{limit="token"}');
   const streams = [];
   for (let opened = 0; opened < 3; opened++) streams.push(await openEvents("/small/events", withKey()));
@@ -253,7 +253,7 @@ test("streams are limited by token, and one that has ended makes room", async ()
   await expect.poll(() => openCount("events")).toBe(0);
 });
 
-test("a stream ends when its key is revoked, and others go on", async () => {
+test("an event stream ends when its key is revoked, and others continue", async () => {
   const doomed = await issueKey(gateway, { tenantId: "tenant-a", userId: "doomed" });
   const [ending, staying] = [await openEvents("/small/events", withKey(doomed.key)), await openEvents("/small/events", withKey())];
   await gateway.call(`/api/admin/keys/${doomed.keyId}`, { method: "DELETE" });
@@ -264,7 +264,7 @@ test("a stream ends when its key is revoked, and others go on", async () => {
   staying.close();
 });
 
-/** Opens a socket as browsers do; resolves when it is open, rejects when it is refused. */
+/** Opens a WebSocket like a browser; resolves when it is open, rejects if it fails. */
 function openSocket(path: string, url = gateway.url): Promise<WebSocket> {
   const socket = new WebSocket(url.replace("http", "ws") + path);
   return new Promise((resolve, reject) => {
@@ -277,7 +277,7 @@ const nextMessage = (socket: WebSocket) =>
   new Promise((resolve) => socket.addEventListener("message", ({ data }) => resolve(data), { once: true }));
 const closed = (socket: WebSocket) => new Promise((resolve) => socket.addEventListener("close", resolve, { once: true }));
 
-test("a WebSocket is passed on both ways, with its caller in the assertion and its token nowhere", async () => {
+test("a WebSocket is forwarded in both directions, with its caller in the assertion and without its token", async () => {
   const socket = await openSocket(`/small/socket?room=1&token=${key}`);
   expect(cell.requests.at(-1)).toMatchObject({
     url: "/small/socket?room=1",
@@ -324,20 +324,20 @@ test.each([
   expect(cell.requests.length).toBe(before);
 });
 
-test("what a cell answers instead of an upgrade reaches the caller", async () => {
+test("a cell's response instead of an upgrade reaches the caller", async () => {
   const response = await upgradeRequest("/small/socket?refused=1");
   expect(response).toMatch(/^HTTP\/1\.1 403 /);
   expect(response).toContain('{"code":"FORBIDDEN"}');
   expect(response.toLowerCase()).toContain("x-request-id: ");
 });
 
-test("a socket ends with its token", async () => {
+test("a WebSocket ends when its token expires", async () => {
   const socket = await openSocket("/small/socket?token=customer_brief-1");
   await closed(socket);
   await expect.poll(() => cell.open()).toBe(0);
 });
 
-test("a socket of a tenant that has moved is opened where the tenant is by now", async () => {
+test("a WebSocket of a moved tenant is opened on the tenant's current partition", async () => {
   const [from, to] = [await startSmallCell(), await startSmallCell()];
   const own = await createDatabase();
   const local = await startTestGateway(own, `small=${from.url},small=${to.url}`, { CELL_PREFIXES: prefixes }, extensions);
@@ -347,7 +347,7 @@ test("a socket of a tenant that has moved is opened where the tenant is by now",
     await (await openSocket(`/small/socket?token=${moved.key}`, local.url)).close();
     await expect.poll(() => from.requests.length).toBe(1);
     from.onUpgrade = (_incoming, socket) => void socket.end("HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n");
-    // The gateway is not told: it still looks where the tenant was.
+    // The gateway is not notified: it still uses the earlier placement.
     await db.updateTable("gateway.placements").set({ partition: "small-2" }).execute();
     const socket = await openSocket(`/small/socket?token=${moved.key}`, local.url);
     expect([from.requests.length, to.requests.length]).toEqual([2, 1]);
@@ -364,7 +364,7 @@ const send = (body: string, signature: string) =>
   fetch(`${gateway.url}/small/hook`, { method: "POST", headers: { "x-signature": signature, "content-type": "application/json" }, body });
 const sign = (body: string) => createHmac("sha256", secret).update(body).digest("hex");
 
-test("a signed webhook is verified over its bytes, and each tenant's part reaches the cell as that tenant's", async () => {
+test("a signed webhook is verified over its raw bytes, and each tenant's part reaches the cell for that tenant", async () => {
   const body = JSON.stringify({ "tenant-a": { n: 1 }, "tenant-b": { n: 2 } });
   const before = cell.requests.length;
   expect((await send(body, "wrong")).status).toBe(401);
@@ -381,14 +381,14 @@ test("a signed webhook is verified over its bytes, and each tenant's part reache
   expect((await send(large, sign(large))).status).toBe(413);
 });
 
-test("a sender's challenge is answered at the gateway, as text", async () => {
+test("the gateway responds to a webhook sender's challenge, as text", async () => {
   const asked = (token: string) => fetch(`${gateway.url}/small/hook?challenge=42&token=${encodeURIComponent(token)}`);
   const response = await asked(secret);
   expect([response.status, await response.text()]).toEqual([200, "42"]);
   expect((await asked("wrong")).status).toBe(401);
 });
 
-test("draining ends event streams and sockets at once, and refuses new ones", async () => {
+test("draining ends event streams and WebSockets immediately, and rejects new ones", async () => {
   const env = { CELL_PREFIXES: prefixes, DRAIN_DELAY_MS: "1500" };
   const local = await startTestGateway(database, `small=${cell.url}`, env, extensions);
   const socket = await openSocket(`/small/socket?token=${key}`, local.url);
@@ -402,7 +402,7 @@ test("draining ends event streams and sockets at once, and refuses new ones", as
   await stopped;
 });
 
-test("a gateway that starts while the cell is away knows its routes and roles from the last time", async () => {
+test("a gateway that starts without the cell knows its routes and roles from the stored declaration", async () => {
   const away = await startSmallCell();
   const own = await createDatabase();
   const start = () => startTestGateway(own, `small=${away.url}`, { CELL_PREFIXES: prefixes }, extensions);
@@ -421,7 +421,7 @@ test("a gateway that starts while the cell is away knows its routes and roles fr
   await second.stop();
 });
 
-test("a cell that was never reached is 503, and served as soon as it has declared its routes; one without a declaration is closed", async () => {
+test("a cell that was never reached is 503 until it has declared its routes; one without a declaration is closed", async () => {
   const late = await startSmallCell();
   const { declaration, url } = late;
   const own = await createDatabase();

@@ -26,7 +26,7 @@ const ask = (upgrade: string) =>
   );
 
 test.each(["websocket", "WebSocket", "h2c, websocket"])(
-  "Upgrade: %s is refused in the form of every error and reaches no cell",
+  "Upgrade: %s is rejected in the usual error form and reaches no cell",
   async (upgrade) => {
     const before = cell.requests.length;
     const response = await ask(upgrade);
@@ -39,7 +39,7 @@ test.each(["websocket", "WebSocket", "h2c, websocket"])(
   },
 );
 
-test("the offer of another protocol, as some clients make it with every first request, is passed over", async () => {
+test("an upgrade offer to another protocol, which some clients send with every first request, is ignored", async () => {
   expect(await ask("h2c")).toMatch(/^HTTP\/1\.1 200 /);
   expect(cell.requests.at(-1)?.headers.upgrade).toBeUndefined();
 });

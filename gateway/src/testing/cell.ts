@@ -12,13 +12,13 @@ import {
   verifyAssertion,
 } from "@cell/http";
 
-/** What the gateways and cells of one test file sign and verify with. */
+/** The keys with which the gateways and cells of one test file sign and verify. */
 export const assertionKeys = `test:${"k".repeat(43)}`;
 
 const permissions = ["crm:read", "crm:write", "crm:import", "crm:export", "report:read"] as const;
 const longTransfer = { slow: true, lane: "streams" } as const;
 
-/** What the cells of the tests declare unless a test says otherwise. */
+/** The test cells' declaration, unless a test sets another. */
 export const testDeclaration: CellDeclaration = {
   permissions,
   roles: {
@@ -35,24 +35,24 @@ export const testDeclaration: CellDeclaration = {
   ],
 };
 
-/** A cell of the tests: real HTTP, assertions verified, tenants provisioned; the rest is up to each test. */
+/** A test cell: real HTTP, verified assertions, provisioned tenants; tests add the rest. */
 export interface TestCell {
   url: string;
-  /** What its tenants are, in the order of provisioning. */
+  /** Its tenants, in the order of provisioning. */
   tenants: Set<string>;
-  /** Answers /internal/tenants with 500 while true. */
+  /** Responds with 500 to /internal/tenants while true. */
   failing: boolean;
-  /** What it verifies assertions with; as after a restart with other settings. */
+  /** The keys for assertions; can be changed as by a restart with other settings. */
   keys: AssertionKeys;
-  /** What it has been asked, but for /internal. */
+  /** The received requests, without those to /internal. */
   requests: { method: string; url: string; headers: IncomingMessage["headers"]; caller: Caller }[];
-  /** What it declares to the gateway; undefined for a cell that serves no declaration. */
+  /** Its declaration to the gateway; undefined for a cell that serves none. */
   declaration: CellDeclaration | undefined;
-  /** What /ready answers. */
+  /** Response of /ready. */
   ready: { status: number; body: object };
-  /** Answers by path without its query; the default echoes. */
+  /** Handlers by path without its query; default: echoes. */
   on(path: string, handler: (incoming: IncomingMessage, outgoing: ServerResponse) => void): void;
-  /** Takes upgrades whose assertion holds; without it there are none. */
+  /** Accepts upgrades with a valid assertion; without it there are none. */
   onUpgrade: ((incoming: IncomingMessage, socket: Duplex, caller: Caller) => void) | undefined;
   close(): Promise<void>;
 }
@@ -137,7 +137,7 @@ function administer(cell: TestCell, { principal }: Caller, method: string, url: 
   reply(outgoing, status, { tenantId });
 }
 
-/** A JSON answer. */
+/** Sends a JSON response. */
 export function reply(outgoing: ServerResponse, status: number, body: unknown): void {
   const text = JSON.stringify(body);
   outgoing.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });

@@ -1,6 +1,6 @@
 import { vi } from "vitest";
 
-/** Takes over the clock by which this process measures time; returns what puts it forward. `vi.restoreAllMocks` gives it back. */
+/** Replaces the monotonic clock of this process; returns a function that advances it. `vi.restoreAllMocks` restores it. */
 export function takeClock(): (milliseconds: number) => void {
   const real = performance.now.bind(performance);
   let aheadMs = 0;

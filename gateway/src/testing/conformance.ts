@@ -8,11 +8,11 @@ import { createServices } from "../services.ts";
 import { assertionKeys } from "./cell.ts";
 
 const config = readConfig({ DATABASE_URL: "postgres://none", ASSERTION_KEYS: assertionKeys, CELLS: "crm=http://127.0.0.1:1" });
-/** The document that every answer is held to. */
+/** The document against which every response is checked. */
 export const document = gatewayDocument(createApp(await createServices(config, createLogger("test", "silent"))));
 const check = responseChecker(document);
 
-/** Holds an answer to the published document, and a failure to the form that all failures have. */
+/** Checks a response against the published document, and an error against the common error form. */
 export function expectConformance(method: string, { status, headers, url }: Response, body: unknown): void {
   const requestId = headers.get("x-request-id");
   expect(requestId).toMatch(requestIdPattern);

@@ -1,15 +1,15 @@
 import { connect, createServer, type Socket } from "node:net";
 
 export interface DatabaseSwitch {
-  /** The database's address through the relay. */
+  /** The database's URL through the relay. */
   url: string;
-  /** Cuts all connections and refuses new ones. */
+  /** Closes all connections and rejects new ones. */
   cut(): void;
   mend(): void;
   close(): void;
 }
 
-/** A TCP relay to the database that can be cut. */
+/** A TCP relay to the database that can be interrupted. */
 export async function startDatabaseSwitch(target: string): Promise<DatabaseSwitch> {
   const { hostname, port } = new URL(target);
   const sockets = new Set<Socket>();

@@ -9,11 +9,11 @@ import { migrateGateway } from "../migrate.ts";
 import { assertionKeys } from "./cell.ts";
 import { expectConformance } from "./conformance.ts";
 
-/** What the gateways of the tests show their metrics for. */
+/** The metrics token of test gateways. */
 export const metricsToken = "metrics-token-for-the-tests-only";
 export const operatorKey = "operator-key-for-the-tests-only";
 
-/** A database of its own with the control plane's schema; its URL, as the gateway's role. */
+/** A new database with the control plane's schema; its URL, as the gateway's role. */
 export async function createDatabase(): Promise<string> {
   const { gateway } = await createTestDatabase(inject("superuserUrl"), `gateway_${randomBytes(6).toString("hex")}`);
   await migrateGateway(gateway);
@@ -21,7 +21,7 @@ export async function createDatabase(): Promise<string> {
 }
 
 export interface TestGateway extends Gateway {
-  /** A request with the operator's key unless `init` says otherwise; its answer has been held to the document. */
+  /** A request with the operator's key unless `init` has another; its response is checked against the document. */
   call<T = Record<string, unknown>>(path: string, init?: CallInit): Promise<ReceivedResponse<T>>;
 }
 
@@ -37,15 +37,15 @@ export interface CallInit {
 export interface ReceivedResponse<T> {
   status: number;
   headers: Headers;
-  /** The JSON, or `{}` when there is none. */
+  /** The JSON, or `{}` if there is none. */
   body: T;
   text: string;
 }
 
-/** Tests send faster than people; those of the limits set their own. */
+/** Tests send faster than people; tests of the limits set their own. */
 const noRateLimits = { RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "0" };
 
-/** A gateway in this process, on a port of its own. */
+/** A gateway in this process, on its own port. */
 export async function startTestGateway(
   databaseUrl: string,
   cells: string,
@@ -94,14 +94,14 @@ export async function createTenant(gateway: TestGateway, tenantId: string, key: 
   return issueKey(gateway, { tenantId, ...key });
 }
 
-/** A key of the given rights; an administrator's by default. */
+/** A key with the given rights; default: an administrator's. */
 export async function issueKey(gateway: TestGateway, key: Record<string, unknown>): Promise<IssuedKey> {
   const issued = await gateway.call<IssuedKey>("/api/admin/keys", { json: { userId: "user-001", role: "admin", ...key } });
   if (issued.status !== 201) throw new Error(`no key: ${issued.text}`);
   return issued.body;
 }
 
-/** The value of a metric at the gateway, written as Prometheus does: `name{label="value"}`; 0 while it was never counted. */
+/** The value of a gateway metric, written as in Prometheus: `name{label="value"}`; 0 if it was never counted. */
 export async function readMetric(gateway: TestGateway, metric: string): Promise<number> {
   const { text } = await gateway.call("/metrics", { key: metricsToken });
   const line = text.split("\n").find((one) => one.startsWith(`${metric} `));

@@ -5,7 +5,7 @@ import { reply } from "./cell.ts";
 
 export const audience = "https://crm.test";
 
-/** What a token of the tests says unless told otherwise; undefined leaves a claim or a header out. */
+/** A test token's content unless overridden; undefined omits a claim or a header. */
 export interface TokenOptions {
   claims?: Record<string, unknown>;
   header?: Record<string, unknown>;
@@ -23,13 +23,13 @@ export interface SigningKey {
 /** An OIDC provider on this machine: discovery, keys, and tokens of any kind. */
 export interface TestIdentityProvider {
   issuer: string;
-  /** What it publishes, the newest last. */
+  /** The published keys, newest last. */
   keys: SigningKey[];
-  /** How it answers: as it should, not at all, by cutting the connection, or with these documents instead. */
+  /** How it responds: correctly, not at all, by closing the connection, or with these documents. */
   mode: "well" | "silent" | "away" | { discovery?: unknown; keys?: unknown };
-  /** How often its keys have been asked for. */
+  /** Number of requests for its keys. */
   keyRequests: number;
-  /** Publishes one more key. */
+  /** Publishes another key. */
   addKey(algorithm?: string): Promise<SigningKey>;
   token(options?: TokenOptions): Promise<string>;
   close(): Promise<void>;
@@ -105,7 +105,7 @@ function withoutGaps(values: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }
 
-/** A token made by hand: header and payload as they stand, and a signature of one's own making. */
+/** A token made by hand: given header and payload, and any signature. */
 export function forge(header: unknown, payload: unknown, signature: (input: string) => string): string {
   const input = [header, payload].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
   return `${input}.${signature(input)}`;

@@ -3,11 +3,11 @@ import type { Duplex } from "node:stream";
 import type { CellDeclaration } from "@cell/http";
 import { reply, startTestCell, type TestCell } from "./cell.ts";
 
-/** A cell that the gateway's code has never heard of. */
+/** A cell that the gateway's code does not know. */
 export interface SmallCell extends TestCell {
   /** Sends a line to every open event stream. */
   emit(text: string): void;
-  /** How many event streams and sockets are open at the cell. */
+  /** Number of event streams and WebSockets open at the cell. */
   open(): number;
 }
 
@@ -33,7 +33,7 @@ const declaration: CellDeclaration = {
   ],
 };
 
-/** Starts a cell of the name `small` with a public route, an event stream, a WebSocket that echoes, and routes of every kind of policy. */
+/** Starts a cell named `small` with a public route, an event stream, a WebSocket that echoes, and routes with every kind of policy. */
 export async function startSmallCell(): Promise<SmallCell> {
   const cell = await startTestCell("small");
   cell.declaration = declaration;
@@ -71,7 +71,7 @@ export async function startSmallCell(): Promise<SmallCell> {
   });
 }
 
-/** Sends every text back; of frames it knows short ones alone. */
+/** Echoes every text; only supports short frames. */
 function echo(socket: Duplex): void {
   let pending = Buffer.alloc(0);
   socket.on("data", (piece: Buffer) => {

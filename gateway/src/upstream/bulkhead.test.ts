@@ -20,7 +20,7 @@ const enter = (bulkhead: Bulkhead, tenantId: string) => bulkhead.enter(tenantId,
 
 const granted = (bulkhead: Bulkhead) => Array.from({ length: 100 }, () => bulkhead.tryRetry()).filter(Boolean).length;
 
-test("what is sent again is a fifth of what runs at most, but three always may", () => {
+test("retries are limited to a fifth of the running requests, and three are always allowed", () => {
   const bulkhead = make(512, 512);
   expect(granted(bulkhead)).toBe(3);
   const permits = Array.from({ length: 100 }, () => enter(bulkhead, "tenant"));
@@ -29,7 +29,7 @@ test("what is sent again is a fifth of what runs at most, but three always may",
   expect(granted(bulkhead)).toBe(4);
 });
 
-test("a tenant's share and the whole are let in, one more is not, and each end makes room for another", () => {
+test("a bulkhead admits a tenant's quota and its total, and each end makes room for another request", () => {
   const bulkhead = make(4, 2);
   const permits: Record<string, Permit> = {};
   const admit = (tenantId: string) => {
@@ -48,7 +48,7 @@ test("a tenant's share and the whole are let in, one more is not, and each end m
   expect(admit("a")).toBeUndefined();
 });
 
-/** Lets requests in, and tells which of them have begun. */
+/** Admits requests, and reports which of them have begun. */
 function crowd(bulkhead: Bulkhead) {
   const begun: string[] = [];
   const permits: Record<string, Permit> = {};
@@ -61,7 +61,7 @@ function crowd(bulkhead: Bulkhead) {
   return { begun, ask, end };
 }
 
-test("while others ask, a tenant has its turns alone with the partition, and what waits comes in its order as those before end", () => {
+test("while others are active, a tenant is limited to its concurrency, and its waiting requests follow in order", () => {
   const { begun, ask, end } = crowd(make(100, 100, 2));
   ask("a1", "a2", "a3");
   expect(begun).toEqual(["a1", "a2", "a3"]);
@@ -69,7 +69,7 @@ test("while others ask, a tenant has its turns alone with the partition, and wha
   expect(begun).toEqual(["a1", "a2", "a3", "b1", "b2"]);
   end("a1");
   expect(begun.length).toBe(5);
-  // One that leaves while it waits gives its place to who stands behind it.
+  // A waiting request that leaves gives its place to the next one.
   end("a4", "a2");
   expect(begun.slice(5)).toEqual(["a5"]);
   end("b1", "a3");
@@ -79,7 +79,7 @@ test("while others ask, a tenant has its turns alone with the partition, and wha
   expect(begun.slice(8)).toEqual(["a7", "b4"]);
 });
 
-test("a turn comes after a second at the latest, and who has been alone for that long waits for none", async () => {
+test("a request waits in the bulkhead for at most a second, and not at all if no other tenant was active that long", async () => {
   const { begun, ask } = crowd(make(100, 100, 1));
   ask("a1", "b1");
   await sleep(500);

@@ -20,7 +20,7 @@ async function startCell(response: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-test("a call carries its body and gets the answer's", async () => {
+test("a call to a cell sends its body and reads the response's", async () => {
   const url = await startCell(async (incoming, outgoing) => {
     outgoing.writeHead(201).end(`${incoming.method} ${incoming.url} ${incoming.headers["content-type"]} ${await text(incoming)}`);
   });
@@ -34,7 +34,7 @@ test("a call carries its body and gets the answer's", async () => {
   expect([response.statusCode, await text(response)]).toEqual([201, "POST /a?b=c x/y d"]);
 });
 
-test("a cell that says nothing is not waited for", async () => {
+test("a call to a silent cell times out", async () => {
   const url = await startCell(() => undefined);
   await expect(cellHttp.send(url, { path: "/", silentMs: 50 })).rejects.toThrow("no response in time");
 });
@@ -42,7 +42,7 @@ test("a cell that says nothing is not waited for", async () => {
 test.each([
   ["stops", () => undefined],
   ["is cut", () => end()],
-])("a body that %s half way is no whole one", async (_how, then) => {
+])("a response body that %s half way is not complete", async (_how, then) => {
   const url = await startCell((_incoming, outgoing) => {
     outgoing.write("half");
   });
@@ -58,7 +58,7 @@ test("nobody listens", async () => {
   await expect(cellHttp.send(url, { path: "/", silentMs: 50 })).rejects.toThrow("ECONNREFUSED");
 });
 
-test("closing cuts what is under way", async () => {
+test("closing destroys calls in progress", async () => {
   const url = await startCell(() => closing.close());
   const closing = new CellHttp(1_000);
   await expect(closing.send(url, { path: "/", silentMs: 1_000 })).rejects.toThrow();

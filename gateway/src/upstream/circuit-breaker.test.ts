@@ -14,7 +14,7 @@ function make(probe: () => Promise<Health> = async () => "away") {
   return { circuit, changes };
 }
 
-test("nine failures in a row leave it closed, the tenth opens it; a success between them starts the count anew", () => {
+test("nine consecutive failures leave the circuit breaker closed, the tenth opens it; a success resets the count", () => {
   const { circuit } = make();
   for (const failures of [9, 9]) {
     for (let count = 0; count < failures; count++) circuit.failed(0);
@@ -25,7 +25,7 @@ test("nine failures in a row leave it closed, the tenth opens it; a success betw
   expect(circuit.open).toBe(true);
 });
 
-test("half of twenty within ten seconds open it, fewer or slower ones do not", () => {
+test("failures of half of twenty requests within ten seconds open the circuit breaker, fewer or slower ones do not", () => {
   const alternate = (circuit: CircuitBreaker, pairs: number, stepMs: number) => {
     for (let pair = 0; pair < pairs; pair++) {
       circuit.failed(pair * stepMs);
@@ -43,7 +43,7 @@ test("half of twenty within ten seconds open it, fewer or slower ones do not", (
   expect(half.open).toBe(true);
 });
 
-test("connections that are not made in time open it once two probes are in vain, and requests that are cut off once one is refused", async () => {
+test("connection timeouts open the circuit breaker after two failed probes, and cut-off requests after one refused probe", async () => {
   let health: Health = "alive";
   const unreached = make(async () => health).circuit;
   const cutOff = make(async () => health).circuit;
@@ -69,7 +69,7 @@ test("connections that are not made in time open it once two probes are in vain,
   ]);
 });
 
-test("it closes when a probe is answered, and a new fault opens it again", async () => {
+test("the circuit breaker closes when a probe succeeds, and a new fault opens it again", async () => {
   let health: Health = "away";
   let probes = 0;
   const { circuit, changes } = make(async () => {

@@ -20,7 +20,7 @@ afterEach(async () => {
 
 const withRoutes = (...routes: CellDeclaration["routes"]): CellDeclaration => ({ ...testDeclaration, routes });
 
-/** The field that errors of this path have besides the usual ones: what is declared for it shows there. */
+/** The additional field in errors of this path, which shows the route's declaration. */
 async function errorFieldOf(path: string): Promise<string | undefined> {
   const { body } = await (gateway as TestGateway).call(`/api/v1/crm${path}`, { key: "" });
   return ["detail", "error", "success"].find((field) => field in body);
@@ -30,7 +30,7 @@ const start = async () => {
   gateway = await startTestGateway(database, `crm=${older?.url},crm=${newer?.url}`);
 };
 
-test("while two versions run beside each other, a route counts as soon as one partition has it, and the first one decides", async () => {
+test("while two versions run, a route counts as soon as one partition declares it, and the first one decides", async () => {
   if (!older || !newer) throw new Error("no cells");
   older.declaration = withRoutes({ method: "GET", path: "/both", policy: { errorForm: "detail" } }, { method: "GET", path: "/old" });
   newer.declaration = withRoutes(
@@ -45,7 +45,7 @@ test("while two versions run beside each other, a route counts as soon as one pa
   await expect.poll(() => errorFieldOf("/both"), { timeout: 10_000 }).toBe("error");
 });
 
-test("a gateway that starts while no partition can be read knows from its database what each declared last", async () => {
+test("a gateway that starts without any partition knows the last declarations from its database", async () => {
   if (!older || !newer) throw new Error("no cells");
   newer.declaration = older.declaration = withRoutes({ method: "GET", path: "/form", policy: { errorForm: "detail" } });
   await start();

@@ -71,5 +71,5 @@ export function metricsAccessOf({ metricsPort, metricsToken: token }: MetricsSet
 export function checkMetricsPort(values: MetricsSettings, report: (name: string, fault: string) => void): void {
   const { port } = metricsAccessOf(values);
   if (port !== undefined && port !== 0 && port === values.port)
-    report("METRICS_PORT", "must differ from PORT; to have the metrics there, set METRICS_TOKEN alone");
+    report("METRICS_PORT", "must differ from PORT; to serve the metrics on PORT, set only METRICS_TOKEN");
 }

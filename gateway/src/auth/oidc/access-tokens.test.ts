@@ -53,7 +53,7 @@ interface GetOptions {
   at?: TestGateway;
 }
 
-/** What the cell is told about whoever sends a token like this. */
+/** The principal that the cell receives for such a token. */
 async function principal(options: TokenOptions, at = gateway) {
   const response = await get(await provider.token(options), { at });
   expect(response.status, response.text).toBe(200);
@@ -71,14 +71,14 @@ async function expectRefused(token: string, why: RegExp, options?: GetOptions): 
 
 const seconds = (fromNow: number) => Math.floor(Date.now() / 1000) + fromNow;
 
-test("a token of the issuer lets its user in, with the rights of the role and the tenant of the claim", async () => {
+test("an issuer's token gives its user the role's rights in the claim's tenant", async () => {
   const caller = await principal({ claims: { sub: "ada", roles: ["manager"] } });
   expect(caller).toMatchObject({ tenantId: "tenant-a", userId: "ada", actorType: "user", scope: "tenant" });
   expect(caller.permissions).toContain("crm:write");
   expect(caller.permissions).not.toContain("tenant:admin");
 });
 
-test.each(["PS256", "ES256", "EdDSA"])("tokens signed with %s are taken", async (algorithm) => {
+test.each(["PS256", "ES256", "EdDSA"])("access tokens signed with %s are accepted", async (algorithm) => {
   const key = await provider.addKey(algorithm);
   const other = await startGateway();
   try {
@@ -89,7 +89,7 @@ test.each(["PS256", "ES256", "EdDSA"])("tokens signed with %s are taken", async 
   }
 });
 
-test("several roles add up, the widest scope counts, and a role that is none of ours gives nothing", async () => {
+test("several roles add up, the widest scope counts, and unknown roles are ignored", async () => {
   expect(await principal({ claims: { roles: ["sales"] } })).toMatchObject({ scope: "own" });
   const both = await principal({ claims: { roles: ["sales", "auditor", "root", 7] } });
   expect(both).toMatchObject({ scope: "tenant", actorType: "user" });
@@ -101,13 +101,13 @@ test("several roles add up, the widest scope counts, and a role that is none of 
   expect(await principal({ claims: { roles: ["integrator"] } })).toMatchObject({ actorType: "service" });
 });
 
-test("an auditor's token carries no right to write", async () => {
+test("an auditor's access token has no right to write", async () => {
   const { permissions } = await principal({ claims: { roles: ["auditor"] } });
   expect(permissions).toEqual(expect.arrayContaining(["crm:read", "audit:read"]));
   for (const writing of ["crm:write", "crm:import", "tenant:admin"]) expect(permissions).not.toContain(writing);
 });
 
-test("claims by other names, the issuer's names for roles, and permissions that only take away", async () => {
+test("claims and roles can have other names, and a permissions claim only narrows", async () => {
   const other = await startGateway({
     OIDC_TENANT_CLAIM: "https://crm.test/tenant",
     OIDC_ROLES_CLAIM: "realm_access.roles",
@@ -126,7 +126,7 @@ test("claims by other names, the issuer's names for roles, and permissions that 
   }
 });
 
-test("the headers may only agree with the token", async () => {
+test("request headers must agree with the access token", async () => {
   const token = await provider.token();
   const mismatch = await get(token, { tenantId: "tenant-b" });
   expect([mismatch.status, mismatch.body.code]).toEqual([403, "TENANT_MISMATCH"]);
@@ -135,7 +135,7 @@ test("the headers may only agree with the token", async () => {
   expect([other.status, other.body.code]).toEqual([403, "FORBIDDEN"]);
 });
 
-test("the token's tenant is one that exists here, and a suspended one is refused", async () => {
+test("an access token's tenant must exist and not be suspended", async () => {
   await expectRefused(await provider.token({ claims: { tenant: "tenant-nobody" } }), /tenant/, { tenantId: "tenant-nobody" });
   const token = await provider.token({ claims: { tenant: "tenant-b" } });
   expect((await get(token, { tenantId: "tenant-b" })).status).toBe(200);
@@ -172,11 +172,11 @@ test.each<[string, TokenOptions, RegExp]>([
   await expectRefused(await provider.token(options), why);
 });
 
-test("a token is taken until half a minute past its expiry and before its time, for clocks that differ", async () => {
+test("an access token is accepted half a minute before and after its validity, for clock skew", async () => {
   expect((await get(await provider.token({ claims: { exp: seconds(-10), nbf: seconds(10), iat: seconds(10) } }))).status).toBe(200);
 });
 
-test("algorithms without a key of their own, or with the wrong kind of one, are refused", async () => {
+test("access tokens with an unsigned or mismatched algorithm are rejected", async () => {
   const { jwk, pair } = provider.keys[0] ?? (await provider.addKey());
   const payload = {
     iss: provider.issuer,
@@ -207,7 +207,7 @@ test("algorithms without a key of their own, or with the wrong kind of one, are 
   await expectRefused(await provider.token({ key: await createKey("key-1", "RS256") }), /signature/);
 });
 
-test("a token that was altered, cut or blown up is refused", async () => {
+test("an altered, truncated or oversized access token is rejected", async () => {
   const token = await provider.token();
   const [head = "", payload = "", signature = ""] = token.split(".");
   const elevated = Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(payload, "base64url").toString()), roles: ["admin"] }));
@@ -227,7 +227,7 @@ test("a token that was altered, cut or blown up is refused", async () => {
   await expectRefused(await provider.token({ claims: { pad: "x".repeat(8_000) } }), /8192/);
 });
 
-test("a type of JWT is taken where it is configured", async () => {
+test("an access token of type JWT is accepted if configured", async () => {
   const other = await startGateway({ OIDC_TOKEN_TYPES: "at+jwt,JWT" });
   try {
     for (const typ of ["JWT", "at+jwt", "application/at+JWT"])
@@ -238,7 +238,7 @@ test("a type of JWT is taken where it is configured", async () => {
   }
 });
 
-test("a gateway without an identity provider takes no access token, and says what it takes", async () => {
+test("a gateway without an identity provider rejects access tokens, and says what it accepts", async () => {
   const other = await startTestGateway(databaseUrl, `crm=${cell.url}`);
   try {
     await expectRefused(await provider.token(), /send an API key$/, { at: other });
@@ -251,13 +251,13 @@ test.each([
   ["an opaque token", "7dG2cQ1xk0mPzVtY"],
   ["one with dots in it", "v2.local.a.b"],
   ["an encrypted token", `${"eyJhbGciOiJkaXIifQ"}..iv.text.tag`],
-])("%s is told what is expected, and how to come by it", async (_name, token) => {
+])("the response to %s says what is expected, and how to get it", async (_name, token) => {
   const why =
     /neither an API key .* nor a signed JWT.*access token for the audience https:\/\/crm\.test, by its parameter audience or resource/;
   await expectRefused(token, why);
 });
 
-test("a token opens the administration of its own tenant alone, by the role admin alone", async () => {
+test("an access token gives access to its own tenant's administration, only with the role admin", async () => {
   const list = async (roles: string[]) =>
     gateway.call<{ code: string; data: { tenantId: string }[] }>("/api/admin/keys", { key: await provider.token({ claims: { roles } }) });
   expect((await list(["manager"])).status).toBe(403);

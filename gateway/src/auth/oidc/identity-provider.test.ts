@@ -40,7 +40,7 @@ async function startGateway(env: Record<string, string> = {}): Promise<TestGatew
   return gateway;
 }
 
-/** A new token each time, so that no verdict is remembered. */
+/** A new token each time, so that it is never cached. */
 async function call(gateway: TestGateway, options: Parameters<TestIdentityProvider["token"]>[0] = {}) {
   const token = await provider.token({ ...options, claims: { jti: crypto.randomUUID(), ...options.claims } });
   return gateway.call<{ code: string; message: string }>("/api/v1/crm/customers", { key: token, tenantId: "tenant-a" });
@@ -53,7 +53,7 @@ async function identityProviderOf(gateway: TestGateway) {
   return body.checks.identityProvider;
 }
 
-test("a new key of the issuer is taken with the first token that it signs, and a withdrawn one no longer after the next look", async () => {
+test("a new issuer key works with its first token, and a withdrawn one stops with the next refresh", async () => {
   const gateway = await startGateway({ OIDC_KEYS_COOLDOWN_MS: "0" });
   const [old] = provider.keys;
   expect(await statusOf(gateway)).toBe(200);
@@ -66,7 +66,7 @@ test("a new key of the issuer is taken with the first token that it signs, and a
   expect(await statusOf(gateway, { key: old })).toBe(401);
 });
 
-test("keys are read again in the background: a withdrawn one is refused without any new one being seen", async () => {
+test("issuer keys are refreshed in the background: a withdrawn one is rejected even if no new one appears", async () => {
   const gateway = await startGateway({ OIDC_KEYS_REFRESH_MS: "50" });
   const [old] = provider.keys;
   expect(await statusOf(gateway)).toBe(200);
@@ -75,7 +75,7 @@ test("keys are read again in the background: a withdrawn one is refused without 
   await expect.poll(() => statusOf(gateway, { key: old })).toBe(401);
 });
 
-test("made-up key ids do not make the gateway ask the issuer for each", async () => {
+test("invented key ids do not each cause a request to the issuer", async () => {
   const gateway = await startGateway();
   expect(await statusOf(gateway)).toBe(200);
   const before = provider.keyRequests;
@@ -109,24 +109,21 @@ test.each<[string, () => TestIdentityProvider["mode"]]>([
   await expect.poll(() => identityProviderOf(gateway)).toBe("fresh");
 });
 
-test.each(["away", "silent"] as const)(
-  "an issuer that is %s from the start makes tokens 503 and nothing else, until it is back",
-  async (mode) => {
-    provider.mode = mode;
-    const gateway = await startGateway();
-    expect(await identityProviderOf(gateway)).toBe("missing");
-    const refused = await call(gateway);
-    expect([refused.status, refused.body.code, refused.headers.get("retry-after")]).toEqual([503, "UNAVAILABLE", "1"]);
-    expect((await gateway.call("/api/admin/tenants")).status).toBe(200);
-    provider.mode = "well";
-    await expect.poll(() => statusOf(gateway), { timeout: 5_000 }).toBe(200);
-  },
-);
+test.each(["away", "silent"] as const)("an issuer that is %s from the start makes only tokens 503, until it is back", async (mode) => {
+  provider.mode = mode;
+  const gateway = await startGateway();
+  expect(await identityProviderOf(gateway)).toBe("missing");
+  const refused = await call(gateway);
+  expect([refused.status, refused.body.code, refused.headers.get("retry-after")]).toEqual([503, "UNAVAILABLE", "1"]);
+  expect((await gateway.call("/api/admin/tenants")).status).toBe(200);
+  provider.mode = "well";
+  await expect.poll(() => statusOf(gateway), { timeout: 5_000 }).toBe(200);
+});
 
 test.each([
   ["the setting", "/", ""],
   ["the issuer's documents and tokens", "", "/"],
-])("a slash at the end of %s alone makes no other issuer", async (_where, configured, recorded) => {
+])("a trailing slash only in %s does not make another issuer", async (_where, configured, recorded) => {
   const issuer = provider.issuer + recorded;
   provider.mode = { discovery: { issuer, jwks_uri: `${provider.issuer}/keys` } };
   const gateway = await startGateway({ OIDC_ISSUER: provider.issuer + configured });
@@ -138,7 +135,7 @@ test.each([
   expect(await statusOf(gateway, { claims: { iss: `${provider.issuer}//` } })).toBe(401);
 });
 
-test("a redirect, and an address of keys without https, are not followed", async () => {
+test("the issuer's redirects, and a jwks_uri without https, are not followed", async () => {
   const { port } = new URL(provider.issuer);
   for (const url of [
     `${provider.issuer}/redirect`,
@@ -153,7 +150,7 @@ test("a redirect, and an address of keys without https, are not followed", async
   expect(provider.keyRequests).toBe(0);
 });
 
-test("a verdict on a token outlives neither the token nor the issuer's word for long: what is known goes on while the issuer is away", async () => {
+test("a cached access expires with its token and soon after the issuer's keys change, and keeps working while the issuer is not reachable", async () => {
   const gateway = await startGateway();
   expect(await statusOf(gateway)).toBe(200);
   const expiresAt = Math.floor(Date.now() / 1000) - 28;
@@ -165,7 +162,7 @@ test("a verdict on a token outlives neither the token nor the issuer's word for 
   expect((await get()).status).toBe(401);
 });
 
-test("one bad key among the issuer's spoils no other", async () => {
+test("one invalid key of the issuer does not affect the others", async () => {
   const bad = await createKey("bad", "RS256");
   provider.keys.unshift({ ...bad, jwk: { kty: "RSA", kid: "bad", alg: "RS256", n: "!", e: "AQAB" } });
   const gateway = await startGateway();

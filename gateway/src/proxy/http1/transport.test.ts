@@ -13,7 +13,7 @@ afterEach(async () => {
   server?.close();
 });
 
-/** A server that treats each connection as it is told, and a pool of connections to it. */
+/** A server that treats each connection as given, and a pool of connections to it. */
 async function listen(treat: (socket: Socket) => void, times = { connectMs: 1_000, bodyIdleMs: 300 }): Promise<ConnectionPool> {
   server = createServer(treat).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -27,7 +27,7 @@ interface Taken {
   error: Error | undefined;
 }
 
-/** Sends a request; resolves when nothing more comes. */
+/** Sends a request; resolves when nothing more arrives. */
 function ask(from: ConnectionPool, request: Partial<UpstreamRequest> = {}): Promise<Taken> {
   return new Promise((resolve) => {
     const taken: Taken = { head: undefined, body: "", error: undefined };
@@ -43,7 +43,7 @@ function ask(from: ConnectionPool, request: Partial<UpstreamRequest> = {}): Prom
           resolve({ ...taken, body });
         },
         onResponseData(piece) {
-          // As late as it may be read: nothing has overwritten it by then.
+          // Read as late as allowed: nothing must have overwritten it by then.
           setImmediate(() => {
             taken.body += piece.toString("latin1");
             if (!hasEnded) connection.resume();
@@ -68,7 +68,7 @@ const heads = fc.record({
   cuts: fc.array(fc.nat(600), { maxLength: 12 }),
 });
 
-/** The bytes of an answer: with its length, or in chunks of these sizes. */
+/** The bytes of a response: with its length, or in chunks of these sizes. */
 function written({ status, body, chunks }: { status: number; body: string; chunks: number[] | undefined }): Buffer {
   const bytes = Buffer.from(body);
   const start = `HTTP/1.1 ${status} Some Words\r\nX-One: 1\r\n`;
@@ -83,7 +83,7 @@ function written({ status, body, chunks }: { status: number; body: string; chunk
   return Buffer.concat([...parts, Buffer.from("0\r\nX-Trailer: dropped\r\n\r\n")]);
 }
 
-test("an answer is the same however it is framed and wherever its bytes are cut", async () => {
+test("a response is the same however it is framed and split", async () => {
   let response: Buffer[] = [];
   const to = await listen((socket) => {
     socket.on("error", () => undefined);
@@ -140,7 +140,7 @@ test.each([
   expect(connections).toBe(2);
 });
 
-test("what a connection sends unasked is no answer to the next request", async () => {
+test("unsolicited bytes on a connection are not the response to the next request", async () => {
   let connections = 0;
   const to = await listen((socket) => {
     const name = String(++connections);
@@ -170,14 +170,14 @@ test.each([
   expect(error).toMatchObject({ fault });
 });
 
-test("a port where nobody listens is a fault of the connection", async () => {
+test("a port without a listener is a connection fault", async () => {
   const to = await listen(() => undefined);
   server?.close();
   await once(server as Server, "close");
   expect((await ask(to)).error).toMatchObject({ fault: "connect" });
 });
 
-test("a cell's word on how long it keeps connections is heeded, and so is its closing one", async () => {
+test("the pool respects the cell's keep-alive timeout and Connection: close", async () => {
   let connections = 0;
   const to = await listen((socket) => {
     connections++;
@@ -188,7 +188,7 @@ test("a cell's word on how long it keeps connections is heeded, and so is its cl
   expect(connections).toBe(3);
 });
 
-test("a streamed body arrives whole, by its length or in chunks; an early answer ends it", async () => {
+test("a streamed body arrives completely, sized or chunked; an early response ends it", async () => {
   const received: Buffer[] = [];
   let respondedAt = "end";
   const to = await listen((socket) => {
@@ -222,6 +222,6 @@ test("a streamed body arrives whole, by its length or in chunks; an early answer
   })();
   expect((await ask(to, { method: "POST", body: endless })).head?.status).toBe(413);
   await new Promise((resolve) => setTimeout(resolve, 50));
-  // The iterator was ended, not left hanging.
+  // The iterator was ended, not left pending.
   expect((await endless.next()).done).toBe(true);
 });
