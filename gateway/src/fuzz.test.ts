@@ -43,7 +43,7 @@ async function assertResponse(key: string, request: FuzzRequest): Promise<void> 
   const response = await fetch(gateway.url + path, {
     method,
     headers: { authorization: `Bearer ${key}`, ...headers },
-    ...(body === undefined || method === "GET" ? {} : { body: body as BodyInit }),
+    ...(body === undefined || method === "GET" ? {} : { body: body as string | Uint8Array<ArrayBuffer> }),
   });
   const text = await response.text();
   expect(response.status, text).toBeLessThan(500);

@@ -15,7 +15,10 @@ export async function startDatabaseSwitch(target: string): Promise<DatabaseSwitc
   const sockets = new Set<Socket>();
   let away = false;
   const relay = createServer((client) => {
-    if (away) return client.destroy();
+    if (away) {
+      client.destroy();
+      return;
+    }
     const server = connect(Number(port), hostname);
     for (const [from, to] of [
       [client, server],

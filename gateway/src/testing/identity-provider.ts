@@ -10,7 +10,7 @@ export interface TokenOptions {
   claims?: Record<string, unknown>;
   header?: Record<string, unknown>;
   /** Signs with this key instead of the newest one. */
-  key?: SigningKey;
+  key?: SigningKey | undefined;
 }
 
 export interface SigningKey {

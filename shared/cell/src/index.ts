@@ -80,6 +80,7 @@ export { type ListQuery, ListRunner, likePattern, listQuery, listResponse } from
 export { aggregateStoreMigration, cellMigration, sharedResponsesMigration, webhooksMigration } from "./migrations.ts";
 export { type ColumnTypes, copyValue, nullFields, recordColumns, recordset } from "./schema/columns.ts";
 export { email, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
+export type { Given } from "./schema/given.ts";
 export {
   amountFigure,
   type FieldAccess,

@@ -247,9 +247,15 @@ describe("the sealer", () => {
       const { privateKey } = generateKeyPairSync("ed25519");
       return sealKeysOf(privateKey, parsePublicKeys(earlier));
     };
+    interface ReadyBody {
+      status: string;
+      degraded?: boolean;
+      checks: Record<string, unknown>;
+      problems: string[];
+    }
     const ready = async ({ url }: TestCrm) => {
       const response = await fetch(`${url}/ready`);
-      return { status: response.status, body: await response.json() };
+      return { status: response.status, body: (await response.json()) as ReadyBody };
     };
     const metric = async (crm: TestCrm, name: string) => {
       const text = await crm.metrics();

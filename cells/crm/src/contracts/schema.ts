@@ -1,4 +1,4 @@
-import { amountFigure, currencyCode, day, id, moment, money, nameText, resource, response, uniqueText } from "@cell/cell";
+import { amountFigure, currencyCode, day, type Given, id, moment, money, nameText, resource, response, uniqueText } from "@cell/cell";
 import { z } from "zod";
 
 export const contractStatuses = ["draft", "active", "completed", "void", "expired"] as const;
@@ -61,10 +61,10 @@ export const contractInput = z
   .partial()
   .required({ customerId: true, name: true, amount: true })
   .meta({ id: "ContractInput" });
-export type ContractInput = z.infer<typeof contractInput>;
+export type ContractInput = Given<z.infer<typeof contractInput>>;
 
 export const contractPatch = z.strictObject(fields).partial().meta({ id: "ContractPatch" });
-export type ContractPatch = z.infer<typeof contractPatch>;
+export type ContractPatch = Given<z.infer<typeof contractPatch>>;
 
 export const contractDeleted = response(z.object({ contractId: z.uuid(), deleted: z.literal(true) }).meta({ id: "ContractDeleted" }));
 

@@ -1,4 +1,4 @@
-import { email, id, nullable, nullFields, phone, resource, response, text, uniqueText } from "@cell/cell";
+import { email, type Given, id, nullable, nullFields, phone, resource, response, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
 import { customFields } from "../custom-fields.ts";
 
@@ -44,10 +44,10 @@ const customerSchema = z
 export const customer = resource("customer", customerSchema, { id: "customerId", label: "name" });
 
 export const customerInput = z.strictObject(fields).partial().required({ name: true }).meta({ id: "CustomerInput" });
-export type CustomerInput = z.infer<typeof customerInput>;
+export type CustomerInput = Given<z.infer<typeof customerInput>>;
 
 export const customerPatch = z.strictObject(fields).partial().meta({ id: "CustomerPatch" });
-export type CustomerPatch = z.infer<typeof customerPatch>;
+export type CustomerPatch = Given<z.infer<typeof customerPatch>>;
 
 export const customerDeleted = response(z.object({ customerId: z.uuid(), deleted: z.literal(true) }).meta({ id: "CustomerDeleted" }));
 

@@ -122,11 +122,13 @@ class GbkReader {
   }
 }
 
-function gbkDecoder(): TextDecoder {
+type Decoder = InstanceType<typeof TextDecoder>;
+
+function gbkDecoder(): Decoder {
   return new TextDecoder("gbk", { fatal: true, ignoreBOM: true });
 }
 
-function decodedStrictly(decoder: TextDecoder, bytes: Buffer, stream: boolean): string | undefined {
+function decodedStrictly(decoder: Decoder, bytes: Buffer, stream: boolean): string | undefined {
   try {
     const text = decoder.decode(bytes, { stream });
     return unassigned.test(text) ? undefined : text;

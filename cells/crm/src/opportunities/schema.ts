@@ -1,4 +1,4 @@
-import { currencyCode, day, id, money, nameText, nullable, resource, response, text } from "@cell/cell";
+import { currencyCode, day, type Given, id, money, nameText, nullable, resource, response, text } from "@cell/cell";
 import { z } from "zod";
 import { percentage, stageTypes } from "../pipelines/schema.ts";
 
@@ -54,10 +54,10 @@ export const opportunityInput = z
   .partial()
   .required({ customerId: true, name: true })
   .meta({ id: "OpportunityInput" });
-export type OpportunityInput = z.infer<typeof opportunityInput>;
+export type OpportunityInput = Given<z.infer<typeof opportunityInput>>;
 
 export const opportunityPatch = z.strictObject(fields).partial().meta({ id: "OpportunityPatch" });
-export type OpportunityPatch = z.infer<typeof opportunityPatch>;
+export type OpportunityPatch = Given<z.infer<typeof opportunityPatch>>;
 
 export const opportunityDeleted = response(
   z.object({ opportunityId: z.uuid(), deleted: z.literal(true) }).meta({ id: "OpportunityDeleted" }),

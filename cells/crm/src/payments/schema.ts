@@ -1,4 +1,4 @@
-import { amountFigure, currencyCode, id, moment, money, nullable, resource, response, text, uniqueText } from "@cell/cell";
+import { amountFigure, currencyCode, type Given, id, moment, money, nullable, resource, response, text, uniqueText } from "@cell/cell";
 import { z } from "zod";
 
 export const paymentKinds = ["payment", "refund"] as const;
@@ -51,7 +51,7 @@ export const paymentInput = z
   .partial()
   .required({ contractId: true, amount: true, paidAt: true })
   .meta({ id: "PaymentInput" });
-export type PaymentInput = z.infer<typeof paymentInput>;
+export type PaymentInput = Given<z.infer<typeof paymentInput>>;
 
 export const paymentVoid = z
   .strictObject({

@@ -1,4 +1,4 @@
-import { nameText, resource, text } from "@cell/cell";
+import { type Given, nameText, resource, text } from "@cell/cell";
 import { z } from "zod";
 
 export const stageTypes = ["open", "won", "lost"] as const;
@@ -31,7 +31,7 @@ export type Stage = z.infer<typeof stageSchema>;
 const stageInput = z
   .strictObject({ ...stageFields, name: stageFields.name.optional(), probability: stageFields.probability.optional() })
   .meta({ id: "PipelineStageInput" });
-export type StageInput = z.infer<typeof stageInput>;
+export type StageInput = Given<z.infer<typeof stageInput>>;
 
 const exampleStages = [
   { stage: "contacted", name: "Contacted", type: "open", probability: 25 },

@@ -11,7 +11,7 @@ export interface Filter {
   /** In the list's own grammar. */
   filter?: readonly string[];
   /** The list's parameters about the stage history, in the pipeline. */
-  history?: Readonly<Record<string, string | undefined>>;
+  history?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 export type Link = (filter: Filter) => string;

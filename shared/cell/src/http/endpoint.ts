@@ -6,6 +6,7 @@ import { badField, notFound } from "@cell/problem";
 import type { Context } from "hono";
 import { z } from "zod";
 import { id } from "../schema/fields.ts";
+import type { Given } from "../schema/given.ts";
 import type { Presenter } from "../schema/resource.ts";
 
 /** A route of a cell, with its policies and its response. */
@@ -81,7 +82,7 @@ export interface RequestContext<Params = unknown, Query = unknown, Body = unknow
 }
 
 /** The request as the handler of an endpoint sees it, with what its schemas make of it. */
-export type RequestContextOf<E extends Endpoint> = RequestContext<ParamsOf<E>, QueryOf<E>, BodyOf<E>>;
+export type RequestContextOf<E extends Endpoint> = RequestContext<ParamsOf<E>, QueryOf<E>, Given<BodyOf<E>>>;
 /** The record or report that an endpoint answers with. */
 export type RowOf<E extends Endpoint> = E["response"] extends Presenter<infer Row> ? Row : never;
 

@@ -113,7 +113,7 @@ function testClient(cell: string, url: string, check: Check, principal: Principa
         ...(request.body === undefined ? {} : { "content-type": "application/json" }),
         ...request.headers,
       },
-      ...(body === undefined ? {} : { body: body as BodyInit }),
+      ...(body === undefined ? {} : { body: body as string | Uint8Array<ArrayBuffer> }),
     });
     const text = await response.text();
     const contentType = response.headers.get("content-type") ?? "";

@@ -10,7 +10,7 @@ interface OpenPath {
   /** The content of the 200 response. */
   content: Record<string, { schema: Schema; example?: unknown }>;
   responses?: Operation["responses"];
-  parameters?: Operation["parameters"];
+  parameters?: NonNullable<Operation["parameters"]>;
 }
 
 /** Tag of the paths that need no token. */

@@ -76,7 +76,8 @@ export const customerImport: Importer<CustomerRow, Known, Plan> = {
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     }
     if (problems.length > 0 || !parsed.success || customerId === null) return { problems };
-    const data: CustomerRow = customerId === undefined ? parsed.data : { ...parsed.data, customerId };
+    const patch = parsed.data as CustomerPatch;
+    const data: CustomerRow = customerId === undefined ? patch : { ...patch, customerId };
     return { data, nameKey: data.name === undefined ? null : nameKey(data.name), idKey: data.customerId ?? null };
   },
 

@@ -72,7 +72,8 @@ export const opportunityImport: Importer<OpportunityRow, Known, Plan> = {
     if (actor.ownOnly && item.ownerId !== undefined && item.ownerId !== actor.userId)
       problems.push(problem("ownerId", "INVALID_FORMAT", "can only be yourself"));
     if (problems.length > 0 || !parsed.success) return { problems };
-    const data = isAmbiguous ? { ...parsed.data, isAmbiguous } : parsed.data;
+    const given = parsed.data as OpportunityRow;
+    const data = isAmbiguous ? { ...given, isAmbiguous } : given;
     return { data, nameKey: null, idKey: data.opportunityId ?? null, furtherWrites: data.stageHistory?.length ?? 0 };
   },
 

@@ -1,4 +1,4 @@
-import { audited, findSettings, hiddenFields, id, isMoment, moment, text, withoutMasked } from "@cell/cell";
+import { audited, findSettings, type Given, hiddenFields, id, isMoment, moment, text, withoutMasked } from "@cell/cell";
 import { nameKey } from "@cell/http";
 import type { TenantTx } from "@cell/postgres";
 import { type FieldProblem, Problem } from "@cell/problem";
@@ -36,7 +36,7 @@ export const rowSchema = opportunityPatch.extend({
   closedAt: moment().nullable().optional(),
   stageHistory: z.array(importedStage).max(200).optional(),
 });
-export type OpportunityRow = z.infer<typeof rowSchema> & {
+export type OpportunityRow = Given<z.infer<typeof rowSchema>> & {
   /** The probability may be a fraction of 1. */
   isAmbiguous?: boolean;
 };
