@@ -3,6 +3,7 @@ import { dirname, join, normalize } from "node:path";
 import { statusOf } from "@cell/problem";
 import { expect, test } from "vitest";
 import { permissions as crmPermissions, roles as crmRoles } from "../cells/crm/src/permissions.ts";
+import { effective } from "../cells/crm/src/settings/domain.ts";
 import { RolePermissions, roleNames, roles } from "../gateway/src/auth/roles.ts";
 import { readPages, root, rowsOf } from "./testing/pages.ts";
 
@@ -14,9 +15,6 @@ function page(path: string) {
   if (!found) throw new Error(`there is no page ${path}`);
   return found;
 }
-
-/** What stands in backticks in the first cell of each row. */
-const named = (path: string, pattern: RegExp) => rowsOf(page(path)).flatMap(([first = ""]) => pattern.exec(first)?.[1] ?? []);
 
 test("the README has at most 130 lines", () => {
   expect(read("README.md").trimEnd().split("\n").length).toBeLessThanOrEqual(130);
@@ -107,11 +105,15 @@ test("the table of events names those that a webhook can receive", () => {
   expect(Object.keys(webhooks).filter((event) => !text.includes(`\`${event}\``))).toEqual([]);
 });
 
-test("the table of a tenant's settings has each of them", () => {
-  const { components } = JSON.parse(read("openapi/crm.json")) as { components: { schemas: Record<string, { properties: object }> } };
-  const fields = Object.keys(components.schemas.SettingsPatch?.properties ?? {});
-  const rows = named("docs/api/settings.md", /^`(\w+)[.`]/);
-  expect(rows.sort()).toEqual(fields.sort());
+test("the table of a tenant's settings has each of them with its default", () => {
+  const flat = Object.entries(effective({})).flatMap(([name, value]) =>
+    typeof value === "object" && Object.keys(value).length > 0
+      ? Object.entries(value).map(([inner, own]) => [`${name}.${inner}`, own] as const)
+      : [[name, value] as const],
+  );
+  const expected = flat.map(([name, value]) => [`\`${name}\``, `\`${typeof value === "object" ? JSON.stringify(value) : value}\``]);
+  const told = rowsOf(page("docs/api/settings.md")).flatMap(([name = "", value = ""]) => (name.startsWith("`") ? [[name, value]] : []));
+  expect(told.sort()).toEqual(expected.sort());
 });
 
 test("each variable of the limits is a setting", () => {
