@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
-import { afterEach, describe, expect, test } from "vitest";
+import { setImmediate } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createLogger } from "./log.ts";
 import { type HttpBindings, type Server, serve } from "./serve.ts";
 import { abortSent, sendStream, sendWhenReady } from "./stream.ts";
@@ -96,29 +97,42 @@ describe("a stream", () => {
     expect(await text(response)).toBe("row");
   });
 
-  test("a stream is cut off if its reader is too slow, and not if the stream itself is slow", async () => {
+  describe("whose readers are watched", () => {
     const rate = { bytesPerSecond: 16 * 1024, windowMs: 200 };
-    const chunk = Buffer.alloc(1024 * 1024);
-    let ended = later<string>();
-    const endless = async function* () {
-      try {
-        for (;;) yield chunk;
-      } finally {
-        ended.resolve("ended");
-      }
-    };
-    const paused = (await get((outgoing) => sendStream(outgoing, 200, {}, endless(), { rate }))).pause();
-    paused.on("error", () => undefined);
-    expect(await ended.promise).toBe("ended");
-    await server?.stop();
+    beforeEach(() => {
+      vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
+    });
+    afterEach(() => {
+      vi.useRealTimers();
+    });
 
-    ended = later();
-    const slow = async function* () {
-      for (let piece = 0; piece < 5; piece++) {
-        yield "row";
-        await new Promise((resolve) => setTimeout(resolve, 150));
+    test("is cut off if its reader is too slow", async () => {
+      const chunk = Buffer.alloc(1024 * 1024);
+      let hasEnded = false;
+      const endless = async function* () {
+        try {
+          for (;;) yield chunk;
+        } finally {
+          hasEnded = true;
+        }
+      };
+      const paused = (await get((outgoing) => sendStream(outgoing, 200, {}, endless(), { rate }))).pause();
+      paused.on("error", () => undefined);
+      while (!hasEnded) {
+        vi.advanceTimersByTime(rate.windowMs / 10);
+        await setImmediate();
       }
-    };
-    expect(await text(await get((outgoing) => sendStream(outgoing, 200, {}, slow(), { rate })))).toBe("row".repeat(5));
+      await expect(text(paused)).rejects.toMatchObject({ code: "ECONNRESET" });
+    });
+
+    test("is not cut off if the stream itself is slow", async () => {
+      const slow = async function* () {
+        for (let piece = 0; piece < 5; piece++) {
+          yield "row";
+          vi.advanceTimersByTime(5 * rate.windowMs);
+        }
+      };
+      expect(await text(await get((outgoing) => sendStream(outgoing, 200, {}, slow(), { rate })))).toBe("row".repeat(5));
+    });
   });
 });
