@@ -1,5 +1,5 @@
 import { fieldAccess } from "@cell/cell";
-import { listJson } from "@cell/cell/lists/rows-json";
+import { rowsWriter } from "@cell/cell/lists/rows-json";
 import { readDataRows } from "@cell/postgres/driver/message-reader";
 import { typeParsers } from "@cell/postgres/driver/parsing";
 import { PreparedStatements } from "@cell/postgres/driver/prepared";
@@ -29,7 +29,7 @@ export async function listWriters(bench: Bench, tenantId: string): Promise<Line>
     const statements = new PreparedStatements(own, 10);
     const byWriter = async () => {
       const rows = await statements.admit({ name: "page", text, values: [], queryMode: "extended" }, 5_000).run(own);
-      return listJson(customer, rows as never, access, tenantId, rest);
+      return rowsWriter.list(customer, rows as never, access, tenantId, rest);
     };
     const byObjects = async () => {
       const { rows } = await library.query<unknown[]>({ name: "page", text, values: [], rowMode: "array" });

@@ -2,7 +2,7 @@ import type { Cell, CellServices } from "../cell-types.ts";
 import { csvLine } from "../csv/csv.ts";
 import { endpoint, idParams, type RequestContextOf } from "../http/endpoint.ts";
 import type { Condition } from "../lists/conditions.ts";
-import { listResponse } from "../lists/lists.ts";
+import { listResponse } from "../lists/list-query.ts";
 import { fieldAccess } from "../schema/masking.ts";
 import { listOf } from "../schema/resource.ts";
 import { visibility } from "../schema/visibility.ts";

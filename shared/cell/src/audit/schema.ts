@@ -1,7 +1,7 @@
 import { dateOrTime } from "@cell/http/openapi/document";
 import { z } from "zod";
 import { hasForm } from "../lists/field-types.ts";
-import { listQuery } from "../lists/lists.ts";
+import { listQuery } from "../lists/list-query.ts";
 import { text } from "../schema/fields.ts";
 import { type Resource, resource, resources, response } from "../schema/resource.ts";
 import { auditActions } from "./entries.ts";

@@ -11,7 +11,7 @@ import { StorageQuota } from "../commands/storage-quota.ts";
 import { Files } from "../csv/file-limits.ts";
 import { Cursors } from "../lists/cursor.ts";
 import { listPage } from "../lists/list-response.ts";
-import { rowJson } from "../lists/rows-json.ts";
+import { rowsWriter } from "../lists/rows-json.ts";
 import { fieldAccess } from "../schema/masking.ts";
 import type { Presenter } from "../schema/resource.ts";
 import { settingsOf } from "../settings/stored.ts";
@@ -61,7 +61,7 @@ export function routesOf(
         const cleared = fieldAccess(context.caller, "detail");
         const { tenantId } = context.tenant;
         return row instanceof Rows
-          ? rowJson(response, row, cleared, tenantId)
+          ? rowsWriter.first(response, row, cleared, tenantId)
           : latin1(JSON.stringify(response.present(row, cleared, tenantId)));
       };
       register(endpoint, async (context, headers) => {

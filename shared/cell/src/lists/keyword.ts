@@ -1,6 +1,5 @@
 import { type RawBuilder, sql } from "kysely";
 import type { Condition } from "./conditions.ts";
-import { likePattern } from "./lists.ts";
 
 /**
  * Records whose `search` column contains the term, folded like that column. Trigrams need runs of three letters or digits; shorter terms,
@@ -19,4 +18,9 @@ export function keyword(folded: string): Condition {
     sql: ([given, pairs]) => sql<boolean>`(public.crm_grams(search) @> ${pairs}::text[] and ${matchesRow([given as RawBuilder<unknown>])})`,
     matchesRow,
   };
+}
+
+/** A substring as a LIKE pattern. */
+export function likePattern(folded: string): string {
+  return `%${folded.replace(/[\\%_]/g, "\\$&")}%`;
 }

@@ -7,9 +7,10 @@ import { fieldAccess, type SensitiveKind } from "../schema/masking.ts";
 import type { Resource } from "../schema/resource.ts";
 import type { Condition } from "./conditions.ts";
 import type { Cursors } from "./cursor.ts";
+import type { ListQuery } from "./list-query.ts";
 import type { ListRequest } from "./list-types.ts";
-import type { ListQuery, ListRunner } from "./lists.ts";
-import { listJson } from "./rows-json.ts";
+import type { ListRunner } from "./lists.ts";
+import { rowsWriter } from "./rows-json.ts";
 
 export interface ListOptions<C, Row> {
   /** Conditions of the list's own parameters. */
@@ -85,5 +86,5 @@ export async function listPage<C extends RequestContext, Row extends object>(
   const cleared = fieldAccess(context.caller, lists.definition.responseKind ?? "list", revealed.fields);
   const extra = await options.extra?.(context, rows, request);
   const bound = totalIsLowerBound ? { totalIsLowerBound } : {};
-  return listJson(resource, rows, cleared, context.tenant.tenantId, { total, ...bound, page, pageSize, nextCursor, ...extra });
+  return rowsWriter.list(resource, rows, cleared, context.tenant.tenantId, { total, ...bound, page, pageSize, nextCursor, ...extra });
 }

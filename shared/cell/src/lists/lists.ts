@@ -4,106 +4,24 @@ import { type Parameters, type Rows, type Statement, StatementCache, type Tenant
 import { badField, Problem } from "@cell/problem";
 import { type AliasedSelectQueryBuilder, type Compilable, sql } from "kysely";
 import { LRUCache } from "lru-cache";
-import { z } from "zod";
 import { cachedQuery } from "../cache/query-cache.ts";
-import { text } from "../schema/fields.ts";
 import { maskedField, readableKinds } from "../schema/masking.ts";
-import type { Resource } from "../schema/resource.ts";
 import { type Condition, equals } from "./conditions.ts";
 import type { CursorOrder, Cursors } from "./cursor.ts";
 import { filterConditions } from "./filter.ts";
-import { filterLimits } from "./filter-syntax.ts";
 import { folded } from "./fold.ts";
-import { intParam } from "./list-parameters.ts";
-import {
-  cacheKeyOf,
-  conditionCacheKey,
-  countedAtMost,
-  countMargin,
-  type KeywordStrategy,
-  ListQueries,
-  type Start,
-  scanSample,
-} from "./list-queries.ts";
+import { KeywordSearch } from "./keyword-search.ts";
+import { cacheKeyOf, conditionCacheKey, countedAtMost, type KeywordStrategy, ListQueries, type Start } from "./list-queries.ts";
+import { type ListQuery, pageSizes } from "./list-query.ts";
 import type { ListDefinition, ListRequest, Values } from "./list-types.ts";
 import { parseSort } from "./sort.ts";
 
-const sizes = { fallback: 20, most: 200 };
 /** Size limit of a page's rows; one row always fits. */
 const pageBytes = 4 * 1024 * 1024;
 /** Rows of the first read, before the size of a tenant's rows is known. */
 const firstChunk = 25;
 /** A filter with more conditions, or with alternatives, seldom recurs in the same shape. */
 const commonConditions = 4;
-/** Up to this many matches, the keyword's index is the faster strategy. */
-const rareThreshold = 1_000;
-/** If at least `among` of `scanSample` records match, matches are counted by scanning, up to `scanned` records. */
-const frequentThreshold = { among: scanSample / 5, scanned: 80_000 };
-
-/** The query parameters of every list. */
-export const listQuery = z.strictObject({
-  page: intParam(1, 1_000_000)
-    .optional()
-    .meta({ description: "From 1", examples: [1] }),
-  pageSize: intParam(1, sizes.most)
-    .optional()
-    .meta({
-      description: `${sizes.fallback} by default, at most ${sizes.most}. If the records exceed 4 MB together, 413 names a size that fits`,
-      examples: [20],
-    }),
-  cursor: z.string().max(2_000).optional().meta({
-    description:
-      "Where the page before ended (`nextCursor`); empty for the first page. Instead of `page`. A page of large records may hold fewer than `pageSize`",
-  }),
-  sort: z
-    .string()
-    .max(200)
-    .optional()
-    .meta({ description: "Fields, `-` for descending", examples: ["-createdAt,name"] }),
-  filter: text(4_000)
-    .optional()
-    .meta({
-      description: `\`field[op]:value\`, joined by \`and\`, \`or\` and parentheses; \`and\` binds tighter. op: eq ne in gt gte lt lte contains isNull.
-A value with " and ", " or " or a parenthesis needs double quotes, in which \`\\"\` and \`\\\\\` are escapes; \`in\` takes comma-separated values.
-A date stands for the tenant's day: \`[eq]\` that day, \`[lte]\` up to its end, \`[gt]\` after it. A value that a field cannot have is a 400 that lists the
-valid ones. At most ${filterLimits.conditions} conditions, parentheses ${filterLimits.depth} levels deep. Fields that the caller may not read only take isNull`,
-      examples: [
-        "status[in]:lead,active and createdAt[gte]:2026-01-01",
-        '(level[eq]:A or tags[eq]:vip) and name[contains]:"Black and White"',
-      ],
-    }),
-  keyword: text(200)
-    .optional()
-    .meta({ description: "Substring search, any case", examples: ["公司"] }),
-  ownerId: text(200, 1)
-    .optional()
-    .meta({ description: "Only this owner's records; `me` for the caller's own", examples: ["me"] }),
-  total: z.enum(["exact"]).optional().meta({ description: "`exact` counts every match, however many" }),
-  reveal: z
-    .string()
-    .max(200)
-    .optional()
-    .meta({
-      description:
-        "Masked fields to show, by comma; `amount` for every amount and the figures derived from it. Amounts need amount:read, all others pii:reveal, and are audited",
-      examples: ["amount"],
-    }),
-});
-export type ListQuery = z.infer<typeof listQuery>;
-
-/** The schema of a list's response. */
-export function listResponse(resource: Resource, extra: z.ZodRawShape = {}) {
-  return z.object({
-    data: z.array(resource.responseSchema),
-    total: z.int().meta({ description: "Number of matches; a lower bound if totalIsLowerBound" }),
-    totalIsLowerBound: z.literal(true).optional(),
-    page: z.int(),
-    pageSize: z.int(),
-    nextCursor: z.string().nullable().meta({ description: "The `cursor` of the next page; null at the end" }),
-    ...extra,
-  });
-}
-
 export interface Page<Row> {
   rows: Rows<Row>;
   total: number;
@@ -137,8 +55,7 @@ export class ListRunner<Row extends object> {
   readonly #aggregates = new StatementCache<Values, unknown>(200);
   /** Row size of each tenant on the last page. */
   readonly #rowBytes = new LRUCache<string, number>({ max: 10_000 });
-  /** Keywords with few matches at the last request. */
-  readonly #rareKeywords = new LRUCache<string, true>({ max: 10_000 });
+  readonly #keywords = new KeywordSearch();
 
   constructor(definition: ListDefinition<Row>) {
     this.definition = definition;
@@ -187,7 +104,7 @@ export class ListRunner<Row extends object> {
    * PAYLOAD_TOO_LARGE, since the next one would skip rows. Without `cursors` there is no next page.
    */
   async page(tenant: TenantDb, request: ListRequest, query: ListQuery, cursors?: Cursors): Promise<Page<Row>> {
-    const pageSize = query.pageSize ?? sizes.fallback;
+    const pageSize = query.pageSize ?? pageSizes.fallback;
     if (query.cursor !== undefined && query.page !== undefined) throw badField("cursor", "INVALID_FORMAT", "cannot be combined with page");
     const fingerprint = this.#fingerprint(tenant, query);
     const order = this.#orderOf(request);
@@ -203,8 +120,7 @@ export class ListRunner<Row extends object> {
     const rows = found.first(pageSize);
     const { total, totalIsLowerBound } = count;
     if (found.isCut && rows.length < pageSize && query.cursor === undefined) throw tooLarge(rows.length);
-    if (request.keyword && total <= rareThreshold) this.#rareKeywords.set(fingerprint, true);
-    else if (request.keyword) this.#rareKeywords.delete(fingerprint);
+    if (request.keyword) this.#keywords.observe(fingerprint, total);
     let nextCursor: string | null = null;
     if (cursors && (found.length > pageSize || found.isCut)) {
       const values = request.sort.map(({ field }) => rows.value(rows.length - 1, field));
@@ -218,9 +134,9 @@ export class ListRunner<Row extends object> {
     const { pageSize, start, fingerprint } = asked;
     const wanted = pageSize + 1;
     if (!request.keyword || start === "offset") return this.#inChunks(tenant, request, asked, wanted);
-    const read = (strategy: KeywordStrategy) => this.#read(tenant, request, { ...asked, strategy, limit: wanted, maxBytes: pageBytes });
-    const latest = this.#rareKeywords.has(fingerprint) ? undefined : await read("latest");
-    return latest && (latest.length === wanted || latest.isCut) ? latest : read("matches");
+    return this.#keywords.rows(fingerprint, wanted, (strategy) =>
+      this.#read(tenant, request, { ...asked, strategy, limit: wanted, maxBytes: pageBytes }),
+    );
   }
 
   /** Reads the wanted rows, large ones in chunks: rows that do not fit into the page are mostly not read. */
@@ -300,18 +216,17 @@ export class ListRunner<Row extends object> {
     return { total: isBound ? countedAtMost : counted, totalIsLowerBound: isBound };
   }
 
-  /** Counts the matches. The best strategy depends on how common the keyword is, which a sample of records tells. */
+  /** Counts the matches; those of a frequent keyword by scanning. */
   async #count(tenant: TenantDb, request: ListRequest, exact: boolean): Promise<{ total: number }[]> {
     const { keyword } = request;
     if (keyword && !exact) {
-      const within = async (scanned: number) => {
-        const statement = this.#counts.get(`${conditionCacheKey(request)}|${scanned}`, (p) =>
+      const total = await this.#keywords.scannedTotal(async (scanned) => {
+        const within = this.#counts.get(`${conditionCacheKey(request)}|${scanned}`, (p) =>
           this.#queries.countWithin(request, p, keyword, scanned),
         );
-        return (await tenant.first(statement, request.values))?.total ?? 0;
-      };
-      const total = (await within(scanSample)) > frequentThreshold.among ? await within(frequentThreshold.scanned) : 0;
-      if (total > countedAtMost + countMargin) return [{ total }];
+        return (await tenant.first(within, request.values))?.total ?? 0;
+      });
+      if (total !== undefined) return [{ total }];
     }
     const statement = this.#counts.get(
       `${conditionCacheKey(request)}|${exact}`,
@@ -334,11 +249,6 @@ export class ListRunner<Row extends object> {
     const { page: _page, cursor: _cursor, pageSize: _size, total: _total, reveal: _reveal, ...question } = query;
     return hash("sha256", JSON.stringify([tenant.tenantId, this.definition.resource.type, question]), "base64url").slice(0, 16);
   }
-}
-
-/** A substring as a LIKE pattern. */
-export function likePattern(folded: string): string {
-  return `%${folded.replace(/[\\%_]/g, "\\$&")}%`;
 }
 
 /** Number of rows of the next read: all wanted ones, unless they may exceed `left` bytes or their size is unknown. */

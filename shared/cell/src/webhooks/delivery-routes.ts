@@ -8,7 +8,7 @@ import type { Cell } from "../cell-types.ts";
 import { endpoint, idParams } from "../http/endpoint.ts";
 import { equals } from "../lists/conditions.ts";
 import { checkKnown } from "../lists/field-types.ts";
-import { listQuery, listResponse } from "../lists/lists.ts";
+import { listQuery, listResponse } from "../lists/list-query.ts";
 import { id } from "../schema/fields.ts";
 import { listOf, resources } from "../schema/resource.ts";
 import { conventionsOf } from "../settings/stored.ts";

@@ -6,7 +6,7 @@ import type { Cell } from "../cell-types.ts";
 import { applyPatch } from "../commands/apply-patch.ts";
 import { requireVersion } from "../commands/optimistic-lock.ts";
 import { endpoint, idParams } from "../http/endpoint.ts";
-import { listQuery, listResponse } from "../lists/lists.ts";
+import { listQuery, listResponse } from "../lists/list-query.ts";
 import { listOf } from "../schema/resource.ts";
 import { deliveryRoutes } from "./delivery-routes.ts";
 import type { EventCatalogue } from "./event-catalogue.ts";
