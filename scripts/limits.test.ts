@@ -15,7 +15,7 @@ const constants: Readonly<Record<string, Readonly<Record<string, readonly string
     "shared/cell/src/http/handlers.ts": ["mostBodyBytes"],
     "shared/http/src/declaration.ts": ["closedPolicy.bodyLimitBytes"],
   },
-  "body of the gateway": { "gateway/src/admin/app.ts": ["bodyLimitBytes"] },
+  "body of the gateway": { "gateway/src/admin/admin-routes.ts": ["mostBodyBytes"] },
   "JSON: levels": { "shared/http/src/json.ts": ["mostDepth", "mostKeys"] },
   "time to send the head": { "shared/http/src/serve.ts": ["connectionLimits.headersTimeoutMs"] },
   "time to send a whole request": { "shared/cell/src/start-cell.ts": ["requestTimeoutMs"] },

@@ -1,7 +1,6 @@
 import { createLogger } from "@cell/http";
 import type { Document } from "@cell/http/openapi/document";
 import { createApp } from "./admin/app.ts";
-import { gatewayDocument } from "./admin/document.ts";
 import { readConfig } from "./config.ts";
 import { createServices } from "./services.ts";
 
@@ -10,7 +9,7 @@ export async function ownDocument(): Promise<Document> {
   // The document depends on no setting; these only allow to construct the gateway, which is not started.
   const config = readConfig({ DATABASE_URL: "postgres://none", ASSERTION_KEYS: `a:${"A".repeat(43)}`, CELLS: "crm=http://127.0.0.1:1" });
   const services = await createServices(config, createLogger("openapi", "silent"));
-  const document = gatewayDocument(createApp(services));
+  const document = await createApp(services).document();
   await services.close();
   return document;
 }

@@ -1,50 +1,32 @@
-import { type HttpBindings, insufficientScope, type Permission, type Principal } from "@cell/http";
-import type { Context, MiddlewareHandler } from "hono";
+import type { IncomingMessage } from "node:http";
+import { insufficientScope, type Permission, type Principal } from "@cell/http";
 import { type Access, principalOf } from "../auth/access.ts";
 import { clientAddress } from "../auth/client-address.ts";
 import { readIdentity } from "../auth/request-identity.ts";
 import type { Services } from "../services.ts";
+import type { Callers } from "./endpoint.ts";
 
-/** Context variables of the gateway's own routes. */
-export interface GatewayEnv {
-  Bindings: HttpBindings;
-  Variables: { requestId: string; access: Access };
+/**
+ * The caller's rights, within its rate limit. The headers of tenant and user are optional here, but must not contradict the token.
+ * Rejects with UNAUTHORIZED, RATE_LIMITED or TENANT_MISMATCH.
+ */
+export async function authenticate({ authenticator, rateLimits, config }: Services, incoming: IncomingMessage): Promise<Access> {
+  const identity = readIdentity(incoming);
+  const access = await authenticator.authenticate(identity.token, clientAddress(incoming, config.trustedProxies));
+  if (!access.operator) {
+    const { tenantId } = access.principal;
+    rateLimits.take(access.tokenId, tenantId, access.rateLimit);
+    principalOf(access, { ...identity, tenantId: identity.tenantId ?? tenantId });
+  }
+  return access;
 }
 
-/** Authenticates the caller. The tenant and user headers may be omitted here, but must not contradict the token. */
-export function requireKey({ authenticator, rateLimits, config }: Services): MiddlewareHandler<GatewayEnv> {
-  return async (c, next) => {
-    const { incoming } = c.env;
-    const identity = readIdentity(incoming);
-    const access = await authenticator.authenticate(identity.token, clientAddress(incoming, config.trustedProxies));
-    if (!access.operator) {
-      const { tenantId } = access.principal;
-      rateLimits.take(access.tokenId, tenantId, access.rateLimit);
-      principalOf(access, { ...identity, tenantId: identity.tenantId ?? tenantId });
-    }
-    c.set("access", access);
-    await next();
-  };
-}
-
-/** Returns for the platform operator, otherwise throws FORBIDDEN. */
-export function requireOperator(c: Context<GatewayEnv>): void {
-  if (!c.var.access.operator) throw insufficientScope("Only the platform operator may do this");
-}
-
-/** The tenant that the caller administers; undefined for the operator, who administers all. Throws FORBIDDEN. */
-export function administeredTenant(c: Context<GatewayEnv>): string | undefined {
-  return tenantOf(c, ["tenant:admin"]);
-}
-
-/** The tenant that the caller administers or audits; undefined for the operator: all tenants. Throws FORBIDDEN. */
-export function auditedTenant(c: Context<GatewayEnv>): string | undefined {
-  return tenantOf(c, ["tenant:admin", "audit:read"]);
-}
-
-function tenantOf(c: Context<GatewayEnv>, anyOf: readonly Permission[]): string | undefined {
-  const { operator, principal } = c.var.access;
+/** The tenant that a caller is limited to; undefined for the operator. Throws FORBIDDEN for a caller that a route does not take. */
+export function ownTenantOf({ operator, principal }: Access, callers: Callers): string | undefined {
   if (operator) return undefined;
+  if (callers === "operator") throw insufficientScope("Only the platform operator may do this");
+  if (callers === "all") return principal.tenantId;
+  const { anyOf } = callers;
   if (!anyOf.some((permission) => principal.permissions.includes(permission)))
     throw insufficientScope(`This needs the permission ${anyOf.join(" or ")}`, anyOf.slice(0, 1));
   return principal.tenantId;

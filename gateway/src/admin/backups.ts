@@ -1,76 +1,75 @@
-import { abortSent, sendStream } from "@cell/http";
+import { abortSent, readBytes, sendStream } from "@cell/http";
 import { type Digest, differingTables } from "@cell/postgres/transfer/digest";
 import { notFound, Problem } from "@cell/problem";
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { change } from "../control-plane/tables.ts";
 import { digest, load, type Place, rowsOf, step, verifyTrail } from "../moves/copying.ts";
 import * as moves from "../moves/repository.ts";
 import type { Services } from "../services.ts";
-import { type GatewayEnv, requireOperator } from "./access.ts";
-import { cellSchema, integerParam, nameSchema, problems, response, security, tenantIdSchema, textResponse } from "./openapi.ts";
+import type { AdminRoutes } from "./admin-routes.ts";
+import { adminEndpoint } from "./endpoint.ts";
+import { cellSchema, integerParam, nameSchema, tenantIdSchema } from "./schemas.ts";
 import * as tenants from "./tenants/repository.ts";
 
-const tags = ["Backups"];
 const params = z.object({ tenantId: tenantIdSchema });
 const epochSchema = integerParam(1, Number.MAX_SAFE_INTEGER).describe("The response to the start of the restore");
 
-/** Route of a backup's parts: not JSON, and larger than other bodies. */
-export const partPath = "/api/admin/tenants/:tenantId/restore/rows";
-export const partLimitBytes = 64 * 1024 * 1024;
+/** Size limit of a part of a backup in bytes. */
+const mostPartBytes = 64 * 1024 * 1024;
 
 const exampleBackup = '{"tenantId":"tenant-001","cell":"crm","version":15}\n{"table":"settings","columns":["version"]}\n1\n\\.\n';
 
-const backup = createRoute({
+const backup = adminEndpoint({
   method: "get",
   path: "/api/admin/tenants/{tenantId}/backup",
-  tags,
-  security,
+  tag: "Backups",
+  callers: "operator",
   summary: "A tenant's rows in one cell, from one snapshot",
   description:
     "Lines: a head in JSON; for each table its name and columns in JSON, its rows as COPY writes them and `\\.`; an end in JSON with counts and checksums.",
-  request: { params, query: z.strictObject({ cell: cellSchema }) },
-  responses: { 200: textResponse("The rows", "text/plain", exampleBackup), ...problems(404) },
+  params,
+  query: z.strictObject({ cell: cellSchema }),
+  status: 200,
+  response: { description: "The rows", schema: z.string(), type: "text/plain", example: exampleBackup },
+  errorResponses: [404],
 });
 
-const restoreBegin = createRoute({
+const restoreBegin = adminEndpoint({
   method: "post",
   path: "/api/admin/tenants/{tenantId}/restore",
-  tags,
-  security,
+  tag: "Backups",
+  callers: "operator",
   summary: "Begin to restore a tenant into a cell that does not have it",
-  request: {
-    params,
-    body: {
-      required: true,
-      content: { "application/json": { schema: z.strictObject({ cell: cellSchema, name: nameSchema, version: z.int().min(0) }) } },
-    },
-  },
-  responses: { 201: response("Send the rows, then finish", z.strictObject({ epoch: z.int() })), ...problems(404, 409) },
+  params,
+  body: z.strictObject({ cell: cellSchema, name: nameSchema, version: z.int().min(0) }),
+  status: 201,
+  response: { description: "Send the rows, then finish", schema: z.strictObject({ epoch: z.int() }) },
+  errorResponses: [404, 409],
 });
 
-const restoreRows = createRoute({
+const restoreRows = adminEndpoint({
   method: "post",
   path: "/api/admin/tenants/{tenantId}/restore/rows",
-  tags,
-  security,
+  tag: "Backups",
+  callers: "operator",
   summary: "Load whole rows of one table, as in the backup",
-  request: {
-    params,
-    query: z.strictObject({
-      cell: cellSchema,
-      epoch: epochSchema,
-      table: z.string().max(63).describe("The table of the rows"),
-      columns: z.string().max(4_000).describe("Their columns, comma-separated"),
-    }),
-    body: { required: true, content: { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } } },
-  },
-  responses: { 200: response("The rows are loaded", z.strictObject({})), ...problems(404, 409, 413) },
+  params,
+  query: z.strictObject({
+    cell: cellSchema,
+    epoch: epochSchema,
+    table: z.string().max(63).describe("The table of the rows"),
+    columns: z.string().max(4_000).describe("Their columns, comma-separated"),
+  }),
+  files: ["application/octet-stream"],
+  status: 200,
+  response: { description: "The rows are loaded", schema: z.strictObject({}) },
+  errorResponses: [404, 409, 413],
 });
 
 const nameInDatabase = z.string().max(63);
 const sequenceSchema = z.strictObject({
-  sequence: nameInDatabase.openapi({ example: "audit_logs_seq_seq" }),
-  lastValue: z.string().max(20).openapi({ example: "105" }),
+  sequence: nameInDatabase.meta({ example: "audit_logs_seq_seq" }),
+  lastValue: z.string().max(20).meta({ example: "105" }),
   isCalled: z.boolean(),
 });
 
@@ -80,58 +79,54 @@ const endSchema = z.strictObject({
   sequences: z.array(sequenceSchema),
   digest: z.strictObject({
     version: z.int(),
-    snapshot: z.string().max(20_000).openapi({ example: "1021:1021:" }),
+    snapshot: z.string().max(20_000).meta({ example: "1021:1021:" }),
     tables: z.array(
       z.strictObject({
-        table: nameInDatabase.openapi({ example: "customers" }),
+        table: nameInDatabase.meta({ example: "customers" }),
         rows: z.int(),
-        checksum: z.string().max(200).openapi({ example: "5d41402abc4b2a76b9719d911017c592" }),
+        checksum: z.string().max(200).meta({ example: "5d41402abc4b2a76b9719d911017c592" }),
       }),
     ),
     sequences: z.array(sequenceSchema),
   }),
 });
 
-const restoreFinish = createRoute({
+const restoreFinish = adminEndpoint({
   method: "post",
   path: "/api/admin/tenants/{tenantId}/restore/finish",
-  tags,
-  security,
+  tag: "Backups",
+  callers: "operator",
   summary: "Compare what was restored with the backup's counts and checksums, verify the audit trail, and serve the tenant",
-  request: { params, body: { required: true, content: { "application/json": { schema: endSchema } } } },
-  responses: {
-    200: response("The tenant is served", z.strictObject({ tenantId: tenantIdSchema, rows: z.int(), auditEntries: z.int() })),
-    ...problems(404, 409),
+  params,
+  body: endSchema,
+  status: 200,
+  response: {
+    description: "The tenant is served",
+    schema: z.strictObject({ tenantId: tenantIdSchema, rows: z.int(), auditEntries: z.int() }),
   },
+  errorResponses: [404, 409],
 });
 
 /** Backups of tenants: only for the operator. */
-export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, changed, log }: Services): void {
+export function registerBackups(routes: AdminRoutes, { db, cells, changed, log }: Services): void {
   async function placeOf(tenantId: string, cell: string, epoch = 0): Promise<Place> {
     const place = (await tenants.places(db, tenantId)).find((one) => one.cell === cell);
     if (!place) throw notFound("Tenant");
     return { partition: place, tenantId, epoch };
   }
 
-  app.openapi(backup, async (c) => {
-    requireOperator(c);
-    const { tenantId } = c.req.valid("param");
-    const rows = await rowsOf(cells, await placeOf(tenantId, c.req.valid("query").cell), { digest: "true" });
-    const { outgoing } = c.env;
-    const sent = sendStream(outgoing, 200, { "content-type": "text/plain; charset=utf-8" }, rows).catch((error) => {
+  routes.stream(backup, async ({ params: { tenantId }, query, context }) => {
+    const rows = await rowsOf(cells, await placeOf(tenantId, query.cell), { digest: "true" });
+    const { outgoing } = context.env;
+    return sendStream(outgoing, 200, { "content-type": "text/plain; charset=utf-8" }, rows).catch((error) => {
       // An incomplete backup must not look complete.
       const cut = abortSent(outgoing);
       if (cut) return cut;
       throw error;
     });
-    // The stream has been sent already: no schema describes its response.
-    return (await sent) as never;
   });
 
-  app.openapi(restoreBegin, async (c) => {
-    requireOperator(c);
-    const { tenantId } = c.req.valid("param");
-    const { cell, name, version } = c.req.valid("json");
+  routes.respond(restoreBegin, async ({ params: { tenantId }, body: { cell, name, version } }) => {
     if (await moves.isRunning(db, tenantId)) throw new Problem("CONFLICT", `${tenantId} is being moved`);
     await change(db, async (tx) => {
       if (!(await tenants.find(tx, tenantId))) await tenants.save(tx, { tenantId, name });
@@ -139,23 +134,18 @@ export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, chang
     });
     const epoch = await moves.nextEpoch(db);
     await step(cells, await placeOf(tenantId, cell, epoch), "arrive", { version });
-    return c.json({ epoch }, 201);
+    return { epoch };
   });
 
-  app.openapi(restoreRows, async (c) => {
-    requireOperator(c);
-    const { tenantId } = c.req.valid("param");
-    const { cell, epoch, table, columns } = c.req.valid("query");
-    const rows = Buffer.from(await c.req.arrayBuffer());
+  routes.respond(restoreRows, async ({ params: { tenantId }, query: { cell, epoch, table, columns }, context }) => {
+    const rows = await readBytes(context.env.incoming, mostPartBytes);
     await load(cells, await placeOf(tenantId, cell, epoch), { table, columns: columns.split(","), mode: "copy", rows });
-    return c.json({}, 200);
+    return {};
   });
 
-  app.openapi(restoreFinish, async (c) => {
-    requireOperator(c);
+  routes.respond(restoreFinish, async ({ params: { tenantId }, body }) => {
     const startedAtMs = performance.now();
-    const { tenantId } = c.req.valid("param");
-    const { cell, epoch, sequences, digest: expected } = c.req.valid("json");
+    const { cell, epoch, sequences, digest: expected } = body;
     const place = await placeOf(tenantId, cell, epoch);
     await step(cells, place, "index");
     const differing = differingTables(expected as Digest, await digest(cells, place));
@@ -171,6 +161,6 @@ export function registerBackups(app: OpenAPIHono<GatewayEnv>, { db, cells, chang
     changed();
     const rows = expected.tables.reduce((sum, table) => sum + table.rows, 0);
     log.info({ tenantId, cell, rows, ms: Math.round(performance.now() - startedAtMs) }, "a tenant was restored");
-    return c.json({ tenantId, rows, auditEntries: trail.checked }, 200);
+    return { tenantId, rows, auditEntries: trail.checked };
   });
 }

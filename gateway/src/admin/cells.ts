@@ -1,57 +1,58 @@
 import { notFound } from "@cell/problem";
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { z } from "zod";
 import type { Services } from "../services.ts";
-import { type GatewayEnv, requireOperator } from "./access.ts";
+import type { AdminRoutes } from "./admin-routes.ts";
 import { docsPage } from "./docs.ts";
-import { cellSchema, problems, response, security, textResponse } from "./openapi.ts";
+import { adminEndpoint } from "./endpoint.ts";
+import { cellSchema } from "./schemas.ts";
 
 const cellListSchema = z
   .strictObject({
     data: z.array(
       z.strictObject({
-        cell: z.string().openapi({ example: "crm" }),
+        cell: z.string().meta({ example: "crm" }),
         partitions: z.array(
           z.strictObject({
-            partition: z.string().openapi({ example: "crm-1" }),
-            url: z.string().openapi({ example: "http://127.0.0.1:8001" }),
+            partition: z.string().meta({ example: "crm-1" }),
+            url: z.string().meta({ example: "http://127.0.0.1:8001" }),
             tenants: z.int().describe("Number of tenants placed here"),
             healthy: z.boolean(),
-            problems: z.array(z.string()).describe("Problems while it serves, one sentence each").openapi({ example: [] }),
+            problems: z.array(z.string()).describe("Problems while it serves, one sentence each").meta({ example: [] }),
             openDoors: z
               .int()
               .describe("Number of functions and views that the tenants' database logins may use although they reach beyond their bounds")
-              .openapi({ example: 0 }),
+              .meta({ example: 0 }),
           }),
         ),
       }),
     ),
   })
-  .openapi("CellList");
+  .meta({ id: "CellList" });
 
-const tags = ["Cells"];
-
-const listCells = createRoute({
+const listCells = adminEndpoint({
   method: "get",
   path: "/api/admin/cells",
-  tags,
-  security,
+  tag: "Cells",
+  callers: "operator",
   summary: "List the cells, their partitions and their state",
-  responses: { 200: response("All cells", cellListSchema), ...problems() },
+  status: 200,
+  response: { description: "All cells", schema: cellListSchema },
 });
 
-const cellDocs = createRoute({
+const cellDocs = adminEndpoint({
   method: "get",
   path: "/api/admin/cells/{cell}/docs",
-  tags,
-  security,
+  tag: "Cells",
+  callers: "all",
   summary: "The page of a cell's document",
-  request: { params: z.object({ cell: cellSchema }) },
-  responses: { 200: textResponse("The page", "text/html"), ...problems(404) },
+  params: z.object({ cell: cellSchema }),
+  status: 200,
+  response: { description: "The page", schema: z.string(), type: "text/html" },
+  errorResponses: [404],
 });
 
-export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstreams }: Services): void {
-  app.openapi(listCells, async (c) => {
-    requireOperator(c);
+export function registerCells(routes: AdminRoutes, { config, db, upstreams }: Services): void {
+  routes.respond(listCells, async () => {
     const rows = await db
       .selectFrom("gateway.partitions as partition")
       .leftJoin("gateway.placements as placement", (join) =>
@@ -71,12 +72,11 @@ export function registerCells(app: OpenAPIHono<GatewayEnv>, { config, db, upstre
       cell: name,
       partitions: partitions.flatMap(({ cell, ...partition }) => (cell === name ? [partition] : [])),
     }));
-    return c.json({ data }, 200);
+    return { data };
   });
 
-  app.openapi(cellDocs, (c) => {
-    const { cell } = c.req.valid("param");
+  routes.stream(cellDocs, async ({ params: { cell }, context }) => {
     if (!config.cells.some(({ name }) => name === cell)) throw notFound("Service");
-    return docsPage(c, cell, [{ title: cell, url: `/openapi/${cell}.json` }]);
+    return docsPage(context, cell, [{ title: cell, url: `/openapi/${cell}.json` }]);
   });
 }

@@ -4,13 +4,12 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
+import type { HttpEnv } from "@cell/http/endpoint/router";
 import { notFound } from "@cell/problem";
-import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { originOf } from "../auth/client-address.ts";
 import type { Services } from "../services.ts";
-import type { GatewayEnv } from "./access.ts";
-import { gatewayDocument } from "./document.ts";
+import type { AdminRoutes } from "./admin-routes.ts";
 
 export interface DocumentSource {
   title: string;
@@ -21,10 +20,10 @@ export interface DocumentSource {
 const scriptPath = "/docs/scalar.js";
 
 /** A page that shows OpenAPI documents. Its policy keeps the browser from loading or sending anything elsewhere. */
-export async function docsPage(c: Context<GatewayEnv>, title: string, sources: DocumentSource[]): Promise<Response> {
+export async function docsPage(c: Context<HttpEnv>, title: string, sources: DocumentSource[]): Promise<Response> {
   const { Scalar } = await import("@scalar/hono-api-reference");
   const nonce = randomBytes(16).toString("base64");
-  const page = Scalar<GatewayEnv>({
+  const page = Scalar<HttpEnv>({
     pageTitle: title,
     cdn: scriptPath,
     nonce,
@@ -47,17 +46,17 @@ export async function docsPage(c: Context<GatewayEnv>, title: string, sources: D
 }
 
 /** The documents, their page, and the index at /. */
-export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Services): void {
+export function registerDocs(routes: AdminRoutes, makeDocument: () => Promise<object>, { config, cells }: Services): void {
   const sources = config.cells.map(({ name }) => ({ title: name, url: `/openapi/${name}.json` }));
   let script: Promise<Script> | undefined;
-  let document: object | undefined;
-  const originAsked = (c: Context<GatewayEnv>) => originOf(c.env.incoming, config.trustedProxies) ?? "";
+  let document: Promise<object> | undefined;
+  const originAsked = (c: Context<HttpEnv>) => originOf(c.env.incoming, config.trustedProxies) ?? "";
 
-  app.get("/", (c) => c.json({ name: "Cell CRM gateway", docs: "/docs", openapi: "/openapi.json" }));
+  routes.open("/", (c) => c.json({ name: "Cell CRM gateway", docs: "/docs", openapi: "/openapi.json" }));
 
-  app.get("/docs", (c) => docsPage(c, "Cell CRM", [...sources, { title: "gateway", url: "/openapi.json" }]));
+  routes.open("/docs", (c) => docsPage(c, "Cell CRM", [...sources, { title: "gateway", url: "/openapi.json" }]));
 
-  app.get(scriptPath, async (c) => {
+  routes.open(scriptPath, async (c) => {
     script ??= readScript();
     const { plain, zipped, etag } = await script;
     const headers = { etag, "cache-control": "public, max-age=3600", vary: "accept-encoding, origin" };
@@ -67,21 +66,21 @@ export function registerDocs(app: OpenAPIHono<GatewayEnv>, { config, cells }: Se
     return c.body(plain, 200, type);
   });
 
-  app.get("/openapi.json", (c) => {
-    document ??= gatewayDocument(app);
-    return c.json({ ...document, servers: [{ url: originAsked(c) || "/" }] });
+  routes.open("/openapi.json", async (c) => {
+    document ??= makeDocument();
+    return c.json({ ...(await document), servers: [{ url: originAsked(c) || "/" }] });
   });
 
-  async function cellDocument(c: Context<GatewayEnv>, name: string): Promise<Response> {
+  async function cellDocument(c: Context<HttpEnv>, name: string): Promise<Response> {
     const [url] = config.cells.find((cell) => cell.name === name)?.urls ?? [];
     if (url === undefined) throw notFound("Service");
     return c.json({ ...(await cells.openapi(url)), servers: [{ url: `${originAsked(c)}/api/v1/${name}` }] });
   }
 
-  app.get("/openapi/:file", (c) => cellDocument(c, /^(.+)\.json$/.exec(c.req.param("file"))?.[1] ?? ""));
-  app.get("/api/v1/:cell/openapi.json", (c) => cellDocument(c, c.req.param("cell")));
-  app.get("/api/v1/:cell/docs", (c) => {
-    const name = c.req.param("cell");
+  routes.open("/openapi/:file", (c) => cellDocument(c, /^(.+)\.json$/.exec(c.req.param("file") ?? "")?.[1] ?? ""));
+  routes.open("/api/v1/:cell/openapi.json", (c) => cellDocument(c, c.req.param("cell") ?? ""));
+  routes.open("/api/v1/:cell/docs", (c) => {
+    const name = c.req.param("cell") ?? "";
     if (!config.cells.some((cell) => cell.name === name)) throw notFound("Service");
     return docsPage(c, name, [{ title: name, url: `/openapi/${name}.json` }]);
   });

@@ -1,24 +1,36 @@
 import { version } from "@cell/http";
-import { completeDocument } from "@cell/http/openapi/complete";
-import { errorResponseRefs } from "@cell/http/openapi/components";
+import { documentOf, type EndpointDescription } from "@cell/http/endpoint/document";
+import { errorResponseRefs, headerRefs } from "@cell/http/openapi/components";
 import type { Document, PathItem, Schema, Tag } from "@cell/http/openapi/document";
 import { docsPath, documentContent, documentPath, healthPath, openPath, operationsTag, readyPath } from "@cell/http/openapi/operational";
-import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { GatewayEnv } from "./access.ts";
+import type { AdminEndpoint } from "./endpoint.ts";
 import { introduction } from "./introduction.ts";
 
-/** The gateway's own document, without its server, which depends on the request. */
-export function gatewayDocument(app: OpenAPIHono<GatewayEnv>): Document {
-  const raw = app.getOpenAPI31Document({
-    openapi: "3.1.0",
-    info: {
-      title: "Cell CRM gateway",
-      version,
-      description: introduction,
-    },
+/** The gateway's own document. A running process names its own server. */
+export function gatewayDocument(endpoints: readonly AdminEndpoint[]): Promise<Document> {
+  return documentOf({
+    title: "Cell CRM gateway",
+    version,
+    description: introduction,
     servers: [{ url: "http://127.0.0.1:8080", description: "npm start" }],
+    bearer: "An API key, or an access token of the configured issuer",
+    endpoints: endpoints.map(described),
+    openPaths,
+    tags,
+    exampleValues,
   });
-  return completeDocument({ ...raw, paths: { ...raw.paths, ...openPaths } }, { tags, exampleValues });
+}
+
+function described(endpoint: AdminEndpoint): EndpointDescription {
+  const { status, response, errorResponses = [] } = endpoint;
+  const { description, schema, type = "application/json", example } = response;
+  return {
+    endpoint,
+    responses: {
+      [status]: { description, headers: headerRefs("X-Request-ID"), content: { [type]: { schema, ...(example ? { example } : {}) } } },
+      ...errorResponseRefs([400, 401, 403, 405, 408, 413, 415, 429, 431, 500, 503, ...errorResponses]),
+    },
+  };
 }
 
 const tags: readonly Tag[] = [

@@ -1,9 +1,9 @@
 import { requireMetricsToken, version } from "@cell/http";
+import type { HttpEnv } from "@cell/http/endpoint/router";
 import { Problem, unavailable } from "@cell/problem";
-import { Hono } from "hono";
+import type { Hono } from "hono";
 import type { Services } from "../services.ts";
-import type { GatewayEnv } from "./access.ts";
-import { installErrorHandling } from "./error-handling.ts";
+import { OwnRoutes } from "./own-routes.ts";
 
 /** Whether a path is a health route. */
 export function isHealth(url: string): boolean {
@@ -14,12 +14,11 @@ export function isHealth(url: string): boolean {
  * Health, readiness and, unless they have a port of their own, metrics, for load balancers and Prometheus. `draining`: the server is about
  * to stop.
  */
-export function createHealth(services: Services, draining: () => boolean): Hono<GatewayEnv> {
+export function createHealth(services: Services, draining: () => boolean): Hono<HttpEnv> {
   const { config, controlPlane, identityProvider, metrics } = services;
-  const app = new Hono<GatewayEnv>({ strict: false });
-  installErrorHandling(app, services);
-  app.get("/health", (c) => c.json({ status: "ok", version }));
-  app.get("/ready", (c) => {
+  const routes = new OwnRoutes(services);
+  routes.get("/health", (c) => c.json({ status: "ok", version }));
+  routes.get("/ready", (c) => {
     const checks = {
       database: controlPlane.reachable ? "ok" : "away",
       // It does not affect readiness: API keys work without it.
@@ -31,10 +30,10 @@ export function createHealth(services: Services, draining: () => boolean): Hono<
     throw new Problem(code, message, { details: { checks }, ...(headers ? { headers } : {}) });
   });
   const { port, token } = config.metrics;
-  if (port !== undefined || token === undefined) return app;
-  app.get("/metrics", async (c) => {
+  if (port !== undefined || token === undefined) return routes.app;
+  routes.get("/metrics", async (c) => {
     requireMetricsToken(token, c.req.header("authorization"));
     return c.body(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType });
   });
-  return app;
+  return routes.app;
 }

@@ -2,14 +2,13 @@ import { createLogger, requestIdPattern } from "@cell/http";
 import { responseChecker } from "@cell/http/testing/response-checker";
 import { expect } from "vitest";
 import { createApp } from "../admin/app.ts";
-import { gatewayDocument } from "../admin/document.ts";
 import { readConfig } from "../config.ts";
 import { createServices } from "../services.ts";
 import { assertionKeys } from "./cell.ts";
 
 const config = readConfig({ DATABASE_URL: "postgres://none", ASSERTION_KEYS: assertionKeys, CELLS: "crm=http://127.0.0.1:1" });
 /** The document against which every response is checked. */
-export const document = gatewayDocument(createApp(await createServices(config, createLogger("test", "silent"))));
+export const document = await createApp(await createServices(config, createLogger("test", "silent"))).document();
 const check = responseChecker(document);
 
 /** Checks a response against the published document, and an error against the common error form. */

@@ -12,7 +12,6 @@ export async function readJson(incoming: IncomingMessage, bytesAtMost: number, k
 /** The bytes of a request's JSON body. Throws the documented error for another media type and for more than `bytesAtMost`. */
 export async function readJsonBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer> {
   assertJsonType(incoming);
-  if (Number(incoming.headers["content-length"] ?? 0) > bytesAtMost) throw tooLarge(bytesAtMost);
   return readBytes(incoming, bytesAtMost);
 }
 
@@ -48,7 +47,9 @@ export function parseJsonBytes(bytes: Buffer, keysAtMost?: number): unknown {
   return parseJson(text, keysAtMost);
 }
 
-function readBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer> {
+/** The bytes of a request's body. Rejects with PAYLOAD_TOO_LARGE for more than `bytesAtMost`. */
+export async function readBytes(incoming: IncomingMessage, bytesAtMost: number): Promise<Buffer> {
+  if (Number(incoming.headers["content-length"] ?? 0) > bytesAtMost) throw tooLarge(bytesAtMost);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;

@@ -8,7 +8,7 @@ export {
   signAssertion,
   verifyAssertion,
 } from "./assertion.ts";
-export { parseJsonBytes, readJson, readJsonBytes, readOptionalJsonBytes } from "./body.ts";
+export { parseJsonBytes, readBytes, readJson, readJsonBytes, readOptionalJsonBytes } from "./body.ts";
 export { bearerChallenge, insufficientScope } from "./challenge.ts";
 export {
   type CellDeclaration,

@@ -1,86 +1,95 @@
 import { randomBytes } from "node:crypto";
 import { insufficientScope, type Permission, type Principal } from "@cell/http";
 import { badField, badFields, notFound, Problem } from "@cell/problem";
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { v7 as uuid } from "uuid";
+import { z } from "zod";
 import { hashToken } from "../../auth/api-keys.ts";
 import { actsForOthers, type RolePermissions, roles } from "../../auth/roles.ts";
 import { change } from "../../control-plane/tables.ts";
 import type { Services } from "../../services.ts";
-import { administeredTenant, auditedTenant, type GatewayEnv, type Grant, requireHeld } from "../access.ts";
-import { pageQuery, problems, response, security, tenantIdSchema } from "../openapi.ts";
+import { type Grant, requireHeld } from "../access.ts";
+import type { AdminRoutes } from "../admin-routes.ts";
+import { adminEndpoint } from "../endpoint.ts";
+import { pageQuery, tenantIdSchema } from "../schemas.ts";
 import * as tenants from "../tenants/repository.ts";
 import * as keys from "./repository.ts";
 import { issuedKeySchema, type Key, keyCreateSchema, keyListSchema, keyRevokedSchema, keyRotateSchema } from "./schema.ts";
 
-const tags = ["Keys"];
 /** A later time would have a year that RFC 3339 cannot write, in some timezone. */
 const lastExpiryMs = Date.parse("9998-12-31T23:59:59.999Z");
 
 const params = z.object({ keyId: z.uuid().toLowerCase().describe("The key's id") });
 
-const createKey = createRoute({
+const createKey = adminEndpoint({
   method: "post",
   path: "/api/admin/keys",
-  tags,
-  security,
+  tag: "Keys",
+  callers: { anyOf: ["tenant:admin"] },
   summary: "Issue a key",
   description:
     "For the operator in any tenant; for callers with tenant:admin in their own. Nobody can grant a permission that they do not hold. A key of  " +
     "a role limited to its own records (sales) cannot act for others, and only grants keys of its own user.",
-  request: { body: { required: true, content: { "application/json": { schema: keyCreateSchema } } } },
-  responses: { 201: response("The key; its secret is shown this once", issuedKeySchema), ...problems(404) },
+  body: keyCreateSchema,
+  status: 201,
+  response: { description: "The key; its secret is shown this once", schema: issuedKeySchema },
+  errorResponses: [404],
 });
 
-const listKeys = createRoute({
+const listKeys = adminEndpoint({
   method: "get",
   path: "/api/admin/keys",
-  tags,
-  security,
+  tag: "Keys",
+  callers: { anyOf: ["tenant:admin", "audit:read"] },
   summary: "List the keys",
   description:
     "The operator sees the keys of all tenants; callers with tenant:admin or audit:read those of their own. Secrets are never shown.  " +
     "A key of a role limited to its own records (sales) only lists and revokes keys of its own user.",
-  request: { query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }) },
-  responses: { 200: response("A page of keys, newest first", keyListSchema), ...problems(404) },
+  query: z.strictObject({ ...pageQuery, tenantId: tenantIdSchema.optional() }),
+  status: 200,
+  response: { description: "A page of keys, newest first", schema: keyListSchema },
+  errorResponses: [404],
 });
 
-const rotateKey = createRoute({
+const rotateKey = adminEndpoint({
   method: "post",
   path: "/api/admin/keys/{keyId}/rotate",
-  tags,
-  security,
+  tag: "Keys",
+  callers: { anyOf: ["tenant:admin"] },
   summary: "Replace a key",
   description: "The new key has the same rights and the same lifetime; the old one expires after the grace period.",
-  request: { params, body: { required: false, content: { "application/json": { schema: keyRotateSchema } } } },
-  responses: { 201: response("The new key; its secret is shown this once", issuedKeySchema), ...problems(404, 409) },
+  params,
+  body: keyRotateSchema,
+  bodyOptional: true,
+  status: 201,
+  response: { description: "The new key; its secret is shown this once", schema: issuedKeySchema },
+  errorResponses: [404, 409],
 });
 
-const revokeKey = createRoute({
+const revokeKey = adminEndpoint({
   method: "delete",
   path: "/api/admin/keys/{keyId}",
   operationId: "keys.revoke",
-  tags,
-  security,
+  tag: "Keys",
+  callers: { anyOf: ["tenant:admin"] },
   summary: "Revoke a key",
   description: "Every gateway rejects the key within 5 seconds.",
-  request: { params },
-  responses: { 200: response("The key is revoked", keyRevokedSchema), ...problems(404) },
+  params,
+  status: 200,
+  response: { description: "The key is revoked", schema: keyRevokedSchema },
+  errorResponses: [404],
 });
 
 /** The lifecycle of keys: for the operator, and for a tenant's administrators within their tenant. */
-export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permissions, changed }: Services): void {
-  app.openapi(createKey, async (c) => {
-    const own = administeredTenant(c);
-    const body = c.req.valid("json");
-    const tenantId = targetTenant(own, body.tenantId);
+export function registerKeys(routes: AdminRoutes, { config, db, permissions, changed }: Services): void {
+  routes.respond(createKey, async ({ body, access, ownTenantId }) => {
+    const tenantId = targetTenant(ownTenantId, body.tenantId);
     if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "is required: the tenant of the key");
     const expiresAt = body.expiresAt ?? null;
     if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "OUT_OF_RANGE", "must be in the future");
     if (expiresAt !== null && Date.parse(expiresAt) > lastExpiryMs)
       throw badField("expiresAt", "OUT_OF_RANGE", "must be before the year 9999");
     const given = body.permissions === undefined ? null : knownPermissions(body.permissions, permissions);
-    requireHeld(c.var.access.principal, grantOf({ ...body, permissions: given }, permissions));
+    requireHeld(access.principal, grantOf({ ...body, permissions: given }, permissions));
     if (body.actAs && !actsForOthers(body))
       throw badField(
         "actAs",
@@ -101,29 +110,24 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permiss
         expiresAt,
       });
     });
-    return c.json({ ...published(stored, permissions), key: secret.key }, 201);
+    return { ...published(stored, permissions), key: secret.key };
   });
 
-  app.openapi(listKeys, async (c) => {
-    const own = auditedTenant(c);
-    const { page, pageSize, tenantId } = c.req.valid("query");
+  routes.respond(listKeys, async ({ query, access, ownTenantId }) => {
+    const { page, pageSize, tenantId } = query;
     await tenants.requireTenant(db, tenantId);
-    const of = { tenantId: targetTenant(own, tenantId), userId: ownUser(c.var.access.principal) };
+    const of = { tenantId: targetTenant(ownTenantId, tenantId), userId: ownUser(access.principal) };
     const { data, total } = await keys.list(db, of, page, pageSize);
-    return c.json({ data: data.map((key) => published(key, permissions)), total, page, pageSize }, 200);
+    return { data: data.map((key) => published(key, permissions)), total, page, pageSize };
   });
 
-  app.openapi(rotateKey, async (c) => {
-    const own = administeredTenant(c);
-    const { keyId } = c.req.valid("param");
-    // A missing body means the default.
-    const { graceSeconds } = keyRotateSchema.parse(c.req.valid("json") ?? {});
+  routes.respond(rotateKey, async ({ params: { keyId }, body: { graceSeconds }, access, ownTenantId }) => {
     const secret = newSecret(config.keyEnvironment);
     const stored = await change(db, async (tx) => {
-      const old = await keys.lock(tx, keyId, own);
+      const old = await keys.lock(tx, keyId, ownTenantId);
       if (!old) throw notFound("Key");
       if (isEnded(old)) throw new Problem("CONFLICT", "This key has expired; issue a new one");
-      requireHeld(c.var.access.principal, grantOf(old, permissions));
+      requireHeld(access.principal, grantOf(old, permissions));
       await keys.expire(tx, keyId, new Date(Date.now() + graceSeconds * 1000).toISOString());
       const { tenantId, userId, role, name } = old;
       const actAs = actsForOthers(old);
@@ -141,21 +145,19 @@ export function registerKeys(app: OpenAPIHono<GatewayEnv>, { config, db, permiss
       });
     });
     changed();
-    return c.json({ ...published(stored, permissions), key: secret.key }, 201);
+    return { ...published(stored, permissions), key: secret.key };
   });
 
-  app.openapi(revokeKey, async (c) => {
-    const own = administeredTenant(c);
-    const { keyId } = c.req.valid("param");
+  routes.respond(revokeKey, async ({ params: { keyId }, access, ownTenantId }) => {
     await change(db, async (tx) => {
-      const key = await keys.lock(tx, keyId, own);
+      const key = await keys.lock(tx, keyId, ownTenantId);
       if (!key) throw notFound("Key");
-      const user = ownUser(c.var.access.principal);
+      const user = ownUser(access.principal);
       if (user !== undefined && key.userId !== user) throw insufficientScope("You can only revoke keys of your own user");
       await keys.revoke(tx, keyId);
     });
     changed();
-    return c.json({ keyId, revoked: true as const }, 200);
+    return { keyId, revoked: true as const };
   });
 }
 

@@ -1,70 +1,81 @@
 import { badField, notFound, Problem } from "@cell/problem";
-import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { change } from "../../control-plane/tables.ts";
 import * as moves from "../../moves/repository.ts";
 import type { Services } from "../../services.ts";
-import { type GatewayEnv, requireOperator } from "../access.ts";
-import { pageQuery, problems, response, security, tenantIdSchema } from "../openapi.ts";
+import type { AdminRoutes } from "../admin-routes.ts";
+import { adminEndpoint } from "../endpoint.ts";
+import { pageQuery, tenantIdSchema } from "../schemas.ts";
 import * as tenants from "./repository.ts";
 import { type Tenant, tenantCreateSchema, tenantDeletedSchema, tenantListSchema, tenantPatchSchema, tenantSchema } from "./schema.ts";
 
-const tags = ["Tenants"];
 const params = z.object({ tenantId: tenantIdSchema });
 
-const createTenant = createRoute({
+const createTenant = adminEndpoint({
   method: "post",
   path: "/api/admin/tenants",
-  tags,
-  security,
+  tag: "Tenants",
+  callers: "operator",
   summary: "Create a tenant in every cell",
   description: "If it fails midway, repeat the same request to finish it.",
-  request: { body: { required: true, content: { "application/json": { schema: tenantCreateSchema } } } },
-  responses: { 201: response("The tenant", tenantSchema), ...problems(409) },
+  body: tenantCreateSchema,
+  status: 201,
+  response: { description: "The tenant", schema: tenantSchema },
+  errorResponses: [409],
 });
 
-const listTenants = createRoute({
+const listTenants = adminEndpoint({
   method: "get",
   path: "/api/admin/tenants",
-  tags,
-  security,
+  tag: "Tenants",
+  callers: "operator",
   summary: "List the tenants",
-  request: { query: z.strictObject(pageQuery) },
-  responses: { 200: response("A page of tenants by their ids", tenantListSchema), ...problems() },
+  query: z.strictObject(pageQuery),
+  status: 200,
+  response: { description: "A page of tenants by their ids", schema: tenantListSchema },
 });
 
-const getTenant = createRoute({
+const getTenant = adminEndpoint({
   method: "get",
   path: "/api/admin/tenants/{tenantId}",
-  tags,
-  security,
+  tag: "Tenants",
+  callers: "operator",
   summary: "Get a tenant",
-  request: { params },
-  responses: { 200: response("The tenant", tenantSchema), ...problems(404) },
+  params,
+  status: 200,
+  response: { description: "The tenant", schema: tenantSchema },
+  errorResponses: [404],
 });
 
-const patchTenant = createRoute({
+const patchTenant = adminEndpoint({
   method: "patch",
   path: "/api/admin/tenants/{tenantId}",
-  tags,
-  security,
+  tag: "Tenants",
+  callers: "operator",
   summary: "Rename, suspend or resume a tenant, or limit its rate",
-  request: { params, body: { required: true, content: { "application/json": { schema: tenantPatchSchema } } } },
-  responses: { 200: response("The tenant", tenantSchema), ...problems(404) },
+  params,
+  body: tenantPatchSchema,
+  status: 200,
+  response: { description: "The tenant", schema: tenantSchema },
+  errorResponses: [404],
 });
 
-const deleteTenant = createRoute({
+const deleteTenant = adminEndpoint({
   method: "delete",
   path: "/api/admin/tenants/{tenantId}",
-  tags,
-  security,
+  tag: "Tenants",
+  callers: "operator",
   summary: "Drop a tenant with all its data, for good",
   description: "If it fails midway, repeat the same request to finish it.",
-  request: { params, query: z.strictObject({ confirm: z.string().max(40).describe("The tenant's id, as confirmation") }) },
-  responses: { 200: response("The tenant is deleted", tenantDeletedSchema), ...problems(404, 409) },
+  params,
+  query: z.strictObject({ confirm: z.string().max(40).describe("The tenant's id, as confirmation") }),
+  status: 200,
+  response: { description: "The tenant is deleted", schema: tenantDeletedSchema },
+  errorResponses: [404, 409],
 });
 
 /** The lifecycle of tenants: only for the operator. */
-export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cells, changed }: Services): void {
+export function registerTenants(routes: AdminRoutes, { config, db, cells, changed }: Services): void {
   async function found(tenantId: string): Promise<Tenant> {
     const tenant = await tenants.find(db, tenantId);
     if (!tenant) throw notFound("Tenant");
@@ -74,9 +85,7 @@ export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cell
   const isComplete = (tenant: Tenant) =>
     config.cells.every(({ name }) => tenant.placements.some(({ cell, provisioned }) => cell === name && provisioned));
 
-  app.openapi(createTenant, async (c) => {
-    requireOperator(c);
-    const body = c.req.valid("json");
+  routes.respond(createTenant, async ({ body }) => {
     const { tenantId } = body;
     await change(db, async (tx) => {
       const existing = await tenants.find(tx, tenantId);
@@ -88,33 +97,23 @@ export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cell
     await Promise.all(places.map((place) => cells.provision(place, tenantId)));
     await change(db, (tx) => tenants.setProvisioned(tx, tenantId, true));
     changed();
-    return c.json(await found(tenantId), 201);
+    return await found(tenantId);
   });
 
-  app.openapi(listTenants, async (c) => {
-    requireOperator(c);
-    const { page, pageSize } = c.req.valid("query");
-    return c.json({ ...(await tenants.list(db, page, pageSize)), page, pageSize }, 200);
+  routes.respond(listTenants, async ({ query: { page, pageSize } }) => {
+    return { ...(await tenants.list(db, page, pageSize)), page, pageSize };
   });
 
-  app.openapi(getTenant, async (c) => {
-    requireOperator(c);
-    return c.json(await found(c.req.valid("param").tenantId), 200);
-  });
+  routes.respond(getTenant, ({ params }) => found(params.tenantId));
 
-  app.openapi(patchTenant, async (c) => {
-    requireOperator(c);
-    const { tenantId } = c.req.valid("param");
-    const patch = c.req.valid("json");
+  routes.respond(patchTenant, async ({ params: { tenantId }, body: patch }) => {
     if (!(await change(db, (tx) => tenants.update(tx, tenantId, patch)))) throw notFound("Tenant");
     changed();
-    return c.json(await found(tenantId), 200);
+    return await found(tenantId);
   });
 
-  app.openapi(deleteTenant, async (c) => {
-    requireOperator(c);
-    const { tenantId } = c.req.valid("param");
-    if (c.req.valid("query").confirm !== tenantId) throw badField("confirm", "INVALID_FORMAT", "must repeat the tenant's id");
+  routes.respond(deleteTenant, async ({ params: { tenantId }, query }) => {
+    if (query.confirm !== tenantId) throw badField("confirm", "INVALID_FORMAT", "must repeat the tenant's id");
     await found(tenantId);
     if (await moves.isRunning(db, tenantId)) throw new Problem("CONFLICT", "This tenant is being moved; drop it after the move has ended");
     // Stops requests first, then drops the data, and deletes the placement last.
@@ -124,6 +123,6 @@ export function registerTenants(app: OpenAPIHono<GatewayEnv>, { config, db, cell
     await Promise.all(places.map((place) => cells.drop(place, tenantId)));
     await change(db, (tx) => tenants.remove(tx, tenantId));
     changed();
-    return c.json({ tenantId, deleted: true as const }, 200);
+    return { tenantId, deleted: true as const };
   });
 }
