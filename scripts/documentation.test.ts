@@ -112,8 +112,8 @@ test("the table of a tenant's settings has each of them with its default", () =>
       : [[name, value] as const],
   );
   const expected = flat.map(([name, value]) => [`\`${name}\``, `\`${typeof value === "object" ? JSON.stringify(value) : value}\``]);
-  const told = rowsOf(page("docs/api/settings.md")).flatMap(([name = "", value = ""]) => (name.startsWith("`") ? [[name, value]] : []));
-  expect(told.sort()).toEqual(expected.sort());
+  const documented = rowsOf(page("docs/api/settings.md")).flatMap(([name = "", value = ""]) => (name.startsWith("`") ? [[name, value]] : []));
+  expect(documented.sort()).toEqual(expected.sort());
 });
 
 test("each variable of the limits is a setting", () => {

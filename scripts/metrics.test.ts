@@ -36,9 +36,9 @@ test("what ends in _total is a counter, and every counter does", async () => {
 test("the documentation names every metric of the programs, and no other; those of the Node process aside", async () => {
   const names = (await metrics()).flatMap(({ text }) => [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name = ""]) => name));
   const page = readPages().find(({ path }) => path === "docs/operations/metrics.md");
-  const told = page ? rowsOf(page).flatMap(([first = ""]) => /^`(\w+_\w+)`$/.exec(first)?.[1] ?? []) : [];
+  const documented = page ? rowsOf(page).flatMap(([first = ""]) => /^`(\w+_\w+)`$/.exec(first)?.[1] ?? []) : [];
   const own = new Set(names.filter((name) => !/^(process|nodejs)_/.test(name)));
-  expect(told.sort()).toEqual([...own].sort());
+  expect(documented.sort()).toEqual([...own].sort());
 });
 
 test.skipIf(!hasPromtool)("promtool accepts the metrics of gateway and cell without a remark", async () => {

@@ -128,21 +128,21 @@ function run(node) {
   const local = join(bin, command);
   const program = script ? node : existsSync(local) ? local : command;
   const child = spawn(program, script ? [command, ...args] : args, { stdio: "inherit", env });
-  let told = false;
+  let signalled = false;
   const tell = (signal) => {
-    told = true;
+    signalled = true;
     child.kill(signal);
   };
   // A terminal sends Ctrl-C to the child as well: passing it on would make it the second one, which means "now".
   const terminal = [0, 1, 2].some((fd) => isatty(fd));
   process.on("SIGINT", () => {
-    told = true;
+    signalled = true;
     if (!terminal) tell("SIGINT");
   });
   for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, tell);
   // A signal to npm ends npm and its shell, and would leave this process and all it runs behind.
   const parent = process.ppid;
-  if (process.env.npm_lifecycle_event) setInterval(() => process.ppid === parent || told || tell("SIGTERM"), 250).unref();
+  if (process.env.npm_lifecycle_event) setInterval(() => process.ppid === parent || signalled || tell("SIGTERM"), 250).unref();
   child.on("error", (error) => fail(`${command} cannot be run: ${error.message}`, 127));
   child.on("exit", (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : (code ?? 1)));
 }

@@ -146,7 +146,7 @@ export function customers(schema: string, count: number): string {
 
 const stages = ["prospecting", "qualification", "proposal", "negotiation", "won", "lost"];
 /** By the last digit of its number: the stages that an opportunity has been in. */
-const way = `(array[1, 1, 1, 2, 2, 3, 4, 5, 5, 3])[1 + n % 10]`;
+const passedStages = `(array[1, 1, 1, 2, 2, 3, 4, 5, 5, 3])[1 + n % 10]`;
 
 /** Opportunities of all stages over the last 350 days, each of one customer. */
 function opportunities(schema: string, count: number): string {
@@ -160,14 +160,14 @@ function opportunities(schema: string, count: number): string {
       case when stage = 'lost' then (1::bigint << steps - 1) - 1 | 1::bigint << number else (1::bigint << steps) - 1 end,
       case when stage = 'lost' then steps - 2 else steps - 1 end, created, entered, steps
     from (
-      select n, ${way} as steps, created, created + (now() - created) / 8 * (${way} - 1) as entered,
-        case when n % 10 = 9 then 'lost' else (array['${stages.join("', '")}'])[${way}] end as at_stage
+      select n, ${passedStages} as steps, created, created + (now() - created) / 8 * (${passedStages} - 1) as entered,
+        case when n % 10 = 9 then 'lost' else (array['${stages.join("', '")}'])[${passedStages}] end as at_stage
       from (select n, date_trunc('milliseconds', date_trunc('day', now()) - interval '350 days' * (${count} - n) / ${count}) as created
             from generate_series(1, ${count}) as n) as numbered
     ) as made join ${schema}.pipeline_stages on stage = at_stage join ${schema}.pipelines using (pipeline_id) where is_default`;
 }
 
-/** The rows of their history: one for each stage on the way. */
+/** The rows of their history: one for each passed stage. */
 function histories(schema: string): string {
   return `
     insert into ${schema}.opportunity_history (opportunity_id, seq, moved, from_stage, from_pipeline_id, from_stage_type, from_entered_at,

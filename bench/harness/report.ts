@@ -32,7 +32,7 @@ export interface Line {
 type Measure = "perSecond" | "p50Ms" | "p99Ms" | "maxMs";
 const units: Record<Measure, string> = { perSecond: "/s", p50Ms: "ms p50", p99Ms: "ms p99", maxMs: "ms max" };
 
-/** Compares a side with its limit; `goals` are told the line so far. */
+/** Compares a side with its limit; `goals` receive the line so far. */
 export function compare(
   workload: string,
   side: Measured,

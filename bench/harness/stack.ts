@@ -16,7 +16,7 @@ export type ServiceName = "gateway" | "crm" | "echo";
 
 const scripts: Record<ServiceName, string> = { gateway: fileOf("gateway"), crm: fileOf("crm"), echo: "bench/harness/echo.ts" };
 
-/** They count each request as ever, and refuse none. */
+/** Rate limits count each request and reject none. */
 const rateLimits = { RATE_LIMIT_TOKEN: "1000000", RATE_LIMIT_TENANT: "1000000" };
 
 /** The product as a user runs it: PostgreSQL, gateway and cell, each a process of its own; and a cell that only answers. */
@@ -38,7 +38,7 @@ export class Stack {
     this.#urls = urls;
     this.#log = log;
     this.superuser = new pg.Pool({ connectionString: embedded.socketUrl, max: 4, options: "-c timezone=UTC" });
-    // Whoever uses a connection that is lost is told by its query.
+    // A lost connection fails the query that uses it.
     this.superuser.on("error", () => undefined);
   }
 

@@ -24,7 +24,7 @@ export function newCustomer(serial: string): string {
 }
 
 /**
- * Creating a customer with a request id of its own: claim, row with its indexes, audit entry and kept answer. Limit: the statement that
+ * Creating a customer with a request id of its own: claim, row with its indexes, audit entry and stored response. Limit: the statement that
  * the product sends, in pgbench, on an equal table of another tenant that nothing seals. Goal: 0.45 of it.
  */
 export const create: Workload = {

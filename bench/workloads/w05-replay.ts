@@ -8,7 +8,7 @@ import { newCustomer } from "./w04-create.ts";
 const tenantId = tenants.written;
 const created = 500;
 
-/** A create sent again with the same request id, which gets the kept answer. Limit: get by id of the same product (W2). Goal: 0.9 of it. */
+/** A create sent again with the same request id, which gets the stored response. Limit: get by id of the same product (W2). Goal: 0.9 of it. */
 export const replay: Workload = {
   id: "W5",
   title: "replay",

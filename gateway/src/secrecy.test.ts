@@ -14,7 +14,7 @@ let logged = "";
 
 beforeAll(async () => {
   cell = await startTestCell();
-  const events = { method: "GET", path: "/broken-events", policy: { lane: "events" } } as const;
+  const events = { method: "GET", path: "/broken-events", policy: { bulkhead: "events" } } as const;
   cell.declaration = { ...testDeclaration, routes: [...testDeclaration.routes, events] };
   provider = await startIdentityProvider();
   databaseUrl = await createDatabase();

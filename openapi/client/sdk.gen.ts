@@ -507,9 +507,9 @@ export const paymentsVoid = <ThrowOnError extends boolean = false>(options: Opti
 });
 
 /**
- * What is open in a pipeline
+ * Pipeline summary
  *
- * What is open in a pipeline.
+ * Pipeline summary.
  *
  * Needs the permission `report:read`.
  */
@@ -520,9 +520,9 @@ export const reportsPipelineSummary = <ThrowOnError extends boolean = false>(opt
 });
 
 /**
- * How far the opportunities created in a window have come
+ * Funnel by creation cohort
  *
- * How far the opportunities created in a window have come.
+ * Funnel by creation cohort.
  *
  * Needs the permission `report:read`.
  */
@@ -533,9 +533,9 @@ export const reportsPipelineFunnel = <ThrowOnError extends boolean = false>(opti
 });
 
 /**
- * What happened in a window, whoever created it
+ * Funnel by activity in a window
  *
- * What happened in a window, whoever created it.
+ * Funnel by activity in a window.
  *
  * Needs the permission `report:read`.
  */
@@ -546,7 +546,7 @@ export const reportsFunnel = <ThrowOnError extends boolean = false>(options: Opt
 });
 
 /**
- * What is expected to be won
+ * Forecast of wins
  *
  * Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.
  *
@@ -559,7 +559,7 @@ export const opportunitiesForecast = <ThrowOnError extends boolean = false>(opti
 });
 
 /**
- * The tenant's figures at a glance
+ * The tenant's key figures
  *
  * Prometheus reads the figures of the process itself on METRICS_PORT, or at this path of the cell's own address with METRICS_TOKEN.
  *
@@ -764,7 +764,7 @@ export const webhooksList = <ThrowOnError extends boolean = false>(options: Opti
 });
 
 /**
- * Have events posted to a URL
+ * Create a webhook
  *
  * Events are posted as JSON: `{id, type, occurredAt, tenantId, data: {resourceType, resourceId, resourceName, resourceVersion,
  * changes: [{field, before, after}], requestId, actorId, importId, sequence}}`, what is sensitive masked: fetch the record for more.
@@ -819,7 +819,7 @@ export const webhooksGet = <ThrowOnError extends boolean = false>(options: Optio
 /**
  * Change a webhook
  *
- * Enabling one again begins with what is written from then on; what was missed can be replayed. Callers of scope own are refused.
+ * A webhook that is enabled again only receives later events; missed ones can be replayed. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -834,9 +834,9 @@ export const webhooksUpdate = <ThrowOnError extends boolean = false>(options: Op
 });
 
 /**
- * Give a webhook another secret
+ * Rotate a webhook's secret
  *
- * The secret before signs too, for 24 hours: deliveries then carry two signatures. Callers of scope own are refused.
+ * The previous secret also signs for 24 hours: deliveries then have two signatures. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -860,9 +860,9 @@ export const webhooksListDeliveries = <ThrowOnError extends boolean = false>(opt
 });
 
 /**
- * Read a delivery with its attempts and what is posted
+ * Read a delivery with its attempts and its body
  *
- * What a receiver answers is not kept but for the status: it may hold anything. Callers of scope own are refused.
+ * Of a receiver's response only the status is stored, since the body may contain anything. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */
@@ -873,7 +873,7 @@ export const webhooksGetDelivery = <ThrowOnError extends boolean = false>(option
 });
 
 /**
- * Make a delivery again, under the same event id
+ * Repeat a delivery with the same event id
  *
  * Callers of scope own are refused.
  *
@@ -886,9 +886,9 @@ export const webhooksReplayDelivery = <ThrowOnError extends boolean = false>(opt
 });
 
 /**
- * Send the events of a time, again or for the first time
+ * Send the events of a time window, again or for the first time
  *
- * Out of the audit trail: also what happened while the webhook was disabled or not there. A time of at most 10000 changes. Callers of scope own are refused.
+ * Reads the audit trail, so that events from before the webhook existed or while it was disabled are included. At most 10000 changes. Callers of scope own are refused.
  *
  * Needs the permission `tenant:admin`.
  */

@@ -1885,7 +1885,7 @@ export type PipelineSummary = {
     pipelineId: string;
     asOf: string;
     /**
-     * The tenant's: its dates are meant
+     * The tenant's timezone, used for dates
      */
     timezone: string;
     /**
@@ -1921,11 +1921,11 @@ export type PipelineSummary = {
         probability: number;
         count: number;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         amount: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         weightedAmount: string | null;
         /**
@@ -1935,11 +1935,11 @@ export type PipelineSummary = {
             currency: string;
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             weightedAmount: string | null;
             /**
@@ -1948,11 +1948,11 @@ export type PipelineSummary = {
             _masked: Array<string>;
         }>;
         /**
-         * Two decimals; null where there are none
+         * Two decimals; null without any
          */
         avgAgeDays: number | null;
         /**
-         * Two decimals; null where there are none
+         * Two decimals; null without any
          */
         avgDaysInStage: number | null;
         stuckCount: number;
@@ -1974,11 +1974,11 @@ export type PipelineSummary = {
     totals: {
         count: number;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         amount: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         weightedAmount: string | null;
         /**
@@ -1988,11 +1988,11 @@ export type PipelineSummary = {
             currency: string;
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             weightedAmount: string | null;
             /**
@@ -2035,7 +2035,7 @@ export type PipelineSummary = {
         created: number;
         won: {
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
@@ -2045,7 +2045,7 @@ export type PipelineSummary = {
                 currency: string;
                 count: number;
                 /**
-                 * In the answer's `currency`; null where that is null
+                 * In the response's `currency`; null if that is null
                  */
                 amount: string | null;
                 /**
@@ -2061,7 +2061,7 @@ export type PipelineSummary = {
         };
         lost: {
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
@@ -2071,7 +2071,7 @@ export type PipelineSummary = {
                 currency: string;
                 count: number;
                 /**
-                 * In the answer's `currency`; null where that is null
+                 * In the response's `currency`; null if that is null
                  */
                 amount: string | null;
                 /**
@@ -2086,7 +2086,7 @@ export type PipelineSummary = {
             _masked: Array<string>;
         };
         /**
-         * In percent with two decimals; null where it would divide by 0
+         * In percent with two decimals; null instead of a division by 0
          */
         winRate: number | null;
         /**
@@ -2094,7 +2094,7 @@ export type PipelineSummary = {
          */
         winRateByAmount: number | '****' | null;
         /**
-         * Two decimals; null where there are none
+         * Two decimals; null without any
          */
         avgSalesCycleDays: number | null;
         links: {
@@ -2122,7 +2122,7 @@ export type PipelineFunnel = {
     pipelineId: string;
     asOf: string;
     /**
-     * The tenant's: its dates are meant
+     * The tenant's timezone, used for dates
      */
     timezone: string;
     /**
@@ -2168,11 +2168,11 @@ export type PipelineFunnel = {
          */
         order: number;
         /**
-         * By `mode`; everyone reaches the first stage
+         * By `mode`; every opportunity reaches the first stage
          */
         count: number;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         amount: string | null;
         /**
@@ -2182,7 +2182,7 @@ export type PipelineFunnel = {
             currency: string;
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
@@ -2191,15 +2191,15 @@ export type PipelineFunnel = {
             _masked: Array<string>;
         }>;
         /**
-         * In percent with two decimals; null where it would divide by 0
+         * In percent with two decimals; null instead of a division by 0
          */
         conversionFromPrevious: number | null;
         /**
-         * In percent with two decimals; null where it would divide by 0
+         * In percent with two decimals; null instead of a division by 0
          */
         conversionFromFirst: number | null;
         /**
-         * The previous stage's count less this one's; null for the first
+         * The previous stage's count minus this one's; null for the first
          */
         dropOff: number | null;
         /**
@@ -2257,7 +2257,7 @@ export type FunnelReport = {
     pipelineId: string;
     asOf: string;
     /**
-     * The tenant's: its dates are meant
+     * The tenant's timezone, used for dates
      */
     timezone: string;
     /**
@@ -2292,11 +2292,11 @@ export type FunnelReport = {
          */
         order: number;
         /**
-         * Arrivals in the window: the sum of what became of them
+         * Arrivals in the window: the sum of the following counts
          */
         entries: number;
         /**
-         * How many opportunities arrived, however often
+         * Number of distinct opportunities that arrived
          */
         opportunities: number;
         /**
@@ -2318,19 +2318,19 @@ export type FunnelReport = {
          */
         advanceRate: number | null;
         /**
-         * Two decimals; null where there are none
+         * Two decimals; null without any
          */
         avgDays: number | null;
         /**
-         * Two decimals; null where there are none
+         * Two decimals; null without any
          */
         medianDays: number | null;
         /**
-         * Two decimals; null where there are none
+         * Two decimals; null without any
          */
         p90Days: number | null;
         /**
-         * The opportunities with such an arrival; one that arrived twice is there once
+         * The opportunities with such an arrival; each is listed once
          */
         links: {
             /**
@@ -2364,11 +2364,11 @@ export type FunnelReport = {
         won: number;
         lost: number;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         wonAmount: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         lostAmount: string | null;
         /**
@@ -2378,11 +2378,11 @@ export type FunnelReport = {
             currency: string;
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             wonAmount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             lostAmount: string | null;
             /**
@@ -2441,11 +2441,11 @@ export type FunnelReport = {
              */
             order: number;
             /**
-             * Arrivals in the window: the sum of what became of them
+             * Arrivals in the window: the sum of the following counts
              */
             entries: number;
             /**
-             * How many opportunities arrived, however often
+             * Number of distinct opportunities that arrived
              */
             opportunities: number;
             /**
@@ -2467,19 +2467,19 @@ export type FunnelReport = {
              */
             advanceRate: number | null;
             /**
-             * Two decimals; null where there are none
+             * Two decimals; null without any
              */
             avgDays: number | null;
             /**
-             * Two decimals; null where there are none
+             * Two decimals; null without any
              */
             medianDays: number | null;
             /**
-             * Two decimals; null where there are none
+             * Two decimals; null without any
              */
             p90Days: number | null;
             /**
-             * The opportunities with such an arrival; one that arrived twice is there once
+             * The opportunities with such an arrival; each is listed once
              */
             links: {
                 /**
@@ -2513,11 +2513,11 @@ export type FunnelReport = {
             won: number;
             lost: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             wonAmount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             lostAmount: string | null;
             /**
@@ -2527,11 +2527,11 @@ export type FunnelReport = {
                 currency: string;
                 count: number;
                 /**
-                 * In the answer's `currency`; null where that is null
+                 * In the response's `currency`; null if that is null
                  */
                 wonAmount: string | null;
                 /**
-                 * In the answer's `currency`; null where that is null
+                 * In the response's `currency`; null if that is null
                  */
                 lostAmount: string | null;
                 /**
@@ -2581,7 +2581,7 @@ export type Forecast = {
     pipelineId: string;
     asOf: string;
     /**
-     * The tenant's: its dates are meant
+     * The tenant's timezone, used for dates
      */
     timezone: string;
     /**
@@ -2615,27 +2615,27 @@ export type Forecast = {
         openCount: number;
         closedWonCount: number;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         openAmount: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         weightedAmount: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         bestCase: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         commit: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         closedWon: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         forecast: string | null;
         /**
@@ -2645,27 +2645,27 @@ export type Forecast = {
             currency: string;
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             openAmount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             weightedAmount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             bestCase: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             commit: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             closedWon: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             forecast: string | null;
             /**
@@ -2702,11 +2702,11 @@ export type Forecast = {
     overdue: {
         count: number;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         amount: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         weightedAmount: string | null;
         /**
@@ -2716,11 +2716,11 @@ export type Forecast = {
             currency: string;
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             weightedAmount: string | null;
             /**
@@ -2745,11 +2745,11 @@ export type Forecast = {
     undated: {
         count: number;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         amount: string | null;
         /**
-         * In the answer's `currency`; null where that is null
+         * In the response's `currency`; null if that is null
          */
         weightedAmount: string | null;
         /**
@@ -2759,11 +2759,11 @@ export type Forecast = {
             currency: string;
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             weightedAmount: string | null;
             /**
@@ -2788,7 +2788,7 @@ export type Metrics = {
     pipelineId: string;
     asOf: string;
     /**
-     * The tenant's: its dates are meant
+     * The tenant's timezone, used for dates
      */
     timezone: string;
     /**
@@ -2863,11 +2863,11 @@ export type Metrics = {
              */
             order: number;
             /**
-             * By `mode`; everyone reaches the first stage
+             * By `mode`; every opportunity reaches the first stage
              */
             count: number;
             /**
-             * In the answer's `currency`; null where that is null
+             * In the response's `currency`; null if that is null
              */
             amount: string | null;
             /**
@@ -2877,7 +2877,7 @@ export type Metrics = {
                 currency: string;
                 count: number;
                 /**
-                 * In the answer's `currency`; null where that is null
+                 * In the response's `currency`; null if that is null
                  */
                 amount: string | null;
                 /**
@@ -2886,15 +2886,15 @@ export type Metrics = {
                 _masked: Array<string>;
             }>;
             /**
-             * In percent with two decimals; null where it would divide by 0
+             * In percent with two decimals; null instead of a division by 0
              */
             conversionFromPrevious: number | null;
             /**
-             * In percent with two decimals; null where it would divide by 0
+             * In percent with two decimals; null instead of a division by 0
              */
             conversionFromFirst: number | null;
             /**
-             * The previous stage's count less this one's; null for the first
+             * The previous stage's count minus this one's; null for the first
              */
             dropOff: number | null;
             /**
@@ -3350,24 +3350,24 @@ export type Webhook = {
      */
     url: string;
     /**
-     * The events to be told of; `*` for all, those to come included
+     * The subscribed events; `*` for all, including future ones
      */
     events: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
     description: string | null;
     /**
-     * While it is not, no deliveries are made; what was missed can be replayed
+     * If false, no deliveries are made; missed events can be replayed
      */
     enabled: boolean;
     /**
-     * Why it was disabled by itself: five days of nothing but failures, or an answer 410 Gone
+     * Why it was disabled automatically: only failures for five days, or a response 410 Gone
      */
     disabledReason: 'failing' | 'gone' | null;
     /**
-     * Until then the secret before the last one signs too
+     * The previous secret also signs until this time
      */
     previousSecretUntil: string | null;
     /**
-     * Since when there were only failures
+     * Time of the first failure since the last success
      */
     failingSince: string | null;
     createdAt: string;
@@ -3383,24 +3383,24 @@ export type WebhookWithSecret = {
      */
     url: string;
     /**
-     * The events to be told of; `*` for all, those to come included
+     * The subscribed events; `*` for all, including future ones
      */
     events: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
     description: string | null;
     /**
-     * While it is not, no deliveries are made; what was missed can be replayed
+     * If false, no deliveries are made; missed events can be replayed
      */
     enabled: boolean;
     /**
-     * Why it was disabled by itself: five days of nothing but failures, or an answer 410 Gone
+     * Why it was disabled automatically: only failures for five days, or a response 410 Gone
      */
     disabledReason: 'failing' | 'gone' | null;
     /**
-     * Until then the secret before the last one signs too
+     * The previous secret also signs until this time
      */
     previousSecretUntil: string | null;
     /**
-     * Since when there were only failures
+     * Time of the first failure since the last success
      */
     failingSince: string | null;
     createdAt: string;
@@ -3418,12 +3418,12 @@ export type WebhookInput = {
      */
     url: string;
     /**
-     * The events to be told of; `*` for all, those to come included
+     * The subscribed events; `*` for all, including future ones
      */
     events: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
     description?: string | null;
     /**
-     * While it is not, no deliveries are made; what was missed can be replayed
+     * If false, no deliveries are made; missed events can be replayed
      */
     enabled?: boolean;
 };
@@ -3434,12 +3434,12 @@ export type WebhookPatch = {
      */
     url?: string;
     /**
-     * The events to be told of; `*` for all, those to come included
+     * The subscribed events; `*` for all, including future ones
      */
     events?: Array<'customer.created' | 'customer.updated' | 'customer.deleted' | 'customer.restored' | 'customer.merged' | 'contact.created' | 'contact.updated' | 'contact.deleted' | 'pipeline.created' | 'pipeline.updated' | 'opportunity.created' | 'opportunity.updated' | 'opportunity.deleted' | 'opportunity.stage_changed' | 'opportunity.won' | 'opportunity.lost' | 'contract.created' | 'contract.updated' | 'contract.deleted' | 'payment.registered' | 'payment.voided' | 'import.completed' | 'import.reverted' | 'settings.updated' | '*'>;
     description?: string | null;
     /**
-     * While it is not, no deliveries are made; what was missed can be replayed
+     * If false, no deliveries are made; missed events can be replayed
      */
     enabled?: boolean;
 };
@@ -3461,7 +3461,7 @@ export type WebhookDelivery = {
     status: 'pending' | 'delivered' | 'failed';
     attempts: number;
     /**
-     * null where none is due
+     * null if none is due
      */
     nextAttemptAt: string | null;
     createdAt: string;
@@ -3480,7 +3480,7 @@ export type WebhookDeliveryDetail = {
     status: 'pending' | 'delivered' | 'failed';
     attempts: number;
     /**
-     * null where none is due
+     * null if none is due
      */
     nextAttemptAt: string | null;
     createdAt: string;
@@ -7167,19 +7167,19 @@ export type ReportsPipelineSummaryData = {
     path?: never;
     query?: {
         /**
-         * By default the default pipeline
+         * Default: the default pipeline
          */
         pipelineId?: string;
         /**
-         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         * Only opportunities that this user owned at `asOf`; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
-         * Only what was in this currency at `asOf`. Example: `CNY`
+         * Only opportunities in this currency at `asOf`. Example: `CNY`
          */
         currency?: string;
         /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         * The moment of the report, default: now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
@@ -7267,19 +7267,19 @@ export type ReportsPipelineFunnelData = {
     path?: never;
     query?: {
         /**
-         * By default the default pipeline
+         * Default: the default pipeline
          */
         pipelineId?: string;
         /**
-         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         * Only opportunities that this user owned at `asOf`; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
-         * Only what was in this currency at `asOf`. Example: `CNY`
+         * Only opportunities in this currency at `asOf`. Example: `CNY`
          */
         currency?: string;
         /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         * The moment of the report, default: now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
@@ -7295,7 +7295,7 @@ export type ReportsPipelineFunnelData = {
          */
         to?: string;
         /**
-         * Who counts for a stage: `reached` it or a later one, `entered` it really, or, `strict`, entered it and every one before it
+         * How opportunities count for a stage: `reached` it or a later one, `entered` it, or, `strict`, entered it and every one before it
          */
         mode?: 'reached' | 'entered' | 'strict';
     };
@@ -7371,19 +7371,19 @@ export type ReportsFunnelData = {
     path?: never;
     query?: {
         /**
-         * By default the default pipeline
+         * Default: the default pipeline
          */
         pipelineId?: string;
         /**
-         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         * Only opportunities that this user owned at `asOf`; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
-         * Only what was in this currency at `asOf`. Example: `CNY`
+         * Only opportunities in this currency at `asOf`. Example: `CNY`
          */
         currency?: string;
         /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         * The moment of the report, default: now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
@@ -7479,19 +7479,19 @@ export type OpportunitiesForecastData = {
     path?: never;
     query?: {
         /**
-         * By default the default pipeline
+         * Default: the default pipeline
          */
         pipelineId?: string;
         /**
-         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         * Only opportunities that this user owned at `asOf`; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
-         * Only what was in this currency at `asOf`. Example: `CNY`
+         * Only opportunities in this currency at `asOf`. Example: `CNY`
          */
         currency?: string;
         /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         * The moment of the report, default: now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
@@ -7583,19 +7583,19 @@ export type MetricsGetData = {
     path?: never;
     query?: {
         /**
-         * By default the default pipeline
+         * Default: the default pipeline
          */
         pipelineId?: string;
         /**
-         * Only what this user owned at `asOf`; `me` for one's own. Example: `me`
+         * Only opportunities that this user owned at `asOf`; `me` for the caller's own. Example: `me`
          */
         ownerId?: string;
         /**
-         * Only what was in this currency at `asOf`. Example: `CNY`
+         * Only opportunities in this currency at `asOf`. Example: `CNY`
          */
         currency?: string;
         /**
-         * What was known then, by default now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
+         * The moment of the report, default: now; a date means its beginning: a date, a month or a time with its offset; dates are the tenant's. Example: `2026-03-01T00:00:00Z`
          */
         asOf?: string;
         /**
@@ -9620,7 +9620,7 @@ export type WebhooksListDeliveriesData = {
          */
         total?: 'exact';
         /**
-         * Only those of this status
+         * Only deliveries in this status
          */
         status?: 'pending' | 'delivered' | 'failed';
         /**

@@ -28,7 +28,7 @@ interface Stored {
   opportunities: { id: string; version: number }[];
   contracts: { id: string; version: number; received: string }[];
   payments: { id: string; contractId: string; amount: string; status: string }[];
-  kept: number;
+  responses: number;
 }
 
 interface Entry {
@@ -73,8 +73,8 @@ export async function checkHistory(history: History, databaseUrl: string, schema
   }
   broken.push(...sums(stored), ...versions(stored), ...faultsOfOurs(writes));
   const acknowledged = writes.filter((write) => write.acknowledged).length;
-  if (writes.every((write) => write.acknowledged || write.refused) && stored.kept !== acknowledged)
-    broken.push(`${stored.kept} answers are kept, and ${acknowledged} writes were acknowledged`);
+  if (writes.every((write) => write.acknowledged || write.refused) && stored.responses !== acknowledged)
+    broken.push(`${stored.responses} responses are stored, and ${acknowledged} writes were acknowledged`);
   const known = new Set(writes.map(({ id }) => id));
   const foreign = [...stored.entries.keys()].filter((id) => !known.has(id));
   if (foreign.length > 0) broken.push(`${foreign.length} audit entries belong to no write, such as ${foreign[0]}`);
@@ -177,14 +177,14 @@ async function read(databaseUrl: string, schema: string): Promise<Stored> {
       `select name as id from $tenant.customers union all select name from $tenant.opportunities union all
        select name from $tenant.contracts union all select notes from $tenant.payments`,
     );
-    const [stored] = await rows<{ kept: number }>("select count(*)::int as kept from $tenant.idempotency_keys");
+    const [stored] = await rows<{ responses: number }>("select count(*)::int as responses from $tenant.idempotency_keys");
     return {
       entries: Map.groupBy(entries, ({ requestId }) => requestId),
       rows: new Map([...Map.groupBy(named, ({ id }) => id)].map(([id, same]) => [id, same.length])),
       opportunities: await rows("select opportunity_id as id, version from $tenant.opportunities"),
       contracts: await rows("select contract_id as id, version, received_amount::text as received from $tenant.contracts"),
       payments: await rows(`select payment_id as id, contract_id as "contractId", amount::text as amount, status from $tenant.payments`),
-      kept: stored?.kept ?? 0,
+      responses: stored?.responses ?? 0,
     };
   } finally {
     await client.end();

@@ -134,7 +134,7 @@ async function replaceGateway({ testbed }: Round): Promise<void> {
   });
 }
 
-/** As a balancer does: new connections go to the other process, then the old one is told to end; and back again. */
+/** Like a load balancer: sends new connections to the other process, then ends the old one; and back again. */
 async function replace(testbed: Testbed, name: ServiceName, otherPort: number, direct: (port: number) => void): Promise<void> {
   const usual = name === "crm" ? (testbed.cells?.targetPort ?? 0) : Number(new URL(testbed.gateway).port);
   const old = testbed.pid(name);

@@ -1,7 +1,7 @@
 import { pick } from "./demo-data.ts";
 import { type DemoOpportunity, daysBefore } from "./demo-deals.ts";
 
-/** A contract as `POST /contracts` takes it, but for what it hangs on. */
+/** A contract as `POST /contracts` takes it, without the ids of other records. */
 export interface DemoContract {
   number: string;
   name: string;
@@ -13,7 +13,7 @@ export interface DemoContract {
   endDate: string | null;
 }
 
-/** A payment as `POST /payments` takes it, but for its contract. */
+/** A payment as `POST /payments` takes it, without its contract. */
 export interface DemoPayment {
   amount: number;
   paidAt: string;

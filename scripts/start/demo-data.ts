@@ -14,7 +14,7 @@ export interface DemoCustomer {
   notes: string;
 }
 
-/** A person at a customer as `POST /contacts` takes it, but for the customer's id. */
+/** A person at a customer as `POST /contacts` takes it, without the customer's id. */
 export interface DemoContact {
   customerName: string;
   ownerId: string;

@@ -12,7 +12,7 @@ import { checkPorts, type Settings } from "./settings.ts";
 
 export type ServiceName = "gateway" | "crm";
 
-/** How a system differs from what `npm start` runs, for whoever tries it. */
+/** Overrides of the system that `npm start` runs, for tests. */
 export interface SystemOptions {
   /** Replaces a service's environment before it starts. */
   adjust?(name: ServiceName, env: Record<string, string>): Promise<Record<string, string>>;

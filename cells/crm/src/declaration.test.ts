@@ -32,7 +32,7 @@ test("the cell declares its permissions, its roles and every route to the gatewa
 
 test("the routes that may take long, among streams or among the tenant's requests, are these and no other", async () => {
   const { routes } = await readDeclaration();
-  const slow = routes.flatMap(({ method, path, policy }) => (policy?.slow ? [`${method} ${path} ${policy.lane ?? "requests"}`] : []));
+  const slow = routes.flatMap(({ method, path, policy }) => (policy?.slow ? [`${method} ${path} ${policy.bulkhead ?? "requests"}`] : []));
   expect(slow.sort()).toEqual([
     "GET /audit-logs/verify streams",
     "GET /customers/export streams",
@@ -56,7 +56,7 @@ test("a larger body than others is taken by imports alone, and the document says
     ["/customers/import", 64 * 1024 * 1024],
     ["/opportunities/import", 64 * 1024 * 1024],
   ]);
-  expect(cell.document.paths["/customers/import"]?.post?.["x-gateway"]).toMatchObject({ slow: true, lane: "streams" });
+  expect(cell.document.paths["/customers/import"]?.post?.["x-gateway"]).toMatchObject({ slow: true, bulkhead: "streams" });
 });
 
 test.each<[CredentialClass, number]>([

@@ -57,7 +57,7 @@ async function furnish(client: TestClient): Promise<void> {
   for (const { resourceId } of data) known.add("importId", resourceId);
 }
 
-/** How many audit entries and kept answers there are: a request that was refused adds to neither. */
+/** Number of audit entries and stored responses: a failed request adds to neither. */
 async function traces(tenant: string): Promise<string> {
   const text = `select (select count(*) from $tenant.audit_logs) || '/' || (select count(*) from $tenant.idempotency_keys) as traces`;
   return (await database.query<{ traces: string }>(text.replaceAll("$tenant", `"${schemaOf(tenant)}"`))).rows[0]?.traces ?? "";

@@ -33,7 +33,7 @@ function make(reauthenticate: (stream: OpenStream) => Promise<Access> = async ({
     });
     return leave;
   };
-  const refusal = (tokenId: string, tenantId: string) => {
+  const rejection = (tokenId: string, tenantId: string) => {
     try {
       open(tokenId, tenantId)();
       return undefined;
@@ -41,25 +41,25 @@ function make(reauthenticate: (stream: OpenStream) => Promise<Access> = async ({
       return [(error as Problem).code, (error as Problem).details?.limit];
     }
   };
-  return { streams, ended, open, refusal };
+  return { streams, ended, open, rejection };
 }
 
 test("open streams are limited by token, tenant and process; each end frees one place, and only once", () => {
-  const { streams, open, refusal } = make();
+  const { streams, open, rejection } = make();
   const first = open("a1", "a");
   open("a1", "a");
-  expect(refusal("a1", "a")).toEqual(["RATE_LIMITED", "streams-token"]);
+  expect(rejection("a1", "a")).toEqual(["RATE_LIMITED", "streams-token"]);
   open("a2", "a");
-  expect(refusal("a3", "a")).toEqual(["RATE_LIMITED", "streams-tenant"]);
+  expect(rejection("a3", "a")).toEqual(["RATE_LIMITED", "streams-tenant"]);
   open("b1", "b");
   open("b1", "b");
-  expect(refusal("c1", "c")).toEqual(["UNAVAILABLE", undefined]);
+  expect(rejection("c1", "c")).toEqual(["UNAVAILABLE", undefined]);
   first();
   first();
   expect(streams.size).toBe(4);
-  expect(refusal("a1", "a")).toBeUndefined();
+  expect(rejection("a1", "a")).toBeUndefined();
   open("a3", "a");
-  expect(refusal("c1", "c")).toEqual(["UNAVAILABLE", undefined]);
+  expect(rejection("c1", "c")).toEqual(["UNAVAILABLE", undefined]);
 });
 
 test("a stream ends when its token expires, and when its token, its tenant or its placement is gone", async () => {

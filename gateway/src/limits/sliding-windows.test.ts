@@ -34,7 +34,7 @@ test("a request rejected by a sliding window does not count, and gets the time o
   const windows = new SlidingWindows(createGatewayMetrics());
   taken(windows, 10, 0);
   taken(windows, 100, hourMs / 2);
-  const refusal = (nowMs: number) => {
+  const rejection = (nowMs: number) => {
     try {
       windows.take(hourly, of("t"), nowMs);
       throw new Error("it was taken");
@@ -42,7 +42,7 @@ test("a request rejected by a sliding window does not count, and gets the time o
       return Number((error as Problem).headers?.["retry-after"]);
     }
   };
-  const waitSeconds = refusal(hourMs / 2);
+  const waitSeconds = rejection(hourMs / 2);
   expect(waitSeconds).toBe(1_800 + 360);
   expect(taken(windows, 3, hourMs / 2 + waitSeconds * 1000)).toBe(1);
 });

@@ -54,7 +54,7 @@ export class Admission {
     const identity = readIdentity(incoming);
     let { query } = target;
     let isTokenInQuery = false;
-    if (policy.lane === "events" || policy.upgrade) {
+    if (policy.bulkhead === "events" || policy.upgrade) {
       const taken = takeQueryToken(query);
       query = taken.query;
       isTokenInQuery = identity.token === undefined && taken.token !== undefined;

@@ -39,7 +39,7 @@ export function createForward(options: ForwardOptions): Forward {
   const { config, declarations, admission, openStreams, findPartition, upstreams, webhooks, metrics, log } = options;
   const { timeouts, assertionKeys } = config;
   const cellHealth = new CellHealth(config.cells, upstreams.cellHttp);
-  const relocate = async (route: ForwardedRoute) => upstreams.get(await findPartition(route))[route.lane];
+  const relocate = async (route: ForwardedRoute) => upstreams.get(await findPartition(route))[route.bulkhead];
 
   function send(proxied: ProxiedRequest, incoming: IncomingMessage, target: Target, policy: RoutePolicy, admitted: Admitted): void {
     const { access, token, caller, address, query } = admitted;
@@ -48,10 +48,11 @@ export function createForward(options: ForwardOptions): Forward {
     const url = access.placements.get(cell);
     if (url === undefined) throw noPlace();
     const body = readBody(incoming, policy.bodyLimitBytes);
-    const lane = policy.lane === "requests" && body instanceof Upload ? "streams" : policy.lane;
-    const bulkhead = upstreams.get(url)[lane];
-    proxied.route = { access, token, cell, lane };
-    if (lane === "events") proxied.holdWhileOpen(openStreams.enter({ kind: "events", access, token, cell, url, ...ends(access, proxied) }));
+    const bulkheadName = policy.bulkhead === "requests" && body instanceof Upload ? "streams" : policy.bulkhead;
+    const bulkhead = upstreams.get(url)[bulkheadName];
+    proxied.route = { access, token, cell, bulkhead: bulkheadName };
+    if (bulkheadName === "events")
+      proxied.holdWhileOpen(openStreams.enter({ kind: "events", access, token, cell, url, ...ends(access, proxied) }));
     const { tenantId } = caller.principal;
     const assertion = signAssertion(assertionKeys, cell, caller, Math.floor(Date.now() / 1000));
     const request: UpstreamRequest = {

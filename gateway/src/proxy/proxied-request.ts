@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type ErrorForm, type HttpMetrics, type Lane, type Logger, securityHeaders, sendProblem, toProblem } from "@cell/http";
+import { type BulkheadName, type ErrorForm, type HttpMetrics, type Logger, securityHeaders, sendProblem, toProblem } from "@cell/http";
 import { Problem, unavailable } from "@cell/problem";
 import type { Bulkhead, Permit } from "../upstream/bulkhead.ts";
 import { type Connection, type Fault, type ResponseHandler, TransportError, type UpstreamRequest } from "./http1/connection.ts";
@@ -22,7 +22,7 @@ export interface ProxiedRequestOptions {
 
 /** The route of a plain request. */
 export interface ForwardedRoute extends Route {
-  lane: Lane;
+  bulkhead: BulkheadName;
 }
 
 const retriedFaults: ReadonlySet<string> = new Set<Fault>(["connect", "connect_timeout", "reset"]);

@@ -11,7 +11,7 @@ const policies = new RoutePolicies([
   route("GET /customers"),
   route("GET /customers/{id}", { errorForm: "detail" }),
   route("GET /customers/export"),
-  route("POST /customers/import", { bodyLimitBytes: 5, lane: "streams" }),
+  route("POST /customers/import", { bodyLimitBytes: 5, bulkhead: "streams" }),
   route("GET /imports/{id}/errors.csv", { slow: true }),
   route("GET /{any}/x", { errorForm: "success" }),
   route("GET /fixed/{any}", { errorForm: "error" }),
@@ -22,7 +22,7 @@ const policies = new RoutePolicies([
 ]);
 
 test.each([
-  ["POST /customers/import", { bodyLimitBytes: 5, lane: "streams", slow: false }],
+  ["POST /customers/import", { bodyLimitBytes: 5, bulkhead: "streams", slow: false }],
   ["POST /customers/import/", { bodyLimitBytes: 5 }],
   ["GET /customers/42", { errorForm: "detail" }],
   ["HEAD /customers/42", { errorForm: "detail" }],

@@ -16,7 +16,7 @@ import {
 export const assertionKeys = `test:${"k".repeat(43)}`;
 
 const permissions = ["crm:read", "crm:write", "crm:import", "crm:export", "report:read"] as const;
-const longTransfer = { slow: true, lane: "streams" } as const;
+const longTransfer = { slow: true, bulkhead: "streams" } as const;
 
 /** The test cells' declaration, unless a test sets another. */
 export const testDeclaration: CellDeclaration = {
@@ -31,7 +31,7 @@ export const testDeclaration: CellDeclaration = {
   routes: [
     { method: "POST", path: "/{resource}/import", policy: { ...longTransfer, bodyLimitBytes: 64 * 1024 * 1024 } },
     { method: "GET", path: "/{resource}/export", policy: longTransfer },
-    { method: "GET", path: "/events", policy: { lane: "events" } },
+    { method: "GET", path: "/events", policy: { bulkhead: "events" } },
   ],
 };
 

@@ -20,8 +20,8 @@ const declaration: CellDeclaration = {
     { method: "GET", path: "/small/open", policy: { credentials: ["public"], errorForm: "error" } },
     { method: "GET", path: "/small/mixed", policy: { credentials: ["public", "session"], tenantHeader: "optional", errorForm: "success" } },
     { method: "GET", path: "/small/mine", policy: { credentials: ["customer"], tenantHeader: "optional" } },
-    { method: "GET", path: "/small/events", policy: { lane: "events" } },
-    { method: "GET", path: "/small/socket", policy: { upgrade: true, lane: "events", credentials: ["key", "customer"] } },
+    { method: "GET", path: "/small/events", policy: { bulkhead: "events" } },
+    { method: "GET", path: "/small/socket", policy: { upgrade: true, bulkhead: "events", credentials: ["key", "customer"] } },
     {
       method: "GET",
       path: "/small/limited",
@@ -29,7 +29,7 @@ const declaration: CellDeclaration = {
     },
     { method: "GET", path: "/small/hook", policy: { credentials: ["webhook"], webhook: "sender" } },
     { method: "POST", path: "/small/hook", policy: { credentials: ["webhook"], webhook: "sender", bodyLimitBytes: 100_000 } },
-    { method: "POST", path: "/small/file", policy: { bodyLimitBytes: 2 * 1024 * 1024, slow: true, lane: "streams" } },
+    { method: "POST", path: "/small/file", policy: { bodyLimitBytes: 2 * 1024 * 1024, slow: true, bulkhead: "streams" } },
   ],
 };
 

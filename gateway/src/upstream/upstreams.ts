@@ -83,9 +83,9 @@ export class Upstreams {
   /** Destroys all connections. */
   close(): void {
     this.cellHttp.close();
-    for (const { circuit, ...lanes } of this.#byUrl.values()) {
+    for (const { circuit, ...bulkheads } of this.#byUrl.values()) {
       circuit.stop();
-      for (const bulkhead of Object.values(lanes)) bulkhead.pool.destroy();
+      for (const bulkhead of Object.values(bulkheads)) bulkhead.pool.destroy();
     }
   }
 

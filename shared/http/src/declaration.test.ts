@@ -7,7 +7,7 @@ test("a declaration is read with its routes, roles and permissions, and what it 
   const policy = {
     bodyLimitBytes: 5,
     slow: true,
-    lane: "events",
+    bulkhead: "events",
     credentials: ["public"],
     rateClass: { name: "r", windowSeconds: 60, tenant: 3 },
   };
@@ -42,7 +42,7 @@ test.each(["tenant:admin", "pii:read", "cell:admin", "cell:own", "note", "Note:R
 );
 
 test.each([
-  ["a lane that is not known", { lane: "fast" }],
+  ["a bulkhead that is not known", { bulkhead: "fast" }],
   ["a credential that is not known", { credentials: ["public", "anything"] }],
   ["an error form that is not known", { errorForm: "xml" }],
   ["a body limit of nothing", { bodyLimitBytes: 0 }],

@@ -12,8 +12,8 @@ const errorForms = ["problem", "detail", "success", "error"] as const;
 export type ErrorForm = (typeof errorForms)[number];
 
 /** Bulkheads: `requests` is shared fairly among tenants, `streams` is for files and work of minutes, `events` for open streams and sockets. */
-const lanes = ["requests", "streams", "events"] as const;
-export type Lane = (typeof lanes)[number];
+const bulkheadNames = ["requests", "streams", "events"] as const;
+export type BulkheadName = (typeof bulkheadNames)[number];
 
 /** A rate limit over a sliding window, in addition to the limits per second. Routes with the same name share it. */
 export interface RateClass {
@@ -32,7 +32,7 @@ export interface RoutePolicy {
   bodyLimitBytes: number;
   /** The response may begin after `SLOW_HEADERS_TIMEOUT_MS` instead of `HEADERS_TIMEOUT_MS`. */
   slow: boolean;
-  lane: Lane;
+  bulkhead: BulkheadName;
   /** Whether the gateway passes on WebSocket upgrades. */
   upgrade: boolean;
   credentials: readonly CredentialClass[];
@@ -48,7 +48,7 @@ export interface RoutePolicy {
 export const closedPolicy: RoutePolicy = {
   bodyLimitBytes: 1024 * 1024,
   slow: false,
-  lane: "requests",
+  bulkhead: "requests",
   upgrade: false,
   credentials: ["key", "jwt", "session"],
   tenantHeader: "required",
@@ -123,12 +123,12 @@ function parseRoute(value: unknown, faults: string[]): RouteDeclaration {
 
 /** Throws an Error that names the invalid field. */
 function parsePolicy(given: Record<string, unknown>): Partial<RoutePolicy> {
-  const { bodyLimitBytes, slow, lane, upgrade, credentials, tenantHeader, errorForm, rateClass, webhook } = given;
+  const { bodyLimitBytes, slow, bulkhead, upgrade, credentials, tenantHeader, errorForm, rateClass, webhook } = given;
   const policy: Partial<RoutePolicy> = {};
   if (bodyLimitBytes !== undefined) policy.bodyLimitBytes = integerOf(bodyLimitBytes, "bodyLimitBytes", largestBodyBytes);
   if (slow !== undefined) policy.slow = booleanOf(slow, "slow");
   if (upgrade !== undefined) policy.upgrade = booleanOf(upgrade, "upgrade");
-  if (lane !== undefined) policy.lane = oneOf(lane, lanes, "lane");
+  if (bulkhead !== undefined) policy.bulkhead = oneOf(bulkhead, bulkheadNames, "bulkhead");
   if (tenantHeader !== undefined) policy.tenantHeader = oneOf(tenantHeader, ["required", "optional"] as const, "tenantHeader");
   if (errorForm !== undefined) policy.errorForm = oneOf(errorForm, errorForms, "errorForm");
   if (credentials !== undefined)

@@ -11,12 +11,12 @@ export {
 export { parseJsonBytes, readBytes, readJson, readJsonBytes, readOptionalJsonBytes } from "./body.ts";
 export { bearerChallenge, insufficientScope } from "./challenge.ts";
 export {
+  type BulkheadName,
   type CellDeclaration,
   type CredentialClass,
   closedPolicy,
   declarationPath,
   type ErrorForm,
-  type Lane,
   parseDeclaration,
   type RateClass,
   type RouteDeclaration,

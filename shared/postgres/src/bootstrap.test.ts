@@ -217,7 +217,7 @@ test.each(Object.keys(upgrades).filter((upgrade) => hasPsql || upgrade !== "boot
   {
     timeout: 120_000,
   },
-  async (way) => {
+  async (upgrade) => {
     const dataDir = mkdtempSync(join(tmpdir(), "cell-crm-bootstrap-"));
     chmodSync(dataDir, 0o755);
     const packageDir = process.env.TEST_POSTGRES;
@@ -245,7 +245,7 @@ test.each(Object.keys(upgrades).filter((upgrade) => hasPsql || upgrade !== "boot
       }
       await closeAll();
 
-      await upgrades[way]?.(restart, server.url);
+      await upgrades[upgrade]?.(restart, server.url);
       expect(await query(server.url, "select rolname from pg_roles where rolsuper")).toEqual([{ rolname: "postgres" }]);
       expect(await query(server.url, foreign)).toEqual([]);
 

@@ -77,7 +77,7 @@ export interface NewRows {
 }
 
 /** Outcome of a write: carried out, an earlier one with the same key was found, or that one still runs. */
-export type WriteResult = { outcome: "written" } | { outcome: "kept"; kept: StoredResponse } | { outcome: "running" };
+export type WriteResult = { outcome: "written" } | { outcome: "stored"; stored: StoredResponse } | { outcome: "running" };
 
 /** Sends one query on the connection that the session reads from. */
 export type Send = (query: Query) => Promise<Rows>;
@@ -246,7 +246,7 @@ export class WriteSession extends Session implements TenantTx {
     const write = this.tenant.configure(compiled, bind(compiled, writeValues(claim, changes, audit)));
     const result = await this.#serialized((lease) => lease.query(write));
     const row = (result as Rows<{ claimed: boolean } & StoredResponse>).at(0);
-    if (!row?.claimed) return row?.fingerprint ? { outcome: "kept", kept: row } : { outcome: "running" };
+    if (!row?.claimed) return row?.fingerprint ? { outcome: "stored", stored: row } : { outcome: "running" };
     if (begun) await this.#control("commit");
     return { outcome: "written" };
   }

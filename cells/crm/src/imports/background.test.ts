@@ -54,7 +54,7 @@ describe("an import of many rows", () => {
 
   test("that was interrupted goes on where it stood, without a row twice", async () => {
     const other = await cell.registry.tenant(tenantId);
-    // Taken by a process that ends: nobody is told of it.
+    // Accepted by a process that ends: no runner is notified.
     const taken = await admin.post("/customers/import?async=true&dryRun=true", {
       raw: rows(2_500),
       headers: { "content-type": "text/csv" },

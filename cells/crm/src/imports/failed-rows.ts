@@ -105,7 +105,7 @@ const clearRows = statement((p: Parameters<{ importId: string }>) =>
   db.deleteFrom("importFailures").where("importId", "=", p.importId).where("byItself", "=", false),
 );
 
-const firstRows = statement(
+const firstFailedRows = statement(
   (p: Parameters<{ importId: string; limit: number }>) =>
     db
       .selectFrom("importFailures")
@@ -156,7 +156,7 @@ export async function clear(tx: TenantTx, importId: string): Promise<void> {
 
 /** The first failed rows. */
 export function first(tx: TenantDb, importId: string, limit: number) {
-  return tx.query(firstRows, { importId, limit });
+  return tx.query(firstFailedRows, { importId, limit });
 }
 
 const rowsAtOnce = 100;

@@ -23,7 +23,7 @@ import { mostBytes } from "./upload.ts";
 import { visibleReport, visibleRevert, withVisibleBody } from "./visibility.ts";
 
 const tag = "Imports";
-const longTransfer = { slow: true, lane: "streams" } as const;
+const longTransfer = { slow: true, bulkhead: "streams" } as const;
 
 /** One of three rows is rejected. */
 const exampleReport = {

@@ -140,10 +140,10 @@ describe("the limit of lookups", () => {
       `insert into $tenant.lookups values ('patient', array(select clock_timestamp() - interval '61 seconds' from generate_series(1, 30)))`,
     );
     expect((await lookUp(integrator("patient"), { phone: "95588" })).status).toBe(200);
-    const rows = await inspect<{ kept: number }>(
+    const rows = await inspect<{ stored: number }>(
       tenantId,
-      "select cardinality(times) as kept from $tenant.lookups where user_id = 'patient'",
+      "select cardinality(times) as stored from $tenant.lookups where user_id = 'patient'",
     );
-    expect(rows).toEqual([{ kept: 1 }]);
+    expect(rows).toEqual([{ stored: 1 }]);
   });
 });

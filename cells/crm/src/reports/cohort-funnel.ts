@@ -16,7 +16,7 @@ export interface FunnelInput {
   link: Link;
 }
 
-/** How far the opportunities that were created in the window have come. */
+/** Funnel by creation cohort: the progress of the opportunities created in the window. */
 export function funnelOf({ stages, sums, mode, window, converter, link }: FunnelInput) {
   const shown = funnelStages(stages);
   const basis = basisOf(sums, converter);
@@ -73,7 +73,9 @@ function enteredStages({ entered }: CohortSums, stages: readonly StageRow[]): Se
   return new Set(stages.filter(({ number }) => ((mask >> BigInt(number)) & 1n) === 1n));
 }
 
-/** Whether what has been in these stages counts for the one at `index`. Everyone reaches the first: who is created enters the funnel. */
+/**
+ * Whether an opportunity that has been in these stages counts for the stage at `index`. Every created opportunity reaches the first stage.
+ */
 function counts(mode: FunnelMode, entered: ReadonlySet<StageRow>, shown: readonly StageRow[], index: number): boolean {
   const stage = shown[index];
   if (!stage) return false;
@@ -82,7 +84,7 @@ function counts(mode: FunnelMode, entered: ReadonlySet<StageRow>, shown: readonl
   return index === 0 || [...entered].some((reached) => isFrom(reached, stage));
 }
 
-/** The stage from which it was lost; undefined for what is not lost. */
+/** The stage from which it was lost; undefined if it is not lost. */
 function lostFrom({ stageType, lastStage }: CohortSums, stages: readonly StageRow[], shown: readonly StageRow[]): StageRow | undefined {
   return stageType === "lost"
     ? shownFor(
@@ -92,7 +94,7 @@ function lostFrom({ stageType, lastStage }: CohortSums, stages: readonly StageRo
     : undefined;
 }
 
-/** The stage itself, for a removed one the last before it, and the first where there is none. */
+/** The stage itself; for a removed one, the last shown stage before it, or the first. */
 function shownFor(stage: StageRow | undefined, shown: readonly StageRow[]): StageRow | undefined {
   return (stage && shown.findLast((candidate) => isFrom(stage, candidate))) ?? shown[0];
 }

@@ -3,12 +3,12 @@ import type { StageRow } from "./queries/repository.ts";
 import type { Window } from "./time-window.ts";
 
 export interface Filter {
-  /** Of the pipeline, at the moment; by default only those. */
+  /** Leaves out the condition on the pipeline. */
   anyPipeline?: boolean;
   status?: string;
   stage?: string;
   ownerId?: string | undefined;
-  /** In the list's own grammar. */
+  /** In the list's own syntax. */
   filter?: readonly string[];
   /** The list's parameters about the stage history, in the pipeline. */
   history?: Readonly<Record<string, string | undefined>> | undefined;
@@ -16,7 +16,7 @@ export interface Filter {
 
 export type Link = (filter: Filter) => string;
 
-/** Makes the URLs of the lists that hold exactly what a report counted. */
+/** Makes links to lists with exactly the records that a report counted. */
 export function linksTo(question: Question): Link {
   const { pipelineId, asOf, currency } = question;
   return ({ anyPipeline = false, status, stage, ownerId = question.ownerId ?? undefined, filter = [], history }) => {
@@ -35,12 +35,12 @@ export function linksTo(question: Question): Link {
   };
 }
 
-/** A condition that a time or date lies in a window. */
+/** A condition that a time or date is within a window. */
 export function within(field: string, { from, to }: Window): string[] {
   return [`${field}[gte]:${from}`, `${field}[lt]:${to}`];
 }
 
-/** Stages by comma. */
+/** Comma-separated stages. */
 export function slugs(stages: readonly StageRow[]): string {
   return stages.map(({ stage }) => stage).join(",");
 }

@@ -1,8 +1,8 @@
 import type { EndpointExample } from "@cell/cell";
 
 /**
- * What the golden data set answers, by path. A test in golden.test.ts compares it: `npm test -- cells/crm/src/reports/golden.test.ts -u`
- * writes it anew.
+ * The golden data set's response, by path. A test in golden.test.ts compares it: `npm test -- cells/crm/src/reports/golden.test.ts -u`
+ * rewrites it.
  */
 export async function exampleOf(path: string): Promise<EndpointExample> {
   const { default: examples } = await import("./examples.json", { with: { type: "json" } });

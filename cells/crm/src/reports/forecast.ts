@@ -11,9 +11,9 @@ export interface ForecastInput {
   window: Window;
   period: "month" | "quarter";
   buckets: readonly Bucket[];
-  /** The first date of each bucket, and the first after the last one. */
+  /** The first date of each bucket, and the first one after the last bucket. */
   days: readonly Day[];
-  /** What was expected to close before this date is overdue. */
+  /** Opportunities expected to close before this date are overdue. */
   today: Day;
   converter: CurrencyConverter;
   link: Link;
@@ -23,7 +23,7 @@ const outside = { overdue: -1, undated: -2 };
 const bucketNames = ["openAmount", "weightedAmount", "bestCase", "commit", "closedWon", "forecast"] as const;
 const outsideNames = ["amount", "weightedAmount"] as const;
 
-/** What is expected to be won, and was won, in the periods of the window. */
+/** Expected and actual wins in the periods of the window. */
 export function forecastOf({ sums, window, period, buckets, days, today, converter, link }: ForecastInput) {
   const spokenOf = sums.filter(({ bucket }) => bucket !== null && bucket !== 0 && bucket <= buckets.length);
   const basis = basisOf(spokenOf, converter);

@@ -34,8 +34,8 @@ interface Part {
 const total = { stageId: "total" };
 
 /**
- * A funnel report as it was presented, as a file for spreadsheets: in each group one line per stage and one, `total`, with what was created, won and lost. `lost` is
- * both the arrivals that were lost and, in a total, the opportunities.
+ * A funnel report as a file for spreadsheets: in each group one line per stage, and a line `total` with created, won and lost
+ * opportunities. `lost` counts lost arrivals in a stage, and lost opportunities in a total.
  */
 export function funnelCsv(report: Part & { currency: string | null; groups: (Part & { group: string })[] | null }): string {
   const columns = ["group", ...stageColumns, ...totalColumns, "currency"];

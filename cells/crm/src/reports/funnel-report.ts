@@ -23,24 +23,24 @@ import type { Bucket, Window } from "./time-window.ts";
 export interface FunnelReportInput {
   stages: readonly StageRow[];
   durations: readonly StageDurationTotals[];
-  /** The stays of each group. */
+  /** The stage durations of each group. */
   grouped: readonly StageDurationTotals[];
   events: readonly EventSums[];
   groupBy: Grouping;
   window: Window;
-  /** The window's months: what a month's group stands for. */
+  /** The window's months, for groups by month. */
   months: readonly Bucket[];
   converter: CurrencyConverter;
   link: Link;
 }
 
-/** Part of a report: a group, or all. */
+/** Part of a report: one group, or all. */
 interface Part {
   window: Window;
   ownerId?: string;
 }
 
-/** What happened in the window. */
+/** Activity within the window. */
 export function funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, converter, link }: FunnelReportInput) {
   const basis = basisOf(
     events.filter(({ kind }) => kind !== "created"),
@@ -80,7 +80,7 @@ export function funnelReportOf({ stages, durations, grouped, events, groupBy, wi
   };
 }
 
-/** Owners that did anything, by their ids; every month of the window. */
+/** Owners with any activity, by id; every month of the window. */
 function groupsOf(
   groupBy: "owner" | "month",
   durations: readonly StageDurationTotals[],
@@ -112,7 +112,10 @@ function durationFigures(row: StageDurationTotals | undefined) {
   };
 }
 
-/** Interpolated between milliseconds in binary: what is off is far below a microsecond, and is rounded away before it can tip a half. */
+/**
+ * Interpolated between milliseconds in binary: the error is far below a microsecond and rounded away before it could change the rounding of
+ * a half.
+ */
 function percentileDays(seconds: number | null | undefined): number | null {
   return seconds === null || seconds === undefined ? null : averageDays(new Big(seconds).round(6), 1);
 }
@@ -136,8 +139,8 @@ function durationLinks(stage: StageRow, stages: readonly StageRow[], { window, o
 }
 
 /**
- * Created, won and lost. Sales velocity is the usual product: opportunities × average amount won × win rate / sales cycle, here with those
- * created in the window and the cycle in days: money a day.
+ * Created, won and lost. Sales velocity by the usual formula: opportunities × average amount won × win rate
+ * sales cycle, with the opportunities created in the window and the cycle in days; the result is money per day.
  */
 function totalsOf(events: readonly EventSums[], basis: Basis, { window, ownerId }: Part, link: Link) {
   const created = countOf(events.filter(({ kind }) => kind === "created"));
@@ -146,7 +149,9 @@ function totalsOf(events: readonly EventSums[], basis: Basis, { window, ownerId 
   const closed = [...won, ...lost];
   const { winRate, winRateByAmount, avgSalesCycleDays, cycleSeconds } = ratesOf(events, basis);
   const wonAmount = totalOf(won, "wonAmount", basis);
-  // The average amount times the win rate is wonAmount / (won + lost); the average cycle is cycleSeconds / won.
+  // Average amount × win rate is wonAmount
+  // (won + lost); the average cycle is cycleSeconds
+  // won.
   const velocity =
     wonAmount === null || cycleSeconds.eq(0)
       ? null

@@ -9,7 +9,7 @@ export interface MetricsInput extends Omit<FunnelInput, "sums" | "mode"> {
   cohort: FunnelInput["sums"];
 }
 
-/** A pipeline's figures at a glance. */
+/** A pipeline's key figures. */
 export function metricsOf({ customers, sums, cohort, ...input }: MetricsInput) {
   const { currency, converted, missingRates, ...funnel } = funnelOf({ ...input, sums: cohort, mode: "reached" });
   const ofType = (type: string) => countOf(sums.filter(({ stageType }) => stageType === type));

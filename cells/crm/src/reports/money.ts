@@ -1,34 +1,34 @@
 import { formatMoney } from "@cell/cell";
 import Big from "big.js";
 
-/** Exact sums of one currency. */
+/** Exact sums in one currency. */
 export interface Sums {
   currency: string;
   count: number;
-  /** By the names that they have in the answer, in the currency's unit; unrounded. */
+  /** By their names in the response, in the currency's unit; unrounded. */
   amounts: Readonly<Record<string, Big>>;
 }
 
-/** The tenant's own currency, and what one unit of others is worth in it. */
+/** The tenant's own currency, and the value of one unit of others in it. */
 export interface CurrencyConverter {
   currency: string;
   rates: Readonly<Record<string, string>>;
 }
 
-/** What the plain amounts of an answer are in. */
+/** The currency of a response's plain amounts. */
 export interface Basis {
-  /** Null where several currencies meet and a rate is missing: then every plain amount is null. */
+  /** Null if there are several currencies and a rate is missing: then every plain amount is null. */
   currency: string | null;
   /** Several currencies were converted into the tenant's. */
   converted: boolean;
-  /** The currencies that could not be converted. */
+  /** The currencies without a rate. */
   missingRates: string[];
   rates: Readonly<Record<string, string>>;
 }
 
 const zero = new Big(0);
 
-/** One currency is left as it is; several are converted into the tenant's where it has all their rates, and else not added. */
+/** A single currency stays; several are converted into the tenant's if it has all their rates, and are otherwise not added. */
 export function basisOf(rows: readonly { currency: string }[], { currency: own, rates }: CurrencyConverter): Basis {
   const current = [...new Set(rows.map(({ currency }) => currency))].sort();
   if (current.length <= 1) return { currency: current[0] ?? own, converted: false, missingRates: [], rates: {} };
@@ -41,18 +41,18 @@ export function basisOf(rows: readonly { currency: string }[], { currency: own, 
   };
 }
 
-/** The exact total in the basis' currency; null where there is none. */
+/** The exact total in the basis' currency; null if there is none. */
 export function totalOf(rows: readonly Sums[], name: string, { currency, converted, rates }: Basis): Big | null {
   if (currency === null) return null;
   return rows.reduce((total, row) => total.plus((row.amounts[name] ?? zero).times(converted ? (rates[row.currency] ?? 0) : 1)), zero);
 }
 
-/** An exact amount as it leaves, rounded here once. */
+/** Formats an exact amount; the only rounding. */
 export function moneyText(amount: Big | null, currency: string | null): string | null {
   return amount === null || currency === null ? null : formatMoney(amount.toFixed(), currency);
 }
 
-/** The plain amounts of one place of an answer. */
+/** The plain amounts of one part of a response. */
 export function plainAmounts<Name extends string>(
   rows: readonly Sums[],
   names: readonly Name[],
@@ -80,7 +80,7 @@ export function countOf(rows: readonly { count: number }[]): number {
   return rows.reduce((total, { count }) => total + count, 0);
 }
 
-/** One row for each currency, in the order of their codes. */
+/** One row per currency, ordered by code. */
 function merged(rows: readonly Sums[]): Sums[] {
   const known = new Map<string, Sums>();
   for (const row of rows) {
@@ -92,13 +92,13 @@ function merged(rows: readonly Sums[]): Sums[] {
   return [...known.values()].sort((one, other) => (one.currency < other.currency ? -1 : 1));
 }
 
-/** A share in percent with two decimals, rounded half-up; null where the whole is 0 or unknown. */
+/** A share in percent with two decimals, rounded half-up; null if the whole is 0 or unknown. */
 export function percent(part: Big | number | null, whole: Big | number | null): number | null {
   if (part === null || whole === null || new Big(whole).eq(0)) return null;
   return new Big(part).times(100).div(whole).round(2, Big.roundHalfUp).toNumber();
 }
 
-/** Seconds over a number of things, in days with two decimals, rounded half-up; null for none. */
+/** Seconds per item, in days with two decimals, rounded half-up; null without items. */
 export function averageDays(seconds: Big | string | number, things: number): number | null {
   return things === 0 ? null : new Big(seconds).div(things).div(86_400).round(2, Big.roundHalfUp).toNumber();
 }

@@ -20,7 +20,7 @@ import type { Window } from "./time-window.ts";
 
 const names = ["amount", "weightedAmount"] as const;
 
-/** Percent of an amount times its probability, exactly. */
+/** Percent of an amount by its probability, exact. */
 export function weighted(sum: string): Big {
   return new Big(sum).times("0.01");
 }
@@ -39,19 +39,19 @@ const sumOf = (rows: readonly StageSums[], name: "stuck" | "overdue") => rows.re
 
 export interface SummaryInput {
   stages: readonly StageRow[];
-  /** What is open. */
+  /** Open opportunities. */
   open: readonly StageSums[];
   events: readonly EventSums[];
   window: Window | null;
-  /** Who entered a stage before this is stuck there. */
+  /** Opportunities that entered their stage before this are stuck. */
   stuckBefore: string;
-  /** What was expected to close before this date is overdue. */
+  /** Opportunities expected to close before this date are overdue. */
   today: string;
   converter: CurrencyConverter;
   link: Link;
 }
 
-/** What is open, by stage, and what happened in the window. */
+/** Open opportunities by stage, and the window's activity. */
 export function summaryOf({ stages, open, events, window, stuckBefore, today, converter, link }: SummaryInput) {
   const closed = events.filter(({ kind }) => kind !== "created");
   const basis = basisOf([...open, ...closed], converter);
@@ -103,7 +103,7 @@ export function eventsOf(events: readonly EventSums[], kind: EventSums["kind"], 
     .map(({ currency, count, amount }) => ({ currency, count, amounts: { [name]: new Big(amount) } }));
 }
 
-/** How often, with how much money and how fast deals were won. */
+/** Number, amount and speed of wins. */
 export function ratesOf(events: readonly EventSums[], basis: Basis) {
   const won = eventsOf(events, "won", "amount");
   const lost = eventsOf(events, "lost", "amount");
@@ -118,7 +118,7 @@ export function ratesOf(events: readonly EventSums[], basis: Basis) {
   };
 }
 
-/** The lists of what was created, won and lost in a window. */
+/** Links to the lists of opportunities created, won and lost in a window. */
 export function eventLinks(link: Link, window: Window, ownerId?: string) {
   return {
     created: link({ ownerId, filter: within("createdAt", window) }),

@@ -235,20 +235,20 @@ describe("who sees what", () => {
     const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
     const made = async (ownerId: string) =>
       (await admin.post("/opportunities", { body: { customerId, name: "Deal", amount: "5", ownerId } })).body.opportunityId;
-    const [given, received, kept] = [await made("sales-1"), await made("sales-2"), await made("sales-1")];
-    const asOf = (await admin.get(`/opportunities/${kept}`)).body.createdAt;
+    const [given, received, stored] = [await made("sales-1"), await made("sales-2"), await made("sales-1")];
+    const asOf = (await admin.get(`/opportunities/${stored}`)).body.createdAt;
     const change = async (id: string, body: object) => expect((await admin.patch(`/opportunities/${id}`, { body })).status).toBe(200);
     await change(given, { ownerId: "sales-2", name: "Secret name" });
     await change(given, { stage: "lost", lostReason: "secret reason" });
     await change(received, { ownerId: "sales-1" });
     const ids = async (path: string) => (await get(sales, path)).data.map((row: { opportunityId: string }) => row.opportunityId).sort();
     for (const query of [`?asOf=${asOf}`, `/export?asOf=${asOf}`, ""])
-      expect(await ids(`/opportunities${query}`), query).toEqual([received, kept].sort());
+      expect(await ids(`/opportunities${query}`), query).toEqual([received, stored].sort());
     expect(await ids(`/opportunities?asOf=${asOf}&keyword=secret`)).toEqual([]);
     expect((await sales.get(`/opportunities/export?format=csv&asOf=${asOf}`)).text).not.toMatch(/secret/i);
     const summary = await get(sales, `/pipeline/summary?asOf=${asOf}`);
     expect(summary.totals.count).toBe(2);
-    expect(await ids(summary.totals.links.count)).toEqual([received, kept].sort());
+    expect(await ids(summary.totals.links.count)).toEqual([received, stored].sort());
     expect((await get(sales, `/pipeline/funnel?asOf=${asOf}`)).cohort).toBe(2);
     expect((await get(sales, `/metrics?asOf=${asOf}`)).opportunities.open).toBe(2);
     expect((await get(sales, `/opportunities/forecast?asOf=${asOf}`)).undated.count).toBe(2);

@@ -57,7 +57,7 @@ const getMetrics = endpoint({
   path: "/metrics",
   operationId: "metrics.get",
   tag,
-  summary: "The tenant's figures at a glance",
+  summary: "The tenant's key figures",
   description:
     "Prometheus reads the figures of the process itself on METRICS_PORT, or at this path of the cell's own address with METRICS_TOKEN.",
   query: metricsQuery,
@@ -70,7 +70,7 @@ const getSummary = endpoint({
   path: "/pipeline/summary",
   operationId: "reports.pipelineSummary",
   tag,
-  summary: "What is open in a pipeline",
+  summary: "Pipeline summary",
   query: summaryQuery,
   response: summary,
   example: () => exampleOf("/pipeline/summary"),
@@ -81,7 +81,7 @@ const getFunnel = endpoint({
   path: "/pipeline/funnel",
   operationId: "reports.pipelineFunnel",
   tag,
-  summary: "How far the opportunities created in a window have come",
+  summary: "Funnel by creation cohort",
   query: funnelQuery,
   response: funnel,
   example: () => exampleOf("/pipeline/funnel"),
@@ -91,7 +91,7 @@ const getFunnelReport = endpoint({
   ...common,
   path: "/reports/funnel",
   tag,
-  summary: "What happened in a window, whoever created it",
+  summary: "Funnel by activity in a window",
   query: funnelReportQuery,
   response: funnelReport,
   example: () => exampleOf("/reports/funnel"),
@@ -102,7 +102,7 @@ const getForecast = endpoint({
   ...common,
   path: "/opportunities/forecast",
   tag,
-  summary: "What is expected to be won",
+  summary: "Forecast of wins",
   description: "Open opportunities by their expected close dates, won ones by the time of winning, lost ones nowhere.",
   query: forecastQuery,
   response: forecast,
@@ -114,27 +114,27 @@ const dayMs = 24 * 60 * 60 * 1000;
 type ReportContext = RequestContext<unknown, z.infer<typeof metricsQuery>>;
 
 type AtMoment = <Row>(query: (asOf: AsOf) => Promise<Row[]>) => Promise<Row[]>;
-/** `what`: all that the rows depend on beside the question. */
+/** `what`: everything besides the question that the rows depend on. */
 type Read = <Row>(what: unknown[], query: (asOf: AsOf) => Promise<Row[]>) => Promise<Row[]>;
 
-/** A report's question, resolved. */
+/** A report's resolved question. */
 interface Asked {
   question: Question;
   stages: reports.StageRow[];
   settings: Settings;
   timezone: string;
   link: Link;
-  /** The rows at the moment, however they are to be had; once for all who ask at the same time. */
+  /** The rows at the moment; concurrent callers share one query. */
   read: Read;
-  /** The same, from memory where they still hold: they must not depend on the moment. */
+  /** The same from the cache while they are valid: they must not depend on the moment. */
   recall: Read;
-  /** What every answer says of the question. */
+  /** The part of every response that repeats the question. */
   echo: { pipelineId: string; asOf: string; timezone: string };
 }
 
 /**
- * The reports' routes. All tell what was at `asOf`: the same question with the same one has the same answer whatever changes later; an
- * import that brings a past along is part of that past.
+ * Routes of reports. All report the state at `asOf`: the same question always gets the same response, whatever changes later; imported
+ * histories count as part of the history.
  */
 export function reportRoutes(cell: Cell): void {
   const later: RunInBackground = (work) => cell.later("keeping a report's sums", work);
@@ -176,7 +176,7 @@ export function reportRoutes(cell: Cell): void {
       durationsBy("none", []),
       recall(["events", groupBy, asked.bounds, window], (asOf) => sumEvents(tenant, asOf, groupBy, asked, later)),
     ]);
-    // One after the other: of very many opportunities both would take each other's time.
+    // In sequence: for very many opportunities they would slow each other down.
     const grouped = groupBy === "none" ? [] : await durationsBy(groupBy, asked.bounds);
     return { ...echo, ...funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, converter: settings, link }) };
   };
@@ -205,7 +205,7 @@ export function reportRoutes(cell: Cell): void {
     const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
     const { asOf, visibleTo, ownerId } = question;
     const window = windowOf({}, timezone, asOf);
-    // Of what is, none is left out for a clock that runs ahead.
+    // For current data, customers created by a clock ahead of ours count too.
     const counted = () => reports.countCustomers(tenant, { ...question, asOf: context.query.asOf === undefined ? "infinity" : asOf });
     const [sums, cohort, customers] = await Promise.all([
       recall(["cohort", ever], (asOf) => cohortOf(tenant, asOf, question, ever, later)),
@@ -256,19 +256,19 @@ async function ask(context: ReportContext, tenant: TenantDb): Promise<Asked> {
   };
 }
 
-/** Reads what was at a moment: what is, as long as nothing has changed since. */
+/** Reads the state at a moment: from current data if nothing has changed since. */
 function readAt(tenant: TenantDb, asOf: string): AtMoment {
   return async (query) => {
     if (!(await reports.hasChangedSince(tenant, asOf))) {
       const rows = await query("present");
-      // A change that came between the two looks is in these rows.
+      // A change between the two checks is in these rows.
       if (!(await reports.hasChangedSince(tenant, asOf))) return rows;
     }
     return query("past");
   };
 }
 
-/** The beginnings of buckets, and the last one's end. */
+/** The beginnings of the buckets, and the last one's end. */
 function boundsOf(buckets: readonly { from: string; to: string }[]): string[] {
   const last = buckets.at(-1);
   return last ? [...buckets.map(({ from }) => from), last.to] : [];

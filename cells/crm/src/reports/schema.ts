@@ -12,10 +12,10 @@ const moment = (what: string) =>
     });
 
 const asked = {
-  pipelineId: id().optional().meta({ description: "By default the default pipeline" }),
+  pipelineId: id().optional().meta({ description: "Default: the default pipeline" }),
   ownerId: text(128, 1)
     .optional()
-    .meta({ description: "Only what this user owned at `asOf`; `me` for one's own", examples: ["me"] }),
+    .meta({ description: "Only opportunities that this user owned at `asOf`; `me` for the caller's own", examples: ["me"] }),
   currency: z
     .string()
     .meta({ pattern: "^[A-Z]{3}$" })
@@ -24,8 +24,8 @@ const asked = {
       params: { code: "INVALID_ENUM" },
     })
     .optional()
-    .meta({ description: "Only what was in this currency at `asOf`", examples: ["CNY"] }),
-  asOf: moment("What was known then, by default now; a date means its beginning"),
+    .meta({ description: "Only opportunities in this currency at `asOf`", examples: ["CNY"] }),
+  asOf: moment("The moment of the report, default: now; a date means its beginning"),
   reveal: z
     .enum(["amount"])
     .optional()
@@ -48,7 +48,7 @@ export const funnelQuery = z.strictObject({
   ...window,
   mode: z.enum(funnelModes).default("reached").meta({
     description:
-      "Who counts for a stage: `reached` it or a later one, `entered` it really, or, `strict`, entered it and every one before it",
+      "How opportunities count for a stage: `reached` it or a later one, `entered` it, or, `strict`, entered it and every one before it",
   }),
 });
 export const funnelReportQuery = z.strictObject({
@@ -71,23 +71,23 @@ const count = z.int().min(0);
 const percentage = z
   .number()
   .nullable()
-  .meta({ description: "In percent with two decimals; null where it would divide by 0", examples: [33.33] });
+  .meta({ description: "In percent with two decimals; null instead of a division by 0", examples: [33.33] });
 const days = z
   .number()
   .nullable()
-  .meta({ description: "Two decimals; null where there are none", examples: [36] });
+  .meta({ description: "Two decimals; null without any", examples: [36] });
 const link = z.string().meta({ description: "The list of exactly the opportunities counted", examples: ["/opportunities?status=open"] });
 
-/** An amount in the answer's `currency`; null where that is null. Sensitive. */
+/** An amount in the response's `currency`; null if that is null. Sensitive. */
 const amount = () =>
   sensitive(
     "amount",
     z
       .string()
       .nullable()
-      .meta({ description: "In the answer's `currency`; null where that is null", examples: ["160000.00"] }),
+      .meta({ description: "In the response's `currency`; null if that is null", examples: ["160000.00"] }),
   );
-/** A share of amounts is as sensitive as they are. */
+/** A share of amounts is as sensitive as the amounts. */
 const amountShare = () =>
   amountFigure(
     z
@@ -98,7 +98,7 @@ const amountShare = () =>
 
 type Amounts<Name extends string> = { [N in Name]: ReturnType<typeof amount> };
 
-/** Amounts in the answer's currency, and the same by currency. */
+/** Amounts in the response's currency, and the same by currency. */
 function amounts<const Name extends string>(...names: Name[]) {
   const fields = () => Object.fromEntries(names.map((name) => [name, amount()])) as Amounts<Name>;
   const entry = z.object({ currency: z.string().meta({ examples: ["CNY"] }), count, ...fields() });
@@ -115,7 +115,7 @@ const windowSchema = z
 const echo = {
   pipelineId: z.uuid(),
   asOf: z.iso.datetime(),
-  timezone: z.string().meta({ description: "The tenant's: its dates are meant", examples: ["UTC"] }),
+  timezone: z.string().meta({ description: "The tenant's timezone, used for dates", examples: ["UTC"] }),
   currency: z
     .string()
     .nullable()
@@ -183,11 +183,11 @@ const funnelFigures = {
   stages: z.array(
     z.object({
       ...stage,
-      count: count.meta({ description: "By `mode`; everyone reaches the first stage" }),
+      count: count.meta({ description: "By `mode`; every opportunity reaches the first stage" }),
       ...amounts("amount"),
       conversionFromPrevious: percentage,
       conversionFromFirst: percentage,
-      dropOff: z.int().nullable().meta({ description: "The previous stage's count less this one's; null for the first" }),
+      dropOff: z.int().nullable().meta({ description: "The previous stage's count minus this one's; null for the first" }),
       currentCount: count.meta({ description: "In this stage at `asOf`" }),
       lostFromHere: count.meta({
         description: "Lost at `asOf`, and this was the last stage before; the first for those that were in none",
@@ -208,8 +208,8 @@ const reportFigures = {
   stages: z.array(
     z.object({
       ...stage,
-      entries: count.meta({ description: "Arrivals in the window: the sum of what became of them" }),
-      opportunities: count.meta({ description: "How many opportunities arrived, however often" }),
+      entries: count.meta({ description: "Arrivals in the window: the sum of the following counts" }),
+      opportunities: count.meta({ description: "Number of distinct opportunities that arrived" }),
       advanced: count.meta({ description: "Went on to a later stage, or were won" }),
       lost: count,
       regressed: count.meta({ description: "Went back to an earlier stage" }),
@@ -220,7 +220,7 @@ const reportFigures = {
       medianDays: days,
       p90Days: days,
       links: links("entries", ...outcomes).meta({
-        description: "The opportunities with such an arrival; one that arrived twice is there once",
+        description: "The opportunities with such an arrival; each is listed once",
       }),
     }),
   ),

@@ -14,13 +14,13 @@ import {
 } from "@cell/cell";
 import { badField } from "@cell/problem";
 
-/** From `from` on, up to but without `to`. */
+/** From `from` up to and excluding `to`. */
 export interface Window {
   from: Instant;
   to: Instant;
 }
 
-/** A part of a window that lies in one period of the calendar. */
+/** The part of a window within one calendar period. */
 export interface Bucket extends Window {
   period: string;
 }
@@ -33,13 +33,13 @@ export interface TimesQuery {
 
 const maxBuckets = 120;
 
-/** The moment that a report speaks of: `asOf`, a date meaning its beginning, or now. Throws BAD_REQUEST. */
+/** The moment of a report: `asOf`, where a date means its beginning, or now. Throws BAD_REQUEST. */
 export function asOfOf({ asOf }: TimesQuery, timezone: string, now: Instant): Instant {
   return asOf === undefined ? now : span("asOf", asOf, timezone).start;
 }
 
 /**
- * The window of a report: of what is not given, `to` is the end of the day of `asOf`, and `from` twelve months before the window's last day.
+ * The window of a report. Default of `to`: the end of the day of `asOf`; default of `from`: twelve months before the window's last day.
  * Throws BAD_REQUEST.
  */
 export function windowOf(query: TimesQuery, timezone: string, asOf: Instant): Window {
@@ -49,7 +49,7 @@ export function windowOf(query: TimesQuery, timezone: string, asOf: Instant): Wi
   return ordered({ from, to });
 }
 
-/** The window of a forecast: by default twelve months from the beginning of the period of `asOf` or of `from`. Throws BAD_REQUEST. */
+/** The window of a forecast; default: twelve months from the beginning of the period of `asOf` or of `from`. Throws BAD_REQUEST. */
 export function forecastWindowOf(query: TimesQuery, timezone: string, asOf: Instant, period: Period): Window {
   const current = startOfPeriod(dayAt(asOf, timezone), period);
   const from = query.from === undefined ? startOfDay(current, timezone) : span("from", query.from, timezone).start;
@@ -57,7 +57,7 @@ export function forecastWindowOf(query: TimesQuery, timezone: string, asOf: Inst
   return ordered({ from, to: query.to === undefined ? end() : span("to", query.to, timezone).end });
 }
 
-/** A window cut at the beginnings of the calendar's periods. Throws BAD_REQUEST for more than 120 parts. */
+/** A window split at the beginnings of calendar periods. Throws BAD_REQUEST for more than 120 parts. */
 export function bucketsOf({ from, to }: Window, timezone: string, period: Period): Bucket[] {
   const buckets: Bucket[] = [];
   let start = from;
@@ -72,7 +72,7 @@ export function bucketsOf({ from, to }: Window, timezone: string, period: Period
   return buckets;
 }
 
-/** The dates that begin in a window: from the first of them up to but without the second. */
+/** The dates that begin in a window: from the first up to and excluding the second. */
 export function daysOf({ from, to }: Window, timezone: string): { fromDay: Day; toDay: Day } {
   return { fromDay: firstDayFrom(from, timezone), toDay: firstDayFrom(to, timezone) };
 }
@@ -82,7 +82,7 @@ function ordered(window: Window): Window {
   return window;
 }
 
-/** A moment as callers write it: a month or a date, which last from `start` up to `end`, or a time with its offset. */
+/** A moment from a request: a month or a date, which last from `start` up to `end`, or a time with its offset. */
 function span(path: string, text: string, timezone: string): { start: Instant; end: Instant } {
   const isMonth = /^\d{4}-(0[1-9]|1[0-2])$/.test(text);
   const first = isMonth ? `${text}-01` : text;

@@ -44,13 +44,13 @@ export async function startCrm({ messagingUrl, webhooks: overrides, ...options }
 
 /** Number of staged and failed rows: a whole batch with its failures, or none of it. */
 export async function stagedRows(tenantId: string): Promise<number> {
-  const [row] = await inspect<{ staged: number; failed: number; kept: number }>(
+  const [row] = await inspect<{ staged: number; failed: number; stored: number }>(
     tenantId,
     `select (select coalesce(sum(last_row - first_row + 1), 0)::int from $tenant.import_batches) as staged,
        (select coalesce(sum(failed), 0)::int from $tenant.import_batches) as failed,
-       (select count(*)::int from $tenant.import_failures where by_itself) as kept`,
+       (select count(*)::int from $tenant.import_failures where by_itself) as stored`,
   );
-  if (row?.failed !== row?.kept) throw new Error(`${row?.failed} rows failed, ${row?.kept} are kept`);
+  if (row?.failed !== row?.stored) throw new Error(`${row?.failed} rows failed, ${row?.stored} are stored`);
   return row?.staged ?? 0;
 }
 

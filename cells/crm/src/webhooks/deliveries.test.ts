@@ -101,8 +101,8 @@ describe("a receiver that", () => {
     ["closes the connection is left", (_, socket) => socket.destroy(), { statusCode: null, error: "CONNECTION_FAILED" }],
     ["speaks no HTTP is left", (_, socket) => socket.end("hello\r\n\r\n"), { statusCode: null, error: "INVALID_ANSWER" }],
   ];
-  test.each(variants)("%s, and tried again", async (_, way, attempt) => {
-    receiver.react = () => (receiver.received.length === 1 ? way : 200);
+  test.each(variants)("%s, and tried again", async (_, reaction, attempt) => {
+    receiver.react = () => (receiver.received.length === 1 ? reaction : 200);
     const webhookId = await create();
     await write("A");
     const [delivery] = await settled(webhookId);
@@ -252,7 +252,7 @@ describe("no event is lost and none queued twice", () => {
   test("when its process is killed between the delivery and the noting of it: it comes again, under the same id", async () => {
     const client = new pg.Client({ connectionString: inject("databaseUrl") });
     await client.connect();
-    // Whoever notes the delivery waits for this lock, and dies meanwhile.
+    // The process that records the delivery waits for this lock, and dies meanwhile.
     receiver.react = () => (response) => {
       client
         .query(`begin; select from "${schemaOf(tenantId)}".webhook_deliveries for update`)

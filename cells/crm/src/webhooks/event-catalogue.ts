@@ -7,7 +7,7 @@ const types = [
   { type: "customer.restored", summary: "A deleted customer was restored" },
   {
     type: "customer.merged",
-    summary: "Customers were merged: one event for the survivor, and one for each customer that is part of it now",
+    summary: "Customers were merged: one event for the survivor, and one for each merged customer",
   },
   { type: "contact.created", summary: "A contact was created" },
   { type: "contact.updated", summary: "A contact was changed" },
@@ -30,7 +30,7 @@ const types = [
   { type: "contract.created", summary: "A contract was created" },
   { type: "contract.updated", summary: "A contract was changed" },
   { type: "contract.deleted", summary: "A contract was deleted" },
-  { type: "payment.registered", summary: "A payment or a refund was registered" },
+  { type: "payment.registered", summary: "A payment or a refund was recorded" },
   { type: "payment.voided", summary: "A payment was voided", exampleChanges: [{ field: "status", before: "received", after: "void" }] },
   { type: "import.completed", summary: "An import was completed" },
   { type: "import.reverted", summary: "An import was reverted" },
@@ -48,13 +48,13 @@ const verbs: Readonly<Record<string, string>> = {
   void: "voided",
   settings: "updated",
 };
-/** Events whose names do not follow from the action. */
+/** Events whose names cannot be derived from the action. */
 const words: Readonly<Record<string, string>> = {
   "payment.created": "payment.registered",
   "import.restored": "import.reverted",
 };
 
-/** The general event of an entry first. */
+/** The general event of an entry comes first. */
 export function eventsOf({ action, resourceType, changes }: TrailEntry): string[] {
   const after = (field: string) => changes.find((change) => change.field === field)?.after;
   // A dry run has changed nothing.
@@ -62,7 +62,7 @@ export function eventsOf({ action, resourceType, changes }: TrailEntry): string[
   const verb = action === "import" ? "completed" : verbs[action];
   const name = `${resourceType}.${verb}`;
   const events: string[] = [words[name] ?? name];
-  // Older trails have a void as an update.
+  // Older audit trails record a void as an update.
   if (resourceType === "payment" && action === "update" && after("status") === "void") events.push("payment.voided");
   if (resourceType === "opportunity" && action === "update" && changes.some(({ field }) => field === "stage" || field === "pipelineId"))
     events.push("opportunity.stage_changed");

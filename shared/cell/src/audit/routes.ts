@@ -32,7 +32,7 @@ const verifyAuditLogs = endpoint({
   method: "get",
   path: "/audit-logs/verify",
   permission: "audit:read",
-  gateway: { slow: true, lane: "streams" },
+  gateway: { slow: true, bulkhead: "streams" },
   tag,
   summary: "Compare the audit trail with its seals",
   description: `Finds the first entry or seal that was changed, deleted, inserted or moved after it was sealed. Each run reads the whole trail;

@@ -121,7 +121,7 @@ export async function command<Row extends object>(
   const key = keyOf(context, options.key);
   const identify = () => ({ key, fingerprint: fingerprintOf(context, options.bodyDigest) });
   const known = findHere(context, key, identify);
-  if (known) return replay<Row>(context, options, known.kept, known.written);
+  if (known) return replay<Row>(context, options, known.stored, known.written);
   const identity = identify();
   const name = nameOf(context, key);
   const deadlineMs = performance.now() + waitMs;
@@ -150,7 +150,7 @@ class RequestInProgress extends Error {}
 class AlreadyProcessed extends Error {
   readonly stored: StoredResponse;
   constructor(stored: StoredResponse) {
-    super("kept");
+    super("already processed");
     this.stored = stored;
   }
 }
@@ -236,7 +236,7 @@ async function executeOnce<Row extends object>(
       return { status, body, replayed: false };
     }
     if (result.outcome === "running") throw new RequestInProgress();
-    throw new AlreadyProcessed(result.kept);
+    throw new AlreadyProcessed(result.stored);
   } catch (error) {
     failure = error;
     throw error;

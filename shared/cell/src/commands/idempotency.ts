@@ -36,7 +36,7 @@ export interface IdempotencyIdentity {
 /** A stored response in memory. */
 interface CachedResponse {
   tenant: Tenant;
-  kept: StoredResponse;
+  stored: StoredResponse;
   /** Digest of the body's bytes, of a request without a query: a retry with the same bytes need not be parsed. */
   sent: Buffer | undefined;
   written: Written;
@@ -47,7 +47,7 @@ const cachedResponses = new LRUCache<string, CachedResponse>({
   maxSize: 16 * 1024 * 1024,
   maxEntrySize: 64 * 1024,
   // The stored text and the serialized one.
-  sizeCalculation: ({ kept: stored }) => 2 * stored.body.length + 768,
+  sizeCalculation: ({ stored }) => 2 * stored.body.length + 768,
 });
 
 /** The idempotency key in its scope: tenant (by the table), caller, method and path. */
@@ -82,16 +82,16 @@ export function findHere(
   context: RequestContext,
   key: Buffer,
   identity: () => IdempotencyIdentity,
-): { kept: StoredResponse; written: Written } | undefined {
+): { stored: StoredResponse; written: Written } | undefined {
   const known = cachedResponses.get(nameOf(context, key));
-  if (known?.tenant !== context.tenant || !isRetained(known.kept)) return undefined;
-  if (!(known.sent && sentOf(context)?.equals(known.sent))) assertSameRequest(known.kept, identity());
+  if (known?.tenant !== context.tenant || !isRetained(known.stored)) return undefined;
+  if (!(known.sent && sentOf(context)?.equals(known.sent))) assertSameRequest(known.stored, identity());
   return known;
 }
 
 /** Adds a stored response to the cache. */
 export function cacheResponse(context: RequestContext, key: Buffer, stored: StoredResponse): void {
-  cachedResponses.set(nameOf(context, key), { tenant: context.tenant, kept: stored, sent: sentOf(context), written: {} });
+  cachedResponses.set(nameOf(context, key), { tenant: context.tenant, stored, sent: sentOf(context), written: {} });
 }
 
 /** Whether a stored response is within its retention. */

@@ -54,7 +54,7 @@ export function exportRoutes<Row extends object>({ path, permission, lists, fiel
     method: "get",
     path: `${path}/export`,
     permission,
-    gateway: { slow: true, lane: "streams" },
+    gateway: { slow: true, bulkhead: "streams" },
     tag: "Exports",
     summary: `Export ${path.slice(1)}`,
     description: `The list's filters, order, visibility and masking. The CSV file (RFC 4180, UTF-8) is read from one snapshot, so that

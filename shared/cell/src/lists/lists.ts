@@ -84,9 +84,9 @@ export class ListRunner<Row extends object> {
     const term = query.keyword;
     if (term && !keyword) throw badField("keyword", "UNKNOWN_FIELD", "is an unknown field");
     const [searched] = term ? await folded(tenant.reader(), [term]) : [];
-    const sought = searched ? keyword?.(searched) : undefined;
+    const keywordCondition = searched ? keyword?.(searched) : undefined;
     const isPlain = extra.length === 0 && query.filter === undefined && (query.sort ?? definition.defaultSort) === definition.defaultSort;
-    if (sought) conditions.push(sought);
+    if (keywordCondition) conditions.push(keywordCondition);
     const sort = parseSort(query.sort ?? definition.defaultSort, definition.fields, definition.id);
     for (const { field } of sort) if (maskedKind(field)) throw maskedField(field);
     const values: Values = {};
@@ -96,7 +96,7 @@ export class ListRunner<Row extends object> {
       });
     });
     const isCommon = filter.length <= commonConditions && !filter.some(({ cacheKey }) => cacheKey.includes("|"));
-    return { conditions, sort, values, isCommon, keyword: isPlain ? sought : undefined };
+    return { conditions, sort, values, isCommon, keyword: isPlain ? keywordCondition : undefined };
   }
 
   /**

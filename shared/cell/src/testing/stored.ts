@@ -20,5 +20,7 @@ export function auditOf(tenantId: string, resourceId: string): Promise<StoredEnt
 
 /** How many answers are kept. */
 export async function storedResponses(tenantId: string): Promise<number> {
-  return (await inspect<{ kept: number }>(tenantId, "select count(*)::int as kept from $tenant.idempotency_keys"))[0]?.kept ?? 0;
+  return (
+    (await inspect<{ responses: number }>(tenantId, "select count(*)::int as responses from $tenant.idempotency_keys"))[0]?.responses ?? 0
+  );
 }

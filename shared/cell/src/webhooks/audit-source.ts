@@ -5,16 +5,16 @@ import type { TrailEntry } from "./event-catalogue.ts";
 
 const db = tenantTables<{ auditLogs: AuditEntry & { seq: number; transactionId: string } }>();
 
-/** An entry on its way to become events, with its place in the trail. */
+/** An audit entry for the outbox, with its position in the trail. */
 export interface PlacedEntry extends TrailEntry {
   seq: number;
   transactionId: string;
   occurredAt: string;
-  /** Every transaction before and at it has ended. */
+  /** Every transaction up to it has ended. */
   finished: boolean;
 }
 
-/** Where an endpoint stands in the trail: deliveries have been made of the entries up to it. */
+/** An endpoint's position in the trail: deliveries exist for the entries up to it. */
 export interface EndpointPosition {
   positionTransaction: string;
   positionSeq: string;
@@ -32,7 +32,7 @@ const behind = statement((p: Parameters<EndpointPosition & { limit: number }>) =
     .limit(p.limit),
 );
 
-// Planned for the time that is asked for: a short one is found by the block ranges of its index.
+// Planned for the requested time: a short one is found by its index's block ranges.
 const between = statement(
   (p: Parameters<{ from: string; to: string; limit: number }>) =>
     db
@@ -47,12 +47,12 @@ const between = statement(
   { keep: false },
 );
 
-/** The next entries behind a place, in the order of their transactions. */
+/** The next entries after a position, in the order of their transactions. */
 export function next(tx: TenantTx, position: EndpointPosition, limit: number): Promise<PlacedEntry[]> {
   return tx.run(behind, { ...position, limit });
 }
 
-/** The entries of a time, half-open, oldest first. */
+/** The entries of a half-open time window, oldest first. */
 export function within(
   tenant: TenantDb,
   from: string,

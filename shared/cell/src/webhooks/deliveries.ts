@@ -36,7 +36,7 @@ const attemptsOf = statement((p: Parameters<{ deliveryId: string }>) =>
     .orderBy("attempt"),
 );
 
-/** The entry that a delivery tells of, as JSON; null for a test event. */
+/** The audit entry of a delivery, as JSON; null for a test event. */
 const entry = sql<Event["entry"]>`json_build_object('id', id, 'seq', seq, 'action', action, 'resourceType', resource_type,
   'resourceId', resource_id, 'resourceName', resource_name, 'resourceVersion', resource_version, 'changes', changes,
   'requestId', request_id, 'actorId', actor_id, 'importId', import_id)`;
@@ -55,17 +55,17 @@ export function find(tenant: TenantDb, webhookId: string, deliveryId: string): P
   return tenant.first(byId, { webhookId, deliveryId });
 }
 
-/** The attempts at a delivery, first one first. */
+/** The attempts of a delivery, oldest first. */
 export function attempts(tenant: TenantDb, deliveryId: string): Promise<Attempt[]> {
   return tenant.query(attemptsOf, { deliveryId });
 }
 
-/** What a delivery tells. */
+/** The event of a delivery. */
 export async function eventIn(tenant: TenantDb, deliveryId: string): Promise<Event | undefined> {
   return tenant.first(eventOf, { deliveryId });
 }
 
-/** The lists of a cell's deliveries; `types` are those that a delivery can have. */
+/** The lists of a cell's deliveries; `types`: the possible event types. */
 export function deliveryLists(delivery: Resource<Delivery>, types: readonly string[]): ListRunner<Delivery> {
   return new ListRunner<Delivery>({
     resource: delivery,

@@ -6,7 +6,7 @@ import type { Event } from "./payload.ts";
 import type { Delivery } from "./schema.ts";
 import { type DeliveryStatus, db, type WebhookAttemptsTable } from "./tables.ts";
 
-/** A delivery that is to be made. */
+/** A delivery to create. */
 export interface NewDelivery {
   deliveryId: string;
   eventId: string;
@@ -15,24 +15,24 @@ export interface NewDelivery {
   occurredAt: string;
 }
 
-/** A delivery whose attempt is this process's to make. */
+/** A delivery that this process has leased for an attempt. */
 export interface Claimed extends Event {
   deliveryId: string;
   attempts: number;
   tries: number;
 }
 
-/** How an attempt ended, and what follows. */
+/** Result of an attempt, and what follows. */
 export interface Noted extends Omit<WebhookAttemptsTable, "deliveryId"> {
   deliveryId: string;
   status: Delivery["status"];
-  /** From now to the next attempt; null where there is none. */
+  /** From now to the next attempt; null if there is none. */
   delayMs: number | null;
 }
 
 const field = (name: string): RawBuilder<string> => sql<string>`given.${sql.id(name)}`;
 
-// Planned afresh: rows appear faster than the statistics that a kept plan rests on.
+// Planned anew: rows arrive faster than the statistics for a cached plan.
 const once = { keep: false };
 
 const inserting = (p: Parameters<{ webhookId: string; rows: string }>) =>
@@ -199,44 +199,44 @@ const sweepWebhooks = statement((_: Parameters<object>) =>
     ),
 );
 
-/** How far an enabled endpoint has come in the trail, locked until the transaction ends. Needs `tx.begin()`. */
+/** An enabled endpoint's position in the audit trail, locked until the transaction ends. Needs `tx.begin()`. */
 export async function lock(tx: TenantTx, webhookId: string) {
   const [row] = await tx.run(lockPosition, { webhookId });
   return row;
 }
 
-/** Makes deliveries, those alone that were not made before, and moves the endpoint's place in the trail, now. Needs `tx.begin()`. */
+/** Creates missing deliveries and advances the endpoint's position in the trail, immediately. Needs `tx.begin()`. */
 export async function advance(tx: TenantTx, webhookId: string, rows: readonly NewDelivery[], position: EndpointPosition): Promise<void> {
   if (rows.length > 0) await tx.run(insertNew, { webhookId, rows: recordsOf(rows) });
   await tx.run(setPosition, { webhookId, ...position });
 }
 
-/** Makes deliveries; those that were made before are made again. */
+/** Creates deliveries; existing ones are queued again. */
 export function queue(tx: TenantTx, webhookId: string, rows: readonly NewDelivery[]) {
   return tx.change(insertAgain, { webhookId, rows: recordsOf(rows) });
 }
 
-/** Makes one delivery again; one that is still to be made stays as it is. */
+/** Queues one delivery again; a pending one stays unchanged. */
 export function requeue(tx: TenantTx, deliveryId: string) {
   return tx.change(requeueOne, { deliveryId });
 }
 
-/** Takes due deliveries for `leaseMs`, now: after that, another process may take them. Needs `tx.begin()`. */
+/** Leases due deliveries for `leaseMs`, immediately: after that, another process may take them. Needs `tx.begin()`. */
 export function claim(tx: TenantTx, webhookId: string, limit: number, leaseMs: number): Promise<Claimed[]> {
   return tx.run(claimDue, { webhookId, limit, leaseMs });
 }
 
-/** Writes down how an attempt ended. */
+/** Records the result of an attempt. */
 export function note(tx: TenantTx, noted: Noted) {
   return [tx.change(noteResult, noted), tx.change(insertAttempt, noted)] as const;
 }
 
-/** In how many milliseconds a delivery to an enabled endpoint is due: below 0 for one that is overdue, null where there is none. */
+/** Milliseconds until a delivery to an enabled endpoint is due: negative if overdue, null if there is none. */
 export async function dueInMs(tenant: TenantDb): Promise<number | null> {
   return (await tenant.first(nextDue, {}))?.dueInMs ?? null;
 }
 
-/** Removes old deliveries and those of deleted endpoints, now; resolves to how many, `limit` at most. Needs `tx.begin()`. */
+/** Deletes old deliveries and those of deleted endpoints, immediately; resolves to their number, at most `limit`. Needs `tx.begin()`. */
 export async function sweep(tx: TenantTx, retentionDays: number, limit: number): Promise<number> {
   const swept = await tx.run(sweepRows, { retentionDays, limit });
   if (swept.length < limit) await tx.run(sweepWebhooks, {});

@@ -35,8 +35,8 @@ const replayTime = endpoint({
   permission: "tenant:admin",
   isTenantWide: true,
   tag,
-  summary: "Send the events of a time, again or for the first time",
-  description: `Out of the audit trail: also what happened while the webhook was disabled or not there. A time of at most ${mostReplayed} changes.`,
+  summary: "Send the events of a time window, again or for the first time",
+  description: `Reads the audit trail, so that events from before the webhook existed or while it was disabled are included. At most ${mostReplayed} changes.`,
   params: idParams,
   body: replayInput,
   status: 202,
@@ -44,7 +44,7 @@ const replayTime = endpoint({
   visibility: "everyone",
 });
 
-/** The endpoints of deliveries, whose schemas follow from the cell's events. */
+/** The routes of deliveries, whose schemas depend on the cell's events. */
 function deliveryEndpoints({ delivery, deliveryDetail, catalogue }: Webhooks) {
   return {
     listDeliveries: endpoint({
@@ -57,7 +57,7 @@ function deliveryEndpoints({ delivery, deliveryDetail, catalogue }: Webhooks) {
       summary: "List a webhook's deliveries, newest first",
       params: idParams,
       query: listQuery.extend({
-        status: z.enum(deliveryStatuses).optional().meta({ description: "Only those of this status" }),
+        status: z.enum(deliveryStatuses).optional().meta({ description: "Only deliveries in this status" }),
         eventType: z
           .string()
           .max(100)
@@ -74,8 +74,8 @@ function deliveryEndpoints({ delivery, deliveryDetail, catalogue }: Webhooks) {
       permission: "tenant:admin",
       isTenantWide: true,
       tag,
-      summary: "Read a delivery with its attempts and what is posted",
-      description: "What a receiver answers is not kept but for the status: it may hold anything.",
+      summary: "Read a delivery with its attempts and its body",
+      description: "Of a receiver's response only the status is stored, since the body may contain anything.",
       params: deliveryParams,
       status: 200,
       response: deliveryDetail,
@@ -87,7 +87,7 @@ function deliveryEndpoints({ delivery, deliveryDetail, catalogue }: Webhooks) {
       permission: "tenant:admin",
       isTenantWide: true,
       tag,
-      summary: "Make a delivery again, under the same event id",
+      summary: "Repeat a delivery with the same event id",
       params: deliveryParams,
       status: 202,
       response: delivery,
@@ -108,7 +108,7 @@ function deliveryEndpoints({ delivery, deliveryDetail, catalogue }: Webhooks) {
   };
 }
 
-/** The routes of webhooks' deliveries. `woken`: the dispatcher, after one was queued. */
+/** Routes of webhook deliveries. `woken`: wakes the dispatcher after one was queued. */
 export function deliveryRoutes(cell: Cell, webhooks: Webhooks, woken: (tenantId: string) => void): void {
   const { listDeliveries, getDelivery, replayDelivery, testWebhook } = deliveryEndpoints(webhooks);
   cell.list(listDeliveries, webhooks.deliveryLists, {
@@ -152,7 +152,7 @@ export function deliveryRoutes(cell: Cell, webhooks: Webhooks, woken: (tenantId:
     assertWindow(from, to, "to");
     const entries = await trail.within(tx, from, to, mostReplayed + 1);
     if (entries.length > mostReplayed)
-      throw badField("to", "TOO_LONG", `ends a time of more than ${mostReplayed} changes: ask for a shorter one`);
+      throw badField("to", "TOO_LONG", `ends a time window of more than ${mostReplayed} changes: choose a shorter one`);
     const rows = newDeliveries(entries, endpointRow.events, webhooks.catalogue);
     const body = { webhookId: context.params.id, queued: rows.length };
     if (rows.length === 0) return { changes: [], audit: [], body, resourceId: context.params.id };
@@ -198,7 +198,7 @@ async function sendable(tenant: TenantDb, webhookId: string): Promise<StoredWebh
   return found;
 }
 
-/** What is sent because a person asked for it leaves the house like an export, and is in the trail as one. */
+/** Data sent at a person's request are audited like an export. */
 function sentByHand({ webhookId, url }: StoredWebhook, recorded: object): AuditDraft {
   const changes = Object.entries(recorded).map(([field, after]) => ({ field, before: null, after }));
   return { action: "export", resourceType: "webhook", resourceId: webhookId, resourceName: url, resourceVersion: null, changes };

@@ -9,7 +9,7 @@ import { Sender, type SenderOptions } from "./sender.ts";
 
 export interface DispatcherOptions extends SenderOptions {
   registry: Pick<Registry, "refresh" | "tenant" | "tenantsWhere" | "version">;
-  /** How long the log of deliveries is kept. */
+  /** Retention of the delivery log in days. */
   retentionDays: number;
 }
 
@@ -17,17 +17,17 @@ const pollMs = 30_000;
 const sweepEveryMs = 60 * 60_000;
 /** Events written within this time are fanned out together. */
 const coalesceMs = 50;
-/** Until the trail is read again after an older transaction, still running, held it up. */
+/** Back-off after an older running transaction held up the audit trail. */
 const heldUpBackoff: Backoff = { firstMs: 200, maxMs: 2_000 };
-/** While a delivery is due that is not sent yet, the tenant runs again after this time. */
+/** While a due delivery is unsent, the tenant runs again after this time. */
 const overdueMs = 1_000;
 const rowsSweptAtOnce = 1_000;
 
-/** A tenant that has endpoints. */
+/** A tenant with endpoints. */
 interface State {
   /** When its endpoints were announced or found. */
   seenAtMs: number;
-  /** Number of runs in a row in which older transactions held up its entries. */
+  /** Number of consecutive runs in which older transactions held up its entries. */
   heldUp: number;
   /** When the next of its deliveries is due. */
   dueAtMs: number | undefined;
@@ -35,8 +35,8 @@ interface State {
 }
 
 /**
- * Turns each tenant's audit trail, which every write has extended in its own transaction, into deliveries and has them sent. Only tenants
- * with endpoints run: when they write, when a delivery is due, and every half a minute for what other processes did or left.
+ * Turns each tenant's audit trail, which every write has extended in its own transaction, into deliveries and sends them. Only tenants with
+ * endpoints run: after writes, when a delivery is due, and every half minute for what other processes did or left.
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
@@ -78,7 +78,7 @@ export class Dispatcher {
     this.#worker.start();
   }
 
-  /** Announces that a tenant has written something. Costs nothing where it has no endpoints. */
+  /** Announces that a tenant has written something. Costs nothing without endpoints. */
   readonly wake = (tenantId: string): void => this.#wake(tenantId, coalesceMs);
 
   /** Announces that a tenant's endpoints or deliveries have changed. */
@@ -87,7 +87,7 @@ export class Dispatcher {
     this.#wake(tenantId, 0);
   };
 
-  /** Resolves when the attempts under way have ended; the next start, or another process, takes up what is left. */
+  /** Resolves when running attempts have ended; the next start, or another process, continues. */
   async stop(): Promise<void> {
     await this.#worker.stop();
     await this.#sender.stop();
@@ -143,7 +143,7 @@ export class Dispatcher {
   }
 }
 
-/** Removes a tenant's old deliveries, and those of endpoints that were deleted, few at a time. Resolves to how many. */
+/** Deletes a tenant's old deliveries, and those of deleted endpoints, few at a time. Resolves to their number. */
 export function sweepDeliveries(tenant: Tenant, retentionDays: number): Promise<number> {
   return tenant.write(async (session) => {
     await session.begin();

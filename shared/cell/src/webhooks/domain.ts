@@ -2,7 +2,7 @@ const second = 1_000;
 const minute = 60 * second;
 const hour = 60 * minute;
 
-/** How long after each failed attempt the next one comes, in milliseconds: almost a day in all. */
+/** Back-off after each failed attempt, in milliseconds: almost a day in total. */
 export const retryDelaysMs: readonly number[] = [
   5 * second,
   30 * second,
@@ -16,18 +16,18 @@ export const retryDelaysMs: readonly number[] = [
   8 * hour,
 ];
 
-/** An endpoint that has only failed for so long is disabled. */
+/** An endpoint that has only failed for this long is disabled. */
 export const failingForMs = 5 * 24 * hour;
 
-/** What follows from an attempt. */
+/** Outcome of an attempt. */
 export type DeliveryOutcome =
   | { status: "delivered" }
   | { status: "failed"; disable: "gone" | undefined }
   | { status: "pending"; delayMs: number };
 
 /**
- * What becomes of a delivery after its attempt number `tries` since it was queued: any 2xx has delivered it, 410 ends it and its endpoint,
- * all else is tried again. `chance`, from 0 to 1, spreads the retries by a tenth to either side.
+ * The outcome of a delivery's attempt number `tries` since it was queued: any 2xx is success, 410 ends it and disables its endpoint,
+ * everything else is retried. `chance`, from 0 to 1, spreads the retries by a tenth in either direction.
  */
 export function outcomeOf(statusCode: number | null, tries: number, chance: number, delaysMs: readonly number[]): DeliveryOutcome {
   if (statusCode !== null && statusCode >= 200 && statusCode < 300) return { status: "delivered" };

@@ -1,4 +1,4 @@
-/** What an entry of the audit trail says of a change. */
+/** The part of an audit entry that decides its events. */
 export interface TrailEntry {
   id: string;
   action: string;
@@ -16,22 +16,22 @@ export interface EventType {
   exampleChanges?: readonly object[];
 }
 
-/** The events of a cell, and what its webhooks say of themselves. */
+/** The events of a cell, and its webhooks' names. */
 export interface EventCatalogue {
   /** In the order of the document. */
   types: readonly [EventType, ...EventType[]];
-  /** The types of event that an entry stands for: none for what changes no record, such as an export. */
+  /** The event types of an entry; empty for one that changes no record, such as an export. */
   eventsOf(entry: TrailEntry): readonly string[];
-  /** A sentence on changes that are several events, for the document. */
+  /** A sentence for the document about changes with several events. */
   severalEvents: string;
   examples: { url: string; types: readonly string[]; resourceName: string };
-  /** Begins the names of its metrics, such as `crm`. */
+  /** Prefix of its metrics' names, such as `crm`. */
   metricPrefix: string;
   /** The `User-Agent` of its deliveries. */
   userAgent: string;
 }
 
-/** The type of a test event: every endpoint takes it. */
+/** The type of a test event, which every endpoint receives. */
 export const pingType = "webhook.ping";
 
 /** The types that a delivery can have. */

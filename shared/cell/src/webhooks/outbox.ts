@@ -7,9 +7,9 @@ import { type EventCatalogue, type TrailEntry, wants } from "./event-catalogue.t
 const entriesAtOnce = 500;
 
 /**
- * Makes an endpoint's deliveries out of what finished transactions have written to the audit trail since the last walk; each step is one
- * transaction with the endpoint's new place in the trail, so that no event is lost and none made twice. Resolves to whether entries are left
- * that an older transaction, still running, holds up.
+ * Transactional outbox: creates an endpoint's deliveries from audit entries of finished transactions since its last position. Each step is
+ * one transaction with the endpoint's new position, so that no event is lost or duplicated. Resolves to whether entries remain that an
+ * older running transaction holds up.
  */
 export async function fanOut(tenant: Tenant, webhookId: string, catalogue: EventCatalogue): Promise<boolean> {
   for (;;) {
@@ -32,7 +32,7 @@ export async function fanOut(tenant: Tenant, webhookId: string, catalogue: Event
   }
 }
 
-/** The deliveries to an endpoint with these events. An event's id follows from its entry: it is the same however often it is made. */
+/** The deliveries of these events to an endpoint. An event's id is derived from its audit entry, so that it is the same each time. */
 export function newDeliveries(
   entries: readonly (TrailEntry & { seq: number; occurredAt: string })[],
   events: readonly string[],

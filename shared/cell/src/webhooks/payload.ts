@@ -4,7 +4,7 @@ import { mask } from "../schema/masking.ts";
 import type { Resource } from "../schema/resource.ts";
 import { type EventCatalogue, type EventType, pingType, type TrailEntry } from "./event-catalogue.ts";
 
-/** What happened, as a receiver is told: whole records are fetched by API, so that nobody learns here what he may not read there. */
+/** The body of an event. Receivers fetch whole records by the API, which checks their permissions. */
 export interface Payload {
   id: string;
   type: string;
@@ -13,7 +13,7 @@ export interface Payload {
   data: object;
 }
 
-/** An event as it was queued, with the entry that it tells of; null where there is none. */
+/** A queued event, with its audit entry; null if there is none. */
 export interface Event {
   eventId: string;
   eventType: string;
@@ -31,7 +31,7 @@ interface Details {
   importId: string | null;
 }
 
-/** The body of a delivery; what is sensitive is masked, as in every list. Of a resource that is not known any more everything is. */
+/** The body of a delivery, masked as in lists. For a resource that no longer exists, everything is masked. */
 export function payloadOf(event: Event, tenantId: string, of: Pick<Resource, "sensitive"> | undefined): Payload {
   const { eventId: id, eventType: type, occurredAt, entry } = event;
   if (!entry) return { id, type, occurredAt, tenantId, data: {} };
@@ -98,6 +98,6 @@ export function eventDefinitions({ types, examples }: EventCatalogue): EventDefi
 /** The schema of what is posted to an endpoint. */
 export function payloadSchemaOf(definitions: readonly EventDefinition[]): z.ZodType<Payload> {
   const [first, ...others] = definitions.map(({ payload }) => payload as typeof pingSchema);
-  // Zod infers no union from schemas that are made in a loop.
+  // Zod cannot infer a union from schemas made in a loop.
   return z.discriminatedUnion("type", [first as typeof pingSchema, ...others]) as unknown as z.ZodType<Payload>;
 }

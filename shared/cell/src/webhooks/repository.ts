@@ -7,11 +7,11 @@ import type { StoredWebhook, Webhook } from "./schema.ts";
 import type { SecretRef } from "./secrets.ts";
 import { db } from "./tables.ts";
 
-/** An endpoint to be sent to. */
+/** An endpoint to send to. */
 export interface Target extends SecretRef {
   url: string;
   previousSecretKeyId: string | null;
-  /** Whether the secret before still signs. */
+  /** Whether the previous secret still signs. */
   previousSigns: boolean;
   failing: boolean;
   /** Whether it has only failed for too long. */
@@ -49,7 +49,7 @@ const countLive = statement((_: Parameters<object>) =>
 const insertRow = statement((p: Parameters<StoredWebhook>) =>
   db.insertInto("webhooks").values({
     ...valuesOf(p, columns),
-    // What is written from here on is sent.
+    // Only events from here on are sent.
     positionTransaction: trailPosition("current"),
     positionSeq: sql<string>`0`,
   }),
@@ -102,7 +102,7 @@ const setWorking = statement((p: Parameters<{ webhookId: string }>) =>
   db.updateTable("webhooks").set({ failingSince: null }).where("webhookId", "=", p.webhookId).where("failingSince", "is not", null),
 );
 
-/** Whether a tenant has endpoints at all, those included whose deliveries are still to be swept. */
+/** Whether a tenant has any endpoints, including deleted ones with deliveries to sweep. */
 export const hasWebhooks = 'exists (select from "$tenant".webhooks)';
 
 /** An endpoint that was not deleted. */
@@ -110,17 +110,17 @@ export function find(tenant: TenantDb, webhookId: string): Promise<StoredWebhook
   return tenant.first(byId, { webhookId });
 }
 
-/** How many endpoints there are. */
+/** Number of endpoints. */
 export async function count(tenant: TenantDb): Promise<number> {
   return (await tenant.first(countLive, {}))?.count ?? 0;
 }
 
-/** The enabled endpoints' ids. */
+/** The ids of enabled endpoints. */
 export async function enabled(tenant: TenantDb): Promise<string[]> {
   return (await tenant.query(enabledIds, {})).map(({ webhookId }) => webhookId);
 }
 
-/** An enabled endpoint to be sent to; `failingForMs` is how long it may fail. */
+/** An enabled endpoint to send to; `failingForMs`: how long it may fail. */
 export function target(tenant: TenantDb, webhookId: string, failingForMs: number): Promise<Target | undefined> {
   return tenant.first(enabledTarget, { webhookId, failingForMs });
 }
@@ -129,17 +129,17 @@ export function insert(tx: TenantTx, row: StoredWebhook) {
   return tx.change(insertRow, row);
 }
 
-/** Writes an endpoint that was read at version `read`; with `fromHere` what was written before goes by it. */
+/** Updates an endpoint that was read at version `read`; `fromHere` skips earlier events. */
 export function update(tx: TenantTx, row: StoredWebhook, read: number, fromHere = false) {
   return tx.change(updateRow, { ...row, read, fromHere }, "webhook changed");
 }
 
-/** Removes an endpoint that was read at version `read`; its deliveries are swept later. */
+/** Deletes an endpoint that was read at version `read`; its deliveries are swept later. */
 export function remove(tx: TenantTx, webhookId: string, read: number, now: string) {
   return tx.change(deleteRow, { webhookId, read, now }, "webhook changed");
 }
 
-/** Notes that an attempt has failed, or that one has succeeded. */
+/** Records that an attempt has failed or succeeded. */
 export function noteHealth(tx: TenantTx, webhookId: string, works: boolean) {
   return tx.change(works ? setWorking : setFailing, { webhookId });
 }

@@ -18,7 +18,7 @@ import type { Webhooks } from "./webhooks.ts";
 export interface WebhookOptions {
   outbound: Pick<Outbound, "problemOf">;
   keys: WebhookKeys;
-  /** After a change of a tenant's endpoints or deliveries: the dispatcher is woken here. */
+  /** Called after a change of a tenant's endpoints or deliveries; wakes the dispatcher. */
   changed(tenantId: string): void;
 }
 
@@ -40,7 +40,7 @@ const deleteWebhook = endpoint({
   visibility: "everyone",
 });
 
-/** The endpoints whose schemas follow from the cell's events. */
+/** The routes whose schemas depend on the cell's events. */
 function webhookEndpoints(webhooks: Webhooks, keys: () => WebhookKeys) {
   const { webhook, webhookInput, webhookPatch } = webhooks;
   const responseWithSecret = webhooks.withSecret((tenantId, place) => secretOf(keys(), tenantId, place));
@@ -74,7 +74,7 @@ function webhookEndpoints(webhooks: Webhooks, keys: () => WebhookKeys) {
       permission: "tenant:admin",
       isTenantWide: true,
       tag,
-      summary: "Have events posted to a URL",
+      summary: "Create a webhook",
       description: createDescription(webhooks.catalogue),
       body: webhookInput,
       status: 201,
@@ -89,7 +89,7 @@ function webhookEndpoints(webhooks: Webhooks, keys: () => WebhookKeys) {
       isTenantWide: true,
       tag,
       summary: "Change a webhook",
-      description: "Enabling one again begins with what is written from then on; what was missed can be replayed.",
+      description: "A webhook that is enabled again only receives later events; missed ones can be replayed.",
       params: idParams,
       body: webhookPatch,
       status: 200,
@@ -103,8 +103,8 @@ function webhookEndpoints(webhooks: Webhooks, keys: () => WebhookKeys) {
       permission: "tenant:admin",
       isTenantWide: true,
       tag,
-      summary: "Give a webhook another secret",
-      description: "The secret before signs too, for 24 hours: deliveries then carry two signatures.",
+      summary: "Rotate a webhook's secret",
+      description: "The previous secret also signs for 24 hours: deliveries then have two signatures.",
       params: idParams,
       status: 200,
       response: responseWithSecret,
@@ -127,7 +127,7 @@ are minutes old.
 as do five days of nothing but failures.`;
 }
 
-/** The routes of a cell's webhooks, and those of their deliveries. */
+/** Routes of a cell's webhooks, and of their deliveries. */
 export function webhookRoutes(webhooks: Webhooks, options: () => WebhookOptions): (cell: Cell) => void {
   const { listWebhooks, getWebhook, createWebhook, changeWebhook, rotateSecret } = webhookEndpoints(webhooks, () => options().keys);
   const { webhook } = webhooks;

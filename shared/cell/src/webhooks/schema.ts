@@ -10,7 +10,7 @@ import type { DeliveryStatus } from "./tables.ts";
 
 export const deliveryStatuses = ["pending", "delivered", "failed"] as const satisfies readonly DeliveryStatus[];
 
-/** What a caller can set of an endpoint. */
+/** The fields of an endpoint that a caller may set. */
 function inputFields({ types, examples }: EventCatalogue) {
   return {
     url: text(2_000, 1).meta({
@@ -22,11 +22,9 @@ function inputFields({ types, examples }: EventCatalogue) {
       .min(1)
       .max(100)
       .overwrite((given) => [...new Set(given)])
-      .meta({ description: "The events to be told of; `*` for all, those to come included", examples: [examples.types] }),
+      .meta({ description: "The subscribed events; `*` for all, including future ones", examples: [examples.types] }),
     description: nullable(text(500)).meta({ examples: ["The data warehouse"] }),
-    enabled: z
-      .boolean()
-      .meta({ description: "While it is not, no deliveries are made; what was missed can be replayed", examples: [true] }),
+    enabled: z.boolean().meta({ description: "If false, no deliveries are made; missed events can be replayed", examples: [true] }),
   };
 }
 
@@ -38,9 +36,9 @@ function webhookFields(input: ReturnType<typeof inputFields>) {
     disabledReason: z
       .enum(["failing", "gone"])
       .nullable()
-      .meta({ description: "Why it was disabled by itself: five days of nothing but failures, or an answer 410 Gone" }),
-    previousSecretUntil: z.iso.datetime().nullable().meta({ description: "Until then the secret before the last one signs too" }),
-    failingSince: z.iso.datetime().nullable().meta({ description: "Since when there were only failures" }),
+      .meta({ description: "Why it was disabled automatically: only failures for five days, or a response 410 Gone" }),
+    previousSecretUntil: z.iso.datetime().nullable().meta({ description: "The previous secret also signs until this time" }),
+    failingSince: z.iso.datetime().nullable().meta({ description: "Time of the first failure since the last success" }),
     createdAt: z.iso.datetime(),
     updatedAt: z.iso.datetime(),
     version: z.int(),
@@ -49,7 +47,7 @@ function webhookFields(input: ReturnType<typeof inputFields>) {
 
 export type Webhook = Omit<z.infer<z.ZodObject<ReturnType<typeof webhookFields>>>, "tenantId">;
 
-/** An endpoint with the place of its secrets. */
+/** An endpoint with the reference to its secrets. */
 export interface StoredWebhook extends Webhook, SecretRef {
   previousSecretKeyId: string | null;
 }
@@ -65,7 +63,7 @@ function deliveryFields({ types }: EventCatalogue) {
     occurredAt: z.iso.datetime(),
     status: z.enum(deliveryStatuses),
     attempts: z.int(),
-    nextAttemptAt: z.iso.datetime().nullable().meta({ description: "null where none is due" }),
+    nextAttemptAt: z.iso.datetime().nullable().meta({ description: "null if none is due" }),
     createdAt: z.iso.datetime(),
     finishedAt: z.iso.datetime().nullable(),
   };
@@ -105,7 +103,7 @@ export const replayed = response(
     .meta({ id: "WebhookReplayed" }),
 );
 
-/** The resources and bodies whose schemas follow from a cell's events. */
+/** The resources and bodies whose schemas depend on a cell's events. */
 export function webhookSchemas(catalogue: EventCatalogue, events: readonly EventDefinition[]) {
   const input = inputFields(catalogue);
   const fields = webhookFields(input);
@@ -126,7 +124,7 @@ export function webhookSchemas(catalogue: EventCatalogue, events: readonly Event
     deliveryDetail: response(
       z.object({ ...deliveryShape, attemptLog: z.array(attemptSchema), payload }).meta({ id: "WebhookDeliveryDetail" }),
     ),
-    /** The answers that show a secret. For a replay only the place of the secret is stored, from which it is derived again. */
+    /** The responses that show a secret. For replays only the reference is stored, from which the secret is derived again. */
     withSecret: (secretOf: (tenantId: string, place: SecretRef) => string): Presenter<StoredWebhook> => ({
       responseSchema: withSecretSchema,
       pick: ({ secretKeyId, secretNumber, ...row }, tenantId) =>

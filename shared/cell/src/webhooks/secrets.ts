@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 
-/** The keys that the endpoints' secrets follow from; the first one is for new secrets. */
+/** The keys from which endpoints' secrets are derived; the first one is for new secrets. */
 export type WebhookKeys = readonly [WebhookKey, ...WebhookKey[]];
 
 interface WebhookKey {
@@ -8,14 +8,14 @@ interface WebhookKey {
   bytes: Buffer;
 }
 
-/** What is stored of an endpoint's secret: where it follows from. */
+/** The stored reference to an endpoint's secret, from which it is derived. */
 export interface SecretRef {
   webhookId: string;
   secretKeyId: string;
   secretNumber: number;
 }
 
-/** Reads `id:base64url[,id:base64url…]`, 32 bytes at least each. Throws an Error that names the fault. */
+/** Parses `id:base64url[,id:base64url…]`, each with at least 32 bytes. Throws an Error that names the fault. */
 export function parseWebhookKeys(text: string): WebhookKeys {
   const [first, ...others] = text.split(",").map((part) => {
     const [id, key] = part.trim().split(":");
@@ -29,8 +29,8 @@ export function parseWebhookKeys(text: string): WebhookKeys {
 }
 
 /**
- * The secret of an endpoint, as its receiver is given it: `whsec_` and 32 bytes in base64. It is worked out, not stored, so that neither the
- * database nor a kept answer holds it, and a repeated create answers the same. Throws an Error where the key is not known any more.
+ * The secret of an endpoint in its receiver's form: `whsec_` and 32 bytes in base64. It is derived, so that neither the database nor a
+ * stored response contains it, and a replayed create returns the same. Throws an Error if the key is unknown.
  */
 export function secretOf(keys: WebhookKeys, tenantId: string, { webhookId, secretKeyId, secretNumber }: SecretRef): string {
   const key = keys.find(({ id }) => id === secretKeyId);
@@ -39,7 +39,7 @@ export function secretOf(keys: WebhookKeys, tenantId: string, { webhookId, secre
   return `whsec_${secret}`;
 }
 
-/** The headers of a delivery by the Standard Webhooks specification: one signature for each secret that is in force. */
+/** The headers of a delivery by the Standard Webhooks specification: one signature per valid secret. */
 export function signatureHeaders(secrets: readonly string[], eventId: string, body: string, nowMs: number): Record<string, string> {
   const timestamp = String(Math.floor(nowMs / 1000));
   const signatures = secrets.map((secret) => {

@@ -11,22 +11,22 @@ import { secretOf, signatureHeaders, type WebhookKeys } from "./secrets.ts";
 import type { Webhooks } from "./webhooks.ts";
 
 export interface SenderOptions {
-  /** Those of the cell. */
+  /** The cell's webhooks. */
   webhooks: Webhooks;
   outbound: Outbound;
   keys: WebhookKeys;
   log: Logger;
-  /** After an endpoint was disabled: the sealer is woken here. */
+  /** Called after an endpoint was disabled; wakes the sealer. */
   committed(tenantId: string): void;
-  /** For one attempt in all; 10 s where nothing is said. */
+  /** Time limit of one attempt; default 10 s. */
   timeoutMs?: number;
-  /** How long a claimed delivery is this process's alone; a minute where nothing is said. */
+  /** Lease of a claimed delivery; default: a minute. */
   leaseMs?: number;
-  /** After each failed attempt; almost a day in all where nothing is said. */
+  /** Back-off after each failed attempt; default: almost a day in total. */
   retryDelaysMs?: readonly number[];
 }
 
-/** Requests under way at once: in this process, to one endpoint, and to one that fails, so that who stalls holds up nobody. */
+/** Concurrent requests: in this process, to one endpoint, and to a failing one, so that stalled endpoints delay no others. */
 const mostAtOnce = 256;
 const mostToOne = 8;
 const mostToFailing = 1;
@@ -35,22 +35,22 @@ interface Endpoint {
   inFlight: number;
   failing: boolean;
   claiming: boolean;
-  /** More may be due than was taken. */
+  /** More may be due than was claimed. */
   more: boolean;
 }
 
-/** Sends what is due, so many at once to each endpoint, in turns where there is not room for all. */
+/** Sends due deliveries, with limited concurrency per endpoint, and fairly if the total limit is reached. */
 export class Sender {
   readonly #options: SenderOptions;
   readonly #due: (tenantId: string, inMs: number) => void;
   readonly #endpoints = new Map<string, Endpoint>();
-  /** What waits for room, first come first served. */
+  /** Endpoints waiting for a free place, in order. */
   readonly #blocked = new Map<string, () => void>();
   readonly #sending = new Set<Promise<void>>();
   readonly #attempts: Counter<"outcome">;
   #stopping = false;
 
-  /** `due` is told when a delivery that failed is to be tried again. */
+  /** `due` receives the time at which a failed delivery is to be retried. */
   constructor(options: SenderOptions, due: (tenantId: string, inMs: number) => void) {
     this.#options = options;
     this.#due = due;
@@ -66,14 +66,14 @@ export class Sender {
     metrics.registerMetric(this.#attempts);
   }
 
-  /** Takes no more; resolves when what is under way has ended and is noted. */
+  /** Claims nothing more; resolves when running attempts have ended and are recorded. */
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#blocked.clear();
     while (this.#sending.size > 0) await Promise.all(this.#sending);
   }
 
-  /** Sends an endpoint's due deliveries, as far as there is room; goes on by itself as room comes. */
+  /** Sends an endpoint's due deliveries while there are free places; continues as places become free. */
   async pump(tenant: Tenant, webhookId: string): Promise<void> {
     const endpoint = this.#endpoints.get(webhookId) ?? { inFlight: 0, failing: false, claiming: false, more: false };
     this.#endpoints.set(webhookId, endpoint);
@@ -123,7 +123,7 @@ export class Sender {
     }
   }
 
-  /** Gives the room that has come to who has waited longest, then to the endpoint itself. */
+  /** Gives a free place to the endpoint that has waited longest, then to the endpoint itself. */
   #freed(tenant: Tenant, webhookId: string, endpoint: Endpoint): void {
     const [first] = this.#blocked;
     if (first) {
@@ -189,7 +189,7 @@ export class Sender {
     }
   }
 
-  /** Disables an endpoint, with an entry in the trail in nobody's name but the system's. */
+  /** Disables an endpoint, with an audit entry by the system. */
   async #disable(tenant: Tenant, webhookId: string, disabledReason: StoredWebhook["disabledReason"]): Promise<void> {
     await tenant.write(async (session) => {
       const current = await endpoints.find(session.tx, webhookId);

@@ -6,7 +6,7 @@ import { eventDefinitions } from "./payload.ts";
 import { webhookLists } from "./repository.ts";
 import { type Delivery, type Webhook, webhookSchemas } from "./schema.ts";
 
-/** A cell's events, and the schemas and lists that follow from them. */
+/** A cell's events, and the schemas and lists derived from them. */
 export interface Webhooks extends ReturnType<typeof webhookSchemas> {
   catalogue: EventCatalogue;
   definitions: readonly EventDefinition[];
@@ -16,7 +16,7 @@ export interface Webhooks extends ReturnType<typeof webhookSchemas> {
   deliveryLists: ListRunner<Delivery>;
 }
 
-/** Declares the webhooks of a cell by its events: once, for `webhookRoutes` and its `Dispatcher`. */
+/** Declares the webhooks of a cell by its events, once for `webhookRoutes` and its `Dispatcher`. */
 export function defineWebhooks(catalogue: EventCatalogue): Webhooks {
   const definitions = eventDefinitions(catalogue);
   const schemas = webhookSchemas(catalogue, definitions);

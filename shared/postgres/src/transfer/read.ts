@@ -30,7 +30,7 @@ export async function* readTransfer(chunks: AsyncIterable<Uint8Array>, pieceByte
     pending = pending.length === 0 ? Buffer.from(chunk) : Buffer.concat([pending, chunk]);
     for (;;) {
       if (table) {
-        const { taken, done, rest } = takeRows(pending);
+        const { taken, done, rest } = splitRows(pending);
         if (taken.length > 0) rows.push(taken);
         size += taken.length;
         pending = rest;
@@ -61,7 +61,7 @@ export async function* readTransfer(chunks: AsyncIterable<Uint8Array>, pieceByte
 }
 
 /** Takes whole rows from the front, up to the marker after a table's last row. */
-function takeRows(bytes: Buffer): { taken: Buffer; done: boolean; rest: Buffer } {
+function splitRows(bytes: Buffer): { taken: Buffer; done: boolean; rest: Buffer } {
   const begins = bytes.subarray(0, endOfRows.length).equals(endOfRows);
   const mark = begins ? 0 : bytes.indexOf("\n\\.\n") + 1;
   if (begins || mark > 0) return { taken: bytes.subarray(0, mark), done: true, rest: bytes.subarray(mark + endOfRows.length) };

@@ -6,7 +6,7 @@ import { aggregateByDay, dayOf, mergeTotals, type RunInBackground, sumWindow } f
 import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
 import { count, inEachAsOf, type RowsOf, windowOf, within } from "./sql-expressions.ts";
 
-/** What a funnel distinguishes. */
+/** The columns that a funnel groups by. */
 const keys = ["stage", "stageType", "currency", "entered", "lastStage"] as const;
 const cohort = (p: Parameters<Question>, asOf: AsOf) =>
   opportunitiesAsOf(p, asOf)
@@ -32,7 +32,7 @@ export const cohortDays = aggregateByDay<Question, CohortSums>(
   ),
 );
 
-/** What was created in the window, by all that a funnel distinguishes. Of what is, whole days are remembered: see `sumDays`. */
+/** The opportunities created in the window, grouped for a funnel. Current data use cached whole days: see `sumWindow`. */
 export async function cohortOf(
   tenant: TenantDb,
   asOf: AsOf,

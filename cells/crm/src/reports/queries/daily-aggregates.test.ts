@@ -37,7 +37,7 @@ const writes = fc.oneof(
 type Write = typeof writes extends fc.Arbitrary<infer W> ? W : never;
 const steps = fc.array(fc.tuple(fc.array(writes, { maxLength: 3 }), windows), { minLength: 3, maxLength: 8 });
 
-/** An answer without what says when it was asked: ages are told to the tenth of a day, and here to the day. */
+/** A response without the time of its request: ages are in tenths of a day, and here in days. */
 function figuresOf(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(figuresOf);
   if (typeof value !== "object" || value === null) return value;

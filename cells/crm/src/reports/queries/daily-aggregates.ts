@@ -8,12 +8,12 @@ import type { Window } from "../time-window.ts";
 import type { Question } from "./opportunity-states.ts";
 import { unprepared, windowOf, within } from "./sql-expressions.ts";
 
-/** A sum over opportunities by a day of theirs, in UTC: its beginning. */
+/** An aggregate row with its UTC day, given by the day's beginning. */
 export type Daily<Row> = Row & { day: string };
 
-/** Sums over opportunities as they are, by day. */
+/** Aggregates over current opportunities, by day. */
 export interface DailyAggregate<P, Row> {
-  /** All days in a range at once, from its first on, up to but without its last. */
+  /** All days of a range at once, up to and excluding its last. */
   range: Statement<P & Window, Daily<Row>>;
   /** Single days. */
   single: Statement<P & { days: readonly string[] }, Daily<Row>>;
@@ -21,10 +21,10 @@ export interface DailyAggregate<P, Row> {
   of: Statement<{ ids: readonly string[] }, { day: string }>;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: what a query selects from is of no interest here, and Kysely's types are invariant in it.
+// biome-ignore lint/suspicious/noExplicitAny: the source of a query does not matter here, and Kysely's types are invariant in it.
 type Summed<Row> = SelectQueryBuilder<any, any, Row>;
 
-/** Gives away work that no answer waits for. */
+/** Runs work that no response waits for. */
 export type RunInBackground = (work: () => Promise<void>) => void;
 
 /** Before and after all days. */
@@ -33,10 +33,13 @@ export const ever: Window = { from: "0001-01-01T00:00:00.000Z", to: "9999-01-01T
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
 
-/** The day of a time. PostgreSQL keeps statistics on this very expression of `created_at`, by which it knows that the days are few. */
+/**
+ * The day of a time. PostgreSQL has extended statistics on exactly this expression of `created_at`: they tell the planner that there are
+ * few days.
+ */
 export const dayOf = (at: RawBuilder<unknown>) => sql<string>`date_bin('1 day', ${at}, timestamptz '2000-01-01 00:00:00+00')`;
 
-/** Sums over the opportunities whose time `at` lies in a day: of `build`'s rows, which may be narrowed and grouped further. */
+/** Aggregates of `build`'s rows for opportunities whose time `at` is within a day; the query may be narrowed and grouped further. */
 export function aggregateByDay<P extends object, Row>(
   at: RawBuilder<unknown>,
   build: (p: Parameters<P>) => Summed<Row>,
@@ -57,7 +60,7 @@ export function aggregateByDay<P extends object, Row>(
   return { range, single, of };
 }
 
-/** The whole days of a window, from memory where they have not changed: one that has costs itself and not a look at each opportunity. */
+/** The whole days of a window, from the cache if they have not changed: a changed day costs only that day's opportunities. */
 export function cachedDays<P extends Question, Row>(
   tenant: TenantDb,
   { range, single, of }: DailyAggregate<P, Row>,
@@ -79,7 +82,7 @@ export function cachedDays<P extends Question, Row>(
   return cachedBuckets(tenant, parts, from, to, later);
 }
 
-/** A window's sums: of its whole days out of memory, `between` of what is left at its ends. */
+/** A window's aggregates: whole days from the cache, and `between` for the rest at its ends. */
 export async function sumWindow<P extends Question, Row>(
   tenant: TenantDb,
   days: DailyAggregate<P, Row>,
@@ -98,7 +101,7 @@ export async function sumWindow<P extends Question, Row>(
   return [...before, ...whole, ...after];
 }
 
-/** Rows whose `keys` are the same as one. What is summed are counts, as numbers, and decimals, as texts; exactly, and null is nothing. */
+/** Merges rows with equal `keys`. Counts are summed as numbers and decimals as texts, exactly; null counts as nothing. */
 export function mergeTotals<Row extends object>(rows: readonly Row[], keys: readonly (keyof Row)[], summed: readonly (keyof Row)[]): Row[] {
   const sums = new Map<string, { row: Row; sums: (number | bigint)[] }>();
   for (const row of rows) {
@@ -114,7 +117,7 @@ export function mergeTotals<Row extends object>(rows: readonly Row[], keys: read
   });
 }
 
-/** Of decimals: amounts have four digits, percents of them two more, and so have seconds. */
+/** Decimals: amounts have four digits, percents of them two more, and so have seconds. */
 const digits = 6;
 
 function scaled(value: number | string | null): number | bigint {
@@ -127,12 +130,12 @@ function plus(one: number | bigint, other: number | bigint): number | bigint {
   return typeof one === "bigint" ? one + BigInt(other) : one + Number(other);
 }
 
-/** When the hour of a time began. */
+/** The beginning of a time's hour. */
 export function startOfUtcHour(time: string): string {
   return roundTo(hourMs, time, Math.floor);
 }
 
-/** When the day of a time began, in UTC. */
+/** The beginning of a time's day in UTC. */
 export function startOfUtcDay(time: string): string {
   return roundTo(dayMs, time, Math.floor);
 }
@@ -141,7 +144,7 @@ function roundTo(ms: number, time: string, round: (count: number) => number): st
   return new Date(round(Date.parse(time) / ms) * ms).toISOString();
 }
 
-/** Among the ids of a type's entries are those of exports, which are no record's. */
+/** A type's audit entries include exports, whose ids are not records. */
 function isUuid(id: string): boolean {
   return /^[0-9a-f-]{36}$/.test(id);
 }

@@ -44,7 +44,7 @@ const closed = (p: Parameters<Question>, asOf: AsOf, group: RawBuilder<string | 
 const eventSums = (grouping: Grouping) =>
   inEachAsOf((p: Parameters<Grouped>, asOf) => {
     const group = (at: RawBuilder<unknown>) => groupKeys[grouping](p, at);
-    // Each reads a stretch of the index on its own time.
+    // Each reads a range of the index on its own time.
     return created(p, asOf, group(createdAt))
       .where(within(createdAt, windowOf(p)))
       .unionAll(closed(p, asOf, group(closedAt)).where(within(closedAt, windowOf(p))));
@@ -63,7 +63,7 @@ const closedBetween = statement(
 const closedDays = aggregateByDay<Question, EventSums>(
   closedAt,
   (p) => closed(p, "present", none),
-  // Whatever it was closed on before: it may have been opened again, or another time have been given.
+  // All days on which it was ever closed: it may have been reopened, or its time changed.
   statement((p) =>
     db
       .selectFrom("opportunityHistory")
@@ -73,7 +73,10 @@ const closedDays = aggregateByDay<Question, EventSums>(
   ),
 );
 
-/** What was created, won and lost in the window, by currency and group. Of what is, whole days are remembered where nothing is grouped: see `sumDays`. */
+/**
+ * Opportunities created, won and lost in the window, by currency and group. Current data without groups use cached whole days: see
+ * `sumWindow`.
+ */
 export async function sumEvents(
   tenant: TenantDb,
   asOf: AsOf,

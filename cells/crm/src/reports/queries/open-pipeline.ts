@@ -35,7 +35,7 @@ const stageSums = inEachAsOf((p: Parameters<Asked>, asOf) =>
 
 export type StageSums = RowsOf<typeof stageSums>;
 
-/** Times as their sums in seconds from 1970 on: how long ago they were follows for any moment. */
+/** Times as sums of seconds since 1970: ages at any moment can be derived from them. */
 type TimedSums = Omit<StageSums, "ageSeconds" | "stageSeconds"> & { createdSeconds: string; enteredSeconds: string };
 
 const timed = (p: Parameters<Asked>) =>
@@ -47,7 +47,7 @@ const timed = (p: Parameters<Asked>) =>
 /** By the day of creation. */
 const openDays = aggregateByDay<Asked, TimedSums>(sql`created_at`, timed, cohortDays.of);
 
-/** Those that entered their stage in a time. */
+/** Opportunities that entered their stage within a time. */
 const enteredSums = statement(
   (p: Parameters<Question & Window>) =>
     opportunitiesAsOf(p, "present")
@@ -61,14 +61,15 @@ const enteredSums = statement(
 
 const summed = ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"] as const;
 
-/** By stage and currency: what was open at a moment, how old, how long in its stage, how much of it stuck and overdue. */
+/** By stage and currency: opportunities open at a moment, their age, their time in the stage, and how many are stuck and overdue. */
 export function sumStages(tenant: TenantDb, asOf: AsOf, question: Asked): Promise<StageSums[]> {
   return tenant.query(stageSums[asOf], question);
 }
 
 /**
- * The same of what is open now. Whole days are remembered, with what had entered its stage before the day of `stuckBefore`: what entered it
- * later is counted, up to the hour once and then each time, and ages follow from the moment. `recall` finds what was read before, if it still holds.
+ * The same for currently open opportunities. Whole days are cached, with those that had entered their stage before the day of
+ * `stuckBefore`; later entries are counted once up to the hour, and then each time. Ages are derived for the moment. `recall` returns
+ * cached rows while they are valid.
  */
 export async function sumStagesNow(
   tenant: TenantDb,

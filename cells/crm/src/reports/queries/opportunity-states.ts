@@ -3,26 +3,26 @@ import { type RawBuilder, sql } from "kysely";
 import type { StageType } from "../../pipelines/schema.ts";
 import { db } from "../../tables.ts";
 
-/** What every report asks: the opportunities of a pipeline as they were at a moment. */
+/** Parameters of every report: a pipeline's opportunities at a moment. */
 export interface Question {
   pipelineId: string;
-  /** Only what this user owns at present, since visibility is of the present; null for all records. */
+  /** Only opportunities that this user owns now, since visibility is always the current one; null: all. */
   visibleTo: string | null;
   ownerId: string | null;
   currency: string | null;
   asOf: string;
-  /** The pipeline's stages by their numbers: the n-th is bit n of a mask. */
+  /** The pipeline's stages by number: the n-th is bit n of a mask. */
   stages: string[];
   /** Their positions in the pipeline. */
   positions: number[];
 }
 
-/** Whether a report speaks of what is, or of what was at its moment: what is stands on the opportunities themselves. */
+/** Whether a report uses current or historical data: current data are in the opportunities themselves. */
 export type AsOf = "present" | "past";
 
 const bitOf = (p: Parameters<Question>) => sql`(array_position(${p.stages}::text[], stage) - 1)`;
 
-/** An opportunity as it was at a moment. */
+/** An opportunity at a moment. */
 interface OpportunityState {
   opportunityId: string;
   pipelineId: string;
@@ -36,13 +36,13 @@ interface OpportunityState {
   ownerId: string;
   createdAt: string;
   enteredAt: string;
-  /** The stages of its pipeline that it had been in: a mask of their numbers; null where it had been in none. */
+  /** The stages of its pipeline that it had been in, as a mask of their numbers; null if it had been in none. */
   entered: string | null;
   lastStage: number | null;
   presentOwnerId: string;
 }
 
-/** The opportunities as they are. */
+/** The current opportunities. */
 const current = () =>
   db
     .selectFrom("opportunities")
@@ -61,7 +61,7 @@ const historyOf = (p: Parameters<Question>) =>
 
 const isMove = (p: Parameters<Question>) => sql`moved and pipeline_id = ${p.pipelineId}::uuid`;
 
-/** What those were then that have been written since, out of their history up to the moment. */
+/** Reconstructs opportunities that have changed since the moment from their history. */
 const reconstructed = (p: Parameters<Question>) =>
   db
     .selectFrom("opportunities")
@@ -91,7 +91,7 @@ const reconstructed = (p: Parameters<Question>) =>
           sql<string | null>`bit_or(case when ${bitOf(p)} < 63 then 1::bigint << ${bitOf(p)} end) filter (where ${isMove(p)})`.as(
             "entered",
           ),
-          // The later row wins: its number stands in front of the stage's.
+          // The later row wins: its number precedes the stage's.
           sql<
             number | null
           >`(max(seq::bigint * 1024 + ${bitOf(p)}) filter (where ${isMove(p)} and stage_type <> 'lost') % 1024)::smallint`.as("lastStage"),
@@ -113,7 +113,7 @@ const ofAsOf: Record<AsOf, (p: Parameters<Question>) => ReturnType<typeof curren
 const matches = (given: RawBuilder<string | null>, column: RawBuilder<unknown>) =>
   sql<boolean>`(${given}::text is null or ${column} = ${given})`;
 
-/** The opportunities of all pipelines that the question is about. */
+/** The question's opportunities in all pipelines. */
 export const allPipelines = (p: Parameters<Question>, asOf: AsOf) =>
   db
     .selectFrom(ofAsOf[asOf](p).as("state"))
@@ -121,6 +121,6 @@ export const allPipelines = (p: Parameters<Question>, asOf: AsOf) =>
     .where(matches(p.ownerId, sql`owner_id`))
     .where(matches(p.currency, sql`currency`));
 
-/** Those that were in the pipeline. */
+/** The opportunities that were in the pipeline. */
 export const opportunitiesAsOf = (p: Parameters<Question>, asOf: AsOf) =>
   allPipelines(p, asOf).where(sql<boolean>`pipeline_id = ${p.pipelineId}::uuid`);

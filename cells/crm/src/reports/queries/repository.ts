@@ -5,14 +5,14 @@ import { db } from "../../tables.ts";
 import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
 import { count, inEachAsOf, type RowsOf } from "./sql-expressions.ts";
 
-/** A stage of a pipeline, removed ones included. */
+/** A stage of a pipeline, including removed ones. */
 export interface StageRow {
   pipelineId: string;
   stage: string;
   name: string;
   type: StageType;
   probability: number;
-  /** Where it stands on the way: greater is later. */
+  /** Position in the order: greater is later. */
   position: number;
   active: boolean;
   /** Its bit in a mask. */
@@ -62,18 +62,18 @@ const customersAt = statement(
 );
 
 const later = statement((p: Parameters<{ asOf: string }>) =>
-  // The last moment stands at the end of an index, wherever the moment asked for lies.
+  // The last time is at the end of an index, whatever moment is requested.
   db.selectFrom("opportunityHistory").select(sql<boolean | null>`max(at) > ${p.asOf}::timestamptz`.as("isLater")),
 );
 
 export type ForecastSums = RowsOf<typeof forecastSums>;
 
-/** The stages of a pipeline, the live ones first, in their order; of the default one for null. None: there is no such pipeline. */
+/** The stages of a pipeline, live ones first, in order; null: the default pipeline. Empty: there is no such pipeline. */
 export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<StageRow[]> {
   return tenant.query(allStages, { pipelineId });
 }
 
-/** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: what is open and what was won. */
+/** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: open and won opportunities. */
 export function sumForecast(tenant: TenantDb, asOf: AsOf, question: Question & { today: string; bounds: string[]; days: string[] }) {
   return tenant.query(forecastSums[asOf], question);
 }

@@ -4,20 +4,20 @@ import { db } from "../../tables.ts";
 import { type AsOf, allPipelines, type Question } from "./opportunity-states.ts";
 import { type Bounds, count, epoch, type Grouped, type Grouping, groupKeys, inEachAsOf, windowOf, within } from "./sql-expressions.ts";
 
-/** What became of the arrivals in a stage: of all in the window, or of a group of them. */
+/** What followed the arrivals in a stage: of all in the window, or of one group. */
 export interface StageDurationTotals {
   stage: string;
-  /** An owner's id, or a month's number from 1; of no meaning where nothing is grouped. */
+  /** An owner's id, or a month's number from 1; unused without groups. */
   group: string | null;
   entries: number;
-  /** Those that arrived, each counted once. */
+  /** Distinct opportunities that arrived. */
   opportunities: number;
   advanced: number;
   lost: number;
   regressed: number;
   movedPipeline: number;
   still: number;
-  /** How long those that have left stayed, in all; null where none has. */
+  /** Total duration of ended stays; null without any. */
   seconds: string | null;
   /** The median and the ninth decile of the same. */
   percentileSeconds: [number, number] | null;
@@ -30,7 +30,7 @@ type Sums = Partial<Record<(typeof sumNames)[number], RawBuilder<unknown>>>;
 const named = (sums: Sums, names: readonly (keyof Sums)[]) => names.map((name) => (sums[name] ?? sql`null`).as(name));
 const countWhere = (condition: RawBuilder<unknown>) => sql<number>`count(*) filter (where ${condition})`;
 
-/** Out of columns of these names; `again` are arrivals that were not the first ones of their opportunity. */
+/** Computed from columns of these names; `again` counts arrivals that were not the first of their opportunity. */
 const figures = [
   ...(["advanced", "lost", "movedPipeline", "still"] as const).map((name) => sql<number>`coalesce(${sql.ref(name)}, 0)`.as(name)),
   sql<number>`coalesce(departures, 0) + coalesce(still, 0)`.as("entries"),
@@ -42,7 +42,7 @@ const figures = [
 
 const isKnown = (p: Parameters<Question>, at: string) => sql<boolean>`${sql.ref(at)} <= ${p.asOf}::timestamptz`;
 
-/** The stays in the pipeline's open stages that began in a time and have ended: each departure tells of its arrival. */
+/** The ended stays in open stages of the pipeline that began within a time: each exit has the time of its arrival. */
 const stageExits = (p: Parameters<Question>, bounds: Bounds) =>
   db
     .selectFrom("opportunityHistory")
@@ -50,18 +50,18 @@ const stageExits = (p: Parameters<Question>, bounds: Bounds) =>
     .where(sql<boolean>`from_pipeline_id = ${p.pipelineId}::uuid`)
     .where(within(sql`from_entered_at`, bounds));
 
-/** What they came to; `isLater`: that the stage entered lies behind the one that was left. */
+/** Sums over the exits; `isLater`: the entered stage comes after the one that was left. */
 const exitSums = (isLater: RawBuilder<unknown>): Sums => ({
   departures: count,
   advanced: countWhere(sql`pipeline_id = from_pipeline_id and (stage_type = 'won' or stage_type = 'open' and ${isLater})`),
   lost: countWhere(sql`pipeline_id = from_pipeline_id and stage_type = 'lost'`),
   movedPipeline: countWhere(sql`pipeline_id <> from_pipeline_id`),
   seconds: epoch(sql`sum(at - from_entered_at)`),
-  // Both out of one sort.
+  // Both from one sort.
   percentileSeconds: sql`percentile_cont(array[0.5, 0.9]) within group (order by date_part('epoch', at - from_entered_at))`,
 });
 
-/** The arrivals of a time in open stages of the pipeline that were not their opportunity's first ones of that time. */
+/** The arrivals within a time in open stages of the pipeline that were not their opportunity's first. */
 const reEntries = (p: Parameters<Question>, bounds: Bounds) =>
   db
     .selectFrom("opportunityHistory")
@@ -69,7 +69,7 @@ const reEntries = (p: Parameters<Question>, bounds: Bounds) =>
     .where(within(sql`at`, bounds))
     .where(sql<boolean>`arrived_before_at >= ${bounds.from}`);
 
-/** The stages, with those that lie behind each. */
+/** The stages, each with the stages after it. */
 const places = (p: Parameters<Question>) => {
   const stages = sql`unnest(${p.stages}::text[], ${p.positions}::float8[])`;
   return sql<{ stage: string; later: string[] }>`(
@@ -79,7 +79,7 @@ const places = (p: Parameters<Question>) => {
 
 type Sliced = Question & { starts: string[]; ends: string[] };
 
-/** Of all opportunities, by stage and slice of the window, each out of one stretch of an index. */
+/** Of all opportunities, by stage and slice of the window; each reads one range of an index. */
 const allDurations = inEachAsOf((p: Parameters<Sliced>, asOf) => {
   const bounds = { from: sql`slice.start`, to: sql`slice.stop` };
   const isHistorical = asOf === "past";
@@ -127,11 +127,11 @@ const allDurations = inEachAsOf((p: Parameters<Sliced>, asOf) => {
     .$castTo<StageDurationTotals>();
 });
 
-/** Where a stage stands in the pipeline; null for one that is none of it. */
+/** Position of a stage in the pipeline; null for other stages. */
 const positionOf = (p: Parameters<Question>, stage: RawBuilder<unknown>) =>
   sql`(${p.positions}::float8[])[array_position(${p.stages}::text[], ${stage})]`;
 
-/** Of the opportunities that a question is about, by stage and group. */
+/** Of a question's opportunities, by stage and group. */
 const filteredDurations = (grouping: Grouping) =>
   inEachAsOf((p: Parameters<Grouped>, asOf) => {
     const window = windowOf(p);
@@ -159,7 +159,7 @@ const filteredDurations = (grouping: Grouping) =>
       .select(["stage", groupAt("at").as("group"), groupAt("arrivedBeforeAt").as("groupBefore")]);
     const isLater = sql`${positionOf(p, sql`stage`)} > ${positionOf(p, sql`from_stage`)}`;
     const none = sql`null::bigint`;
-    // Each part is planned by itself, with all the processes that it is worth: within one plan the first would be one process's work.
+    // Each part is planned separately, with all its parallel workers: a combined plan would run the first part in a single process.
     const together = db
       .with(
         (cte) => cte("ended").materialized(),
@@ -193,7 +193,7 @@ const filteredDurations = (grouping: Grouping) =>
 
 const durationsBy = { none: filteredDurations("none"), owner: filteredDurations("owner"), month: filteredDurations("month") };
 
-/** What became of the arrivals of the window, by stage and group. */
+/** What followed the arrivals of the window, by stage and group. */
 export function sumStageDurations(tenant: TenantDb, asOf: AsOf, grouping: Grouping, question: Grouped): Promise<StageDurationTotals[]> {
   const { from, to, bounds, visibleTo, ownerId, currency } = question;
   const isOfAll = visibleTo === null && ownerId === null && currency === null;

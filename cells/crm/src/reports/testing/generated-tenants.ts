@@ -92,7 +92,7 @@ const ask = fc.record({
   groupBy: fc.constantFrom("none", "owner", "month"),
 });
 
-/** A tenant with these histories, and the same as the second calculation sees it. */
+/** A tenant with these histories, and its data for the reference model. */
 export async function generateTenant(
   cell: TestCell,
   given: typeof generatedTenants extends fc.Arbitrary<infer T> ? T : never,
@@ -118,7 +118,7 @@ export async function generateTenant(
 export const questions = fc.record({ given: generatedTenants, asks: fc.array(ask, { minLength: 6, maxLength: 6 }) });
 export type Questions = typeof questions extends fc.Arbitrary<infer T> ? T : never;
 
-/** A question about a world: for the second calculation, and as a query. */
+/** A question about a generated tenant: for the reference model, and as a query. */
 export function askOf(given: Questions["asks"][number], data: TenantData): { asked: Ask; path: string } {
   const dayOf = (day: number) => new Date(Date.UTC(2026, 0, 1 + day)).toISOString().slice(0, 10);
   const asked: Ask = {

@@ -40,20 +40,20 @@ const opportunitiesSql = `insert into $tenant.opportunities (opportunity_id, cus
     false, expected_close_date, owner_id, closed_at, max(at) filter (where moved) over w, seq, 0, min(at) over w, at, case when deleted then at end, seq
   from $tenant.opportunity_history window w as (partition by opportunity_id) order by opportunity_id, seq desc`;
 
-/** Gives a tenant opportunities with these histories, past any rule: no request could make them at such times. */
+/** Inserts opportunities with these histories directly: no request could create them at such times. */
 export async function plant(tenantId: string, histories: readonly HistoryFixture[], customerId: string): Promise<void> {
   await inspect(tenantId, historySql, [JSON.stringify(histories), customerId]);
   await inspect(tenantId, opportunitiesSql);
   for (const text of [...progressOfHistory, reEntriesOfHistory]) await inspect(tenantId, text.replaceAll('"$tenant"', "$tenant"));
 }
 
-/** A pipeline in a test's hands. */
+/** A pipeline for tests. */
 export interface TestPipeline {
   pipelineId: string;
   stages: { stage: string; type: HistoryFixture["stageType"]; probability: number }[];
 }
 
-/** The history of one opportunity that only moves. `moves`: `[stage, day]` in 2026. */
+/** The history of an opportunity that only moves. `moves`: `[stage, day]` in 2026. */
 function movesOf(
   { pipelineId, stages }: TestPipeline,
   given: Pick<HistoryFixture, "amount" | "expectedCloseDate"> & { probability?: number },
@@ -84,7 +84,7 @@ function movesOf(
   });
 }
 
-/** A tenant in a test's hands. */
+/** A tenant for tests. */
 export interface Tenant {
   tenantId: string;
   admin: TestClient;
@@ -108,7 +108,7 @@ export const get = async (client: TestClient, path: string) => {
   return response.body;
 };
 
-/** Opportunities that only moved, by default into the first stage on 10 January 2026, each with what is said of it. */
+/** Opportunities that only moved, by default into the first stage on 10 January 2026, each with the given fields. */
 export const planted = (
   { pipeline }: Tenant,
   given: readonly (Partial<HistoryFixture> & { moves?: [string, string][] })[],
@@ -127,5 +127,5 @@ export const paths = [
   "/metrics?",
 ];
 
-/** The moment that most questions are about. */
+/** The moment of most questions. */
 export const march = "asOf=2026-03-01T00:00:00Z";

@@ -1,6 +1,6 @@
 import { minorUnit } from "@cell/cell";
 
-/** Arithmetic in whole numbers, for the second calculation of the reports. */
+/** Integer arithmetic for the reference model of the reports. */
 export interface Money {
   currency: string;
   /** In 10^-8 of the currency's unit. */
@@ -10,7 +10,7 @@ export interface Money {
 export const dayMs = 86_400_000;
 export const time = (instant: string) => Date.parse(instant);
 
-/** A decimal as a whole number of 10^-places. */
+/** A decimal as an integer of 10^-places. */
 export function scaled(text: string, places: number): bigint {
   const [whole = "0", fraction = ""] = text.split(".");
   return BigInt(whole + fraction.padEnd(places, "0"));
@@ -33,7 +33,7 @@ export const averageDays = (spansMs: number[]) => {
   return spansMs.length === 0 ? null : Number(half(sum * 100n, BigInt(spansMs.length * dayMs))) / 100;
 };
 
-/** By linear interpolation between the two nearest, as `percentile_cont`. */
+/** Interpolated linearly between the two nearest, like `percentile_cont`. */
 export function percentileDays(spansMs: number[], tenths: number): number | null {
   const sorted = [...spansMs].sort((one, other) => one - other);
   const place = (sorted.length - 1) * tenths;
@@ -42,7 +42,7 @@ export function percentileDays(spansMs: number[], tenths: number): number | null
   return Number(half(BigInt(low * 10 + (high - low) * (place % 10)) * 100n, BigInt(10 * dayMs))) / 100;
 }
 
-/** The months that two dates lie in, and those between. */
+/** The months of two dates, and those between. */
 export function months(from: string, to: string): string[] {
   const found: string[] = [];
   for (let day = new Date(`${from.slice(0, 7)}-01`); day.toISOString().slice(0, 10) <= to; day.setUTCMonth(day.getUTCMonth() + 1))

@@ -1,14 +1,14 @@
 import type { HistoryFixture, TestPipeline } from "./history-fixtures.ts";
 import { averageDays, dayMs, half, type Money, months, percent, percentileDays, scaled, time, written } from "./reference-arithmetic.ts";
 
-/** A tenant as the second calculation sees it: nothing but histories and loops over them. */
+/** A tenant's data for the reference model: only histories, over which it loops. */
 export interface TenantData {
   /** One history per opportunity, oldest row first. */
   histories: HistoryFixture[][];
   pipelines: TestPipeline[];
   timezone: string;
   currency: string;
-  /** Of at most 4 decimals. */
+  /** With at most 4 decimals. */
   rates: Record<string, string>;
   stuckAfterDays: number;
 }
@@ -33,7 +33,7 @@ interface Seen {
 const amountOf = ({ amount }: HistoryFixture) => scaled(amount, 8);
 const weightedOf = (row: HistoryFixture) => scaled(row.amount, 4) * scaled(String(row.probability), 2);
 
-/** The second calculation of every report, for one question. */
+/** The reference model's result of every report, for one question. */
 export function referenceModel(data: TenantData, ask: Ask) {
   const dayOf = (instant: string) => new Date(instant).toLocaleDateString("sv-SE", { timeZone: data.timezone });
   const inWindow = (instant: string | null) => instant !== null && dayOf(instant) >= ask.from && dayOf(instant) <= ask.to;
@@ -199,7 +199,7 @@ export function referenceModel(data: TenantData, ask: Ask) {
     const places = [row, next].map(({ stage }) => open.findIndex((step) => step.stage === stage));
     return (places[1] ?? 0) > (places[0] ?? 0) ? "advanced" : "regressed";
   };
-  /** One for each arrival of the window. */
+  /** One per arrival in the window. */
   const arrived = () =>
     durations.map((duration) => ({ stage: duration.row.stage, outcome: outcomeOf(duration), opportunityId: duration.row.opportunityId }));
 

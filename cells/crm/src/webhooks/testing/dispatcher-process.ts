@@ -2,12 +2,12 @@ import { text } from "node:stream/consumers";
 import { Dispatcher, parseWebhookKeys } from "@cell/cell";
 import { createLogger, Outbound, parseNetworks } from "@cell/http";
 import type { TenantLogins } from "@cell/postgres";
-// The records' schemas come with it: without them everything in an event is masked.
+// Registers the records' schemas: without them everything in an event is masked.
 import "../../app.ts";
 import { createRegistry } from "../../testing/registry.ts";
 import { webhooks } from "../event-catalogue.ts";
 
-/** What it is told on its standard input. */
+/** Its settings, from standard input. */
 interface ReportedDelivery {
   databaseUrl: string;
   loginSecret: string;
@@ -16,7 +16,7 @@ interface ReportedDelivery {
   leaseMs: number;
 }
 
-// A process that sends one tenant's webhooks and does nothing else: for a test to kill.
+// A process that only sends one tenant's webhooks, to be killed by a test.
 const { databaseUrl, loginSecret, logins, tenantId, leaseMs } = JSON.parse(await text(process.stdin)) as ReportedDelivery;
 const dispatcher = new Dispatcher({
   webhooks,
@@ -29,5 +29,5 @@ const dispatcher = new Dispatcher({
   committed: () => undefined,
 });
 dispatcher.changed(tenantId);
-// The dispatcher keeps no process alive.
+// The dispatcher does not keep the process alive.
 setInterval(() => undefined, 1_000);

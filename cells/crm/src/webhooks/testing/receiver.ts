@@ -2,24 +2,24 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 
-/** A delivery as a receiver got it. */
+/** A received delivery. */
 export interface Received {
   path: string;
   headers: IncomingMessage["headers"];
   body: string;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into payloads whose shape they name.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read payloads whose shape they name.
   json: any;
 }
 
-/** What the receiver does with one delivery; a number is the status that it answers. */
+/** The receiver's reaction to one delivery; a number is the response's status. */
 export type Reaction = number | ((response: ServerResponse, socket: Socket) => void);
 
-/** A receiver of webhooks on 127.0.0.1, for tests: it keeps what it gets, and reacts as `react` says. */
+/** A receiver of webhooks on 127.0.0.1, for tests: it stores what it receives, and reacts by `react`. */
 export interface Receiver {
   url: string;
   received: Received[];
   react: (received: Received) => Reaction;
-  /** Resolves once this many have come. */
+  /** Resolves once this many have arrived. */
   waitFor(count: number, timeoutMs?: number): Promise<Received[]>;
   stop(): Promise<void>;
 }
@@ -57,7 +57,7 @@ export async function startReceiver(): Promise<Receiver> {
   return receiver;
 }
 
-/** Checks a delivery as the Standard Webhooks specification tells receivers to, by no code of the sender's. */
+/** Verifies a delivery by the Standard Webhooks specification, without the sender's code. */
 export function isSigned({ headers, body }: Received, secret: string): boolean {
   const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
   const expected = createHmac("sha256", key)
