@@ -112,7 +112,9 @@ test("the table of a tenant's settings has each of them with its default", () =>
       : [[name, value] as const],
   );
   const expected = flat.map(([name, value]) => [`\`${name}\``, `\`${typeof value === "object" ? JSON.stringify(value) : value}\``]);
-  const documented = rowsOf(page("docs/api/settings.md")).flatMap(([name = "", value = ""]) => (name.startsWith("`") ? [[name, value]] : []));
+  const documented = rowsOf(page("docs/api/settings.md")).flatMap(([name = "", value = ""]) =>
+    name.startsWith("`") ? [[name, value]] : [],
+  );
   expect(documented.sort()).toEqual(expected.sort());
 });
 

@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => cell.stop());
 
-test("the typed client creates, reads, lists and is refused as the document says", async () => {
+test("the typed client creates, reads, lists and gets errors as the document says", async () => {
   const tenantId = await cell.tenant();
   const client = createClient({ baseUrl: cell.url });
   const speaker = cell.client(tenantId);

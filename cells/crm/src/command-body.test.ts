@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => cell.stop());
 
-test("a command never runs with a body that its route does not take, even one that does not look at it", async () => {
+test("a command never runs with an invalid body, even if its handler does not read it", async () => {
   const client = cell.client(await cell.tenant());
   for (const key of [undefined, "careless"]) {
     const given = key === undefined ? {} : { key };

@@ -29,7 +29,7 @@ test("the seal's key may be given in one line, and earlier public keys one after
   expect(sealKeys.publicKeys.size).toBe(3);
 });
 
-test("every variable that is missing or wrong is named at once", () => {
+test("every missing or invalid variable of the cell is reported at once", () => {
   const env = { TENANT_LOGIN_SECRET: "short", WEBHOOK_LOG_DAYS: "many" };
   const names = (error: unknown) => (error as Error).message.split("; ").map((fault) => fault.split(" ")[0]);
   expect.assertions(1);

@@ -65,7 +65,7 @@ test.each(Object.entries(variants))("%s takes keys and texts as all other texts 
   expect(customFields).toEqual({ a: ["b", { c: "é", d: "" }] });
 });
 
-test("a merge unites custom fields as far as one record may have them; past that it is refused, and nothing is lost", async () => {
+test("a merge unites custom fields up to the limit of one record; past it the merge is rejected, and nothing is lost", async () => {
   const [survivor, other] = [await create({ ...keys(60), shared: "mine" }), await create({ ...keys(39, "l"), shared: "theirs" })];
   const merge = (into: string, from: string) => admin.post(`/customers/${into}/merge`, { body: { sourceIds: [from] } });
   expect((await merge(survivor, other)).status).toBe(200);
@@ -82,7 +82,7 @@ test("a merge unites custom fields as far as one record may have them; past that
   }
 });
 
-test("what was stored before the limits stays, can be read, and does not keep a record from other changes", async () => {
+test("custom fields stored before the limits stay readable, and do not block other changes of the record", async () => {
   const id = await create({});
   await inspect(tenantId, "update $tenant.customers set custom_fields = $2 where customer_id = $1", [id, JSON.stringify(keys(150))]);
   expect(Object.keys(await fieldsOf(id))).toHaveLength(150);

@@ -20,7 +20,7 @@ async function readDeclaration(): Promise<CellDeclaration> {
   return (await response.json()) as CellDeclaration;
 }
 
-test("the cell declares its permissions, its roles and every route to the gateway alone", async () => {
+test("the cell declares its permissions, its roles and every route only to the gateway", async () => {
   const declaration = await readDeclaration();
   expect(declaration).toMatchObject({ permissions, roles });
   const routes = declaration.routes.map(({ method, path }) => `${method} ${path}`);
@@ -49,7 +49,7 @@ test("the routes that may take long, among streams or among the tenant's request
   ]);
 });
 
-test("a larger body than others is taken by imports alone, and the document says so", async () => {
+test("only imports accept larger bodies, and the document says so", async () => {
   const { routes } = await readDeclaration();
   const large = routes.flatMap(({ path, policy }) => (policy?.bodyLimitBytes === undefined ? [] : [[path, policy.bodyLimitBytes]]));
   expect(large).toEqual([

@@ -79,7 +79,7 @@ async function backends(): Promise<number[]> {
   return rows.map(({ pid }) => pid);
 }
 
-test("a commit whose answer is lost is looked up by its key and answered, with one effect; a repeat replays", async () => {
+test("a commit whose response is lost is looked up by its key, with one effect; a retry replays", async () => {
   const body = { name: "Answer lost" };
   nextCommit("lose");
   const first = await admin.post("/customers", { body, key: "answer-lost" });
@@ -99,7 +99,7 @@ test("a payment whose commit's answer is lost counts once", async () => {
   expect((await admin.get(`/contracts/${contractId}`)).body.receivedAmount).toBe("12.34");
 });
 
-test("without a key a lost answer is 503 that says the outcome is not known, and nothing is tried again", async () => {
+test("without a key, a lost commit is 503 with an unknown outcome, and is not retried", async () => {
   nextCommit("lose");
   const lost = await admin.post("/customers", { body: { name: "Unknown outcome" } });
   expect([lost.status, lost.body.code, lost.headers.get("retry-after")]).toEqual([503, "UNAVAILABLE", "1"]);
@@ -116,7 +116,7 @@ test("connections that end between two requests cost no request, nor the process
   expect(responses.map(({ status }) => status)).toEqual([201, 201, 201]);
 });
 
-test("after connections were cut under load, the places for writers are free again", async () => {
+test("after connections were cut under load, writers get connections again", async () => {
   const write = (index: number) => admin.post("/customers", { body: { name: `Under load ${index}` }, key: `load-${index}` });
   for (let times = 0; times < 10; times++) {
     const running = Array.from({ length: 40 }, (_, index) => write(times * 40 + index));
@@ -147,7 +147,7 @@ test("a stop while nothing gets through to the database comes to its end", async
   expect(other.registry.connections.open).toBe(0);
 });
 
-test.each(["40001", "40P01"])("what ends in %s is carried out again inside, and a caller sees its success", async (state) => {
+test.each(["40001", "40P01"])("a command that fails with %s is retried internally, and succeeds for its caller", async (state) => {
   const undo = await failInserts(state, 2);
   const made = await admin.post("/customers", { body: { name: `Again after ${state}` }, key: `again-${state}` });
   expect([made.status, await undo()]).toEqual([201, 3]);
@@ -186,7 +186,7 @@ test("with every connection taken, the next write is 503 instead of waiting for 
   expect((await write(0)).status).toBe(201);
 });
 
-test("writers on a record that hangs are refused together: none waits for the time-outs of all before it", {
+test("writers on a hanging record fail together: none waits for the timeouts of all before it", {
   timeout: 12_000,
 }, async () => {
   const contractId = await contract();

@@ -28,8 +28,8 @@ const example = { name: "某某公司", contactPhone: "13800138000", contactEmai
 const list = async (query = "", client = admin): Promise<Entry[]> => (await client.get(`/audit-logs${query}`)).body.data;
 const create = async (body: object = example) => (await admin.post("/customers", { body })).body.customerId as string;
 
-describe("what is written down", () => {
-  test("an entry says who did what to which record, when, by which request and from where", async () => {
+describe("audit entries", () => {
+  test("an audit entry has the actor, action, record, time, request and origin", async () => {
     const customerId = await create();
     await admin.patch(`/customers/${customerId}`, {
       body: { contactPhone: "13900139000" },
@@ -60,7 +60,7 @@ describe("what is written down", () => {
     expect((await admin.get(`/audit-logs/${entry?.id}`)).body).toEqual(entry);
   });
 
-  test("each way to write leaves one entry for each record that it touched", async () => {
+  test("each kind of write leaves one audit entry per changed record", async () => {
     const customerId = await create();
     const other = await create({ name: "另一家" });
     await admin.patch(`/customers/${customerId}`, { body: { notes: "x" } });
@@ -83,7 +83,7 @@ describe("what is written down", () => {
     ]);
   });
 
-  test("a change of nothing, a replay and a refused write leave no entry", async () => {
+  test("a write without changes, a replay and a failed write leave no audit entry", async () => {
     const customerId = (await admin.post("/customers", { body: example, key: "once" })).body.customerId;
     const version = { "if-match": '"7"' };
     expect((await admin.post("/customers", { body: example, key: "once" })).status).toBe(201);
@@ -99,25 +99,25 @@ describe("what is written down", () => {
     expect((await list()).map((entry) => entry.action)).toEqual(["create"]);
   });
 
-  test("fifty at once under one key leave one entry", async () => {
+  test("fifty concurrent requests with one idempotency key leave one audit entry", async () => {
     await Promise.all(Array.from({ length: 50 }, () => admin.post("/customers", { body: example, key: "burst" })));
     expect(await list()).toHaveLength(1);
   });
 
-  test("a write whose entry cannot be written does not happen", async () => {
+  test("a write whose audit entry fails is rolled back", async () => {
     await inspect(tenantId, "alter table $tenant.audit_logs add constraint refused check (resource_name <> 'refused')");
     expect((await admin.post("/customers", { body: { name: "refused" } })).status).toBe(500);
     expect((await admin.get("/customers")).body.total).toBe(0);
   });
 
-  test("entries survive the record", async () => {
+  test("audit entries survive their record", async () => {
     const customerId = await create();
     await admin.delete(`/customers/${customerId}`);
     await inspect(tenantId, "delete from $tenant.customers");
     expect((await list(`?resourceId=${customerId}`)).map((entry) => entry.action)).toEqual(["delete", "create"]);
   });
 
-  test("the tenant's login can write and read entries, and neither change nor remove them, nor choose their place", async () => {
+  test("the tenant's login can insert and read audit entries, and neither change nor delete them, nor choose their position", async () => {
     await create();
     await cell.sealAll(tenantId);
     const schema = schemaOf(tenantId);
@@ -149,8 +149,8 @@ describe("what is written down", () => {
   });
 });
 
-describe("reading it", () => {
-  test("needs audit:read, and shows another tenant nothing", async () => {
+describe("reading the audit trail", () => {
+  test("reading the audit trail needs audit:read, and shows another tenant nothing", async () => {
     await create();
     const [entry] = await list();
     const reader = cell.client(tenantId, { permissions: ["crm:read"] });
@@ -162,7 +162,7 @@ describe("reading it", () => {
     expect((await foreign.get(`/audit-logs/${entry?.id}`)).status).toBe(404);
   });
 
-  test("is newest first; pages and cursors see every entry once while others write", async () => {
+  test("the audit trail is newest first; pages and cursors return every entry once during writes", async () => {
     for (let index = 0; index < 25; index++) await create({ name: `c${index}` });
     const all = (await list("?pageSize=200")).map((entry) => entry.seq);
     expect(all).toEqual([...all].sort((a, b) => b - a));
@@ -179,7 +179,7 @@ describe("reading it", () => {
     expect((await admin.get("/audit-logs?page=2&pageSize=20")).body).toMatchObject({ page: 2, pageSize: 20, total: 29 });
   });
 
-  test("filters by record, action, actor and request", async () => {
+  test("the audit trail can be filtered by record, action, actor and request", async () => {
     const customerId = await create();
     await cell.client(tenantId, { userId: "user-002" }).patch(`/customers/${customerId}`, { body: { notes: "x" }, key: "the-request" });
     await create({ name: "other" });
@@ -192,7 +192,7 @@ describe("reading it", () => {
     expect((await admin.get("/audit-logs?action=create&pageSize=1")).body.total).toBe(2);
   });
 
-  test("filters by time: half-open, a date in the tenant's timezone with its whole day", async () => {
+  test("the audit trail can be filtered by time: half-open, a date is a whole day in the tenant's timezone", async () => {
     for (const name of ["a", "b", "c", "d"]) await create({ name });
     const at = (name: string, time: string) =>
       inspect(tenantId, `update $tenant.audit_logs set occurred_at = '${time}' where resource_name = '${name}'`);
@@ -226,7 +226,7 @@ describe("reading it", () => {
     expect(body.message).toMatch(message);
   });
 
-  test("changes are masked for who may not read them, in list, detail and file; the name stays", async () => {
+  test("audit changes are masked for callers that may not read them, in list, detail and file; the name stays", async () => {
     const customerId = await create();
     await admin.patch(`/customers/${customerId}`, { body: { contactPhone: "13900139000", notes: "n" } });
     const auditor = cell.client(tenantId, { permissions: ["audit:read"] });
@@ -248,7 +248,7 @@ describe("reading it", () => {
     }
   });
 
-  test("entries of a resource that is not known any more are masked for all but who may read everything", async () => {
+  test("audit entries of an unknown resource are masked unless the caller may read everything", async () => {
     await create();
     await inspect(tenantId, `update $tenant.audit_logs set resource_type = 'gone'`);
     const half = cell.client(tenantId, { permissions: ["audit:read", "pii:read"] });
@@ -257,8 +257,8 @@ describe("reading it", () => {
   });
 });
 
-describe("the file", () => {
-  test("holds every match, newest first, defused, and is itself audited, by the rows that left", async () => {
+describe("the audit trail's CSV file", () => {
+  test("the audit trail's CSV file has every match, newest first, guarded against formulas, and is itself audited with its number of rows", async () => {
     const formula = await create({ name: '=1+1,"x"' });
     for (let index = 0; index < 30; index++) await create({ name: `c${index}` });
     const response = await admin.get("/audit-logs?format=csv&action=create&pageSize=5");

@@ -46,7 +46,7 @@ const until = async (reached: () => Promise<boolean>) => {
 };
 
 describe("the sealer", () => {
-  test("seals by itself what was written, every second, and what is left when it stops", async () => {
+  test("the sealer seals new entries every second, and the rest when it stops", async () => {
     await create("one");
     cell.sealer.start();
     await until(async () => (await seals()).length > 0);
@@ -56,7 +56,7 @@ describe("the sealer", () => {
     expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 2 });
   });
 
-  test("finds what a process wrote that died before it sealed", async () => {
+  test("the sealer finds entries of a process that died before sealing", async () => {
     await create("one");
     const restarted = await startCrm({ sealLog });
     restarted.sealer.start();
@@ -65,7 +65,7 @@ describe("the sealer", () => {
     await restarted.stop();
   });
 
-  test("two at once make one chain", async () => {
+  test("two concurrent sealers make one chain", async () => {
     const other = await startCrm({ sealLog });
     for (let round = 0; round < 5; round++) {
       await create(`customer ${round}`);
@@ -76,7 +76,7 @@ describe("the sealer", () => {
     await other.stop();
   });
 
-  test("hands each seal to the file as one line", async () => {
+  test("the sealer writes each seal to the file as one line", async () => {
     await create("one");
     await cell.sealAll(tenantId);
     const [seal] = await seals();
@@ -93,7 +93,7 @@ describe("the sealer", () => {
     ]);
   });
 
-  test("knows from the file, after a restart, that the tail was removed", async () => {
+  test("after a restart the seal file reveals a removed tail", async () => {
     for (const name of ["one", "two"]) {
       await create(name);
       await cell.sealAll(tenantId);
@@ -184,7 +184,7 @@ describe("the sealer", () => {
     await inspect(tenantId, `alter table $tenant.audit_logs alter transaction_id set default ${ahead?.transaction}`);
   }
 
-  test("goes on with a trail that was copied from a database server that counted higher", async () => {
+  test("the sealer continues a trail copied from a database server with higher transaction ids", async () => {
     await countHigher();
     await create("elsewhere");
     for (const [name, checked] of [
@@ -200,7 +200,7 @@ describe("the sealer", () => {
     expect(data.map((entry: { seal: number }) => entry.seal)).toEqual([4, 2, 1]);
   });
 
-  test("waits, right after an adoption, for an older transaction that still runs", async () => {
+  test("right after an adoption the sealer waits for older running transactions", async () => {
     const older = new pg.Client({ connectionString: inject("databaseUrl") });
     await older.connect();
     try {
@@ -218,7 +218,7 @@ describe("the sealer", () => {
     expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 2 });
   });
 
-  test("goes on under a new key, as long as the earlier public one is given", async () => {
+  test("the sealer continues with a new key if the earlier public key is configured", async () => {
     await create("one");
     await cell.sealAll(tenantId);
     const pair = generateKeyPairSync("ed25519");
@@ -335,7 +335,7 @@ describe("the sealer", () => {
     });
   });
 
-  test("does not build on a seal that it did not sign", async () => {
+  test("the sealer does not build on a seal that it did not sign", async () => {
     await create("one");
     await cell.sealAll(tenantId);
     await inspect(tenantId, "update $tenant.audit_seals set signature = '\\x00'");
@@ -343,7 +343,7 @@ describe("the sealer", () => {
     await expect(cell.sealer.seal(tenantId)).rejects.toThrow("not signed by a known key");
   });
 
-  test("keeps no writer waiting, nor do writers keep it", async () => {
+  test("the sealer and writers do not block each other", async () => {
     const client = new pg.Client({ connectionString: inject("databaseUrl") });
     await client.connect();
     // As long as a seal could ever take.
@@ -364,14 +364,14 @@ describe("the sealer", () => {
     expect((await admin.get("/audit-logs/verify")).body).toMatchObject({ ok: true, checked: 50 });
   });
 
-  test("shows how far it is behind, and what failed", async () => {
+  test("the sealer's metrics show its lag and failures", async () => {
     await create("one");
     await sleep(20);
     expect(await cell.metrics()).toMatch(/^cell_audit_seal_lag_seconds 0\.0[1-9]|^cell_audit_seal_lag_seconds (0\.[1-9]|[1-9])/m);
     expect(await cell.metrics()).toMatch(/^cell_audit_seal_failures_total \d+$/m);
   });
 
-  test("verifies under writes and seals", async () => {
+  test("the trail verifies during writes and sealing", async () => {
     let writing = true;
     const writers = Array.from({ length: 4 }, async (_, writer) => {
       for (let index = 0; writing; index++) await create(`customer ${writer} ${index}`);

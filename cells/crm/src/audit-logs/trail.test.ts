@@ -25,8 +25,8 @@ async function threeSeals(): Promise<{ id: string; seq: number; seal: number }[]
   return data.reverse();
 }
 
-describe("a trail that nobody touched", () => {
-  test("verifies, entry by entry; each names its seal", async () => {
+describe("an untouched audit trail", () => {
+  test("an untouched audit trail verifies; each entry names its seal", async () => {
     const entries = await threeSeals();
     expect(await verify()).toMatchObject({ ok: true, checked: 9, firstBroken: null });
     expect(entries.map(({ seal }) => seal)).toEqual([1, 1, 1, 2, 2, 2, 3, 3, 3]);
@@ -34,7 +34,7 @@ describe("a trail that nobody touched", () => {
     expect(Date.now() - Date.parse(sealedUntil)).toBeLessThan(10_000);
   });
 
-  test("verifies when it is empty, and before its newest entries are sealed", async () => {
+  test("an audit trail verifies when it is empty, and before its newest entries are sealed", async () => {
     const empty = { ok: true, checked: 0, sealedUntil: null, firstBroken: null };
     expect(await verify()).toEqual({ ...empty, unsealed: 0, oldestUnsealedAt: null });
     await create("one");
@@ -46,7 +46,7 @@ describe("a trail that nobody touched", () => {
     expect(data.map((entry: { seal: number | null }) => entry.seal)).toEqual([null, 1]);
   });
 
-  test("verifies when entries were written in another order than their transactions ended", async () => {
+  test("an audit trail verifies if entries were written in another order than their transactions ended", async () => {
     const insert = `insert into $tenant.audit_logs (id, occurred_at, actor_id, actor_type, action, resource_type, resource_id, changes, request_id)
       values (gen_random_uuid(), now(), 'u', 'user', 'create', 'customer', 'x', '[]', 'r')`;
     const slow = asSuperuser(`begin; ${insert}; select pg_sleep(0.5); commit`);
@@ -60,7 +60,7 @@ describe("a trail that nobody touched", () => {
     expect(await verify()).toMatchObject({ ok: true, checked: 2 });
   });
 
-  test("is sealed in parts when it is long, and verifies", async () => {
+  test("a long audit trail is sealed in parts, and verifies", async () => {
     await asSuperuser(`insert into $tenant.audit_logs (id, occurred_at, actor_id, actor_type, action, resource_type, resource_id, changes, request_id)
       select gen_random_uuid(), now(), 'u', 'user', 'create', 'customer', n::text, '[]', 'r' from generate_series(1, 104001) n`);
     await seal();
@@ -70,7 +70,7 @@ describe("a trail that nobody touched", () => {
   });
 });
 
-describe("a superuser's hand is found and named", () => {
+describe("tampering by a superuser is detected", () => {
   test.each([
     ["another actor", "update $tenant.audit_logs set actor_id = 'someone else' where seq = "],
     ["another time, by a microsecond", "update $tenant.audit_logs set occurred_at = occurred_at + interval '1 microsecond' where seq = "],
@@ -79,7 +79,7 @@ describe("a superuser's hand is found and named", () => {
     ["a null for an empty text", "update $tenant.audit_logs set ip = '' where seq = "],
     ["another transaction, before the seal", "update $tenant.audit_logs set transaction_id = 1 where seq = "],
     ["another transaction, after the last seal", "update $tenant.audit_logs set transaction_id = 1e15 where seq = "],
-  ])("an entry changed: %s", async (what, update) => {
+  ])("verification detects a changed entry: %s", async (what, update) => {
     const entries = await threeSeals();
     await asSuperuser(`${update}${entries[4]?.seq}`);
     const found = await verify();
@@ -90,13 +90,13 @@ describe("a superuser's hand is found and named", () => {
     expect(found.checked).toBe(what.includes("before") ? 0 : 3);
   });
 
-  test("an entry deleted", async () => {
+  test("verification detects a deleted entry", async () => {
     const entries = await threeSeals();
     await asSuperuser(`delete from $tenant.audit_logs where seq = ${entries[4]?.seq}`);
     expect((await verify()).firstBroken).toEqual({ seal: 2, entryId: null, seq: entries[4]?.seq, reason: "deleted" });
   });
 
-  test("an entry inserted among old ones", async () => {
+  test("verification detects an entry inserted among old ones", async () => {
     const entries = await threeSeals();
     const [made] = await inspect<{ id: string; seq: string }>(
       tenantId,
@@ -110,7 +110,7 @@ describe("a superuser's hand is found and named", () => {
   test.each([
     ["the numbers of two entries of one seal", 3, 4],
     ["the numbers of two entries of two seals", 2, 6],
-  ])("%s swapped", async (_, a, b) => {
+  ])("verification detects swapped entries: %s", async (_, a, b) => {
     const entries = await threeSeals();
     const [first, second] = [entries[a], entries[b]];
     const renumber = (from: number | undefined, to: number | undefined) => `update $tenant.audit_logs set seq = ${to} where seq = ${from};`;
@@ -121,7 +121,7 @@ describe("a superuser's hand is found and named", () => {
     expect([first?.id, second?.id]).toContain(firstBroken.entryId);
   });
 
-  test("the contents of two entries swapped", async () => {
+  test("verification detects two entries with swapped contents", async () => {
     const entries = await threeSeals();
     await asSuperuser(`with pair as (select a.seq as a, b.* from $tenant.audit_logs a, $tenant.audit_logs b
         where (a.seq, b.seq) in ((${entries[3]?.seq}, ${entries[5]?.seq}), (${entries[5]?.seq}, ${entries[3]?.seq})))
@@ -130,7 +130,7 @@ describe("a superuser's hand is found and named", () => {
     expect((await verify()).firstBroken).toMatchObject({ seal: 2, entryId: entries[3]?.id, reason: "changed" });
   });
 
-  test("the tail removed, with its seals", async () => {
+  test("verification detects a removed tail with its seals", async () => {
     const entries = await threeSeals();
     await asSuperuser(`delete from $tenant.audit_logs where seq >= ${entries[6]?.seq}; delete from $tenant.audit_seals where seal = 3`);
     expect(await verify()).toMatchObject({
@@ -143,7 +143,7 @@ describe("a superuser's hand is found and named", () => {
     expect((await verify()).firstBroken.reason).toBe("tail_removed");
   });
 
-  test("everything removed", async () => {
+  test("verification detects that everything was removed", async () => {
     await threeSeals();
     await asSuperuser("truncate $tenant.audit_logs, $tenant.audit_seals");
     expect((await verify()).firstBroken).toEqual({ seal: 1, entryId: null, seq: null, reason: "tail_removed" });
@@ -159,13 +159,13 @@ describe("a superuser's hand is found and named", () => {
       "signature",
     ],
     ["its key", "update $tenant.audit_seals set key_id = 'nobody' where seal = 2", "seal_changed"],
-  ])("a seal changed: %s", async (_, sql, reason) => {
+  ])("verification detects a changed seal: %s", async (_, sql, reason) => {
     await threeSeals();
     await asSuperuser(sql);
     expect(await verify()).toMatchObject({ ok: false, checked: 3, firstBroken: { seal: 2, reason } });
   });
 
-  test("a seal deleted, the first, an inner or the last", async () => {
+  test("verification detects a deleted seal, the first, an inner or the last", async () => {
     await threeSeals();
     await asSuperuser("create table $tenant.kept as select * from $tenant.audit_seals");
     for (const [number, reason] of [

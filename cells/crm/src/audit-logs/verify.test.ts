@@ -28,7 +28,7 @@ const fill = (entries: number) =>
     select gen_random_uuid(), now(), 'u', 'user', 'create', 'customer', n::text,
       json_build_array(json_build_object('field', 'name', 'before', null, 'after', 'Customer ' || n)), 'r' from generate_series(1, ${entries}) n`);
 
-describe("a table of the trail that is no plain one is found and named", () => {
+describe("verification detects a replaced or altered table of the trail", () => {
   const policy = "create policy hide on $tenant.audit_logs using (resource_name <> 'one')";
   const view = (table: string) =>
     `alter table $tenant.${table} rename to ${table}_hidden; create view $tenant.${table} as select * from $tenant.${table}_hidden`;
@@ -76,7 +76,7 @@ describe("a table of the trail that is no plain one is found and named", () => {
 });
 
 describe("entries that are not sealed", () => {
-  test("are counted, with when the oldest was written", async () => {
+  test("verification counts unsealed entries, with the time of the oldest", async () => {
     await create("sealed");
     await cell.sealAll(tenantId);
     await create("one");
@@ -87,7 +87,7 @@ describe("entries that are not sealed", () => {
     expect(await verify()).toMatchObject({ ok: true, checked: 3, unsealed: 0, oldestUnsealedAt: null });
   });
 
-  test("for more than a minute are a fault, and the one that waits the longest is named", async () => {
+  test("entries unsealed for more than a minute are a fault, which names the oldest", async () => {
     await create("sealed");
     await cell.sealAll(tenantId);
     await create("one");
@@ -109,13 +109,13 @@ describe("entries that are not sealed", () => {
     ["a transaction of the future", "transaction_id = 9000000000000000000"],
     ["a time that is yet to come", "occurred_at = now() + interval '1 year'"],
     ["a time without end", "occurred_at = 'infinity'"],
-  ])("and claim %s are a fault at once", async (_, claim) => {
+  ])("unsealed entries that claim %s are an immediate fault", async (_, claim) => {
     await create("one");
     await asSuperuser(`update $tenant.audit_logs set ${claim}`);
     expect(await verify()).toMatchObject({ ok: false, unsealed: 1, firstBroken: { seal: 1, reason: "unsealed" } });
   });
 
-  test("because of a changed default are told when it is back, and edits of them too", async () => {
+  test("entries left unsealed by a changed default are reported once it is restored, and edits of them too", async () => {
     await create("sealed");
     await cell.sealAll(tenantId);
     await asSuperuser("alter table $tenant.audit_logs alter transaction_id set default 9000000000000000000");
@@ -157,7 +157,7 @@ test("an entry's text in PostgreSQL is the one that JSON.stringify makes, so tha
 });
 
 describe("a long trail", () => {
-  test("costs this process little more than its hashes, and the database one statement at a time and no open transaction", async () => {
+  test("verifying a long trail costs this process little more than its hashes, and the database one statement at a time without an open transaction", async () => {
     await fill(30_000);
     await cell.sealAll(tenantId);
     const texts = (await inspect<{ text: string }>(tenantId, "select row_to_json(a)::text as text from $tenant.audit_logs a")).map(
@@ -188,7 +188,7 @@ describe("a long trail", () => {
     expect(verified).toBeLessThan(8 * hashed);
   });
 
-  test("of entries of a megabyte is read in small steps", async () => {
+  test("a long trail with entries of a megabyte is read in small steps", async () => {
     await asSuperuser(`insert into $tenant.audit_logs (id, occurred_at, actor_id, actor_type, action, resource_type, resource_id, changes, request_id)
       select gen_random_uuid(), now(), 'u', 'user', 'create', 'customer', n::text,
         (select to_json(string_agg(md5((n * 100000 + i)::text), '')) from generate_series(1, 32768) i), 'r' from generate_series(1, 12) n`);
@@ -199,7 +199,7 @@ describe("a long trail", () => {
     expect(await verify()).toMatchObject({ ok: true, checked: 12 });
   });
 
-  test("of one seal for each entry lets others go first between its seals", async () => {
+  test("verifying a trail with one seal per entry yields between its seals", async () => {
     for (let index = 0; index < 40; index++) {
       await create(`customer ${index}`);
       await cell.sealAll(tenantId);
@@ -215,7 +215,7 @@ describe("a long trail", () => {
     expect(turns).toBeGreaterThan(20);
   });
 
-  test("is looked at once for all who ask at the same time", async () => {
+  test("concurrent verifications of a trail share one run", async () => {
     const { reader } = { reader: (await cell.registry.tenant(tenantId)).reader() };
     const witness = { publicKeys: new Map(), head: async () => undefined };
     const run = verifyTrail(reader, witness);
@@ -226,7 +226,7 @@ describe("a long trail", () => {
     await later;
   });
 
-  test("is answered with a head and white space before it has been read, and whole in the end", async () => {
+  test("a long verification responds with a head and white space first, and completely in the end", async () => {
     await create("one");
     await cell.sealAll(tenantId);
     const client = new pg.Client({ connectionString: inject("databaseUrl") });

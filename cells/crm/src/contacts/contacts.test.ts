@@ -37,12 +37,12 @@ test("a contact is created masked, replayed, read in the clear, changed and dele
   expect((await auditOf(tenantId, contactId)).map((entry) => entry.action)).toEqual(["create", "update", "delete"]);
 });
 
-test("a contact of a customer that nobody has is refused", async () => {
+test("a contact of an unknown customer is rejected", async () => {
   const response = await admin.post("/contacts", { body: { customerId: randomUUID(), name: "Nobody" } });
   expect([response.status, response.body.details]).toEqual([404, { field: "customerId" }]);
 });
 
-test("one contact at a customer is the primary one: the next to become it ends the other's, in the trail too", async () => {
+test("a customer has one primary contact: a new one makes the previous one non-primary, with an audit entry", async () => {
   const first = await create({ isPrimary: true });
   const second = await create({ isPrimary: true });
   expect((await admin.get(`/contacts/${first.contactId}`)).body).toMatchObject({ isPrimary: false, version: 2 });
@@ -53,7 +53,7 @@ test("one contact at a customer is the primary one: the next to become it ends t
   expect(primaries.body.data.map((row: { contactId: string }) => row.contactId)).toEqual([first.contactId]);
 });
 
-test("who works on its own records sees the contacts of its own customers alone", async () => {
+test("a caller limited to its own records only sees the contacts of its own customers", async () => {
   const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
   const { contactId } = await create();
   expect((await sales.get(`/contacts/${contactId}`)).status).toBe(404);
@@ -64,7 +64,7 @@ test("who works on its own records sees the contacts of its own customers alone"
   expect((await sales.get("/contacts")).body.data.map((row: { name: string }) => row.name)).toEqual(["Seen"]);
 });
 
-test("keyword finds by name, title and notes", async () => {
+test("the contacts' keyword searches name, title and notes", async () => {
   await create({ name: "Searchable", title: "采购总监", notes: "met in Köln" });
   for (const keyword of ["searchABLE", "采购", "köln"])
     expect((await admin.get(`/contacts?keyword=${encodeURIComponent(keyword)}`)).body.total).toBe(1);

@@ -109,13 +109,13 @@ test.each([
   expect([response.status, response.body.details.fields]).toEqual([400, [expect.objectContaining({ path: field, code })]]);
 });
 
-test("an end is compared with the start that the contract has", async () => {
+test("a contract's new end is compared with its stored start", async () => {
   const { contractId } = await create({ startDate: "2026-03-01" });
   expect((await admin.patch(`/contracts/${contractId}`, { body: { endDate: "2026-02-28" } })).status).toBe(400);
   expect((await admin.patch(`/contracts/${contractId}`, { body: { endDate: "2026-03-01" } })).status).toBe(200);
 });
 
-test("a customer or an opportunity that the caller does not see is 404, another customer's opportunity 400", async () => {
+test("a contract for an invisible customer or opportunity is 404, for another customer's opportunity 400", async () => {
   expect((await admin.post("/contracts", { body: { customerId: randomUUID(), name: "None", amount: "1" } })).body).toMatchObject({
     code: "NOT_FOUND",
     details: { field: "customerId" },
@@ -135,7 +135,7 @@ const opportunity = async (of: string): Promise<string> =>
   (await admin.post("/opportunities", { body: { customerId: of, name: "Deal" } })).body.opportunityId;
 
 describe("numbers", () => {
-  test("a number is unique among the live contracts, in any case and width, on create and change", async () => {
+  test("a contract number is unique among live contracts, in any case and width, on create and change", async () => {
     const { contractId } = await create({ number: "ht-Ω 7" });
     const twice = await admin.post("/contracts", { body: { customerId, name: "Twice", amount: "1", number: " HT-Ω  ７ " } });
     expect([twice.status, twice.body.code, twice.body.details]).toEqual([409, "CONFLICT", { field: "number", existingId: contractId }]);
@@ -146,7 +146,7 @@ describe("numbers", () => {
     expect((await admin.patch(`/contracts/${other.contractId}`, { body: { number: "HT-Ω 7" } })).status).toBe(200);
   });
 
-  test("forty contracts created at once without a number have forty, none of them one that people gave", async () => {
+  test("forty concurrent contracts without a number get forty numbers, none of which a person has used", async () => {
     const own = cell.client(await cell.tenant());
     const of = await customer("Of numbers", own);
     const year = new Date().getUTCFullYear();
@@ -163,7 +163,7 @@ describe("numbers", () => {
 });
 
 describe("statuses", () => {
-  test("an illegal move is a CONFLICT that names the legal ones", async () => {
+  test("an illegal change of a contract's status is a CONFLICT that lists the legal ones", async () => {
     const { contractId } = await create();
     const refused = await admin.patch(`/contracts/${contractId}`, { body: { status: "completed" } });
     expect([refused.status, refused.body.code]).toEqual([409, "CONFLICT"]);
@@ -176,7 +176,7 @@ describe("statuses", () => {
 });
 
 describe("with payments", () => {
-  test("what was received, what is outstanding and the ratio follow from the payments, under a new ETag", async () => {
+  test("a contract's received amount, outstanding amount and ratio follow its payments, with a new ETag", async () => {
     const { contractId } = await create({ status: "active", amount: "300" });
     const before = await admin.get(`/contracts/${contractId}`);
     await pay(contractId, "150.005");
@@ -195,7 +195,7 @@ describe("with payments", () => {
     });
   });
 
-  test("another amount counts anew, as a read does; another currency is a CONFLICT", async () => {
+  test("a contract with payments recomputes for another amount; another currency is a CONFLICT", async () => {
     const { contractId } = await create({ status: "active", amount: "300" });
     expect((await admin.patch(`/contracts/${contractId}`, { body: { currency: "USD" } })).body.currency).toBe("USD");
     await pay(contractId, "100");
@@ -206,7 +206,7 @@ describe("with payments", () => {
     expect([refused.status, refused.body.code, refused.body.details]).toEqual([409, "CONFLICT", { field: "currency" }]);
   });
 
-  test("it cannot be deleted, only made void, until its payments are void", async () => {
+  test("a contract with payments cannot be deleted, only voided, until its payments are void", async () => {
     const { contractId } = await create({ status: "active" });
     const { paymentId } = await pay(contractId, "1");
     const refused = await admin.delete(`/contracts/${contractId}`);
@@ -216,7 +216,7 @@ describe("with payments", () => {
     expect((await admin.delete(`/contracts/${contractId}`)).status).toBe(200);
   });
 
-  test("a change with a stale If-Match is a VERSION_CONFLICT: a payment came in between", async () => {
+  test("a contract change with a stale If-Match is a VERSION_CONFLICT after a payment", async () => {
     const { contractId } = await create({ status: "active" });
     const stale = { "if-match": '"1"' };
     expect((await admin.patch(`/contracts/${contractId}`, { body: { name: "First" }, headers: stale })).status).toBe(200);
@@ -230,7 +230,7 @@ describe("with payments", () => {
     expect((await admin.delete(`/contracts/${contractId}`, { headers: { "if-match": '"2"' } })).body.details.currentVersion).toBe(3);
   });
 
-  test("a contract made void while payments arrive takes none afterwards", async () => {
+  test("a contract voided while payments arrive accepts none afterwards", async () => {
     const { contractId } = await create({ status: "active" });
     const body = { contractId, amount: "1", paidAt: "2026-01-31" };
     const [voided, ...payments] = await Promise.all([
@@ -245,7 +245,7 @@ describe("with payments", () => {
   });
 });
 
-test("who works on its own records sees and writes the contracts of its own customers alone", async () => {
+test("a caller limited to its own records only sees and writes the contracts of its own customers", async () => {
   const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
   const { contractId } = await create();
   expect((await sales.get(`/contracts/${contractId}`)).status).toBe(404);
@@ -261,7 +261,7 @@ test("who works on its own records sees and writes the contracts of its own cust
   });
 });
 
-test("the tenant's settings give the currency and the timezone", async () => {
+test("a contract's currency and timezone default to the tenant's settings", async () => {
   const own = cell.client(await cell.tenant());
   await own.patch("/settings", { body: { currency: "JPY", timezone: "Asia/Tokyo" } });
   const of = await customer("In Japan", own);
@@ -313,7 +313,7 @@ describe("where the tenant rejects overpaying", () => {
     return { own, contractId, register, change: (body: object) => own.patch(`/contracts/${contractId}`, { body }) };
   };
 
-  test("an amount is not made less than what was received, and nothing changes", async () => {
+  test("a contract amount below what was received is rejected, and nothing changes", async () => {
     const { own, contractId, register, change } = await rejecting();
     await register("80");
     const refused = await change({ amount: "79.99", name: "Less" });
@@ -324,7 +324,7 @@ describe("where the tenant rejects overpaying", () => {
     expect((await change({ amount: "80" })).status).toBe(200);
   });
 
-  test("a contract that was overpaid before can be renamed and made more, not less", async () => {
+  test("an overpaid contract can be renamed and increased, not decreased", async () => {
     const { own, register, change } = await rejecting();
     await own.patch("/settings", { body: { payments: { overpay: "accept" } } });
     await register("150");
@@ -334,7 +334,7 @@ describe("where the tenant rejects overpaying", () => {
     expect((await change({ amount: "110" })).status).toBe(409);
   });
 
-  test("payments and lower amounts at once never come to more received than the amount", async () => {
+  test("concurrent payments and lower amounts never exceed the contract's amount", async () => {
     const { own, contractId, register, change } = await rejecting();
     const responses = await Promise.all(
       Array.from({ length: 30 }, (_, index) => (index % 3 ? register("5") : change({ amount: String(100 - index) }))),

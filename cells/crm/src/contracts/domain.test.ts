@@ -15,7 +15,7 @@ test.each(contractStatuses.flatMap((from) => contractStatuses.map((to) => [from,
   },
 );
 
-test("void is final, and every other status leads to it in the end", () => {
+test("the contract status void is final, and every other status can lead to it", () => {
   const reach = (from: (typeof contractStatuses)[number], seen = new Set([from])): Set<string> => {
     for (const to of moves[from]) if (!seen.has(to)) reach(to, seen.add(to));
     return seen;
@@ -24,7 +24,7 @@ test("void is final, and every other status leads to it in the end", () => {
   for (const status of contractStatuses) expect(reach(status).has("void")).toBe(true);
 });
 
-test("an end may be the start's day, not the one before", () => {
+test("a contract may end on the day of its start, not before", () => {
   const dated = (endDate: string) => () =>
     newContract({ customerId: "k", name: "Framework", amount: "1", startDate: "2026-02-01", endDate }, identity);
   expect(dated("2026-02-01")).not.toThrow();

@@ -30,7 +30,7 @@ afterAll(() => cell.stop());
 
 const totalsOf = async (client: TestClient, query = "") => byCurrency((await client.get(`/contracts?pageSize=1${query}`)).body);
 
-test("amounts are masked in the rows, and clear in the totals", async () => {
+test("contract amounts are masked in rows, and unmasked in totals", async () => {
   const { data, totals } = (await own.get("/contracts?sort=number&pageSize=1")).body;
   expect(data[0]).toMatchObject({ number: "N-00", amount: "****", receivedAmount: "****", outstandingAmount: "****" });
   expect(byCurrency({ totals })).toEqual({
@@ -47,7 +47,7 @@ test.each([
   "&filter=amount[gt]:105",
   "&keyword=采购",
   "&filter=outstandingAmount[gt]:0 and currency[eq]:CNY",
-])("totals are the sum of all pages, not of one: ?%s", async (query) => {
+])("contract totals are the sum over all pages: ?%s", async (query) => {
   const sums: Record<string, { count: number; amount: number; received: number; outstanding: number }> = {};
   let cursor: string | null = "";
   while (cursor !== null) {
@@ -73,7 +73,7 @@ test.each([
   }
 });
 
-test("who may not read amounts gets counts, and cannot find amounts by sorting or comparing", async () => {
+test("a caller without amount:read gets counts, and cannot derive amounts by sorting or filtering", async () => {
   const blind = cell.client(own.principal.tenantId, { permissions: ["crm:read"] });
   const totals = await totalsOf(blind, "&filter=currency[eq]:CNY");
   expect(totals).toEqual({
@@ -112,7 +112,7 @@ test.each([
   expect((await own.get(`/contracts?${query}`)).body.total).toBe(total);
 });
 
-test("customerId picks a customer's contracts", async () => {
+test("the contract list's customerId selects a customer's contracts", async () => {
   const { data, total } = (await own.get(`/contracts?customerId=${first}`)).body;
   expect([total, new Set(data.map((row: { customerId: string }) => row.customerId))]).toEqual([8, new Set([first])]);
 });
@@ -121,7 +121,7 @@ test.each(["status=signed", "customerId=1", "ownerId=me", "filter=search[eq]:x",
   expect((await own.get(`/contracts?${query}`)).status).toBe(400);
 });
 
-test("the trail masks amounts for who may not read them", async () => {
+test("the audit trail masks contract amounts for callers that may not read them", async () => {
   const auditor = cell.client(own.principal.tenantId, { permissions: ["audit:read"] });
   const { data } = (await auditor.get(`/audit-logs?resourceType=contract&resourceId=${contracts[0]}&action=create`)).body;
   expect(data[0].changes).toContainEqual({ field: "amount", before: null, after: "****" });

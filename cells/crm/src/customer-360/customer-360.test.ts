@@ -50,7 +50,7 @@ async function made(path: string, body: object) {
 
 const view = (client = admin, query = "") => client.get(`/customers/${customerId}/360${query}`);
 
-test("one answer holds every section, with totals that equal the lists' and the ten newest", async () => {
+test("the 360 view has every section, with the ten newest records and the lists' totals", async () => {
   responses = "conversations";
   const { body, status } = await view();
   expect(status).toBe(200);
@@ -84,7 +84,7 @@ test("one answer holds every section, with totals that equal the lists' and the 
   }
 });
 
-test("the timeline merges changes, stage moves and payments, newest first, and its cursor walks it without a gap", async () => {
+test("the timeline merges changes, stage moves and payments, newest first, and its cursor leaves no gap", async () => {
   const seen: { at: string; id: string; type: string }[] = [];
   let cursor: string | null = "";
   for (let step = 0; cursor !== null && step < 20; step++) {
@@ -105,7 +105,7 @@ test("the timeline merges changes, stage moves and payments, newest first, and i
   expect((await view(admin, "?timelineCursor=nonsense")).status).toBe(400);
 });
 
-test.each(["nothing", "nonsense"] as const)("a messaging cell that answers %s leaves a warning, not a failure", async (how) => {
+test.each(["nothing", "nonsense"] as const)("a messaging cell that responds with %s causes a warning, not an error", async (how) => {
   responses = how;
   const { body, status } = await view(admin, "?include=customer,conversations");
   expect(status).toBe(200);
@@ -113,13 +113,13 @@ test.each(["nothing", "nonsense"] as const)("a messaging cell that answers %s le
   expect(body.warnings).toEqual([{ section: "conversations", code: "UNAVAILABLE" }]);
 });
 
-test("conversations that the messaging cell refuses to the caller are forbidden, without a warning", async () => {
+test("conversations that the caller may not read are forbidden, without a warning", async () => {
   responses = "forbidden";
   const { body } = await view(admin, "?include=conversations");
   expect([body.conversations, body.warnings]).toEqual([{ forbidden: true }, []]);
 });
 
-test("amounts equal the totals of the customer's lists in every currency; drafts and void contracts do not count", async () => {
+test("amounts of the 360 view equal the lists' totals in every currency; drafts and void contracts do not count", async () => {
   const of = (await made("/customers", { name: "Of totals" })).customerId;
   for (const [name, status, currency] of [
     ["Draft", "draft", "CNY"],
@@ -141,7 +141,7 @@ test("amounts equal the totals of the customer's lists in every currency; drafts
   expect(received).toEqual(Object.entries(payments).map(([currency, { net }]) => [currency, net]));
 });
 
-test("what the caller may not read is masked", async () => {
+test("the 360 view masks what the caller may not read", async () => {
   responses = "conversations";
   const { body } = await view(cell.client(tenantId, { permissions: ["crm:read"] }));
   expect(body.customer.contactPhone).toBe("138****8000");
@@ -150,13 +150,13 @@ test("what the caller may not read is masked", async () => {
   expect(body.contracts.byCurrency[0]._masked).toEqual(["amount", "received", "outstanding"]);
 });
 
-test("include picks sections, and an unknown one is named", async () => {
+test("the 360 view's include selects sections, and the error names an unknown one", async () => {
   const { body } = await view(admin, "?include=customer,summary");
   expect(Object.keys(body).sort()).toEqual(["customer", "generatedAt", "summary", "warnings"]);
   expect((await view(admin, "?include=customer,nonsense")).body.details.fields[0].path).toBe("include");
 });
 
-test("a customer that the caller does not see is a 404", async () => {
+test("the 360 view of an invisible customer is a 404", async () => {
   const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
   expect((await view(sales)).status).toBe(404);
   expect((await admin.get(`/customers/${randomUUID()}/360`)).status).toBe(404);

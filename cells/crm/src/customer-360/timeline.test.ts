@@ -67,7 +67,7 @@ async function timeline(client: TestClient, query = ""): Promise<{ items: Item[]
 
 const clear = /13800138000|13800138001|13912345678|777\.7|888\.8|"1000|"400/;
 
-test("the timeline is shown to who has crm:read, with changes that are masked as in lists", async () => {
+test("the timeline needs crm:read, and masks changes as in lists", async () => {
   for (const client of [caller("agent", "tenant"), manager]) {
     const { items, text } = await timeline(client);
     expect(new Set(items.map(({ type }) => type))).toEqual(new Set(["change", "stage", "payment"]));
@@ -90,7 +90,7 @@ test("the timeline is shown to who has crm:read, with changes that are masked as
   }
 });
 
-test("where a request came from is shown to who reads the trail alone", async () => {
+test("the timeline shows a request's origin only to readers of the audit trail", async () => {
   const names = ["requestId", "ip", "userAgent"];
   for (const item of (await timeline(manager)).items)
     expect(Object.keys(item)).not.toEqual(expect.arrayContaining([expect.stringMatching(/requestId|ip|userAgent/)]));
@@ -100,7 +100,7 @@ test("where a request came from is shown to who reads the trail alone", async ()
   expect(change).toMatchObject({ requestId: expect.stringMatching(/^req-/), userAgent: expect.any(String) });
 });
 
-test("who works on its own records sees its own, and nothing of another's opportunities", async () => {
+test("the timeline shows a caller limited to its own records nothing of other owners' opportunities", async () => {
   const { items, text } = await timeline(anna);
   expect(items.some(({ resourceId }) => resourceId === opportunities.anna)).toBe(true);
   expect(items.some(({ resourceId }) => resourceId === contactId)).toBe(true);
@@ -111,7 +111,7 @@ test("who works on its own records sees its own, and nothing of another's opport
   expect(other.status).toBe(404);
 });
 
-test("reveal=amount clears amounts, old ones too, and no phone; it writes no entry and needs amount:read", async () => {
+test("the timeline's reveal=amount unmasks amounts, old ones too, without an audit entry, and needs amount:read", async () => {
   const { text, items } = await timeline(anna, "&reveal=amount");
   expect(text).toMatch(/"after":"888\.80?"/);
   expect(text).not.toMatch(/13800138000|13800138001|13912345678/);
@@ -149,7 +149,7 @@ test("a phone revealed in the timeline alone has an entry for each record whose 
   expect((await entries()).map((of, index) => of.length - (after[index]?.length ?? 0))).toEqual([0, 1]);
 });
 
-test("a look at a phone is neither a change in the timeline nor an interaction", async () => {
+test("revealing a phone number is neither a change in the timeline nor an interaction", async () => {
   const before = (await manager.get(`/customers/${customerId}/360?include=summary`)).body.summary.lastInteractionAt;
   await manager.get("/contacts?reveal=phone");
   expect((await timeline(manager)).items.some(({ action }) => action === "reveal")).toBe(false);

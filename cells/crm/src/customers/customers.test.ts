@@ -43,14 +43,14 @@ describe("creating a customer", () => {
     expect(other.body).toMatchObject({ code: "IDEMPOTENT_CONFLICT", requestId: "req-uuid-001", details: { reason: "PAYLOAD_MISMATCH" } });
   });
 
-  test("a name that lives already is refused with the id of who has it, however it is written", async () => {
+  test("the name of another live customer is rejected with its id, however it is written", async () => {
     const first = await create({ name: "Straße  One" });
     const second = await admin.post("/customers", { body: { name: " ＳＴＲＡＳＳＥ one " } });
     expect(second.status).toBe(409);
     expect(second.body).toMatchObject({ code: "DUPLICATE_NAME", details: { existingId: first.customerId } });
   });
 
-  test("a repeat is known by what its body says, however it is written, and a malformed one is refused all the same", async () => {
+  test("a retry is recognized by its body's content, however it is written, and a malformed one is rejected", async () => {
     const headers = { "content-type": "application/json" };
     const send = (raw: string) => admin.post("/customers", { raw, headers, key: "one-meaning" });
     const first = await send('{"name":"One meaning","tags":["a"]}');
@@ -73,7 +73,7 @@ describe("creating a customer", () => {
       expect((await send(raw)).status).toBe(400);
   });
 
-  test("every bad field is named at once, and nothing is written", async () => {
+  test("a customer's invalid fields are all reported at once, and nothing is written", async () => {
     const response = await admin.post("/customers", {
       body: { name: "  ", contactPhone: "abc", status: "gone", level: 7, colour: "red" },
       key: "bad-fields",
@@ -103,7 +103,7 @@ describe("creating a customer", () => {
     expect((await admin.post("/customers", { body })).body.code).toBe("BAD_REQUEST");
   });
 
-  test("fifty identical creates at once leave one row, one key and one audit entry, and each answer is the same one", async () => {
+  test("fifty concurrent identical creations leave one row, one key and one audit entry, and get the same response", async () => {
     const body = { name: "Fifty at once" };
     const responses = await Promise.all(Array.from({ length: 50 }, () => admin.post("/customers", { body, key: "fifty" })));
     const done = responses.filter((response) => response.status === 201);
@@ -115,7 +115,7 @@ describe("creating a customer", () => {
     expect((await admin.get("/customers?keyword=Fifty at once")).body.total).toBe(1);
   });
 
-  test("thirty-two creates of one name under different keys leave one", async () => {
+  test("thirty-two creations of one name with different keys leave one customer", async () => {
     const before = await storedResponses(tenantId);
     const responses = await Promise.all(
       Array.from({ length: 32 }, (_, index) => admin.post("/customers", { body: { name: "One of many" }, key: `many-${index}` })),
@@ -125,7 +125,7 @@ describe("creating a customer", () => {
     expect(await storedResponses(tenantId)).toBe(before + 1);
   });
 
-  test("the same key on another path, by another caller or in another tenant is another request", async () => {
+  test("the same idempotency key on another path, by another caller or in another tenant is another request", async () => {
     const key = "independent";
     const other = await cell.tenant();
     const [one, two, three] = await Promise.all([
@@ -138,7 +138,7 @@ describe("creating a customer", () => {
     expect(patched.status).toBe(200);
   });
 
-  test("an id that the gateway made is no key", async () => {
+  test("a request id that the gateway generated is not an idempotency key", async () => {
     const request = { body: { name: "No key of mine" }, headers: { "x-request-id": "made-by-gateway" } };
     // The assertion binds the id: one that was signed for another id is refused.
     expect((await admin.post("/customers", request)).status).toBe(401);
@@ -147,7 +147,7 @@ describe("creating a customer", () => {
     expect(await storedResponses(tenantId)).toBe(before);
   });
 
-  test("Idempotency-Key wins over X-Request-ID; a malformed one is refused", async () => {
+  test("Idempotency-Key wins over X-Request-ID; a malformed one is rejected", async () => {
     const body = { name: "By Idempotency-Key" };
     const first = await admin.post("/customers", { body, key: "one", headers: { "idempotency-key": "the-key" } });
     const again = await admin.post("/customers", { body, key: "two", headers: { "idempotency-key": "the-key" } });
@@ -155,7 +155,7 @@ describe("creating a customer", () => {
     expect((await admin.post("/customers", { body, headers: { "idempotency-key": "no spaces please" } })).body.code).toBe("BAD_REQUEST");
   });
 
-  test("X-Idempotency-Mode: reject says what the request became instead of answering it again", async () => {
+  test("X-Idempotency-Mode: reject names the first request's result instead of replaying it", async () => {
     const body = { name: "Rejecting repeats" };
     const first = await admin.post("/customers", { body, key: "reject" });
     const again = await admin.post("/customers", { body, key: "reject", headers: { "x-idempotency-mode": "reject" } });
@@ -163,7 +163,7 @@ describe("creating a customer", () => {
     expect(again.body.details).toEqual({ reason: "ALREADY_PROCESSED", resourceId: first.body.customerId });
   });
 
-  test("a replay is masked for the caller of now", async () => {
+  test("a replay is masked for the caller's current permissions", async () => {
     const body = { name: "Masked now", contactPhone: "13912345678" };
     await admin.post("/customers", { body, key: "mask-now" });
     const again = await cell.client(tenantId, { permissions: ["crm:write"] }).post("/customers", { body, key: "mask-now" });
@@ -172,7 +172,7 @@ describe("creating a customer", () => {
 });
 
 describe("reading a customer", () => {
-  test("the detail is clear for who may read it and masked for who may not", async () => {
+  test("a customer's detail is masked for callers without the permission", async () => {
     const { customerId } = await create({ contactPhone: "+8613800138000", contactEmail: "ab@example.com" });
     const clear = await admin.get(`/customers/${customerId}`);
     expect(clear.body).toMatchObject({ contactPhone: "+8613800138000", contactEmail: "ab@example.com", _masked: [] });
@@ -184,7 +184,7 @@ describe("reading a customer", () => {
     });
   });
 
-  test("ETag and If-None-Match give 304 until it changes", async () => {
+  test("a customer's ETag and If-None-Match give 304 until it changes", async () => {
     const { customerId } = await create();
     const first = await admin.get(`/customers/${customerId}`);
     const tag = first.headers.get("etag") ?? "";
@@ -194,7 +194,7 @@ describe("reading a customer", () => {
     expect((await admin.get(`/customers/${customerId}`, { headers: { "if-none-match": tag } })).status).toBe(200);
   });
 
-  test("what does not exist, what is no id and what is another tenant's are the same 404", async () => {
+  test("an unknown customer, an invalid id and another tenant's customer are the same 404", async () => {
     const other = await cell.tenant();
     const foreign = await cell.client(other).post("/customers", { body: { name: "Foreign" } });
     const responses = await Promise.all([randomUUID(), "abc", foreign.body.customerId].map((id) => admin.get(`/customers/${id}`)));
@@ -203,7 +203,7 @@ describe("reading a customer", () => {
 });
 
 describe("changing a customer", () => {
-  test("a field that is left out stays, null clears, the version goes up by one and one entry is written", async () => {
+  test("a PATCH keeps omitted fields, clears by null, increments the version and writes one audit entry", async () => {
     const { customerId } = await create({ industry: "retail", level: "A" });
     const response = await admin.patch(`/customers/${customerId}`, { body: { industry: null, notes: "called" } });
     expect(response.body).toMatchObject({ industry: null, level: "A", notes: "called", version: 2 });
@@ -215,7 +215,7 @@ describe("changing a customer", () => {
     ]);
   });
 
-  test("a change that changes nothing writes nothing, and its replay later undoes nothing", async () => {
+  test("a PATCH that changes nothing writes nothing, and its later replay undoes nothing", async () => {
     const { customerId } = await create({ level: "A" });
     const first = await admin.patch(`/customers/${customerId}`, { body: { level: "A" }, key: "no-op" });
     expect(first.body.version).toBe(1);
@@ -226,7 +226,7 @@ describe("changing a customer", () => {
     expect((await admin.get(`/customers/${customerId}`)).body.level).toBe("B");
   });
 
-  test("a stale If-Match is a VERSION_CONFLICT that names the fields in conflict", async () => {
+  test("a PATCH with a stale If-Match is a VERSION_CONFLICT that names the conflicting fields", async () => {
     const { customerId } = await create({ level: "A", industry: "retail" });
     await admin.patch(`/customers/${customerId}`, { body: { level: "B" }, headers: { "if-match": '"1"' } });
     const stale = await admin.patch(`/customers/${customerId}`, { body: { level: "C", industry: "food" }, headers: { "if-match": '"1"' } });
@@ -237,7 +237,7 @@ describe("changing a customer", () => {
     );
   });
 
-  test("twenty changes at once without If-Match all happen, one after the other", async () => {
+  test("twenty concurrent PATCHes without If-Match all succeed, in sequence", async () => {
     const { customerId } = await create();
     const responses = await Promise.all(
       Array.from({ length: 20 }, (_, index) => admin.patch(`/customers/${customerId}`, { body: { customFields: { [`f${index}`]: 1 } } })),
@@ -247,7 +247,7 @@ describe("changing a customer", () => {
     expect(await auditOf(tenantId, customerId)).toHaveLength(21);
   });
 
-  test("a masked value sent back means unchanged; another one with stars in it is refused", async () => {
+  test("a masked value sent back means unchanged; another value with stars is rejected", async () => {
     const { customerId } = await create({ contactPhone: "13800138000" });
     const same = await admin.patch(`/customers/${customerId}`, { body: { contactPhone: "138****8000", level: "A" } });
     expect(same.status).toBe(200);
@@ -256,7 +256,7 @@ describe("changing a customer", () => {
     expect(other.body.details.fields).toEqual([{ path: "contactPhone", code: "MASKED_VALUE", message: expect.any(String) }]);
   });
 
-  test("a name cannot be changed into another's", async () => {
+  test("a customer's name cannot be changed into another's", async () => {
     const taken = await create();
     const { customerId } = await create();
     const response = await admin.patch(`/customers/${customerId}`, { body: { name: taken.name.toUpperCase() } });
@@ -265,7 +265,7 @@ describe("changing a customer", () => {
 });
 
 describe("deleting, restoring and merging", () => {
-  test("a deleted customer is gone, its name is free at once, and it comes back when the name still is", async () => {
+  test("a deleted customer is gone, its name is free immediately, and it can be restored while the name is free", async () => {
     const { customerId, name } = await create();
     expect((await admin.delete(`/customers/${customerId}`)).body).toEqual({ customerId, deleted: true });
     expect((await admin.get(`/customers/${customerId}`)).status).toBe(404);
@@ -278,7 +278,7 @@ describe("deleting, restoring and merging", () => {
     expect((await auditOf(tenantId, customerId)).map((entry) => entry.action)).toEqual(["create", "delete", "restore"]);
   });
 
-  test("a create that is replayed after the delete answers and brings nothing back", async () => {
+  test("a creation replayed after the deletion gets its response and restores nothing", async () => {
     const body = { name: "Deleted meanwhile" };
     const first = await admin.post("/customers", { body, key: "then-deleted" });
     await admin.delete(`/customers/${first.body.customerId}`);
@@ -286,7 +286,7 @@ describe("deleting, restoring and merging", () => {
     expect((await admin.get(`/customers/${first.body.customerId}`)).status).toBe(404);
   });
 
-  test("a PATCH that is replayed after the delete answers as the first did", async () => {
+  test("a PATCH replayed after the deletion gets the first response", async () => {
     const { customerId } = await create();
     const first = await admin.patch(`/customers/${customerId}`, { body: { level: "Z" }, key: "patched-then-deleted" });
     await admin.delete(`/customers/${customerId}`);
@@ -317,8 +317,8 @@ describe("deleting, restoring and merging", () => {
   });
 });
 
-describe("who may do what", () => {
-  test("each route refuses who lacks its permission", async () => {
+describe("permissions", () => {
+  test("each customer route rejects callers without its permission", async () => {
     const reader = cell.client(tenantId, { permissions: ["crm:read"] });
     const { customerId } = await create();
     for (const response of [
@@ -330,7 +330,7 @@ describe("who may do what", () => {
     }
   });
 
-  test("who works on its own records sees, changes and counts no others", async () => {
+  test("a caller limited to its own records sees, changes and counts no others", async () => {
     const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
     const own = await sales.post("/customers", { body: { name: "Of sales-1" } });
     const { customerId } = await create();
@@ -342,7 +342,7 @@ describe("who may do what", () => {
     expect((await sales.post("/customers", { body: { name: "For another", ownerId: "sales-2" } })).body.code).toBe("FORBIDDEN");
   });
 
-  test("nobody gets in without the gateway's assertion, with one of another cell, or with another tenant's header", async () => {
+  test("requests without an assertion, with another cell's, or with another tenant's header are rejected", async () => {
     expect((await fetch(`${cell.url}/customers`, { headers: { "x-tenant-id": tenantId, "x-request-id": "a" } })).status).toBe(401);
     expect((await admin.get("/customers", { headers: { "x-tenant-id": "another" } })).body.code).toBe("TENANT_MISMATCH");
   });

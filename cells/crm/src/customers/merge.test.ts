@@ -52,7 +52,7 @@ test("merging customers moves contacts and opportunities to the survivor in the 
   expect((await admin.get(`/contacts/${contact.body.contactId}`)).body).toMatchObject({ customerId: survivor, isPrimary: false });
 });
 
-test("opportunities created while their customer is merged away end at the survivor or are refused", async () => {
+test("opportunities created while their customer is merged end at the survivor or are rejected", async () => {
   const [survivor, source] = await Promise.all(["Survivor 2", "Source 2"].map((name) => newCustomer(name)));
   const creating = Array.from({ length: 20 }, () => admin.post("/opportunities", { body: { customerId: source, name: "Racing" } }));
   const [merged, ...created] = await Promise.all([

@@ -29,7 +29,7 @@ async function hold(key: string): Promise<void> {
   await other.query("select pg_advisory_xact_lock($1::bigint)", [lock]);
 }
 
-test("while another process carries out the first request, a repeat is told IN_PROGRESS and changes nothing; afterwards it runs", async () => {
+test("while another process runs the first request, a retry gets IN_PROGRESS and changes nothing; afterwards it is replayed", async () => {
   await hold("elsewhere");
   const body = { name: "Carried out elsewhere" };
   const waiting = admin.post("/customers", { body, key: "elsewhere" });
@@ -42,7 +42,7 @@ test("while another process carries out the first request, a repeat is told IN_P
   expect((await admin.post("/customers", { body, key: "elsewhere" })).status).toBe(201);
 });
 
-test("a repeat that waits gets through when the other process ends in time", async () => {
+test("a waiting retry succeeds if the other process ends in time", async () => {
   await hold("soon-over");
   const waiting = admin.post("/customers", { body: { name: "Soon over" }, key: "soon-over" });
   await other.query("rollback");

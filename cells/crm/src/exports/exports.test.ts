@@ -46,7 +46,7 @@ const lastExport = async (): Promise<Record<string, unknown>> => {
 };
 
 describe("the export as CSV", () => {
-  test("is a file of all matches in RFC 4180, masked, with formulas defused, and recorded", async () => {
+  test("the CSV export is a file of all matches in RFC 4180, masked, guarded against formulas, and audited", async () => {
     const response = await admin.get("/customers/export?format=csv&sort=name");
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toBe("text/csv; charset=utf-8");
@@ -68,7 +68,7 @@ describe("the export as CSV", () => {
     });
   });
 
-  test("begins with a byte order mark unless told otherwise, and has a header even without rows", async () => {
+  test("the CSV export begins with a byte order mark by default, and has a header even without rows", async () => {
     const bytes = await fetchBytes("/customers/export?format=csv&keyword=nobody");
     expect([...bytes.subarray(0, 3)]).toEqual([0xef, 0xbb, 0xbf]);
     expect(bytes.subarray(3).toString()).toBe(`${header}\r\n`);
@@ -76,7 +76,7 @@ describe("the export as CSV", () => {
     expect(await lastExport()).toMatchObject({ keyword: "nobody", rows: 0, completed: true });
   });
 
-  test("honours the list's filters and visibility, and refuses what belongs to a page", async () => {
+  test("the CSV export applies the list's filters and visibility, and rejects paging parameters", async () => {
     const filtered = await admin.get("/customers/export?format=csv&filter=status[in]:active,inactive&sort=-name");
     expect(filtered.text.match(/Gamma|甲|Beta/g)).toEqual(["Gamma", "甲"]);
     expect(await lastExport()).toMatchObject({ filter: "status[in]:active,inactive", rows: 2 });
@@ -103,7 +103,7 @@ describe("the export as CSV", () => {
     expect(await lastExport()).toMatchObject({ filter: recorded });
   });
 
-  test("is one snapshot without a cap on its rows: a slow reader gets each once, those too that are removed meanwhile", async () => {
+  test("the CSV export is one snapshot without a row limit: a slow reader gets each row once, even if deleted meanwhile", async () => {
     const other = await cell.tenant();
     await inspect(
       other,
@@ -117,7 +117,7 @@ describe("the export as CSV", () => {
     expect([lines.length, new Set(lines).size]).toEqual([20_001, 20_001]);
   });
 
-  test("that the client leaves is stopped and recorded as incomplete", async () => {
+  test("a CSV export whose client leaves is stopped and audited as incomplete", async () => {
     const other = await cell.tenant();
     await inspect(
       other,
@@ -134,7 +134,7 @@ describe("the export as CSV", () => {
 });
 
 describe("the export as JSON", () => {
-  test("is the list's page, recorded with its rows", async () => {
+  test("the JSON export is the list's page, audited with its rows", async () => {
     const page = await admin.get("/customers/export?pageSize=2&sort=name");
     expect(page.body).toEqual((await admin.get("/customers?pageSize=2&sort=name")).body);
     expect(await lastExport()).toMatchObject({ format: "json", rows: 2, completed: true });

@@ -55,7 +55,7 @@ describe("files in progress", () => {
   });
   afterAll(() => cell.stop());
 
-  test("are four of a tenant at most, whatever they are; then 429 says when to try again, and all else is served", async () => {
+  test("a tenant has at most four files in progress; then 429 says when to retry, and everything else is served", async () => {
     await customersOf(tenantId);
     await entriesOf(tenantId);
     const report = await admin.post("/customers/import", { body: { items: [{ name: "" }] } });
@@ -88,7 +88,7 @@ describe("files in progress", () => {
     for (const path of paths) expect([path, (await admin.get(path)).status]).toEqual([path, 200]);
   });
 
-  test("of all tenants together leave half of the connections", async () => {
+  test("files in progress of all tenants leave half of the connections", async () => {
     const few = await startCrm({ files: { inAll: 2 } });
     const [one, two] = [await few.tenant(), await few.tenant()];
     await customersOf(one);
@@ -102,7 +102,7 @@ describe("files in progress", () => {
     }
   });
 
-  test("that their reader leaves free their connections, and so do pages that nobody reads from the beginning", async () => {
+  test("files whose reader leaves free their connections, and so do pages that are never read", async () => {
     await customersOf(tenantId);
     const slow = await open(cell, admin, "/customers/export?format=csv");
     expect(await statements(tenantId)).toBe(1);
@@ -154,7 +154,7 @@ describe("a reader that takes less than 16 KB a second", () => {
     },
   );
 
-  test("is not one that pauses and then takes more", async () => {
+  test("a reader that pauses and then continues is not cut off", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
     const response = await open(cell, admin, "/customers/export?format=csv");
     let taken = 0;
