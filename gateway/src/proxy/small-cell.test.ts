@@ -1,6 +1,7 @@
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
 import { sendRaw } from "@cell/http/testing/raw";
 import { openKysely } from "@cell/postgres/control";
 import { Problem } from "@cell/problem";
@@ -298,12 +299,11 @@ test("a WebSocket is forwarded in both directions, with its caller in the assert
   customer.close();
 });
 
-const upgradeRequest = (path: string, headers = `Authorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\n`) =>
-  sendRaw(
-    gateway.url,
-    `GET ${path} HTTP/1.1\r\nHost: a\r\n${headers}Connection: Upgrade\r\nUpgrade: websocket\r\n` +
-      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-  );
+const upgradeHead = (path: string, headers = `Authorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\n`) =>
+  `GET ${path} HTTP/1.1\r\nHost: a\r\n${headers}Connection: Upgrade\r\nUpgrade: websocket\r\n` +
+  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+const upgradeRequest = (path: string, headers?: string) => sendRaw(gateway.url, upgradeHead(path, headers));
 
 test.each([
   ["without a token", "/small/socket", "", 401],
@@ -329,6 +329,24 @@ test("a cell's response instead of an upgrade reaches the caller", async () => {
   expect(response).toMatch(/^HTTP\/1\.1 403 /);
   expect(response).toContain('{"code":"FORBIDDEN"}');
   expect(response.toLowerCase()).toContain("x-request-id: ");
+});
+
+test("callers who leave before their socket is open do not count against the cell", async () => {
+  const { onUpgrade } = cell;
+  cell.onUpgrade = (_incoming, socket) => void socket.resume().on("end", () => socket.end());
+  const before = cell.requests.length;
+  for (let attempt = 0; attempt < 12; attempt++) {
+    const socket = connect(gateway.port, "127.0.0.1");
+    socket.write(upgradeHead("/small/socket"));
+    await expect.poll(() => cell.requests.length).toBe(before + attempt + 1);
+    socket.destroy();
+  }
+  await expect.poll(() => openCount("socket")).toBe(0);
+  expect(await readMetric(gateway, 'gateway_upstream_failures_total{partition="small-1",kind="reset"}')).toBe(0);
+  cell.onUpgrade = onUpgrade;
+  const socket = await openSocket(`/small/socket?token=${key}`);
+  socket.close();
+  await closed(socket);
 });
 
 test("a WebSocket ends when its token expires", async () => {

@@ -11,6 +11,7 @@ import type { CellDeclarations } from "../upstream/declarations.ts";
 import type { Upstreams } from "../upstream/upstreams.ts";
 import type { Admission, Admitted } from "./admission.ts";
 import { noPlace } from "./forward.ts";
+import { type Fault, TransportError } from "./http1/connection.ts";
 import { responseHeaders } from "./proxied-request.ts";
 import type { FindPartition } from "./relocation.ts";
 import { upgradeRequestHeaders } from "./request-headers.ts";
@@ -33,8 +34,7 @@ interface Handshake {
   incoming: IncomingMessage;
   /** The caller's connection. */
   socket: Duplex;
-  /** Bytes that the caller sent after the head. */
-  head: Buffer;
+  early: EarlyData;
   /** For a response that is not an upgrade. */
   outgoing: ServerResponse;
   target: Target;
@@ -84,7 +84,7 @@ export class Upgrades {
       sendProblem(outgoing, toProblem(error), newRequestId(), policy.errorForm);
       return;
     }
-    const handshake = { incoming, socket, head, outgoing, target, policy, id };
+    const handshake = { incoming, socket, early: new EarlyData(socket, head), outgoing, target, policy, id };
     this.#open(handshake).catch((error) => this.#fail(handshake, error));
   };
 
@@ -125,6 +125,10 @@ export class Upgrades {
     try {
       const response = await responseOf(request);
       bulkhead.answered();
+      if (socket.destroyed) {
+        response.upstream?.destroy();
+        return false;
+      }
       if (response.upstream) {
         join(handshake, admitted, response.incoming, response.upstream, response.head, this.#options.config.timeouts.bodyIdleMs);
         return false;
@@ -138,7 +142,9 @@ export class Upgrades {
       return false;
     } catch (error) {
       leave();
-      bulkhead.failed((error as NodeJS.ErrnoException).code === "ECONNREFUSED" ? "connect" : "reset");
+      // The caller has left: nothing is wrong with the cell.
+      if (socket.destroyed) return false;
+      bulkhead.failed(faultOf(error));
       throw unavailable("The service is not reachable for a moment; try again", 1, error);
     }
   }
@@ -156,7 +162,7 @@ export class Upgrades {
       agent: false,
       timeout: timeouts.headersMs,
     });
-    request.on("timeout", () => request.destroy(new Error("the response timed out")));
+    request.on("timeout", () => request.destroy(new TransportError("timeout", "the response timed out")));
     request.end();
     return request;
   }
@@ -171,8 +177,47 @@ export class Upgrades {
   }
 }
 
+const earlyDataLimit = 16 * 1024;
+
+/** What a caller sends before its socket is open. Reading it shows when the caller leaves, too. */
+class EarlyData {
+  readonly #socket: Duplex;
+  readonly #pieces: Buffer[];
+  #size = 0;
+
+  constructor(socket: Duplex, head: Buffer) {
+    this.#socket = socket;
+    this.#pieces = [head];
+    socket.on("data", this.#add);
+    socket.on("end", this.#leave);
+  }
+
+  /** Stops reading, and returns what was read. */
+  take(): Buffer {
+    this.#socket.off("data", this.#add);
+    this.#socket.off("end", this.#leave);
+    this.#socket.pause();
+    return Buffer.concat(this.#pieces);
+  }
+
+  #add = (piece: Buffer): void => {
+    this.#pieces.push(piece);
+    this.#size += piece.length;
+    if (this.#size > earlyDataLimit) this.#leave();
+  };
+
+  #leave = (): void => {
+    this.#socket.destroy();
+  };
+}
+
 /** The connections that have become sockets. */
 const upgraded = new WeakSet<Duplex>();
+
+function faultOf(error: unknown): Fault {
+  if (error instanceof TransportError) return error.fault;
+  return (error as NodeJS.ErrnoException).code === "ECONNREFUSED" ? "connect" : "reset";
+}
 
 interface CellResponse {
   incoming: IncomingMessage;
@@ -192,7 +237,7 @@ function responseOf(request: ClientRequest): Promise<CellResponse> {
 
 /** Connects the two ends: each receives what the other sends, and both end together. */
 function join(
-  { socket, head, outgoing, id }: Handshake,
+  { socket, early, outgoing, id }: Handshake,
   { limitHeaders }: Admitted,
   response: IncomingMessage,
   upstream: Socket,
@@ -206,7 +251,8 @@ function join(
   for (let index = 0; index < headers.length; index += 2) text += `${headers[index]}: ${headers[index + 1]}\r\n`;
   socket.write(`${text}\r\n`, "latin1");
   if (upstreamHead.length > 0) socket.write(upstreamHead);
-  if (head.length > 0) upstream.write(head);
+  const sent = early.take();
+  if (sent.length > 0) upstream.write(sent);
   // A socket without any traffic in either direction, not even a ping, is dead.
   upstream.setTimeout(idleMs, () => upstream.destroy());
   (socket as Socket).setTimeout(0);
