@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCrm } from "../testing/test-crm.ts";
 import { askOf, generateTenant, type Questions, questions } from "./testing/generated-tenants.ts";
-import { get, makeTenant, march, paths, plant, planted, type Tenant } from "./testing/history-fixtures.ts";
+import { get, makeTenant, march, paths, plant, planted, plantMoves, type Tenant } from "./testing/history-fixtures.ts";
 
 let cell: TestCell;
 
@@ -179,19 +179,15 @@ describe("money", () => {
 
   test("without amount:read every amount is masked and every count is there, in the file too", async () => {
     const tenant = await makeTenant(cell);
-    await plant(
-      tenant.tenantId,
-      planted(tenant, [
-        {},
-        {
-          moves: [
-            ["prospecting", "01-05"],
-            ["won", "02-01"],
-          ],
-        },
-      ]),
-      tenant.customerId,
-    );
+    await plantMoves(tenant, [
+      {},
+      {
+        moves: [
+          ["prospecting", "01-05"],
+          ["won", "02-01"],
+        ],
+      },
+    ]);
     const permissions = tenant.admin.principal.permissions.filter((permission) => permission !== "amount:read");
     const blind = cell.client(tenant.tenantId, { permissions });
     const window = `${march}&from=2026-01-01`;
@@ -210,11 +206,7 @@ describe("money", () => {
 describe("who sees what", () => {
   test("who works on its own records is counted these alone, whatever it asks for", async () => {
     const tenant = await makeTenant(cell);
-    await plant(
-      tenant.tenantId,
-      planted(tenant, [{ ownerId: "user-001" }, { ownerId: "sales-1" }, { ownerId: "sales-1" }]),
-      tenant.customerId,
-    );
+    await plantMoves(tenant, [{ ownerId: "user-001" }, { ownerId: "sales-1" }, { ownerId: "sales-1" }]);
     const sales = cell.client(tenant.tenantId, { userId: "sales-1", scope: "own" });
     const count = async (client: TestClient, query = "") => (await get(client, `/pipeline/summary?${march}${query}`)).totals.count;
     expect(await count(tenant.admin)).toBe(3);
@@ -286,20 +278,16 @@ test("who works on its own records has its own customers counted in the metrics"
 
 test("the report as a file: a line per stage and a total, in all and for each group", async () => {
   const tenant = await makeTenant(cell);
-  await plant(
-    tenant.tenantId,
-    planted(tenant, [
-      { ownerId: "=cmd" },
-      {
-        ownerId: "user-2",
-        moves: [
-          ["prospecting", "01-05"],
-          ["won", "01-15"],
-        ],
-      },
-    ]),
-    tenant.customerId,
-  );
+  await plantMoves(tenant, [
+    { ownerId: "=cmd" },
+    {
+      ownerId: "user-2",
+      moves: [
+        ["prospecting", "01-05"],
+        ["won", "01-15"],
+      ],
+    },
+  ]);
   const response = await tenant.admin.get(`/reports/funnel?${march}&from=2026-01&to=2026-01&groupBy=owner&format=csv`);
   expect(response.headers.get("content-type")).toBe("text/csv; charset=utf-8");
   expect(response.headers.get("content-disposition")).toBe('attachment; filename="funnel.csv"');
@@ -320,7 +308,7 @@ test("a stage that was removed still has what was open there then", async () => 
     ["qualification", "01-15"],
     ["proposal", "02-15"],
   ];
-  await plant(tenant.tenantId, planted(tenant, [{ moves }]), tenant.customerId);
+  await plantMoves(tenant, [{ moves }]);
   const { pipelineId, stages } = tenant.pipeline;
   const rest = stages.filter(({ stage }) => stage !== "qualification");
   expect((await tenant.admin.patch(`/pipelines/${pipelineId}`, { body: { stages: rest } })).status).toBe(200);

@@ -1,7 +1,7 @@
 import type { TestCell } from "@cell/cell/testing/test-cell";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCrm } from "../testing/test-crm.ts";
-import { get, makeTenant, march, paths, plant, planted } from "./testing/history-fixtures.ts";
+import { get, makeTenant, march, paths, plantMoves } from "./testing/history-fixtures.ts";
 
 let cell: TestCell;
 
@@ -14,13 +14,9 @@ describe("windows", () => {
   test("dates are the tenant's: a date-only `to` includes that day, and the resolved window is echoed", async () => {
     const tenant = await makeTenant(cell, { timezone: "Asia/Shanghai" });
     const times = ["2026-01-31T15:59:59.999Z", "2026-01-31T16:00:00.000Z", "2026-02-28T15:59:59.999Z", "2026-02-28T16:00:00.000Z"];
-    await plant(
-      tenant.tenantId,
-      planted(
-        tenant,
-        times.map((at) => ({ at })),
-      ),
-      tenant.customerId,
+    await plantMoves(
+      tenant,
+      times.map((at) => ({ at })),
     );
     const late = "asOf=2026-05-01T00:00:00Z";
     const february = { from: "2026-01-31T16:00:00.000Z", to: "2026-02-28T16:00:00.000Z" };
@@ -43,13 +39,9 @@ describe("windows", () => {
   test("a day is 23 hours long where the clock goes forward", async () => {
     const tenant = await makeTenant(cell, { timezone: "America/New_York" });
     const times = ["2026-03-08T04:59:59.999Z", "2026-03-08T05:00:00.000Z", "2026-03-09T03:59:59.999Z", "2026-03-09T04:00:00.000Z"];
-    await plant(
-      tenant.tenantId,
-      planted(
-        tenant,
-        times.map((at) => ({ at })),
-      ),
-      tenant.customerId,
+    await plantMoves(
+      tenant,
+      times.map((at) => ({ at })),
     );
     const body = await get(tenant.admin, "/pipeline/funnel?asOf=2026-04-01T00:00:00Z&from=2026-03-08&to=2026-03-08");
     expect(body).toMatchObject({ cohort: 2, window: { from: "2026-03-08T05:00:00.000Z", to: "2026-03-09T04:00:00.000Z" } });
@@ -57,11 +49,7 @@ describe("windows", () => {
 
   test("overdue goes by the tenant's date", async () => {
     const tenant = await makeTenant(cell, { timezone: "Asia/Shanghai" });
-    await plant(
-      tenant.tenantId,
-      planted(tenant, [{ expectedCloseDate: "2026-02-28" }, { expectedCloseDate: "2026-03-01" }]),
-      tenant.customerId,
-    );
+    await plantMoves(tenant, [{ expectedCloseDate: "2026-02-28" }, { expectedCloseDate: "2026-03-01" }]);
     const overdueAt = async (asOf: string) => (await get(tenant.admin, `/pipeline/summary?asOf=${asOf}`)).attention.overdue;
     expect(await overdueAt("2026-02-28T15:59:59Z")).toBe(0);
     expect(await overdueAt("2026-02-28T16:00:00Z")).toBe(1);

@@ -117,6 +117,11 @@ export const planted = (
     movesOf(pipeline, { amount: "100", expectedCloseDate: "2026-04-10" }, moves).map((row) => ({ ...row, ...fields })),
   );
 
+/** Stores opportunities that only moved: see `planted`. */
+export function plantMoves(tenant: Tenant, given: Parameters<typeof planted>[1]): Promise<void> {
+  return plant(tenant.tenantId, planted(tenant, given), tenant.customerId);
+}
+
 /** Every report, ready for more parameters. */
 export const paths = [
   "/pipeline/summary?from=2026-01-01&",
