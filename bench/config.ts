@@ -3,24 +3,24 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type Environment, integer, processEnvironment, readEnv, text } from "@cell/http/env";
 
-/** How much data the workloads run on. */
+/** Data sizes of the workloads. */
 export interface Sizes {
-  /** Customers of the tenant that single records and pages are read from. */
+  /** Customers of the tenant for single reads and pages. */
   customers: number;
-  /** Customers, and as many opportunities, of the tenant that is searched, exported and reported on. */
+  /** Customers, and as many opportunities, of the tenant for search, exports and reports. */
   many: number;
-  /** Customers of the tenants that are written to. */
+  /** Customers of the tenants for writes. */
   written: number;
   importRows: number;
-  /** Tenants in turn. */
+  /** Tenants used in turn. */
   tenants: number;
-  /** Tenants in turn where each has a login of its own. */
+  /** Tenants used in turn with a login each. */
   tenantsWithLogin: number;
   /** Tenants that are provisioned and migrated. */
   migrated: number;
 }
 
-/** Where things listen, on 127.0.0.1. */
+/** Ports on 127.0.0.1. */
 export interface Ports {
   gateway: number;
   crm: number;
@@ -29,12 +29,12 @@ export interface Ports {
   bareCell: number;
   bareGateway: number;
   postgres: number;
-  /** For whole systems that are started to be timed, and for peers. */
+  /** For systems that are started to be timed, and for peers. */
   spare: number;
 }
 
 export interface Config {
-  /** Holds data, results and peers; kept between runs. */
+  /** Folder of data, results and peers; kept between runs. */
   dir: string;
   /** The data directory of this run's system. */
   dataDir: string;
@@ -43,7 +43,7 @@ export interface Config {
   workloads: string[];
   rounds: number;
   seconds: number;
-  /** Requests under way at once. */
+  /** Concurrent requests. */
   connections: number;
   smoke: boolean;
   /** Writes CPU profiles of gateway and cell into `<dir>/profiles`. */
@@ -71,7 +71,7 @@ const smokeSizes: Sizes = {
   migrated: 3,
 };
 
-/** Every environment variable that `npm run bench` reads. */
+/** Every environment variable of `npm run bench`. */
 export const benchSettings = {
   dir: text("BENCH_DIR", { default: ".bench", meaning: "Folder for the benchmark's data, results and peers." }),
   firstPort: integer("BENCH_PORT", { default: 18_500, min: 1, max: 65_000, meaning: "First of the 50 ports that the benchmark uses." }),
@@ -79,7 +79,7 @@ export const benchSettings = {
 };
 
 /**
- * `[W1 W2 … | peers] [--rounds 5] [--seconds 4] [--smoke] [--profile]`, and the environment. Throws a sentence about what cannot be understood.
+ * Parses `[W1 W2 … | peers] [--rounds 5] [--seconds 4] [--smoke] [--profile]` and the environment. Throws a sentence about invalid input.
  */
 export function readConfig(args: readonly string[], env: Environment = processEnvironment): Config {
   const { values, positionals } = parseArgs({

@@ -16,7 +16,7 @@ import { migrations } from "./workloads/w13-migrations.ts";
 import { noisyNeighbour } from "./workloads/w14-noisy-neighbour.ts";
 import { coldStart } from "./workloads/w15-cold-start.ts";
 
-/** All workloads in their order; `peers` downloads what it compares with, and is run only when it is named. */
+/** All workloads in order; `peers` downloads other products and only runs if it is named. */
 export const workloads: readonly Workload[] = [
   gatewayHop,
   getById,

@@ -1,6 +1,6 @@
 import { type Document, type Operation, type Parameter, type Response, resolved, type Schema } from "@cell/http/openapi/document";
 
-/** What a client of `before` could stumble over in `after`, a sentence each: what is gone, what is newly demanded, what is narrower. */
+/** Breaking changes from `before` to `after`, one sentence each: removed, newly required, or narrower. */
 export function breakingChanges(before: Document, after: Document): string[] {
   const found: string[] = [];
   for (const [path, methods] of Object.entries(before.paths)) {
@@ -14,7 +14,7 @@ export function breakingChanges(before: Document, after: Document): string[] {
   return found;
 }
 
-/** Whether the version has taken a step that allows breaking changes: its first number. */
+/** Whether the major version allows breaking changes. */
 export function isMajorStep(before: Document, after: Document): boolean {
   const major = (document: Document) => Number(document.info.version.split(".")[0]);
   return major(after) > major(before);
@@ -51,7 +51,7 @@ function operationChanges(where: string, before: Operation, after: Operation, sc
   return found;
 }
 
-/** The parameters of an operation, by where they stand and their names; of headers the case does not count. */
+/** The parameters of an operation by location and name; header names are case-insensitive. */
 function parametersOf(document: Document, { parameters = [] }: Operation): Map<string, Parameter> {
   const all = parameters.map((parameter) => resolved<Parameter>(document, parameter));
   return new Map(
@@ -73,7 +73,7 @@ class Schemas {
     this.after = after;
   }
 
-  /** What was sent has to be taken still. */
+  /** Everything that was accepted must still be accepted. */
   requests(where: string, oldSchema: Schema, newSchema: Schema): string[] {
     const [before, after] = [resolved<Schema>(this.before, oldSchema), resolved<Schema>(this.after, newSchema)];
     const found = typeChanges(before, after, (lost) => `${where}: does not take ${lost} any more`);
@@ -97,7 +97,7 @@ class Schemas {
     return found;
   }
 
-  /** What was answered has to be answered still. */
+  /** Everything that was returned must still be returned. */
   responses(where: string, oldSchema: Schema, newSchema: Schema): string[] {
     const [before, after] = [resolved<Schema>(this.before, oldSchema), resolved<Schema>(this.after, newSchema)];
     const found = typeChanges(after, before, (gained) => `${where}: may be ${gained} now`);

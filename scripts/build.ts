@@ -3,7 +3,7 @@ import { isBuiltin } from "node:module";
 import { join, relative } from "node:path";
 import type { Plugin } from "rolldown";
 
-/** The programs that run as processes of their own, and what each begins with. */
+/** The programs that run as separate processes, and their entry modules. */
 export const programs = {
   gateway: "gateway/src/main.ts",
   "gateway-migrate": "gateway/src/migrate.ts",
@@ -15,15 +15,14 @@ export type Program = keyof typeof programs;
 
 const repository = join(import.meta.dirname, "..");
 
-/** The file that runs a program, relative to the root of the repository; `build` makes it. */
+/** The bundle of a program, relative to the repository's root; created by `build`. */
 export function fileOf(program: Program): string {
   return `dist/${program}.js`;
 }
 
 /**
- * Joins the modules of each program into a few files: Node finds and links a thousand of them in more time than everything else takes at a
- * program's start. Does nothing where they are as they were. Rejects with what rolldown finds wrong. `root`: of the repository; `log`: told
- * when there is something to do.
+ * Bundles each program into a few files: loading a thousand modules would dominate a program's start. Does nothing if they are current.
+ * Rejects with rolldown's errors. `root`: the repository; `log`: called when there is something to do.
  */
 export async function build(root = repository, log?: (line: string) => void): Promise<void> {
   if (isCurrent(root)) return;
@@ -31,7 +30,7 @@ export async function build(root = repository, log?: (line: string) => void): Pr
   const { rolldown } = await import("rolldown");
   const folder = join(root, "dist");
   const made = `${folder}-${process.pid}`;
-  // pg asks for its native twin, which is not installed.
+  // pg tries to load its native variant, which is not installed.
   const bundle = await rolldown({
     cwd: root,
     input: { ...programs },
@@ -55,8 +54,8 @@ export async function build(root = repository, log?: (line: string) => void): Pr
 }
 
 /**
- * Takes Node's own modules as `require` does. What imports one makes Node look at all that it exports, and so load what is to be loaded when
- * it is needed: of node:http a whole HTTP client, which takes a program of nothing else 20 ms and 13 MB.
+ * Imports Node's own modules like `require` does. An import makes Node evaluate all exports, including lazily loaded ones: for node:http a
+ * whole HTTP client, which costs a minimal program 20 ms and 13 MB.
  */
 const builtins: Plugin = {
   name: "builtins",
@@ -65,7 +64,7 @@ const builtins: Plugin = {
     if (!id.startsWith(marker)) return null;
     const name = id.slice(marker.length);
     const properties = Object.keys(process.getBuiltinModule(name) as object).filter((property) => property !== "default");
-    // Pure, so that only what is used stays.
+    // Marked pure, so that unused ones are removed.
     const exported = properties.map((property) => `export const ${property} = /* @__PURE__ */ (() => builtin.${property})();`);
     const code = [`const builtin = process.getBuiltinModule("${name}"); export default builtin;`, ...exported].join("\n");
     return { code, moduleSideEffects: false };
@@ -74,7 +73,7 @@ const builtins: Plugin = {
 
 const marker = "\0builtin:";
 
-/** V8 keeps a file's text for good, and with a single Chinese letter in it two bytes for each character. */
+/** V8 keeps a file's text, and with a single Chinese character it takes two bytes per character. */
 const ascii: Plugin = {
   name: "ascii",
   generateBundle(_options, bundle) {
@@ -97,7 +96,7 @@ function stampOf(path: string): string {
   return `${mtimeMs} ${size}`;
 }
 
-/** For vitest: tests that start whole systems find the programs made. */
+/** For vitest: tests that start whole systems need the bundles. */
 export async function setup(): Promise<void> {
   await build();
 }

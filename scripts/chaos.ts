@@ -35,7 +35,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 process.exitCode = await main();
 process.exit();
 
-/** Runs the chosen faults; resolves to the exit code: 1 when a promise broke. */
+/** Runs the chosen faults; resolves to the exit code: 1 if a promise was broken. */
 async function main(): Promise<number> {
   const unknown = positionals.find((name) => !faults.some((fault) => fault.name === name));
   if (values.help || unknown) {

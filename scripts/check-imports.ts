@@ -2,7 +2,7 @@ import { existsSync, globSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { cruise, type IForbiddenRuleType } from "dependency-cruiser";
 
-/** One breach of a rule: the rule's name, the file, and what it imports or holds. */
+/** One breach of a rule: the rule's name, the file, and its import or content. */
 export interface Breach {
   rule: string;
   file: string;
@@ -78,14 +78,14 @@ const textRules: { name: string; files: RegExp; but?: RegExp; pattern: RegExp }[
   },
 ];
 
-/** Each switches off the type checker at its place. */
+/** Each one disables the type checker at its place. */
 const cast = /\bas never\b|\bas unknown as\b/;
-/** Fewer casts than these may stand in shared, gateway and cells, tests included. */
+/** Limit of casts in shared, gateway and cells, tests included. */
 const castLimit = 20;
 
 /**
- * Holds every file below `root` to the rules above. Rejects when the tool has seen fewer modules than there are files: with a TypeScript
- * that it cannot use it sees none, and finds nothing wrong.
+ * Checks every file below `root` against the rules above. Rejects if the tool has seen fewer modules than there are files: with an
+ * unsupported TypeScript it sees none, and finds no breach.
  */
 export async function checkImports(root: string): Promise<{ files: number; breaches: Breach[] }> {
   const present = folders.filter((folder) => existsSync(join(root, folder)));
@@ -116,7 +116,7 @@ export async function checkImports(root: string): Promise<{ files: number; breac
   return { files: files.length, breaches: [...imports, ...texts, ...checkCasts(root, files)] };
 }
 
-/** Every cast without a comment in the line before it, and all of them where there are too many. */
+/** Every cast without a comment in the line before it, and all of them if there are too many. */
 function checkCasts(root: string, files: readonly string[]): Breach[] {
   const casts = files
     .filter((file) => /^(shared|gateway|cells)\//.test(file))

@@ -1,4 +1,4 @@
-// Holds package.json files and package-lock.json to what an install anywhere depends on. Plain JavaScript: it may run before an install.
+// Checks package.json files and package-lock.json for reproducible installs. Plain JavaScript: it may run before an install.
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -50,7 +50,7 @@ function missingPlatforms(packages) {
   );
 }
 
-/** Looks where Node would: in the package's own node_modules, then in those of the folders above. */
+/** Resolves like Node: in the package's own node_modules, then in those of the folders above. */
 function isLocked(packages, path, name) {
   for (let folder = path; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf("node_modules/") - 1))) {
     if (packages[`${folder ? `${folder}/` : ""}node_modules/${name}`]) return true;

@@ -4,9 +4,8 @@ import { documentFaults } from "@cell/http/testing/document-faults";
 import { breakingChanges, isMajorStep } from "./breaking-changes.ts";
 
 /**
- * Refuses a published document that lacks what its users need (see `documentFaults`), and a breaking change of one without a step of its
- * version's first number.
- * The documents as they were last released stand in openapi/released; `--release` puts the present ones there.
+ * Rejects a published document that lacks what its users need (see `documentFaults`), and a breaking change without a new major version.
+ * The last released documents are in openapi/released; `--release` replaces them by the current ones.
  */
 const release = process.argv.includes("--release");
 let isBroken = false;

@@ -2,7 +2,7 @@ import autocannon from "autocannon";
 import { type Load, type LoadRequest, prefix, unique, uniqueValue, version } from "./requests.ts";
 import { type Sample, timed } from "./sample.ts";
 
-/** What autocannon sends in place of wrk: the same requests, but its latencies are whole milliseconds and it takes more of the machine. */
+/** Sends the load by autocannon if wrk is missing: the same requests, but latencies in whole milliseconds and more CPU. */
 export async function sendWithAutocannon({ url, requests, connections, seconds }: Load): Promise<Omit<Sample, "cpuUs">> {
   const sent = requests.some((request) => request.follows) ? followed(requests) : requests.map(oneAfterAnother(prefix()));
   const result = await autocannon({ url, connections, duration: seconds, timeout: 30, requests: sent });
@@ -32,7 +32,7 @@ function oneAfterAnother(mine: string) {
   };
 }
 
-/** Each record is changed by one request at a time, which names the version that the answer before it gave. */
+/** Each record is changed by one request at a time, with the version from the previous response. */
 function followed(requests: readonly LoadRequest[]): autocannon.Request[] {
   const mine = prefix();
   const byId = new Map(requests.map((request) => [request.follows?.id, request]));

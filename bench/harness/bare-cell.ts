@@ -2,8 +2,8 @@ import { createServer } from "node:http";
 import pg from "pg";
 
 /**
- * The least that Node does for a read: node:http, two pipelined connections, one named statement, and its rows as JSON. No token, tenant,
- * permission, validation, masking, audit, metrics or limits. The statement has one parameter, the path's last segment.
+ * The minimum of a read in Node: node:http, two pipelined connections, one named statement, and its rows as JSON. No token, tenant,
+ * permission, validation, masking, audit, metrics or limits. The statement's only parameter is the path's last segment.
  */
 const { PORT, HOST, DATABASE_URL, STATEMENT = "" } = process.env as NodeJS.ProcessEnv & Record<string, string>;
 const options: pg.ClientConfig & { pipeline: boolean } = { connectionString: DATABASE_URL ?? "", pipeline: true };

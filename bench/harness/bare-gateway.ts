@@ -3,8 +3,8 @@ import { Pool } from "undici";
 import { ConnectionPool } from "../../gateway/src/proxy/http1/pool.ts";
 
 /**
- * The least that a gateway of Node does: node:http on one side, a transport on the other, and nothing in between. TRANSPORT names it: `own`
- * is the product's, `undici` that library's dispatcher.
+ * The minimum of a gateway in Node: node:http on one side, a transport on the other, and nothing between. TRANSPORT: `own` is the
+ * product's, `undici` that library's dispatcher.
  */
 const { PORT, HOST, CELL = "", TRANSPORT = "own" } = process.env as NodeJS.ProcessEnv & Record<string, string>;
 

@@ -2,14 +2,14 @@ import { join } from "node:path";
 import { type Program, startProgram } from "./program.ts";
 import type { Stack } from "./stack.ts";
 
-/** A cell and a gateway that do nothing but pass a read through: what the product's own work adds to is theirs. */
+/** A cell and a gateway that only pass a read through: the difference is the cost of the product's own work. */
 export interface Bare {
   cell: Program & { url: string };
   gateway: Program & { url: string };
   stop(): Promise<void>;
 }
 
-/** Starts a gateway that does nothing, with a transport of its own name, in front of `cell`. */
+/** Starts a bare gateway with the named transport in front of `cell`. */
 export function startBareGateway(stack: Stack, cell: string, transport: "own" | "undici", port = stack.config.ports.bareGateway) {
   return startBareProgram(stack, `bare-gateway-${transport}`, "bare-gateway.ts", port, { CELL: cell, TRANSPORT: transport });
 }
@@ -30,7 +30,7 @@ async function startBareProgram(stack: Stack, name: string, file: string, port: 
   return { ...program, url };
 }
 
-/** Starts both; the cell runs `statement` as a tenant, with its path's last segment as the one parameter. */
+/** Starts both; the cell runs `statement` as a tenant, with the path's last segment as its parameter. */
 export async function startBare(stack: Stack, tenantId: string, statement: string): Promise<Bare> {
   const { ports } = stack.config;
   const cell = await startBareProgram(stack, "bare-cell", "bare-cell.ts", ports.bareCell, {

@@ -11,14 +11,14 @@ import type { Stack } from "./stack.ts";
 import { assertedHeaders, callerHeaders } from "./tenants.ts";
 import type { Tools } from "./tools.ts";
 
-/** Something that is measured: see each one's own page for what, against which limit, and to what goal. */
+/** A measured workload: each one's doc comment has what is measured, its limit and its goal. */
 export interface Workload {
   id: string;
   title: string;
   run(bench: Bench): Promise<Line[]>;
 }
 
-/** What the workloads are given. */
+/** What workloads use to measure. */
 export class Bench {
   readonly config: Config;
   readonly stack: Stack;
@@ -32,7 +32,7 @@ export class Bench {
     this.log = log;
   }
 
-  /** Requests in turn, made afresh for each round. */
+  /** Sends requests in turn, created anew for each round. */
   http(
     name: string,
     url: string,
@@ -50,7 +50,7 @@ export class Bench {
     };
   }
 
-  /** Requests of one tenant to the CRM through the gateway, as any caller sends them. */
+  /** Requests of one tenant to the CRM through the gateway. */
   throughGateway(name: string, tenantId: string, requests: readonly Ask[], connections?: number): Side {
     const headers = callerHeaders(tenantId);
     const whole = requests.map((request) => ({
@@ -61,7 +61,7 @@ export class Bench {
     return this.http(name, this.stack.gateway, this.stack.pids("gateway", "crm"), () => whole, connections);
   }
 
-  /** The same requests right to the cell, with what the gateway would have signed. */
+  /** The same requests directly to the cell, with the gateway's assertion. */
   cellAlone(name: string, tenantId: string, requests: readonly Ask[], connections?: number): Side {
     const signed = () =>
       requests.map((request) => ({ ...request, headers: { ...assertedHeaders(this.stack, tenantId), ...request.headers } }));
@@ -95,7 +95,7 @@ export class Bench {
     };
   }
 
-  /** Measures sides against each other, after a second each for what a process learns at its first requests. */
+  /** Measures sides against each other, after a second of warm-up each. */
   async measure<Sides extends Record<string, Side | undefined>>(
     sides: Sides,
     seconds = this.config.seconds,
@@ -105,7 +105,7 @@ export class Bench {
     return interleave(sides, { rounds, seconds });
   }
 
-  /** A place for this run's files. */
+  /** Path of a file of this run. */
   file(name: string): string {
     return join(this.config.dataDir, name);
   }
@@ -119,8 +119,8 @@ export function gets(paths: readonly string[]): Ask[] {
   return paths.map((path) => ({ method: "GET", path }));
 }
 
-/** So many numbers from 1 to `last`, spread over all of them. */
+/** Numbers from 1 to `last`, spread evenly. */
 export function spreadNumbers(howMany: number, last: number): number[] {
-  // A large prime: its steps meet every number before they meet one again.
+  // A large prime: its multiples visit every number before they repeat one.
   return Array.from({ length: Math.min(howMany, last) }, (_, index) => 1 + ((index * 1_000_003) % last));
 }

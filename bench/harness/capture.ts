@@ -5,7 +5,7 @@ import { call } from "./client.ts";
 import type { Script } from "./pgbench.ts";
 import type { Stack } from "./stack.ts";
 
-/** A statement as the product has sent it. */
+/** A statement that the product sent. */
 export interface Captured {
   /** With $1, $2, … */
   text: string;
@@ -15,7 +15,7 @@ export interface Captured {
   types: string[];
 }
 
-/** Resolves to the statements that `work` has the product send to a tenant's schema, out of the server's log. */
+/** Resolves to the statements that the product sends to a tenant's schema during `work`, from the server's log. */
 export async function capture(stack: Stack, tenantId: string, work: () => Promise<unknown>): Promise<Captured[]> {
   const role = `"${schemaOf(tenantId)}"`;
   const settings = { log_statement: "all", log_error_verbosity: "default", log_parameter_max_length: "-1" };
@@ -24,14 +24,14 @@ export async function capture(stack: Stack, tenantId: string, work: () => Promis
     await closeConnections(stack, tenantId);
     const start = statSync(stack.postgresLog).size;
     await work();
-    // What is written last may still be on its way.
+    // The last log lines may not be written yet.
     await sleep(100);
     const found = statementsIn(readFileSync(stack.postgresLog).subarray(start).toString(), schemaOf(tenantId));
     return await Promise.all(found.map(async (statement) => ({ ...statement, types: await typesOf(stack, statement.text) })));
   } finally {
     for (const name of Object.keys(settings)) await stack.superuser.query(`alter role ${role} reset ${name}`);
     await closeConnections(stack, tenantId);
-    // Reads come first after a cut: the connections of a tenant that only writes would all be taken by writers.
+    // A read first: otherwise writers could take all of the tenant's connections.
     await call(stack, tenantId, "/customers?pageSize=1");
   }
 }
@@ -56,7 +56,7 @@ async function typesOf(stack: Stack, text: string): Promise<string[]> {
   }
 }
 
-/** A line of the log begins with the time, the process and who is connected; a statement's own line breaks are followed by a tab. */
+/** A log line begins with the time, the process and the connection; a statement's own line breaks are followed by a tab. */
 const entry = /^\d{4}-\d\d-\d\d [\d:.]+ UTC \[(\d+)\] (\S+)@\S+ .*? (LOG|DETAIL): {2}([^\n]*(?:\n\t[^\n]*)*)/gm;
 
 /** The statements with parameters that a role sent. Exported for its test. */
@@ -79,8 +79,8 @@ function valuesIn(parameters: string): (string | null)[] {
 }
 
 /**
- * Statements as a script for pgbench. Where a value holds one of `tokens`, that part is made anew by each transaction, by the SQL
- * expression of type text that the token stands for, in which `:name` is a variable of `preamble`; all else stays a parameter as it was.
+ * Statements as a script for pgbench. Where a value contains one of `tokens`, each transaction computes that part by the token's SQL
+ * expression of type text, in which `:name` is a variable of `preamble`; everything else stays a parameter.
  */
 export function scriptOf(statements: readonly Captured[], tokens: ReadonlyMap<string, string>, preamble: string): Script {
   const variables: Record<string, string> = {};
@@ -99,7 +99,7 @@ export function scriptOf(statements: readonly Captured[], tokens: ReadonlyMap<st
       const made = parts.filter((part) => part !== "").map((part) => tokens.get(part) ?? `${constant(part)}::text`);
       return `(${made.join(" || ")})::${type}`;
     };
-    // A colon with a letter or a digit behind it would be a variable: none is left outside of :: when the values are taken out.
+    // pgbench takes a colon before a letter or digit for a variable: besides `::`, none is left once the values are parameters.
     return `${text.replaceAll("\n", " ").replace(/\$(\d+)/g, (_, number) => expression(Number(number) - 1))};`;
   });
   return { text: `${preamble}${lines.join("\n")}\n`, variables };

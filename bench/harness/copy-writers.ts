@@ -7,10 +7,10 @@ import type { Bench } from "./bench.ts";
 import { besideLibrary, inProcess } from "./in-process.ts";
 import type { Line } from "./report.ts";
 
-/** As many rows as one batch of an import stages. */
+/** Rows of one staged batch of an import. */
 const rows = 1_000;
 
-/** One staged batch of an import sent by COPY FROM STDIN: by the product's CopyIn, and by pg-copy-streams. */
+/** Sends one staged batch of an import by COPY FROM STDIN: by the product's CopyIn, and by pg-copy-streams. */
 export async function copyWriters(bench: Bench): Promise<Line> {
   const lines = Buffer.from(
     Array.from({ length: rows }, (_, n) =>

@@ -8,14 +8,14 @@ export interface ListPage {
   nextCursor: string | null;
 }
 
-/** A place in the list of customers, newest first. */
+/** A position in the list of customers, newest first. */
 export interface Place {
   id: string;
   createdAt: string;
   cursor: string;
 }
 
-/** Cursors behind the n-th customers, made out of one that the product gave: to walk to each would take as many requests as there are pages. */
+/** Cursors after the n-th customers, derived from one of the product's: paging to each would take too many requests. */
 export async function cursors(stack: Stack, tenantId: string, given: string | null, numbers: readonly number[]): Promise<Place[]> {
   const [fingerprint, , total, isBound] = JSON.parse(Buffer.from(given ?? "", "base64url").toString()) as unknown[];
   const { rows } = await stack.superuser.query<{ id: string; at: Date }>(

@@ -6,12 +6,12 @@ import { ensureTenant, hideTenant } from "./tenants.ts";
 /** The tenants that the workloads use. */
 export const tenants = { read: "bench-read", many: "bench-many", written: "bench-written", limit: "bench-limit" } as const;
 
-/** A keyword that one customer in all has, at the middle. */
+/** A keyword of exactly one customer, in the middle. */
 export const rareWord = "zeppelin";
-/** A Chinese one that one customer in all has. */
+/** A Chinese keyword of exactly one customer. */
 export const rareChinese = "稀土永磁";
 
-/** The digits of the n-th record's id behind its fixed beginning: 19 of them, so that pgbench can count them. */
+/** The digits of the n-th record's id after its fixed beginning: 19, so that pgbench can count them. */
 export function idDigits(n: number): bigint {
   return 1_008_000_000_000_000_000n + BigInt(n);
 }
@@ -24,17 +24,17 @@ export function idOf(n: number): string {
   return [digits.slice(0, 8), digits.slice(8, 12), digits.slice(12, 16), digits.slice(16, 20), digits.slice(20)].join("-");
 }
 
-/** The same in SQL, out of an expression for the digits as text. */
+/** The same in SQL, from an expression for the digits as text. */
 export function idSql(digits: string): string {
   return `('${idStart}' || ${digits})`;
 }
 
-/** The part of the n-th customer's name that no other has. */
+/** The unique part of the n-th customer's name. */
 export function serialOf(n: number): string {
   return `N${String(n).padStart(12, "0")}`;
 }
 
-/** Makes the tenants and their data as far as they are missing. Server-side, with the indexes made last. */
+/** Creates missing tenants and data, on the server, with indexes created last. */
 export async function ensureData(stack: Stack, log: (line: string) => void): Promise<void> {
   const { sizes } = stack.config;
   await ensureCustomers(stack, tenants.read, sizes.customers, log);
@@ -43,7 +43,7 @@ export async function ensureData(stack: Stack, log: (line: string) => void): Pro
   await hideTenant(stack, tenants.limit);
 }
 
-/** The tenant with many customers and opportunities, whose data take minutes to make the first time. */
+/** The tenant with many customers and opportunities; creating its data takes minutes. */
 export async function ensureMany(stack: Stack, log: (line: string) => void): Promise<void> {
   const { many } = stack.config.sizes;
   await ensureCustomers(stack, tenants.many, many, log);
@@ -52,7 +52,7 @@ export async function ensureMany(stack: Stack, log: (line: string) => void): Pro
   }
 }
 
-/** Small tenants, to be asked in turn: `t-0001` and so on. Resolves to their ids. */
+/** Small tenants used in turn: `t-0001` and so on. Resolves to their ids. */
 export async function ensureSmallTenants(stack: Stack, count: number, log: (line: string) => void): Promise<string[]> {
   const ids = Array.from({ length: count }, (_, index) => `t-${String(index + 1).padStart(4, "0")}`);
   const { rows } = await stack.superuser.query<{ tenant_id: string }>("select tenant_id from crm.tenants");
@@ -66,7 +66,7 @@ export async function ensureSmallTenants(stack: Stack, count: number, log: (line
   return ids;
 }
 
-/** A tenant with so many customers, unless it has some. */
+/** A tenant with this many customers, unless it has some. */
 export async function ensureCustomers(stack: Stack, tenantId: string, count: number, log: (line: string) => void): Promise<void> {
   await ensureTenant(stack, tenantId);
   if (await isEmpty(stack, tenantId, "customers")) await fill(stack, tenantId, log, ["customers"], count, [customers]);
@@ -93,7 +93,7 @@ async function fill(
   const client = await stack.superuser.connect();
   try {
     await client.query("begin");
-    // Rows that fit each other are made: looking at each key would take as long again.
+    // The rows are consistent: checking each foreign key would take as long again.
     await client.query("set local session_replication_role = replica");
     await client.query("set local maintenance_work_mem = '1GB'");
     const indexes = await droppedIndexes(client, schema, tables);
@@ -111,7 +111,7 @@ async function fill(
   log(`… in ${((performance.now() - startedAt) / 1000).toFixed(1)} s.`);
 }
 
-/** Drops the indexes that belong to no constraint; resolves to what makes them again. */
+/** Drops the indexes without a constraint; resolves to the statements that create them again. */
 async function droppedIndexes(client: pg.PoolClient, schema: string, tables: readonly string[]): Promise<string[]> {
   const { rows } = await client.query<{ name: string; definition: string }>(
     `select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition from pg_index i
@@ -123,7 +123,7 @@ async function droppedIndexes(client: pg.PoolClient, schema: string, tables: rea
   return rows.map(({ definition }) => definition);
 }
 
-/** Customers over the 350 days up to today, the n-th of `count` at the n-th of as many equal steps. */
+/** Customers over the 350 days up to today, at equal intervals. */
 export function customers(schema: string, count: number): string {
   const middle = Math.ceil(count / 2);
   return `
@@ -145,7 +145,7 @@ export function customers(schema: string, count: number): string {
 }
 
 const stages = ["prospecting", "qualification", "proposal", "negotiation", "won", "lost"];
-/** By the last digit of its number: the stages that an opportunity has been in. */
+/** The stages that an opportunity has been in, by the last digit of its number. */
 const passedStages = `(array[1, 1, 1, 2, 2, 3, 4, 5, 5, 3])[1 + n % 10]`;
 
 /** Opportunities of all stages over the last 350 days, each of one customer. */

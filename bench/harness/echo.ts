@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 
-/** A cell that does nothing: what is in front of it is what is measured. It takes every tenant and every caller. */
+/** A cell that does nothing, to measure what is in front of it. It accepts every tenant and every caller. */
 const customer = {
   customerId: "0197c3a2-7c1e-7b1a-9d53-0d6b6a1f2c10",
   tenantId: "tenant-001",

@@ -3,10 +3,13 @@ import type { Measured, Side } from "./rounds.ts";
 import { timed } from "./sample.ts";
 import { median } from "./statistics.ts";
 
-/** A hand-written part stays where it needs at most this share of the CPU time of the library that does the same. */
+/** A hand-written part stays if it needs at most this share of the library's CPU time. */
 const goalShare = 0.8;
 
-/** Work that this process repeats until the time is over. `work` resolves to how many things it did; its CPU time is that of this process. */
+/**
+ * Repeats work in this process until the time is over. `work` resolves to the number of things it did; its CPU time is that of this
+ * process.
+ */
 export function inProcess(name: string, work: () => Promise<number>): Side {
   return {
     name,
@@ -20,7 +23,7 @@ export function inProcess(name: string, work: () => Promise<number>): Side {
   };
 }
 
-/** A hand-written part beside a library, with the CPU time that each needs in the process `by`. */
+/** Compares a hand-written part with a library by CPU time, in the process `by`. */
 export function besideLibrary(workload: string, own: Measured, library: Measured, by: string): Line {
   const cpuOf = ({ samples }: Measured) => median(samples.map(({ cpuUs }) => cpuUs[by] ?? Number.NaN));
   const share = cpuOf(own) / cpuOf(library);

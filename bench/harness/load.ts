@@ -6,13 +6,13 @@ import { sendWithAutocannon } from "./autocannon.ts";
 import { type Load, type LoadRequest, prefix, unique, uniqueValue, version } from "./requests.ts";
 import type { Sample } from "./sample.ts";
 
-/** Sends the requests in turn for so many seconds, each connection the next one as soon as the last is answered. */
+/** Sends the requests in turn for this many seconds; each connection sends the next one after the response. */
 export async function sendLoad(load: Load): Promise<Omit<Sample, "cpuUs">> {
   if (load.wrk === undefined) return sendWithAutocannon(load);
   const follows = load.requests.some((request) => request.follows);
   const script = join(import.meta.dirname, "..", "load", follows ? "updates.lua" : "requests.lua");
   const run = prefix();
-  // Of its own: another load may be sent at the same time.
+  // Unique: another load may run at the same time.
   const file = join(load.dir, `requests-${run}`);
   writeFileSync(file, load.requests.map(written).join(""));
   const { host } = new URL(load.url);

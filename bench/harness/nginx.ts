@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Program, startProgram } from "./program.ts";
 import type { Stack } from "./stack.ts";
 
-/** An nginx with one worker that passes everything on over connections that it keeps. */
+/** An nginx with one worker that forwards everything over kept-alive connections. */
 export interface Nginx extends Program {
   url: string;
 }

@@ -4,7 +4,7 @@ import type { Side } from "./rounds.ts";
 import { withCpu } from "./sample.ts";
 import { percentile } from "./statistics.ts";
 
-/** Requests of one tenant through the gateway that differ, one after the other; what `before` does is not timed. */
+/** Different requests of one tenant through the gateway, in sequence; `before` is not timed. */
 export function oneByOne(
   bench: Bench,
   tenantId: string,

@@ -8,7 +8,7 @@ import { percentile } from "./statistics.ts";
 /** SQL that pgbench runs over and over, and the values of the variables that it starts with. */
 export interface Script {
   text: string;
-  /** Others, of which each transaction takes one by chance; 127 at most. */
+  /** Other scripts, one of which each transaction chooses at random; at most 127. */
   others?: readonly string[];
   variables: Readonly<Record<string, string>>;
 }
@@ -21,11 +21,11 @@ export interface PgbenchRun {
   connections: number;
   seconds: number;
   dir: string;
-  /** Also tells p50, p99 and the maximum, which costs the time to write each one down. */
+  /** Also reports p50, p99 and the maximum, at the cost of recording each latency. */
   latencies?: boolean;
 }
 
-/** A run that came to nothing is repeated with twice its time up to here. */
+/** A run without any transaction is repeated with twice its time, up to this. */
 const longestSeconds = 16;
 
 /** Runs a script with prepared statements, each connection as fast as it can. */
@@ -53,7 +53,7 @@ export async function runPgbench(run: PgbenchRun): Promise<Omit<Sample, "cpuUs">
   const count = Number(/number of transactions actually processed: (\d+)/.exec(stdout)?.[1]);
   const perSecond = Number(/tps = ([\d.]+)/.exec(stdout)?.[1]);
   const failed = Number(/number of failed transactions: (\d+)/.exec(stdout)?.[1] ?? 0);
-  // Its time runs while it connects, which a busy machine may need all of.
+  // Its time includes connecting, which may take all of it on a busy machine.
   if (count === 0 && seconds <= longestSeconds) return runPgbench({ ...run, seconds: seconds * 2 });
   if (!count || !perSecond) throw new Error(`pgbench did nothing: ${stdout}`);
   const averageMs = Number(/latency average = ([\d.]+)/.exec(stdout)?.[1]);

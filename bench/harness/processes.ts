@@ -1,32 +1,32 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 
-/** Processes by name; one that has children, such as PostgreSQL, stands for them too. */
+/** Processes by name; a parent such as PostgreSQL includes its children. */
 export type Pids = Readonly<Record<string, number>>;
 
 /** Linux counts a process's time in hundredths of a second. */
 const tickUs = 10_000;
 
-/** The CPU time that each has used so far in µs, with what its children use and those used that have ended. */
+/** CPU time of each process so far in µs, including running and ended children. */
 export function cpuOf(pids: Pids): Record<string, number> {
   return Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, treeUs(pid)]));
 }
 
-/** The most memory that a process had since `forgetPeak`, in MB. */
+/** Peak memory of a process since `forgetPeak`, in MB. */
 export function peakMb(pid: number): number {
   return statusKb(pid, "VmHWM") / 1024;
 }
 
-/** The memory that a process has now, in MB. */
+/** Current memory of a process, in MB. */
 export function memoryMb(pid: number): number {
   return statusKb(pid, "VmRSS") / 1024;
 }
 
-/** Memory of its own, without what it shares with others, in MB. */
+/** Private memory, without shared pages, in MB. */
 export function privateMb(pid: number): number {
   return statusKb(pid, "RssAnon") / 1024;
 }
 
-/** From here on, `peakMb` begins anew. */
+/** Resets the peak of `peakMb`. */
 export function forgetPeak(pid: number): void {
   writeFileSync(`/proc/${pid}/clear_refs`, "5");
 }
@@ -41,7 +41,7 @@ function threadsOf(pid: number): string[] {
 
 function treeUs(pid: number): number {
   const stat = read(`/proc/${pid}/stat`);
-  // The command's name in parentheses may hold spaces.
+  // The command's name in parentheses may contain spaces.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const ticks = [11, 12, 13, 14].reduce((sum, index) => sum + Number(fields[index] ?? 0), 0);
   return stat === "" ? 0 : childrenOf(pid).reduce((sum, child) => sum + treeUs(child), ticks * tickUs);

@@ -10,16 +10,16 @@ export interface ProgramOptions {
   program: string;
   args: string[];
   cwd: string;
-  /** All of it: nothing of this process's own environment is passed on. */
+  /** The complete environment: nothing of this process's own is inherited. */
   env?: Record<string, string>;
-  /** Answers, with whatever status, as soon as the program is ready. */
+  /** Responds, with any status, once the program is ready. */
   url: string;
   logPath: string;
-  /** Told the process id at once. */
+  /** Receives the process id immediately. */
   onPid(pid: number): void;
 }
 
-/** A server of someone else's that a workload starts for itself. */
+/** A third-party server that a workload starts. */
 export interface Program {
   pid: number;
   stop(): Promise<void>;
@@ -28,7 +28,7 @@ export interface Program {
 const readyTimeoutMs = 60_000;
 const stopPatienceMs = 10_000;
 
-/** Starts it and waits until it is ready. Rejects with a sentence when it ends before that, and when something else answers at its address. */
+/** Starts it and waits until it is ready. Rejects with a sentence if it ends before that, or if something else responds at its address. */
 export async function startProgram({ name, program, args, cwd, env = {}, url, logPath, onPid }: ProgramOptions): Promise<Program> {
   if (await responses(url)) throw new Error(`${name} cannot be started: something else answers at ${url}`);
   const output = openSync(logPath, "w", 0o600);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Measured } from "./rounds.ts";
 import { isVoid, median, ratiosByRound, type Spread, spreadOf } from "./statistics.ts";
 
-/** What was to be reached, and whether it was; undefined where it could not be measured. */
+/** A goal, and whether it was reached; undefined if it could not be measured. */
 export interface Goal {
   text: string;
   reached: boolean | undefined;
@@ -13,11 +13,11 @@ export interface Goal {
 export interface Line {
   workload: string;
   what: string;
-  /** What is compared with the limit; requests, transactions or rows a second, or milliseconds. */
+  /** The unit of the compared value; requests, transactions or rows per second, or milliseconds. */
   unit: string;
   value: Spread;
   limit: (Spread & { name: string }) | undefined;
-  /** Of the rounds: the value divided by the limit. */
+  /** Per round: the value divided by the limit. */
   ratio: Spread | undefined;
   isVoid: boolean;
   p50Ms: number | undefined;
@@ -62,12 +62,12 @@ export function compare(
     seen: medians(side, "seen"),
     goals: [],
   };
-  // What was not done cannot have been done fast.
+  // A run with errors cannot reach a goal.
   line.goals = goals(line).map((goal) => (line.errors > 0 ? { ...goal, reached: false } : goal));
   return line;
 }
 
-/** The middle of what each round saw, by name. */
+/** The median over the rounds, by name. */
 function medians({ samples }: Measured, field: "cpuUs" | "seen"): Record<string, number> {
   const names = new Set(samples.flatMap((sample) => Object.keys(sample[field] ?? {})));
   return Object.fromEntries([...names].map((name) => [name, median(samples.flatMap((sample) => sample[field]?.[name] ?? []))]));

@@ -1,27 +1,27 @@
 import { randomUUID } from "node:crypto";
 
-/** Where a request needs something that no other request has. */
+/** Placeholder for a value that is unique per request. */
 export const unique = "{unique}";
-/** Where an update names the version that the answer before it gave. */
+/** Placeholder for the version from the previous response. */
 export const version = "{version}";
 
-/** What makes a round's values its own. */
+/** A prefix that is unique to a round. */
 export function prefix(): string {
   return `${randomUUID().slice(0, 8)}-`;
 }
 
-/** The n-th of a round's values, all of one length; the scripts of wrk make the same. */
+/** The n-th unique value of a round, all of one length; the scripts of wrk make the same. */
 export function uniqueValue(issued: number, roundPrefix = prefix()): string {
   return roundPrefix + String(issued).padStart(8, "0");
 }
 
-/** A request as it is sent over and over. */
+/** A request that is sent repeatedly. */
 export interface LoadRequest {
   method: string;
   path: string;
   headers: Record<string, string>;
   body?: string;
-  /** For updates that follow the version: the record, and the version that it has. */
+  /** For updates that follow the version: the record and its version. */
   follows?: { id: string; version: number };
 }
 

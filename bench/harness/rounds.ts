@@ -1,6 +1,6 @@
 import type { Sample } from "./sample.ts";
 
-/** One of the things that are compared. */
+/** One of the compared things. */
 export interface Side {
   name: string;
   run(seconds: number, round: number): Promise<Sample>;
@@ -12,10 +12,10 @@ export interface Measured {
   samples: Sample[];
 }
 
-/** A side that cannot run here, for want of its tool, has no samples. */
+/** A side that cannot run here, because its tool is missing, has no samples. */
 export type MeasuredSides<Sides> = { [Name in keyof Sides]: undefined extends Sides[Name] ? Measured | undefined : Measured };
 
-/** Runs the sides in each round one after the other, every second round in the opposite order, so that none is always the first. */
+/** Runs the sides of each round in sequence, in the opposite order every second round. */
 export async function interleave<Sides extends Record<string, Side | undefined>>(
   sides: Sides,
   { rounds, seconds }: { rounds: number; seconds: number },

@@ -1,22 +1,22 @@
 import { cpuOf, type Pids } from "./processes.ts";
 
-/** What one round of one side came to. */
+/** Result of one round of one side. */
 export interface Sample {
-  /** Requests, transactions, rows: what was counted. */
+  /** The counted requests, transactions or rows. */
   count: number;
   perSecond: number;
   p50Ms?: number;
   p99Ms?: number;
   maxMs?: number;
-  /** Answers that were no success, and connections that failed. */
+  /** Unsuccessful responses, and failed connections. */
   errors: number;
   /** CPU time per counted thing by process, in µs. */
   cpuUs: Record<string, number>;
-  /** Whatever else was seen, such as megabytes, by name. */
+  /** Other measurements, such as megabytes, by name. */
   seen?: Record<string, number>;
 }
 
-/** Runs one side's round and adds what the processes used of the CPU during it. */
+/** Runs one side's round and adds the CPU time of the processes. */
 export async function withCpu(pids: Pids, run: () => Promise<Omit<Sample, "cpuUs">>): Promise<Sample> {
   const before = cpuOf(pids);
   const sample = await run();
@@ -25,7 +25,7 @@ export async function withCpu(pids: Pids, run: () => Promise<Omit<Sample, "cpuUs
   return { ...sample, cpuUs: Object.fromEntries(used) };
 }
 
-/** A sample of things that were done one after the other or all at once in so many milliseconds. */
+/** A sample of things that took this many milliseconds, in sequence or concurrently. */
 export function timed(count: number, ms: number, rest: Partial<Sample> = {}): Omit<Sample, "cpuUs"> {
   return { count, perSecond: count / (ms / 1000), errors: 0, ...rest };
 }

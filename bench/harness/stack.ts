@@ -19,11 +19,11 @@ const scripts: Record<ServiceName, string> = { gateway: fileOf("gateway"), crm: 
 /** Rate limits count each request and reject none. */
 const rateLimits = { RATE_LIMIT_TOKEN: "1000000", RATE_LIMIT_TENANT: "1000000" };
 
-/** The product as a user runs it: PostgreSQL, gateway and cell, each a process of its own; and a cell that only answers. */
+/** The product as a user runs it: PostgreSQL, gateway and cell as separate processes; and the echo cell. */
 export class Stack {
   readonly config: Config;
   readonly secrets: Secrets;
-  /** To prepare and to look: no program connects as a superuser. */
+  /** For preparation and inspection: no program connects as a superuser. */
   readonly superuser: pg.Pool;
   readonly #urls: ProgramUrls;
   readonly #embedded: Embedded;
@@ -42,7 +42,7 @@ export class Stack {
     this.superuser.on("error", () => undefined);
   }
 
-  /** Starts all; `stop()` is owed. Rejects with a sentence. */
+  /** Starts everything; the caller must call `stop()`. Rejects with a sentence. */
   static async start(config: Config, log: (line: string) => void): Promise<Stack> {
     mkdirSync(join(config.dataDir, "logs"), { recursive: true });
     await endLeftovers(config.dataDir, log);
@@ -103,7 +103,7 @@ export class Stack {
     return { ...Object.fromEntries(wanted), postgres: this.#embedded.pid };
   }
 
-  /** Brings a service's database up to date, which is a step of its own in production too. */
+  /** Migrates a service's database, which is a separate step in production too. */
   async migrate(name: "gateway" | "crm", env: Record<string, string> = {}): Promise<void> {
     await runStep(
       `${name}-migrate`,
@@ -114,7 +114,7 @@ export class Stack {
     );
   }
 
-  /** Starts a service, or starts it again, with settings of its own. */
+  /** Starts or restarts a service with the given settings. */
   async run(name: ServiceName, env: Record<string, string> = {}): Promise<void> {
     await this.#services[name]?.stop();
     const service = startService({
@@ -130,7 +130,7 @@ export class Stack {
     await service.ready(AbortSignal.timeout(60_000));
   }
 
-  /** Remembers a process, so that the next run ends it if this one is killed before it can. */
+  /** Records a process, so that the next run ends it if this one is killed. */
   record(name: string, pid: number): void {
     this.#pids[name] = pid;
     recordPids(this.config.dataDir, this.#pids);

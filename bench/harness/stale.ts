@@ -3,7 +3,7 @@ import { existsSync, globSync, readFileSync, rmSync, writeFileSync } from "node:
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..", "..");
-/** What the form of the data follows from. */
+/** The files that decide the form of the data. */
 const sources = [
   "cells/crm/src/migrations/*.ts",
   "shared/cell/src/migrations.ts",
@@ -12,7 +12,7 @@ const sources = [
   "bench/harness/data.ts",
 ];
 
-/** Takes the data away that were made in another form than the program has now; they are made again. */
+/** Deletes data that an earlier version of the program created in another form; they are created again. */
 export function refreshStaleData(dataDir: string, log: (line: string) => void): void {
   const files = sources.flatMap((pattern) => globSync(pattern, { cwd: root })).sort();
   const digest = createHash("sha256");

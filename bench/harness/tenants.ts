@@ -5,20 +5,20 @@ import { allPermissions } from "../../cells/crm/src/permissions.ts";
 import { prefix } from "./requests.ts";
 import type { Stack } from "./stack.ts";
 
-/** The signature is good for a minute at most. */
+/** An assertion is valid for at most a minute. */
 const signedAheadSeconds = 25;
 
-/** The tenant's key, known in advance so that a run finds the tenants of the last one. */
+/** The tenant's key, derived so that a run finds the tenants of the last one. */
 function keyOf(tenantId: string): string {
   return `crm_bench_${createHash("sha256").update(tenantId).digest().subarray(0, 24).toString("base64url")}`;
 }
 
-/** What a caller sends to the gateway; the key is an administrator's, who sees phones and e-mails masked in lists. */
+/** A caller's headers to the gateway; the key is an administrator's, with phone numbers and e-mails masked in lists. */
 export function callerHeaders(tenantId: string): Record<string, string> {
   return { authorization: `Bearer ${keyOf(tenantId)}`, "x-tenant-id": tenantId };
 }
 
-/** What the gateway sends to the cell: good for the next 50 seconds, with this request id alone. */
+/** The gateway's headers to the cell: valid for the next 50 seconds, with this request id only. */
 export function assertedHeaders(stack: Stack, tenantId: string): Record<string, string> {
   const principal: Principal = { tenantId, userId: "bench", actorType: "user", permissions: allPermissions, scope: "tenant" };
   const requestId = prefix();
@@ -27,7 +27,7 @@ export function assertedHeaders(stack: Stack, tenantId: string): Record<string, 
   return { "x-tenant-id": tenantId, "x-request-id": requestId, "x-cell-assertion": assertion };
 }
 
-/** Makes a tenant in every cell, with its key; nothing happens when it is there. */
+/** Creates a tenant in every cell, with its key; idempotent. */
 export async function ensureTenant(stack: Stack, tenantId: string): Promise<void> {
   const response = await fetch(`${stack.gateway}/api/admin/tenants`, {
     method: "POST",
@@ -44,7 +44,7 @@ export async function ensureTenant(stack: Stack, tenantId: string): Promise<void
   );
 }
 
-/** Makes an empty tenant and resolves to its id: one that no other ever had, so that nothing of an earlier run is in its way. */
+/** Creates an empty tenant with a new id, and resolves to the id. */
 export async function newTenant(stack: Stack, name: string): Promise<string> {
   const tenantId = `${name}-${Date.now().toString(36)}`;
   await ensureTenant(stack, tenantId);
@@ -53,7 +53,7 @@ export async function newTenant(stack: Stack, name: string): Promise<string> {
 
 /** Drops a tenant with all its data. */
 export async function dropTenant(stack: Stack, tenantId: string): Promise<void> {
-  // One that was hidden has to be known again to be dropped.
+  // A hidden tenant has to be known again to be dropped.
   await stack.superuser.query(
     `insert into crm.tenants (tenant_id, schema, version, login_key) select $1::text, $2::text, 0, '' where exists (select from pg_namespace where nspname = $2::text)
      on conflict do nothing`,
@@ -67,12 +67,12 @@ export async function dropTenant(stack: Stack, tenantId: string): Promise<void> 
   if (response.status !== 200 && response.status !== 404) throw new Error(`The tenant ${tenantId} cannot be dropped: ${response.status}`);
 }
 
-/** Keeps the cell's background (sealing, sweeping) away from a tenant that only the limits write to. */
+/** Hides a tenant that only limits write to from the cell's background work (sealing, sweeping). */
 export async function hideTenant(stack: Stack, tenantId: string): Promise<void> {
   await stack.superuser.query("delete from crm.tenants where tenant_id = $1", [tenantId]);
 }
 
-/** Waits until what was written is sealed, so that the sealing of one side's writes is not another side's load; 20 s at most. */
+/** Waits until all writes are sealed, so that sealing one side's writes does not load the other; at most 20 s. */
 export async function sealed(stack: Stack, tenantId: string): Promise<void> {
   const schema = schemaOf(tenantId);
   for (let waitedMs = 0; waitedMs < 20_000; waitedMs += 100) {

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, globSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** The programs that measure, by their paths; undefined where there is none, and then what needs it is not measured. */
+/** Paths of the measuring programs; undefined: missing, and what needs it is not measured. */
 export interface Tools {
   wrk: string | undefined;
   pgbench: string | undefined;
@@ -13,7 +13,7 @@ export interface Tools {
 const debianPackages = { wrk: "wrk", pgbench: "postgresql-contrib", psql: "postgresql-client", nginx: "nginx-light" } as const;
 const toolNames = Object.keys(debianPackages) as (keyof Tools)[];
 
-/** Finds the programs, and installs those that are missing from Debian's packages where that is possible; says plainly what is missing. */
+/** Finds the programs, and installs missing ones from Debian's packages if possible; reports what is missing. */
 export function findTools(log: (line: string) => void): Tools {
   let found = look();
   const missing = toolNames.filter((name) => found[name] === undefined);
@@ -39,7 +39,7 @@ const consequences: Record<keyof Tools, string> = {
 };
 
 function look(): Tools {
-  // Debian's own commands are wrappers around those of a version's folder.
+  // Debian's own commands are wrappers around those in a version's folder.
   const versions = globSync("/usr/lib/postgresql/*/bin").sort().reverse();
   const folders = [...versions, ...(process.env.PATH ?? "").split(delimiter), "/usr/sbin"];
   const find = (name: string) => folders.map((folder) => join(folder, name)).find(isProgram);
@@ -51,14 +51,14 @@ function isProgram(path: string): boolean {
     accessSync(path, constants.X_OK);
     return true;
   } catch {
-    return false; // not there, or not ours to run
+    return false; // missing, or not executable for us
   }
 }
 
 function install(packages: readonly string[], log: (line: string) => void): boolean {
   if (process.getuid?.() !== 0 || !existsSync("/usr/bin/apt-get")) return false;
   log(`Installing ${packages.join(", ")} from Debian's packages.`);
-  // In run level 1 no package starts its server.
+  // In runlevel 1 packages do not start their servers.
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
   const apt = (...args: string[]) =>
     spawnSync("apt-get", args, { env, stdio: ["ignore", "ignore", "inherit"], timeout: 120_000 }).status === 0;
@@ -73,7 +73,7 @@ export function versionOf(path: string | undefined, flag: string): string {
   return (stdout || stderr).trim().split("\n")[0] ?? "";
 }
 
-/** The machine in a line. */
+/** A one-line description of the machine. */
 export function machine(): string {
   const cores = execFileSync("nproc", { encoding: "utf8" }).trim();
   return `${process.platform} ${process.arch}, ${cores} cores, Node ${process.versions.node}`;

@@ -7,7 +7,7 @@ const fields = [
   ...["address", "tags", "notes", "custom_fields", "created_at", "updated_at", "version"],
 ];
 
-/** Makes a database of that name anew, with nothing in it; resolves to its address, through the unix socket as that of our own. */
+/** Creates an empty database with this name; resolves to its URL through the unix socket. */
 export async function makeDatabase(stack: Stack, name: string): Promise<string> {
   await dropDatabase(stack, name);
   await stack.superuser.query(`create database ${name} owner crm`);
@@ -19,8 +19,8 @@ export async function dropDatabase(stack: Stack, name: string): Promise<void> {
 }
 
 /**
- * Fills the table `customers`, whose tags are of that type, with the customers that the product's own tenants have, and makes the index
- * for the list's order.
+ * Fills the table `customers`, with tags of that type, with the customers of the product's own tenants, and creates the index for the
+ * list's order.
  */
 export async function fillCustomers(url: string, count: number, tagsType: "json" | "text[]"): Promise<void> {
   const tags = tagsType === "json" ? "to_json(tags)" : "tags";

@@ -8,16 +8,16 @@ import { installPackages } from "./npm.ts";
 import type { Place, Product } from "./peer.ts";
 
 const version = "11.3.5";
-/** Its sandbox (isolated-vm) builds on no newer one. */
+/** Its sandbox (isolated-vm) does not build on newer versions. */
 const nodeVersion = "20.20.2";
 /** Tokens of the one administrator, who sets it up, and of the caller. */
 const adminToken = randomUUID();
 const callerToken = randomUUID();
 
 /**
- * Directus with cache, rate limiter, websockets and telemetry off, and warnings alone in its log. The caller is no administrator: its
- * static token may create, read and update customers. Accountability is on: each create writes an activity and a revision as well,
- * which is comparable to an audit entry.
+ * Directus with cache, rate limiter, websockets and telemetry off, and only warnings in its log. The caller is not an administrator: its
+ * static token may create, read and update customers. Accountability is on: each creation writes an activity and a revision as well,
+ * comparable to an audit entry.
  */
 export const directus: Product = {
   name: `Directus ${version}`,
@@ -61,7 +61,7 @@ export const directus: Product = {
   },
 };
 
-/** Resolves to the Node that it runs on, which comes from npm too. */
+/** Resolves to the Node that it runs on, which also comes from npm. */
 async function install({ dir, log }: Place): Promise<string> {
   const name = `node-${process.platform}-${process.arch}`;
   const nodeDir = join(dirname(dir), "node");

@@ -8,16 +8,16 @@ export interface Packages {
   dir: string;
   /** Names and exact versions. */
   dependencies: Record<string, string>;
-  /** The Node that they are for, by its path: npm chooses versions by the one it runs on. */
+  /** Path of their Node: npm chooses versions by the one it runs on. */
   node: string;
-  /** Those whose install script is run, because it builds what they cannot do without. */
+  /** Packages whose install script has to run. */
   built?: string[];
   log(line: string): void;
 }
 
 const timeoutMs = 900_000;
 
-/** Installs packages from npm's registry, unless these very versions are there. Rejects with the end of npm's output. */
+/** Installs packages from npm's registry, unless exactly these versions are installed. Rejects with the end of npm's output. */
 export async function installPackages({ dir, dependencies, node, built = [], log }: Packages): Promise<void> {
   const manifest = { private: true, dependencies, allowScripts: Object.fromEntries(built.map((name) => [name, true])) };
   const stamp = join(dir, "installed.json");
@@ -38,7 +38,7 @@ export async function installPackages({ dir, dependencies, node, built = [], log
 async function npm(dir: string, node: string, args: string[]): Promise<void> {
   const logPath = join(dir, `npm-${args[0]}.log`);
   const output = openSync(logPath, "w");
-  // A Node from the registry comes with its headers: what is built needs no download of them.
+  // A Node from the registry has its headers: native builds need no download.
   const home = dirname(dirname(node));
   const headers = existsSync(join(home, "include", "node", "node.h")) ? { npm_config_nodedir: home } : {};
   const env = { ...process.env, ...headers, PATH: [dirname(node), process.env.PATH].join(delimiter) };

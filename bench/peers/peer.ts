@@ -2,13 +2,13 @@ import type { Program } from "../harness/program.ts";
 import type { LoadRequest } from "../harness/requests.ts";
 import type { Stack } from "../harness/stack.ts";
 
-/** Another product that serves the same customers out of the same PostgreSQL. */
+/** Another product that serves the same customers from the same PostgreSQL. */
 export interface Product {
   /** Its name and version. */
   name: string;
-  /** The name that its folder, its database and its process have. */
+  /** Name of its folder, its database and its process. */
   id: string;
-  /** Installs it as far as needed and starts it. Rejects with a sentence where that cannot be done here. */
+  /** Installs it if needed and starts it. Rejects with a sentence if that is not possible here. */
   start(place: Place): Promise<Peer>;
 }
 
@@ -17,11 +17,11 @@ export interface Place {
   stack: Stack;
   /** A folder for its packages, kept between runs. */
   dir: string;
-  /** Of a database of its own, which is empty. */
+  /** URL of its own, empty database. */
   databaseUrl: string;
   /** The port of 127.0.0.1 to listen on. */
   port: number;
-  /** How many customers it has to have. */
+  /** Number of customers that it must have. */
   customers: number;
   log(line: string): void;
 }
@@ -33,6 +33,6 @@ export interface Peer extends Program {
   get(id: string): LoadRequest;
   /** The 20 newest customers with all fields, without their total. */
   list: LoadRequest;
-  /** Makes a customer, which is answered with all fields; `fields` are named as our callers name them. */
+  /** Creates a customer and responds with all fields; `fields` have our API's names. */
   create(fields: Readonly<Record<string, unknown>>): LoadRequest;
 }

@@ -9,7 +9,10 @@ const version = "5.1.5";
 const fields = `customerId name contactName contactPhone contactEmail industry level source status ownerId address tags notes customFields
   createdAt updatedAt version`;
 
-/** PostGraphile with its amber preset on the Node of the benchmark: nobody signs in, and a create is a plain insert, without audit or idempotency. */
+/**
+ * PostGraphile with its amber preset on the benchmark's Node: without authentication, and a creation is a plain insert, without audit or
+ * idempotency.
+ */
 export const postgraphile: Product = {
   name: `PostGraphile ${version}`,
   id: "postgraphile",

@@ -77,7 +77,7 @@ async function start({ stack, config, log }: Bench, product: Product, number: nu
   }
 }
 
-/** Rejects unless each request is answered with whole customers: an error of GraphQL comes with status 200. */
+/** Rejects unless each response has whole customers: an error of GraphQL has status 200. */
 async function probe({ url, get, list, create }: Peer): Promise<void> {
   const asked: [LoadRequest, number][] = [
     [get(idOf(17)), 1],
@@ -121,7 +121,7 @@ function sideOf(bench: Bench, ours: Side, { name, id, url, pid }: Opponent, requ
   return bench.http(`${ours.name}, ${name}`, url, { [id]: pid, ...bench.stack.pids() }, () => requests);
 }
 
-/** Creates that are in the table: those that are not are errors, whatever their status said. */
+/** Counts the rows in the table: missing ones are errors, whatever their status said. */
 function counted({ databaseUrl }: Opponent, side: Side): Side {
   return {
     name: side.name,

@@ -67,7 +67,7 @@ async function singleCaller(bench: Bench, nginx: Proxy): Promise<Line[]> {
   ];
 }
 
-/** A bare gateway by the product's transport, beside one by undici's dispatcher. */
+/** A bare gateway with the product's transport, beside one with undici's dispatcher. */
 async function transports(bench: Bench): Promise<Line[]> {
   const { stack } = bench;
   const own = await startBareGateway(stack, stack.echo, "own");

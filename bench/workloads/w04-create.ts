@@ -41,7 +41,7 @@ export const create: Workload = {
   },
 };
 
-/** What is left to seal when a round ends must not be the next side's load. */
+/** Entries left to seal after a round must not load the next side. */
 export function afterwardsSealed(bench: Bench, writtenTenant: string, side: Side): Side {
   return {
     name: side.name,
@@ -70,8 +70,8 @@ async function createScript({ stack }: Bench) {
 }
 
 /**
- * The statements for the tenant that the limits write to, with `:digits` that grow with the time, as the ids of the product do: no two
- * transactions of all rounds have the same.
+ * The statements for the limits' tenant, with `:digits` that grow with time, as the product's ids do: unique over all transactions and
+ * rounds.
  */
 export function countingScript(captured: readonly Captured[], tokens: ReadonlyMap<string, string>, preamble = ""): Script {
   const digits = `\\set n :n + 1\n\\set digits ${BigInt(Date.now()) * 1_000_000n} + :n * 100 + :client_id\n`;
@@ -90,7 +90,7 @@ export function idsIn(captured: readonly Captured[], known: readonly string[] = 
   return [...new Set(ids)].filter((id) => !known.includes(id));
 }
 
-/** What a request id is known by, and the fingerprint of what was asked. */
+/** The idempotency keys of the requests, and their fingerprints. */
 export function keysIn(captured: readonly Captured[]): string[] {
   return [...new Set(valuesOfType(captured, "bytea"))];
 }

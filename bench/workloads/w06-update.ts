@@ -8,7 +8,7 @@ import { callerHeaders } from "../harness/tenants.ts";
 import { afterwardsSealed, countingScript, idsIn, keysIn, locksIn } from "./w04-create.ts";
 
 const tenantId = tenants.written;
-/** Unlike anything else in the statements, so that what stands for it is found. */
+/** A unique number, so that its places in the statements are found. */
 const versionBefore = 777_001;
 const captured = 7;
 

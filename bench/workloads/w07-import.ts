@@ -68,7 +68,7 @@ interface Job {
   failed?: number;
 }
 
-/** Vacuum and checkpoint of what one side wrote are not the other side's load. */
+/** Vacuum and checkpoint of one side's writes must not load the other side. */
 async function leaveNothing(stack: Stack, tenantId: string): Promise<void> {
   await dropTenant(stack, tenantId);
   await stack.superuser.query("checkpoint");
@@ -95,7 +95,7 @@ export async function importOnce(bench: Bench, csv: Uint8Array<ArrayBuffer>, row
   });
 }
 
-/** A CSV of so many customers, each with all that a customer can have. */
+/** A CSV of this many customers with all fields. */
 export function customersCsv(rows: number): Uint8Array<ArrayBuffer> {
   const lines = ["name,contactName,contactPhone,contactEmail,industry,level,source,status,ownerId,address,tags,notes"];
   for (let n = 1; n <= rows; n++) {

@@ -66,7 +66,7 @@ async function copied({ stack, config }: Bench, psql: string, rows: number) {
   return timed(rows, performance.now() - startedAt);
 }
 
-/** Reads the file to its end and checks that all rows came. */
+/** Reads the file to its end and checks its number of rows. */
 function exported({ stack }: Bench, rows: number) {
   const pids = stack.pids("gateway", "crm");
   for (const name of ["gateway", "crm"]) forgetPeak(pids[name] ?? 0);

@@ -34,7 +34,7 @@ export const funnel: Workload = {
       const measured = await bench.measure(
         {
           limit: bench.sql("pgbench, index-only scan", tenantId, { text, variables: {} }, { connections: 1, latencies: true }),
-          // Another window is another question.
+          // Another window is a cache miss.
           cold: oneByOne(
             bench,
             tenantId,
@@ -64,14 +64,14 @@ export const funnel: Workload = {
   },
 };
 
-/** One of many opportunities has another amount: what is remembered of it holds no longer. */
+/** Changes an opportunity's amount, which invalidates its cached aggregates. */
 async function changeAmount({ stack, config }: Bench, n: number): Promise<void> {
   const path = `/opportunities/${idOf(1 + ((n * 7_919) % config.sizes.many))}`;
   const body = JSON.stringify({ amount: String(100 + n) });
   await call(stack, tenantId, path, { method: "PATCH", headers: { "content-type": "application/json" }, body });
 }
 
-/** A question to a cell that was started for it, and has answered a list before; `before` comes before its start. */
+/** A request to a newly started cell that has only responded to a list; `before` runs before its start. */
 function firstOfAll(bench: Bench, name: string, path: string, before: () => Promise<void>): Side {
   return {
     name,

@@ -31,7 +31,7 @@ export const manyTenants: Workload = {
   },
 };
 
-/** A connection keeps a statement from its second time on, and a tenant may meet several connections before it stays with one. */
+/** A connection prepares a statement at its second use, and a tenant may get several connections before it stays with one. */
 const timesBeforeStored = 6;
 
 async function inMode(bench: Bench, mode: string, name: string, ids: readonly string[]): Promise<Line[]> {
@@ -48,14 +48,14 @@ async function inMode(bench: Bench, mode: string, name: string, ids: readonly st
   ];
 }
 
-/** PostgreSQL without the product: the page of one tenant against those of many, by the product's own statement. */
+/** PostgreSQL without the product: one tenant's page against those of many, by the product's own statement. */
 async function byDatabaseAlone(bench: Bench, ids: readonly string[]): Promise<Line[]> {
   const { stack } = bench;
   const [first = ""] = ids;
   const captured = await capture(stack, first, () => call(stack, first, "/customers"));
   const { text, variables } = scriptOf(captured.slice(0, 1), new Map(), "");
   const [one = "", ...others] = ids.map((id) => text.replaceAll(schemaOf(first), schemaOf(id)));
-  // Each connection prepares each tenant's statement first: few connections, and a longer time.
+  // Each connection first prepares each tenant's statement, hence few connections and a longer time.
   const options = { url: stack.databaseUrl, connections: 4 };
   const { limit, many } = await bench.measure(
     {
@@ -67,7 +67,7 @@ async function byDatabaseAlone(bench: Bench, ids: readonly string[]): Promise<Li
   return many ? [compare("W12", many, limit)] : [];
 }
 
-/** Sends so many requests at least. */
+/** Sends at least this many requests. */
 async function warm(side: Side, requests: number): Promise<void> {
   for (let sent = 0; sent < requests; ) {
     const { count } = await side.run(1, 0);
@@ -76,7 +76,7 @@ async function warm(side: Side, requests: number): Promise<void> {
   }
 }
 
-/** Which logins there are is the migration's to see to. */
+/** The migration creates the logins. */
 async function restart({ stack }: Bench, env: Record<string, string>): Promise<void> {
   await stack.migrate("crm", env);
   await stack.run("crm", env);

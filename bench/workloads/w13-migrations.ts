@@ -55,7 +55,7 @@ interface Step {
   tenants: [ours: string[], plain: string[]];
 }
 
-/** A tenant is made once: the rounds are parts of them all. */
+/** A tenant is created once: each round takes a part of them. */
 async function inParts(bench: Bench, name: string, { ours, plain, tenants }: Step): Promise<Line> {
   const samples = { ours: [] as Sample[], plain: [] as Sample[] };
   const rounds = Math.min(5, tenants[0].length);
@@ -85,7 +85,7 @@ async function provisionAll(tenants: Registry, ids: readonly string[]): Promise<
   for (const id of ids) await tenants.provision(id);
 }
 
-/** Those of the other rounds count as up to date meanwhile. */
+/** Tenants of the other rounds count as migrated meanwhile. */
 async function migrateAll(tenants: Registry, ids: readonly string[]): Promise<void> {
   const version = tenantMigrations.filter(({ name }) => name !== addColumn.name).length;
   // The registry holds this very list: so it knows one step more than the program.
@@ -104,7 +104,7 @@ async function migrateAll(tenants: Registry, ids: readonly string[]): Promise<vo
   }
 }
 
-/** All that a tenant's schema takes, its login first. */
+/** All statements of a tenant's schema, its login first. */
 function made(id: string): string[] {
   const schema = schemaOf(id);
   const create = [

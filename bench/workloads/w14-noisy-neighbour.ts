@@ -6,7 +6,7 @@ import { dropTenant, newTenant, sealed } from "../harness/tenants.ts";
 import { customersCsv, importOnce } from "./w07-import.ts";
 
 const readers = 8;
-/** An import of 100,000 rows beside others takes some thirty seconds: a shorter look sees its beginning alone, and few of the slowest. */
+/** An import of 100,000 rows beside others takes some thirty seconds: a shorter run only sees its beginning. */
 const leastSeconds = 10;
 
 /**
@@ -59,7 +59,7 @@ export const noisyNeighbour: Workload = {
   },
 };
 
-/** Sets how many requests a second the gateway lets the flooding tenant have; null for its default. */
+/** Sets the flooding tenant's requests per second; null: the gateway's default. */
 async function limitRate({ stack }: Bench, rateLimit: number | null): Promise<void> {
   const response = await fetch(`${stack.gateway}/api/admin/tenants/${tenants.written}`, {
     method: "PATCH",
@@ -71,7 +71,7 @@ async function limitRate({ stack }: Bench, rateLimit: number | null): Promise<vo
 
 type Noise = (seconds: number) => Promise<void>;
 
-/** Runs a side while something else goes on; tells whether that went on to the end. */
+/** Runs a side during other work; reports whether that lasted to the end. */
 function beside(side: Side, prepare: () => Promise<Noise>): Side {
   return {
     name: side.name,

@@ -36,7 +36,7 @@ export const coldStart: Workload = {
       const goals = ({ value }: Line) => (goalMs === undefined ? [] : [atMost("ms", value.median, goalMs)]);
       lines.push(compare("W15", { name, samples }, undefined, goals, "p50Ms"));
     };
-    // A cell that was just started looks at each of its tenants.
+    // A cell that has just started checks each of its tenants.
     if (!config.smoke) await sleep(settleMs);
     await add("node -e 0", undefined, nothing);
     try {
@@ -66,7 +66,7 @@ function npmStart({ config }: Bench): Promise<number> {
   return firstResponse("npm", ["start"], env, `http://127.0.0.1:${spare}/ready`);
 }
 
-/** How long a program takes to its first answer, in ms; it is ended again. */
+/** Time from a program's start to its first response, in ms; it is ended again. */
 async function firstResponse(program: string, args: readonly string[], env: Record<string, string>, url: string): Promise<number> {
   const startedAt = performance.now();
   const child = spawn(program, args, { cwd: root, env: { ...process.env, ...env }, stdio: "ignore", detached: true });
@@ -81,7 +81,7 @@ async function firstResponse(program: string, args: readonly string[], env: Reco
     }
   } finally {
     if (child.exitCode === null && child.pid !== undefined) {
-      // A group of its own: npm would not pass the signal on to what it runs.
+      // A process group: npm would not forward the signal.
       process.kill(-child.pid, "SIGTERM");
       await once(child, "exit");
     }

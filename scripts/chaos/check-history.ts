@@ -1,7 +1,7 @@
 import pg from "pg";
 import { type History, isFailure, longestOf, outageOf, type Write } from "./history.ts";
 
-/** What a history comes to. */
+/** Result of checking a history. */
 export interface HistoryCheck {
   acknowledged: number;
   refused: number;
@@ -11,19 +11,19 @@ export interface HistoryCheck {
   /** ms; see `outageOf`. */
   outageMs: number;
   longestMs: number;
-  /** Sentences, one for each promise that broke; long lists are cut. */
+  /** One sentence per broken promise; long lists are truncated. */
   broken: string[];
 }
 
-/** After a fault, success has to be back within this time. */
+/** After a fault, requests must succeed within this time. */
 const outageLimitMs = 5_000;
-/** The gateway gives up on an answer after 10 s. */
+/** The gateway times out after 10 s. */
 const longestLimitMs = 10_500;
 
 interface Stored {
   /** Entries of the audit trail by request id. */
   entries: Map<string, Entry[]>;
-  /** How many records came out of each write: rows that carry its id, and for changes the audit's own word. */
+  /** Number of records from each write: rows with its id, and for changes the audit entries. */
   rows: Map<string, number>;
   opportunities: { id: string; version: number }[];
   contracts: { id: string; version: number; received: string }[];
@@ -39,7 +39,7 @@ interface Entry {
   version: number | null;
 }
 
-/** Compares all that clients were told with all that the database holds. */
+/** Compares all responses to clients with the database. */
 export async function checkHistory(history: History, databaseUrl: string, schema: string): Promise<HistoryCheck> {
   const { writes } = history;
   const stored = await read(databaseUrl, schema);
@@ -115,12 +115,12 @@ function hasRow({ kind }: Write): boolean {
   return kind !== "change" && kind !== "void";
 }
 
-/** A payment that is void already stays as it is; nothing is written of it. */
+/** Voiding a payment that is void already writes nothing. */
 function changesNothing({ kind }: Write): boolean {
   return kind === "void";
 }
 
-/** Faults that no fault outside excuses. */
+/** Errors that no injected fault explains. */
 function faultsOfOurs(writes: readonly Write[]): string[] {
   return writes.flatMap((write) =>
     write.attempts

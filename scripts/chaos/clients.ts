@@ -4,10 +4,10 @@ import { send } from "./http.ts";
 import type { TenantKeys, Testbed } from "./testbed.ts";
 import type { Workload } from "./workload.ts";
 
-/** Every so often a client repeats what was acknowledged already. */
+/** Share of acknowledged writes that clients repeat. */
 const repeatShare = 0.03;
 
-/** The clients of one tenant: each sends one write after another, and each write until it is acknowledged or refused. */
+/** The clients of one tenant: each sends one write after another, and retries each until it is acknowledged or rejected. */
 export class Clients {
   readonly writes: Write[] = [];
   readonly #testbed: Testbed;
@@ -35,21 +35,21 @@ export class Clients {
     for (let index = 0; index < count; index++) this.#running.push(this.#client(this.#tenant.keys[index % this.#tenant.keys.length] ?? ""));
   }
 
-  /** Sends one more write beside the others, as the first user. */
+  /** Sends another write beside the others, as the first user. */
   also(write: Write): void {
     this.#keyOf.set(write, this.#tenant.keys[0] ?? "");
     this.writes.push(write);
     this.#running.push(this.#carryOut(write));
   }
 
-  /** No new writes from here on; resolves when those under way have ended, or when their time is up. */
+  /** Sends no new writes; resolves when running ones have ended, or after the time limit. */
   async stop(patienceMs: number): Promise<void> {
     this.#stopping = true;
     this.#giveUpMs = performance.now() + patienceMs;
     await Promise.all(this.#running);
   }
 
-  /** Sends a write that has ended once more, and notes when the answer is not the first one. */
+  /** Repeats an acknowledged write, and records a different response. */
   async repeat(write: Write): Promise<void> {
     const first = write.acknowledged;
     const { status, text, replayed } = await this.#send(write);
@@ -119,7 +119,7 @@ export class Clients {
   }
 }
 
-/** A refusal that says "not now": the same request is to be sent again. */
+/** A transient error: the same request is to be sent again. */
 function isPassing(status: number, code: string | undefined): boolean {
   return status === 429 || (status === 409 && code === "IDEMPOTENT_CONFLICT:IN_PROGRESS");
 }

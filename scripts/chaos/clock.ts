@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 
-// Loaded before a process's program (node --import): its clock then runs apart from the machine's by what a file says.
-// Timers and performance.now() stay as they are, as they do when a machine's clock is set.
+// Loaded before a process's program (node --import): offsets its clock from the machine's by the content of a file. Timers and
+// performance.now() stay unchanged, as when a machine's clock is set.
 
 const { env } = process;
 const file = env.CHAOS_CLOCK ?? "";

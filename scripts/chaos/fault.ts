@@ -1,6 +1,6 @@
 import type { Setup, Testbed } from "./testbed.ts";
 
-/** What a round of a fault has to work with. */
+/** Context of one round of a fault. */
 export interface Round {
   testbed: Testbed;
   /** From 0. */
@@ -16,9 +16,9 @@ export interface Fault {
   rounds: number;
   /** Between two rounds, in ms. */
   restMs: number;
-  /** Does it once, and undoes it; resolves when it is over. */
+  /** Injects the fault once, and undoes it; resolves when it is over. */
   round(round: Round): Promise<void>;
-  /** Every request has to be answered with success or a refusal: nothing may fail. */
+  /** Every request must succeed or be rejected properly: none may fail. */
   seamless?: boolean;
   /** Part of the short version. */
   smoke?: boolean;

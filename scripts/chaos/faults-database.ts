@@ -5,7 +5,7 @@ import pg from "pg";
 import type { Fault } from "./fault.ts";
 import type { Testbed } from "./testbed.ts";
 
-/** What keeps a database that lives from serving. */
+/** Faults that keep a running database from serving. */
 export const databaseFaults: readonly Fault[] = [
   {
     name: "pool",
@@ -18,7 +18,7 @@ export const databaseFaults: readonly Fault[] = [
       await taken.fill();
       testbed.database.cut();
       const until = performance.now() + 4_000;
-      // What is cut is free for a moment: it is taken too.
+      // A connection that was cut is free for a moment: it is taken too.
       while (performance.now() < until) {
         await taken.fill();
         await sleep(100);
@@ -65,7 +65,7 @@ class Taken {
     this.#url = url;
   }
 
-  /** Opens connections until the server refuses. */
+  /** Opens connections until the server rejects them. */
   async fill(): Promise<void> {
     for (;;) {
       const client = new pg.Client({ connectionString: this.#url, application_name: "chaos" });
@@ -85,7 +85,7 @@ class Taken {
   }
 }
 
-/** Holds locks of one kind after the other on the tables of every tenant under attack. */
+/** Takes locks of each kind on the tables of every tenant under test. */
 async function lock(testbed: Testbed, number: number, holdMs: number): Promise<void> {
   const client = new pg.Client({ connectionString: testbed.databaseUrl, application_name: "chaos" });
   await client.connect();
@@ -119,7 +119,7 @@ function fill(folder: string): string {
       writeSync(file, block);
     }
   } catch (error) {
-    // The server writes meanwhile: what was free a moment ago may be taken.
+    // The server writes meanwhile: free space may be gone a moment later.
     if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
     return path;
   } finally {

@@ -3,7 +3,7 @@ import type { Fault } from "./fault.ts";
 
 const minuteMs = 60_000;
 
-/** What happens to connections, and to time. */
+/** Faults of connections, and of time. */
 export const networkFaults: readonly Fault[] = [
   {
     name: "cut",

@@ -7,7 +7,7 @@ import type { Fault, Round } from "./fault.ts";
 import { send } from "./http.ts";
 import type { Testbed } from "./testbed.ts";
 
-/** Processes killed, stopped and replaced. */
+/** Faults of processes: killed, stopped and replaced. */
 export const processFaults: readonly Fault[] = [
   {
     name: "postgres-kill",

@@ -1,10 +1,10 @@
 export type Kind = "customer" | "opportunity" | "change" | "contract" | "payment" | "void" | "nonsense" | "import";
 
-/** One sending of a write, and how it ended. Times are of `performance.now()`. */
+/** One attempt of a write, and its result. Times are of `performance.now()`. */
 export interface Attempt {
   startedMs: number;
   endedMs: number;
-  /** Undefined when no answer came. */
+  /** Undefined without a response. */
   status: number | undefined;
   /** The error's code, or the socket's. */
   code: string | undefined;
@@ -12,7 +12,7 @@ export interface Attempt {
   message?: string;
 }
 
-/** A write under a request id of its own, and all that became of it. */
+/** A write with its own request id, and all its attempts. */
 export interface Write {
   /** Its X-Request-ID, also written into the record wherever that has a place for it. */
   id: string;
@@ -23,17 +23,17 @@ export interface Write {
   ifMatch: number | undefined;
   /** The record that it changes, or adds to. */
   subject: string | undefined;
-  /** Statuses with which it may be refused for good. */
+  /** Statuses with which it may be rejected for good. */
   rejections: readonly number[];
   attempts: Attempt[];
-  /** The first answer of success. */
+  /** The first successful response. */
   acknowledged: { status: number; text: string } | undefined;
   refused: { status: number; code: string; text: string } | undefined;
-  /** Repeats whose answer was not the first one, byte for byte. */
+  /** Repeats whose response differs from the first one. */
   differing: string[];
 }
 
-/** When a fault was on; `endMs` is when it was over, for a kill the moment of the kill. */
+/** Time of a fault; `endMs`: when it was over, for a kill its moment. */
 export interface Round {
   what: string;
   startMs: number;
@@ -49,7 +49,7 @@ export function isFailure({ status }: Attempt): boolean {
   return status === undefined || status >= 500;
 }
 
-/** The longest time in ms from the end of a round to the end of its consequences: the first success after it and the last failure begun after it. */
+/** The longest time in ms from the end of a round to its recovery: the first success after it and the last failure that began after it. */
 export function outageOf({ writes, rounds }: History): number {
   const attempts = writes.flatMap((write) => write.attempts).sort((a, b) => a.endedMs - b.endedMs);
   let longest = 0;
@@ -72,7 +72,7 @@ export function longestOf({ writes }: History): number {
   );
 }
 
-/** Pseudo-random numbers in [0, 1) out of a seed (mulberry32), so that a run's choices can be repeated. */
+/** Seeded pseudo-random numbers in [0, 1) (mulberry32), so that a run can be repeated. */
 export function randomOf(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -12,12 +12,12 @@ export interface Sending {
   body?: unknown;
 }
 
-/** Longer than any answer of ours may take. */
+/** Longer than any response may take. */
 const patienceMs = 30_000;
 
 export const connections = new Agent({ keepAlive: true });
 
-/** Sends one request and reads the whole answer. Rejects when none comes, with the socket's error. */
+/** Sends one request and reads the whole response. Rejects with the socket's error if none arrives. */
 export function send(url: string, { method, headers = {}, body }: Sending): Promise<ReceivedResponse> {
   const text = body === undefined ? undefined : JSON.stringify(body);
   const length = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
@@ -36,7 +36,7 @@ export function send(url: string, { method, headers = {}, body }: Sending): Prom
   });
 }
 
-/** Sends a request that has to succeed, and reads its JSON. Rejects with what was answered instead. */
+/** Sends a request that must succeed, and parses its JSON. Rejects with the response otherwise. */
 export async function call<Body>(url: string, sending: Sending): Promise<Body> {
   const { status, text } = await send(url, sending);
   if (status >= 400) throw new Error(`${sending.method} ${url} answers ${status}: ${text}`);

@@ -9,14 +9,14 @@ import { Workload } from "./workload.ts";
 
 export interface RunOptions {
   clients: number;
-  /** Writes to be acknowledged from the first round on. */
+  /** Writes to acknowledge from the first round on. */
   acknowledged: number;
   seed: number;
-  /** At most; undefined: as many as the fault wants and the writes take. */
+  /** Maximum; undefined: as many as the fault needs. */
   rounds: number | undefined;
-  /** Of the import that runs in the background meanwhile. */
+  /** Rows of the import that runs in the background. */
   importedRows: number;
-  /** Writes that are sent again after the faults: so many of those that met a failure, and of the others. */
+  /** Writes to repeat after the faults: this many with failed attempts, and without. */
   repeats: number;
   /** Between rounds at most. */
   restMs: number;
@@ -37,10 +37,10 @@ const settleMs = 20_000;
 const recovered = 50;
 const recoveryLimitMs = 30_000;
 const sealedWithinMs = 20_000;
-/** An import looks for work that was left every 30 s. */
+/** An import runner polls for abandoned work every 30 s. */
 const importedWithinMs = 60_000;
 
-/** Lets clients write while a fault comes and goes, and judges what became of their writes. */
+/** Lets clients write while a fault comes and goes, and checks their writes. */
 export async function run(testbed: Testbed, fault: Fault, options: RunOptions): Promise<Result> {
   const random = randomOf(options.seed);
   const suffix = Math.floor(Date.now() / 1000).toString(36);
@@ -90,14 +90,14 @@ async function playRounds(testbed: Testbed, fault: Fault, play: Play): Promise<v
   }
 }
 
-/** A fault comes back when its last visit is over, or has lasted far longer than it may. */
+/** A fault is repeated once its last round has recovered, or its time limit is over. */
 async function recovery(clients: Clients): Promise<void> {
   const enough = clients.acknowledged + recovered;
   const deadlineMs = performance.now() + recoveryLimitMs;
   while (clients.acknowledged < enough && performance.now() < deadlineMs) await sleep(20);
 }
 
-/** What failed although nothing may. */
+/** Failures although none may occur. */
 function seams({ writes }: History): string[] {
   return writes.flatMap(({ id, kind, attempts }) =>
     attempts
@@ -108,7 +108,7 @@ function seams({ writes }: History): string[] {
   );
 }
 
-/** Brings to an end what has none, and sends some writes again that were acknowledged: those with failed attempts first. */
+/** Finishes unfinished writes, and repeats some acknowledged ones: those with failed attempts first. */
 async function repeatSome(clients: Clients, repeats: number, random: () => number): Promise<void> {
   for (const write of clients.writes) {
     for (let times = 0; !write.acknowledged && !write.refused && times < 20; times++) {

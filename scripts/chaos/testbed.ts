@@ -9,12 +9,12 @@ import type { DemoFile } from "../start/demo.ts";
 import { type ServiceName, System } from "../start/system.ts";
 import { call } from "./http.ts";
 
-/** What a fault needs that differs from `npm start`. Faults with the same setup share one running system. */
+/** Differences of a fault's system from `npm start`. Faults with the same setup share one system. */
 export interface Setup {
   /** Further variables of the cell, of the gateway, or of both. */
   crm?: Record<string, string>;
   gateway?: Record<string, string>;
-  /** A proxy between gateway and cell too, behind which cells can take turns. */
+  /** Adds a proxy between gateway and cell, behind which cells can be replaced. */
   balanced?: boolean;
   /** The data is on a file system of its own of this many MB. */
   diskMb?: number;
@@ -29,7 +29,7 @@ export interface TenantKeys {
   keys: string[];
 }
 
-/** The running system that is attacked: real processes, with a proxy between the cell and PostgreSQL. */
+/** The running system under test: real processes, with a proxy between the cell and PostgreSQL. */
 export class Testbed {
   readonly folder: string;
   readonly dataDir: string;
@@ -39,7 +39,7 @@ export class Testbed {
   readonly cells: TcpProxy | undefined;
   /** Where requests are sent to. */
   gateway = "";
-  /** What the supervisor said. */
+  /** Output of the supervisor. */
   readonly lines: string[] = [];
   /** Process ids that were ended on purpose. */
   readonly ended = new Set<number>();
@@ -98,7 +98,7 @@ export class Testbed {
     return testbed;
   }
 
-  /** Ends everything and removes its data; the processes have to end in order for this to be clean. */
+  /** Stops everything and deletes its data. */
   async stop(): Promise<void> {
     this.database.mend();
     await this.#system.stop();
@@ -107,7 +107,7 @@ export class Testbed {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  /** Ends everything at once, as when the run itself is interrupted. */
+  /** Kills everything at once, if the run itself is interrupted. */
   abandon(): void {
     this.#system.kill();
     // The server cannot be waited for here: its folder goes once nothing holds it.
@@ -132,7 +132,7 @@ export class Testbed {
     }
   }
 
-  /** Services that are gone although nobody killed them. */
+  /** Services that ended without being killed. */
   unexpectedEnds(): string[] {
     return this.born.filter(({ pid }) => !this.ended.has(pid) && !isAlive(pid)).map(({ name, pid }) => `${name} (${pid})`);
   }
@@ -211,5 +211,5 @@ export class Testbed {
   }
 }
 
-/** A fault that this machine does not allow: it is reported as not tried. */
+/** A fault that this machine does not allow; reported as not tried. */
 export class CannotHappenHere extends Error {}

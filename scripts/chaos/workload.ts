@@ -6,10 +6,10 @@ interface Opportunity {
 }
 
 const stages = ["prospecting", "qualification", "proposal", "negotiation"];
-/** Records that many clients write to at once. */
+/** Records that many clients write concurrently. */
 const sharedRecords = 24;
 
-/** What the clients know of, and the next write out of it; a tenant's clients share one. */
+/** The clients' knowledge, and the next write based on it; a tenant's clients share one. */
 export class Workload {
   readonly #run: string;
   readonly #random: () => number;
@@ -45,13 +45,13 @@ export class Workload {
     return this.#payment(contract);
   }
 
-  /** Many customers at once, in the background: each named after the write and its number. */
+  /** Many customers at once, in the background: each named by the write and its number. */
   import(rows: number): Write {
     const items = (id: string) => Array.from({ length: rows }, (_, row) => ({ name: `${id}/${row}` }));
     return this.#write("import", "/customers/import", (id) => ({ items: items(id), async: true }));
   }
 
-  /** Learns from the first answer of success to a write. */
+  /** Learns from the first successful response to a write. */
   succeeded({ kind, subject }: Write, text: string): void {
     const body = JSON.parse(text) as Record<"customerId" | "opportunityId" | "contractId" | "paymentId", string> & { version: number };
     if (kind === "customer") this.#customers.push(body.customerId);
@@ -102,7 +102,7 @@ export class Workload {
     }));
   }
 
-  /** Never the amount that it has: each change is one. */
+  /** Never the current amount: each one is a change. */
   #change({ id: subject }: Opportunity, ifMatch: number | undefined): Write {
     const body = () => ({ amount: `${this.#next}.25`, stage: this.#pick(stages) });
     const rejections = ifMatch === undefined ? [] : [412];
@@ -113,7 +113,7 @@ export class Workload {
     return this.#write("contract", "/contracts", (id) => ({ customerId, name: id, amount: "5000.00", status: "active" }));
   }
 
-  /** Without a reference, whose unique index would hide a payment made twice. */
+  /** Without a reference, whose unique index would hide a duplicate payment. */
   #payment(contractId: string): Write {
     const body = (id: string) => ({ contractId, amount: this.#money(), paidAt: "2026-01-31", notes: id });
     return this.#write("payment", "/payments", body, { subject: contractId });
@@ -123,7 +123,7 @@ export class Workload {
     return this.#write("void", `/payments/${paymentId}/void`, () => ({}), { subject: paymentId });
   }
 
-  /** What has to be refused, with no trace left. */
+  /** A request that must be rejected without a trace. */
   #nonsense(customerId: string): Write {
     if (this.#random() < 0.5) return this.#write("nonsense", "/customers", (id) => ({ name: id, level: 7 }), { rejections: [400] });
     const body = (id: string) => ({ customerId, name: id, amount: "1.00", stage: "nowhere" });

@@ -1,6 +1,6 @@
 declare const process: { env: Record<string, string | undefined>; exit(code: number): never };
 
-/** Where the product is, and as whom to call it. */
+/** The product's address, and the credentials. */
 export function settings() {
   const { BASE_URL: baseUrl = "", KEY: key = "", TENANT_ID: tenantId = "" } = process.env;
   return { baseUrl, authorization: `Bearer ${key}`, tenantId };
@@ -11,7 +11,7 @@ export function csv(generator: string): string {
   return `name,contactPhone\r\nFirst by ${generator},13800138000\r\nSecond by ${generator},13800138001\r\n`;
 }
 
-/** Ends the process with what was answered, when that is not as it should be. */
+/** Ends the process with the response if it is not as expected. */
 export function expect(holds: boolean | undefined, answered: unknown): void {
   if (holds === true) return;
   console.error(JSON.stringify(answered));
