@@ -1,9 +1,9 @@
 import { type Login, schemaOf, tenantLogin, withLogin } from "@cell/postgres";
+import { fingerprint } from "@cell/postgres/testing/inspect";
 import { createManagedDatabase } from "@cell/postgres/testing/server";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { type Attack, selectAttacks, statementAttacks } from "./testing/database-attacks.ts";
-import { fingerprint } from "./testing/isolation-world.ts";
 import { inspect, startCrm, type TestCrm, testLoginSecret } from "./testing/test-crm.ts";
 
 let cell: TestCrm;

@@ -1,29 +1,7 @@
-import { randomBytes, randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
-import type { operationsOf } from "@cell/cell/testing/conformance";
+import { randomBytes } from "node:crypto";
+import type { IsolationFixture, IsolationWorld } from "@cell/cell/testing/isolation-world";
 import type { TestClient, TestResponse } from "@cell/cell/testing/test-cell";
-import pg from "pg";
-import { inspect } from "./test-crm.ts";
-
-export type Operation = ReturnType<typeof operationsOf>[number];
-
-/** The records of a tenant, each id by its collection's path; all names and texts contain the mark. */
-export interface IsolationFixture {
-  mark: string;
-  /** A word to search for: unlike the mark, a searcher's own audit trail may contain it. */
-  word: string;
-  ids: Record<string, string>;
-  /** Cursors of lists, which must not work for other tenants. */
-  cursors: Record<string, string>;
-  /** A used request id and its caller. */
-  requestId: string;
-  ownerId: string;
-}
-
-/** The collection's path of a route with an id. */
-export function collectionOf(path: string): string {
-  return path.slice(0, path.indexOf("/{"));
-}
+import { startCrm, type TestCrm } from "./test-crm.ts";
 
 export function pipelineStages(mark: string): object[] {
   return [
@@ -92,64 +70,34 @@ export async function populate(client: TestClient, mark: string): Promise<Isolat
   };
 }
 
-/** The id for a field or parameter of this name; undefined if it does not refer to a record. */
-export function referred(fixture: IsolationFixture, name: string): string | undefined {
-  const kinds: Record<string, string> = { enteredPipelineId: "/pipelines", sourceIds: "/customers", resourceId: "/customers" };
-  return fixture.ids[kinds[name] ?? `/${name.replace(/Id$/, "")}s`];
-}
-
-/** Number of rows and checksum by table of a tenant. */
-export async function fingerprint(tenantId: string): Promise<Record<string, string>> {
-  const tables = await inspect<{ name: string }>(
-    tenantId,
-    "select relname as name from pg_class where relkind = 'r' and relnamespace = $1::regnamespace order by 1",
-    [`tenant_${tenantId.replaceAll("-", "_")}`],
-  );
-  const sums: Record<string, string> = {};
-  for (const { name } of tables) {
-    const sum = `select count(*) || ' ' || coalesce(md5(string_agg(row::text, E'\\n' order by row::text)), '') as sum from $tenant."${name}" as row`;
-    sums[name] = (await inspect<{ sum: string }>(tenantId, sum))[0]?.sum ?? "";
-  }
-  return sums;
-}
-
-/** A response without what differs between requests: its request id, times, and the caller's own input. */
-export function comparable({ status, text }: TestResponse, ...named: string[]): unknown {
-  let plain = text.replace(/"requestId":"[^"]*"/g, "").replace(/\d{4}-\d\d-\d\dT[\d:.%A]+Z/g, "time");
-  for (const id of named) plain = plain.replaceAll(id, "named");
-  return { status, text: plain };
-}
-
-/** Records every statement that this process sends to PostgreSQL, with its login, until `stop`. */
-export function recordStatements(): { sent: { user: string | undefined; text: string; mode: unknown }[]; stop(): void } {
-  const sent: { user: string | undefined; text: string; mode: unknown }[] = [];
-  const { query } = pg.Client.prototype;
-  pg.Client.prototype.query = function (this: pg.Client, ...given: unknown[]) {
-    const [config] = given as [string | { text: string; queryMode?: string; submit?: unknown }];
-    if (typeof config === "string") sent.push({ user: this.user, text: config, mode: undefined });
-    else if (typeof config?.text === "string")
-      // Cursors always use the extended protocol.
-      sent.push({ user: this.user, text: config.text, mode: config.submit ? "extended" : config.queryMode });
-    return (query as (...all: unknown[]) => unknown).apply(this, given);
-  } as typeof query;
-  return {
-    sent,
-    stop() {
-      pg.Client.prototype.query = query;
-    },
-  };
-}
-
-/** Resolves when this process has sent nothing for a while: background work of earlier requests has ended. */
-export async function quiet(): Promise<void> {
-  const { sent, stop } = recordStatements();
-  for (let looks = 0; looks < 50; looks++) {
-    sent.length = 0;
-    await sleep(200);
-    if (sent.length === 0) break;
-  }
-  stop();
-}
-
-/** An id that no record has. */
-export const nobody = (): string => randomUUID();
+export const isolationWorld: IsolationWorld<TestCrm["services"]> = {
+  start: (logins) => startCrm({ logins }),
+  populate,
+  write: (mark) => ({ path: "/customers", body: { name: mark } }),
+  looks: (ids) => [
+    "/customers",
+    "/contacts",
+    "/opportunities",
+    "/contracts",
+    "/payments",
+    "/pipelines",
+    "/metrics",
+    "/pipeline/summary",
+    "/pipeline/funnel",
+    "/reports/funnel",
+    "/opportunities/forecast",
+    "/audit-logs?action=create",
+    "/customers/export",
+    "/opportunities/export",
+    `/customers/${ids["/customers"]}/360`,
+    "/settings",
+    "/webhooks",
+  ],
+  sharedLogin: "crm_shared",
+  leastStatements: 30,
+  formalParameters: ["include", "groupBy", "mode", "period", "currency", "asOf"],
+  collections: { enteredPipelineId: "/pipelines", sourceIds: "/customers", resourceId: "/customers" },
+  sample: { stage: "new" },
+  // The webhooks that it sends belong to no request, and change the other tenant's tables.
+  settle: (cell) => (cell as TestCrm).dispatcher.stop(),
+};

@@ -1,7 +1,7 @@
 import type { TestClient } from "@cell/cell/testing/test-cell";
+import { quiet, recordStatements } from "@cell/postgres/testing/statement-watch";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { quiet, recordStatements } from "../../testing/isolation-world.ts";
 import { inspect, startCrm, type TestCrm } from "../../testing/test-crm.ts";
 import { cohortDays } from "./cohort.ts";
 
