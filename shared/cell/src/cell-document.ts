@@ -4,14 +4,24 @@ import type { Cell, CellDescription, Slice } from "./cell-types.ts";
 import type { Endpoint, EventDefinition } from "./http/endpoint.ts";
 import type { DescribedEndpoint } from "./http/openapi.ts";
 
+/** Examples of fields that the framework adds to records; a cell's own take precedence. */
+const frameworkExamples = { tenantId: "tenant-001", actorId: "user-001", requestId: "req-20260131-0001" };
+
 /** The OpenAPI 3.1 document of the routes that slices declare. No process is needed; what makes the document is loaded with the first call. */
 export async function cellDocument(
-  { name, title, description, tags, exampleValues = {} }: CellDescription,
+  { name, title, description, tags, exampleValues }: CellDescription,
   slices: readonly Slice<never>[],
 ): Promise<Document> {
   const { endpoints, events } = declaredBy(slices);
   const { cellDocumentOf } = await import("./http/openapi.ts");
-  return cellDocumentOf(endpoints, events, { title, version, description, tags, exampleValues, servers: [npmStart(name)] });
+  return cellDocumentOf(endpoints, events, {
+    title,
+    version,
+    description,
+    tags,
+    exampleValues: { ...frameworkExamples, ...exampleValues },
+    servers: [npmStart(name)],
+  });
 }
 
 function declaredBy(slices: readonly Slice<never>[]): { endpoints: DescribedEndpoint[]; events: EventDefinition[] } {

@@ -73,12 +73,20 @@ export { checkKnown, type FieldType, hasForm, type KnownValues, type ListField }
 export { maskedFilter, maskedKeyword } from "./lists/filter-masking.ts";
 export { compactPhone, folded, foldedColumn, foldMigration, phoneColumn } from "./lists/fold.ts";
 export { keyword, likePattern } from "./lists/keyword.ts";
+export { gramsMigration, searchMigration } from "./lists/keyword-migrations.ts";
 export { booleanParam, intParam } from "./lists/list-parameters.ts";
 export { type ListQuery, listQuery, listResponse } from "./lists/list-query.ts";
 export { type ListOptions, listPage, type Revealed, revealDrafts, revealedBy } from "./lists/list-response.ts";
 export type { ListDefinition, ListRequest } from "./lists/list-types.ts";
 export { ListRunner } from "./lists/lists.ts";
-export { aggregateStoreMigration, cellMigration, sharedResponsesMigration, webhooksMigration } from "./migrations.ts";
+export {
+  aggregateStoreMigration,
+  cellMigration,
+  frameworkMigrations,
+  schemaMigrations,
+  sharedResponsesMigration,
+  webhooksMigration,
+} from "./migrations.ts";
 export { type ColumnTypes, copyValue, nullFields, recordColumns, recordset } from "./schema/columns.ts";
 export { email, id, nameText, nullable, phone, text, uniqueText } from "./schema/fields.ts";
 export type { Given } from "./schema/given.ts";

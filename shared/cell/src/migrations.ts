@@ -1,4 +1,6 @@
-import type { TenantMigration } from "@cell/postgres";
+import { hardeningMigration, placementMigration, registryMigrations, type SchemaMigration, type TenantMigration } from "@cell/postgres";
+import { foldMigration } from "./lists/fold.ts";
+import { gramsMigration, searchMigration } from "./lists/keyword-migrations.ts";
 
 /** The tables of the cell framework in each tenant's schema: stored responses, the audit trail with its seals, the tenant's settings. */
 export const cellMigration: TenantMigration = {
@@ -88,3 +90,11 @@ export const webhooksMigration: TenantMigration = {
     `grant select, insert, delete on "$tenant".webhook_attempts to "$login"`,
   ],
 };
+
+/** The migrations of a new cell's own schema: its registry of tenants, moves, hardening, and the functions that lists and keywords use. */
+export function schemaMigrations(cell: string): SchemaMigration[] {
+  return [...registryMigrations(cell), searchMigration, placementMigration(cell), hardeningMigration(), gramsMigration, foldMigration()];
+}
+
+/** The framework's tables in each tenant's schema; those of a new cell follow them. */
+export const frameworkMigrations: readonly TenantMigration[] = [cellMigration, aggregateStoreMigration, sharedResponsesMigration];

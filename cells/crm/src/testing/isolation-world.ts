@@ -12,7 +12,7 @@ export function pipelineStages(mark: string): object[] {
 }
 
 /** Creates one record of each kind, and a second one where a list needs a cursor. */
-export async function populate(client: TestClient, mark: string): Promise<IsolationFixture> {
+async function populate(client: TestClient, mark: string): Promise<IsolationFixture> {
   const made = async (path: string, body: object): Promise<TestResponse["body"]> => {
     const response = await client.post(path, { body, key: `${mark}-key` });
     if (response.status >= 300) throw new Error(`${path}: ${response.text}`);
