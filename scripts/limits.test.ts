@@ -40,7 +40,7 @@ const constants: Readonly<Record<string, Readonly<Record<string, readonly string
   "attempts of a write": { "shared/cell/src/commands/command.ts": ["maxAttempts", "retryWithinMs"] },
   "response of a write": { "shared/cell/src/commands/shared-responses.ts": ["inlineCharacters"] },
   "measurements of": { "shared/cell/src/commands/storage-quota.ts": ["measuredForMs", "storedPerReceived"] },
-  "page size": { "shared/cell/src/lists/lists.ts": ["sizes.most"] },
+  "page size": { "shared/cell/src/lists/list-query.ts": ["pageSizes.most"] },
   "filter:": { "shared/cell/src/lists/filter-syntax.ts": ["filterLimits.conditions", "filterLimits.depth", "filterLimits.values"] },
   total: { "shared/cell/src/lists/list-queries.ts": ["countedAtMost"] },
   "page of a list": { "shared/cell/src/lists/lists.ts": ["pageBytes"] },
