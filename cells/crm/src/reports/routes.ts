@@ -9,14 +9,12 @@ import {
   type RequestContextOf,
   revealedBy,
   settingsOf,
-  singleFlight,
   visibility,
 } from "@cell/cell";
 import { latin1, sendWhole } from "@cell/http";
 import type { TenantDb } from "@cell/postgres";
 import type { z } from "zod";
 import { customer } from "../customers/schema.ts";
-import { opportunity } from "../opportunities/schema.ts";
 import { knownPipelines } from "../pipelines/known.ts";
 import { effective, type Settings } from "../settings/domain.ts";
 import { funnelOf } from "./cohort-funnel.ts";
@@ -28,12 +26,12 @@ import { funnelReportOf } from "./funnel-report.ts";
 import { metricsOf } from "./metrics.ts";
 import { summaryOf } from "./pipeline-summary.ts";
 import { cohortOf } from "./queries/cohort.ts";
-import { ever, type RunInBackground } from "./queries/daily-aggregates.ts";
+import { ever } from "./queries/daily-aggregates.ts";
 import { sumEvents } from "./queries/events.ts";
-import { sumStages, sumStagesNow } from "./queries/open-pipeline.ts";
-import type { AsOf, Question } from "./queries/opportunity-states.ts";
+import { sumStages } from "./queries/open-pipeline.ts";
+import type { Question } from "./queries/opportunity-states.ts";
+import { ReportReader, type RunInBackground } from "./queries/report-reader.ts";
 import * as reports from "./queries/repository.ts";
-import type { Grouping } from "./queries/sql-expressions.ts";
 import { sumStageDurations } from "./queries/stage-durations.ts";
 import {
   forecast,
@@ -113,10 +111,6 @@ const dayMs = 24 * 60 * 60 * 1000;
 
 type ReportContext = RequestContext<unknown, z.infer<typeof metricsQuery>>;
 
-type AtMoment = <Row>(query: (asOf: AsOf) => Promise<Row[]>) => Promise<Row[]>;
-/** `what`: everything besides the question that the rows depend on. */
-type Read = <Row>(what: unknown[], query: (asOf: AsOf) => Promise<Row[]>) => Promise<Row[]>;
-
 /** A report's resolved question. */
 interface Asked {
   question: Question;
@@ -124,10 +118,7 @@ interface Asked {
   settings: Settings;
   timezone: string;
   link: Link;
-  /** The rows at the moment; concurrent callers share one query. */
-  read: Read;
-  /** The same from the cache while they are valid: they must not depend on the moment. */
-  recall: Read;
+  reader: ReportReader;
   /** The part of every response that repeats the question. */
   echo: { pipelineId: string; asOf: string; timezone: string };
 }
@@ -137,47 +128,35 @@ interface Asked {
  * histories count as part of the history.
  */
 export function reportRoutes(cell: Cell): void {
-  const later: RunInBackground = (work) => cell.later("keeping a report's sums", work);
+  const ask = (context: ReportContext, tenant: TenantDb) =>
+    resolve(context, tenant, (work) => cell.later("storing a report's aggregates", work));
 
   cell.read(getSummary, "Pipeline", async (context, tenant) => {
-    const { question, stages, settings, timezone, link, echo, read, recall } = await ask(context, tenant);
+    const { question, stages, settings, timezone, link, echo, reader } = await ask(context, tenant);
     const hasWindow = context.query.from !== undefined || context.query.to !== undefined;
     const window = hasWindow ? windowOf(context.query, timezone, question.asOf) : null;
     const stuckBefore = new Date(Date.parse(question.asOf) - settings.stuckAfterDays * dayMs).toISOString();
     const today = dayAt(question.asOf, timezone);
-    const asked = { ...question, stuckBefore, today };
-    const [open, events] = await Promise.all([
-      context.query.asOf === undefined
-        ? sumStagesNow(tenant, asked, later, recall)
-        : read(["stages", stuckBefore, today], (asOf) => sumStages(tenant, asOf, asked)),
-      window
-        ? recall(["events", "none", [], window], (asOf) => sumEvents(tenant, asOf, "none", { ...question, ...window, bounds: [] }, later))
-        : [],
-    ]);
+    const [open, events] = await Promise.all([sumStages(reader, { stuckBefore, today }), window ? sumEvents(reader, "none", window) : []]);
     return { ...echo, ...summaryOf({ stages, open, events, window, stuckBefore, today, converter: settings, link }) };
   });
 
   cell.read(getFunnel, "Pipeline", async (context, tenant) => {
-    const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
+    const { question, stages, settings, timezone, link, echo, reader } = await ask(context, tenant);
     const window = windowOf(context.query, timezone, question.asOf);
-    const sums = await recall(["cohort", window], (asOf) => cohortOf(tenant, asOf, question, window, later));
+    const sums = await cohortOf(reader, window);
     return { ...echo, ...funnelOf({ stages, sums, mode: context.query.mode, window, converter: settings, link }) };
   });
 
   const funnelReportResponse = async (context: RequestContextOf<typeof getFunnelReport>, tenant: TenantDb) => {
     const { groupBy } = context.query;
-    const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
+    const { question, stages, settings, timezone, link, echo, reader } = await ask(context, tenant);
     const window = windowOf(context.query, timezone, question.asOf);
     const months = groupBy === "month" ? bucketsOf(window, timezone, "month") : [];
-    const asked = { ...question, ...window, bounds: boundsOf(months) };
-    const durationsBy = (grouping: Grouping, bounds: string[]) =>
-      recall(["stays", grouping, bounds, window], (asOf) => sumStageDurations(tenant, asOf, grouping, asked));
-    const [durations, events] = await Promise.all([
-      durationsBy("none", []),
-      recall(["events", groupBy, asked.bounds, window], (asOf) => sumEvents(tenant, asOf, groupBy, asked, later)),
-    ]);
-    // In sequence: for very many opportunities they would slow each other down.
-    const grouped = groupBy === "none" ? [] : await durationsBy(groupBy, asked.bounds);
+    const bounds = boundsOf(months);
+    const [durations, events] = await Promise.all([sumStageDurations(reader, "none", window), sumEvents(reader, groupBy, window, bounds)]);
+    // One after the other: with very many opportunities, each would slow the other down.
+    const grouped = groupBy === "none" ? [] : await sumStageDurations(reader, groupBy, window, bounds);
     return { ...echo, ...funnelReportOf({ stages, durations, grouped, events, groupBy, window, months, converter: settings, link }) };
   };
   cell.stream(getFunnelReport, async (context, headers) => {
@@ -190,33 +169,33 @@ export function reportRoutes(cell: Cell): void {
   });
 
   cell.read(getForecast, "Pipeline", async (context, tenant) => {
-    const { question, settings, timezone, link, echo, recall } = await ask(context, tenant);
+    const { question, settings, timezone, link, echo, reader } = await ask(context, tenant);
     const { period } = context.query;
     const window = forecastWindowOf(context.query, timezone, question.asOf, period);
     const buckets = bucketsOf(window, timezone, period);
     const days = [...buckets.map((bucket) => daysOf(bucket, timezone).fromDay), daysOf(window, timezone).toDay];
     const today = dayAt(question.asOf, timezone);
     const times = { today, bounds: boundsOf(buckets), days };
-    const sums = await recall(["forecast", times], (asOf) => reports.sumForecast(tenant, asOf, { ...question, ...times }));
+    const sums = await reports.sumForecast(reader, times);
     return { ...echo, ...forecastOf({ sums, window, period, buckets, days, today, converter: settings, link }) };
   });
 
   cell.read(getMetrics, "Pipeline", async (context, tenant) => {
-    const { question, stages, settings, timezone, link, echo, recall } = await ask(context, tenant);
+    const { question, stages, settings, timezone, link, echo, reader } = await ask(context, tenant);
     const { asOf, visibleTo, ownerId } = question;
     const window = windowOf({}, timezone, asOf);
     // For current data, customers created by a clock ahead of ours count too.
     const counted = () => reports.countCustomers(tenant, { ...question, asOf: context.query.asOf === undefined ? "infinity" : asOf });
     const [sums, cohort, customers] = await Promise.all([
-      recall(["cohort", ever], (asOf) => cohortOf(tenant, asOf, question, ever, later)),
-      recall(["cohort", window], (asOf) => cohortOf(tenant, asOf, question, window, later)),
+      cohortOf(reader, ever),
+      cohortOf(reader, window),
       context.query.asOf === undefined ? cachedQuery(tenant, [customer.type], ["count", visibleTo, ownerId], counted) : counted(),
     ]);
     return { ...echo, ...metricsOf({ stages, sums, cohort, customers: customers[0]?.count ?? 0, window, converter: settings, link }) };
   });
 }
 
-async function ask(context: ReportContext, tenant: TenantDb): Promise<Asked> {
+async function resolve(context: ReportContext, tenant: TenantDb, runInBackground: RunInBackground): Promise<Asked> {
   const { query, caller } = context;
   revealedBy(query.reveal, { amount: "amount" }, caller);
   const settings = effective(await settingsOf(context.tenant));
@@ -239,32 +218,14 @@ async function ask(context: ReportContext, tenant: TenantDb): Promise<Asked> {
     stages: numbered.map(({ stage }) => stage),
     positions: numbered.map(({ position }) => position),
   };
-  const atMoment: AtMoment = query.asOf === undefined ? (rows) => rows("present") : readAt(tenant, asOf);
-  const read: Read = (what, rows) => singleFlight(JSON.stringify([tenant.tenantId, question, what]), () => atMoment(rows));
-  const { asOf: _, ...fixed } = question;
-  const recallNow: Read = (what, rows) => cachedQuery(tenant, [opportunity.type], [fixed, what], () => rows("present"));
   return {
     question,
-    read,
-    recall: (what, rows) =>
-      query.asOf === undefined ? recallNow(what, rows) : read(what, (asOf) => (asOf === "past" ? rows(asOf) : recallNow(what, rows))),
+    reader: new ReportReader(tenant, question, query.asOf === undefined, runInBackground),
     stages,
     settings,
     timezone,
     link: linksTo(question),
     echo: { pipelineId, asOf, timezone },
-  };
-}
-
-/** Reads the state at a moment: from current data if nothing has changed since. */
-function readAt(tenant: TenantDb, asOf: string): AtMoment {
-  return async (query) => {
-    if (!(await reports.hasChangedSince(tenant, asOf))) {
-      const rows = await query("present");
-      // A change between the two checks is in these rows.
-      if (!(await reports.hasChangedSince(tenant, asOf))) return rows;
-    }
-    return query("past");
   };
 }
 

@@ -1,9 +1,10 @@
-import { type Parameters, statement, type TenantDb } from "@cell/postgres";
+import { type Parameters, statement } from "@cell/postgres";
 import { sql } from "kysely";
 import { db } from "../../tables.ts";
 import type { Window } from "../time-window.ts";
-import { aggregateByDay, dayOf, mergeTotals, type RunInBackground, sumWindow } from "./daily-aggregates.ts";
+import { aggregateByDay, dayOf, mergeTotals, sumWindow } from "./daily-aggregates.ts";
 import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
+import type { ReportReader } from "./report-reader.ts";
 import { count, inEachAsOf, type RowsOf, windowOf, within } from "./sql-expressions.ts";
 
 /** The columns that a funnel groups by. */
@@ -32,15 +33,15 @@ export const cohortDays = aggregateByDay<Question, CohortSums>(
   ),
 );
 
-/** The opportunities created in the window, grouped for a funnel. Current data use cached whole days: see `sumWindow`. */
-export async function cohortOf(
-  tenant: TenantDb,
-  asOf: AsOf,
-  question: Question,
-  window: Window,
-  later: RunInBackground,
-): Promise<CohortSums[]> {
+/** What was created in the window, by all that a funnel distinguishes. */
+export function cohortOf(reader: ReportReader, window: Window): Promise<CohortSums[]> {
+  return reader.readCached(["cohort", window], (asOf) => readCohort(reader, asOf, window));
+}
+
+/** The same, read now. Whole days of the present are cached: see `sumWindow`. */
+export async function readCohort(reader: ReportReader, asOf: AsOf, window: Window): Promise<CohortSums[]> {
+  const { tenant, question } = reader;
   const between = (from: string, to: string) => tenant.query(cohortSums[asOf], { ...question, from, to });
   if (asOf === "past") return between(window.from, window.to);
-  return mergeTotals(await sumWindow(tenant, cohortDays, question, window, between, later), keys, ["count", "amount"]);
+  return mergeTotals(await sumWindow(reader, cohortDays, question, window, between), keys, ["count", "amount"]);
 }

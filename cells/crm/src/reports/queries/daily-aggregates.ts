@@ -1,11 +1,12 @@
 import { type Buckets, cachedBuckets } from "@cell/cell";
-import { type Parameters, type Statement, statement, type TenantDb } from "@cell/postgres";
+import { type Parameters, type Statement, statement } from "@cell/postgres";
 import Big from "big.js";
 import { type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
 import { opportunity } from "../../opportunities/schema.ts";
 import { db } from "../../tables.ts";
 import type { Window } from "../time-window.ts";
 import type { Question } from "./opportunity-states.ts";
+import type { ReportReader } from "./report-reader.ts";
 import { unprepared, windowOf, within } from "./sql-expressions.ts";
 
 /** An aggregate row with its UTC day, given by the day's beginning. */
@@ -23,9 +24,6 @@ export interface DailyAggregate<P, Row> {
 
 // biome-ignore lint/suspicious/noExplicitAny: the source of a query does not matter here, and Kysely's types are invariant in it.
 type Summed<Row> = SelectQueryBuilder<any, any, Row>;
-
-/** Runs work that no response waits for. */
-export type RunInBackground = (work: () => Promise<void>) => void;
 
 /** Before and after all days. */
 export const ever: Window = { from: "0001-01-01T00:00:00.000Z", to: "9999-01-01T00:00:00.000Z" };
@@ -62,12 +60,11 @@ export function aggregateByDay<P extends object, Row>(
 
 /** The whole days of a window, from the cache if they have not changed: a changed day costs only that day's opportunities. */
 export function cachedDays<P extends Question, Row>(
-  tenant: TenantDb,
+  { tenant, runInBackground }: ReportReader,
   { range, single, of }: DailyAggregate<P, Row>,
   question: P,
   dependsOn: unknown,
   { from, to }: Window,
-  later: RunInBackground,
 ): Promise<Daily<Row>[]> {
   const { pipelineId, visibleTo, ownerId, currency } = question;
   const parts: Buckets<Daily<Row>> = {
@@ -79,23 +76,22 @@ export function cachedDays<P extends Question, Row>(
     readBuckets: (days) => tenant.query(single, { ...question, days }),
     bucketsOf: async (ids) => (await tenant.query(of, { ids: ids.filter(isUuid) })).map(({ day }) => day),
   };
-  return cachedBuckets(tenant, parts, from, to, later);
+  return cachedBuckets(tenant, parts, from, to, runInBackground);
 }
 
 /** A window's aggregates: whole days from the cache, and `between` for the rest at its ends. */
 export async function sumWindow<P extends Question, Row>(
-  tenant: TenantDb,
+  reader: ReportReader,
   days: DailyAggregate<P, Row>,
   question: P,
   window: Window,
   between: (from: string, to: string) => Promise<Row[]>,
-  later: RunInBackground,
 ): Promise<Row[]> {
   const [first, last] = [roundTo(dayMs, window.from, Math.ceil), roundTo(dayMs, window.to, Math.floor)];
   if (first >= last) return between(window.from, window.to);
   const [before, whole, after] = await Promise.all([
     window.from < first ? between(window.from, first) : [],
-    cachedDays(tenant, days, question, undefined, { from: first, to: last }, later),
+    cachedDays(reader, days, question, undefined, { from: first, to: last }),
     last < window.to ? between(last, window.to) : [],
   ]);
   return [...before, ...whole, ...after];

@@ -1,10 +1,11 @@
-import { type Parameters, statement, type TenantDb } from "@cell/postgres";
+import { type Parameters, statement } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
 import { db } from "../../tables.ts";
 import type { Window } from "../time-window.ts";
-import { cohortOf } from "./cohort.ts";
-import { aggregateByDay, dayOf, mergeTotals, type RunInBackground, sumWindow } from "./daily-aggregates.ts";
+import { readCohort } from "./cohort.ts";
+import { aggregateByDay, dayOf, mergeTotals, sumWindow } from "./daily-aggregates.ts";
 import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
+import type { ReportReader } from "./report-reader.ts";
 import {
   count,
   epoch,
@@ -73,22 +74,22 @@ const closedDays = aggregateByDay<Question, EventSums>(
   ),
 );
 
-/**
- * Opportunities created, won and lost in the window, by currency and group. Current data without groups use cached whole days: see
- * `sumWindow`.
- */
-export async function sumEvents(
-  tenant: TenantDb,
-  asOf: AsOf,
-  grouping: Grouping,
-  question: Grouped,
-  later: RunInBackground,
-): Promise<EventSums[]> {
-  if (asOf === "past" || grouping !== "none") return tenant.query(events[grouping][asOf], question);
+/** What was created, won and lost in the window, by currency and group. `bounds`: those of the months, if the groups are months. */
+export function sumEvents(reader: ReportReader, grouping: Grouping, window: Window, bounds: string[] = []): Promise<EventSums[]> {
+  return reader.readCached(["events", grouping, bounds, window], (asOf) =>
+    asOf === "past" || grouping !== "none"
+      ? reader.tenant.query(events[grouping][asOf], { ...reader.question, ...window, bounds })
+      : sumPresentEvents(reader, window),
+  );
+}
+
+/** Ungrouped events of the present, whose whole days are cached: see `sumWindow`. */
+async function sumPresentEvents(reader: ReportReader, window: Window): Promise<EventSums[]> {
+  const { tenant, question } = reader;
   const between = (from: string, to: string) => tenant.query(closedBetween, { ...question, from, to });
   const [begun, ended] = await Promise.all([
-    cohortOf(tenant, asOf, question, question, later),
-    sumWindow(tenant, closedDays, question, question, between, later),
+    readCohort(reader, "present", window),
+    sumWindow(reader, closedDays, question, window, between),
   ]);
   const made = begun.map(({ currency, count, amount }) => ({
     kind: "created" as const,

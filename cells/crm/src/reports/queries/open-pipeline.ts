@@ -1,14 +1,21 @@
-import { type Parameters, statement, type TenantDb } from "@cell/postgres";
+import { type Parameters, statement } from "@cell/postgres";
 import Big from "big.js";
 import { sql } from "kysely";
 import { countOf } from "../money.ts";
 import type { Window } from "../time-window.ts";
 import { cohortDays } from "./cohort.ts";
-import { aggregateByDay, cachedDays, ever, mergeTotals, type RunInBackground, startOfUtcDay, startOfUtcHour } from "./daily-aggregates.ts";
+import { aggregateByDay, cachedDays, ever, mergeTotals, startOfUtcDay, startOfUtcHour } from "./daily-aggregates.ts";
 import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
+import type { ReportReader } from "./report-reader.ts";
 import { count, epoch, inEachAsOf, type RowsOf, windowOf, within } from "./sql-expressions.ts";
 
-type Asked = Question & { stuckBefore: string; today: string };
+interface Times {
+  /** Opportunities that entered their stage before this time are stuck. */
+  stuckBefore: string;
+  /** Opportunities expected to close before this day are overdue. */
+  today: string;
+}
+type Asked = Question & Times;
 
 const keys = ["stage", "currency"] as const;
 const isOpen = sql.lit("open" as const);
@@ -61,31 +68,28 @@ const enteredSums = statement(
 
 const summed = ["count", "amount", "weighted", "stuck", "overdue", "createdSeconds", "enteredSeconds"] as const;
 
-/** By stage and currency: opportunities open at a moment, their age, their time in the stage, and how many are stuck and overdue. */
-export function sumStages(tenant: TenantDb, asOf: AsOf, question: Asked): Promise<StageSums[]> {
-  return tenant.query(stageSums[asOf], question);
+/** By stage and currency: what was open at the moment, how old, how long in its stage, how much of it stuck and overdue. */
+export function sumStages(reader: ReportReader, times: Times): Promise<StageSums[]> {
+  const { tenant, question, isCurrent } = reader;
+  if (isCurrent) return sumPresentStages(reader, times);
+  return reader.read(["stages", times.stuckBefore, times.today], (asOf) => tenant.query(stageSums[asOf], { ...question, ...times }));
 }
 
 /**
- * The same for currently open opportunities. Whole days are cached, with those that had entered their stage before the day of
- * `stuckBefore`; later entries are counted once up to the hour, and then each time. Ages are derived for the moment. `recall` returns
- * cached rows while they are valid.
+ * The same of the present. Whole days are cached, with the opportunities that entered their stage before the day of `stuckBefore`. Those that
+ * entered it later are counted: up to the hour from the cache, then each time. Ages follow from the moment.
  */
-export async function sumStagesNow(
-  tenant: TenantDb,
-  question: Asked,
-  keep: RunInBackground,
-  recall: <Row>(what: unknown[], read: () => Promise<Row[]>) => Promise<Row[]>,
-): Promise<StageSums[]> {
-  const { asOf, stuckBefore, today } = question;
+async function sumPresentStages(reader: ReportReader, { stuckBefore, today }: Times): Promise<StageSums[]> {
+  const { tenant, question } = reader;
+  const { asOf } = question;
   const [stuckDay, stuckHour] = [startOfUtcDay(stuckBefore), startOfUtcHour(stuckBefore)];
-  const onDay = { ...question, stuckBefore: stuckDay };
+  const onDay = { ...question, today, stuckBefore: stuckDay };
   const entered = async (from: string, to: string) => (from < to ? tenant.query(enteredSums, { ...question, from, to }) : []);
   const [sums, ...since] = await Promise.all([
-    recall(["open", stuckDay, today], async () =>
-      mergeTotals(await cachedDays(tenant, openDays, onDay, [stuckDay, today], ever, keep), keys, summed),
+    reader.readCached(["open", stuckDay, today], async () =>
+      mergeTotals(await cachedDays(reader, openDays, onDay, [stuckDay, today], ever), keys, summed),
     ),
-    recall(["entered", stuckDay, stuckHour], () => entered(stuckDay, stuckHour)),
+    reader.readCached(["entered", stuckDay, stuckHour], () => entered(stuckDay, stuckHour)),
     entered(stuckHour, stuckBefore),
   ]);
   return sums.map(({ createdSeconds, enteredSeconds, stuck, ...row }) => {

@@ -2,7 +2,8 @@ import { type Parameters, statement, type TenantDb } from "@cell/postgres";
 import { sql } from "kysely";
 import type { StageType } from "../../pipelines/schema.ts";
 import { db } from "../../tables.ts";
-import { type AsOf, opportunitiesAsOf, type Question } from "./opportunity-states.ts";
+import { opportunitiesAsOf, type Question } from "./opportunity-states.ts";
+import type { ReportReader } from "./report-reader.ts";
 import { count, inEachAsOf, type RowsOf } from "./sql-expressions.ts";
 
 /** A stage of a pipeline, including removed ones. */
@@ -32,7 +33,7 @@ const allStages = statement((p: Parameters<{ pipelineId: string | null }>) =>
     .orderBy("position"),
 );
 
-const forecastSums = inEachAsOf((p: Parameters<Question & { today: string; bounds: string[]; days: string[] }>, asOf) =>
+const forecastSums = inEachAsOf((p: Parameters<Question & ForecastTimes>, asOf) =>
   opportunitiesAsOf(p, asOf)
     .select("currency")
     .select([
@@ -61,11 +62,6 @@ const customersAt = statement(
   { long: true },
 );
 
-const later = statement((p: Parameters<{ asOf: string }>) =>
-  // The last time is at the end of an index, whatever moment is requested.
-  db.selectFrom("opportunityHistory").select(sql<boolean | null>`max(at) > ${p.asOf}::timestamptz`.as("isLater")),
-);
-
 export type ForecastSums = RowsOf<typeof forecastSums>;
 
 /** The stages of a pipeline, live ones first, in order; null: the default pipeline. Empty: there is no such pipeline. */
@@ -73,14 +69,16 @@ export function stagesOf(tenant: TenantDb, pipelineId: string | null): Promise<S
   return tenant.query(allStages, { pipelineId });
 }
 
-/** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: open and won opportunities. */
-export function sumForecast(tenant: TenantDb, asOf: AsOf, question: Question & { today: string; bounds: string[]; days: string[] }) {
-  return tenant.query(forecastSums[asOf], question);
+/** What a forecast depends on besides the question: today, and its buckets' bounds as times and as days. */
+interface ForecastTimes {
+  today: string;
+  bounds: string[];
+  days: string[];
 }
 
-/** Whether anything that reports depend on has changed since a moment. */
-export async function hasChangedSince(tenant: TenantDb, asOf: string): Promise<boolean> {
-  return (await tenant.first(later, { asOf }))?.isLater === true;
+/** By bucket (from 1; -1: overdue, -2: undated; 0 and past the last: outside) and currency: what is open and what was won. */
+export function sumForecast(reader: ReportReader, times: ForecastTimes): Promise<ForecastSums[]> {
+  return reader.readCached(["forecast", times], (asOf) => reader.tenant.query(forecastSums[asOf], { ...reader.question, ...times }));
 }
 
 export function countCustomers(tenant: TenantDb, question: Pick<Question, "asOf" | "visibleTo" | "ownerId">): Promise<{ count: number }[]> {

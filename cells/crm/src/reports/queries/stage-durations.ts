@@ -1,7 +1,9 @@
-import type { Parameters, TenantDb } from "@cell/postgres";
+import type { Parameters } from "@cell/postgres";
 import { type Expression, type RawBuilder, sql } from "kysely";
 import { db } from "../../tables.ts";
-import { type AsOf, allPipelines, type Question } from "./opportunity-states.ts";
+import type { Window } from "../time-window.ts";
+import { allPipelines, type Question } from "./opportunity-states.ts";
+import type { ReportReader } from "./report-reader.ts";
 import { type Bounds, count, epoch, type Grouped, type Grouping, groupKeys, inEachAsOf, windowOf, within } from "./sql-expressions.ts";
 
 /** What followed the arrivals in a stage: of all in the window, or of one group. */
@@ -193,11 +195,19 @@ const filteredDurations = (grouping: Grouping) =>
 
 const durationsBy = { none: filteredDurations("none"), owner: filteredDurations("owner"), month: filteredDurations("month") };
 
-/** What followed the arrivals of the window, by stage and group. */
-export function sumStageDurations(tenant: TenantDb, asOf: AsOf, grouping: Grouping, question: Grouped): Promise<StageDurationTotals[]> {
-  const { from, to, bounds, visibleTo, ownerId, currency } = question;
+/** What became of the arrivals of the window, by stage and group. `bounds`: those of the months, if the groups are months. */
+export function sumStageDurations(
+  reader: ReportReader,
+  grouping: Grouping,
+  window: Window,
+  bounds: string[] = [],
+): Promise<StageDurationTotals[]> {
+  const { tenant, question } = reader;
+  const { visibleTo, ownerId, currency } = question;
   const isOfAll = visibleTo === null && ownerId === null && currency === null;
-  if (!isOfAll || grouping === "owner") return tenant.query(durationsBy[grouping][asOf], question);
-  const [starts, ends] = grouping === "month" ? [bounds.slice(0, -1), bounds.slice(1)] : [[from], [to]];
-  return tenant.query(allDurations[asOf], { ...question, starts, ends });
+  return reader.readCached(["stays", grouping, bounds, window], (asOf) => {
+    if (!isOfAll || grouping === "owner") return tenant.query(durationsBy[grouping][asOf], { ...question, ...window, bounds });
+    const [starts, ends] = grouping === "month" ? [bounds.slice(0, -1), bounds.slice(1)] : [[window.from], [window.to]];
+    return tenant.query(allDurations[asOf], { ...question, ...window, starts, ends });
+  });
 }
