@@ -85,17 +85,10 @@ export function registerKeys(routes: AdminRoutes, { config, db, permissions, cha
     const tenantId = targetTenant(ownTenantId, body.tenantId);
     if (tenantId === undefined) throw badField("tenantId", "REQUIRED", "is required: the tenant of the key");
     const expiresAt = body.expiresAt ?? null;
-    if (expiresAt !== null && Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "OUT_OF_RANGE", "must be in the future");
-    if (expiresAt !== null && Date.parse(expiresAt) > lastExpiryMs)
-      throw badField("expiresAt", "OUT_OF_RANGE", "must be before the year 9999");
+    checkExpiry(expiresAt);
     const given = body.permissions === undefined ? null : knownPermissions(body.permissions, permissions);
     requireHeld(access.principal, grantOf({ ...body, permissions: given }, permissions));
-    if (body.actAs && !actsForOthers(body))
-      throw badField(
-        "actAs",
-        "NOT_SUPPORTED",
-        `must be false: a key of the role ${body.role} is limited to its own user's records and cannot act for others`,
-      );
+    checkActAs(body);
     const secret = newSecret(config.keyEnvironment);
     const stored = await change(db, async (tx) => {
       if (!(await tenants.find(tx, tenantId))) throw notFound("Tenant");
@@ -159,6 +152,20 @@ export function registerKeys(routes: AdminRoutes, { config, db, permissions, cha
     changed();
     return { keyId, revoked: true as const };
   });
+}
+
+/** Throws BAD_REQUEST for a time that is past, or too late. */
+function checkExpiry(expiresAt: string | null): void {
+  if (expiresAt === null) return;
+  if (Date.parse(expiresAt) <= Date.now()) throw badField("expiresAt", "OUT_OF_RANGE", "must be in the future");
+  if (Date.parse(expiresAt) > lastExpiryMs) throw badField("expiresAt", "OUT_OF_RANGE", "must be before the year 9999");
+}
+
+/** Throws BAD_REQUEST for a key that is to act for others although its role is limited to its own records. */
+function checkActAs(given: Pick<keys.StoredKey, "role" | "actAs">): void {
+  if (!given.actAs || actsForOthers(given)) return;
+  const message = `must be false: a key of the role ${given.role} is limited to its own user's records and cannot act for others`;
+  throw badField("actAs", "NOT_SUPPORTED", message);
 }
 
 /** The only user whose keys a caller may see and revoke; undefined if it may see the whole tenant's. */
