@@ -139,7 +139,7 @@ test("unknown paths are 404, known ones with another method 405 with Allow", asy
   }
   for (const [path, method, allow] of [
     ["/health", "POST", "GET"],
-    ["/api/admin/tenants", "PUT", "POST, GET"],
+    ["/api/admin/tenants", "PUT", "GET, POST"],
     ["/api/admin/tenants/x", "POST", "GET, PATCH, DELETE"],
     ["/openapi/crm.json", "DELETE", "GET"],
   ] as const) {
