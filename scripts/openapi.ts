@@ -4,7 +4,7 @@ import { createClient } from "@hey-api/openapi-ts";
 import { crmDocument } from "../cells/crm/src/openapi.ts";
 import { ownDocument } from "../gateway/src/openapi.ts";
 
-/** Writes the published documents and the typed client of the CRM's. CI compares them with what is committed. */
+/** Writes the published documents and the CRM's typed client. CI compares them with the committed ones. */
 const folder = fileURLToPath(new URL("../openapi/", import.meta.url));
 mkdirSync(folder, { recursive: true });
 writeFileSync(`${folder}crm.json`, `${JSON.stringify(await crmDocument(), null, 2)}\n`);

@@ -6,7 +6,7 @@ import type { Settings } from "../shared/http/src/env.ts";
 import { fuzzSettings } from "../shared/http/src/testing/config.ts";
 import { startSettings } from "./start/settings.ts";
 
-/** Every environment variable that a program reads, by the program; migrations read a part of their program's. */
+/** Every environment variable by program; migrations read a part of their program's. */
 export const programSettings: readonly { program: string; settings: Settings }[] = [
   { program: "npm start", settings: startSettings },
   { program: "gateway", settings: gatewaySettings },

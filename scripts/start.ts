@@ -7,7 +7,7 @@ import { takeLock } from "./start/lock.ts";
 import { readSettings, type Settings } from "./start/settings.ts";
 import { System } from "./start/system.ts";
 
-/** One Ctrl-C can arrive several times: from the terminal, from npm and from what started this process. */
+/** One Ctrl-C can arrive several times: from the terminal, from npm and from the parent process. */
 const sameSignalMs = 1_000;
 
 process.exitCode = await main();
@@ -35,14 +35,14 @@ async function main(): Promise<number> {
       code = error instanceof StartRefused ? 2 : 1;
     }
   }
-  if (interrupted.signal.aborted) console.log("\nStopping: requests that run may finish. Ctrl-C again ends everything at once.");
+  if (interrupted.signal.aborted) console.log("\nStopping: running requests may finish. Ctrl-C again ends everything immediately.");
   await system?.stop();
   release?.();
   if (interrupted.signal.aborted) console.log("Stopped.");
   return code;
 }
 
-/** The first signal interrupts, another one after a second kills and ends this process. */
+/** The first signal interrupts; another one after a second kills everything and ends this process. */
 function onSignals(interrupted: AbortController, kill: () => void): void {
   let firstAt: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -60,7 +60,7 @@ function onSignals(interrupted: AbortController, kill: () => void): void {
 async function report(settings: Settings, { gateway, cells, tenants }: DemoFile, signal: AbortSignal): Promise<void> {
   console.log("Cell CRM runs.\n");
   console.log(`  gateway    ${gateway}   documentation ${gateway}/docs`);
-  for (const [name, url] of Object.entries(cells)) console.log(`  ${name.padEnd(9)}  ${url}   (answers the gateway only)`);
+  for (const [name, url] of Object.entries(cells)) console.log(`  ${name.padEnd(9)}  ${url}   (for the gateway only)`);
   console.log(`  demo.json  ${join(settings.dataDir, "demo.json")}   (all addresses and keys, for scripts)`);
   console.log(`  logs       ${join(settings.dataDir, "logs")}`);
 

@@ -1,5 +1,5 @@
-// Runs a command with a Node that can execute TypeScript, after installing what package-lock.json asks for.
-// Plain JavaScript, because it has to run on any Node from 18 on.
+// Runs a command with a Node that can execute TypeScript, after installing the packages of package-lock.json. Plain JavaScript, because it
+// has to run on any Node from 18 on.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -12,7 +12,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const lockFile = join(root, "package-lock.json");
 const stampFile = join(root, "node_modules", ".lock-hash");
 
-/** The oldest minor version of each release line: servers decide about upgrades from 22.21 on, 24.11 is the first with long-term support. */
+/**
+ * The oldest supported minor version of each release line: 22.21 is the first with the upgrade callback of servers, 24.11 the first with
+ * long-term support.
+ */
 const oldestServed = new Map([
   [22, 21],
   [24, 11],
@@ -39,7 +42,7 @@ async function installDependencies() {
     console.error("Installing the dependencies (npm ci); this takes about a minute.");
     const npm = process.env.npm_execpath;
     const viaNpm = npm !== undefined && basename(npm) === "npm-cli.js";
-    // Development and optional packages too, whatever NODE_ENV says: the database and Node itself are among them.
+    // Installs development and optional packages whatever NODE_ENV says: the database and Node itself are among them.
     const rest = ["ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"];
     const ci = viaNpm ? [process.execPath, [npm, ...rest]] : ["npm", rest];
     const { error, status } = spawnSync(ci[0], ci[1], { cwd: root, stdio: ["ignore", 2, 2] });
@@ -55,7 +58,7 @@ function lockHash() {
   return createHash("sha256").update(readFileSync(lockFile)).digest("hex");
 }
 
-/** True when node_modules is what the lock says: by our stamp, or by npm's own record after an install of the user's. */
+/** Whether node_modules matches the lock: by our stamp, or by npm's own record after an install by the user. */
 function installed() {
   const hash = lockHash();
   if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === hash) return true;
@@ -72,7 +75,7 @@ function installed() {
   return same;
 }
 
-/** Waits until no other process installs here; returns what lets the next one in. */
+/** Waits until no other process installs here; returns the release of the lock. */
 async function exclusive() {
   const key = createHash("sha256").update(root).digest("hex").slice(0, 12);
   const file = join(tmpdir(), `cell-crm-install-${key}`);
@@ -104,12 +107,12 @@ function findNode() {
   }
   const served = [...oldestServed].map(([major, minor]) => `${major} from ${major}.${minor}`).join(", ");
   fail(
-    `Node ${process.versions.node} is not served (served are ${served}, and all later lines), and node_modules holds no Node for ` +
-      `${process.platform}-${process.arch}: install a served one from https://nodejs.org.`,
+    `Node ${process.versions.node} is not supported (supported: ${served}, and all later lines), and node_modules has no Node for ` +
+      `${process.platform}-${process.arch}: install a supported one from https://nodejs.org.`,
   );
 }
 
-/** The release lines 23 and 25 have ended, so no version of them is served. */
+/** The release lines 23 and 25 have ended, so no version of them is supported. */
 function isRecentEnough(version) {
   const [major, minor] = version.split(".").map(Number);
   if (major > newestServed) return true;
@@ -133,14 +136,14 @@ function run(node) {
     signalled = true;
     child.kill(signal);
   };
-  // A terminal sends Ctrl-C to the child as well: passing it on would make it the second one, which means "now".
+  // A terminal sends Ctrl-C to the child as well: forwarding it would be a second one, which means "immediately".
   const terminal = [0, 1, 2].some((fd) => isatty(fd));
   process.on("SIGINT", () => {
     signalled = true;
     if (!terminal) tell("SIGINT");
   });
   for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, tell);
-  // A signal to npm ends npm and its shell, and would leave this process and all it runs behind.
+  // A signal to npm ends npm and its shell, and would leave this process and its children behind.
   const parent = process.ppid;
   if (process.env.npm_lifecycle_event) setInterval(() => process.ppid === parent || signalled || tell("SIGTERM"), 250).unref();
   child.on("error", (error) => fail(`${command} cannot be run: ${error.message}`, 127));

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { TestGateway } from "../../gateway/src/testing/gateway.ts";
 import { type AskInit, ask, type ReceivedResponse } from "./testbed.ts";
 
-/** A write that was acknowledged, and what it was answered. */
+/** An acknowledged write and its response. */
 export interface Acknowledged {
   requestId: string;
   path: string;
@@ -12,15 +12,15 @@ export interface Acknowledged {
 
 export interface Load {
   acknowledged: Acknowledged[];
-  /** Answers that were neither success nor to be repeated. */
+  /** Responses that were neither success nor retryable. */
   faults: string[];
-  /** How often a write was put off. */
+  /** Number of deferred writes. */
   putOff: number;
-  /** Lets what is under way end. */
+  /** Waits for running requests. */
   stop(): Promise<void>;
 }
 
-/** Many clients write, each by one gateway after the other, and repeat with the same id what was not acknowledged. */
+/** Many clients write, each through the gateways in turn, and retry unacknowledged writes with the same id. */
 export function startLoad(gateways: readonly TestGateway[], key: string, tenantId: string, customerId: string, clients: number): Load {
   const load: Load = { acknowledged: [], faults: [], putOff: 0, stop };
   let stopping = false;

@@ -5,23 +5,23 @@ import { startCrm, type TestCrm } from "../../cells/crm/src/testing/test-crm.ts"
 import type { MoveResponse } from "../../gateway/src/admin/moves/schema.ts";
 import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../../gateway/src/testing/gateway.ts";
 
-/** The keys of the cells' tests, as a gateway is given them. */
+/** The keys of the test cells, in the gateway's form. */
 const assertionKeys = `${testAssertionKeys[0].id}:${Buffer.alloc(32, 7).toString("base64url")}`;
 const settings = { ASSERTION_KEYS: assertionKeys, RATE_LIMIT_TOKEN: "0", RATE_LIMIT_TENANT: "0", UPSTREAM_TENANT_PERCENT: "100" };
 
-/** Two CRM partitions, each on a PostgreSQL of its own, behind gateways that share a control plane. */
+/** Two CRM partitions, each with its own PostgreSQL, behind gateways that share a control plane. */
 export interface Testbed {
   /** crm-1 on the test run's server, crm-2 on `second`. */
   cells: [TestCrm, TestCrm];
   second: TestServer;
   gateways: TestGateway[];
   controlPlane: string;
-  /** One more gateway on the same control plane. */
+  /** Another gateway on the same control plane. */
   gateway(): Promise<TestGateway>;
   stop(): Promise<void>;
 }
 
-/** `port`: where the second PostgreSQL is tried first. */
+/** `port`: the first one to try for the second PostgreSQL. */
 export async function startTestbed(port: number): Promise<Testbed> {
   const second = await startTestServer(port);
   const cells = [await startCrm(), await startCrm({ databaseUrl: second.url })] as [TestCrm, TestCrm];
@@ -53,7 +53,7 @@ export async function startTestbed(port: number): Promise<Testbed> {
   };
 }
 
-/** A gateway of another control plane, with these cells alone. */
+/** A gateway with another control plane and only these cells. */
 export async function gatewayOf(...cells: TestCrm[]): Promise<TestGateway> {
   const addresses = cells.map(({ url }) => `crm=${url}`).join(",");
   return startTestGateway(await createDatabase(), addresses, settings);
@@ -63,11 +63,11 @@ export interface ReceivedResponse {
   status: number;
   replayed: boolean;
   text: string;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of many shapes.
+  // biome-ignore lint/suspicious/noExplicitAny: tests read responses of many shapes.
   body: any;
 }
 
-/** One request to the CRM through a gateway; status 0 where no answer came. */
+/** One request to the CRM through a gateway; status 0 without a response. */
 export async function ask(
   gateway: TestGateway,
   key: string,
@@ -107,7 +107,7 @@ export async function newTenant({ gateways: [gateway] }: Testbed, tenantId: stri
   return key;
 }
 
-/** Moves a tenant; resolves to the move's end, whatever it was. */
+/** Moves a tenant; resolves to the end of the move, whatever its result. */
 export async function moveTo(gateway: TestGateway, tenantId: string, to: string): Promise<MoveResponse> {
   const started = await gateway.call<MoveResponse>(`/api/admin/tenants/${tenantId}/move`, { json: { to } });
   if (started.status !== 202) throw new Error(`no move: ${started.text}`);

@@ -10,15 +10,15 @@ import { rolePasswords, type Secrets } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 
 export interface Database {
-  /** For people and tools: the superuser's where the server is ours, else DATABASE_URL. */
+  /** For people and tools: the superuser's URL of the embedded server, else DATABASE_URL. */
   url: string;
-  /** For the programs, none of whose roles is a superuser: the shortest way in. */
+  /** For the programs, none of which connects as a superuser. */
   urls: ProgramUrls;
-  /** Undefined when the server is not ours. */
+  /** Undefined if the server is not embedded. */
   embedded: Embedded | undefined;
 }
 
-/** Starts the embedded PostgreSQL, or checks the one of DATABASE_URL, and makes the programs' roles. Rejects with a sentence. */
+/** Starts the embedded PostgreSQL, or checks the one of DATABASE_URL, and creates the programs' roles. Rejects with a sentence. */
 export async function openDatabase(
   settings: Settings,
   secrets: Secrets,
@@ -39,14 +39,14 @@ export async function openDatabase(
 }
 
 async function openGiven(text: string, secrets: Secrets, log: (line: string) => void): Promise<Database> {
-  log("Looking at the database of DATABASE_URL.");
+  log("Checking the database of DATABASE_URL.");
   const { url, superuser } = await checkUrl(text, log);
   const passwords = rolePasswords(secrets);
   const urls = superuser ? await bootstrapDatabase({ url, passwords }) : await makeGatewayRole(url, passwords.gateway);
   return { url, urls, embedded: undefined };
 }
 
-/** What can be done of `bootstrap.sql` without a superuser: role and schema `gateway`. The cell connects as the role of the URL. */
+/** The part of `bootstrap.sql` that needs no superuser: role and schema `gateway`. The cell connects as the URL's role. */
 async function makeGatewayRole(url: string, password: string): Promise<ProgramUrls> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
@@ -56,13 +56,13 @@ async function makeGatewayRole(url: string, password: string): Promise<ProgramUr
       await client.query(`${rowCount ? "alter" : "create"} role gateway login password ${pg.escapeLiteral(password)}`);
     } catch (error) {
       if ((error as pg.DatabaseError).code !== "42501") throw error;
-      throw new Error("DATABASE_URL: its role may not set the password of the role gateway, which another one has made: use a superuser.", {
+      throw new Error("DATABASE_URL: its role may not set the password of the role gateway, which another role created: use a superuser.", {
         cause: error,
       });
     }
     const owned = await client.query("select from pg_namespace where nspname = 'gateway'");
     if (!owned.rowCount) {
-      // Only a member of the role may make a schema for it.
+      // Only a member of the role may create a schema for it.
       await client.query("grant gateway to current_user");
       await client.query("create schema gateway authorization gateway");
     }
@@ -73,8 +73,8 @@ async function makeGatewayRole(url: string, password: string): Promise<ProgramUr
 }
 
 /**
- * Returns the URL in a form that `new URL` reads, and whether its role is a superuser. Rejects with a sentence when it leads to no database
- * that can be used.
+ * Returns the URL in a form that `new URL` reads, and whether its role is a superuser. Rejects with a sentence if it does not lead to a
+ * usable database.
  */
 async function checkUrl(text: string, log: (line: string) => void): Promise<{ url: string; superuser: boolean }> {
   const url = URL.parse(text) ?? URL.parse(text.replace("@/", "@localhost/"));
@@ -93,7 +93,7 @@ async function checkUrl(text: string, log: (line: string) => void): Promise<{ ur
     const { code, message } = error as pg.DatabaseError;
     if (error instanceof UnusableDatabase) throw new Error(`DATABASE_URL: ${message}`);
     if (code === "28P01" || code === "28000")
-      throw new Error(`DATABASE_URL: the server at ${place} refuses this user and password (${message}).`);
+      throw new Error(`DATABASE_URL: the server at ${place} rejects this user and password (${message}).`);
     if (code === "3D000") throw new Error(`DATABASE_URL: there is no such database on the server at ${place} (${message}).`);
     throw new Error(message.startsWith("DATABASE_URL") ? message : `DATABASE_URL: the server at ${place} cannot be used (${message}).`);
   } finally {
@@ -117,16 +117,18 @@ async function checkServer(client: pg.Client, log: (line: string) => void): Prom
   }
   if (server.superuser && server.role === "crm")
     throw new Error(
-      "DATABASE_URL: its role crm is a superuser, and the cell's own role, which is none, bears that name: use another superuser.",
+      "DATABASE_URL: its role crm is a superuser, but the cell's role, which is not, needs this name: use another superuser.",
     );
   if (!server.chinese)
     log("DATABASE_URL: the database has the character classes of the locale C, by which Chinese cannot be searched; C.UTF-8 has them.");
   if (!server.superuser && (await unrevokedFunctions(client)).length > 0)
-    log("DATABASE_URL: no superuser has run deploy/postgres/bootstrap.sql, so the tenants' logins may call what it would close to them.");
+    log(
+      "DATABASE_URL: no superuser has run deploy/postgres/bootstrap.sql, so the tenants' logins may call functions that it would revoke.",
+    );
   return server.superuser;
 }
 
-/** Asks for TLS as every client does: PostgreSQL answers S or N, and nothing else does. */
+/** Requests TLS as every client does: PostgreSQL responds with S or N, and nothing else does. */
 async function probe(host: string, port: number, place: string): Promise<void> {
   const socket = host.startsWith("/") ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host);
   socket.once("end", () => socket.destroy(new Error("closed")));
@@ -139,8 +141,8 @@ async function probe(host: string, port: number, place: string): Promise<void> {
     const [response] = (await once(socket, "data", { signal })) as [Buffer];
     if (response.length !== 1 || !"SN".includes(response.toString("latin1"))) throw new Error("another protocol");
   } catch (error) {
-    if (connected) throw new Error(`DATABASE_URL: what answers at ${place} is not PostgreSQL.`, { cause: error });
-    throw new Error(`DATABASE_URL: no server answers at ${place} (${(error as NodeJS.ErrnoException).code ?? "no answer in 5 s"}).`, {
+    if (connected) throw new Error(`DATABASE_URL: the server at ${place} is not PostgreSQL.`, { cause: error });
+    throw new Error(`DATABASE_URL: no server responds at ${place} (${(error as NodeJS.ErrnoException).code ?? "no response in 5 s"}).`, {
       cause: error,
     });
   } finally {

@@ -6,7 +6,7 @@ interface ReceivedResponse<Body> {
 interface Request {
   method?: string;
   body?: unknown;
-  /** Makes a write safe to repeat. */
+  /** Makes a write safe to retry. */
   requestId?: string;
   tolerated?: readonly string[];
 }
@@ -30,7 +30,7 @@ export class Api {
     this.#signal = signal;
   }
 
-  /** The answer's body. Rejects unless it is a success or carries one of the tolerated codes. */
+  /** The response's body. Rejects unless it is a success or has one of the tolerated codes. */
   async call<Body>(path: string, key: string, request: Request = {}): Promise<Body> {
     const { status, body } = await this.#send<Body>(path, key, request);
     if (status < 400 || request.tolerated?.includes(body.code ?? "")) return body;
@@ -40,7 +40,7 @@ export class Api {
     );
   }
 
-  /** How many rows a list has, and the first one. */
+  /** Number of a list's rows, and the first one. */
   async first<Row>(path: string, key: string): Promise<{ total: number; row: Row | undefined }> {
     const { total, data } = await this.call<List<Row>>(`${path}${path.includes("?") ? "&" : "?"}pageSize=1`, key);
     return { total, row: data[0] };
@@ -55,7 +55,7 @@ export class Api {
     return [...data, ...others.flatMap((other) => other.data)];
   }
 
-  /** True when the key is known; what it may do is another question. */
+  /** True if the key is known, whatever it may do. */
   async accepts(key: string): Promise<boolean> {
     return (await this.#send("/api/v1/crm/customers?pageSize=1", key, {})).status !== 401;
   }

@@ -22,7 +22,7 @@ export interface DemoPayment {
   reference: string;
 }
 
-/** What a won opportunity came to. */
+/** Contract and payments of a won opportunity. */
 export interface DemoDeal {
   opportunity: DemoOpportunity;
   contract: DemoContract;
@@ -33,7 +33,10 @@ export interface DemoDeal {
 const terms = [[30, 40, 30], [50, 50], [100]] as const;
 const methods = ["bank transfer", "bank transfer", "bank acceptance", "支付宝"] as const;
 
-/** The contracts of the won opportunities up to a day: the newest still drafts, some overdue, the first paid one overpaid, the second partly refunded. */
+/**
+ * The contracts of the opportunities won up to a day: the newest are drafts, some are overdue, the first paid one is overpaid, the second
+ * partly refunded.
+ */
 export function demoDeals(opportunities: readonly DemoOpportunity[], day: string): DemoDeal[] {
   let settled = 0;
   return opportunities
@@ -42,7 +45,7 @@ export function demoDeals(opportunities: readonly DemoOpportunity[], day: string
       const wonDaysAgo = Math.floor((Date.parse(day) - Date.parse(opportunity.stageHistory.at(-1)?.enteredAt ?? day)) / 86_400_000) + 1;
       const signedDaysAgo = wonDaysAgo - 2 - ((index * 5) % 9);
       const isSigned = signedDaysAgo > 0;
-      // Some had a discount at the end.
+      // Some had a final discount.
       const amount = index % 6 === 2 ? (opportunity.amount * 95) / 100 : opportunity.amount;
       const endDaysAgo = signedDaysAgo - pick([120, 180, 365], index);
       const payments = isSigned ? paymentsOf(index, amount, signedDaysAgo, day) : [];
@@ -67,7 +70,7 @@ export function demoDeals(opportunities: readonly DemoOpportunity[], day: string
     });
 }
 
-/** What has come by the day; every ninth customer stops paying after the first part, every seventeenth has paid nothing. */
+/** The payments up to the day; every ninth customer stops after the first part, every seventeenth has paid nothing. */
 function paymentsOf(index: number, amount: number, signedDaysAgo: number, day: string): DemoPayment[] {
   const shares: readonly number[] = pick(terms, index);
   const first = Math.round((amount * (shares[0] ?? 100)) / 100);

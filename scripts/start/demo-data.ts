@@ -79,13 +79,13 @@ const statuses = ["active", "lead", "active", "lead", "inactive"] as const;
 const tags = ["重点", "VIP", "华东", "出口", "long-term", "price-sensitive", "2026展会"] as const;
 const notes = ["", "季度末有采购计划", "Prefers e-mail.", "需要开具增值税专用发票", "Asked for a sample in spring."] as const;
 
-/** The same customers for the same arguments; names differ within a tenant, and every owner gets an equal share. */
+/** The same customers for the same arguments; names are unique within a tenant, and every owner gets an equal share. */
 export function demoCustomers(tenantId: string, count: number, ownerIds: readonly [string, ...string[]]): DemoCustomer[] {
   const shift = [...tenantId].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
   return Array.from({ length: count }, (_, index) => demoCustomer(index, shift, ownerIds));
 }
 
-/** One or two people at two customers of three: the same for the same customers. */
+/** One or two people at two of three customers: the same for the same customers. */
 export function demoContacts(customers: readonly DemoCustomer[]): DemoContact[] {
   return customers.flatMap((customer, index) => Array.from({ length: index % 3 }, (_, at) => demoContact(customer, index, at)));
 }
@@ -99,7 +99,7 @@ function demoContact({ name: customerName, ownerId, contactEmail }: DemoCustomer
 }
 
 function demoCustomer(index: number, shift: number, ownerIds: readonly [string, ...string[]]): DemoCustomer {
-  // Lists of coprime lengths, walked side by side, repeat a pair only after the product of their lengths.
+  // Lists of coprime lengths, iterated in parallel, repeat a pair only after the product of their lengths.
   const n = index + shift;
   const [brandZh, brandEn] = pick(brands, n);
   const [industryZh, industryEn, industry] = pick(industries, n);
@@ -123,7 +123,7 @@ function demoCustomer(index: number, shift: number, ownerIds: readonly [string, 
   };
 }
 
-/** Numbers from 0 up to 1 that look random: always the same ones for a seed. */
+/** Seeded pseudo-random numbers from 0 to 1. */
 export function randomOf(seed: string): () => number {
   let state = [...seed].reduce((sum, letter) => Math.imul(sum, 31) + letter.charCodeAt(0), 7);
   return () => {
@@ -134,7 +134,7 @@ export function randomOf(seed: string): () => number {
   };
 }
 
-/** An element of a list, which repeats without end. */
+/** An element of a list that repeats endlessly. */
 export function pick<List extends readonly [unknown, ...unknown[]]>(list: List, index: number): List[number] {
   return list[index % list.length] ?? list[0];
 }

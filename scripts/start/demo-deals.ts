@@ -33,14 +33,14 @@ const products = [
 const lostReasons = ["价格偏高", "选择了竞争对手", "预算取消", "项目延期", "price", "no decision"] as const;
 const dayMs = 24 * 60 * 60 * 1000;
 
-/** Instant at working hours and date, so many days before a day. */
+/** An instant at working hours, this many days before a day. */
 export function daysBefore(day: string, days: number, hour = 2): string {
   return new Date(Date.parse(day) - Math.round(days) * dayMs + hour * 3_600_000).toISOString();
 }
 
 /**
- * Two years of opportunities up to a day: the same for the same arguments. No customer has two of one name; inactive
- * customers have lost ones alone, leads no won ones.
+ * Two years of opportunities up to a day: the same for the same arguments. A customer's opportunities have different names; inactive
+ * customers only have lost ones, leads no won ones.
  */
 export function demoOpportunities(
   tenantId: string,
@@ -57,7 +57,7 @@ export function demoOpportunities(
   };
   const dealt = new Map<string, number>();
   return Array.from({ length: count }, (_, index) => {
-    // A third of them is of the last quarter, so that much is still open.
+    // A third is from the last quarter, so that many are still open.
     const age = random() < 0.35 ? 2 + random() * 88 : 90 + random() * 640;
     const history = historyOf(random, day, Math.round(age));
     const [last] = history.slice(-1);
@@ -91,10 +91,10 @@ export function demoOpportunities(
   });
 }
 
-/** The stages of one opportunity: mostly forward, some skipped, some back, some lost ones taken up again, some that nobody touches for months. */
+/** The stages of one opportunity: mostly forward, some skipped, some back, some lost ones reopened, some untouched for months. */
 function historyOf(random: () => number, day: string, age: number): { stage: string; daysAgo: number }[] {
   const started = workday(day, age);
-  // A weekend that ends with the day itself would put the start after this moment: the Friday before it is taken.
+  // If the next working day would be after the current moment, the Friday before is used.
   let daysAgo = started < 1 ? age + 1 : started;
   let position = 0;
   const history = [{ stage: "prospecting", daysAgo }];
@@ -116,7 +116,7 @@ function historyOf(random: () => number, day: string, age: number): { stage: str
   }
 }
 
-/** So many days ago, or less where that is a weekend. */
+/** This many days ago, or less if that is a weekend. */
 function workday(day: string, daysAgo: number): number {
   const weekday = new Date(daysBefore(day, daysAgo)).getUTCDay();
   return daysAgo - (weekday === 6 ? 2 : weekday === 0 ? 1 : 0);

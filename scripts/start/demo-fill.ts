@@ -23,10 +23,10 @@ const opportunitiesPerTenant = 400;
 const parallel = 8;
 const firstId = "demo-customers";
 const lastId = "demo-last";
-/** Less than request ids are remembered. */
+/** Less than the retention of idempotency keys. */
 const resumableMs = 23 * 60 * 60 * 1000;
 
-/** Gives an empty tenant its data, or the rest of them where that was interrupted. Rejects with the gateway's answer when it refuses. */
+/** Fills an empty tenant with data, or continues an interrupted fill. Rejects with the gateway's error. */
 export async function fillTenant(api: Api, { tenantId, currencies, settings }: DemoTenant, keys: DemoKeys): Promise<void> {
   const admin = keys.admin.key;
   const oldest = async () => (await api.first<{ customerId: string; createdAt: string }>(`${crm}/customers?sort=createdAt`, admin)).row;
@@ -40,7 +40,7 @@ export async function fillTenant(api: Api, { tenantId, currencies, settings }: D
   const customers = demoCustomers(tenantId, customersPerTenant, [keys.sales.userId, keys.sales2.userId]);
   const integrator = keys.integrator.key;
   imported(await post("/customers/import", integrator, firstId, { items: customers }));
-  // What is written later must be the same after an interruption: it depends on the day of the beginning.
+  // After an interruption the same data must follow: they depend on the day of the beginning.
   const day = ((await oldest())?.createdAt ?? new Date().toISOString()).slice(0, 10);
   const opportunities = demoOpportunities(tenantId, customers, opportunitiesPerTenant, currencies, day);
   imported(await post("/opportunities/import", integrator, "demo-opportunities", { items: opportunities }));
@@ -69,7 +69,7 @@ export async function fillTenant(api: Api, { tenantId, currencies, settings }: D
   const [paid, ...others] = demoDeals(opportunities, day).sort((one, other) => other.payments.length - one.payments.length);
   await inParallel([...contacts, ...others.map((deal) => () => signed(deal))]);
 
-  // The last write says that all is there.
+  // The last write marks the fill as complete.
   if (!paid) return;
   const contractId = await signed(paid);
   const twice = { ...paid.payments[0], reference: "TX-TWICE", notes: "registered twice", contractId };
@@ -77,7 +77,9 @@ export async function fillTenant(api: Api, { tenantId, currencies, settings }: D
   await post(`/payments/${paymentId}/void`, keys.manager.key, lastId);
 }
 
-/** Whether the tenant's oldest customer came from a start that has not written all; too long ago is not: the request ids are forgotten then. */
+/**
+ * Whether an earlier start created the tenant's oldest customer and did not finish, recently enough for its idempotency keys to be stored.
+ */
 async function isInterrupted(
   api: Api,
   key: string,

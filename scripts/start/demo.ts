@@ -10,11 +10,11 @@ export type DemoTenants = Record<string, Record<string, DemoKey>>;
 export interface DemoFile {
   gateway: string;
   cells: Record<string, string>;
-  /** Whole addresses by program, and the bearer token for them. */
+  /** URLs by program, and their bearer token. */
   metrics: { token: string; [program: string]: string };
   /** Owner's URL. */
   database: string;
-  /** `postgres` is null when the server is not ours. */
+  /** `postgres` is null if the server is not embedded. */
   pids: Record<string, number | null>;
   operator: { key: string };
   tenants: DemoTenants;
@@ -31,7 +31,7 @@ const tenants: readonly DemoTenant[] = [
 ];
 const roles = ["admin", "manager", "sales", "sales2", "auditor", "integrator"] as const;
 
-/** Takes `demo.json` away, which is there only while the system is ready; its keys are kept for the next start. */
+/** Removes `demo.json`, which only exists while the system is ready; its keys are kept for the next start. */
 export function retireDemoFile(dataDir: string): void {
   const path = join(dataDir, "demo.json");
   const tenants = readJson<DemoFile>(path)?.tenants ?? {};
@@ -39,12 +39,12 @@ export function retireDemoFile(dataDir: string): void {
   else rmSync(path, { force: true });
 }
 
-/** Writes `demo.json` for the owner's eyes. */
+/** Writes `demo.json`, readable only by its owner. */
 export function writeDemoFile(dataDir: string, content: DemoFile): void {
   writePrivately(join(dataDir, "demo.json"), content);
 }
 
-/** Makes the demo tenants, their keys and data, as far as they are missing. Rejects with the gateway's answer when it refuses. */
+/** Creates missing demo tenants, their keys and data. Rejects with the gateway's error. */
 export async function ensureDemo(
   dataDir: string,
   gateway: string,
@@ -60,7 +60,7 @@ export async function ensureDemo(
   return Object.fromEntries(await Promise.all(entries));
 }
 
-/** A name for a new customer that this tenant does not have yet: 某某公司, 某某公司 2, … */
+/** A customer name that this tenant does not have yet: 某某公司, 某某公司 2, … */
 export async function freeCustomerName(gateway: string, tenantId: string, key: string, signal: AbortSignal): Promise<string> {
   const name = "某某公司";
   const { total } = await new Api(gateway, tenantId, signal).first(`/api/v1/crm/customers?keyword=${encodeURIComponent(name)}`, key);
@@ -76,7 +76,7 @@ async function ensureTenant(
 ): Promise<Record<string, DemoKey>> {
   const valid = await Promise.all(roles.map(async (name) => known[name] !== undefined && (await api.accepts(known[name].key))));
   const { tenantId, name } = tenant;
-  if (!valid.every(Boolean)) log(`${tenantId}: making the demo tenant, its keys and its data.`);
+  if (!valid.every(Boolean)) log(`${tenantId}: creating the demo tenant, its keys and its data.`);
   if (!valid.includes(true))
     await api.call("/api/admin/tenants", operatorKey, { method: "POST", body: { tenantId, name }, tolerated: ["CONFLICT"] });
   const keys = await Promise.all(

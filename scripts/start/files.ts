@@ -1,13 +1,13 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 
-/** Writes JSON for the owner's eyes alone, so that a reader sees the old file or the whole new one. */
+/** Writes JSON, readable only by the owner, atomically: a reader sees the old file or the whole new one. */
 export function writePrivately(path: string, content: unknown): void {
   const partial = `${path}.new`;
   writeFileSync(partial, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
   renameSync(partial, path);
 }
 
-/** The file's JSON; undefined when there is no such file. Throws a sentence when it holds something else. */
+/** The file's JSON; undefined if there is no such file. Throws a sentence for other content. */
 export function readJson<Content>(path: string): Content | undefined {
   let text: string;
   try {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isAlive, sendSignal, startOf } from "@cell/postgres/embedded/process";
 import { readJson, writePrivately } from "./files.ts";
 
-/** A process for good: a pid alone may be another program's tomorrow. */
+/** Identifies a process for good: a pid may be reused by another program. */
 interface Identity {
   pid: number;
   start: string;
@@ -12,7 +12,7 @@ interface Identity {
 
 const patienceMs = 5_000;
 
-/** Makes this process the only one on the data directory; returns what gives it back. Throws a sentence when another one runs there. */
+/** Makes this process the only one on the data directory; returns the lock's release. Throws a sentence if another one runs there. */
 export function takeLock(dataDir: string): () => void {
   const path = join(dataDir, "start.lock");
   const mine = join(dataDir, `start.lock.${process.pid}`);
@@ -39,7 +39,7 @@ export function takeLock(dataDir: string): () => void {
   }
 }
 
-/** Records the processes that would be left over if this one were killed. */
+/** Records the processes that would remain if this one were killed. */
 export function recordPids(dataDir: string, pids: Record<string, number>): void {
   const identities = Object.entries(pids).map(([name, pid]) => [name, identify(pid)] as const);
   writePrivately(join(dataDir, "pids.json"), Object.fromEntries(identities.filter(([, identity]) => identity)));
@@ -49,12 +49,12 @@ export function recordPids(dataDir: string, pids: Record<string, number>): void 
 export async function endLeftovers(dataDir: string, log: (line: string) => void): Promise<void> {
   const path = join(dataDir, "pids.json");
   const leftovers = Object.entries(readJson<Record<string, Identity>>(path) ?? {}).filter(([, identity]) => runs(identity));
-  if (leftovers.length > 0) log(`Ending what an earlier start left running: ${leftovers.map(([name]) => name).join(", ")}.`);
+  if (leftovers.length > 0) log(`Ending processes of an earlier start: ${leftovers.map(([name]) => name).join(", ")}.`);
   await Promise.all(leftovers.map(([, { pid }]) => endProcess(pid, patienceMs)));
   rmSync(path, { force: true });
 }
 
-/** SIGTERM, and SIGKILL when it still runs after that time. */
+/** SIGTERM, and SIGKILL after the time limit. */
 export async function endProcess(pid: number, patience: number): Promise<void> {
   sendSignal(pid, "SIGTERM");
   for (let waitedMs = 0; isAlive(pid); waitedMs += 20) {
@@ -72,7 +72,7 @@ function runs({ pid, start }: Identity): boolean {
   return startOf(pid) === start;
 }
 
-/** Of two that find the same stale lock one may already have put its own there: that one is put back. */
+/** If two processes find the same stale lock, one may already have replaced it: that lock is put back. */
 function dropStale(path: string, stale: Identity): void {
   const aside = `${path}.stale.${process.pid}`;
   try {

@@ -4,14 +4,14 @@ import { type Embedded, startEmbedded } from "@cell/postgres/embedded";
 import { rolePasswords, type Secrets } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 
-/** A partition of the CRM beyond the first one: a PostgreSQL of its own, and a cell on it. */
+/** A further partition of the CRM: a PostgreSQL and a cell on it. */
 export interface Partition {
-  /** From crm-2 on, as the gateway names it. */
+  /** From crm-2 on, as in the gateway. */
   name: `crm-${number}`;
   port: number;
   /** The cell's. */
   url: string;
-  /** Where its data and seals are, below the data directory. */
+  /** Folder of its data and seals, below the data directory. */
   folder: string;
   database: Embedded;
   /** As the cell's role. */
@@ -30,7 +30,7 @@ export async function* openPartitions(
     const port = crmPort + number - 1;
     log(`Starting the PostgreSQL of crm-${number}.`);
     const database = await startEmbedded({ dataDir: folder, log, onRestart });
-    // Handed over first, so that it is stopped whatever fails after it.
+    // Yielded first, so that it is stopped whatever fails later.
     const partition: Partition = { name: `crm-${number}`, port, url: `http://127.0.0.1:${port}`, folder, database, databaseUrl: "" };
     yield partition;
     const { crm } = await bootstrapDatabase({ url: database.socketUrl, passwords: rolePasswords(secrets) });

@@ -3,20 +3,20 @@ import { join } from "node:path";
 import { readJson, writePrivately } from "./files.ts";
 
 export interface Secrets {
-  /** `id:base64url` of 32 bytes: the gateway signs by it whom it has let in. */
+  /** `id:base64url` of 32 bytes: the gateway signs assertions with it. */
   assertionKeys: string;
   operatorKey: string;
-  /** What the programs show their metrics for. */
+  /** Bearer token of the programs' metrics. */
   metricsToken: string;
-  /** What the passwords of the tenants' database logins are derived from. */
+  /** The passwords of the tenants' database logins are derived from it. */
   tenantLoginSecret: string;
-  /** Ed25519, PKCS#8 in PEM: seals the audit chain. */
+  /** Ed25519, PKCS#8 in PEM: seals the audit trails. */
   sealKey: string;
-  /** `id:base64url` of 32 bytes: what the secrets of webhooks are derived from. */
+  /** `id:base64url` of 32 bytes: the secrets of webhooks are derived from it. */
   webhookKeys: string;
 }
 
-/** The secrets of this data directory, made the first time and kept in `secrets.json`. */
+/** The secrets of this data directory, created once and stored in `secrets.json`. */
 export function keepSecrets(dataDir: string): Secrets {
   const path = join(dataDir, "secrets.json");
   const stored = readJson<Partial<Secrets>>(path);
@@ -25,7 +25,7 @@ export function keepSecrets(dataDir: string): Secrets {
   return secrets;
 }
 
-/** Passwords of the database roles that the programs connect as. */
+/** Passwords of the programs' database roles. */
 export function rolePasswords({ tenantLoginSecret }: Secrets): { crm: string; gateway: string } {
   const passwordOf = (role: string) => createHmac("sha256", tenantLoginSecret).update(`role ${role}`).digest("base64url");
   return { crm: passwordOf("crm"), gateway: passwordOf("gateway") };

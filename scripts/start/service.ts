@@ -17,12 +17,12 @@ export interface ServiceOptions {
   url: string;
   logDir: string;
   log(line: string): void;
-  /** Told each process id, the first one too. */
+  /** Receives each process id, the first one included. */
   onPid(pid: number): void;
 }
 
 export interface Service {
-  /** Resolves when `/ready` says yes; rejects with the end of the log when the process ends before that. */
+  /** Resolves when `/ready` succeeds; rejects with the end of the log if the process ends before that. */
   ready(signal: AbortSignal): Promise<void>;
   /** SIGTERM, which lets running requests finish; SIGKILL after 30 s. */
   stop(): Promise<void>;
@@ -35,14 +35,14 @@ const readyTimeoutMs = 60_000;
 const stopPatienceMs = 30_000;
 const maxBackoffMs = 5_000;
 const boundLogMs = 10_000;
-/** A half of V8's young generation, in MB: Node's own limit costs a busy process 100 MB more and saves it no time. */
+/** Semi-space of V8's young generation, in MB: Node's default costs a busy process 100 MB more and saves no time. */
 const youngGeneration = "--max-semi-space-size=4";
-/** One heap of the C library for all threads: each one's own would keep what it has given back. */
+/** One malloc arena for all threads: an arena per thread would retain freed memory. */
 const oneHeap = { MALLOC_ARENA_MAX: "1" };
-/** A process that ran for this long has not failed at once: it is started again without delay. */
+/** A process that ran for this long is restarted without delay. */
 const steadyMs = 3_000;
 
-/** Runs a server as a process of its own, its output in `<logDir>/<name>.log`; one that was ready and dies is started again. */
+/** Runs a server as a separate process, its output in `<logDir>/<name>.log`; one that was ready and dies is restarted. */
 export function startService({ name, script, env, url, logDir, log, onPid }: ServiceOptions): Service {
   const logPath = join(logDir, `${name}.log`);
   const bound = setInterval(() => boundLog(logPath), boundLogMs);
@@ -63,7 +63,7 @@ export function startService({ name, script, env, url, logDir, log, onPid }: Ser
       ended = true;
       if (stopping || !wasReady) return;
       backoffMs = Date.now() - startedAt > steadyMs ? 0 : Math.min(maxBackoffMs, Math.max(100, backoffMs * 2));
-      log(`${name} (process ${pid}) has died (${signal ?? `exit code ${code}`}); starting it again. Its log: ${logPath}`);
+      log(`${name} (process ${pid}) died (${signal ?? `exit code ${code}`}); restarting it. Its log: ${logPath}`);
       setTimeout(() => stopping || launch(), backoffMs);
     });
     child.once("error", (error) => {
@@ -97,7 +97,7 @@ export function startService({ name, script, env, url, logDir, log, onPid }: Ser
   };
 }
 
-/** Runs a script to its end, its output in `<logDir>/<name>.log`. Rejects with the end of that output when it fails. */
+/** Runs a script to its end, its output in `<logDir>/<name>.log`. Rejects with the end of that output if it fails. */
 export async function runStep(
   name: string,
   script: string,
@@ -112,8 +112,8 @@ export async function runStep(
 }
 
 /**
- * Starts a program that appends to its log. What it does not write itself, such as the last words of V8 when the memory is full, comes by
- * stderr as text and is appended as JSON.
+ * Starts a program that appends to its log. Text on stderr that the program does not log itself, such as V8's message when memory is full,
+ * is appended as JSON.
  */
 function run(
   name: string,
@@ -144,7 +144,7 @@ async function isReady(url: string): Promise<boolean> {
   }
 }
 
-/** What a log holds from there on, its last lines. */
+/** The last lines of a log from this position on. */
 function lastLines(path: string, start: number): string {
   return readFileSync(path).subarray(start).toString().trimEnd().split("\n").slice(-15).join("\n");
 }

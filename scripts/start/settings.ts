@@ -5,7 +5,7 @@ import { logLevel } from "@cell/http/server-settings";
 import { freePort } from "@cell/postgres/embedded/postmaster";
 
 export interface Settings {
-  /** Where the gateway listens; the cells listen on 127.0.0.1 only. */
+  /** Address of the gateway; the cells listen on 127.0.0.1 only. */
   host: string;
   gatewayPort: number;
   crmPort: number;
@@ -14,19 +14,19 @@ export interface Settings {
   demo: boolean;
   /** Undefined: the embedded PostgreSQL. */
   databaseUrl: string | undefined;
-  /** Where the embedded PostgreSQL is tried first; undefined: where it was last, else 15432. */
+  /** First port to try for the embedded PostgreSQL; undefined: the last one used, else 15432. */
   databasePort?: number;
-  /** How many partitions the CRM has, each on a PostgreSQL of its own; one by default. */
+  /** Number of CRM partitions, each with its own PostgreSQL; default: one. */
   partitions?: number;
   logLevel: string;
-  /** Requests per second that the gateway takes of one token and of one tenant; 0 for no limit. */
+  /** Requests per second of one token and of one tenant; 0: no limit. */
   rateLimits: { token: string; tenant: string };
 }
 
-/** For either rate limit: a system on one machine that is tried out or measured shall meet its own limits, not these. */
+/** For either rate limit: on a single machine, tests and measurements should meet the machine's limits and not these. */
 const localRateLimit = 100_000;
 
-/** Every environment variable that `npm start` reads; what it starts reads its own beside them. */
+/** Every environment variable of `npm start`; the started programs read their own besides. */
 export const startSettings = {
   host: text("HOST", { default: "127.0.0.1", meaning: "Address on which the gateway listens; the cells listen on 127.0.0.1 only." }),
   gatewayPort: integer("PORT", { default: 8080, max: 65_535, meaning: "Port of the gateway; 0 takes any free one." }),
@@ -45,22 +45,22 @@ export const startSettings = {
     min: 1,
     max: 9,
     unit: "partitions",
-    meaning: "Partitions of the CRM, each a cell process on a PostgreSQL of its own, on CRM_PORT and the ports after it.",
+    meaning: "Partitions of the CRM, each a cell process with its own PostgreSQL, on CRM_PORT and the ports after it.",
   }),
   logLevel,
   rateLimitToken: integer("RATE_LIMIT_TOKEN", {
     default: localRateLimit,
     unit: "requests/s",
-    meaning: "Requests of one token, with twice that at once; 0 for no limit.",
+    meaning: "Requests per token, with bursts of twice as many; 0: no limit.",
   }),
   rateLimitTenant: integer("RATE_LIMIT_TENANT", {
     default: localRateLimit,
     unit: "requests/s",
-    meaning: "Requests of one tenant, with twice that at once; 0 for no limit.",
+    meaning: "Requests per tenant, with bursts of twice as many; 0: no limit.",
   }),
 };
 
-/** Reads the settings of `npm start`; port 0 stands for any free one. Throws a StartRefused that names every variable that is wrong. */
+/** Reads the settings of `npm start`; port 0 is any free one. Throws a StartRefused that names every invalid variable. */
 export function readSettings(env: Environment = processEnvironment): Settings {
   const { rateLimitToken, rateLimitTenant, ...values } = readEnv(startSettings, env, {
     check({ partitions = 1, databaseUrl }, report) {
@@ -71,7 +71,7 @@ export function readSettings(env: Environment = processEnvironment): Settings {
   return { ...values, dataDir: resolve(values.dataDir), rateLimits: { token: String(rateLimitToken), tenant: String(rateLimitTenant) } };
 }
 
-/** Replaces port 0 by a free one and makes sure that the ports can be listened on. Rejects with a sentence that names port and variable. */
+/** Replaces port 0 by a free one and checks that the ports are available. Rejects with a sentence that names port and variable. */
 export async function checkPorts(settings: Settings): Promise<void> {
   if (settings.gatewayPort === 0) settings.gatewayPort = await freePort(21_000);
   if (settings.crmPort === 0) settings.crmPort = await freePort(settings.gatewayPort + 1);

@@ -16,11 +16,11 @@ export type ServiceName = "gateway" | "crm";
 export interface SystemOptions {
   /** Replaces a service's environment before it starts. */
   adjust?(name: ServiceName, env: Record<string, string>): Promise<Record<string, string>>;
-  /** Told each process id of a service, the first one too. */
+  /** Receives each process id of a service, the first one included. */
   onPid?(name: ServiceName, pid: number): void;
 }
 
-/** The whole of Cell CRM on one machine: PostgreSQL, gateway and cells, each a process of its own. */
+/** The whole of Cell CRM on one machine: PostgreSQL, gateway and cells as separate processes. */
 export class System {
   readonly #settings: Settings;
   readonly #log: (line: string) => void;
@@ -41,7 +41,7 @@ export class System {
     this.#logDir = join(settings.dataDir, "logs");
   }
 
-  /** Resolves when everything is ready and demo.json written. Rejects with a sentence; `stop()` is owed in either case. */
+  /** Resolves when everything is ready and demo.json is written. Rejects with a sentence; call `stop()` in either case. */
   async start(signal: AbortSignal): Promise<DemoFile> {
     const { dataDir } = this.#settings;
     mkdirSync(this.#logDir, { recursive: true, mode: 0o700 });
@@ -73,7 +73,7 @@ export class System {
     return this.#demoFile;
   }
 
-  /** Starts one more process of a service, on another port, as a rolling restart does. Resolves when it is ready; who asks for it stops it. */
+  /** Starts another process of a service on another port, as a rolling restart does. Resolves when it is ready; the caller stops it. */
   async startAnother(name: ServiceName, port: number, signal: AbortSignal): Promise<Service> {
     const another = startService({
       name: `${name}-${port}`,
@@ -88,7 +88,7 @@ export class System {
     return another;
   }
 
-  /** Gateway first, so that what it has accepted is still answered; PostgreSQL last. */
+  /** The gateway first, so that accepted requests still get their responses; PostgreSQL last. */
   async stop(): Promise<void> {
     const { gateway, ...cells } = this.#services;
     await gateway?.stop();
@@ -152,7 +152,7 @@ export class System {
     });
     const outcomes = [gateway, crm, ...others].map((started) => started.catch((error) => failed.abort(error)));
     await Promise.all(outcomes);
-    // Only the first failure counts: the other service was interrupted because of it.
+    // Only the first failure counts: it interrupted the other service.
     either.throwIfAborted();
   }
 
@@ -163,7 +163,7 @@ export class System {
   }
 
   async #run(name: string, service: ServiceName, url: string, env: Record<string, string>, signal: AbortSignal): Promise<void> {
-    this.#log(`${name}: bringing its database up to date.`);
+    this.#log(`${name}: migrating its database.`);
     await runStep(`${name}-migrate`, fileOf(`${service}-migrate`), env, this.#logDir, signal);
     this.#log(`${name}: starting.`);
     const started = startService({

@@ -2,7 +2,7 @@ import { appendFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
-/** Appends each line of a stream to a log of JSON lines: as it is where it is one, else as the message of one. */
+/** Appends each line of a stream to a log of JSON lines: unchanged if it is JSON, else as the message of a new line. */
 export function appendAsJson(stream: Readable, name: string, pid: number | undefined, logPath: string): void {
   createInterface({ input: stream }).on("line", (line) => {
     if (line.trim() === "") return;

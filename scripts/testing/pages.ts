@@ -10,7 +10,7 @@ export interface Block {
   endLine: number;
   /** The first word after the fence: `sh`, `json`, … */
   language: string;
-  /** The second one: for `sh` who runs the block, see `shell-blocks.test.ts`. */
+  /** The second word: for `sh`, the runner of the block, see `shell-blocks.test.ts`. */
   runner: string | undefined;
   text: string;
 }
@@ -22,12 +22,12 @@ export interface Page {
   text: string;
   /** The text without its blocks. */
   prose: string;
-  /** The anchors of its headings, as GitHub makes them. */
+  /** The anchors of its headings, as GitHub generates them. */
   anchors: ReadonlySet<string>;
   blocks: readonly Block[];
 }
 
-/** Every page, in the order of their paths, README.md first. */
+/** Every page ordered by path, README.md first. */
 export function readPages(): Page[] {
   const found = globSync(["*.md", "docs/**/*.md"], { cwd: root }).sort();
   return ["README.md", ...found.filter((path) => path !== "README.md")].map(readPage);
@@ -50,7 +50,7 @@ function readPage(path: string): Page {
       open = { fence: fence[1] ?? "", block: { page: path, line: index + 1, language, endLine: 0, runner, text: "" }, lines: [] };
     } else prose.push(line);
   }
-  if (open) throw new Error(`${path}:${open.block.line} is a block that is not closed`);
+  if (open) throw new Error(`${path}:${open.block.line} is an unclosed block`);
   const headings = prose.flatMap((line) => /^#{1,6} (.+)$/.exec(line)?.[1] ?? []);
   return { path, text, prose: prose.join("\n"), anchors: new Set(headings.map(anchorOf)), blocks };
 }

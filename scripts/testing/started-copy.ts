@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { freePort } from "@cell/postgres/embedded/postmaster";
 import { root } from "./pages.ts";
 
-/** What `npm start` writes to `demo.json`. */
+/** The content of `demo.json` from `npm start`. */
 export interface Demo {
   metrics: Record<string, string>;
   gateway: string;
@@ -15,35 +15,35 @@ export interface Demo {
   tenants: Record<string, Record<string, { userId: string; key: string }>>;
 }
 
-/** A copy of the repository as a fresh clone has it, in which `npm start` can be run. */
+/** A copy of the repository like a fresh clone, in which `npm start` can run. */
 export class StartedCopy {
   readonly folder = mkdtempSync(join(tmpdir(), "cell-crm-start-"));
   readonly #firstPort: number;
   #running: ChildProcess | undefined;
   #output = "";
 
-  /** `firstPort`: free ports are looked for from there on. Test files that run at the same time need others. */
+  /** `firstPort`: the first port to try. Concurrent test files need different ones. */
   constructor(firstPort: number) {
     this.#firstPort = firstPort;
     const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: root, encoding: "utf8" })
       .split("\n")
       .filter((file) => file !== "" && existsSync(join(root, file)));
     for (const file of files) cpSync(join(root, file), join(this.folder, file));
-    // Links instead of a second installation; npm start would install what is missing.
+    // Hard links instead of a second installation; npm start would install what is missing.
     execFileSync("cp", ["-al", join(root, "node_modules"), join(this.folder, "node_modules")]);
   }
 
-  /** The process id of `npm start`, which leads its own group. */
+  /** The process id of `npm start`, which leads its own process group. */
   get pid(): number {
     return this.#running?.pid ?? 0;
   }
 
-  /** What npm start has written since it was started last. */
+  /** Output of `npm start` since its last start. */
   get output(): string {
     return this.#output;
   }
 
-  /** Runs `npm start` on free ports. Resolves when all is ready; rejects with its output when it does not come up. */
+  /** Runs `npm start` on free ports. Resolves when everything is ready; rejects with its output otherwise. */
   async start(): Promise<Demo> {
     const file = join(this.folder, ".data", "demo.json");
     rmSync(file, { force: true });
@@ -64,7 +64,7 @@ export class StartedCopy {
     return JSON.parse(readFileSync(file, "utf8")) as Demo;
   }
 
-  /** As Ctrl-C in a terminal: the whole group gets the signal. Resolves to the exit code. */
+  /** Like Ctrl-C in a terminal: signals the whole group. Resolves to the exit code. */
   async stop(): Promise<number | null> {
     const child = this.#running;
     if (!child?.pid || child.exitCode !== null) return child?.exitCode ?? null;
