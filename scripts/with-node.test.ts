@@ -49,9 +49,9 @@ describe("with-node.mjs", () => {
     expect(runUnder(version, complete)).toMatchObject({ status: 0, stdout: "packaged\n" });
   });
 
-  it("says which Nodes are served where neither will do", () => {
+  it("with-node.mjs names the supported Nodes if none is usable", () => {
     const { status, stderr } = runUnder("24.0.0", without);
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^Node 24\.0\.0 is not served .*24 from 24\.11.*install a served one from https:\/\/nodejs\.org\.\n$/);
+    expect(stderr).toMatch(/^Node 24\.0\.0 is not supported .*24 from 24\.11.*install a supported one from https:\/\/nodejs\.org\.\n$/);
   });
 });

@@ -63,7 +63,7 @@ async function expectRefused(client: pg.Client, attacks: readonly Attack[], quer
 }
 
 describe("a tenant's own login", () => {
-  test("is refused whatever it tries on another schema, the registry, the server and its own trail", async () => {
+  test("a tenant's own login is denied every attack on other schemas, the registry, the server and its own audit trail", async () => {
     const client = await connect(loginOf(mine));
     await expectRefused(client, [...selectAttacks, ...statementAttacks], "simple");
   });
@@ -75,7 +75,7 @@ describe("a tenant's own login", () => {
     await expect(client.query("prepare transaction 'other'")).rejects.toMatchObject({ code: "55000" });
   });
 
-  test("opens no replication connection", async () => {
+  test("a tenant's own login cannot open a replication connection", async () => {
     const client = new pg.Client({ connectionString: withLogin(inject("databaseUrl"), loginOf(mine)), replication: "database" } as object);
     await expect(client.connect()).rejects.toMatchObject({ code: expect.stringMatching(/^(42501|28000)$/) });
   });
@@ -96,7 +96,7 @@ describe("a tenant's own login", () => {
 describe("the shared login", () => {
   const sharedLogin = tenantLogin("crm_shared", testLoginSecret);
 
-  test("has no right before it takes a tenant's role", async () => {
+  test("the shared login has no rights before it takes a tenant's role", async () => {
     const client = await connect(sharedLogin);
     for (const table of [`"${schemaOf(mine)}".customers`, "crm.tenants"])
       await expect(client.query(`select * from ${table}`)).rejects.toMatchObject({ code: "42501" });
@@ -146,7 +146,7 @@ describe("the catalogue", () => {
     expect(await look(`select 1 where has_database_privilege(${role}, current_database(), 'create, temporary')`)).toEqual([]);
   });
 
-  test("holds no function that runs with its owner's rights", async () => {
+  test("the database has no function that runs with its owner's rights", async () => {
     expect(await look("select oid::regprocedure from pg_proc where prosecdef")).toEqual([]);
   });
 
@@ -179,7 +179,7 @@ describe("the catalogue", () => {
 });
 
 describe("a cell on a database that no superuser has prepared", () => {
-  test("serves and drops tenants, and says how many doors are open", async () => {
+  test("a cell on an unprepared database serves and drops tenants, and reports unrevoked functions", async () => {
     const managed = await startCrm({ databaseUrl: await createManagedDatabase(inject("superuserUrl")), logins: "own" });
     const tenantId = await managed.tenant();
     const created = await managed.client(tenantId).post("/customers", { body: { name: "A managed customer" } });

@@ -37,7 +37,7 @@ test.each([
   expect(response).toContain('"code":"PAYLOAD_TOO_LARGE"');
 });
 
-test("a body that breaks off carries nothing out", async () => {
+test("an incomplete body has no effect", async () => {
   const client = cell.client(await cell.tenant());
   const whole = '{"name":"whole"}';
   const head = `POST /customers HTTP/1.1\r\nHost: a\r\n${linesOf(client.headers())}Content-Type: application/json\r\n`;

@@ -140,6 +140,6 @@ test.each([
   "/contracts?filter=paidRatio[gt]:100",
   "/contracts?filter=overpaid[eq]:true",
   "/payments?filter=overpaid[eq]:true",
-])("who may not read amounts cannot find them by a figure: %s", async (path) => {
+])("a caller without amount:read cannot derive amounts by a figure: %s", async (path) => {
   expect((await lavish.blind.get(path)).body.code).toBe("FIELD_MASKED");
 });

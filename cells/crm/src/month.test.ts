@@ -309,7 +309,7 @@ async function auditorReads(): Promise<void> {
   expect(await get(auditor, "/audit-logs/verify")).toMatchObject({ ok: true, checked: trail.length, firstBroken: null });
 }
 
-test("a month's work of six people comes to the figures that one reckons by hand, and the trail tells all of it", async () => {
+test("a month's work of six people gives the figures computed by hand, and the audit trail has all of it", async () => {
   await leadsComeIn();
   await salesSell();
   const contractId = await moneyComesIn();

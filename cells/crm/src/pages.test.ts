@@ -87,7 +87,7 @@ describe("pages of large records", () => {
     },
   );
 
-  test("hardly more is read than a page holds, however many records are asked for", async () => {
+  test("a page reads hardly more than it holds, however many records are requested", async () => {
     const tenantId = await cell.tenant();
     await inspect(
       tenantId,

@@ -140,7 +140,7 @@ describe("an import in JSON takes little time at once", { timeout: 120_000 }, ()
 });
 
 describe("imports in JSON are read one at a time of each tenant", () => {
-  test("while those of others, and files, pass; who waits gets its turn, and what is too many is told to come again", async () => {
+  test("JSON imports of one tenant are read in sequence, others and files pass; a waiting one gets its turn, and further ones get 429", async () => {
     const other = cell.client(await cell.tenant());
     const first = upload(admin, json, "/customers/import");
     await first.write('{"items":[{"name":"First"}');
@@ -160,7 +160,7 @@ describe("imports in JSON are read one at a time of each tenant", () => {
     for (const response of responses.filter(({ status }) => status === 200)) expect(importCounts(response)).toEqual([1, 1, 0, 0, 0]);
   });
 
-  test("one that is refused, or whose caller leaves, ends its turn", async () => {
+  test("a JSON import that fails, or whose caller leaves, ends its turn", async () => {
     const left = request(`${cell.url}/customers/import`, { method: "POST", headers: { ...admin.headers(), ...json } });
     left.on("error", () => undefined);
     left.write('{"items":[');
@@ -202,7 +202,7 @@ describe("what is kept of failed rows is bounded, and the report says when some 
     expect(file.text.split("\r\n").length).toBeGreaterThan(1_000);
   });
 
-  test("in a file of many headings and short lines", async () => {
+  test("failed rows of a file with many headings and short lines are stored within the limit", async () => {
     const headings = ["name", ...Array.from({ length: 190 }, (_, index) => `unknown ${index}`)];
     const body = Buffer.from(`${headings.join(",")}\n${"a\n".repeat(5_000)}`);
     const { body: report } = await uploadAll(csv, "/customers/import?dryRun=true", body);
@@ -316,7 +316,7 @@ describe("lines of nothing cost next to nothing", { timeout: 120_000 }, () => {
     }
   });
 
-  test("a row after them still knows its line, be they of whatever kind", async () => {
+  test("a row after empty lines of any kind has its right line number", async () => {
     const cases: [string, number][] = [
       ["name\n\n\n,\n", 5],
       ['name\r\n\r\n \r\n"a\r\nb"\r\n\r\n', 7],

@@ -63,7 +63,7 @@ describe("a cell of blanks is an empty cell", () => {
     expect(after).toMatchObject({ ...customer, version: 1 });
   });
 
-  test("that leaves each column of an opportunity as it is; on creation it gives the default", async () => {
+  test("a blank cell leaves each column of an opportunity unchanged; on creation it gives the default", async () => {
     const fields = {
       amount: "5",
       currency: "EUR",
@@ -105,7 +105,7 @@ describe("a cell of blanks is an empty cell", () => {
     });
   });
 
-  test("also where only separators stand in a list; null in JSON empties a field", async () => {
+  test("a list cell with only separators is empty; null in JSON empties a field", async () => {
     await admin.post("/customers", { body: { name: "Tagged", tags: ["a"], notes: "x" } });
     expect(importCounts(await csv("/customers/import?mode=update", "name,tags\nTagged,;\nTagged, | ;\n"))).toEqual([2, 0, 0, 1, 1]);
     const emptied = await admin.post("/customers/import", { body: { mode: "update", items: [{ name: "Tagged", notes: null }] } });
@@ -114,13 +114,13 @@ describe("a cell of blanks is an empty cell", () => {
     expect(row).toMatchObject({ tags: ["a"], notes: null });
   });
 
-  test("in all cells: the line is none", async () => {
+  test("a line with only blank cells is not a row", async () => {
     expect(importCounts(await csv("/customers/import", "name,notes\n \u200B,\u3000\nA,\n"))).toEqual([1, 1, 0, 0, 0]);
   });
 });
 
 describe("an empty lostReason", () => {
-  test("that is stored hinders no edit, and one's own export changes nothing", async () => {
+  test("a stored empty lostReason does not block edits, and re-importing an export changes nothing", async () => {
     const items = [{ customerId, name: "Lost", stage: "lost", lostReason: "" }];
     expect(importCounts(await admin.post("/opportunities/import", { body: { items } }))).toEqual([1, 1, 0, 0, 0]);
     const [{ opportunity_id: id } = {}] = await opportunities();
@@ -142,7 +142,7 @@ describe("a probability in a file", () => {
   const row = (probability: string, more = "") =>
     `name,customerName,probability${more ? ",probabilityOverridden" : ""}\nP,Buyer,${probability}${more}\n`;
 
-  test("between 0 and 1 is refused, since it may be a fraction, unless a percent sign says what it is", async () => {
+  test("an imported probability between 0 and 1 is rejected as ambiguous, unless it has a percent sign", async () => {
     for (const probability of ["0.4", "0.01", "0.99", " 0.5 ", "０.5"]) {
       const response = await csv("/opportunities/import?dryRun=true", row(probability));
       expect(problems(response), probability).toEqual([
@@ -160,7 +160,7 @@ describe("a probability in a file", () => {
     }
   });
 
-  test("that is no number is an error of its column", async () => {
+  test("an imported probability that is not a number is an error of its column", async () => {
     for (const probability of ["fifty", "101", "101%", "-1", "1e1", "50%%", "%"]) {
       const [[field, code, message] = []] = problems(await csv("/opportunities/import?dryRun=true", row(probability)));
       expect([field, code], probability).toEqual(["probability", "INVALID_FORMAT"]);
@@ -182,7 +182,7 @@ describe("a probability in a file", () => {
 });
 
 describe("a cell of another kind", () => {
-  test("is a truth value as spreadsheets and people write it, in one's own export too", async () => {
+  test("boolean cells accept what spreadsheets, people and exports write", async () => {
     await admin.post("/opportunities", { body: { customerId, name: "Own", probability: 33 } });
     await admin.post("/opportunities", { body: { customerId, name: "Stage's" } });
     const exported = (await admin.get("/opportunities/export?format=csv")).text;
@@ -209,7 +209,7 @@ describe("a cell of another kind", () => {
     ]);
   });
 
-  test("that holds JSON has errors that speak of its column", async () => {
+  test("errors of a JSON cell name its column", async () => {
     const response = await csv("/customers/import", 'name,customFields\nA,region=east\nB,"{""a"":1,""a"":2}"\nC,"[1]"\n');
     expect(problems(response)).toEqual([
       ["customFields", "INVALID_FORMAT", 'must be a JSON object such as {"region":"east"}'],

@@ -76,7 +76,7 @@ describe("a CSV file", () => {
     expect(await stagedRows(tenantId)).toBe(2);
   });
 
-  test("that is no such file is refused as a whole, and leaves nothing", async () => {
+  test("an upload that is not a valid CSV file is rejected as a whole, and leaves nothing", async () => {
     for (const text of ["", "nonsense,more\n1,2\n", "name,客户名称\na,b\n", 'name\n"open\n']) {
       const response = await csv(text);
       expect([response.status, response.body.code], text).toEqual([400, "BAD_REQUEST"]);
@@ -90,7 +90,7 @@ describe("a CSV file", () => {
     expect(importCounts(await csv("name\n"))).toEqual([0, 0, 0, 0, 0]);
   });
 
-  test("reports every error of a row with its line; good rows stay", async () => {
+  test("an import reports every error of a row with its line; valid rows are imported", async () => {
     const response = await csv(
       `name,contactPhone,contactEmail,status,level,unknown\n"Good\none",,,,,\n,x,y,z,${"l".repeat(51)},\n好,138****8000,,,,\n,,,,,1,2\n`.replace(
         ",unknown",
@@ -116,7 +116,7 @@ describe("a CSV file", () => {
     ]);
   });
 
-  test("of which rows failed comes back as a file that can be corrected and imported again", async () => {
+  test("the failed rows of a CSV file can be downloaded, corrected and imported again", async () => {
     const first = await csv('客户名称,联系电话,备注\n甲,bad,"=x, ""y"""\n乙,13800138000,\n乙,,second\n');
     expect(importCounts(first)).toEqual([3, 1, 0, 0, 2]);
     const errors = await file(first.body.errorFileUrl);
@@ -229,7 +229,7 @@ describe("rows", () => {
 describe("an import", () => {
   const mixed = "name,contactPhone\nA,\nA,\nB,?\nC,13800138000\n";
 
-  test("that is a dry run reports the same and writes nothing", async () => {
+  test("a dry run reports the same and writes nothing", async () => {
     const dry = await csv(mixed, "?dryRun=true");
     expect([await count("$tenant.customers"), await count("$tenant.audit_logs where action <> 'import'")]).toEqual([0, 0]);
     const real = await csv(mixed);
@@ -242,7 +242,7 @@ describe("an import", () => {
     expect((await admin.post(`/imports/${dry.body.importId}/revert`)).status).toBe(409);
   });
 
-  test("that is atomic does all or nothing", async () => {
+  test("an atomic import applies all rows or none", async () => {
     const refused = await csv(mixed, "?atomic=true");
     expect(importCounts(refused)).toEqual([4, 0, 0, 2, 2]);
     expect(await count("$tenant.customers")).toBe(0);
@@ -250,7 +250,7 @@ describe("an import", () => {
     expect(await count("$tenant.customers")).toBe(2);
   });
 
-  test("leaves one entry of its own and one for each record in the audit trail", async () => {
+  test("an import leaves one audit entry of its own and one per record", async () => {
     await admin.post("/customers", { body: { name: "B", industry: "old" } });
     const { body } = await csv("name,industry\nA,new\nB,new\nC,\n", "?mode=upsert&onDuplicate=skip");
     const entries = await inspect<{
@@ -321,7 +321,7 @@ describe("an import", () => {
     expect(errors.text.split("\r\n")[1]).toBe(" Known , y ,name: DUPLICATE_NAME is the name of an existing customer");
   });
 
-  test("shows the first 100 errors, the rest in its file", async () => {
+  test("an import report has the first 100 errors, the rest are in its file", async () => {
     const response = await csv(`name,contactPhone\n${Array.from({ length: 150 }, (_, index) => `N${index},?\n`).join("")}`);
     expect([response.body.errors.length, response.body.errorsTruncated]).toEqual([100, true]);
     expect((await file(response.body.errorFileUrl)).text.trim().split("\r\n")).toHaveLength(151);
@@ -336,7 +336,7 @@ describe("an import", () => {
     expect(response.body.message).toContain("CSV");
   });
 
-  test("loses no row when others take the same names at the same time", async () => {
+  test("an import loses no row when others take the same names concurrently", async () => {
     const text = `name\n${Array.from({ length: 300 }, (_, index) => `Same ${index}\n`).join("")}`;
     const responses = await Promise.all([csv(text), csv(text), csv(text)]);
     const done = responses.filter(({ status }) => status === 200);
@@ -390,7 +390,7 @@ describe("reverting", () => {
     expect((await auditOf(tenantId, idOf("Made"))).map(({ action }) => action)).toEqual(["create", "delete"]);
   });
 
-  test("keeps a record whose former name someone else has by now", async () => {
+  test("a revert skips a record whose former name is taken now", async () => {
     const { body: existing } = await admin.post("/customers", { body: { name: "Former" } });
     const imported = await json({ mode: "update", items: [{ customerId: existing.customerId, name: "Renamed" }] });
     await admin.post("/customers", { body: { name: "Former" } });

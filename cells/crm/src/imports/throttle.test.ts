@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Throttle } from "./throttle.ts";
 
-test("goes on at once within a portion; behind it the event loop turns, and how many requests came is asked for", async () => {
+test("the throttle continues immediately within a chunk; after it, it yields to the event loop and counts requests", async () => {
   let asked = 0;
   const requests = () => {
     asked++;

@@ -54,13 +54,13 @@ describe("a lookup", () => {
     },
   );
 
-  test("finds what its caller may see", async () => {
+  test("a lookup finds what its caller may see", async () => {
     const sales = cell.client(tenantId, { userId: "sales-1", scope: "own", permissions: matching });
     expect(namesOf(await lookUp(sales, { phone: "13800138001" }))).toEqual(["mine", "mine person"]);
     expect(namesOf(await lookUp(cell.client(await cell.tenant()), { phone: "13800138001" }))).toEqual([]);
   });
 
-  test("answers twenty records at most", async () => {
+  test("a lookup returns at most twenty records", async () => {
     const other = cell.client(await cell.tenant());
     for (let n = 0; n < 22; n++) await other.post("/customers", { body: { name: `n${n}`, contactEmail: "many@example.com" } });
     expect((await lookUp(other, { email: "many@example.com" })).body.data).toHaveLength(20);
@@ -78,7 +78,7 @@ describe("a lookup", () => {
     expect(await inspect(tenantId, "select from $tenant.lookups where user_id = 'wrong'")).toEqual([]);
   });
 
-  test("needs pii:match and crm:read", async () => {
+  test("a lookup needs pii:match and crm:read", async () => {
     for (const permissions of [["crm:read", "pii:read"], ["pii:match"]] as Permission[][])
       expect((await lookUp(cell.client(tenantId, { permissions }), { phone: "13800138001" })).status).toBe(403);
   });

@@ -66,7 +66,7 @@ describe("creating an opportunity", () => {
     });
   });
 
-  test("the currency is the tenant's setting where none is given", async () => {
+  test("an opportunity's currency defaults to the tenant's setting", async () => {
     const other = await cell.tenant();
     const client = cell.client(other);
     await client.patch("/settings", { body: { currency: "JPY" } });
@@ -75,7 +75,7 @@ describe("creating an opportunity", () => {
     expect((await client.get(`/opportunities/${made.opportunityId}`)).body).toMatchObject({ currency: "JPY", amount: "1001" });
   });
 
-  test("the same line again answers the same bytes and leaves one row, one entry and one row of history", async () => {
+  test("a repeated creation gets the same bytes and leaves one row, one audit entry and one history row", async () => {
     const body = { customerId, name: "Replayed", amount: "120000.00" };
     const first = await admin.post("/opportunities", { body, key: "opportunity-1" });
     const again = await admin.post("/opportunities", { body, key: "opportunity-1" });
@@ -94,7 +94,7 @@ describe("creating an opportunity", () => {
     expect([noPipeline.status, noPipeline.body.details]).toEqual([404, { field: "pipelineId" }]);
   });
 
-  test("an unknown stage is refused, naming the known ones", async () => {
+  test("an unknown stage is rejected with the known ones", async () => {
     const response = await admin.post("/opportunities", { body: { customerId, name: "x", stage: "dreaming" } });
     expect([response.status, response.body.details.fields[0]]).toMatchObject([400, { path: "stage", code: "INVALID_ENUM" }]);
     expect(response.body.details.fields[0].message).toContain("prospecting, qualification, proposal, negotiation, won, lost");
@@ -118,7 +118,7 @@ describe("creating an opportunity", () => {
 });
 
 describe("amounts", () => {
-  test("are stored exactly and rounded half-up at output alone", async () => {
+  test("amounts are stored exactly and rounded half-up only in responses", async () => {
     const { opportunityId } = await create({ amount: "0.125" });
     expect((await read(opportunityId)).amount).toBe("0.13");
     expect(
@@ -189,7 +189,7 @@ describe("closing", () => {
     expect(await create({ stage: "won" })).toMatchObject({ status: "won", closedAt: expect.any(String) });
   });
 
-  test("entering lost needs a reason, which leaving clears", async () => {
+  test("entering a lost stage needs a reason, which leaving clears", async () => {
     const { opportunityId } = await create();
     const refused = await admin.patch(`/opportunities/${opportunityId}`, { body: { stage: "lost" } });
     expect([refused.status, refused.body.details.fields[0]]).toMatchObject([400, { path: "lostReason", code: "REQUIRED" }]);
@@ -201,7 +201,7 @@ describe("closing", () => {
 });
 
 describe("changing", () => {
-  test("another owner changes nothing else", async () => {
+  test("changing an opportunity's owner changes nothing else", async () => {
     const { opportunityId } = await create({ probability: 15, amount: "3" });
     const before = await read(opportunityId);
     await patch(opportunityId, { ownerId: "user-009" });
@@ -300,7 +300,7 @@ describe("stage history", () => {
     ]);
   });
 
-  test("is paged like every list", async () => {
+  test("the stage history is paged like every list", async () => {
     const { opportunityId } = await create();
     for (const stage of ["proposal", "negotiation", "proposal"]) await patch(opportunityId, { stage });
     const first = (await admin.get(`/opportunities/${opportunityId}/stage-history?pageSize=3`)).body;
@@ -309,7 +309,7 @@ describe("stage history", () => {
     expect(second.data.map((row: { toStage: string }) => row.toStage)).toEqual(["proposal"]);
   });
 
-  test("cannot be changed or removed by the cell's own login", async () => {
+  test("the stage history cannot be changed or deleted by the cell's own login", async () => {
     const [rights] = await inspect<{ rights: string[] }>(
       tenantId,
       "select array_agg(privilege_type::text order by 1) as rights from information_schema.role_table_grants where table_schema = replace('$tenant', '\"', '') and table_name = 'opportunity_history' and grantee = table_schema",
@@ -317,7 +317,7 @@ describe("stage history", () => {
     expect(rights?.rights).toEqual(["INSERT", "SELECT"]);
   });
 
-  test("ten moves at once keep its numbers gapless and its times in order", async () => {
+  test("ten concurrent moves keep the stage history's numbers gapless and its times in order", async () => {
     const { opportunityId } = await create();
     const stages = ["qualification", "proposal", "negotiation", "prospecting", "won"];
     const responses = await Promise.all(

@@ -48,7 +48,7 @@ test("a contract has received what the totals of its payments say", async () => 
   expect(byCurrency({ totals }).JPY?.net).toBe((await own.get(`/contracts/${yen}`)).body.receivedAmount);
 });
 
-test("who may not read amounts gets counts alone", async () => {
+test("the payment list shows a caller without amount:read only counts", async () => {
   const blind = cell.client(own.principal.tenantId, { permissions: ["crm:read"] });
   const { totals, data } = (await blind.get("/payments?kind=refund")).body;
   expect(byCurrency({ totals }).JPY).toEqual({
@@ -82,7 +82,7 @@ test("customerId and contractId pick theirs", async () => {
   expect((await own.get(`/payments?contractId=${yen}`)).body.total).toBe(5);
 });
 
-test("a walk by cursor sees every payment once", async () => {
+test("paging by cursor returns every payment once", async () => {
   const seen: string[] = [];
   let cursor: string | null = "";
   while (cursor !== null) {

@@ -33,7 +33,7 @@ const receivedOn = async (contractId: string, client = admin) => (await client.g
 /** Half of the requests go to another process of the cell, which does not see what this one has under way. */
 const either = (index: number, of = tenantId) => (index % 2 ? elsewhere : cell).client(of);
 
-test("a payment is registered masked, replayed, read in the clear and made void, with an entry for each", async () => {
+test("a payment is recorded masked, replayed, read unmasked and voided, with an audit entry for each", async () => {
   const contractId = await contract();
   const body = {
     contractId,
@@ -106,7 +106,7 @@ test("a payment is neither edited nor deleted", async () => {
   }
 });
 
-test("making a void payment void again changes and records nothing; a stale If-Match is refused", async () => {
+test("voiding a void payment again changes and records nothing; a stale If-Match is rejected", async () => {
   const { paymentId } = (await register(await contract(), "1")).body;
   expect((await admin.post(`/payments/${paymentId}/void`, { headers: { "if-match": '"7"' } })).status).toBe(412);
   const responses = await Promise.all(Array.from({ length: 5 }, (_, index) => either(index).post(`/payments/${paymentId}/void`)));
@@ -170,7 +170,7 @@ test("a reference is unique on its contract, void payments aside", async () => {
   expect((await register(contractId, "1", { reference: "TX-9" })).status).toBe(201);
 });
 
-test("a refund of more than was received is refused, and so is voiding a payment that refunds need", async () => {
+test("a refund of more than was received is rejected, and so is voiding a payment that refunds depend on", async () => {
   const contractId = await contract();
   const { paymentId } = (await register(contractId, "10")).body;
   expect((await register(contractId, "10.0001", { kind: "refund" })).body.code).toBe("CONFLICT");
@@ -248,7 +248,7 @@ describe("at once", () => {
   });
 });
 
-test("who works on its own records sees and writes the payments of its own customers alone", async () => {
+test("a caller limited to its own records only sees and writes the payments of its own customers", async () => {
   const sales = cell.client(tenantId, { userId: "sales-1", scope: "own" });
   const contractId = await contract();
   const { paymentId } = (await register(contractId, "1")).body;
@@ -264,7 +264,7 @@ test("who works on its own records sees and writes the payments of its own custo
   });
 });
 
-test("the payments of a deleted customer stay, and can be registered still", async () => {
+test("payments of a deleted customer stay, and new ones can be recorded", async () => {
   const of = (await admin.post("/customers", { body: { name: "To be deleted" } })).body.customerId;
   const contractId = await contract({}, admin, of);
   const { paymentId } = (await register(contractId, "1")).body;
@@ -273,7 +273,7 @@ test("the payments of a deleted customer stay, and can be registered still", asy
   expect((await register(contractId, "1")).status).toBe(201);
 });
 
-test("a payment that is refused leaves nothing: no row, no entry, no version", async () => {
+test("a rejected payment leaves no row, no audit entry and no version", async () => {
   const contractId = await contract({ status: "draft" });
   const body = { contractId, amount: "1", paidAt: "2026-01-31" };
   expect((await admin.post("/payments", { body, key: "refused" })).status).toBe(409);
@@ -305,7 +305,7 @@ test("a merge takes contracts and payments along, those too that are registered 
   expect(changes).toContainEqual({ field: "customerId", before: from, after: customerId });
 });
 
-test("whatever happened at once, each contract says what its payments come to", async () => {
+test("after concurrent changes each contract's received amount equals the sum of its payments", async () => {
   const wrong = await inspect(
     tenantId,
     `select contract_id, received_amount from $tenant.contracts where received_amount is distinct from

@@ -87,7 +87,7 @@ test.each([
   expect([response.status, response.body.code], response.text).toEqual([400, "BAD_REQUEST"]);
 });
 
-test("only who has tenant:admin writes; everybody with crm:read reads, whatever the scope", async () => {
+test("only tenant:admin changes pipelines; crm:read reads them, whatever the scope", async () => {
   const { pipelineId } = await create();
   const manager = cell.client(tenantId, { permissions: ["crm:read", "crm:write"] });
   const refused = await manager.patch(`/pipelines/${pipelineId}`, { body: { name: "Mine" } });
@@ -96,7 +96,7 @@ test("only who has tenant:admin writes; everybody with crm:read reads, whatever 
   expect((await sales.get(`/pipelines/${pipelineId}`)).status).toBe(200);
 });
 
-test("making one the default ends that of the other, in the trail too; there is always one", async () => {
+test("making a pipeline the default makes the previous one non-default, with an audit entry; there is always one", async () => {
   const before = (await admin.get("/pipelines?filter=isDefault[eq]:true")).body.data[0];
   const { pipelineId, stages } = await create({ isDefault: true });
   expect((await admin.get(`/pipelines/${before.pipelineId}`)).body).toMatchObject({ isDefault: false, version: before.version + 1 });
@@ -113,7 +113,7 @@ test("making one the default ends that of the other, in the trail too; there is 
   ]);
 });
 
-test("four that become the default at once leave one default", async () => {
+test("four pipelines made the default concurrently leave one default", async () => {
   const made = await Promise.all(Array.from({ length: 4 }, () => create()));
   const responses = await Promise.all(made.map(({ pipelineId }) => admin.patch(`/pipelines/${pipelineId}`, { body: { isDefault: true } })));
   expect(responses.every(({ status }) => status === 200 || status === 409)).toBe(true);

@@ -20,7 +20,7 @@ function figuresOf(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).flatMap(([name, inner]) => (left.includes(name) ? [] : [[name, figuresOf(inner)]])));
 }
 
-test("every figure of every report is what a second calculation makes of the histories", async () => {
+test("every figure of every report equals the reference model's", async () => {
   const check = async ({ given, asks }: Questions) => {
     const { data, admin } = await generateTenant(cell, given);
     for (const one of asks) {

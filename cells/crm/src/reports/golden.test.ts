@@ -188,7 +188,7 @@ test("/metrics is a tenant's with an assertion, the process's with its token alo
     expect((await ask(headers as Record<string, string>)).status).toBe(401);
 });
 
-test("the published examples of reports are what the golden data set answers", async () => {
+test("the published examples of reports equal the golden data set's responses", async () => {
   const { pipelineId } = await get(`/pipeline/summary?${asOf}`);
   const window = "from=2026-01-01&to=2026-02-28";
   const questions = [

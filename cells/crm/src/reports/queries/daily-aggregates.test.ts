@@ -137,7 +137,7 @@ test("a process that starts reads the days alone that were written to since anot
   expect(await askedOfNew(tenantId)).toEqual({ amount: "35.00", readAll: true });
 });
 
-test("what was kept on another server, or before a migration, is not believed", async () => {
+test("aggregates stored on another server, or before a migration, are not used", async () => {
   const { tenantId, change } = await asked();
   await inspect(tenantId, "update $tenant.kept_parts set snapshot = '900000000000:900000000000:'");
   await change("15");
@@ -147,7 +147,7 @@ test("what was kept on another server, or before a migration, is not believed", 
   expect(await askedOfNew(tenantId)).toEqual({ amount: "35.00", readAll: true });
 });
 
-test("of many questions those that were asked last are kept", async () => {
+test("of many questions the most recent ones stay stored", async () => {
   const { tenantId, client } = await asked();
   await inspect(
     tenantId,

@@ -15,7 +15,7 @@ const figuresOf = (body: { stages: Stage[] }, stageId: string) => {
   return [found?.entries, found?.opportunities];
 };
 
-test("who comes back to a stage in the window is counted once in it, and in each month that it came in", async () => {
+test("an opportunity that re-enters a stage counts once in the window, and once in each month of an arrival", async () => {
   const { admin, customerId } = await makeTenant(cell);
   const stageHistory = ["2026-01-05", "2026-01-10", "2026-02-05", "2026-02-06", "2026-02-07"].map((enteredAt, index) => ({
     stage: index % 2 === 0 ? "prospecting" : "qualification",
