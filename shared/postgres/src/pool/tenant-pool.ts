@@ -4,6 +4,9 @@ import type { Query } from "../driver/query.ts";
 import type { Rows } from "../driver/rows.ts";
 import { isConnectionLoss, isTimeout } from "../problems.ts";
 import { type Access, Connection, type ConnectionSettings, type Login } from "./connection.ts";
+import { countLease, leasedBy, nearest } from "./leases.ts";
+import { connectionsOf, type LoginPool, type PooledConnection } from "./login-pool.ts";
+import { busyReader, chooseReader } from "./readers.ts";
 import { KeyedSemaphore } from "./semaphore.ts";
 import { FairWaitQueue } from "./wait-queue.ts";
 
@@ -33,21 +36,6 @@ export interface Lease {
   release(error?: unknown): void;
 }
 
-/** The connections of one login. */
-interface LoginPool {
-  readonly login: Login;
-  readonly limit: number;
-  /** By slot, so that a tenant gets the same ones again. */
-  readonly readers: (PooledConnection | undefined)[];
-  readonly free: PooledConnection[];
-  /** Leased connections other than readers, by role. */
-  readonly leased: Map<string, number>;
-  open: number;
-}
-type PooledConnection = Connection<LoginPool>;
-
-/** A reader with this many queries in flight gets a second one, if the tenant may have one. */
-const busyReader = 8;
 /** Maximum of concurrent long statements of one tenant, and at most a quarter of its connections. */
 const longAtMost = 3;
 /** How long a long statement waits for others of its tenant. */
@@ -138,7 +126,7 @@ export class TenantPool {
     const release = (error?: unknown) => {
       if (released) return;
       released = true;
-      count(pool.leased, role, -1);
+      countLease(pool, role, -1);
       // "I": the backend is outside a transaction, so that the connection can be reused.
       if (client.getTransactionStatus() === "I" && !(error && isConnectionLoss(error))) this.#release(connection);
       else this.#lost(connection, error);
@@ -189,17 +177,7 @@ export class TenantPool {
 
   async #reader({ login, role, slot: first }: Access): Promise<PooledConnection> {
     const pool = this.#poolOf(login, role);
-    // On a shared login a tenant stays with one reader for as long as possible: each backend keeps catalogue entries of every tenant that
-    // it serves.
-    const few = pool.readers.length > this.#options.readersPerTenant ? busyReader / 2 : 0;
-    let best: PooledConnection | undefined;
-    let vacant: number | undefined;
-    for (let step = 0; step < this.#options.readersPerTenant; step++) {
-      const slot = (first + step) % pool.readers.length;
-      const reader = pool.readers[slot];
-      if (!reader) vacant ??= slot;
-      else if (!best || Math.max(reader.load, few) < Math.max(best.load, few)) best = reader;
-    }
+    const { best, vacant } = chooseReader(pool, first, this.#options.readersPerTenant);
     if (best && (vacant === undefined || best.load < busyReader || !this.#mayOpen(pool))) return best;
     const slot = vacant ?? first % pool.readers.length;
     if (this.#mayOpen(pool)) return this.#connect(pool, slot, first);
@@ -232,27 +210,21 @@ export class TenantPool {
   }
 
   async #obtain(pool: LoginPool, access: Access): Promise<PooledConnection> {
-    const place = this.#held(pool, access) === undefined ? undefined : this.#place(pool, access);
+    const place = leasedBy(pool, access, this.#options.perTenant) === undefined ? undefined : this.#place(pool, access);
     return place ?? this.#wait(pool, access);
-  }
-
-  /** Number of connections that a tenant holds; undefined if it may have no more. */
-  #held(pool: LoginPool, access: Access | undefined): number | undefined {
-    const held = access === undefined ? 0 : (pool.leased.get(access.role) ?? 0);
-    return held < this.#options.perTenant ? held : undefined;
   }
 
   /** A connection for a tenant, or for a reader: a free one or a new one; undefined if there is none. */
   #place(pool: LoginPool, access: Access | undefined): PooledConnection | Promise<PooledConnection> | undefined {
     const found = nearest(pool.free, access?.slot ?? 0);
     if (!found && !this.#mayOpen(pool)) return undefined;
-    if (access) count(pool.leased, access.role, 1);
+    if (access) countLease(pool, access.role, 1);
     if (found) {
       remove(pool.free, found);
       return found;
     }
     return this.#connect(pool, undefined, access?.slot ?? 0).catch((error: unknown) => {
-      if (access) count(pool.leased, access.role, -1);
+      if (access) countLease(pool, access.role, -1);
       throw error;
     });
   }
@@ -316,7 +288,7 @@ export class TenantPool {
   #serveWaiting(): void {
     if (this.#waiting.isEmpty) return;
     this.#waiting.serve(
-      (pool, access) => this.#held(pool, access),
+      (pool, access) => leasedBy(pool, access, this.#options.perTenant),
       (pool, access) => this.#place(pool, access),
     );
   }
@@ -349,31 +321,6 @@ export class TenantPool {
       if (pool.open === 0) this.#pools.delete(user);
     }
   }
-}
-
-/** The connections of a login's pool that are not leased. */
-function connectionsOf(pool: LoginPool): PooledConnection[] {
-  return [...pool.free, ...pool.readers.filter((reader) => reader !== undefined)];
-}
-
-/**
- * The connection opened for the tenant or for the slot next to it, so that each backend serves few tenants. Among equals, the most recently
- * used one.
- */
-function nearest(connections: readonly PooledConnection[], slot: number): PooledConnection | undefined {
-  let found: PooledConnection | undefined;
-  let least = Number.POSITIVE_INFINITY;
-  for (const connection of connections) {
-    const distance = (connection.slot - slot) & 0xffff;
-    if (distance <= least) [found, least] = [connection, distance];
-  }
-  return found;
-}
-
-function count(counts: Map<string, number>, key: string, by: number): void {
-  const sum = (counts.get(key) ?? 0) + by;
-  if (sum > 0) counts.set(key, sum);
-  else counts.delete(key);
 }
 
 function remove<T>(list: T[], item: T): void {
