@@ -19,8 +19,8 @@ export { SealLog } from "./audit/seal-log.ts";
 export { Sealer } from "./audit/sealer.ts";
 export { trailPosition } from "./audit/trail-position.ts";
 export { type Break, breakReasons, type Verification, verifyTrail } from "./audit/verify.ts";
+export { cachedBuckets } from "./cache/aggregate-buckets.ts";
 export type { Buckets } from "./cache/aggregate-store.ts";
-export { cachedBuckets } from "./cache/partitioned-aggregates.ts";
 export { cachedQuery } from "./cache/query-cache.ts";
 export {
   addDays,

@@ -15,7 +15,7 @@ export interface Buckets<Row> {
   /** The rows of all buckets from `first` up to and excluding `last`. */
   readRange(first: string, last: string): Promise<Row[]>;
   /** The rows of these buckets. */
-  readBuckets(parts: readonly string[]): Promise<Row[]>;
+  readBuckets(buckets: readonly string[]): Promise<Row[]>;
   /** The current and former buckets of these records; ids of other types are ignored. */
   bucketsOf(ids: readonly string[]): Promise<string[]>;
 }
@@ -68,8 +68,8 @@ const keep = statement((p: Parameters<StoredBuckets>) =>
 );
 
 /** The stored rows of these buckets; undefined if there are none, or a program with another query stored them. */
-export async function findBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>): Promise<BucketRange<Row> | undefined> {
-  const found = await tenant.first(find, { question: nameOf(tenant, parts) });
+export async function findBuckets<Row>(tenant: TenantDb, buckets: Buckets<Row>): Promise<BucketRange<Row> | undefined> {
+  const found = await tenant.first(find, { question: nameOf(tenant, buckets) });
   return found && { ...found, rows: JSON.parse(found.rows) as Row[] };
 }
 
@@ -77,11 +77,11 @@ export async function findBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>): P
  * Stores the rows of these buckets for processes that start. Rejects as queries do, also while the tenant is being moved, which takes no
  * writes.
  */
-export async function storeBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>, known: BucketRange<Row>): Promise<void> {
+export async function storeBuckets<Row>(tenant: TenantDb, buckets: Buckets<Row>, known: BucketRange<Row>): Promise<void> {
   const { snapshot, transactionOffset, first, last } = known;
   const rows = JSON.stringify(known.rows);
   const keptAt = new Date().toISOString();
-  await tenant.query(keep, { question: nameOf(tenant, parts), snapshot, transactionOffset, first, last, rows, keptAt });
+  await tenant.query(keep, { question: nameOf(tenant, buckets), snapshot, transactionOffset, first, last, rows, keptAt });
 }
 
 /** Includes the schema version: a migration may change data without an audit entry. */

@@ -67,7 +67,7 @@ export function cachedDays<P extends Question, Row>(
   { from, to }: Window,
 ): Promise<Daily<Row>[]> {
   const { pipelineId, visibleTo, ownerId, currency } = question;
-  const parts: Buckets<Daily<Row>> = {
+  const buckets: Buckets<Daily<Row>> = {
     type: opportunity.type,
     question: [pipelineId, visibleTo, ownerId, currency, dependsOn],
     queryVersion: range.compiled.text,
@@ -76,7 +76,7 @@ export function cachedDays<P extends Question, Row>(
     readBuckets: (days) => tenant.query(single, { ...question, days }),
     bucketsOf: async (ids) => (await tenant.query(of, { ids: ids.filter(isUuid) })).map(({ day }) => day),
   };
-  return cachedBuckets(tenant, parts, from, to, runInBackground);
+  return cachedBuckets(tenant, buckets, from, to, runInBackground);
 }
 
 /** A window's aggregates: whole days from the cache, and `between` for the rest at its ends. */

@@ -24,15 +24,15 @@ const bucketCache = new LRUCache<string, Promise<CachedBuckets<unknown>>>({ maxS
  */
 export async function cachedBuckets<Row>(
   tenant: TenantDb,
-  parts: Buckets<Row>,
+  buckets: Buckets<Row>,
   first: string,
   last: string,
   runInBackground: (work: () => Promise<void>) => void,
 ): Promise<Row[]> {
-  const name = JSON.stringify([tenant.tenantId, parts.type, parts.question, parts.queryVersion]);
+  const name = JSON.stringify([tenant.tenantId, buckets.type, buckets.question, buckets.queryVersion]);
   const before = bucketCache.get(name) as Promise<CachedBuckets<Row>> | undefined;
   // Serialized: each call builds on the result of the one before.
-  const found = refreshBuckets(tenant, parts, first, last, before);
+  const found = refreshBuckets(tenant, buckets, first, last, before);
   bucketCache.set(name, found, { size: 1 });
   try {
     const held = await found;
@@ -40,9 +40,9 @@ export async function cachedBuckets<Row>(
     if (bucketCache.get(name) === found) bucketCache.set(name, found, { size });
     if (held.unstored > storeAfterChanges) {
       held.unstored = 0;
-      runInBackground(() => storeBuckets(tenant, parts, { ...held, rows: [...held.rows.values()].flat() }));
+      runInBackground(() => storeBuckets(tenant, buckets, { ...held, rows: [...held.rows.values()].flat() }));
     }
-    return [...held.rows].flatMap(([part, its]) => (part >= first && part < last ? its : []));
+    return [...held.rows].flatMap(([bucket, its]) => (bucket >= first && bucket < last ? its : []));
   } catch (error) {
     if (bucketCache.get(name) === found) bucketCache.delete(name);
     throw error;
@@ -51,7 +51,7 @@ export async function cachedBuckets<Row>(
 
 async function refreshBuckets<Row>(
   tenant: TenantDb,
-  parts: Buckets<Row>,
+  buckets: Buckets<Row>,
   first: string,
   last: string,
   before: Promise<CachedBuckets<Row>> | undefined,
@@ -59,34 +59,34 @@ async function refreshBuckets<Row>(
   const { identity } = tenant;
   // A call may succeed where the one before failed.
   const known = await before?.catch(() => undefined);
-  const held = known?.identity === identity ? known : await loadStoredBuckets(tenant, parts);
-  const { snapshot, transactionOffset, changes } = await changesSince(tenant, [parts.type], held?.snapshot ?? null);
+  const held = known?.identity === identity ? known : await loadStoredBuckets(tenant, buckets);
+  const { snapshot, transactionOffset, changes } = await changesSince(tenant, [buckets.type], held?.snapshot ?? null);
   const isSame = held?.transactionOffset === transactionOffset;
-  const changed = isSame && changes > 0 ? await changedIdsSince(tenant, [parts.type], held) : [];
+  const changed = isSame && changes > 0 ? await changedIdsSince(tenant, [buckets.type], held) : [];
   if (!isSame || !changed) {
-    const rows = await parts.readRange(first, last);
+    const rows = await buckets.readRange(first, last);
     return {
       identity,
       snapshot,
       transactionOffset,
       first,
       last,
-      rows: Map.groupBy(rows, parts.bucketOf),
+      rows: Map.groupBy(rows, buckets.bucketOf),
       unstored: Number.POSITIVE_INFINITY,
     };
   }
   const rows = new Map(held.rows);
   const put = (read: Row[]) => {
-    for (const [part, its] of Map.groupBy(read, parts.bucketOf)) rows.set(part, its);
+    for (const [bucket, its] of Map.groupBy(read, buckets.bucketOf)) rows.set(bucket, its);
   };
   if (changed.length > 0) {
-    const ours = (await parts.bucketsOf(changed)).filter((part) => part >= held.first && part < held.last);
-    const read = ours.length > 0 ? await parts.readBuckets(ours) : [];
-    for (const part of ours) rows.delete(part);
+    const ours = (await buckets.bucketsOf(changed)).filter((bucket) => bucket >= held.first && bucket < held.last);
+    const read = ours.length > 0 ? await buckets.readBuckets(ours) : [];
+    for (const bucket of ours) rows.delete(bucket);
     put(read);
   }
-  if (first < held.first) put(await parts.readRange(first, held.first));
-  if (last > held.last) put(await parts.readRange(held.last, last));
+  if (first < held.first) put(await buckets.readRange(first, held.first));
+  if (last > held.last) put(await buckets.readRange(held.last, last));
   const isWider = first < held.first || last > held.last;
   return {
     identity,
@@ -100,7 +100,7 @@ async function refreshBuckets<Row>(
 }
 
 /** The rows that this or another process has stored in the database. */
-async function loadStoredBuckets<Row>(tenant: TenantDb, parts: Buckets<Row>): Promise<CachedBuckets<Row> | undefined> {
-  const found = await findBuckets<Row>(tenant, parts);
-  return found && { ...found, identity: tenant.identity, rows: Map.groupBy(found.rows, parts.bucketOf), unstored: 0 };
+async function loadStoredBuckets<Row>(tenant: TenantDb, buckets: Buckets<Row>): Promise<CachedBuckets<Row> | undefined> {
+  const found = await findBuckets<Row>(tenant, buckets);
+  return found && { ...found, identity: tenant.identity, rows: Map.groupBy(found.rows, buckets.bucketOf), unstored: 0 };
 }
