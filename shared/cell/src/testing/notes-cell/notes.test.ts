@@ -4,6 +4,7 @@ import { cellDocument } from "../../index.ts";
 import { describeConformance } from "../conformance.ts";
 import { describeFuzz } from "../fuzz.ts";
 import { describeIsolation } from "../isolation.ts";
+import { describeLogins } from "../logins.ts";
 import { type StartedTestCell, startTestCell } from "../start-test-cell.ts";
 import type { TestClient } from "../test-cell.ts";
 import { notes } from "./notes.ts";
@@ -39,6 +40,15 @@ describeIsolation(document, {
   sharedLogin: "notes_shared",
   leastStatements: 4,
   collections: { resourceId: "/notes" },
+});
+
+describeLogins({
+  cell: "notes",
+  start: (options) => startTestCell(notes, options),
+  path: "/notes",
+  record: (body) => ({ body }),
+  table: "notes",
+  column: "body",
 });
 
 let cell: StartedTestCell<object>;
