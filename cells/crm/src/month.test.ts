@@ -3,7 +3,7 @@ import type { Principal } from "@cell/http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCrm, type TestCrm } from "./testing/test-crm.ts";
 
-/** The roles as the gateway gives them (`crm.md`, section 4). */
+/** The permissions of each role, as the gateway grants them. */
 const roles = {
   manager: {
     permissions: ["crm:read", "crm:write", "crm:import", "crm:export", "report:read", "pii:read", "amount:read", "pii:reveal"],
