@@ -10095,6 +10095,10 @@ export type HealthGetData = {
 
 export type HealthGetErrors = {
     /**
+     * The request is not valid; `details.fields` lists every invalid field
+     */
+    400: Problem;
+    /**
      * The path takes other methods
      */
     405: Problem;
@@ -10133,6 +10137,10 @@ export type ReadyGetData = {
 };
 
 export type ReadyGetErrors = {
+    /**
+     * The request is not valid; `details.fields` lists every invalid field
+     */
+    400: Problem;
     /**
      * The path takes other methods
      */
@@ -10192,6 +10200,10 @@ export type DocsGetData = {
 
 export type DocsGetErrors = {
     /**
+     * The request is not valid; `details.fields` lists every invalid field
+     */
+    400: Problem;
+    /**
      * The path takes other methods
      */
     405: Problem;
@@ -10224,6 +10236,10 @@ export type OpenapiGetData = {
 };
 
 export type OpenapiGetErrors = {
+    /**
+     * The request is not valid; `details.fields` lists every invalid field
+     */
+    400: Problem;
     /**
      * The path takes other methods
      */

@@ -30,7 +30,7 @@ export function openPath({ content, responses = {}, ...more }: OpenPath): PathIt
     responses: {
       "200": { description: "Done", headers: headerRefs("X-Request-ID"), content },
       ...responses,
-      ...errorResponseRefs([405, 431, 500]),
+      ...errorResponseRefs([400, 405, 431, 500]),
     },
   };
   return { get: operation };
