@@ -58,7 +58,7 @@ test("npm start in an empty copy: the README's first call works as it stands, an
 }, async () => {
   const demo = await copy.start();
   expect(Object.keys(demo.tenants)).toEqual(["tenant-001", "tenant-002"]);
-  const steps = ["Starting PostgreSQL", "crm: bringing its database up to date", "crm: starting", "tenant-001: making the demo tenant"];
+  const steps = ["Starting PostgreSQL", "crm: migrating its database", "crm: starting", "tenant-001: creating the demo tenant"];
   const places = [...steps, "Cell CRM runs"].map((step) => copy.output.indexOf(step));
   expect(places, copy.output).toEqual(places.toSorted((a, b) => a - b));
   expect(places[0], "each step is said").toBeGreaterThan(-1);
