@@ -24,10 +24,6 @@ const json = { "content-type": "application/json" };
 const csv = { "content-type": "text/csv" };
 
 interface Upload {
-  /** What was sent so far. */
-  bytes: number;
-  /** What was sent when the answer came. */
-  bytesAtResponse: number;
   response: Promise<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Record<string, unknown> }>;
   write(piece: string | Buffer): Promise<void>;
   end(): void;
@@ -37,12 +33,9 @@ interface Upload {
 function upload(client: TestClient, headers: Record<string, string>, path: string): Upload {
   const sent = request(cell.url + path, { method: "POST", headers: { ...client.headers(), ...headers } });
   const made: Upload = {
-    bytes: 0,
-    bytesAtResponse: 0,
     response: new Promise((resolve, reject) => {
       sent.on("error", reject);
       sent.on("response", (response) => {
-        made.bytesAtResponse = made.bytes;
         text(response).then((body) => {
           resolve({ status: response.statusCode ?? 0, headers: response.headers, body: JSON.parse(body) });
           sent.destroy();
@@ -51,7 +44,6 @@ function upload(client: TestClient, headers: Record<string, string>, path: strin
     }),
     async write(piece) {
       if (sent.destroyed) return;
-      made.bytes += piece.length;
       if (!sent.write(piece)) await Promise.race([new Promise((resolve) => sent.once("drain", resolve)), made.response]);
     },
     end: () => sent.end(),
@@ -133,9 +125,9 @@ describe("an import in JSON takes little time at once", { timeout: 120_000 }, ()
     const one = upload(admin, json, "/customers/import");
     const piece = "{},".repeat(pieceBytes / 3);
     await one.write('{"items":[');
-    for (let sent = 0; sent < 15 * megabyte && one.bytesAtResponse === 0; sent += piece.length) await one.write(piece);
+    // A million items and some more, of a body that is never completed.
+    for (let sent = 0; sent < 4 * megabyte; sent += piece.length) await one.write(piece);
     expect((await one.response).status).toBe(413);
-    expect(one.bytesAtResponse).toBeLessThan(8 * megabyte);
   });
 });
 
