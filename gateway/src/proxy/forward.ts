@@ -74,6 +74,28 @@ export function createForward(options: ForwardOptions): Forward {
     }
   }
 
+  /** What a request goes through once the policy of its route is known. */
+  function dispatch(proxied: ProxiedRequest, incoming: IncomingMessage, target: Target, policy: RoutePolicy, id: RequestId): void {
+    if (policy.webhook !== undefined) {
+      respond(proxied, webhooks.receive(policy, incoming, target, id));
+      return;
+    }
+    const proceed = (admitted: Admitted) => {
+      if (!proxied.abandoned) send(proxied, incoming, target, policy, admitted);
+    };
+    const admitted = admission.admit(incoming, target, policy, id);
+    if (admitted instanceof Promise) admitted.then(proceed).catch((error) => proxied.fail(error));
+    else proceed(admitted);
+  }
+
+  /** A cell that has just started may be known a moment later. */
+  async function dispatchOnceDeclared(proxied: ProxiedRequest, incoming: IncomingMessage, target: Target, id: RequestId): Promise<void> {
+    await declarations.askNow(target.cell);
+    const declared = declarations.get(target.cell);
+    if (!declared?.isKnown) throw unavailable("The service is not reachable for a moment; try again");
+    dispatch(proxied, incoming, target, declared.policies.of(incoming.method ?? "", target.decodedPath), id);
+  }
+
   return function forward(incoming, outgoing, target, id) {
     const { method = "" } = incoming;
     const declared = declarations.get(target.cell);
@@ -81,35 +103,24 @@ export function createForward(options: ForwardOptions): Forward {
     const { requestId } = id;
     const { pattern } = target;
     const proxied = new ProxiedRequest({ incoming, outgoing, requestId, pattern, errorForm: policy.errorForm, relocate, metrics, log });
-    const proceed = (admitted: Admitted) => {
-      if (!proxied.abandoned) send(proxied, incoming, target, policy, admitted);
-    };
     try {
       if (!methods.includes(method)) throw methodNotAllowed(methods);
       if (!declared) throw notFound("Service");
       if (incoming.headers.upgrade !== undefined) refuseWebSocket(incoming.headers.upgrade);
-      if (CellHealth.isOpen(method, target.path)) {
-        cellHealth.read(target.cell, target.path).then(
-          (response) => proxied.response(response),
-          (error) => proxied.fail(error),
-        );
-        return;
-      }
-      if (!declared.isKnown) throw unavailable("The service is not reachable for a moment; try again");
-      if (policy.webhook !== undefined) {
-        webhooks.receive(policy, incoming, target, id).then(
-          (response) => proxied.response(response),
-          (error) => proxied.fail(error),
-        );
-        return;
-      }
-      const admitted = admission.admit(incoming, target, policy, id);
-      if (admitted instanceof Promise) admitted.then(proceed).catch((error) => proxied.fail(error));
-      else proceed(admitted);
+      if (CellHealth.isOpen(method, target.path)) respond(proxied, cellHealth.read(target.cell, target.path));
+      else if (declared.isKnown) dispatch(proxied, incoming, target, policy, id);
+      else dispatchOnceDeclared(proxied, incoming, target, id).catch((error) => proxied.fail(error));
     } catch (error) {
       proxied.fail(error);
     }
   };
+}
+
+function respond(proxied: ProxiedRequest, response: Promise<Parameters<ProxiedRequest["respond"]>[0]>): void {
+  response.then(
+    (content) => proxied.respond(content),
+    (error) => proxied.fail(error),
+  );
 }
 
 /** 503 for a tenant without a placement in the cell. */

@@ -123,7 +123,7 @@ export class ProxiedRequest implements ResponseHandler {
   }
 
   /** Responds with given content. */
-  response({ status, headers, body }: { status: number; headers: readonly string[]; body: string }): void {
+  respond({ status, headers, body }: { status: number; headers: readonly string[]; body: string }): void {
     if (this.abandoned) return;
     const length = ["content-length", String(Buffer.byteLength(body))];
     this.#outgoing.writeHead(status, [...responseHeaders(headers, this.#options.requestId, []), ...ownHeaders, ...length]);

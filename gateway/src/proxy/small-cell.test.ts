@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
-import { connect } from "node:net";
+import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { sendRaw } from "@cell/http/testing/raw";
 import { openKysely } from "@cell/postgres/control";
 import { Problem } from "@cell/problem";
@@ -458,3 +458,25 @@ test("a cell that was never reached is 503 until it has declared its routes; one
   await third.stop();
   await late.close();
 });
+
+test("the first request after a cell has started is forwarded, although the gateway did not know the cell before", async () => {
+  const late = await startSmallCell();
+  const { port: cellPort } = new URL(late.url);
+  const forwarder = createServer((socket) => {
+    const upstream = connect(Number(cellPort), "127.0.0.1");
+    socket.on("error", () => upstream.destroy()).pipe(upstream);
+    upstream.on("error", () => socket.destroy()).pipe(socket);
+  });
+  const port = await listenOn(forwarder, 0);
+  await new Promise((resolve) => forwarder.close(resolve));
+  const own = await startTestGateway(await createDatabase(), `small=http://127.0.0.1:${port}`, { CELL_PREFIXES: prefixes }, extensions);
+  await listenOn(forwarder, port);
+  expect((await own.call("/small/open", { key: "" })).status).toBe(400);
+  await own.stop();
+  forwarder.close();
+  await late.close();
+});
+
+function listenOn(server: Server, port: number): Promise<number> {
+  return new Promise((resolve) => server.listen(port, "127.0.0.1", () => resolve((server.address() as AddressInfo).port)));
+}

@@ -8,6 +8,8 @@ import type { CellClient } from "./cell-client.ts";
 /** Polling interval of partitions with a known declaration, and without. */
 const knownIntervalMs = 10_000;
 const unknownIntervalMs = 1_000;
+/** A request may ask for an unknown declaration at once, this long after the last request did. */
+const onDemandIntervalMs = 100;
 
 /** What the gateway knows of a cell's declaration. */
 export interface DeclaredCell {
@@ -52,6 +54,8 @@ export class CellDeclarations {
   #cells: ReadonlyMap<string, DeclaredCell> = new Map();
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
+  /** The last question by a request, of each cell. */
+  readonly #onDemand = new Map<string, { atMs: number; asked: Promise<void> }>();
 
   constructor(options: DeclarationsOptions) {
     this.#options = options;
@@ -72,6 +76,16 @@ export class CellDeclarations {
   /** Undefined for a cell that is not configured. */
   get(cell: string): DeclaredCell | undefined {
     return this.#cells.get(cell);
+  }
+
+  /** Asks the partitions of a cell whose declaration is unknown, since a request cannot wait for the next poll. Never rejects. */
+  askNow(cell: string): Promise<void> {
+    const last = this.#onDemand.get(cell);
+    const nowMs = performance.now();
+    if (last && nowMs - last.atMs < onDemandIntervalMs) return last.asked;
+    const asked = this.#ask(this.#partitions.filter((partition) => partition.cell === cell && partition.declaration === undefined));
+    this.#onDemand.set(cell, { atMs: nowMs, asked });
+    return asked;
   }
 
   /** Resolves when the stored declarations are read and partitions without one were asked once; never rejects. */
