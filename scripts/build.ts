@@ -36,6 +36,8 @@ export async function build(root = repository, log?: (line: string) => void): Pr
     input: { ...programs },
     platform: "node",
     external: ["pg-native"],
+    // The image is built without the repository's tsconfig.json, which those of the packages extend.
+    tsconfig: false,
     plugins: [builtins, ascii],
   });
   try {
