@@ -15,6 +15,7 @@ import { Problem, unavailable } from "@cell/problem";
 import { type AuditDraft, auditEntry } from "../audit/entries.ts";
 import type { Endpoint, RequestContext } from "../http/endpoint.ts";
 import type { Presenter } from "../schema/resource.ts";
+import { settlesWithin } from "../workers/settles-within.ts";
 import {
   assertSameRequest,
   type CommandResponse,
@@ -99,7 +100,7 @@ async function withRecordQueue<T>(context: RequestContext, options: CommandOptio
 }
 
 async function runAfter<T>(before: Promise<unknown>, work: () => Promise<T>): Promise<T> {
-  if (!(await settleOutcome(before, queueTimeoutMs))) throw unavailable(tooManyText);
+  if (!(await settlesWithin(before, queueTimeoutMs))) throw unavailable(tooManyText);
   return work();
 }
 
@@ -126,7 +127,7 @@ export async function command<Row extends object>(
   const name = nameOf(context, key);
   const deadlineMs = performance.now() + waitMs;
   const first = running.get(name);
-  if (first && !(await settleOutcome(first, waitMs))) throw inProgress();
+  if (first && !(await settlesWithin(first, waitMs))) throw inProgress();
   for (;;) {
     const attempt = withRecordQueue(context, options, () => executeWithRetry(context, response, options, identity, work));
     running.set(name, attempt);
@@ -266,22 +267,4 @@ function inProgress(): Problem {
     details: { reason: "IN_PROGRESS" },
     headers: { "retry-after": "1" },
   });
-}
-
-/** Whether a promise settled within the time. */
-async function settleOutcome(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
-  if (withinMs <= 0) return false;
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<false>((resolve) => {
-    timer = setTimeout(resolve, withinMs, false as const);
-  });
-  const ended = promise.then(
-    () => true as const,
-    () => true as const,
-  );
-  try {
-    return await Promise.race([ended, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

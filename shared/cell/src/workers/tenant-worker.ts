@@ -2,6 +2,7 @@ import type { Logger } from "@cell/http";
 import { isConnectionLoss, type Registry, type Tenant } from "@cell/postgres";
 import { Problem } from "@cell/problem";
 import { type Backoff, backoffMs } from "./backoff.ts";
+import { settlesWithin } from "./settles-within.ts";
 
 /** Tells a run when to end. */
 export interface RunContext {
@@ -274,7 +275,7 @@ export class TenantWorker {
       if (finishesPending && isScheduled) this.#enqueue(tenantId, state);
     }
     this.#startNext();
-    if (await endsWithin(this.#idle(), drainMs)) return;
+    if (await settlesWithin(this.#idle(), drainMs)) return;
     log.warn({ tenants: this.#running.size }, `${name}: stopped before all runs had ended`);
     this.#abandon();
   }
@@ -293,14 +294,4 @@ export class TenantWorker {
 /** Whether the database was unreachable, be the error the driver's own or the one for callers that was made of it. */
 function isOutage(error: unknown): boolean {
   return isConnectionLoss(error) || (error instanceof Problem && isConnectionLoss(error.cause));
-}
-
-function endsWithin(work: Promise<void>, ms: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), ms);
-    work.then(() => {
-      clearTimeout(timer);
-      resolve(true);
-    });
-  });
 }
