@@ -2,7 +2,7 @@ import { keyword, ListRunner, type Visibility } from "@cell/cell";
 import { nextVersion, type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
-import { storedLive } from "../customers/repository.ts";
+import { locksLiveCustomer } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf } from "../visibility.ts";
 import { type Contact, contact } from "./schema.ts";
@@ -30,7 +30,7 @@ const insertRow = statement((p: Parameters<Contact>) =>
   db
     .insertInto("contacts")
     .columns(columns)
-    .expression(db.selectNoFrom(selectionOf(p, columns)).where(storedLive(p.customerId))),
+    .expression(db.selectNoFrom(selectionOf(p, columns)).where(locksLiveCustomer(p.customerId))),
 );
 
 const updateRow = statement((p: Parameters<Contact & { read: number }>) =>

@@ -3,7 +3,7 @@ import { nameKey } from "@cell/http";
 import { nextVersion, type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
-import { storedKey, storedLive } from "../customers/repository.ts";
+import { keyAfterUpdate, locksLiveCustomer } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import { atCustomerOf } from "../visibility.ts";
 import { owingNothing, type WrittenContract } from "./domain.ts";
@@ -70,13 +70,13 @@ const insertRow = statement((p: Parameters<Stored>) =>
   db
     .insertInto("contracts")
     .columns(stored)
-    .expression(db.selectNoFrom(selectionOf(p, stored)).where(storedLive(p.customerId))),
+    .expression(db.selectNoFrom(selectionOf(p, stored)).where(locksLiveCustomer(p.customerId))),
 );
 
 const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
   db
     .updateTable("contracts")
-    .set({ ...valuesOf(p, changeable), numberKey: storedKey("number", p.number, p.numberKey) })
+    .set({ ...valuesOf(p, changeable), numberKey: keyAfterUpdate("number", p.number, p.numberKey) })
     .where("contractId", "=", p.contractId)
     .where("version", "=", p.read)
     .where("deletedAt", "is", null),

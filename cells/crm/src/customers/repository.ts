@@ -14,13 +14,13 @@ const lockRow = statement((p: Parameters<{ customerId: string }>) =>
 );
 
 /** True for a live customer, which it locks until the transaction ends: records added to it cannot be missed by a merge. */
-export const storedLive = (customerId: RawBuilder<string>) =>
+export const locksLiveCustomer = (customerId: RawBuilder<string>) =>
   sql<boolean>`exists (${db.selectFrom("customers").select(sql`1`.as("one")).where("customerId", "=", customerId).where("deletedAt", "is", null).forKeyShare()})`;
 
 /**
  * The key of a text after an update. An unchanged text keeps its key, which may differ from the text's own: from before keys were unique.
  */
-export const storedKey = (column: "name" | "number", text: RawBuilder<string>, key: RawBuilder<string>) =>
+export const keyAfterUpdate = (column: "name" | "number", text: RawBuilder<string>, key: RawBuilder<string>) =>
   sql<string>`case when ${sql.ref(column)} = ${text}::text then ${sql.ref(`${column}Key`)} else ${key}::text end`;
 
 type Stored = Customer & { nameKey: string };
@@ -59,7 +59,7 @@ const updateRow = statement((p: Parameters<Stored & { read: number }>) =>
     .updateTable("customers")
     .set({
       ...valuesOf(p, changing),
-      nameKey: storedKey("name", p.name, p.nameKey),
+      nameKey: keyAfterUpdate("name", p.name, p.nameKey),
       deletedAt: null,
       mergedInto: null,
     })

@@ -5,11 +5,11 @@ export interface ImportsTable {
   /** What it imports, as in the audit trail. */
   resourceType: string;
   status: ImportStatus;
-  /** What is being done: rows are only checked (atomic imports, first), applied, or taken back. */
+  /** The step in progress: rows are checked (first step of an atomic import), applied, or reverted. */
   phase: "check" | "apply" | "revert";
   actorId: string;
   options: unknown;
-  /** Who asked for it, by which request: for the audit entries that come after the answer. */
+  /** The caller and the request, for the audit entries that are written after the response. */
   origin: unknown;
   /** The header of the upload. */
   columns: Generated<unknown>;
@@ -21,17 +21,17 @@ export interface ImportsTable {
   failed: Generated<number>;
   errors: Generated<unknown>;
   errorsTruncated: Generated<boolean>;
-  /** How much is kept of the rows that failed by what was stored. */
+  /** Used part of the budget for failed rows, in bytes. */
   failedRowBytes: Generated<number>;
-  /** Some rows that failed are not kept. */
+  /** Whether some failed rows were not stored. */
   failedRowsTruncated: Generated<boolean>;
   reverted: Generated<number>;
-  /** Records that were left alone by the revert, with the reason. */
+  /** Records that the revert skipped, with the reason. */
   kept: Generated<unknown>;
-  /** The audit entry up to which the revert has come. */
+  /** Number of the last audit entry that was reverted. */
   revertSeq: Generated<number>;
   revertOrigin: unknown;
-  /** Its rows are gone. */
+  /** Whether its rows were deleted. */
   swept: Generated<boolean>;
   createdAt: string;
   finishedAt: string | null;
@@ -39,28 +39,28 @@ export interface ImportsTable {
 
 export type ImportStatus = "receiving" | "queued" | "running" | "completed" | "failed" | "reverted";
 
-/** The rows of uploads that are to be carried out, in their order: until a day after the import. */
+/** The rows to apply of an upload, in their order; deleted a day after the import. */
 export interface ImportBatchesTable {
   importId: string;
   firstRow: number;
   lastRow: number;
-  /** Rows between these that are skipped, and that failed, whatever is stored already. */
+  /** Number of rows between these that are skipped or fail regardless of stored records. */
   skipped: number;
   failed: number;
-  /** JSON: what the other rows say. */
+  /** JSON: the content of the other rows. */
   rows: string;
-  /** JSON: the cells of these rows as they came. */
+  /** JSON: the cells of these rows as received. */
   cells: string;
 }
 
-/** The rows of uploads that failed: until a day after the import. */
+/** The failed rows of an upload; deleted a day after the import. */
 export interface ImportFailuresTable {
   importId: string;
   row: number;
   line: number | null;
-  /** The cells as they came, in the order of the header. */
+  /** The cells as received, in the order of the header. */
   cells: unknown;
   errors: unknown;
-  /** Whether the upload alone tells that it fails, whatever is stored already. */
+  /** Whether it fails regardless of stored records. */
   byItself: boolean;
 }

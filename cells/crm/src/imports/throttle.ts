@@ -5,7 +5,7 @@ const msPerRequest = 1;
 /** Limit of a pause as a multiple of the work before it: under load, requests keep more than half of the process. */
 const restsPerWork = 2;
 
-export interface PaceOptions {
+export interface ThrottleOptions {
   /** Number of requests so far. */
   requests(): number;
   /** Length of a chunk of work. */
@@ -24,14 +24,14 @@ function nextInLine(): Promise<unknown> {
 
 /** Divides work into chunks and lets requests go first: each chunk is followed by a pause that grows with the number of requests. */
 export class Throttle {
-  readonly #options: PaceOptions;
+  readonly #options: ThrottleOptions;
   #requests: number;
   /** Number of requests between the last two pauses. */
   recentRequests = 0;
   #workedMs = 0;
   #sinceMs = performance.now();
 
-  constructor(options: PaceOptions) {
+  constructor(options: ThrottleOptions) {
     this.#options = options;
     this.#requests = options.requests();
   }

@@ -2,7 +2,7 @@ import type { Visibility } from "@cell/cell";
 import { nextVersion, type Parameters, type Rows, selectionOf, statement, type TenantDb, type TenantTx, valuesOf } from "@cell/postgres";
 import { sql } from "kysely";
 import type { CustomerMove } from "../customers/merge-participants.ts";
-import { storedLive } from "../customers/repository.ts";
+import { locksLiveCustomer } from "../customers/repository.ts";
 import { db } from "../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "./domain.ts";
 import { arrivedBefore, initialProgress, namedProgress, progressAfter, progressColumns } from "./stage-progress.ts";
@@ -36,7 +36,7 @@ const insertRow = statement((p: Parameters<TrackedOpportunity>) =>
       db
         .selectNoFrom(selectionOf(p, stored))
         .select(namedProgress(initialProgress(p.pipelineId, sql`array[${p.stage}]::text[]`)))
-        .where(storedLive(p.customerId)),
+        .where(locksLiveCustomer(p.customerId)),
     ),
 );
 

@@ -148,7 +148,7 @@ async function copy(
   }
   const query = `select ${copiedFields(resource, fieldAccess)} from rows order by place`;
   const { rows: recorded } = await client.query({ text: query, types: typeParsers });
-  return { copied: await wholeOf(readAll(client.query(new CopyOut(query, "csv")))), recorded: recorded };
+  return { copied: await wholeOf(readAll(client.query(new CopyOut(query, "csv")))), recorded };
 }
 
 async function* readAll(copied: CopyOut): AsyncGenerator<Buffer> {

@@ -71,7 +71,7 @@ function rewriterOf(options: CopiedOptions): CsvRewriter {
   const columns: RewrittenColumn[] = [];
   const currency = { ofRow: "" };
   // The amounts of a row depend on its currency, which COPY sends first; it has no cell of its own.
-  if (showsAmounts(options.resource, options.fieldAccess)) columns.push({ form: (code) => cacheStatement(currency, code), before: "" });
+  if (showsAmounts(options.resource, options.fieldAccess)) columns.push({ form: (code) => setCurrency(currency, code), before: "" });
   let before = "";
   for (const field of options.resource.fields) {
     if (field === "tenantId") before += csvText(options.tenantId);
@@ -88,7 +88,7 @@ interface Currency {
   ofRow: string;
 }
 
-function cacheStatement(currency: Currency, code: string): string {
+function setCurrency(currency: Currency, code: string): string {
   currency.ofRow = code;
   return "";
 }

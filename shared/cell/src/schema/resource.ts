@@ -75,7 +75,7 @@ export function resource<Shape extends z.ZodRawShape>(
 
 /** The response of a list of records, for the document. */
 export function listOf<Row extends object>(of: Resource<Row>, responseSchema: z.ZodType): Presenter<Row> {
-  return { responseSchema: responseSchema, pick: (row) => row, present: () => unused(of.type) };
+  return { responseSchema, pick: (row) => row, present: () => unused(of.type) };
 }
 
 function unused(type: string): never {
@@ -189,7 +189,7 @@ function presenterOf<Row extends object>(fields: readonly Field[], responseSchem
   const names = fields.map((field) => field.name);
   const isSensitive = fields.some((field) => field.kind);
   const made: Presenter<Row> = {
-    responseSchema: responseSchema,
+    responseSchema,
     pick(row, tenantId) {
       const source = row as Record<string, unknown>;
       return Object.fromEntries(names.map((name) => [name, name === "tenantId" ? tenantId : source[name]])) as Row;

@@ -1,7 +1,7 @@
 import { recordset } from "@cell/cell";
 import { field, fieldsOf, type Parameters, recordsOf, statement, type TenantDb, type TenantTx } from "@cell/postgres";
 import { type RawBuilder, sql } from "kysely";
-import { storedLive } from "../../customers/repository.ts";
+import { locksLiveCustomer } from "../../customers/repository.ts";
 import { db } from "../../tables.ts";
 import type { HistoryRow, TrackedOpportunity } from "../domain.ts";
 import { changing, columns, probability, stored } from "../repository.ts";
@@ -42,7 +42,7 @@ const insertRows = statement((p: Parameters<{ rows: string; importId: string }>)
     .columns([...stored, ...progressColumns, "importId"])
     .expression(
       sql`select ${sql.join([...stored.map(field), ...namedProgress(initialProgress(field("pipelineId"), field("progress")))])}, ${p.importId}::uuid
-        from ${given(p.rows)} where ${storedLive(field("customerId"))}`,
+        from ${given(p.rows)} where ${locksLiveCustomer(field("customerId"))}`,
     )
     .returning("opportunityId"),
 );
