@@ -1,19 +1,14 @@
 import { version } from "@cell/http";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
+import { expect, test } from "vitest";
+import type { TestCell } from "../testing/cell.ts";
 import { createDatabase, createTenant, metricsToken, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
-});
-
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
+gatewayPerFile((given) => {
+  ({ gateway, cell } = given);
 });
 
 test("the documentation page uses nothing from other hosts, and its policy forbids it", async () => {

@@ -1,31 +1,16 @@
 import { request } from "node:http";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
-import {
-  createDatabase,
-  createTenant,
-  type IssuedKey,
-  issueKey,
-  operatorKey,
-  startTestGateway,
-  type TestGateway,
-} from "../testing/gateway.ts";
+import { beforeAll, describe, expect, test } from "vitest";
+import { createTenant, type IssuedKey, issueKey, operatorKey, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 
-let cell: TestCell;
 let gateway: TestGateway;
 const tenants = "/api/admin/tenants";
 const keys = "/api/admin/keys";
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+gatewayPerFile(async (given) => {
+  ({ gateway } = given);
   await createTenant(gateway, "input");
 });
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
-});
-
 interface Refused {
   message: string;
   details: { fields: { path: string; code: string; message: string }[] };

@@ -1,20 +1,13 @@
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { expect, test, vi } from "vitest";
+import { createTenant, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 
-let cell: TestCell;
 let gateway: TestGateway;
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+gatewayPerFile(async (given) => {
+  ({ gateway } = given);
   await createTenant(gateway, "names");
 });
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
-});
-
 /** Each way in which a name is received. */
 const named: Record<string, (name: string) => ReturnType<TestGateway["call"]>> = {
   "a new tenant's": (name) => gateway.call("/api/admin/tenants", { json: { tenantId: "other", name } }),

@@ -1,21 +1,14 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, type IssuedKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { expect, test } from "vitest";
+import { createTenant, type IssuedKey, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 
-let cell: TestCell;
 let gateway: TestGateway;
 let key: IssuedKey;
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+gatewayPerFile(async (given) => {
+  ({ gateway } = given);
   key = await createTenant(gateway, "held");
 });
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
-});
-
 const patch = (quotaBytes: unknown) => gateway.call("/api/admin/tenants/held", { method: "PATCH", json: { quotaBytes } });
 
 test("a tenant has no storage quota until the operator sets one; null removes it", async () => {

@@ -1,18 +1,11 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { expect, test } from "vitest";
+import { createTenant, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 
-let cell: TestCell;
 let gateway: TestGateway;
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
-});
-
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
+gatewayPerFile((given) => {
+  ({ gateway } = given);
 });
 
 test("a method that a path does not take is 405 with the methods that it takes, on the administration and on open paths", async () => {

@@ -1,7 +1,8 @@
 import { sendRaw } from "@cell/http/testing/raw";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, issueKey, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { expect, test } from "vitest";
+import type { TestCell } from "../testing/cell.ts";
+import { createTenant, issueKey, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;
@@ -11,16 +12,10 @@ interface Echo {
   caller: { principal: Record<string, unknown>; requestId: string; requestIdIsKey: boolean };
 }
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+gatewayPerFile(async (given) => {
+  ({ gateway, cell } = given);
   ({ key } = await createTenant(gateway, "tenant-a"));
   await createTenant(gateway, "tenant-b");
-});
-
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
 });
 
 const get = (init: Parameters<TestGateway["call"]>[1]) => gateway.call<Echo & { code: string }>("/api/v1/crm/customers", init);

@@ -1,23 +1,18 @@
 import { checkTarget } from "@cell/http";
 import { sendRaw } from "@cell/http/testing/raw";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { expect, test } from "vitest";
+import type { TestCell } from "../testing/cell.ts";
+import { createTenant, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 import { PrefixTable } from "./route-target.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;
 let key: string;
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+gatewayPerFile(async (given) => {
+  ({ gateway, cell } = given);
   ({ key } = await createTenant(gateway, "tenant-a"));
-});
-
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
 });
 
 const identity = () => `Host: a\r\nAuthorization: Bearer ${key}\r\nX-Tenant-Id: tenant-a\r\n`;

@@ -1,21 +1,16 @@
 import { sendRaw } from "@cell/http/testing/raw";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { startTestCell, type TestCell } from "../testing/cell.ts";
-import { createDatabase, createTenant, startTestGateway, type TestGateway } from "../testing/gateway.ts";
+import { expect, test } from "vitest";
+import type { TestCell } from "../testing/cell.ts";
+import { createTenant, type TestGateway } from "../testing/gateway.ts";
+import { gatewayPerFile } from "../testing/gateway-per-file.ts";
 
 let cell: TestCell;
 let gateway: TestGateway;
 let key: string;
 
-beforeAll(async () => {
-  cell = await startTestCell();
-  gateway = await startTestGateway(await createDatabase(), `crm=${cell.url}`);
+gatewayPerFile(async (given) => {
+  ({ gateway, cell } = given);
   ({ key } = await createTenant(gateway, "tenant-a"));
-});
-
-afterAll(async () => {
-  await gateway.stop();
-  await cell.close();
 });
 
 const ask = (upgrade: string) =>
